@@ -1,0 +1,1 @@
+"""The thin HTTP layer: it checks, looks up, starts and asks; it delivers nothing itself."""

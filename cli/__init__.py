@@ -1,0 +1,1 @@
+"""The command line: the local stack (dev, demo), and a client of the HTTP API."""

@@ -1,0 +1,54 @@
+"""What a webhook asks for when a delivery fails. A leaf: every layer may import it, it imports none.
+
+The rule that reads a policy is `workflows.retry.next_delay`.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+MAX_ATTEMPTS = 50
+Delay = Annotated[float, Field(ge=0, le=7 * DAY, allow_inf_nan=False)]
+
+DEFAULT_SCHEDULE = (
+    5.0,
+    5 * MINUTE,
+    30 * MINUTE,
+    2 * HOUR,
+    5 * HOUR,
+    10 * HOUR,
+    14 * HOUR,
+    20 * HOUR,
+    24 * HOUR,
+)
+"""Seconds before attempts 2 to 10: ten attempts in a little over three days."""
+
+
+class RetryPolicy(BaseModel):
+    """Either a `schedule` (seconds before each further attempt; `[]` means one attempt) or an exponential backoff."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: tuple[Delay, ...] | None = Field(
+        None,
+        max_length=MAX_ATTEMPTS - 1,
+        description="Seconds to wait before attempt 2, 3, …; `[]` means one attempt.",
+    )
+    initial: Delay = Field(5.0, description="Exponential: seconds before attempt 2.")
+    coefficient: float = Field(2.0, ge=1, le=10, description="Exponential: growth of each further wait.")
+    maximum: Delay = Field(HOUR, description="Exponential: the longest wait in seconds.")
+    attempts: int = Field(10, ge=1, le=MAX_ATTEMPTS, description="Exponential: attempts in all, the first one included.")
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if self.schedule is not None and self.model_fields_set - {"schedule"}:
+            raise ValueError("give either schedule or an exponential policy (initial, coefficient, …), not both")
+        return self
+
+    @property
+    def delays(self) -> tuple[float, ...]:
+        """Seconds before attempt 2, 3, …; one fewer than there are attempts."""
+        if self.schedule is not None:
+            return self.schedule
+        return tuple(min(self.maximum, self.initial * self.coefficient**n) for n in range(self.attempts - 1))
