@@ -3,9 +3,9 @@
 The rule that reads a policy is `workflows.retry.next_delay`.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MAX_ATTEMPTS = 50
@@ -38,13 +38,20 @@ class RetryPolicy(BaseModel):
     initial: Delay = Field(5.0, description="Exponential: seconds before attempt 2.")
     coefficient: float = Field(2.0, ge=1, le=10, description="Exponential: growth of each further wait.")
     maximum: Delay = Field(HOUR, description="Exponential: the longest wait in seconds.")
-    attempts: int = Field(10, ge=1, le=MAX_ATTEMPTS, description="Exponential: attempts in all, the first one included.")
+    attempts: int = Field(
+        10, ge=1, le=MAX_ATTEMPTS, description="Exponential: attempts in all, the first one included."
+    )
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
         if self.schedule is not None and self.model_fields_set - {"schedule"}:
             raise ValueError("give either schedule or an exponential policy (initial, coefficient, …), not both")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was left out, so that a policy can be read back and sent again."""
+        return {name: value for name, value in dump(self).items() if name in self.model_fields_set}
 
     @property
     def delays(self) -> tuple[float, ...]:

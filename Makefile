@@ -1,0 +1,79 @@
+# `make demo` and `make test` need nothing but make and Python 3.11 or newer. Everything is installed into .venv,
+# once: a second run installs nothing, and a changed lock or pyproject.toml installs what changed.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-warn-script-location
+UV_VERSION := 0.13.9
+
+MADE := $(VENV)/.stamp-made
+RUNTIME := $(VENV)/.stamp-runtime
+DEV := $(VENV)/.stamp-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test check format bench lock clean FORCE
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## Start everything and watch one event being delivered (DEMO_ONCE=1 ends by itself)
+	@$(BIN)/hookkeeper demo $(if $(filter 1,$(DEMO_ONCE)),--once) $(ARGS)
+
+dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
+	@$(BIN)/hookkeeper dev $(ARGS)
+
+test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" for some)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(DEV) ## Check format, lint, types and imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code and apply the safe lint fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## Measure the time from an event to its delivery
+	@$(BIN)/python -m benchmarks.latency $(ARGS)
+
+# The build backend is locked too: the project itself is installed without build isolation.
+lock: $(MADE) ## Write both locks anew from pyproject.toml (ARGS=--upgrade for the newest versions)
+	@$(PIP) uv==$(UV_VERSION)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+	  | tr ' ' '\n' | $(COMPILE) pyproject.toml - --output-file requirements.lock
+	@$(COMPILE) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@echo "Wrote requirements.lock and requirements-dev.lock"
+
+COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
+
+clean: ## Remove .venv and caches; data in .hookkeeper stays
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A .venv that was copied or moved here holds another folder's paths: it is made anew.
+ifneq ($(shell grep -cF '$(CURDIR)/$(VENV)' $(VENV)/pyvenv.cfg 2>/dev/null),1)
+$(MADE): FORCE
+endif
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Hookkeeper needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || true)"; \
+	  echo "Name another one: make PYTHON=python3.12"; exit 1; } >&2
+	@$(PYTHON) -m venv --clear $(CURDIR)/$(VENV)
+	@touch $@
+
+$(RUNTIME): $(MADE) requirements.lock pyproject.toml
+	@echo "Installing packages (once, about a minute)…"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements-dev.lock
+	@echo "Installing the tools for tests and checks (once)…"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,50 @@
+"""The event's data, read back from the first event of the run's own history.
+
+So a body is in history once or twice, however many attempts there are.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+
+from activities.outcomes import Message
+
+MAX_CACHED_RUNS = 64
+"""At 256 KiB an event, 16 MiB at most."""
+
+
+class _StartedWith(Message):
+    """The part of a run's input that is read here."""
+
+    data: Any = None
+
+
+class EventData:
+    """Reads a run's data once and keeps it for the attempts that follow."""
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+
+    async def of_this_run(self) -> Any:
+        """Give the data of the run that this activity belongs to; raise `RPCError` where Temporal is out of reach."""
+        info = activity.info()
+        assert info.workflow_id is not None
+        assert info.workflow_run_id is not None
+        run_id = info.workflow_run_id
+        if run_id not in self._cache:
+            self._cache[run_id] = await self._read(info.workflow_id, run_id)
+            if len(self._cache) > MAX_CACHED_RUNS:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(run_id)
+        return self._cache[run_id]
+
+    async def _read(self, workflow_id: str, run_id: str) -> Any:
+        handle = self._temporal.get_workflow_handle(workflow_id, run_id=run_id)
+        events = handle.fetch_history_events(page_size=1)
+        first = await anext(events)
+        payloads = first.workflow_execution_started_event_attributes.input.payloads
+        (started,) = await self._temporal.data_converter.decode(payloads, [_StartedWith])
+        return started.data

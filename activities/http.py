@@ -1,0 +1,203 @@
+"""The one place that talks HTTP outwards. `post` tells what the receiver did; it raises only for our own faults."""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import aiohttp
+import httpx
+
+from activities.network import ForbiddenAddress, Networks
+from activities.transport import Link, Transport, current_link
+
+READ_LIMIT = 64 * 1024
+"""Bytes of a response body that are read at most."""
+KEPT_HEADERS = frozenset({b"retry-after", b"date"})
+
+_FRAMING = frozenset(
+    "connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split()  # noqa: SIM905
+)
+"""Headers that are not sent: how a message is framed is the client's business, and a webhook's must not break it."""
+_FAULTS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError)
+"""What may come of a request; `_is_ours` tells whose fault it is."""
+_OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# The first row counts of which a kind is in the chain of causes. httpx's own kinds are not asked: a dropped
+# connection is a ConnectTimeout there.
+_CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
+    (
+        "forbidden_address",
+        (ForbiddenAddress, aiohttp.InvalidURL),
+    ),  # the latter for an address spelled as 127.1
+    ("tls", (ssl.SSLError, ssl.CertificateError)),
+    ("dns", (socket.gaierror,)),
+    ("timeout", (TimeoutError,)),
+    (
+        "connection_reset",
+        (ConnectionResetError, ConnectionAbortedError, BrokenPipeError),
+    ),  # in a handshake, too
+    ("connection_refused", (aiohttp.ClientConnectorError,)),
+    ("connection_reset", (OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request came to."""
+
+    status_code: int | None
+    """Known also where the answer broke off behind its status line; `error` says that it did."""
+    error: str | None
+    """None for a complete 2xx answer, `http_<status>` for another complete one, else what `error_code` says."""
+    headers: Mapping[str, str]
+    """Those of `KEPT_HEADERS` that came; upper and lower case are the same."""
+    body: bytes
+    """The start of the body as it came: not decompressed."""
+    duration_ms: float
+    started_at: datetime
+
+
+@dataclass(slots=True)
+class _Received:
+    """What has come so far."""
+
+    status_code: int | None = None
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+    body: bytearray = field(default_factory=bytearray)
+
+
+def make_client(allowed: Networks, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """Make the client that `post` sends with, to be shared, and closed by the caller.
+
+    It reaches global unicast addresses and those in `allowed`. `tls` replaces the context that trusts the roots of
+    certifi.
+    """
+    logging.getLogger("httpx").setLevel(
+        logging.WARNING
+    )  # at INFO it logs URLs, with the secrets in their queries
+    transport = Transport(allowed, tls or httpx.create_ssl_context(trust_env=False))
+    return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`post` has one)
+
+
+async def post(
+    client: httpx.AsyncClient,
+    url: str,
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+    keep: int = 4096,
+) -> Answer:
+    """Send one POST with these headers, `host` and `content-length` and no others, and tell what came of it.
+
+    `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
+    then is a `timeout`. At most 64 KiB of body are read, `keep` bytes kept; a longer body is complete with that.
+    Raises only for our own faults: no file descriptors left, a closed client, a header that cannot be sent.
+    """
+    started_at, start = datetime.now(UTC), time.perf_counter()
+    received, link = _Received(), Link()
+    token = current_link.set(link)
+    try:
+        async with asyncio.timeout(timeout):
+            await _exchange(client, _request(url, body, headers), link, received, keep)
+        assert received.status_code is not None
+        error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
+    except _FAULTS as exc:
+        if _is_ours(exc):
+            raise
+        error = error_code(exc)
+    finally:
+        link.end()
+        current_link.reset(token)
+    return Answer(
+        status_code=received.status_code,
+        error=error,
+        headers=received.headers,
+        body=bytes(received.body),
+        duration_ms=(time.perf_counter() - start) * 1000,
+        started_at=started_at,
+    )
+
+
+def error_code(exc: BaseException) -> str:
+    """Name what went wrong on the way to a receiver, by the chain of causes; `protocol` where nothing else fits."""
+    chain = tuple(_causes(exc))
+    for code, kinds in _CODES:
+        if any(isinstance(link, kinds) for link in chain):
+            return code
+    return "protocol"
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__
+
+
+def _is_ours(exc: BaseException) -> bool:
+    # The bare ClientConnectionError says that the client was closed meanwhile.
+    return any(
+        (isinstance(link, OSError) and link.errno in _OUR_ERRNOS)
+        or type(link) is aiohttp.ClientConnectionError
+        for link in _causes(exc)
+    )
+
+
+def _request(url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request:
+    """Build the request by hand, as the client would add headers of its own. Raises httpx.InvalidURL."""
+    try:
+        target = httpx.URL(url)
+        usable = target.scheme in ("http", "https") and target.host and (target.port or 0) < 65536
+    except UnicodeError as exc:  # from idna, for a host such as `xn--a`
+        raise httpx.InvalidURL(str(exc)) from exc
+    if not usable:
+        raise httpx.InvalidURL("a URL has http or https, a host, and maybe a port up to 65535")
+    ours = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
+    sent = httpx.Headers(ours, encoding="utf-8")
+    if target.userinfo:  # left there, httpx and aiohttp each make a header of it, and quarrel
+        credentials = f"{target.username}:{target.password}"
+        sent.setdefault("authorization", "Basic " + b64encode(credentials.encode()).decode())
+        target = target.copy_with(userinfo=b"")
+    return httpx.Request("POST", target, headers=sent, content=body)
+
+
+async def _exchange(
+    client: httpx.AsyncClient, request: httpx.Request, link: Link, received: _Received, keep: int
+) -> None:
+    """Send the request and fill `received` as the answer comes in."""
+    response = await _send(client, request, link)
+    received.status_code = response.status_code
+    received.headers = httpx.Headers([h for h in response.headers.raw if h[0].lower() in KEPT_HEADERS])
+    read = 0
+    try:
+        async for chunk in response.aiter_raw():
+            received.body += chunk[: keep - len(received.body)]
+            read += len(chunk)
+            if read >= READ_LIMIT:
+                break
+        else:
+            link.done = True
+    finally:
+        link.end()  # before the close, which hands back to the pool what happens to look whole
+        await response.aclose()
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request, link: Link) -> httpx.Response:
+    """Send; once more, over a new connection, where a kept one broke before it answered.
+
+    So looks a receiver that closes an idle connection in that very moment. The webhook's id tells one that got both.
+    """
+    try:
+        return await client.send(request, stream=True)
+    except _FAULTS as exc:
+        if not link.reused or error_code(exc) != "connection_reset":
+            raise
+    link.fresh = True
+    return await client.send(request, stream=True)

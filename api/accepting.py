@@ -1,0 +1,106 @@
+"""From a request to a run: check the times, find the webhooks, start the workflow. 202 means Temporal has it."""
+
+import hashlib
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from api.errors import Invalid
+from api.links import LinkMaker
+from api.schemas import AcceptedEvent, DeliveryHead, NewEvent
+from registry.models import Webhook
+from registry.store import Store
+from times import utc_now
+from workflows.gateway import Gateway, Started
+from workflows.models import Delivery, EventInput
+
+LATE = timedelta(minutes=1)
+"""A `deliver_at` this far in the past is a clock that is a little off: deliver now."""
+MAX_AHEAD = timedelta(days=366)
+MAX_TIMESTAMP_AHEAD = timedelta(days=1)
+FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Acceptance:
+    """Accepts events: the one way into Temporal."""
+
+    def __init__(self, gateway: Gateway, store: Store, links: LinkMaker) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._links = links
+
+    async def accept(self, request: NewEvent, idempotency_key: str | None = None) -> AcceptedEvent:
+        """Start the event's run with all webhooks that match; a repeated id answers with the run that is there."""
+        now = utc_now()
+        _check_times(request, now)
+        webhooks = await self._store.matching(request.tenant, request.type)
+        return await self._start(request, idempotency_key, webhooks, now)
+
+    async def accept_test(self, request: NewEvent, webhook: Webhook) -> AcceptedEvent:
+        """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
+        return await self._start(request, None, [webhook], utc_now(), by_hand=True)
+
+    async def _start(
+        self,
+        request: NewEvent,
+        key: str | None,
+        webhooks: list[Webhook],
+        now: datetime,
+        by_hand: bool = False,
+    ) -> AcceptedEvent:
+        event = EventInput(
+            id=request.id or key or new_event_id(),
+            type=request.type,
+            tenant=request.tenant,
+            timestamp=request.timestamp or now,
+            data=request.data,
+            accepted_at=now,
+            deliver_at=request.deliver_at,
+            deliveries=tuple(
+                Delivery(id=each.id, webhook_id=each.id, target=each.target, by_hand=by_hand) for each in webhooks
+            ),
+        )
+        return self._answer(await self._gateway.start(event, digest(request)))
+
+    def _answer(self, started: Started) -> AcceptedEvent:
+        state = started.state
+        return AcceptedEvent(
+            id=state.id,
+            type=state.type,
+            tenant=state.tenant,
+            status=state.status,
+            duplicate=started.duplicate,
+            workflow_id=started.workflow_id,
+            run_id=started.run_id,
+            deliveries=[
+                DeliveryHead(id=each.id, webhook_id=each.webhook_id, channel=each.channel) for each in state.deliveries
+            ],
+            links=self._links.of(state.tenant, state.id, started.workflow_id, started.run_id),
+        )
+
+
+def new_event_id() -> str:
+    return f"evt_{secrets.token_hex(12)}"
+
+
+def digest(request: NewEvent) -> str:
+    """Tell whether two requests with one id mean the same event: the order of keys does not matter, all else does."""
+    meant: dict[str, Any] = request.model_dump(mode="json", include={"type", "data", "timestamp", "deliver_at"})
+    canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def check_deliver_at(deliver_at: datetime, now: datetime) -> None:
+    """Raise `Invalid` for a time that has passed or is more than a year ahead."""
+    if deliver_at < now - LATE:
+        raise Invalid.field("deliver_at", "is in the past")
+    if deliver_at > now + MAX_AHEAD:
+        raise Invalid.field("deliver_at", "is more than a year ahead")
+
+
+def _check_times(request: NewEvent, now: datetime) -> None:
+    if request.deliver_at:
+        check_deliver_at(request.deliver_at, now)
+    if request.timestamp and not FIRST_TIMESTAMP <= request.timestamp <= now + MAX_TIMESTAMP_AHEAD:
+        raise Invalid.field("timestamp", "is before 1970 or more than a day ahead")

@@ -1,0 +1,69 @@
+"""Composition root of the API: settings -> clients -> routes. One client, one engine for the process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+
+from api import errors
+from api.accepting import Acceptance
+from api.deps import authenticator, bearer
+from api.links import LinkMaker
+from api.routes import events, health, webhooks
+from registry.store import Store
+from settings import Settings
+from version import VERSION
+from workflows.connection import connect
+from workflows.gateway import Gateway
+
+DESCRIPTION = """Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log.
+
+Register webhooks, post events, watch and steer each delivery. Errors are problem documents (RFC 9457).
+"""
+
+
+class NoAdminKey(Exception):
+    """The API would let nobody in."""
+
+
+def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
+    """Make the app around clients that are open already."""
+    app = _bare_app(settings)
+    _furnish(app, settings, store, gateway)
+    return app
+
+
+def serving_app(settings: Settings) -> FastAPI:
+    """Make the app that opens its own clients when it starts, waiting for Temporal, and closes them when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        store = Store.connect(settings.database_url)
+        try:
+            _furnish(app, settings, store, Gateway(await connect(), settings.task_queue))
+            yield
+        finally:
+            await store.close()
+
+    app = _bare_app(settings)
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def _bare_app(settings: Settings) -> FastAPI:
+    if settings.admin_key is None:
+        raise NoAdminKey("HOOKKEEPER_ADMIN_KEY is not set: nobody could use the API")
+    app = FastAPI(title="Hookkeeper", version=VERSION, description=DESCRIPTION, redoc_url=None)
+    app.state.settings = settings
+    app.state.authenticate = authenticator(settings.admin_key.get_secret_value())
+    app.include_router(health.router)
+    for routes in (webhooks, events):
+        app.include_router(routes.router, dependencies=[Depends(bearer)])
+    errors.install(app)
+    return app
+
+
+def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -> None:
+    links = LinkMaker(settings.public_url, settings.temporal_ui_url, gateway.namespace)
+    app.state.links, app.state.store, app.state.gateway = links, store, gateway
+    app.state.acceptance = Acceptance(gateway, store, links)

@@ -1,0 +1,217 @@
+"""Every error of the API is a problem document (RFC 9457). One tree, one handler for each of its sources.
+
+Problem
+├── Malformed 400      the body is not JSON
+├── NoKey 401          no key, or not one of ours
+├── NotFound 404       unknown, or another tenant's
+├── Conflicting 409    makes no sense as things are
+├── TooLarge 413       over the limit
+├── Invalid 422        well-formed, but not acceptable; names each bad field
+└── OutOfReach 503     Temporal or the registry does not answer; nothing pretends
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from registry.store import BadCursor as BadRegistryCursor
+from registry.store import RegistryUnavailable
+from workflows.commands import Refused, UnknownDelivery
+from workflows.gateway import Conflict, Unavailable, UnknownEvent
+from workflows.listing import BadCursor
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+log = structlog.get_logger("hookkeeper.api")
+
+
+class BadField(BaseModel):
+    """One thing that is wrong with a request."""
+
+    path: str = Field(
+        description="Where it is: field names and list positions, joined by dots",
+        examples=["retry.schedule.0"],
+    )
+    detail: str = Field(description="What is wrong with it", examples=["Input should be greater than or equal to 0"])
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457, with `errors` where single fields are to blame."""
+
+    type: str = Field(description="A stable name of this kind of problem", examples=["urn:hookkeeper:problem:invalid"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The request is not acceptable: see errors."])
+    errors: list[BadField] = Field(default_factory=list)
+
+
+class Problem(HTTPException):
+    """Base of what a route raises to answer with an error."""
+
+    status: ClassVar[int] = 500
+    kind: str = "internal"
+
+    def __init__(self, detail: str, errors: Sequence[BadField] = (), headers: dict[str, str] | None = None) -> None:
+        super().__init__(self.status, detail, headers)
+        self.errors = list(errors)
+
+
+class Malformed(Problem):
+    status = 400
+    kind = "malformed"
+
+
+class NoKey(Problem):
+    status = 401
+    kind = "unauthorized"
+
+
+class NotFound(Problem):
+    status = 404
+    kind = "not-found"
+
+
+class Conflicting(Problem):
+    status = 409
+    kind = "conflict"
+
+
+class TooLarge(Problem):
+    status = 413
+    kind = "too-large"
+
+
+class Invalid(Problem):
+    status = 422
+    kind = "invalid"
+
+    @classmethod
+    def field(cls, path: str, detail: str) -> "Invalid":
+        return cls("The request is not acceptable: see errors.", [BadField(path=path, detail=detail)])
+
+
+class OutOfReach(Problem):
+    status = 503
+    kind = "unavailable"
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe error answers for the OpenAPI document."""
+    return {
+        status: {
+            "model": ProblemDocument,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+        }
+        for status in statuses
+    }
+
+
+def document(problem: Problem) -> ProblemDocument:
+    """Write a problem down."""
+    return ProblemDocument(
+        type=f"urn:hookkeeper:problem:{problem.kind}",
+        title=HTTPStatus(problem.status_code).phrase,
+        status=problem.status_code,
+        detail=str(problem.detail),
+        errors=problem.errors,
+    )
+
+
+def as_problem(error: Exception) -> Problem:
+    """Say an error of the layers below in the API's words; raise it again where it is a bug."""
+    match error:
+        case Problem():
+            return error
+        case UnknownEvent() | UnknownDelivery():
+            return NotFound(_sentence(error))
+        case Conflict() | Refused():
+            return Conflicting(_sentence(error))
+        case BadCursor() | BadRegistryCursor():
+            return Invalid.field("cursor", "not a cursor that this list gave")
+        case Unavailable() | RegistryUnavailable():
+            log.warning("out of reach", error=type(error).__name__, detail=str(error))
+            what = "Temporal" if isinstance(error, Unavailable) else "The registry"
+            return OutOfReach(
+                f"{what} is out of reach. Nothing was promised: try again with the same id.",
+                headers={"retry-after": str(RETRY_AFTER_SECONDS)},
+            )
+        case _:
+            raise error
+
+
+def from_validation(errors: Sequence[Any]) -> Problem:
+    """Turn the errors of FastAPI and Pydantic into ours."""
+    if any(error["type"] == "json_invalid" for error in errors):
+        return Malformed("The body is not JSON.")
+    return Invalid(
+        "The request is not acceptable: see errors.",
+        [BadField(path=_path(error["loc"]), detail=error["msg"].removeprefix("Value error, ")) for error in errors],
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the app be answered as a problem document."""
+
+    async def render(_: Request, error: Exception) -> Response:
+        return _response(as_problem(error))
+
+    async def render_validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return _response(from_validation(error.errors()))
+
+    async def render_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _response(error if isinstance(error, Problem) else _from_http(error))
+
+    async def render_bug(request: Request, error: Exception) -> Response:
+        log.error("unhandled error", method=request.method, path=request.url.path, exc_info=error)
+        return _response(Problem("Something is wrong on our side; it has been logged."))
+
+    for ours in (
+        UnknownEvent,
+        UnknownDelivery,
+        Conflict,
+        Refused,
+        BadCursor,
+        BadRegistryCursor,
+        Unavailable,
+        RegistryUnavailable,
+    ):
+        app.add_exception_handler(ours, render)
+    app.add_exception_handler(RequestValidationError, render_validation)
+    app.add_exception_handler(HTTPException, render_http)
+    app.add_exception_handler(Exception, render_bug)
+
+
+def _response(problem: Problem) -> JSONResponse:
+    return JSONResponse(
+        document(problem).model_dump(), problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+def _from_http(error: HTTPException) -> Problem:
+    """Cover what Starlette raises itself: unknown paths, wrong methods, bodies that are cut off."""
+    problem = Problem(str(error.detail), headers=dict(error.headers or {}))
+    problem.status_code = error.status_code
+    problem.kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return problem
+
+
+def _path(location: Sequence[str | int]) -> str:
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in ("body", "query", "path", "header"):
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + "."

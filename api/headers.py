@@ -1,0 +1,51 @@
+"""Which headers a webhook may bring along. Values can be secrets: they are masked when read back."""
+
+import re
+from collections.abc import Mapping
+
+NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
+VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
+MAX_HEADERS, MAX_VALUE = 30, 4096
+MASK = "********"
+
+RESERVED = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+RESERVED_PREFIXES = ("content-", "webhook-", "proxy-")
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers, or raise ValueError with a sentence for people."""
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"at most {MAX_HEADERS} headers")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("two headers differ in upper and lower case only")
+    for name, value in headers.items():
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name[:64]!r} is not the name of a header")
+        if name.lower() in RESERVED or name.lower().startswith(RESERVED_PREFIXES):
+            raise ValueError(f"{name} is set by Hookkeeper or by HTTP itself")
+        if not VALUE.fullmatch(value) or len(value) > MAX_VALUE:
+            raise ValueError(f"the value of {name} must be 1 to {MAX_VALUE} printable ASCII characters")
+    return dict(headers)
+
+
+def masked(headers: Mapping[str, str]) -> dict[str, str]:
+    return dict.fromkeys(headers, MASK)
+
+
+def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Keep the known value where somebody sends back the mask that they were shown."""
+    return {name: known.get(name, value) if value == MASK else value for name, value in given.items()}

@@ -1,0 +1,174 @@
+"""Events: accept them, list them, show them, steer them."""
+
+import asyncio
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import AwareDatetime, ValidationError
+
+from api import views
+from api.accepting import Acceptance, check_deliver_at
+from api.deps import AnyTenant, Cursor, GatewayDep, Limit, Tenant
+from api.errors import Problem, TooLarge, as_problem, document, from_validation, responses
+from api.requests import StrictRoute
+from api.schemas import (
+    EVENT_ID,
+    AcceptedEvent,
+    Batch,
+    BatchAnswer,
+    BatchAnswers,
+    Event,
+    EventRow,
+    EventType,
+    Named,
+    NewEvent,
+    Obeyed,
+    Page,
+    Reschedule,
+)
+from times import utc_now
+from workflows.listing import Search
+from workflows.models import Command, EventStatus
+
+router = APIRouter(
+    prefix="/v1/events",
+    tags=["events"],
+    route_class=StrictRoute,
+    responses=responses(400, 401, 413, 422, 503),
+)
+BATCH_AT_ONCE = 20
+"""Events of a batch that are started at the same time."""
+
+IdempotencyKey = Annotated[
+    str | None, Header(pattern=EVENT_ID, description="The event's id, where the body gives none")
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": AcceptedEvent, "description": "Accepted before"}, **responses(409)},
+)
+async def post_event(
+    event: NewEvent, request: Request, response: Response, idempotency_key: IdempotencyKey = None
+) -> AcceptedEvent:
+    """Accept an event and start delivering it.
+
+    202 is sent only after Temporal has the run for good. The same id with the same content is answered with the run
+    that is there (200, `duplicate: true`), with other content 409. An event that no webhook listens to is accepted too.
+    """
+    accepted = await _acceptance(request).accept(event, idempotency_key)
+    if accepted.duplicate:
+        response.status_code = 200
+    return accepted
+
+
+@router.post("/batch", status_code=207)
+async def post_batch(batch: Batch, request: Request) -> BatchAnswers:
+    """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out."""
+    slots = asyncio.Semaphore(BATCH_AT_ONCE)
+
+    async def accept(raw: Any) -> BatchAnswer:
+        async with slots:
+            return await _accept_one(request, raw)
+
+    return BatchAnswers(items=await asyncio.gather(*(accept(raw) for raw in batch.events)))
+
+
+@router.get("")
+async def list_events(
+    gateway: GatewayDep,
+    request: Request,
+    tenant: AnyTenant = None,
+    type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that this webhook gets")] = None,
+    status: EventStatus | None = None,
+    trouble: Annotated[
+        bool | None, Query(description="Only events with (or without) a delivery retrying, held or failed")
+    ] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Accepted at this time or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Accepted before this time")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[EventRow]:
+    """List events: those under way first, then the finished ones, each newest first.
+
+    A page can have fewer items than `limit` and still not be the last: go by `next_cursor`.
+    """
+    search = Search(tenant=tenant, type=type, webhook=webhook, status=status, trouble=trouble, since=since, until=until)
+    rows, next_cursor = await gateway.find(search, limit, cursor)
+    return Page(items=[views.event_row(row, request.app.state.links) for row in rows], next_cursor=next_cursor)
+
+
+@router.get("/{event_id}", responses=responses(404))
+async def show_event(event_id: str, gateway: GatewayDep, request: Request, tenant: Tenant = "default") -> Event:
+    """Show an event whole: its data, its deliveries, each with its attempts."""
+    return views.event(await gateway.read(tenant, event_id), request.app.state.links)
+
+
+def _add_command(command: Command, summary: str, description: str) -> None:
+    async def act(event_id: str, gateway: GatewayDep, named: Named | None = None, tenant: Tenant = "default") -> Obeyed:
+        delivery = named.delivery if named else None
+        await gateway.command(tenant, event_id, command, delivery)
+        return Obeyed(id=event_id, command=command, delivery=delivery)
+
+    router.add_api_route(
+        f"/{{event_id}}/{command}",
+        act,
+        methods=["POST"],
+        status_code=202,
+        name=f"{command}_event",
+        summary=summary,
+        description=description,
+        responses=responses(404, 409),
+    )
+
+
+_add_command(
+    "retry",
+    "Retry",
+    "Attempt a delivery now, or all that have not succeeded; the remaining schedule stays as it was. An attempt that is"
+    " under way is waited for. On a finished event: deliver again what failed, with its whole schedule.",
+)
+_add_command("cancel", "Cancel", "Stop a delivery, or all. What an attempt under way comes to still counts.")
+_add_command("hold", "Hold", "Keep a delivery, or all, until released.")
+_add_command("release", "Release", "Let a held delivery, or all, go on. A scheduled event is delivered now.")
+_add_command(
+    "redeliver",
+    "Redeliver",
+    "Deliver again, also what has succeeded. Attempt numbers go on, the `webhook-id` stays, the schedule starts anew.",
+)
+
+
+@router.post("/{event_id}/reschedule", status_code=202, responses=responses(404, 409))
+async def reschedule_event(
+    event_id: str, change: Reschedule, gateway: GatewayDep, tenant: Tenant = "default"
+) -> Obeyed:
+    """Move a scheduled event to another time."""
+    check_deliver_at(change.deliver_at, utc_now())
+    await gateway.reschedule(tenant, event_id, change.deliver_at)
+    return Obeyed(id=event_id, command="reschedule")
+
+
+def _acceptance(request: Request) -> Acceptance:
+    acceptance: Acceptance = request.app.state.acceptance
+    return acceptance
+
+
+async def _accept_one(request: Request, raw: Any) -> BatchAnswer:
+    """Accept one event of a batch; its problem is its own."""
+    limit: int = request.app.state.settings.max_event_bytes
+    try:
+        if len(json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()) > limit:
+            raise TooLarge(f"The event is larger than the {limit} bytes allowed.")
+        accepted = await _acceptance(request).accept(NewEvent.model_validate(raw))
+    except ValidationError as error:
+        return _refused(from_validation(error.errors()))
+    except Exception as error:  # noqa: BLE001 - `as_problem` raises again what is not an answer
+        return _refused(as_problem(error))
+    return BatchAnswer(status=200 if accepted.duplicate else 202, event=accepted)
+
+
+def _refused(problem: Problem) -> BatchAnswer:
+    return BatchAnswer(status=problem.status_code, problem=document(problem))

@@ -1,0 +1,23 @@
+"""Is the process alive, and can it do its work?"""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from api.deps import GatewayDep, StoreDep
+from api.errors import responses
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Answer as long as the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=responses(503))
+async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
+    """Answer 200 when Temporal and the registry do."""
+    await asyncio.gather(gateway.ping(), store.ping())
+    return {"status": "ready"}

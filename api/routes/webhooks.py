@@ -1,0 +1,137 @@
+"""Webhooks: register, change, remove; secrets; a test delivery."""
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api import schemas, views
+from api.accepting import Acceptance
+from api.deps import AnyTenant, Cursor, Limit, StoreDep
+from api.errors import Invalid, NotFound, responses
+from api.headers import unmasked
+from api.requests import StrictRoute
+from api.schemas import EventType, NewEvent, NewWebhook, Page, Rotation, SampleEvent, WebhookChanges
+from keys import is_asymmetric, new_secret
+from registry.models import Webhook
+
+router = APIRouter(
+    prefix="/v1/webhooks",
+    tags=["webhooks"],
+    route_class=StrictRoute,
+    responses=responses(400, 401, 413, 422, 503),
+)
+
+
+@router.post("", status_code=201)
+async def create_webhook(new: NewWebhook, store: StoreDep, request: Request) -> schemas.WebhookWithSecret:
+    """Register a webhook. The answer shows its signing key."""
+    _check_https(request, new.url)
+    if new.secret and "signature_scheme" in new.model_fields_set:
+        _check_scheme(new)
+    webhook = Webhook(
+        id=f"wh_{secrets.token_hex(12)}",
+        tenant=new.tenant,
+        name=new.name,
+        description=new.description,
+        url=new.url,
+        events=new.events,
+        headers=new.headers,
+        secret=new.secret or new_secret(new.signature_scheme),
+        retry=new.retry,
+        timeout=new.timeout,
+        enabled=new.enabled,
+        metadata_=new.metadata,
+    )
+    await store.add(webhook)
+    return views.webhook_with_secret(webhook)
+
+
+@router.get("")
+async def list_webhooks(
+    store: StoreDep,
+    tenant: AnyTenant = None,
+    event: Annotated[EventType | None, Query(description="Only those that an event of this type goes to")] = None,
+    enabled: bool | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[schemas.Webhook]:
+    """List webhooks, newest first."""
+    found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor)
+    return Page(items=[views.webhook(each) for each in found], next_cursor=next_cursor)
+
+
+@router.get("/{webhook_id}", responses=responses(404))
+async def show_webhook(webhook_id: str, store: StoreDep) -> schemas.Webhook:
+    """Show a webhook, without its secret."""
+    return views.webhook(_found(await store.get(webhook_id)))
+
+
+@router.patch("/{webhook_id}", responses=responses(404))
+async def change_webhook(
+    webhook_id: str, changes: WebhookChanges, store: StoreDep, request: Request
+) -> schemas.Webhook:
+    """Change what is given; deliveries that wait for a retry use it at their next attempt."""
+    given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if "url" in given:
+        _check_https(request, given["url"])
+    if "metadata" in given:
+        given["metadata_"] = given.pop("metadata")
+    if "headers" in given:
+        given["headers"] = unmasked(given["headers"], _found(await store.get(webhook_id)).headers)
+    return views.webhook(_found(await store.update(webhook_id, None, given)))
+
+
+@router.delete("/{webhook_id}", status_code=204, responses=responses(404))
+async def delete_webhook(webhook_id: str, store: StoreDep) -> Response:
+    """Remove a webhook. Deliveries to it that are still open are cancelled when their next attempt is due."""
+    if not await store.delete(webhook_id, None):
+        raise _unknown()
+    return Response(status_code=204)
+
+
+@router.get("/{webhook_id}/secret", responses=responses(404))
+async def show_secret(webhook_id: str, store: StoreDep) -> schemas.WebhookSecret:
+    """Show the signing key."""
+    return views.secret(_found(await store.get(webhook_id)))
+
+
+@router.post("/{webhook_id}/rotate-secret", responses=responses(404))
+async def rotate_secret(webhook_id: str, store: StoreDep, rotation: Rotation | None = None) -> schemas.WebhookSecret:
+    """Give the webhook a new key; during the grace both sign, so that receivers can change over."""
+    rotation = rotation or Rotation()
+    known = _found(await store.get(webhook_id))
+    secret = rotation.secret or new_secret("v1a" if is_asymmetric(known.secret) else "v1")
+    return views.secret(_found(await store.rotate_secret(webhook_id, None, secret, rotation.grace)))
+
+
+@router.post("/{webhook_id}/test", status_code=202, responses=responses(404))
+async def send_test(
+    webhook_id: str, store: StoreDep, request: Request, sample: SampleEvent | None = None
+) -> schemas.AcceptedEvent:
+    """Send a real signed event to this webhook only, also while it is disabled."""
+    sample = sample or SampleEvent()
+    webhook = _found(await store.get(webhook_id))
+    acceptance: Acceptance = request.app.state.acceptance
+    event = NewEvent(type=sample.type, data=sample.data, tenant=webhook.tenant)
+    return await acceptance.accept_test(event, webhook)
+
+
+def _found(webhook: Webhook | None) -> Webhook:
+    if webhook is None:
+        raise _unknown()
+    return webhook
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such webhook.")
+
+
+def _check_https(request: Request, url: str) -> None:
+    if request.app.state.settings.require_https and not url.startswith("https://"):
+        raise Invalid.field("url", "must start with https://")
+
+
+def _check_scheme(new: NewWebhook) -> None:
+    if new.secret and is_asymmetric(new.secret) != (new.signature_scheme == "v1a"):
+        raise Invalid.field("secret", f"is not a key for signature scheme {new.signature_scheme}")

@@ -1,0 +1,292 @@
+"""What the API takes and gives. Unknown fields are refused; times are RFC 3339 UTC with milliseconds."""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+
+from api.deps import DEFAULT_TENANT, TENANT_PATTERN
+from api.headers import check_headers
+from api.urls import MAX_URL, check_url
+from keys import Scheme, check_secret
+from policy import RetryPolicy
+from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
+from times import rfc3339
+from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, Trigger
+
+EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a string: RFC 3339 with a time zone")
+    return value
+
+
+def _usable_secret(secret: str) -> str:
+    check_secret(secret)
+    return secret
+
+
+Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+GivenTime = Annotated[AwareDatetime, BeforeValidator(_text)]
+TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer whose event or webhook this is")]
+EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
+EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
+EventId = Annotated[str, Field(pattern=EVENT_ID)]
+Secret = Annotated[str, Field(max_length=256), AfterValidator(_usable_secret)]
+Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(check_url)]
+Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+MetadataText = Annotated[str, Field(max_length=512)]
+Item = TypeVar("Item")
+
+
+class Taken(BaseModel):
+    """Base of what is taken."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Given(BaseModel):
+    """Base of what is given."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Page(Given, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None = None
+    """Pass it as `cursor` to get the next page; null on the last."""
+
+
+# Webhooks
+
+
+class WebhookFields(Taken):
+    """What can be set when a webhook is made, and changed later."""
+
+    name: str = Field("", max_length=256)
+    description: str = Field("", max_length=4096)
+    url: Url
+    """Where the signed POST goes."""
+    events: list[EventPattern] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
+    """Types it listens to: a type, a type prefix with `.*`, or `*`."""
+    headers: Headers = Field(default_factory=dict)
+    """Sent along with each delivery. Values are masked when read back."""
+    retry: RetryPolicy | None = None
+    """Null: ten attempts in about three days."""
+    timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False)
+    """Seconds for connect, response headers and body together."""
+    enabled: bool = True
+    """Deliveries of a disabled webhook are held, not dropped."""
+    metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
+    """Yours; shown again, never sent."""
+
+
+class NewWebhook(WebhookFields):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tenant": "acme",
+                    "url": "https://acme.example/hook",
+                    "events": ["order.*"],
+                    "retry": {"schedule": [5, 300]},
+                }
+            ]
+        }
+    )
+
+    tenant: TenantName = DEFAULT_TENANT
+    secret: Secret | None = None
+    """The signing key: `whsec_…` (HMAC) or `whsk_…` (ed25519). Made where none is given."""
+    signature_scheme: Scheme = "v1"
+    """Kind of the key that is made: `v1` HMAC-SHA256, `v1a` ed25519."""
+
+
+class WebhookChanges(WebhookFields):
+    """Only what is given is changed."""
+
+    url: Url = ""
+
+
+class Webhook(Given):
+    id: str
+    tenant: str
+    name: str
+    description: str
+    url: str
+    events: list[str]
+    headers: dict[str, str]
+    signature_scheme: Scheme
+    retry: RetryPolicy | None
+    timeout: float
+    enabled: bool
+    disabled_reason: str | None
+    """`gone`: the receiver answered 410. `manual`: somebody disabled it."""
+    disabled_at: Time | None
+    metadata: dict[str, str]
+    created_at: Time
+    updated_at: Time
+
+
+class WebhookSecret(Given):
+    """The signing key. For ed25519, receivers need the public key alone."""
+
+    secret: str
+    public_key: str | None = None
+    previous_secret_expires_at: Time | None = None
+    """Until then the previous key signs too."""
+
+
+class WebhookWithSecret(Webhook):
+    secret: str
+    """Shown now, and by `GET /v1/webhooks/{id}/secret`."""
+    public_key: str | None = None
+
+
+class Rotation(Taken):
+    secret: Secret | None = None
+    """The new key; made where none is given."""
+    grace: int = Field(86400, ge=0, le=30 * 86400)
+    """Seconds during which the old key signs as well."""
+
+
+class SampleEvent(Taken):
+    type: EventType = "hookkeeper.test"
+    data: Any = Field(default_factory=lambda: {"message": "This is a test."})
+
+
+# Events
+
+
+class NewEvent(Taken):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}}]
+        }
+    )
+
+    type: EventType
+    data: Any = Field(default_factory=dict)
+    """Any JSON."""
+    id: EventId | None = None
+    """Yours, to make a repeated POST safe. Else the `Idempotency-Key` header, else a new one."""
+    tenant: TenantName = DEFAULT_TENANT
+    timestamp: GivenTime | None = None
+    """When it happened; now where left out."""
+    deliver_at: GivenTime | None = None
+    """Deliver no earlier; at most a year ahead."""
+
+
+class Batch(Taken):
+    events: list[Any] = Field(min_length=1, max_length=100)
+    """Events as `POST /v1/events` takes them."""
+
+
+class Links(Given):
+    self: str
+    temporal: str | None
+    """The run in the Temporal web UI."""
+
+
+class DeliveryHead(Given):
+    id: str
+    webhook_id: str
+    channel: Channel
+
+
+class AcceptedEvent(Given):
+    id: str
+    type: str
+    tenant: str
+    status: EventStatus
+    duplicate: bool
+    """The event was accepted before; nothing is delivered twice."""
+    workflow_id: str
+    run_id: str
+    deliveries: list[DeliveryHead]
+    links: Links
+
+
+class BatchAnswer(Given):
+    """What became of one event of a batch: `status` as `POST /v1/events` would have answered."""
+
+    status: int
+    event: AcceptedEvent | None = None
+    problem: Any = None
+
+
+class BatchAnswers(Given):
+    items: list[BatchAnswer]
+
+
+class Attempt(Given):
+    number: int
+    trigger: Trigger
+    started_at: Time
+    duration_ms: float
+    status_code: int | None
+    error: str | None
+    response_excerpt: str
+
+
+class Delivery(DeliveryHead):
+    target: str
+    """The URL without its query."""
+    status: DeliveryStatus
+    reason: Reason | None
+    next_attempt_at: Time | None
+    attempts: list[Attempt]
+    attempts_omitted: int
+    """Older attempts that are not shown; the Temporal history has them."""
+
+
+class EventHead(Given):
+    id: str
+    type: str
+    tenant: str
+    status: EventStatus
+    accepted_at: Time
+    finished_at: Time | None
+    deliver_at: Time | None
+    workflow_id: str
+    run_id: str
+    links: Links
+
+
+class Event(EventHead):
+    timestamp: Time
+    data: Any
+    deliveries: list[Delivery]
+
+
+class EventRow(EventHead):
+    webhooks: list[str]
+    trouble: list[str]
+    """Webhooks whose delivery is retrying, held or failed."""
+
+
+class Named(Taken):
+    delivery: str | None = Field(None, max_length=256)
+    """The delivery that is meant; all where left out."""
+
+
+class Reschedule(Taken):
+    deliver_at: GivenTime
+
+
+class Obeyed(Given):
+    """The run has taken the command."""
+
+    id: str
+    command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule"]
+    delivery: str | None = None

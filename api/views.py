@@ -1,0 +1,101 @@
+"""From what the registry and Temporal know to what the API shows."""
+
+from datetime import datetime
+
+from api import schemas
+from api.headers import masked
+from api.links import LinkMaker
+from keys import is_asymmetric, public_key
+from registry.models import Webhook
+from workflows.gateway import Run
+from workflows.listing import Row
+from workflows.models import Delivery
+
+
+def webhook(row: Webhook) -> schemas.Webhook:
+    return schemas.Webhook(
+        id=row.id,
+        tenant=row.tenant,
+        name=row.name,
+        description=row.description,
+        url=row.url,
+        events=row.events,
+        headers=masked(row.headers),
+        signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
+        retry=row.retry,
+        timeout=row.timeout,
+        enabled=row.enabled,
+        disabled_reason=row.disabled_reason,
+        disabled_at=row.disabled_at,
+        metadata=row.metadata_,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def webhook_with_secret(row: Webhook) -> schemas.WebhookWithSecret:
+    return schemas.WebhookWithSecret(**dict(webhook(row)), secret=row.secret, public_key=_public_key(row))
+
+
+def secret(row: Webhook) -> schemas.WebhookSecret:
+    return schemas.WebhookSecret(
+        secret=row.secret,
+        public_key=_public_key(row),
+        previous_secret_expires_at=row.previous_secret_expires_at,
+    )
+
+
+def event(run: Run, links: LinkMaker) -> schemas.Event:
+    state = run.state
+    scheduled_for = state.deliver_at if state.status == "scheduled" else None
+    return schemas.Event(
+        id=state.id,
+        type=state.type,
+        tenant=state.tenant,
+        timestamp=state.timestamp,
+        data=run.event.data,
+        status=state.status,
+        deliver_at=state.deliver_at,
+        accepted_at=state.accepted_at,
+        finished_at=state.finished_at,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        links=links.of(state.tenant, state.id, run.workflow_id, run.run_id),
+        deliveries=[_delivery(each, scheduled_for) for each in state.deliveries],
+    )
+
+
+def event_row(row: Row, links: LinkMaker) -> schemas.EventRow:
+    return schemas.EventRow(
+        id=row.id,
+        type=row.type,
+        tenant=row.tenant,
+        status=row.status,
+        accepted_at=row.started_at,
+        finished_at=row.finished_at,
+        deliver_at=row.deliver_at,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        links=links.of(row.tenant, row.id, row.workflow_id, row.run_id),
+        webhooks=list(row.webhooks),
+        trouble=list(row.trouble),
+    )
+
+
+def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> schemas.Delivery:
+    waits = delivery.status in ("pending", "retrying")
+    return schemas.Delivery(
+        id=delivery.id,
+        webhook_id=delivery.webhook_id,
+        channel=delivery.channel,
+        target=delivery.target,
+        status=delivery.status,
+        reason=delivery.reason,
+        next_attempt_at=(delivery.next_attempt_at or scheduled_for) if waits else None,
+        attempts=[schemas.Attempt(**dict(attempt)) for attempt in delivery.attempts],
+        attempts_omitted=delivery.attempts_omitted,
+    )
+
+
+def _public_key(row: Webhook) -> str | None:
+    return public_key(row.secret) if is_asymmetric(row.secret) else None

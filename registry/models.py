@@ -1,0 +1,131 @@
+"""The tables of the registry, as SQLAlchemy maps them. The migrations are held to them by a test."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
+from sqlalchemy.types import TypeDecorator
+
+from policy import RetryPolicy
+
+
+def utc_now() -> datetime:
+    """Return the time now, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Keep a point in time. SQLite has no time zones: what it stores and returns is UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn `value` into UTC; ValueError for a naive one, which could mean any time zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: give it a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class RetryPolicyJson(TypeDecorator[RetryPolicy]):
+    """Keep a retry policy as it was given: what was left out stays out, and follows our defaults."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: RetryPolicy | None, dialect: Dialect) -> dict[str, Any] | None:
+        """Dump the fields that were given."""
+        return None if value is None else value.model_dump(mode="json", exclude_unset=True)
+
+    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RetryPolicy | None:
+        """Read the policy back."""
+        return None if value is None else RetryPolicy.model_validate(value)
+
+
+class Base(MappedAsDataclass, DeclarativeBase):
+    """Give the tables their types. Python types stand for the same column type everywhere."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcDateTime,
+        RetryPolicy: RetryPolicyJson,
+        list[str]: JSON,
+        dict[str, str]: JSON,
+    }
+
+
+class WebhookPattern(Base, kw_only=True, eq=False):
+    """One row for each pattern of a webhook, so that matching an event is one look into an index.
+
+    The columns of the primary key stand in the order in which matching asks for them.
+    """
+
+    __tablename__ = "webhook_patterns"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    pattern: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True, index=True, init=False
+    )
+
+
+class Webhook(Base, kw_only=True, eq=False, repr=False):
+    """A registration: where events of a tenant go. Its repr shows nothing, since it holds secrets."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        Index("ix_webhooks_created_at", "created_at", "id"),
+        Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
+    )
+
+    # The validator of `events` reads `tenant`: it has to be set first, so it stands first.
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    url: Mapped[str]
+    events: Mapped[list[str]]
+    secret: Mapped[str]
+    name: Mapped[str] = mapped_column(default="")
+    description: Mapped[str] = mapped_column(default="")
+    headers: Mapped[dict[str, str]] = mapped_column(default_factory=dict)
+    previous_secret: Mapped[str | None] = mapped_column(default=None)
+    previous_secret_expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
+    timeout: Mapped[float] = mapped_column(default=15.0)
+    enabled: Mapped[bool] = mapped_column(default=True)
+    disabled_reason: Mapped[str | None] = mapped_column(default=None)
+    disabled_at: Mapped[datetime | None] = mapped_column(default=None)
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+    patterns: Mapped[list[WebhookPattern]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, lazy="raise", init=False
+    )
+
+    @validates("events")
+    def _index(self, _: str, events: list[str]) -> list[str]:
+        """Keep the rows of `webhook_patterns` equal to `events`, whoever sets it."""
+        self.patterns = [
+            WebhookPattern(tenant=self.tenant, pattern=pattern) for pattern in dict.fromkeys(events)
+        ]
+        return events
+
+    @property
+    def target(self) -> str:
+        """The URL as people may see it: no user, password, query or fragment, which can hold secrets."""
+        url = urlsplit(self.url)
+        return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
+
+    def signing_secrets(self, now: datetime) -> list[str]:
+        """Give the keys that sign at this time: during a rotation's grace the previous one too."""
+        in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
+        return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]

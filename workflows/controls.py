@@ -1,0 +1,125 @@
+"""What people can ask of a run: signals (Temporal UI and CLI) and updates (the API, which wants an answer).
+
+Both do the same; an update refuses what makes no sense, a signal that makes none is logged and ignored. Each takes an
+optional delivery id; none means all.
+"""
+
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.workflow import ActivityHandle
+
+from activities.webhooks import RoundResult
+from workflows.commands import Refused, UnknownDelivery, select
+from workflows.models import Command
+from workflows.progress import Progress
+
+
+class Controls:
+    """The half of `EventWorkflow` that listens."""
+
+    _deliveries: dict[str, Progress]
+    _rounds: list[tuple[list[Progress], ActivityHandle[RoundResult]]]
+    _deliver_at: datetime | None
+
+    @workflow.signal(name="cancel", description="Stop one delivery, or all.")
+    def signal_cancel(self, delivery: str | None = None) -> None:
+        self._obey_if_sensible("cancel", delivery)
+
+    @workflow.signal(name="retry", description="Attempt one delivery now, or all that have not succeeded.")
+    def signal_retry(self, delivery: str | None = None) -> None:
+        self._obey_if_sensible("retry", delivery)
+
+    @workflow.signal(name="hold", description="Keep one delivery, or all, until released.")
+    def signal_hold(self, delivery: str | None = None) -> None:
+        self._obey_if_sensible("hold", delivery)
+
+    @workflow.signal(name="release", description="Let held deliveries go on; deliver a scheduled event now.")
+    def signal_release(self, delivery: str | None = None) -> None:
+        self._obey_if_sensible("release", delivery)
+
+    @workflow.update(name="cancel")
+    def cancel(self, delivery: str | None = None) -> None:
+        self._obey("cancel", delivery)
+
+    @workflow.update(name="retry")
+    def retry(self, delivery: str | None = None) -> None:
+        self._obey("retry", delivery)
+
+    @workflow.update(name="hold")
+    def hold(self, delivery: str | None = None) -> None:
+        self._obey("hold", delivery)
+
+    @workflow.update(name="release")
+    def release(self, delivery: str | None = None) -> None:
+        self._obey("release", delivery)
+
+    @workflow.update(name="redeliver")
+    def redeliver(self, delivery: str | None = None) -> None:
+        self._obey("redeliver", delivery)
+
+    @workflow.update
+    def reschedule(self, deliver_at: datetime) -> None:
+        """Move a scheduled event to another time."""
+        self._deliver_at = deliver_at
+
+    @cancel.validator
+    def _check_cancel(self, delivery: str | None = None) -> None:
+        self._select("cancel", delivery)
+
+    @retry.validator
+    def _check_retry(self, delivery: str | None = None) -> None:
+        self._select("retry", delivery)
+
+    @hold.validator
+    def _check_hold(self, delivery: str | None = None) -> None:
+        self._select("hold", delivery)
+
+    @release.validator
+    def _check_release(self, delivery: str | None = None) -> None:
+        self._select("release", delivery)
+
+    @redeliver.validator
+    def _check_redeliver(self, delivery: str | None = None) -> None:
+        self._select("redeliver", delivery)
+
+    @reschedule.validator
+    def _check_reschedule(self, deliver_at: datetime) -> None:
+        if not self._is_scheduled():
+            raise Refused("the event is not scheduled: its delivery has begun")
+
+    def _obey_if_sensible(self, command: Command, delivery: str | None) -> None:
+        try:
+            self._obey(command, delivery)
+        except (Refused, UnknownDelivery) as refusal:
+            workflow.logger.warning("signal ignored: %s", refusal)
+
+    def _obey(self, command: Command, delivery: str | None) -> None:
+        chosen = [self._deliveries[id_] for id_ in self._select(command, delivery)]
+        if command == "release" and delivery is None and self._is_scheduled():
+            self._deliver_at = workflow.now()
+        for progress in chosen:
+            act = progress.retry if command == "redeliver" else getattr(progress, command)
+            act()
+        if command == "cancel":
+            self._stop_rounds_nobody_wants()
+
+    def _select(self, command: Command, delivery: str | None) -> list[str]:
+        """Give the ids of the deliveries that are meant; raise where the command makes no sense."""
+        records = [progress.record for progress in self._deliveries.values()]
+        if self._is_scheduled():
+            if command in ("retry", "redeliver"):
+                raise Refused("the event is scheduled: release it to deliver it now")
+            if command == "release" and delivery is None:
+                return [record.id for record in records if record.status == "held"]
+        return select(command, records, delivery)
+
+    def _stop_rounds_nobody_wants(self) -> None:
+        """Cancel activities that wait in a queue or between tries; one that is sending still says what came of it."""
+        for deliveries, handle in self._rounds:
+            if all(progress.cancelling for progress in deliveries):
+                handle.cancel()
+
+    def _is_scheduled(self) -> bool:
+        """The event waits for its time."""
+        return self._deliver_at is not None and self._deliver_at > workflow.now()

@@ -1,0 +1,244 @@
+"""The run of one event: wait until it is time, deliver to all at once, see each delivery through, close.
+
+This code is for ever: runs that are open today replay it tomorrow. Any change of its commands goes through
+`workflow.patched`; tests/workflows/histories/ holds it to that.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from pydantic_core import to_json
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    is_cancelled_exception,
+)
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
+
+from activities.closing import Closing, ClosingActivities
+from activities.webhooks import Order, Round, RoundResult, WebhookActivities
+from workflows import names, summaries
+from workflows.controls import Controls
+from workflows.models import EventInput, EventState, event_status, fit
+from workflows.progress import Progress
+
+INLINE_DATA = 32 * 1024
+"""Bytes of data that travel in the first round's input; a larger body is read back from the run's own history."""
+
+LONG_HISTORY = 10_000
+"""Events after which a run goes on as a new one; Temporal ends a run at 51,200."""
+
+OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""Registry down, worker killed, a bug: retried without limit, never charged to the webhook."""
+
+
+@workflow.defn(name="EventWorkflow")
+class EventWorkflow(Controls):
+    """One event on its way to all its targets. Its history is the delivery log."""
+
+    @workflow.init
+    def __init__(self, event: EventInput) -> None:
+        self._event = event
+        self._deliveries = {delivery.id: Progress.of(delivery) for delivery in event.deliveries}
+        self._deliver_at = event.deliver_at
+        self._finished_at: datetime | None = None
+        self._rounds = []
+        self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
+        self._cancel_requested = False
+
+    @workflow.run
+    async def run(self, event: EventInput) -> EventState:
+        """Deliver the event; return its final state, or fail or cancel with it."""
+        delivering = asyncio.create_task(self._deliver())
+        try:
+            await workflow.wait_condition(delivering.done)
+        except asyncio.CancelledError:
+            self._cancel_requested = True
+            self._obey_if_sensible("cancel", None)
+            await workflow.wait_condition(delivering.done)
+        await delivering
+        if not self._is_over():
+            workflow.continue_as_new(self._carried_over())
+        return await self._close()
+
+    async def _deliver(self) -> None:
+        await self._until_deliver_at()
+        await self._first_round()
+        await asyncio.gather(*(self._see_through(each) for each in self._deliveries.values()))
+
+    # The story
+
+    async def _until_deliver_at(self) -> None:
+        while self._is_scheduled() and not self._is_over():
+            await self._until_moved_or(self._deliver_at)
+        if workflow.info().typed_search_attributes.get(names.DELIVER_AT):
+            workflow.upsert_search_attributes([names.DELIVER_AT.value_unset()])
+
+    async def _until_moved_or(self, when: datetime | None) -> None:
+        assert when is not None
+        await _wake(
+            lambda: self._deliver_at != when or self._is_over(),
+            (when - workflow.now()).total_seconds(),
+            summaries.deliver_at_summary(when),
+        )
+
+    async def _first_round(self) -> None:
+        fresh = [each for each in self._deliveries.values() if each.is_fresh]
+        if fresh:
+            await self._attempt(fresh, first_round=True)
+
+    async def _see_through(self, progress: Progress) -> None:
+        """Wait, attempt, record, until nothing of the event is open: a final delivery can be opened again."""
+        while not self._is_over() and not self._history_is_long():
+            wait = progress.seconds_until_due(workflow.now())
+            if wait == 0:
+                await self._attempt([progress])
+            else:
+                await self._until_touched(progress, wait)
+
+    async def _until_touched(self, progress: Progress, wait: float | None) -> None:
+        seen = progress.touched
+        last = progress.delivery.attempts[-1:]
+        await _wake(
+            lambda: progress.touched != seen or self._is_over() or self._history_is_long(),
+            wait,
+            summaries.wait_summary(wait or 0, last[0].error if last else None),
+        )
+
+    async def _attempt(self, deliveries: list[Progress], first_round: bool = False) -> None:
+        """Make one attempt of each at once and record what it came to."""
+        handle = self._start_round(deliveries, first_round)
+        self._rounds.append((deliveries, handle))
+        try:
+            result = await handle
+        except ActivityError as error:
+            if not is_cancelled_exception(error):
+                raise
+            for each in deliveries:
+                each.abandon()
+        else:
+            for outcome in result.outcomes:
+                jitter = workflow.random().random()
+                self._deliveries[outcome.delivery].finish(outcome, workflow.now(), jitter)
+        finally:
+            self._rounds.remove((deliveries, handle))
+        self._tell_trouble()
+
+    def _start_round(self, deliveries: list[Progress], first_round: bool) -> ActivityHandle[RoundResult]:
+        event, queue = self._event, workflow.info().task_queue
+        inline = first_round and len(to_json(event.data)) <= INLINE_DATA
+        number = deliveries[0].next_number
+        orders = tuple(
+            Order(
+                delivery=each.id,
+                webhook_id=each.delivery.webhook_id,
+                number=each.next_number,
+                trigger=each.begin(),
+            )
+            for each in deliveries
+        )
+        return workflow.start_activity_method(
+            WebhookActivities.deliver,
+            Round(
+                id=event.id,
+                type=event.type,
+                tenant=event.tenant,
+                timestamp=event.timestamp,
+                data=event.data if inline else None,
+                data_inline=inline,
+                orders=orders,
+            ),
+            task_queue=queue if first_round else names.retry_queue(queue),
+            start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
+            heartbeat_timeout=timedelta(seconds=10),
+            retry_policy=OUR_FAULTS,
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            priority=Priority(fairness_key=event.tenant if first_round else deliveries[0].delivery.webhook_id),
+            summary=summaries.attempt_summary([each.delivery.target for each in deliveries], number),
+        )
+
+    def _tell_trouble(self) -> None:
+        """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
+        trouble = sorted({each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled})
+        if trouble != self._trouble:
+            self._trouble = trouble
+            update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()
+            workflow.upsert_search_attributes([update])
+
+    # The end
+
+    async def _close(self) -> EventState:
+        self._finished_at = workflow.now()
+        state = self.state()
+        if state.status == "succeeded":
+            return state
+        if state.status == "failed":
+            failed = sum(each.status == "failed" for each in state.deliveries)
+            raise ApplicationError(
+                f"{failed} of {len(state.deliveries)} deliveries failed",
+                state,
+                type="DeliveryFailed",
+                non_retryable=True,
+                category=ApplicationErrorCategory.BENIGN,
+            )
+        await self._close_as_cancelled(state)
+        raise asyncio.CancelledError
+
+    async def _close_as_cancelled(self, state: EventState) -> None:
+        closing = Closing(state=state.model_dump(mode="json"), request_cancel=not self._cancel_requested)
+        kept = asyncio.create_task(
+            workflow.execute_activity_method(
+                ClosingActivities.close_as_cancelled,
+                closing,
+                start_to_close_timeout=timedelta(seconds=10),
+                retry_policy=OUR_FAULTS,
+                summary="keep the final state, close as cancelled",
+            )
+        )
+        try:
+            # The cancellation that the activity requests arrives here.
+            await workflow.wait_condition(lambda: self._cancel_requested and kept.done())
+        except asyncio.CancelledError:
+            await workflow.wait_condition(kept.done)
+        await kept
+
+    # What can be asked
+
+    @workflow.query
+    def state(self) -> EventState:
+        """Give the whole public state but the event's data."""
+        event = self._event
+        deliveries = fit(tuple(each.record for each in self._deliveries.values()))
+        return EventState(
+            id=event.id,
+            type=event.type,
+            tenant=event.tenant,
+            timestamp=event.timestamp,
+            status=event_status(deliveries, scheduled=self._is_scheduled()),
+            accepted_at=event.accepted_at,
+            deliver_at=self._deliver_at,
+            finished_at=self._finished_at,
+            deliveries=deliveries,
+        )
+
+    def _is_over(self) -> bool:
+        return all(each.is_final for each in self._deliveries.values())
+
+    def _history_is_long(self) -> bool:
+        return workflow.info().get_current_history_length() > LONG_HISTORY
+
+    def _carried_over(self) -> EventInput:
+        deliveries = fit(tuple(each.record for each in self._deliveries.values()))
+        return self._event.model_copy(update={"deliveries": deliveries})
+
+
+async def _wake(condition: Callable[[], bool], wait: float | None, summary: str) -> None:
+    """Wait for the condition, or for the time (seconds) to pass where one is given."""
+    try:
+        await workflow.wait_condition(condition, timeout=wait, timeout_summary=summary)
+    except TimeoutError:
+        return

@@ -1,0 +1,132 @@
+"""The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from activities.outcomes import Message
+
+Channel = Literal["webhook", "email", "notification"]
+Trigger = Literal["scheduled", "manual"]
+DeliveryStatus = Literal["pending", "retrying", "held", "succeeded", "failed", "cancelled"]
+EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+Reason = Literal["exhausted", "gone", "forbidden_address", "webhook_deleted", "webhook_disabled"]
+Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
+
+FINAL: frozenset[DeliveryStatus] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Attempt(Message):
+    """One request that was made, or tried to be made."""
+
+    number: int
+    trigger: Trigger = "scheduled"
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None = None
+    error: str | None = None
+    response_excerpt: str = ""
+
+
+class Delivery(Message):
+    """One event to one target of one webhook, as it stands."""
+
+    id: str
+    webhook_id: str
+    channel: Channel = "webhook"
+    target: str = ""
+    status: DeliveryStatus = "pending"
+    reason: Reason | None = None
+    next_attempt_at: datetime | None = None
+    """When the schedule wants its next attempt; for a held delivery, when it would have been."""
+    attempts: tuple[Attempt, ...] = ()
+    attempts_omitted: int = 0
+    """Older attempts that this state no longer shows; history has them."""
+    steps_taken: int = 0
+    """Attempts of the present schedule that are used up; a forced retry uses none."""
+    forced: bool = False
+    """A person asked for an attempt that has not begun yet."""
+    by_hand: bool = False
+    """A person asked for the first attempt of this run: a redelivery or a test."""
+
+    @property
+    def attempts_made(self) -> int:
+        """All attempts so far, shown or not."""
+        return self.attempts_omitted + len(self.attempts)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+
+class EventInput(Message):
+    """What starts a run. `deliveries` also carries what earlier runs of the same event have done."""
+
+    id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    data: Any = None
+    accepted_at: datetime
+    deliver_at: datetime | None = None
+    deliveries: tuple[Delivery, ...] = ()
+
+
+class EventState(Message):
+    """The whole public state of a run but the event's data, which stands in the run's input."""
+
+    id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    status: EventStatus
+    accepted_at: datetime
+    deliver_at: datetime | None = None
+    finished_at: datetime | None = None
+    deliveries: tuple[Delivery, ...] = ()
+
+
+def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
+    """Say how an event is doing from how its deliveries are."""
+    if not all(delivery.is_final for delivery in deliveries):
+        return "scheduled" if scheduled else "delivering"
+    statuses = {delivery.status for delivery in deliveries}
+    if "failed" in statuses:
+        return "failed"
+    return "cancelled" if "cancelled" in statuses else "succeeded"
+
+
+EXCERPTS_BUDGET = 96 * 1024
+ATTEMPTS_BUDGET = 1_200
+MIN_ATTEMPTS_SHOWN = 1
+
+
+def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+    """Shrink excerpts, then drop older attempts, so that a state stays under 512 KiB whatever happens.
+
+    A result or failure over 2 MB would wedge the run for ever. What is dropped here stays in history.
+    """
+    shown = max(MIN_ATTEMPTS_SHOWN, ATTEMPTS_BUDGET // max(1, len(deliveries)))
+    kept = sum(min(shown, len(delivery.attempts)) for delivery in deliveries)
+    excerpt = EXCERPTS_BUDGET // max(1, kept)
+    return tuple(_fit_one(delivery, shown, excerpt) for delivery in deliveries)
+
+
+def _fit_one(delivery: Delivery, shown: int, excerpt: int) -> Delivery:
+    attempts = delivery.attempts[-shown:]
+    if len(attempts) == len(delivery.attempts) and all(_size(a) <= excerpt for a in attempts):
+        return delivery
+    return delivery.model_copy(
+        update={
+            "attempts": tuple(_cut(attempt, excerpt) for attempt in attempts),
+            "attempts_omitted": delivery.attempts_omitted + len(delivery.attempts) - len(attempts),
+        }
+    )
+
+
+def _size(attempt: Attempt) -> int:
+    return len(attempt.response_excerpt.encode())
+
+
+def _cut(attempt: Attempt, size: int) -> Attempt:
+    excerpt = attempt.response_excerpt.encode()[:size].decode(errors="ignore")
+    return attempt.model_copy(update={"response_excerpt": excerpt})

@@ -1,0 +1,213 @@
+"""One delivery on its way: what has happened, what a person asked for, what comes next.
+
+Pure: `EventWorkflow` brings the time, the outcomes and the commands.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from activities.outcomes import Outcome, Verdict
+from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
+from workflows.retry import next_delay
+
+FINAL_REASONS: dict[Verdict, Reason] = {"gone": "gone", "forbidden_address": "forbidden_address"}
+"""Verdicts that no later attempt can change."""
+
+KEPT_ATTEMPTS = 200
+"""Attempts that a run keeps in memory for one delivery; history has all of them."""
+
+
+def reopened(delivery: Delivery) -> Delivery:
+    """Give a final delivery its whole schedule again, from an attempt that a person asked for; numbers go on."""
+    return delivery.model_copy(
+        update={
+            "status": "pending",
+            "reason": None,
+            "next_attempt_at": None,
+            "steps_taken": 0,
+            "by_hand": True,
+        }
+    )
+
+
+@dataclass(eq=False)
+class Progress:
+    """The mutable half of a delivery; `record` gives the message."""
+
+    delivery: Delivery
+    held: bool = False
+    forced: bool = False
+    """A person asked for an attempt now."""
+    cancelling: bool = False
+    """Cancelled while an attempt was under way: what that attempt comes to still counts."""
+    trigger: Trigger | None = None
+    """Of the attempt under way, if there is one."""
+    extra: bool = False
+    """The attempt under way is a forced retry: it uses no step of the schedule."""
+    touched: int = 0
+    """Counts commands, so that a waiting run can see that something changed."""
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "Progress":
+        return cls(delivery, held=delivery.status == "held", forced=delivery.forced)
+
+    @property
+    def id(self) -> str:
+        return self.delivery.id
+
+    @property
+    def in_flight(self) -> bool:
+        return self.trigger is not None
+
+    @property
+    def is_final(self) -> bool:
+        return self.delivery.is_final
+
+    @property
+    def is_fresh(self) -> bool:
+        """Nothing of the schedule has been used yet, and nothing stands in the way."""
+        return not (self.is_final or self.held or self.forced or self.delivery.steps_taken)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """The schedule has no further attempt."""
+        return self.delivery.steps_taken > 0 and self.delivery.next_attempt_at is None
+
+    @property
+    def is_troubled(self) -> bool:
+        """A person may want to look: retrying, held or failed."""
+        return self.record.status in ("retrying", "held", "failed")
+
+    @property
+    def record(self) -> Delivery:
+        """The delivery as it stands."""
+        if self.is_final:
+            return self.delivery
+        return self.delivery.model_copy(update={"status": self._open_status(), "forced": self.forced})
+
+    def _open_status(self) -> DeliveryStatus:
+        if self.held:
+            return "held"
+        return "retrying" if self.delivery.steps_taken else "pending"
+
+    # What comes next
+
+    def seconds_until_due(self, now: datetime) -> float | None:
+        """Give the seconds until an attempt is due (0: now), or None when none is until somebody acts."""
+        if self.is_final or self.in_flight:
+            return None
+        if self.forced:
+            return 0.0
+        if self.held:
+            return None
+        due = self.delivery.next_attempt_at
+        return 0.0 if due is None else max(0.0, (due - now).total_seconds())
+
+    @property
+    def next_number(self) -> int:
+        return self.delivery.attempts_made + 1
+
+    def begin(self) -> Trigger:
+        """Start an attempt; say whether the schedule or a person wanted it."""
+        first_by_hand = self.delivery.by_hand and not self.delivery.steps_taken
+        self.extra, self.forced = self.forced, False
+        self.trigger = "manual" if self.extra or first_by_hand else "scheduled"
+        return self.trigger
+
+    # What came of an attempt
+
+    def finish(self, outcome: Outcome, now: datetime, jitter: float) -> None:
+        """Record the outcome of the attempt under way and settle what comes next."""
+        assert self.trigger is not None
+        trigger, self.trigger = self.trigger, None
+        if outcome.target:
+            self._update(target=outcome.target)
+        if outcome.verdict == "webhook_deleted":
+            return self._end("cancelled", "webhook_deleted")
+        if outcome.verdict == "held":
+            self.held = True
+            self._update(reason="webhook_disabled")
+            return self._end("cancelled") if self.cancelling else None
+        self._append(outcome, trigger)
+        return self._settle(outcome, now, jitter, uses_a_step=not self.extra)
+
+    def _append(self, outcome: Outcome, trigger: Trigger) -> None:
+        assert outcome.started_at is not None
+        attempt = Attempt(
+            number=self.next_number,
+            trigger=trigger,
+            started_at=outcome.started_at,
+            duration_ms=outcome.duration_ms,
+            status_code=outcome.status_code,
+            error=outcome.error,
+            response_excerpt=outcome.response_excerpt,
+        )
+        attempts = (*self.delivery.attempts, attempt)
+        dropped = max(0, len(attempts) - KEPT_ATTEMPTS)
+        self._update(
+            attempts=attempts[dropped:],
+            attempts_omitted=self.delivery.attempts_omitted + dropped,
+        )
+
+    def _settle(self, outcome: Outcome, now: datetime, jitter: float, *, uses_a_step: bool) -> None:
+        if outcome.verdict == "succeeded":
+            return self._end("succeeded")
+        if outcome.verdict in FINAL_REASONS:
+            return self._end("failed", FINAL_REASONS[outcome.verdict])
+        if self.cancelling:
+            return self._end("cancelled")
+        if uses_a_step:
+            self._take_step(outcome, now, jitter)
+        elif outcome.retry_after and self.delivery.next_attempt_at:
+            asked = now + timedelta(seconds=outcome.retry_after)
+            self._update(next_attempt_at=max(asked, self.delivery.next_attempt_at))
+        if self.is_exhausted and not self.forced:
+            return self._end("failed", "exhausted")
+        return None
+
+    def _take_step(self, outcome: Outcome, now: datetime, jitter: float) -> None:
+        steps = self.delivery.steps_taken + 1
+        delay = next_delay(outcome.delays, steps, outcome, jitter)
+        due = None if delay is None else now + timedelta(seconds=delay)
+        self._update(steps_taken=steps, next_attempt_at=due)
+
+    def abandon(self) -> None:
+        """Give up the attempt under way: it was cancelled before anything came of it."""
+        self.trigger = None
+        self._end("cancelled")
+
+    # What a person asked for; `workflows.commands` has said that it makes sense
+
+    def cancel(self) -> None:
+        self.touched += 1
+        if self.in_flight:
+            self.cancelling = True
+        else:
+            self._end("cancelled")
+
+    def retry(self) -> None:
+        """Make an attempt now, or right after the one under way; a final delivery is opened again."""
+        self.touched += 1
+        self.cancelling = False
+        if self.is_final:
+            self.delivery = reopened(self.delivery)
+        else:
+            self.forced = True
+
+    def hold(self) -> None:
+        self.touched += 1
+        self.held = True
+
+    def release(self) -> None:
+        """Go on with the schedule; what has become due meanwhile is due now."""
+        self.touched += 1
+        self.held = False
+        self._update(reason=None)
+
+    def _end(self, status: DeliveryStatus, reason: Reason | None = None) -> None:
+        assert status in FINAL
+        self.forced = self.held = self.cancelling = False
+        self._update(status=status, reason=reason, next_attempt_at=None)
+
+    def _update(self, **changes: object) -> None:
+        self.delivery = self.delivery.model_copy(update=changes)

@@ -1,0 +1,85 @@
+"""Read a run: what it was started with, and how it stands, from history where it is closed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from activities.closing import Closing
+from workflows.event import EventWorkflow
+from workflows.models import EventInput, EventState, event_status
+
+TAIL = 50
+"""Events at the end of a cancelled run's history among which its final state stands."""
+
+
+def at_start(event: EventInput) -> EventState:
+    """Give the state of a run that has only just begun."""
+    scheduled = event.deliver_at is not None and event.deliver_at > datetime.now(UTC)
+    return EventState(
+        **event.model_dump(include={"id", "type", "tenant", "timestamp", "accepted_at", "deliver_at"}),
+        status=event_status(event.deliveries, scheduled=scheduled),
+        deliveries=event.deliveries,
+    )
+
+
+async def started_with(client: Client, handle: WorkflowHandle[Any, Any]) -> EventInput:
+    """Give a run's input, from its first event."""
+    first = await anext(handle.fetch_history_events(page_size=1))
+    payloads = first.workflow_execution_started_event_attributes.input.payloads
+    (event,) = await client.data_converter.decode(payloads, [EventInput])
+    assert isinstance(event, EventInput)
+    return event
+
+
+async def state_of(
+    client: Client, handle: WorkflowHandle[Any, Any], status: WorkflowExecutionStatus | None
+) -> EventState:
+    """Give a run's whole state: asked of the open run, read from the history of a closed one."""
+    if status == WorkflowExecutionStatus.COMPLETED:
+        return EventState.model_validate(await handle.result(follow_runs=False))
+    if status == WorkflowExecutionStatus.FAILED and (state := await _in_failure(handle)):
+        return state
+    if status == WorkflowExecutionStatus.CANCELED and (state := await _in_tail(client, handle)):
+        return state
+    state = await handle.query(EventWorkflow.state)
+    return state if status == WorkflowExecutionStatus.RUNNING else _cut_short(state)
+
+
+async def _in_failure(handle: WorkflowHandle[Any, Any]) -> EventState | None:
+    try:
+        await handle.result(follow_runs=False)
+    except WorkflowFailureError as failure:
+        cause = failure.cause
+        if isinstance(cause, ApplicationError) and cause.details:
+            return EventState.model_validate(cause.details[0])
+    return None
+
+
+async def _in_tail(client: Client, handle: WorkflowHandle[Any, Any]) -> EventState | None:
+    """Find what `close_as_cancelled` was given, reading history from its end."""
+    answer = await client.workflow_service.get_workflow_execution_history_reverse(
+        GetWorkflowExecutionHistoryReverseRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.run_id or ""),
+            maximum_page_size=TAIL,
+        )
+    )
+    for event in answer.history.events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_type.name == "close_as_cancelled":
+            (closing,) = await client.data_converter.decode(scheduled.input.payloads, [Closing])
+            return EventState.model_validate(closing.state)
+    return None
+
+
+def _cut_short(state: EventState) -> EventState:
+    """Say of a terminated run what is true of it: what was open will not be delivered."""
+    deliveries = tuple(
+        each if each.is_final else each.model_copy(update={"status": "cancelled", "next_attempt_at": None})
+        for each in state.deliveries
+    )
+    return state.model_copy(update={"deliveries": deliveries, "status": event_status(deliveries)})
