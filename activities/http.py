@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 import httpx
+import yarl
 
 from activities.network import ForbiddenAddress, Networks
 from activities.transport import Link, Transport, current_link
@@ -154,11 +155,11 @@ def _request(url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request
     """Build the request by hand, as the client would add headers of its own. Raises httpx.InvalidURL."""
     try:
         target = httpx.URL(url)
-        usable = target.scheme in ("http", "https") and target.host and (target.port or 0) < 65536
-    except UnicodeError as exc:  # from idna, for a host such as `xn--a`
+        usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # as aiohttp reads it
+    except ValueError as exc:
         raise httpx.InvalidURL(str(exc)) from exc
     if not usable:
-        raise httpx.InvalidURL("a URL has http or https, a host, and maybe a port up to 65535")
+        raise httpx.InvalidURL("not http or https, or no host")
     ours = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
     sent = httpx.Headers(ours, encoding="utf-8")
     if target.userinfo:  # left there, httpx and aiohttp each make a header of it, and quarrel

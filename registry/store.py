@@ -79,9 +79,7 @@ class Store:
 
     async def matching(self, tenant: str, event_type: str) -> list[Webhook]:
         """Return the tenant's webhooks that listen to this type, oldest first; also the disabled ones."""
-        query = (
-            select(Webhook).where(_listens_to(event_type, tenant)).order_by(Webhook.created_at, Webhook.id)
-        )
+        query = select(Webhook).where(_listens_to(event_type, tenant)).order_by(Webhook.created_at, Webhook.id)
         async with reaching_database(), self._reads() as session:
             return list(await session.scalars(query))
 
@@ -112,9 +110,7 @@ class Store:
                 return None
             now = utc_now()
             if changes.get("enabled", webhook.enabled) != webhook.enabled:
-                webhook.disabled_reason, webhook.disabled_at = (
-                    (None, None) if changes["enabled"] else ("manual", now)
-                )
+                webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
             for name, value in changes.items():
                 setattr(webhook, name, value)
             webhook.updated_at = now

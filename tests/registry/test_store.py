@@ -1,0 +1,265 @@
+"""The store keeps what it is given, on SQLite and on PostgreSQL alike."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from policy import RetryPolicy
+from registry.models import Webhook
+from registry.store import BadCursor, Store
+
+Make = Callable[..., Webhook]
+
+
+async def pages(store: Store, limit: int, **where: object) -> list[list[str]]:
+    """Read all pages, as ids."""
+    query = {"tenant": None, "event": None, "enabled": None} | where
+    found, cursor = await store.page(**query, limit=limit, cursor=None)  # type: ignore[arg-type]
+    read = [[webhook.id for webhook in found]]
+    while cursor is not None:
+        found, cursor = await store.page(**query, limit=limit, cursor=cursor)  # type: ignore[arg-type]
+        read.append([webhook.id for webhook in found])
+    return read
+
+
+async def test_a_webhook_reads_back_as_it_was_given(store: Store, make_webhook: Make) -> None:
+    paris = timezone(timedelta(hours=2))
+    given = {
+        "name": "Orders",
+        "description": "é",
+        "url": "https://acme.example/hook?token=1",
+        "events": ["b.*", "a", "b.*"],
+        "headers": {"x-b": "2", "x-a": "1"},
+        "retry": RetryPolicy(initial=2),
+        "timeout": 2.5,
+        "metadata_": {"k": "v"},
+        "created_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=paris),
+    }
+    await store.add(make_webhook(**given))
+    webhook = await store.get("wh_1")
+    assert webhook is not None
+    assert {name: getattr(webhook, name) for name in given} == given
+    assert list(webhook.headers) == ["x-b", "x-a"]
+    assert webhook.retry is not None
+    assert webhook.retry.model_fields_set == {"initial"}
+    assert webhook.created_at.tzinfo is UTC
+
+
+async def test_defaults(store: Store, make_webhook: Make) -> None:
+    before = datetime.now(UTC)
+    await store.add(make_webhook())
+    webhook = await store.get("wh_1", "acme")
+    assert webhook is not None
+    assert (webhook.name, webhook.description, webhook.headers, webhook.metadata_) == ("", "", {}, {})
+    assert (webhook.retry, webhook.timeout, webhook.enabled) == (None, 15.0, True)
+    assert (webhook.disabled_reason, webhook.disabled_at, webhook.previous_secret) == (None, None, None)
+    assert before <= webhook.created_at <= datetime.now(UTC)
+
+
+async def test_a_naive_time_is_refused(store: Store, make_webhook: Make) -> None:
+    with pytest.raises(StatementError, match="naive"):
+        await store.add(make_webhook(created_at=datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+async def test_an_id_is_taken_once(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    with pytest.raises(IntegrityError):
+        await store.add(make_webhook(tenant="other"))
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://a.example/x/y?q=1#f", "https://a.example/x/y"),
+        ("https://user:p%40ss@a.example:8443/", "https://a.example:8443/"),
+        ("http://u@[::1]:9/p", "http://[::1]:9/p"),
+    ],
+)
+def test_target_shows_no_secret(make_webhook: Make, url: str, target: str) -> None:
+    assert make_webhook(url=url).target == target
+
+
+def test_repr_shows_no_secret(make_webhook: Make) -> None:
+    assert "whsec" not in repr(make_webhook())
+
+
+async def test_tenants_do_not_see_each_other(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook("wh_a", "acme"))
+    await store.add(make_webhook("wh_b", "bolt"))
+    assert await store.get("wh_b", "acme") is None
+    assert await store.update("wh_b", "acme", {"name": "mine"}) is None
+    assert await store.rotate_secret("wh_b", "acme", "whsec_eA==", 60) is None
+    assert await store.delete("wh_b", "acme") is False
+    assert [webhook.id for webhook in await store.matching("acme", "order.created")] == ["wh_a"]
+    assert await pages(store, 10, tenant="acme") == [["wh_a"]]
+    untouched = await store.get("wh_b", "bolt")
+    assert untouched is not None
+    assert (untouched.name, untouched.secret) == ("", "whsec_b25l")
+
+
+async def test_many_returns_those_that_exist(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook("wh_a"))
+    await store.add(make_webhook("wh_b", "bolt"))
+    found = await store.many(["wh_a", "wh_b", "wh_none"])
+    assert {webhook_id: webhook.tenant for webhook_id, webhook in found.items()} == {"wh_a": "acme", "wh_b": "bolt"}
+    assert await store.many([]) == {}
+
+
+async def test_matching_is_each_webhook_once_oldest_first(store: Store, make_webhook: Make) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    listens = {"wh_d": ["*", "order.*", "order.created"], "wh_c": ["order"], "wh_b": ["order.*"], "wh_a": ["invoice.*"]}
+    for age, (webhook_id, events) in enumerate(listens.items()):
+        await store.add(make_webhook(webhook_id, events=events, created_at=start + timedelta(days=age)))
+    await store.disable("wh_b", "gone")
+
+    async def matching(event_type: str) -> list[str]:
+        return [webhook.id for webhook in await store.matching("acme", event_type)]
+
+    assert await matching("order.created") == ["wh_d", "wh_b"]
+    assert await matching("order") == ["wh_d", "wh_c"]
+    assert await matching("else") == ["wh_d"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_matching_is_one_query_on_indexes(engine: AsyncEngine, store: Store) -> None:
+    sent: list[tuple[str, tuple[object, ...]]] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2:4]))
+    await store.matching("acme", "order.created.eu")
+    [(statement, parameters)] = sent
+    async with engine.connect() as connection:
+        rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        plan = "\n".join(row.detail for row in rows)
+    assert "COVERING INDEX sqlite_autoindex_webhook_patterns_1 (tenant=? AND pattern=?)" in plan
+    assert "SEARCH webhooks USING INDEX" in plan
+    assert "SCAN" not in plan
+
+
+async def test_paging_covers_all_rows_once_newest_first(store: Store, make_webhook: Make) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(11):  # two to each moment, so that a page can end between equals
+        created_at = start + timedelta(microseconds=number // 2)
+        await store.add(make_webhook(f"wh_{number:02}", created_at=created_at))
+    newest_first = [f"wh_{number:02}" for number in reversed(range(11))]
+    for limit in (1, 2, 3, 10, 11, 100):
+        read = await pages(store, limit)
+        assert [webhook_id for page in read for webhook_id in page] == newest_first
+        assert len(read) == -(-11 // limit)
+
+
+async def test_pages_filter(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook("wh_a", events=["order.*", "*"]))
+    await store.add(make_webhook("wh_b", "bolt", events=["order.created"], enabled=False))
+    await store.add(make_webhook("wh_c", events=["invoice.*"]))
+    assert await pages(store, 1, event="order.created") == [["wh_b"], ["wh_a"]]
+    assert await pages(store, 9, event="order.created", tenant="acme") == [["wh_a"]]
+    assert await pages(store, 9, enabled=False) == [["wh_b"]]
+    assert await pages(store, 9, enabled=True, event="invoice.paid") == [["wh_c", "wh_a"]]
+    assert await pages(store, 9, tenant="nobody") == [[]]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "!", "é", "AAAA", "d2hfMQ", "MjAyNi0wMS0wMQ", "MjAyNi05OS05OVQwMDowMCswMDowMCB3aF8x"]
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_cursor_that_is_not_ours(store: Store, cursor: str) -> None:
+    with pytest.raises(BadCursor):
+        await store.page(tenant=None, event=None, enabled=None, limit=1, cursor=cursor)
+
+
+async def test_update_changes_what_is_given(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook(events=["order.*", "invoice.*"], name="old", headers={"x-a": "1"}))
+    changes = {
+        "name": "new",
+        "events": ["invoice.*", "user"],
+        "retry": RetryPolicy(schedule=()),
+        "metadata_": {"k": "v"},
+    }
+    changed = await store.update("wh_1", "acme", changes)
+    kept = await store.get("wh_1")
+    assert changed is not None
+    assert kept is not None
+    for webhook in (changed, kept):
+        assert {name: getattr(webhook, name) for name in changes} == changes
+        assert webhook.headers == {"x-a": "1"}
+        assert webhook.updated_at > webhook.created_at
+    assert [bool(await store.matching("acme", type_)) for type_ in ("order.x", "invoice.x", "user")] == [
+        False,
+        True,
+        True,
+    ]
+    assert await store.update("wh_none", None, changes) is None
+
+
+@pytest.mark.parametrize("name", ["id", "tenant", "created_at", "metadata", "nonsense"])
+async def test_update_refuses_the_rest(store: Store, make_webhook: Make, name: str) -> None:
+    await store.add(make_webhook())
+    with pytest.raises(ValueError, match=name):
+        await store.update("wh_1", "acme", {name: "x"})
+
+
+async def test_pause_and_resume(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    paused = await store.update("wh_1", "acme", {"enabled": False})
+    assert paused is not None
+    assert (paused.disabled_reason, paused.disabled_at) == ("manual", paused.updated_at)
+    resumed = await store.update("wh_1", "acme", {"enabled": True})
+    assert resumed is not None
+    assert (resumed.enabled, resumed.disabled_reason, resumed.disabled_at) == (True, None, None)
+
+
+async def test_pausing_what_is_gone_keeps_the_reason(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    await store.disable("wh_1", "gone")
+    paused = await store.update("wh_1", "acme", {"enabled": False})
+    assert paused is not None
+    assert paused.disabled_reason == "gone"
+
+
+async def test_only_one_of_many_disables(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    assert sum(await asyncio.gather(*(store.disable("wh_1", "gone") for _ in range(12)))) == 1
+    webhook = await store.get("wh_1")
+    assert webhook is not None
+    assert (webhook.enabled, webhook.disabled_reason, webhook.disabled_at) == (False, "gone", webhook.updated_at)
+    assert await store.disable("wh_none", "gone") is False
+
+
+async def test_updates_at_once_are_all_kept(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    changes: list[dict[str, object]] = [
+        {"name": "n"},
+        {"description": "d"},
+        {"events": ["a"]},
+        {"events": ["b"]},
+        {"timeout": 3.0},
+    ]
+    await asyncio.gather(*(store.update("wh_1", "acme", change) for change in changes))
+    webhook = await store.get("wh_1")
+    assert webhook is not None
+    assert (webhook.name, webhook.description, webhook.timeout) == ("n", "d", 3.0)
+    assert [type_ for type_ in ("a", "b", "order.x") if await store.matching("acme", type_)] == webhook.events
+
+
+async def test_rotation_keeps_the_old_secret_for_the_grace(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook(secret="whsec_b25l"))
+    await store.rotate_secret("wh_1", "acme", "whsec_dHdv", 60)
+    webhook = await store.get("wh_1")
+    assert webhook is not None
+    assert (webhook.secret, webhook.previous_secret) == ("whsec_dHdv", "whsec_b25l")
+    assert webhook.previous_secret_expires_at == webhook.updated_at + timedelta(seconds=60)
+    at_once = await store.rotate_secret("wh_1", None, "whsec_dHJvaXM=", 0)
+    assert at_once is not None
+    assert (at_once.previous_secret, at_once.previous_secret_expires_at) == (None, None)
+
+
+async def test_delete_takes_the_patterns_along(store: Store, engine: AsyncEngine, make_webhook: Make) -> None:
+    await store.add(make_webhook(events=["a", "b.*"]))
+    assert await store.delete("wh_1", "acme") is True
+    assert await store.delete("wh_1", "acme") is False
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM webhook_patterns")) == 0
