@@ -40,8 +40,13 @@ def open_engine(database_url: str) -> AsyncEngine:
 def _set_up_sqlite(connection: Any, _: object) -> None:
     """Let readers and one writer work at the same time, and hold foreign keys."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as fault:
+        # The mode belongs to the file, and SQLite does not wait here: whoever has the lock is setting the mode.
+        if _primary_code(fault) != sqlite3.SQLITE_BUSY:
+            raise
     cursor.close()
 
 
@@ -70,8 +75,13 @@ def _is_outage(fault: DBAPIError) -> bool:
     if fault.connection_invalidated or fault.statement is None:  # no statement: it failed to connect
         return True
     if isinstance(fault.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
-        return fault.orig.sqlite_errorcode != sqlite3.SQLITE_ERROR
+        return _primary_code(fault.orig) != sqlite3.SQLITE_ERROR
     return str(getattr(fault.orig, "sqlstate", None)).startswith(OUTAGES)
+
+
+def _primary_code(fault: sqlite3.Error) -> int:
+    """Return SQLite's result code without what it adds in the upper bits."""
+    return fault.sqlite_errorcode & 0xFF
 
 
 def alembic(connection: Connection | None = None) -> Config:

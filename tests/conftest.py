@@ -1,0 +1,69 @@
+"""Fixtures that several folders share. One Temporal server for each pytest process."""
+
+import asyncio
+import sysconfig
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from house import House, house
+from receivers import Receiver, receiver
+from workflows import names
+
+
+def binary(name: str) -> str:
+    """Find a binary that a package brought: Temporal's SDK would download one otherwise."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """A real Temporal server in memory, with our search attributes."""
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary("temporal"),
+        dev_server_log_level="error",
+        data_converter=pydantic_data_converter,
+        search_attributes=[
+            names.TENANT,
+            names.EVENT_TYPE,
+            names.WEBHOOKS,
+            names.TROUBLE,
+            names.DELIVER_AT,
+            names.RUN_NUMBER,
+        ],
+        dev_server_extra_args=[
+            *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
+            *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=1000"),
+            *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="50ms"'),
+            *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
+            *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
+            *("--dynamic-config-value", "matching.enableFairness=true"),
+        ],
+    )
+    async with environment:
+        yield environment.client
+    await asyncio.sleep(0.05)  # see docs/temporal.md: Temporal's threads need a moment at the end
+
+
+@pytest.fixture
+async def idle_house(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    """A house in which nobody works yet."""
+    async with house(temporal, tmp_path) as built:
+        yield built
+
+
+@pytest.fixture
+async def home(idle_house: House) -> AsyncIterator[House]:
+    """A house with a worker."""
+    async with idle_house.working():
+        yield idle_house
+
+
+@pytest.fixture
+async def inbox() -> AsyncIterator[Receiver]:
+    async with receiver() as started:
+        yield started

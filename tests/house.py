@@ -1,0 +1,114 @@
+"""A whole Hookkeeper in one test: real Temporal, real registry, real API, a worker that can be started and stopped."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowHandle
+
+import worker
+from api.app import create_app
+from registry.store import Store
+from settings import Settings
+from workflows import names
+from workflows.gateway import Gateway
+
+KEY = "a-key-for-tests-only"
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@dataclass
+class House:
+    """Everything wired as in production, but for the sockets of the API."""
+
+    temporal: Client
+    store: Store
+    settings: Settings
+    gateway: Gateway
+    http: httpx.AsyncClient
+    tenant: str
+
+    async def webhook(self, url: str, **fields: Any) -> dict[str, Any]:
+        """Register a webhook."""
+        answer = await self.http.post("/v1/webhooks", json={"url": url, "tenant": self.tenant, **fields})
+        assert answer.status_code == 201, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def send(self, type_: str = "order.paid", **fields: Any) -> dict[str, Any]:
+        """Post an event."""
+        answer = await self.http.post("/v1/events", json={"type": type_, "tenant": self.tenant, **fields})
+        assert answer.status_code in (200, 202), answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def event(self, event_id: str) -> dict[str, Any]:
+        """Show an event."""
+        answer = await self.http.get(f"/v1/events/{event_id}", params={"tenant": self.tenant})
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def command(self, event_id: str, command: str, delivery: str | None = None) -> httpx.Response:
+        """Steer an event."""
+        return await self.http.post(
+            f"/v1/events/{event_id}/{command}", params={"tenant": self.tenant}, json={"delivery": delivery}
+        )
+
+    async def until(self, event_id: str, *statuses: str, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until the event has one of the statuses; give it as it is then."""
+        async with asyncio.timeout(seconds):
+            while True:
+                event = await self.event(event_id)
+                if event["status"] in statuses:
+                    return event
+                await asyncio.sleep(0.03)
+
+    async def until_final(self, event_id: str, seconds: float = 20.0) -> dict[str, Any]:
+        return await self.until(event_id, *FINAL, seconds=seconds)
+
+    async def until_delivery(self, event_id: str, status: str, attempts: int = 0, n: int = 0) -> dict[str, Any]:
+        """Wait until the nth delivery has the status and at least so many attempts."""
+        async with asyncio.timeout(20):
+            while True:
+                event = await self.event(event_id)
+                delivery = event["deliveries"][n]
+                if delivery["status"] == status and len(delivery["attempts"]) >= attempts:
+                    return event
+                await asyncio.sleep(0.03)
+
+    def run(self, event_id: str) -> WorkflowHandle[Any, Any]:
+        """Give the run of an event, as the Temporal CLI would address it."""
+        return self.temporal.get_workflow_handle(names.workflow_id(self.tenant, event_id))
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Run a worker for as long as the block."""
+        async with worker.running(self.temporal, self.store, self.settings):
+            yield
+
+
+@asynccontextmanager
+async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterator[House]:
+    """Build a house with its own task queue, tenant and registry."""
+    unique = uuid.uuid4().hex[:12]
+    chosen = Settings(
+        admin_key=SecretStr(KEY),
+        database_url=f"sqlite+aiosqlite:///{folder / 'registry.db'}",
+        allowed_networks=("127.0.0.0/8",),
+        task_queue=f"test-{unique}",
+        temporal_ui_url="http://temporal-ui.test",
+        **settings,
+    )
+    store = Store.connect(chosen.database_url)
+    await store.migrate()
+    gateway = Gateway(temporal, chosen.task_queue)
+    transport = httpx.ASGITransport(create_app(chosen, store, gateway), raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://hookkeeper.test", headers={"authorization": f"Bearer {KEY}"}, timeout=30
+    ) as http:
+        yield House(temporal, store, chosen, gateway, http, tenant=f"t{unique}")
+    await store.close()

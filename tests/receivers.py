@@ -1,0 +1,81 @@
+"""A real receiver for tests: an HTTP server on a free port that answers as it is told and keeps what it got."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+    """Seconds of the event loop's clock."""
+
+    @property
+    def webhook_id(self) -> str:
+        return self.headers["webhook-id"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: str = "ok"
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+
+
+@dataclass
+class Receiver:
+    """Answers with each of `answers` once, then with `otherwise`."""
+
+    url: str
+    answers: list[Answer] = field(default_factory=list)
+    otherwise: Answer = field(default_factory=Answer)
+    requests: list[Request] = field(default_factory=list)
+
+    def fails(self, *statuses: int) -> None:
+        self.answers += [Answer(status, f"answer {status}") for status in statuses]
+
+    async def got(self, count: int, seconds: float = 10.0) -> list[Request]:
+        """Wait until `count` requests have arrived."""
+        await until(lambda: len(self.requests) >= count, seconds)
+        return self.requests
+
+
+@asynccontextmanager
+async def receiver() -> AsyncIterator[Receiver]:
+    """Serve until the block ends."""
+    state = Receiver("")
+
+    async def handle(request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        arrived = Request(request.path_qs, headers, await request.read(), asyncio.get_running_loop().time())
+        state.requests.append(arrived)
+        answer = state.answers.pop(0) if state.answers else state.otherwise
+        await asyncio.sleep(answer.delay)
+        return web.Response(status=answer.status, text=answer.body, headers=answer.headers)
+
+    app = web.Application(client_max_size=8 * 1024 * 1024)
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    state.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield state
+    finally:
+        await runner.cleanup()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until the condition holds; fail after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,437 @@
+"""How a run behaves: real Temporal server, real worker, real receivers, driven through the API."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+from svix.webhooks import Webhook as SvixWebhook
+from temporalio.client import WorkflowExecutionStatus
+
+from house import House
+from receivers import Answer, Receiver, receiver, until
+
+
+def codes(event: dict[str, Any], n: int = 0) -> list[int | None]:
+    return [attempt["status_code"] for attempt in event["deliveries"][n]["attempts"]]
+
+
+async def test_delivers_what_it_signed(home: House, inbox: Receiver) -> None:
+    webhook = await home.webhook(inbox.url, events=["order.*"])
+    data = {"z": 1, "a": {"é": "ü 😀", "n": [1.5, 12345678901234567890123, None, True]}}
+    accepted = await home.send("order.paid", data=data)
+    event = await home.until_final(accepted["id"])
+
+    assert event["status"] == "succeeded"
+    (request,) = inbox.requests
+    body = json.loads(request.body)
+    assert body == {"id": event["id"], "type": "order.paid", "timestamp": event["timestamp"], "data": data}
+    assert list(body["data"]) == ["z", "a"]
+    assert Webhook(webhook["secret"]).verify(request.body.decode(), request.headers) == body
+    SvixWebhook(webhook["secret"]).verify(request.body, request.headers)  # raises where it does not
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"].startswith("Hookkeeper/")
+
+
+async def test_fails_twice_and_then_succeeds(home: House, inbox: Receiver) -> None:
+    inbox.fails(503, 500)
+    webhook = await home.webhook(inbox.url, retry={"schedule": [0.2, 1.1]})
+    event = await home.until_final((await home.send())["id"])
+
+    assert event["status"] == "succeeded"
+    assert codes(event) == [503, 500, 200]
+    attempts = event["deliveries"][0]["attempts"]
+    assert [each["number"] for each in attempts] == [1, 2, 3]
+    assert [each["error"] for each in attempts] == ["http_503", "http_500", None]
+    assert attempts[0]["response_excerpt"] == "answer 503"
+    assert {request.webhook_id for request in inbox.requests} == {event["id"]}
+    stamps = [int(request.headers["webhook-timestamp"]) for request in inbox.requests]
+    assert stamps[2] > stamps[0], "the timestamp is the attempt's"
+    for request in inbox.requests:
+        Webhook(webhook["secret"]).verify(request.body.decode(), request.headers)
+
+
+async def test_exhausts_its_schedule_and_never_comes_early(idle_house: House, inbox: Receiver) -> None:
+    schedule = [0.5, 1, 2]
+    inbox.otherwise = Answer(500, "no, thanks")
+    async with idle_house.working():
+        await idle_house.webhook(inbox.url, retry={"schedule": schedule})
+        accepted = await idle_house.send()
+        await idle_house.until_final(accepted["id"])
+
+    # The worker is gone: the log of a closed run needs none.
+    event = await idle_house.event(accepted["id"])
+    assert event["status"] == "failed"
+    delivery = event["deliveries"][0]
+    assert (delivery["status"], delivery["reason"]) == ("failed", "exhausted")
+    assert [
+        (each["status_code"], each["error"], each["response_excerpt"], each["trigger"]) for each in delivery["attempts"]
+    ] == [(500, "http_500", "no, thanks", "scheduled")] * 4
+    assert all(each["duration_ms"] > 0 for each in delivery["attempts"])
+    arrivals = [request.at for request in inbox.requests]
+    gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+    assert len(gaps) == 3
+    for gap, step in zip(gaps, schedule, strict=True):
+        assert step <= gap < step * 1.1 + 1.0
+    run = await idle_house.run(accepted["id"]).describe()
+    assert run.status == WorkflowExecutionStatus.FAILED
+
+
+async def test_one_failing_webhook_leaves_the_others_alone(home: House, inbox: Receiver) -> None:
+    async with receiver() as failing, receiver() as second:
+        failing.otherwise = Answer(500)
+        for each in (inbox, failing, second):
+            await home.webhook(each.url, retry={"schedule": [0.1, 0.1]})
+        event = await home.until_final((await home.send())["id"])
+        assert (len(inbox.requests), len(failing.requests), len(second.requests)) == (1, 3, 1)
+    assert event["status"] == "failed"
+    assert [each["status"] for each in event["deliveries"]] == ["succeeded", "failed", "succeeded"]
+
+
+async def test_an_event_that_nobody_listens_to_is_in_the_log(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url, events=["invoice.*"])
+    event = await home.until_final((await home.send("order.paid"))["id"])
+    assert event["status"] == "succeeded"
+    assert event["deliveries"] == []
+    assert inbox.requests == []
+
+
+async def test_410_disables_the_webhook_and_ends_its_delivery(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(410, "gone")
+    webhook = await home.webhook(inbox.url)
+    event = await home.until_final((await home.send())["id"])
+    assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "gone")
+    assert len(inbox.requests) == 1
+    shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    assert (shown["enabled"], shown["disabled_reason"]) == (False, "gone")
+
+
+async def test_a_disabled_webhook_holds_until_released(home: House, inbox: Receiver) -> None:
+    webhook = await home.webhook(inbox.url, enabled=False)
+    accepted = await home.send()
+    event = await home.until_delivery(accepted["id"], "held")
+    assert event["deliveries"][0]["reason"] == "webhook_disabled"
+    assert inbox.requests == []
+
+    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": True})
+    assert (await home.command(accepted["id"], "release")).status_code == 202
+    assert (await home.until_final(accepted["id"]))["status"] == "succeeded"
+    assert len(inbox.requests) == 1
+
+
+async def test_a_deleted_webhook_cancels_its_deliveries(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(500)
+    webhook = await home.webhook(inbox.url, retry={"schedule": [0.5]})
+    accepted = await home.send()
+    await home.until_delivery(accepted["id"], "retrying", 1)
+    assert (await home.http.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
+    event = await home.until_final(accepted["id"])
+    assert (event["status"], event["deliveries"][0]["reason"]) == ("cancelled", "webhook_deleted")
+    assert len(inbox.requests) == 1
+
+
+async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(500)
+    async with receiver() as right:
+        webhook = await home.webhook(inbox.url, retry={"schedule": [0.4]})
+        accepted = await home.send()
+        await home.until_delivery(accepted["id"], "retrying", 1)
+        await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"url": right.url})
+        rotated = (await home.http.post(f"/v1/webhooks/{webhook['id']}/rotate-secret", json={"grace": 60})).json()
+        event = await home.until_final(accepted["id"])
+        assert event["status"] == "succeeded"
+        assert event["deliveries"][0]["target"] == right.url
+        (request,) = right.requests
+        for secret in (webhook["secret"], rotated["secret"]):
+            Webhook(secret).verify(request.body.decode(), request.headers)
+        assert rotated["secret"] != webhook["secret"]
+
+
+async def test_no_secret_is_ever_in_history(home: House, inbox: Receiver) -> None:
+    inbox.fails(500)
+    webhook = await home.webhook(
+        f"{inbox.url}?token=query-token", headers={"authorization": "Bearer header-token"}, retry={"schedule": [0.1]}
+    )
+    accepted = await home.send()
+    await home.until_final(accepted["id"])
+    assert inbox.requests[0].headers["authorization"] == "Bearer header-token"
+    assert inbox.requests[0].path.endswith("?token=query-token")
+    history = (await home.run(accepted["id"]).fetch_history()).to_json()
+    shown = json.dumps(await home.event(accepted["id"]))
+    for secret in (webhook["secret"], "query-token", "header-token"):
+        assert secret not in history
+        assert secret not in shown
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000])
+async def test_every_attempt_sends_the_data_that_was_accepted(home: House, inbox: Receiver, size: int) -> None:
+    inbox.fails(500, 500)
+    await home.webhook(inbox.url, retry={"schedule": [0, 0]})
+    accepted = await home.send(data={"text": "x" * size})
+    await home.until_final(accepted["id"])
+    bodies = {request.body for request in inbox.requests}
+    assert len(inbox.requests) == 3
+    assert len(bodies) == 1
+    assert json.loads(bodies.pop())["data"] == {"text": "x" * size}
+    history = (await home.run(accepted["id"]).fetch_history()).to_json()
+    assert len(history) < 4 * size + 60_000, "a body is not copied once per attempt"
+
+
+# Commands
+
+
+async def test_a_forced_retry_happens_at_once_and_leaves_the_schedule(home: House, inbox: Receiver) -> None:
+    inbox.fails(500, 500)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await home.send()
+    before = await home.until_delivery(accepted["id"], "retrying", 1)
+
+    assert (await home.command(accepted["id"], "retry")).status_code == 202
+    after = await home.until_delivery(accepted["id"], "retrying", 2)
+    assert [each["trigger"] for each in after["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
+    assert after["deliveries"][0]["next_attempt_at"] == before["deliveries"][0]["next_attempt_at"]
+
+    assert (await home.command(accepted["id"], "retry", after["deliveries"][0]["id"])).status_code == 202
+    event = await home.until_final(accepted["id"])
+    assert event["status"] == "succeeded"
+    assert [each["number"] for each in event["deliveries"][0]["attempts"]] == [1, 2, 3]
+
+
+async def test_a_forced_retry_waits_for_the_attempt_under_way(home: House, inbox: Receiver) -> None:
+    inbox.answers = [Answer(500), Answer(500, delay=0.7)]
+    await home.webhook(inbox.url, retry={"schedule": [0, 3600]})
+    accepted = await home.send()
+    await inbox.got(2)
+    assert (await home.command(accepted["id"], "retry")).status_code == 202
+    event = await home.until_final(accepted["id"])
+    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["scheduled", "scheduled", "manual"]
+    assert inbox.requests[2].at - inbox.requests[1].at >= 0.7
+
+
+async def test_cancel_stops_one_delivery_or_all(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(500)
+    for _ in range(2):
+        await home.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await home.send()
+    first, second = [each["id"] for each in accepted["deliveries"]]
+    await home.until_delivery(accepted["id"], "retrying", 1, n=1)
+
+    assert (await home.command(accepted["id"], "cancel", first)).status_code == 202
+    event = await home.until_delivery(accepted["id"], "cancelled")
+    assert event["status"] == "delivering"
+    assert (await home.command(accepted["id"], "cancel", first)).status_code == 409
+    assert (await home.command(accepted["id"], "cancel")).status_code == 202
+    event = await home.until_final(accepted["id"])
+    assert event["status"] == "cancelled"
+    assert {each["id"]: each["status"] for each in event["deliveries"]} == {first: "cancelled", second: "cancelled"}
+    await until_run(home, accepted["id"], WorkflowExecutionStatus.CANCELED)
+
+
+async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_house: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(500, "broken")
+    async with idle_house.working():
+        await idle_house.webhook(inbox.url, retry={"schedule": [3600]})
+        accepted = await idle_house.send()
+        await idle_house.until_delivery(accepted["id"], "retrying", 1)
+        await idle_house.command(accepted["id"], "cancel")
+        await until_run(idle_house, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    event = await idle_house.event(accepted["id"])
+    assert (event["status"], codes(event)) == ("cancelled", [500])
+
+
+async def test_cancelling_the_workflow_itself_does_the_same(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(500)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await home.send()
+    await home.until_delivery(accepted["id"], "retrying", 1)
+    await home.run(accepted["id"]).cancel()
+    await until_run(home, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    event = await home.event(accepted["id"])
+    assert (event["status"], event["deliveries"][0]["status"], codes(event)) == ("cancelled", "cancelled", [500])
+
+
+async def test_what_was_sent_before_a_cancel_still_counts(home: House, inbox: Receiver) -> None:
+    inbox.answers = [Answer(200, delay=0.6)]
+    await home.webhook(inbox.url)
+    accepted = await home.send()
+    await inbox.got(1)
+    assert (await home.command(accepted["id"], "cancel")).status_code == 202
+    event = await home.until_final(accepted["id"])
+    assert event["status"] == "succeeded"
+    assert codes(event) == [200]
+
+
+async def test_a_cancel_ends_an_activity_that_nobody_has_taken(idle_house: House, inbox: Receiver) -> None:
+    """The registry is down: the activity fails again and again, and a cancel need not wait for it."""
+    async with idle_house.working():
+        await idle_house.webhook(inbox.url)
+        await idle_house.store.close()
+        working, idle_house.store.many = idle_house.store.many, _unavailable  # type: ignore[method-assign]
+        accepted = await idle_house.send()
+        await asyncio.sleep(0.5)
+        assert (await idle_house.command(accepted["id"], "cancel")).status_code == 202
+        event = await idle_house.until_final(accepted["id"], seconds=5)
+        idle_house.store.many = working  # type: ignore[method-assign]
+    assert (event["status"], event["deliveries"][0]["attempts"], inbox.requests) == ("cancelled", [], [])
+
+
+async def _unavailable(*_: object) -> dict[str, Any]:
+    from registry.store import RegistryUnavailable
+
+    raise RegistryUnavailable("down")
+
+
+async def test_hold_and_release(home: House, inbox: Receiver) -> None:
+    inbox.fails(500)
+    await home.webhook(inbox.url, retry={"schedule": [0.6]})
+    accepted = await home.send()
+    await home.until_delivery(accepted["id"], "retrying", 1)
+    assert (await home.command(accepted["id"], "hold")).status_code == 202
+    held = await home.until_delivery(accepted["id"], "held")
+    assert held["deliveries"][0]["next_attempt_at"] is None
+    assert (await home.command(accepted["id"], "hold")).status_code == 409
+    await asyncio.sleep(1.0)
+    assert len(inbox.requests) == 1, "a held delivery stays"
+    assert (await home.command(accepted["id"], "release")).status_code == 202
+    assert (await home.until_final(accepted["id"]))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(("signal", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
+async def test_signals_do_what_they_say(home: House, inbox: Receiver, signal: str, status: str) -> None:
+    inbox.fails(500)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await home.send()
+    await home.until_delivery(accepted["id"], "retrying", 1)
+    await home.run(accepted["id"]).signal(signal, "wh_unknown")  # makes no sense: ignored
+    await home.run(accepted["id"]).signal(signal)
+    assert (await home.until_final(accepted["id"]))["status"] == status
+
+
+async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(home: House, inbox: Receiver) -> None:
+    inbox.fails(500, 500)
+    await home.webhook(inbox.url, retry={"schedule": [0]})
+    async with receiver() as healthy:
+        await home.webhook(healthy.url)
+        accepted = await home.send()
+        failed = await home.until_final(accepted["id"])
+        assert failed["status"] == "failed"
+        assert (await home.command(accepted["id"], "retry")).status_code == 202
+        event = await home.until(accepted["id"], "succeeded")
+
+        assert event["workflow_id"] == failed["workflow_id"]
+        assert event["run_id"] != failed["run_id"]
+        assert codes(event) == [500, 500, 200]
+        assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["scheduled", "scheduled", "manual"]
+        assert {request.webhook_id for request in inbox.requests} == {event["id"]}
+        assert len(healthy.requests) == 1, "what had succeeded is left alone"
+        assert event["accepted_at"] == failed["accepted_at"]
+
+        assert (await home.command(accepted["id"], "retry")).status_code == 409
+        assert (await home.command(accepted["id"], "redeliver", event["deliveries"][1]["id"])).status_code == 202
+        await healthy.got(2)
+        again = await home.until(accepted["id"], "succeeded")
+        assert codes(again, 1) == [200, 200]
+    duplicate = await home.send(id=accepted["id"])
+    assert duplicate["duplicate"] is True
+
+
+async def test_a_final_delivery_of_an_open_run_can_be_opened_again(home: House, inbox: Receiver) -> None:
+    async with receiver() as failing:
+        failing.otherwise = Answer(500)
+        await home.webhook(inbox.url)
+        await home.webhook(failing.url, retry={"schedule": [3600]})
+        accepted = await home.send()
+        await home.until_delivery(accepted["id"], "succeeded", 1)
+        first = accepted["deliveries"][0]["id"]
+        assert (await home.command(accepted["id"], "retry", first)).status_code == 409
+        assert (await home.command(accepted["id"], "redeliver", first)).status_code == 202
+        await inbox.got(2)
+        event = await home.until_delivery(accepted["id"], "succeeded", 2)
+        assert event["status"] == "delivering"
+
+
+# Scheduled events
+
+
+async def test_a_scheduled_event_waits_for_its_time(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    deliver_at = datetime.now(UTC) + timedelta(seconds=1.5)
+    accepted = await home.send(deliver_at=deliver_at.isoformat())
+    assert accepted["status"] == "scheduled"
+    assert (await home.event(accepted["id"]))["status"] == "scheduled"
+    event = await home.until_final(accepted["id"])
+    assert event["status"] == "succeeded"
+    assert datetime.fromisoformat(event["deliveries"][0]["attempts"][0]["started_at"]) >= deliver_at - timedelta(
+        milliseconds=1
+    )
+
+
+async def test_a_scheduled_event_can_be_moved_released_and_cancelled(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    far, farther = (datetime.now(UTC) + timedelta(days=days) for days in (1, 2))
+    moved, cancelled = [await home.send(deliver_at=far.isoformat()) for _ in range(2)]
+
+    assert (await home.command(moved["id"], "retry")).status_code == 409
+    answer = await home.http.post(
+        f"/v1/events/{moved['id']}/reschedule",
+        params={"tenant": home.tenant},
+        json={"deliver_at": farther.isoformat()},
+    )
+    assert answer.status_code == 202
+    event = await home.event(moved["id"])
+    assert datetime.fromisoformat(event["deliver_at"]) == farther.replace(
+        microsecond=farther.microsecond // 1000 * 1000
+    )
+    assert inbox.requests == []
+    assert (await home.command(moved["id"], "release")).status_code == 202
+    assert (await home.until_final(moved["id"]))["status"] == "succeeded"
+
+    assert (await home.command(cancelled["id"], "cancel")).status_code == 202
+    assert (await home.until_final(cancelled["id"]))["status"] == "cancelled"
+    assert len(inbox.requests) == 1
+    answer = await home.http.post(
+        f"/v1/events/{moved['id']}/reschedule", params={"tenant": home.tenant}, json={"deliver_at": far.isoformat()}
+    )
+    assert answer.status_code == 409
+
+
+# Our own faults
+
+
+async def test_our_own_faults_cost_no_attempt(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url, retry={"schedule": []})
+    working, home.store.many = home.store.many, _unavailable  # type: ignore[method-assign]
+    accepted = await home.send()
+    await asyncio.sleep(0.5)
+    home.store.many = working  # type: ignore[method-assign]
+    event = await home.until_final(accepted["id"])
+    assert (event["status"], codes(event)) == ("succeeded", [200])
+
+
+async def test_a_run_survives_the_death_of_its_worker(idle_house: House, inbox: Receiver) -> None:
+    inbox.fails(500)
+    await idle_house.webhook(inbox.url, retry={"schedule": [0.3]})
+    accepted = await idle_house.send()
+    assert inbox.requests == [], "nobody works yet, and the event is accepted all the same"
+    async with idle_house.working():
+        await inbox.got(1)
+        await idle_house.until_delivery(accepted["id"], "retrying", 1)
+    await asyncio.sleep(0.5)
+    async with idle_house.working():
+        event = await idle_house.until_final(accepted["id"])
+    assert (event["status"], codes(event)) == ("succeeded", [500, 200])
+
+
+async def until_run(home: House, event_id: str, status: WorkflowExecutionStatus) -> None:
+    found: list[WorkflowExecutionStatus | None] = []
+
+    async def look() -> None:
+        found.append((await home.run(event_id).describe()).status)
+
+    async with asyncio.timeout(10):
+        while not found or found[-1] != status:
+            await look()
+            await asyncio.sleep(0.03)
+    await until(lambda: found[-1] == status)
