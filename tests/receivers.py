@@ -1,7 +1,7 @@
 """A real receiver for tests: an HTTP server on a free port that answers as it is told and keeps what it got."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -45,7 +45,9 @@ class Receiver:
 
     async def got(self, count: int, seconds: float = 10.0) -> list[Request]:
         """Wait until `count` requests have arrived."""
-        await until(lambda: len(self.requests) >= count, seconds)
+        async with asyncio.timeout(seconds):
+            while len(self.requests) < count:
+                await asyncio.sleep(0.01)
         return self.requests
 
 
@@ -72,10 +74,3 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield state
     finally:
         await runner.cleanup()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until the condition holds; fail after `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

@@ -1,0 +1,131 @@
+"""Record real histories for test_replay.py: `python -m pytest tests/workflows/record_histories.py`.
+
+Run it when a new kind of story is worth keeping, never to make a failing replay pass: the histories that are saved stand
+for runs that are open somewhere.
+"""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from house import House
+from receivers import Answer, Receiver
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def test_record(home: House, inbox: Receiver) -> None:
+    HISTORIES.mkdir(exist_ok=True)
+    await delivered(home, inbox)
+    await retried(home, inbox)
+    await exhausted(home, inbox)
+    await gone(home, inbox)
+    await cancelled(home, inbox)
+    await forced_held_and_released(home, inbox)
+    await redelivered(home, inbox)
+    await scheduled(home, inbox)
+    await large(home, inbox)
+
+
+async def delivered(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox)
+    await save(home, (await home.send())["id"], "delivered")
+    await drop(home, webhook)
+
+
+async def retried(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox, 503, 500, retry={"schedule": [0.1, 0.1]})
+    await save(home, (await home.send())["id"], "retried")
+    await drop(home, webhook)
+
+
+async def exhausted(home: House, inbox: Receiver) -> None:
+    webhooks = [await fresh(home, inbox, retry={"schedule": [0.1]}) for _ in range(2)]
+    inbox.otherwise = Answer(500)
+    await save(home, (await home.send())["id"], "exhausted")
+    inbox.otherwise = Answer()
+    for webhook in webhooks:
+        await drop(home, webhook)
+
+
+async def gone(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox, 410)
+    await save(home, (await home.send())["id"], "gone")
+    await drop(home, webhook)
+
+
+async def cancelled(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox, 500, 500, retry={"schedule": [3600]})
+    by_update, by_temporal = [(await home.send())["id"] for _ in range(2)]
+    for event_id in (by_update, by_temporal):
+        await home.until_delivery(event_id, "retrying", 1)
+    await home.command(by_update, "cancel")
+    await home.run(by_temporal).cancel()
+    await save(home, by_update, "cancelled")
+    await save(home, by_temporal, "cancelled_by_temporal")
+    await drop(home, webhook)
+
+
+async def forced_held_and_released(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox, 500, 500, retry={"schedule": [0.5]})
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying", 1)
+    await home.command(event_id, "hold")
+    await home.run(event_id).signal("retry", webhook["id"])
+    await home.until_delivery(event_id, "held", 2)
+    await home.command(event_id, "release")
+    await save(home, event_id, "forced_held_and_released")
+    await drop(home, webhook)
+
+
+async def redelivered(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox, 500, 500, retry={"schedule": []})
+    event_id = (await home.send())["id"]
+    await home.until_final(event_id)
+    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"retry": {"schedule": [0.1]}})
+    await home.command(event_id, "retry")
+    await home.until(event_id, "succeeded")
+    await save(home, event_id, "redelivered")
+    await drop(home, webhook)
+
+
+async def scheduled(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox)
+    event_id = (await home.send(deliver_at=in_days(1)))["id"]
+    later = {"deliver_at": in_days(2)}
+    await home.http.post(f"/v1/events/{event_id}/reschedule", params={"tenant": home.tenant}, json=later)
+    await home.command(event_id, "release")
+    await save(home, event_id, "scheduled")
+    await drop(home, webhook)
+
+
+async def large(home: House, inbox: Receiver) -> None:
+    webhook = await fresh(home, inbox, 500, retry={"schedule": [0.1]})
+    await save(home, (await home.send(data={"text": "x" * 40_000}))["id"], "large")
+    await drop(home, webhook)
+
+
+def in_days(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
+async def fresh(home: House, inbox: Receiver, *statuses: int, **fields: object) -> dict[str, object]:
+    inbox.fails(*statuses)
+    return await home.webhook(inbox.url, **fields)
+
+
+async def drop(home: House, webhook: dict[str, object]) -> None:
+    await home.http.delete(f"/v1/webhooks/{webhook['id']}")
+
+
+async def save(home: House, event_id: str, name: str) -> None:
+    """Save the run's history, without the name of the machine that it ran on."""
+    await home.until_final(event_id)
+    text = (await home.run(event_id).fetch_history()).to_json()
+    identity = re.compile(r'"(\d+@[^"]+)"')
+    hosts = {match.split("@")[1] for match in identity.findall(text)}
+    text = identity.sub('"worker"', text)
+    for host in hosts:
+        text = text.replace(host, "worker")
+    (HISTORIES / f"{name}.json").write_text(json.dumps(json.loads(text), indent=1) + "\n")

@@ -1,0 +1,96 @@
+"""Where days pass: Temporal's time-skipping server, real worker, real receivers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from conftest import binary
+from house import House, house
+from policy import DAY, DEFAULT_SCHEDULE
+from receivers import Answer, Receiver
+from workflows import names
+from workflows.connection import VALUE_TYPES
+
+
+@pytest.fixture
+async def time_machine(tmp_path: Path) -> AsyncIterator[tuple[House, WorkflowEnvironment]]:
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+    )
+    await environment.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=environment.client.namespace,
+            search_attributes={name: VALUE_TYPES[type_] for name, type_ in names.SEARCH_ATTRIBUTES.items()},
+        )
+    )
+    async with environment, house(environment.client, tmp_path) as built, built.working():
+        yield built, environment
+    await asyncio.sleep(0.05)
+
+
+async def finished(home: House, environment: WorkflowEnvironment, event_id: str) -> dict[str, Any]:
+    """Let time fly until the event is final."""
+    clock = environment.client.test_service
+    await clock.unlock_time_skipping(UnlockTimeSkippingRequest())
+    try:
+        return await home.until_final(event_id)
+    finally:
+        await clock.lock_time_skipping(LockTimeSkippingRequest())
+
+
+def seconds_taken(event: dict[str, Any]) -> float:
+    """Give the seconds from acceptance to the end, by the clock that flew."""
+    return (datetime.fromisoformat(event["finished_at"]) - datetime.fromisoformat(event["accepted_at"])).total_seconds()
+
+
+async def test_the_default_schedule_takes_about_three_days(
+    time_machine: tuple[House, WorkflowEnvironment], inbox: Receiver
+) -> None:
+    home, environment = time_machine
+    inbox.otherwise = Answer(500)
+    await home.webhook(inbox.url)
+    accepted = await home.send()
+    event = await finished(home, environment, accepted["id"])
+    took = seconds_taken(event)
+    assert sum(DEFAULT_SCHEDULE) <= took <= 1.1 * sum(DEFAULT_SCHEDULE) + 60
+    assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "exhausted")
+    assert len(inbox.requests) == 10
+
+
+async def test_retry_after_is_minded(time_machine: tuple[House, WorkflowEnvironment], inbox: Receiver) -> None:
+    home, environment = time_machine
+    inbox.answers = [Answer(503, headers={"retry-after": "7200"}), Answer(429)]
+    await home.webhook(inbox.url, retry={"schedule": [1, 1]})
+    accepted = await home.send()
+    event = await finished(home, environment, accepted["id"])
+    assert 7200 <= seconds_taken(event) <= 7300
+    assert len(inbox.requests) == 3
+
+
+async def test_a_long_history_goes_on_as_a_new_run(
+    time_machine: tuple[House, WorkflowEnvironment], inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal ends a run at 51,200 events; long before that, it goes on under the same id with all it knows."""
+    monkeypatch.setattr("workflows.event.LONG_HISTORY", 60)
+    home, environment = time_machine
+    inbox.otherwise = Answer(500)
+    await home.webhook(inbox.url, retry={"schedule": [DAY / 24] * 14})
+    accepted = await home.send()
+    event = await finished(home, environment, accepted["id"])
+    assert event["run_id"] != accepted["run_id"]
+    attempts = event["deliveries"][0]["attempts"]
+    assert [each["number"] for each in attempts] == list(range(1, 16))
+    assert {each["trigger"] for each in attempts} == {"scheduled"}
+    assert len(inbox.requests) == 15
+    assert event["data"] == {}
+    assert (await home.send(id=accepted["id"]))["duplicate"] is True
+    assert all(a.at <= b.at for a, b in pairwise(inbox.requests))

@@ -1,0 +1,94 @@
+"""What a run shows stays small whatever happens, and an event's status follows from its deliveries."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workflows.models import Attempt, Delivery, EventState, EventStatus, event_status, fit
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LIMIT = 512 * 1024
+
+
+def delivery(n: int, attempts: int, excerpt: str) -> Delivery:
+    return Delivery(
+        id=f"wh_{n:024d}",
+        webhook_id=f"wh_{n:024d}",
+        target="https://receiver.example/" + "p" * 100,
+        status="failed",
+        reason="exhausted",
+        attempts=tuple(
+            Attempt(
+                number=number,
+                started_at=NOW,
+                duration_ms=12345.6,
+                status_code=500,
+                error="http_500",
+                response_excerpt=excerpt,
+            )
+            for number in range(1, attempts + 1)
+        ),
+    )
+
+
+def size(deliveries: tuple[Delivery, ...]) -> int:
+    state = EventState(
+        id="evt_1",
+        type="order.paid",
+        tenant="acme",
+        timestamp=NOW,
+        status="failed",
+        accepted_at=NOW,
+        deliveries=deliveries,
+    )
+    return len(state.model_dump_json().encode())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    targets=st.integers(0, 400),
+    attempts=st.integers(0, 50),
+    excerpt=st.sampled_from(["", "x" * 4096, "é" * 2048, '"' * 4096, "\t\n" * 2048, "�" * 1300]),
+)
+def test_a_state_stays_under_512_kib(targets: int, attempts: int, excerpt: str) -> None:
+    fitted = fit(tuple(delivery(n, attempts, excerpt) for n in range(targets)))
+    assert size(fitted) < LIMIT
+    assert len(fitted) == targets
+    for each in fitted:
+        assert each.attempts_made == attempts
+        if attempts:
+            assert each.attempts[-1].number == attempts, "the latest attempts are the ones shown"
+
+
+def test_a_small_state_is_shown_whole() -> None:
+    small = (delivery(1, 10, "x" * 4096), delivery(2, 3, "y" * 4096))
+    assert fit(small) == small
+
+
+def test_fitting_twice_changes_nothing_more() -> None:
+    once = fit(tuple(delivery(n, 20, "z" * 4096) for n in range(100)))
+    assert fit(once) == once
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([], "succeeded"),
+        (["succeeded", "succeeded"], "succeeded"),
+        (["succeeded", "failed", "cancelled"], "failed"),
+        (["succeeded", "cancelled"], "cancelled"),
+        (["succeeded", "pending"], "delivering"),
+        (["failed", "retrying"], "delivering"),
+        (["held"], "delivering"),
+    ],
+)
+def test_event_status(statuses: list[str], expected: EventStatus) -> None:
+    deliveries = tuple(
+        Delivery.model_validate({"id": f"wh_{n}", "webhook_id": f"wh_{n}", "status": status})
+        for n, status in enumerate(statuses)
+    )
+    assert event_status(deliveries) == expected
+    waiting = expected == "delivering"
+    assert event_status(deliveries, scheduled=True) == ("scheduled" if waiting else expected)

@@ -1,0 +1,65 @@
+"""Ids are unambiguous, summaries read well, searches are written as Temporal wants them."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflows import names, summaries
+from workflows.listing import Search, query_of
+
+TENANTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII), fullmatch=True)
+EVENTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII), fullmatch=True)
+
+
+@given(TENANTS, EVENTS)
+def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
+    assert names.event_of(names.workflow_id(tenant, event_id)) == (tenant, event_id)
+
+
+def test_two_events_never_share_a_run() -> None:
+    assert names.workflow_id("a", "b-c") != names.workflow_id("a-b", "c")
+    assert names.workflow_id("acme", "evt_1") == "event-acme-evt_1"
+
+
+@pytest.mark.parametrize(
+    ("targets", "number", "summary"),
+    [
+        (["https://acme.example/hook"], 3, "POST https://acme.example/hook · attempt 3"),
+        (["a", "b", "c"], 1, "POST to 3 webhooks · attempt 1"),
+    ],
+)
+def test_attempt_summaries(targets: list[str], number: int, summary: str) -> None:
+    assert summaries.attempt_summary(targets, number) == summary
+    assert len(summaries.attempt_summary(["x" * 5000], 1)) < 250
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.5, "0.5 s"), (5, "5 s"), (5.25, "5.25 s"), (300, "5 min"), (5400, "1.5 h"), (86400, "1 d"), (90061, "1.04 d")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert summaries.duration(seconds) == words
+    assert summaries.wait_summary(seconds, "http_503") == f"retry in {words} · http_503"
+
+
+def test_searches_are_written_in_visibilitys_language() -> None:
+    everything = Search(
+        tenant="acme",
+        type="order.paid",
+        webhook="wh_1",
+        status="delivering",
+        trouble=True,
+        since=datetime(2026, 1, 1, tzinfo=UTC),
+        until=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    assert query_of(everything) == (
+        "WorkflowType = 'EventWorkflow' AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme'"
+        " AND HookEventType = 'order.paid' AND HookWebhooks = 'wh_1' AND ExecutionStatus = 'Running'"
+        " AND HookDeliverAt IS NULL AND HookTrouble IS NOT NULL AND StartTime >= '2026-01-01T00:00:00.000Z'"
+        " AND StartTime < '2026-01-02T00:00:00.000Z'"
+    )
+    with pytest.raises(ValueError, match="not an id"):
+        query_of(Search(tenant="x' OR '1'='1"))

@@ -1,0 +1,206 @@
+"""One delivery's way through outcomes and commands, as a table of stories."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activities.outcomes import Outcome, Verdict
+from workflows.commands import ELIGIBLE, Refused, UnknownDelivery, select
+from workflows.models import Command, Delivery
+from workflows.progress import KEPT_ATTEMPTS, Progress, reopened
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STATUS: dict[str, tuple[Verdict, int | None]] = {
+    "ok": ("succeeded", 200),
+    "500": ("failed", 500),
+    "410": ("gone", 410),
+    "forbidden": ("forbidden_address", None),
+    "disabled": ("held", None),
+    "deleted": ("webhook_deleted", None),
+}
+
+
+def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: float | None = None) -> Outcome:
+    verdict, status = STATUS[name]
+    made = verdict not in ("held", "webhook_deleted")
+    return Outcome(
+        delivery="wh_1",
+        verdict=verdict,
+        status_code=status,
+        started_at=NOW if made else None,
+        delays=delays,
+        retry_after=retry_after,
+    )
+
+
+def play(*steps: str) -> Progress:
+    """Run a story: commands by name, `try:<result>` for an attempt, `begin`, `end:<result>`."""
+    progress = Progress.of(Delivery(id="wh_1", webhook_id="wh_1"))
+    for step in steps:
+        action, _, result = step.partition(":")
+        if action in ("try", "begin"):
+            progress.begin()
+        if action in ("try", "end"):
+            progress.finish(outcome(result), NOW, 0.0)
+        if action in ("cancel", "retry", "hold", "release", "abandon"):
+            getattr(progress, action)()
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("story", "status", "reason", "triggers"),
+    [
+        ("", "pending", None, ""),
+        ("try:ok", "succeeded", None, "s"),
+        ("try:500", "retrying", None, "s"),
+        ("try:500 try:500 try:500", "failed", "exhausted", "sss"),
+        ("try:500 try:500 try:ok", "succeeded", None, "sss"),
+        ("try:410", "failed", "gone", "s"),
+        ("try:forbidden", "failed", "forbidden_address", "s"),
+        ("try:deleted", "cancelled", "webhook_deleted", ""),
+        ("try:disabled", "held", "webhook_disabled", ""),
+        ("try:disabled release", "pending", None, ""),
+        ("try:500 try:disabled release", "retrying", None, "s"),
+        ("cancel", "cancelled", None, ""),
+        ("try:500 cancel", "cancelled", None, "s"),
+        ("begin cancel end:ok", "succeeded", None, "s"),
+        ("begin cancel end:500", "cancelled", None, "s"),
+        ("begin cancel end:disabled", "cancelled", None, ""),
+        ("begin cancel retry end:500", "retrying", None, "s"),
+        ("begin cancel abandon", "cancelled", None, ""),
+        ("hold", "held", None, ""),
+        ("begin hold end:500", "held", None, "s"),
+        ("begin hold end:ok", "succeeded", None, "s"),
+        ("hold release try:ok", "succeeded", None, "s"),
+        ("try:500 retry try:500", "retrying", None, "sm"),
+        ("try:500 retry try:500 try:500 try:500", "failed", "exhausted", "smss"),
+        ("try:500 retry try:ok", "succeeded", None, "sm"),
+        ("try:500 try:500 begin retry end:500", "retrying", None, "sss"),
+        ("try:500 try:500 begin retry end:500 try:500", "failed", "exhausted", "sssm"),
+        ("hold retry try:500", "held", None, "m"),
+        ("hold retry try:ok", "succeeded", None, "m"),
+        ("try:410 retry try:ok", "succeeded", None, "sm"),
+        ("try:500 try:500 try:500 retry try:500", "retrying", None, "sssm"),
+        ("try:500 try:500 try:500 retry try:500 try:500 try:500", "failed", "exhausted", "sssmss"),
+        ("try:ok retry try:ok", "succeeded", None, "sm"),
+    ],
+)
+def test_stories(story: str, status: str, reason: str | None, triggers: str) -> None:
+    record = play(*story.split()).record
+    assert (record.status, record.reason) == (status, reason)
+    assert [attempt.trigger[0] for attempt in record.attempts] == list(triggers)
+    assert [attempt.number for attempt in record.attempts] == list(range(1, len(triggers) + 1))
+
+
+def test_when_the_next_attempt_is_due() -> None:
+    progress = play("try:500")
+    assert progress.seconds_until_due(NOW) == 10
+    assert progress.seconds_until_due(NOW + timedelta(seconds=30)) == 0
+    progress.hold()
+    assert progress.seconds_until_due(NOW) is None
+    progress.retry()
+    assert progress.seconds_until_due(NOW) == 0
+    progress.begin()
+    assert progress.seconds_until_due(NOW) is None, "one attempt at a time"
+    progress.finish(outcome("ok"), NOW, 0.0)
+    assert progress.seconds_until_due(NOW) is None
+
+
+def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -> None:
+    progress = play("try:500", "retry")
+    due = progress.delivery.next_attempt_at
+    progress.begin()
+    progress.finish(outcome("500"), NOW, 0.0)
+    assert progress.delivery.next_attempt_at == due
+    progress.retry()
+    progress.begin()
+    progress.finish(outcome("500", retry_after=3600), NOW, 0.0)
+    assert progress.delivery.next_attempt_at == NOW + timedelta(hours=1)
+
+
+def test_a_record_can_be_carried_into_another_run() -> None:
+    for story in ("", "hold", "try:500", "try:500 hold", "try:500 retry", "try:ok", "try:disabled"):
+        record = play(*story.split()).record
+        carried = Progress.of(Delivery.model_validate_json(record.model_dump_json()))
+        assert carried.record == record
+        assert carried.seconds_until_due(NOW) == play(*story.split()).seconds_until_due(NOW)
+
+
+def test_a_reopened_delivery_has_its_whole_schedule_again() -> None:
+    failed = play("try:500", "try:500", "try:500").record
+    progress = Progress.of(reopened(failed))
+    assert progress.is_fresh
+    assert progress.begin() == "manual"
+    progress.finish(outcome("500"), NOW, 0.0)
+    assert progress.record.status == "retrying"
+    assert progress.record.attempts[-1].number == 4
+    assert progress.begin() == "scheduled"
+
+
+def test_memory_is_bounded() -> None:
+    progress = Progress.of(Delivery(id="wh_1", webhook_id="wh_1"))
+    for _ in range(KEPT_ATTEMPTS + 50):
+        progress.retry()
+        progress.begin()
+        progress.finish(outcome("500"), NOW, 0.0)
+    record = progress.record
+    assert len(record.attempts) == KEPT_ATTEMPTS
+    assert record.attempts_omitted == 50
+    assert record.attempts[-1].number == KEPT_ATTEMPTS + 50 == record.attempts_made
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry", "hold", "release", "redeliver"])
+@pytest.mark.parametrize(
+    "story", ["", "try:500", "hold", "try:ok", "try:410", "cancel"], ids=lambda story: story or "pending"
+)
+def test_a_command_is_taken_or_refused_with_a_reason(command: Command, story: str) -> None:
+    record = play(*story.split()).record
+    if record.status in ELIGIBLE[command]:
+        assert select(command, [record], "wh_1") == ["wh_1"]
+        progress = Progress.of(record)
+        getattr(progress, "retry" if command == "redeliver" else command)()
+    else:
+        with pytest.raises(Refused, match=f"cannot {command} delivery wh_1: it is {record.status}"):
+            select(command, [record], "wh_1")
+
+
+def test_a_retry_of_all_leaves_alone_what_a_person_stopped() -> None:
+    stories = {"a": "try:500", "b": "hold", "c": "cancel", "d": "try:ok", "e": "try:410"}
+    records = [play(*story.split()).record.model_copy(update={"id": id_}) for id_, story in stories.items()]
+    assert select("retry", records, None) == ["a", "e"]
+    assert select("redeliver", records, None) == list(stories)
+    assert select("cancel", records, None) == ["a", "b"]
+    with pytest.raises(UnknownDelivery, match="no delivery nobody"):
+        select("retry", records, "nobody")
+    with pytest.raises(Refused, match="every delivery is succeeded"):
+        select("retry", [records[3]], None)
+    with pytest.raises(Refused, match="has no deliveries"):
+        select("cancel", [], None)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["try:ok", "try:500", "try:410", "try:disabled", "cancel", "retry", "hold", "release"]),
+        max_size=30,
+    )
+)
+def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
+    """An open delivery is due some time, or held, and says so; a final one waits for nothing."""
+    progress = Progress.of(Delivery(id="wh_1", webhook_id="wh_1"))
+    for step in steps:
+        action, _, result = step.partition(":")
+        if action == "try" and progress.seconds_until_due(NOW) is not None:
+            progress.begin()
+            progress.finish(outcome(result), NOW, 0.0)
+        elif action != "try" and progress.record.status in ELIGIBLE[action]:  # type: ignore[index]
+            getattr(progress, action)()
+        due = progress.seconds_until_due(NOW)
+        record = progress.record
+        if record.is_final:
+            assert due is None
+            assert not (progress.held or progress.forced or progress.cancelling)
+        else:
+            assert (due is None) == (record.status == "held" and not progress.forced)
+        assert [each.number for each in record.attempts] == list(range(1, len(record.attempts) + 1))

@@ -1,0 +1,45 @@
+"""Workflow code is for ever: what real runs have recorded must replay with the code of today."""
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from workflows.event import EventWorkflow
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+STORIES = {
+    "cancelled",
+    "cancelled_by_temporal",
+    "delivered",
+    "exhausted",
+    "forced_held_and_released",
+    "gone",
+    "large",
+    "redelivered",
+    "retried",
+    "scheduled",
+}
+
+
+def test_every_story_is_there() -> None:
+    assert {path.stem for path in HISTORIES} >= STORIES
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_saved_history_replays(path: Path) -> None:
+    history = WorkflowHistory.from_json(f"event-{path.stem}", path.read_text())
+    assert len(history.events) > 3
+    replayer = Replayer(workflows=[EventWorkflow], data_converter=pydantic_data_converter)
+    await replayer.replay_workflow(history)
+
+
+async def test_a_changed_sequence_is_noticed() -> None:
+    """The check can fail: a history whose activity is another one does not replay."""
+    (retried,) = [path for path in HISTORIES if path.stem == "retried"]
+    text = retried.read_text().replace("deliver_webhooks", "deliver_pigeons")
+    replayer = Replayer(workflows=[EventWorkflow], data_converter=pydantic_data_converter)
+    with pytest.raises(Exception, match=r"(?i)nondeterminism|does not match"):
+        await replayer.replay_workflow(WorkflowHistory.from_json("event-retried", text))
