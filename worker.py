@@ -22,6 +22,9 @@ from workflows.event import EventWorkflow
 GRACE = timedelta(seconds=30)
 """A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
 
+SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
+"""Keeps clocks and random numbers out of workflows. Passing modules through saves a third of its cost."""
+
 
 @asynccontextmanager
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
@@ -35,9 +38,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 task_queue=settings.task_queue,
                 workflows=[EventWorkflow],
                 activities=[webhooks.deliver, closing.close_as_cancelled],
-                workflow_runner=SandboxedWorkflowRunner(
-                    restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-                ),
+                workflow_runner=SANDBOX,
                 max_heartbeat_throttle_interval=timedelta(seconds=1),
                 graceful_shutdown_timeout=GRACE,
             ),

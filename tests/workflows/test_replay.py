@@ -7,6 +7,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from worker import SANDBOX
 from workflows.event import EventWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -24,6 +25,10 @@ STORIES = {
 }
 
 
+def replayer() -> Replayer:
+    return Replayer(workflows=[EventWorkflow], data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
+
+
 def test_every_story_is_there() -> None:
     assert {path.stem for path in HISTORIES} >= STORIES
 
@@ -32,14 +37,12 @@ def test_every_story_is_there() -> None:
 async def test_a_saved_history_replays(path: Path) -> None:
     history = WorkflowHistory.from_json(f"event-{path.stem}", path.read_text())
     assert len(history.events) > 3
-    replayer = Replayer(workflows=[EventWorkflow], data_converter=pydantic_data_converter)
-    await replayer.replay_workflow(history)
+    await replayer().replay_workflow(history)
 
 
 async def test_a_changed_sequence_is_noticed() -> None:
     """The check can fail: a history whose activity is another one does not replay."""
     (retried,) = [path for path in HISTORIES if path.stem == "retried"]
     text = retried.read_text().replace("deliver_webhooks", "deliver_pigeons")
-    replayer = Replayer(workflows=[EventWorkflow], data_converter=pydantic_data_converter)
     with pytest.raises(Exception, match=r"(?i)nondeterminism|does not match"):
-        await replayer.replay_workflow(WorkflowHistory.from_json("event-retried", text))
+        await replayer().replay_workflow(WorkflowHistory.from_json("event-retried", text))
