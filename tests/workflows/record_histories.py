@@ -1,7 +1,7 @@
 """Record real histories for test_replay.py: `python -m pytest tests/workflows/record_histories.py`.
 
-Run it when a new kind of story is worth keeping, never to make a failing replay pass: the saved histories stand for runs
-that are open somewhere.
+Run it when a new kind of story is worth keeping, never to make a failing replay pass: the saved histories stand for
+runs that are open somewhere.
 """
 
 import json

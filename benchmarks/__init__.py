@@ -1,0 +1,1 @@
+"""Measurements, not tests: numbers are printed for people to compare."""

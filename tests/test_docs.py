@@ -1,0 +1,88 @@
+"""README is held to the code: a setting, a route or a command that one of them lacks fails here."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from pydantic_core import to_jsonable_python
+from typer.main import get_command
+
+from api.app import _bare_app
+from hookkeeper import app
+from settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """Give the first table below a title: the code in its first column, and the other columns."""
+    section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+    return {line[0].strip().strip("`"): [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def shown(value: Any) -> str:
+    if value in (None, ()):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{to_jsonable_python(value) if isinstance(value, timedelta) else value}`"
+
+
+def test_settings() -> None:
+    described = {
+        f"HOOKKEEPER_{name.upper()}": [shown(field.default), field.description]
+        for name, field in Settings.model_fields.items()
+    }
+    assert rows("Settings") == described
+
+
+def test_routes() -> None:
+    paths = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"))).openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert set(rows("API")) == served
+
+
+def test_every_operation_is_described() -> None:
+    paths = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"))).openapi()["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert operation.get("description"), f"{method} {path}"
+
+
+def test_commands() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    table = rows("Command line")
+    assert set(table) == {f"hookkeeper {name}" for name in commands}
+    for group in ("events", "webhooks"):
+        assert re.findall(r"`([a-z-]+)`", table[f"hookkeeper {group}"][0]) == sorted_as_in(group, commands)
+
+
+def sorted_as_in(group: str, commands: dict[str, Any]) -> list[str]:
+    """Give the group's commands in the order that README has them, and any others after."""
+    named = re.findall(r"`([a-z-]+)`", rows("Command line")[f"hookkeeper {group}"][0])
+    known = set(commands[group].commands)
+    return [name for name in named if name in known] + sorted(known - set(named))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/**/*.md")) + [ROOT / "README.md"], ids=lambda path: path.name)
+def test_links_and_files_that_docs_name_exist(path: Path) -> None:
+    text = path.read_text()
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (path.parent / link).exists(), link
+    for name in re.findall(r"`((?:api|workflows|activities|registry|cli|tests|docs)/[\w/]+\.\w+)", text):
+        assert (ROOT / name).exists(), name
+    for test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert f"def {test[1]}(" in (ROOT / test[0]).read_text(), test
+
+
+@pytest.mark.parametrize("decision", sorted(ROOT.glob("docs/decisions/0*.md")), ids=lambda path: path.stem)
+def test_a_decision_has_its_four_parts_on_a_page(decision: Path) -> None:
+    text = decision.read_text()
+    for part in ("Context.", "Decision.", "Consequences.", "Alternatives."):
+        assert f"**{part}**" in text
+    assert len(text.splitlines()) < 60
