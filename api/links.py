@@ -18,5 +18,5 @@ class LinkMaker:
         ui, namespace = self.temporal_ui_url, quote(self.namespace, safe="")
         return Links(
             self=f"{self.public_url}/v1/events/{event_id}{query}",
-            temporal=f"{ui}/namespaces/{namespace}/workflows/{workflow_id}/{run_id}/history" if ui else None,
+            temporal=f"{ui}/namespaces/{namespace}/workflows/{workflow_id}/{run_id}/timeline" if ui else None,
         )
