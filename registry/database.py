@@ -63,7 +63,7 @@ async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterat
         async with asyncio.timeout(seconds):
             yield
     except (OSError, PoolTimeout) as fault:  # asyncio's timeouts are OSErrors
-        raise RegistryUnavailable(f"registry out of reach: {fault or 'timeout'}") from fault
+        raise RegistryUnavailable(f"registry out of reach: {str(fault) or 'timeout'}") from fault
     except DBAPIError as fault:
         if not _is_outage(fault):
             raise

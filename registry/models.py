@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index
+from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator
 
@@ -45,7 +45,7 @@ class RetryPolicyJson(TypeDecorator[RetryPolicy]):
 
     def process_bind_param(self, value: RetryPolicy | None, dialect: Dialect) -> dict[str, Any] | None:
         """Dump the fields that were given."""
-        return None if value is None else value.model_dump(mode="json", exclude_unset=True)
+        return None if value is None else value.model_dump(mode="json")
 
     def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RetryPolicy | None:
         """Read the policy back."""
@@ -57,6 +57,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
+        float: Double,
         RetryPolicy: RetryPolicyJson,
         list[str]: JSON,
         dict[str, str]: JSON,

@@ -15,6 +15,8 @@ from house import House, house
 from receivers import Receiver, receiver
 from workflows import names
 
+pytest_plugins = ["databases"]
+
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,

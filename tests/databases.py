@@ -5,7 +5,6 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import URL, make_url, text
@@ -26,6 +25,7 @@ def postgres() -> Iterator[URL]:
     # Not in pytest's tmp_path: run as root, the server has a user of its own, who could not enter it.
     server = get_server(tempfile.mkdtemp(prefix="hookkeeper-pg-"), cleanup_mode="delete")
     try:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nothing here outlives the tests
         yield make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
     finally:
         server.cleanup()
@@ -33,13 +33,13 @@ def postgres() -> Iterator[URL]:
 
 @pytest.fixture
 async def postgres_url(postgres: URL) -> str:
-    """Create a database."""
-    url = postgres.set(database=f"test_{uuid4().hex}")
-    engine = create_async_engine(postgres, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {url.database}"))
+    """Empty the database; a new one for each test would take 0.2 seconds more."""
+    engine = create_async_engine(postgres)
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
     await engine.dispose()
-    return url.render_as_string(hide_password=False)
+    return postgres.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -64,7 +65,7 @@ async def test_many_processes_migrate_at_once(database_url: str) -> None:
 
 
 async def test_stores_of_one_process_migrate_at_once(database_url: str) -> None:
-    stores = [Store.connect(database_url) for _ in range(4)]
+    stores = [Store.connect(database_url) for _ in range(8)]
     await asyncio.gather(*(store.migrate() for store in stores))
     assert await stores[0].matching("acme", "order.created") == []
     await asyncio.gather(*(store.close() for store in stores))
@@ -80,6 +81,15 @@ async def test_sqlite_holds_foreign_keys_and_lets_readers_read(sqlite_url: str, 
         settings = [await connection.scalar(text(f"PRAGMA {name}")) for name in ("foreign_keys", "journal_mode")]
     await engine.dispose()
     assert settings == [1, "wal"]
+
+
+async def test_sqlite_opens_while_another_process_prepares_the_file(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store = Store.connect(f"sqlite+aiosqlite:///{tmp_path}/registry.db")
+    await store.ping()
+    await store.close()
+    other.close()
 
 
 async def seconds_to_say_so(database_url: str) -> float:
@@ -116,7 +126,7 @@ async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_hangs_is_given_up(engine: AsyncEngine) -> None:
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailable, match="timeout"):
         async with reaching_database(seconds=0.05), engine.connect():
             await asyncio.sleep(5)
 

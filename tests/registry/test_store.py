@@ -1,11 +1,10 @@
 """The store keeps what it is given, on SQLite and on PostgreSQL alike."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -141,7 +140,7 @@ async def test_matching_is_one_query_on_indexes(engine: AsyncEngine, store: Stor
 
 async def test_paging_covers_all_rows_once_newest_first(store: Store, make_webhook: Make) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    for number in range(11):  # two to each moment, so that a page can end between equals
+    for number in (step * 7 % 11 for step in range(11)):  # two to each moment: a page can end between equals
         created_at = start + timedelta(microseconds=number // 2)
         await store.add(make_webhook(f"wh_{number:02}", created_at=created_at))
     newest_first = [f"wh_{number:02}" for number in reversed(range(11))]
@@ -169,97 +168,3 @@ async def test_pages_filter(store: Store, make_webhook: Make) -> None:
 async def test_a_cursor_that_is_not_ours(store: Store, cursor: str) -> None:
     with pytest.raises(BadCursor):
         await store.page(tenant=None, event=None, enabled=None, limit=1, cursor=cursor)
-
-
-async def test_update_changes_what_is_given(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook(events=["order.*", "invoice.*"], name="old", headers={"x-a": "1"}))
-    changes = {
-        "name": "new",
-        "events": ["invoice.*", "user"],
-        "retry": RetryPolicy(schedule=()),
-        "metadata_": {"k": "v"},
-    }
-    changed = await store.update("wh_1", "acme", changes)
-    kept = await store.get("wh_1")
-    assert changed is not None
-    assert kept is not None
-    for webhook in (changed, kept):
-        assert {name: getattr(webhook, name) for name in changes} == changes
-        assert webhook.headers == {"x-a": "1"}
-        assert webhook.updated_at > webhook.created_at
-    assert [bool(await store.matching("acme", type_)) for type_ in ("order.x", "invoice.x", "user")] == [
-        False,
-        True,
-        True,
-    ]
-    assert await store.update("wh_none", None, changes) is None
-
-
-@pytest.mark.parametrize("name", ["id", "tenant", "created_at", "metadata", "nonsense"])
-async def test_update_refuses_the_rest(store: Store, make_webhook: Make, name: str) -> None:
-    await store.add(make_webhook())
-    with pytest.raises(ValueError, match=name):
-        await store.update("wh_1", "acme", {name: "x"})
-
-
-async def test_pause_and_resume(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
-    paused = await store.update("wh_1", "acme", {"enabled": False})
-    assert paused is not None
-    assert (paused.disabled_reason, paused.disabled_at) == ("manual", paused.updated_at)
-    resumed = await store.update("wh_1", "acme", {"enabled": True})
-    assert resumed is not None
-    assert (resumed.enabled, resumed.disabled_reason, resumed.disabled_at) == (True, None, None)
-
-
-async def test_pausing_what_is_gone_keeps_the_reason(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
-    await store.disable("wh_1", "gone")
-    paused = await store.update("wh_1", "acme", {"enabled": False})
-    assert paused is not None
-    assert paused.disabled_reason == "gone"
-
-
-async def test_only_one_of_many_disables(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
-    assert sum(await asyncio.gather(*(store.disable("wh_1", "gone") for _ in range(12)))) == 1
-    webhook = await store.get("wh_1")
-    assert webhook is not None
-    assert (webhook.enabled, webhook.disabled_reason, webhook.disabled_at) == (False, "gone", webhook.updated_at)
-    assert await store.disable("wh_none", "gone") is False
-
-
-async def test_updates_at_once_are_all_kept(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
-    changes: list[dict[str, object]] = [
-        {"name": "n"},
-        {"description": "d"},
-        {"events": ["a"]},
-        {"events": ["b"]},
-        {"timeout": 3.0},
-    ]
-    await asyncio.gather(*(store.update("wh_1", "acme", change) for change in changes))
-    webhook = await store.get("wh_1")
-    assert webhook is not None
-    assert (webhook.name, webhook.description, webhook.timeout) == ("n", "d", 3.0)
-    assert [type_ for type_ in ("a", "b", "order.x") if await store.matching("acme", type_)] == webhook.events
-
-
-async def test_rotation_keeps_the_old_secret_for_the_grace(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook(secret="whsec_b25l"))
-    await store.rotate_secret("wh_1", "acme", "whsec_dHdv", 60)
-    webhook = await store.get("wh_1")
-    assert webhook is not None
-    assert (webhook.secret, webhook.previous_secret) == ("whsec_dHdv", "whsec_b25l")
-    assert webhook.previous_secret_expires_at == webhook.updated_at + timedelta(seconds=60)
-    at_once = await store.rotate_secret("wh_1", None, "whsec_dHJvaXM=", 0)
-    assert at_once is not None
-    assert (at_once.previous_secret, at_once.previous_secret_expires_at) == (None, None)
-
-
-async def test_delete_takes_the_patterns_along(store: Store, engine: AsyncEngine, make_webhook: Make) -> None:
-    await store.add(make_webhook(events=["a", "b.*"]))
-    assert await store.delete("wh_1", "acme") is True
-    assert await store.delete("wh_1", "acme") is False
-    async with engine.connect() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM webhook_patterns")) == 0

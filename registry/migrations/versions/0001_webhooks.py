@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("previous_secret", sa.String()),
         sa.Column("previous_secret_expires_at", sa.DateTime(timezone=True)),
         sa.Column("retry", sa.JSON()),
-        sa.Column("timeout", sa.Float(), nullable=False),
+        sa.Column("timeout", sa.Double(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("disabled_reason", sa.String()),
         sa.Column("disabled_at", sa.DateTime(timezone=True)),
