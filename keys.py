@@ -4,9 +4,9 @@
     whsk_<base64 of seed (32) + public (32)>     asymmetric, signs `v1a` (ed25519)
     whpk_<base64 of public (32)>                 what the owner of a `whsk_` key gives to receivers
 
-The specification does not lay out the bytes of a `whsk_` key. Svix, from whose key the specification's example
-signature comes, writes seed and public key; the Go reference library writes the seed alone. We write the first
-and take both. `new_secret` is the one source of randomness.
+The specification does not lay out the bytes of a `whsk_` key. Svix, whose test key made the specification's
+example, writes seed and public key; the Go reference library writes the seed alone. We write the first and take
+both. `new_secret` is the one source of randomness.
 """
 
 import binascii
@@ -19,22 +19,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 Scheme = Literal["v1", "v1a"]
 
 SYMMETRIC, ASYMMETRIC, PUBLIC = "whsec_", "whsk_", "whpk_"
-NEW_BYTES = 32
 MIN_BYTES, MAX_BYTES = 24, 64
-"""Of a symmetric key (Standard Webhooks 1.0.0, "Signature scheme": 192 to 512 bits)."""
+"""Of a symmetric key ("Signature scheme": 192 to 512 bits)."""
 SEED_BYTES = 32
 
 
 def new_secret(scheme: Scheme) -> str:
     """Make a random key for the scheme."""
-    seed = secrets.token_bytes(NEW_BYTES)
+    seed = secrets.token_bytes(SEED_BYTES)
     if scheme == "v1":
         return SYMMETRIC + b64encode(seed).decode()
     return ASYMMETRIC + b64encode(seed + _public_bytes(Ed25519PrivateKey.from_private_bytes(seed))).decode()
 
 
 def check_secret(secret: str) -> None:
-    """Raise ValueError, with a text to show to people, unless `sign` can sign with this key."""
+    """Raise ValueError, with a text for people that does not repeat the key, unless one can sign with it."""
     if is_asymmetric(secret):
         ed25519_key(secret)
     else:
@@ -42,7 +41,7 @@ def check_secret(secret: str) -> None:
 
 
 def public_key(secret: str) -> str:
-    """Give the `whpk_` key that verifies what this `whsk_` key signs. Raises ValueError for any other key."""
+    """Give the `whpk_` key that verifies what a `whsk_` key signs. Raises ValueError for any other key."""
     return PUBLIC + b64encode(_public_bytes(ed25519_key(secret))).decode()
 
 
@@ -54,7 +53,7 @@ def hmac_key(secret: str) -> bytes:
     """Decode a `whsec_` key. Raises ValueError."""
     raw = _decode(secret, SYMMETRIC)
     if not MIN_BYTES <= len(raw) <= MAX_BYTES:
-        raise ValueError(f"a {SYMMETRIC} key holds {MIN_BYTES} to {MAX_BYTES} bytes; this one has {len(raw)}")
+        raise ValueError(f"a {SYMMETRIC} key has {MIN_BYTES} to {MAX_BYTES} bytes, this one has {len(raw)}")
     return raw
 
 
@@ -62,9 +61,7 @@ def ed25519_key(secret: str) -> Ed25519PrivateKey:
     """Decode a `whsk_` key. Raises ValueError, also where its two halves do not belong together."""
     raw = _decode(secret, ASYMMETRIC)
     if len(raw) not in (SEED_BYTES, 2 * SEED_BYTES):
-        raise ValueError(
-            f"a {ASYMMETRIC} key holds 32 bytes of seed and 32 of public key; this one has {len(raw)}"
-        )
+        raise ValueError(f"a {ASYMMETRIC} key has 64 bytes, seed and public key; this one has {len(raw)}")
     key = Ed25519PrivateKey.from_private_bytes(raw[:SEED_BYTES])
     if raw[SEED_BYTES:] not in (b"", _public_bytes(key)):
         raise ValueError(f"the public half of this {ASYMMETRIC} key does not belong to its private half")
@@ -72,13 +69,13 @@ def ed25519_key(secret: str) -> Ed25519PrivateKey:
 
 
 def _decode(secret: str, prefix: str) -> bytes:
-    # No text here repeats the key: it may end in a log.
     if not secret.startswith(prefix):
-        raise ValueError(f"a signing key starts with {SYMMETRIC} or {ASYMMETRIC}; expected {prefix} here")
+        other = "" if prefix == ASYMMETRIC else f" or {ASYMMETRIC}"
+        raise ValueError(f"the key does not start with {prefix}{other}")
     try:
         return b64decode(secret.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"what follows {prefix} is not base64 (standard alphabet, with padding)") from None
+        raise ValueError(f"what follows {prefix} is not base64 (standard alphabet, padded)") from None
 
 
 def _public_bytes(key: Ed25519PrivateKey) -> bytes:

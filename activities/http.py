@@ -1,4 +1,4 @@
-"""The one place that talks HTTP outwards. `post` tells what the receiver did; it raises only for our own faults."""
+"""The one place that talks HTTP outwards. `post` tells what the receiver did; it raises for our own faults only."""
 
 import asyncio
 import errno
@@ -25,25 +25,20 @@ KEPT_HEADERS = frozenset({b"retry-after", b"date"})
 _FRAMING = frozenset(
     "connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split()  # noqa: SIM905
 )
-"""Headers that are not sent: how a message is framed is the client's business, and a webhook's must not break it."""
+"""Not sent: how a message is framed is the client's business, and no header of a webhook may break it."""
+
 _FAULTS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError)
 """What may come of a request; `_is_ours` tells whose fault it is."""
 _OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# The first row counts of which a kind is in the chain of causes. httpx's own kinds are not asked: a dropped
-# connection is a ConnectTimeout there.
+# The first row counts that has a kind from the chain of causes. httpx's own kinds are of no use: a connection that
+# was dropped is a ConnectTimeout there.
 _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
-    (
-        "forbidden_address",
-        (ForbiddenAddress, aiohttp.InvalidURL),
-    ),  # the latter for an address spelled as 127.1
+    ("forbidden_address", (ForbiddenAddress, aiohttp.InvalidURL)),  # the latter for an address spelled 127.1
     ("tls", (ssl.SSLError, ssl.CertificateError)),
     ("dns", (socket.gaierror,)),
     ("timeout", (TimeoutError,)),
-    (
-        "connection_reset",
-        (ConnectionResetError, ConnectionAbortedError, BrokenPipeError),
-    ),  # in a handshake, too
+    ("connection_reset", (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)),
     ("connection_refused", (aiohttp.ClientConnectorError,)),
     ("connection_reset", (OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)),
 )
@@ -56,11 +51,11 @@ class Answer:
     status_code: int | None
     """Known also where the answer broke off behind its status line; `error` says that it did."""
     error: str | None
-    """None for a complete 2xx answer, `http_<status>` for another complete one, else what `error_code` says."""
+    """None for a whole 2xx answer, `http_<status>` for another whole one, else what `error_code` says."""
     headers: Mapping[str, str]
     """Those of `KEPT_HEADERS` that came; upper and lower case are the same."""
     body: bytes
-    """The start of the body as it came: not decompressed."""
+    """The start of the body as it came, not decompressed."""
     duration_ms: float
     started_at: datetime
 
@@ -77,12 +72,10 @@ class _Received:
 def make_client(allowed: Networks, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     """Make the client that `post` sends with, to be shared, and closed by the caller.
 
-    It reaches global unicast addresses and those in `allowed`. `tls` replaces the context that trusts the roots of
-    certifi.
+    It reaches global unicast addresses and those in `allowed`. `tls` replaces the context that trusts certifi's
+    roots.
     """
-    logging.getLogger("httpx").setLevel(
-        logging.WARNING
-    )  # at INFO it logs URLs, with the secrets in their queries
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
     transport = Transport(allowed, tls or httpx.create_ssl_context(trust_env=False))
     return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`post` has one)
 
@@ -96,11 +89,11 @@ async def post(
     timeout: float,
     keep: int = 4096,
 ) -> Answer:
-    """Send one POST with these headers, `host` and `content-length` and no others, and tell what came of it.
+    """Send one POST with these headers, `host`, `content-length` and no others, and tell what came of it.
 
     `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
-    then is a `timeout`. At most 64 KiB of body are read, `keep` bytes kept; a longer body is complete with that.
-    Raises only for our own faults: no file descriptors left, a closed client, a header that cannot be sent.
+    then is a `timeout`. At most 64 KiB of body are read and `keep` bytes kept; a longer body is whole with that.
+    Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     received, link = _Received(), Link()
@@ -145,8 +138,7 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
 def _is_ours(exc: BaseException) -> bool:
     # The bare ClientConnectionError says that the client was closed meanwhile.
     return any(
-        (isinstance(link, OSError) and link.errno in _OUR_ERRNOS)
-        or type(link) is aiohttp.ClientConnectionError
+        (isinstance(link, OSError) and link.errno in _OUR_ERRNOS) or type(link) is aiohttp.ClientConnectionError
         for link in _causes(exc)
     )
 
@@ -155,7 +147,7 @@ def _request(url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request
     """Build the request by hand, as the client would add headers of its own. Raises httpx.InvalidURL."""
     try:
         target = httpx.URL(url)
-        usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # as aiohttp reads it
+        usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # aiohttp's reading
     except ValueError as exc:
         raise httpx.InvalidURL(str(exc)) from exc
     if not usable:
@@ -175,7 +167,7 @@ async def _exchange(
     """Send the request and fill `received` as the answer comes in."""
     response = await _send(client, request, link)
     received.status_code = response.status_code
-    received.headers = httpx.Headers([h for h in response.headers.raw if h[0].lower() in KEPT_HEADERS])
+    received.headers = httpx.Headers([line for line in response.headers.raw if line[0].lower() in KEPT_HEADERS])
     read = 0
     try:
         async for chunk in response.aiter_raw():
@@ -186,14 +178,13 @@ async def _exchange(
         else:
             link.done = True
     finally:
-        link.end()  # before the close, which hands back to the pool what happens to look whole
         await response.aclose()
 
 
 async def _send(client: httpx.AsyncClient, request: httpx.Request, link: Link) -> httpx.Response:
     """Send; once more, over a new connection, where a kept one broke before it answered.
 
-    So looks a receiver that closes an idle connection in that very moment. The webhook's id tells one that got both.
+    So looks a receiver that closes an idle connection in that very moment. `webhook-id` tells one that got both.
     """
     try:
         return await client.send(request, stream=True)

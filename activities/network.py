@@ -1,6 +1,7 @@
-"""May this address be reached from here? Pure judgement; the HTTP client asks about each address it connects to.
+"""May this address be reached from here? Pure judgement; the HTTP client asks it of each address it connects to.
 
-Only global unicast may, and what the operator allowed. An IPv6 address that carries an IPv4 one is judged by both.
+Only global unicast may, and what the operator allowed. An IPv6 address that carries an IPv4 address is judged by
+both.
 """
 
 from collections.abc import Iterable
@@ -11,15 +12,15 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _CARRY_IN_LAST_32_BITS = (_NAT64, IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
-"""RFC 6052, RFC 8215 (in the /96 that operators carve out of it), and the IPv4-compatible form of RFC 4291."""
+"""RFC 6052, RFC 8215 (in the /96 that operators carve out of it), the IPv4-compatible form of RFC 4291."""
 
 _GLOBAL_IPV6 = (IPv6Network("2000::/3"), _NAT64)
 """IANA hands out global unicast from the first alone; the second is that of IPv4, seen from IPv6."""
 
-# What Python 3.11 calls global and IANA's special-purpose registries do not, or not for receivers of webhooks.
+# What Python 3.11 calls global, and IANA's special-purpose registries do not or nobody receives webhooks there.
 _NOT_FOR_RECEIVERS: Networks = (
     IPv4Network("168.63.129.16/32"),  # on Azure, the agent of the machine's own host
-    IPv4Network("192.0.0.0/24"),  # protocol assignments; two anycast addresses in it are global
+    IPv4Network("192.0.0.0/24"),  # protocol assignments
     IPv4Network("192.88.99.0/24"),  # 6to4 relays, deprecated
     IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
     IPv6Network("2002::/16"),  # 6to4, deprecated
@@ -32,7 +33,7 @@ class ForbiddenAddress(OSError):
 
 
 def parse_networks(texts: Iterable[str]) -> Networks:
-    """Read an allow-list of CIDRs; a bare address is a network of one. Raises ValueError, saying which and why."""
+    """Read an allow-list of CIDRs; a bare address is a network of one. Raises ValueError: which, and why."""
     return tuple(_parse(text.strip()) for text in texts)
 
 
@@ -46,7 +47,7 @@ def is_allowed(address: str, allowed: Networks) -> bool:
         return _may_reach(ip, allowed)
     if ip.scope_id is not None:
         return False
-    if ip.ipv4_mapped is not None:  # another spelling of the IPv4 address, which is what gets connected
+    if ip.ipv4_mapped is not None:  # only another spelling: the IPv4 address is what gets connected
         return _may_reach(ip.ipv4_mapped, allowed)
     carried = _carried(ip)
     return _may_reach(ip, allowed) and (carried is None or _may_reach(carried, allowed))
@@ -76,7 +77,7 @@ def _is_global_unicast(ip: IPv4Address | IPv6Address) -> bool:
 
 
 def _carried(ip: IPv6Address) -> IPv4Address | None:
-    """Give the IPv4 address that traffic to this IPv6 address ends at, where there is one."""
+    """Give the IPv4 address where traffic to this IPv6 address ends, if it is such a one."""
     if ip.sixtofour is not None:
         return ip.sixtofour
     if ip.teredo is not None:

@@ -36,8 +36,8 @@ Verdict = Literal[
 class Message(BaseModel):
     """Base of everything that travels through Temporal: frozen, and older code ignores newer fields.
 
-    History is for ever, so a message only says what is there and judges nothing: a validator that comes to refuse an old
-    payload would stop its run.
+    History is for ever, so a message only says what is there and judges nothing: a validator that comes to refuse an
+    old payload would stop its run.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -104,7 +104,7 @@ def excerpt(body: bytes, limit: int) -> str:
     What is not UTF-8 and control characters but newline and tab become U+FFFD; CR LF is a newline.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    # A body as long as the limit was cut there, maybe within a character; half a one at the end is no error then.
+    # A body as long as the limit was cut there, maybe within a character: half a one at the end is left out.
     text = decoder.decode(body[:limit], final=len(body) < limit)
     text = text.replace("\r\n", "\n").translate(_CONTROLS)
     return text.encode()[:limit].decode(errors="ignore")

@@ -1,11 +1,10 @@
 """Signatures of Standard Webhooks 1.0.0, "Signature scheme". Pure: the keys, the id and the time are given.
 
 The `standardwebhooks` library takes the body as text and encodes it again, so it cannot sign a body that is not
-UTF-8, and it has no ed25519. The scheme is one HMAC, so it is spelled here, over the very bytes that are sent; the
-tests let the library verify what we sign.
+UTF-8, and it has no ed25519. The scheme is one HMAC, so it is spelled here, over the very bytes that are sent;
+in the tests the library verifies what we sign.
 """
 
-import hashlib
 import hmac
 from base64 import b64encode
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import keys
 
 
 def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
-    """Give the value of `webhook-signature`: a signature for each key, in the order of the keys.
+    """Give the value of `webhook-signature`: one signature for each key, in the order of the keys.
 
     `timestamp` is in Unix seconds. Raises ValueError where there is no key or one is not valid.
     """
@@ -27,4 +26,4 @@ def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes
 def _signature(secret: str, content: bytes) -> str:
     if keys.is_asymmetric(secret):
         return "v1a," + b64encode(keys.ed25519_key(secret).sign(content)).decode()
-    return "v1," + b64encode(hmac.digest(keys.hmac_key(secret), content, hashlib.sha256)).decode()
+    return "v1," + b64encode(hmac.digest(keys.hmac_key(secret), content, "sha256")).decode()

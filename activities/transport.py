@@ -1,6 +1,7 @@
-"""What lies under the HTTP client: httpx-aiohttp, and in it an aiohttp that judges each address it connects to.
+"""What lies under the HTTP client: httpx-aiohttp, over an aiohttp that judges each address it connects to.
 
-Without what both do for browsers: cookies, redirects, decompression, proxies and other environment, own headers.
+Without what both do for browsers: cookies, redirects, decompression, headers of their own, proxies and all else
+that comes from the environment. aiohttp refuses header lines of over 8 KiB and more than 128 of them.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from activities.network import ForbiddenAddress, Networks, is_allowed
 KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: under the 5 of Node, uvicorn and Apache, so that it is we who close."""
 DNS_THREADS = 64
-"""Names looked up at once. asyncio has some 6 threads for it and uvloop 4: a few dead name servers took them all."""
+"""Names looked up at once. asyncio has some 6 threads for that, uvloop 4: a few dead name servers took them all."""
 
 
 @dataclass(slots=True)
@@ -38,10 +39,10 @@ class Link:
     """Told: it was used before."""
     transport: asyncio.Transport | None = None
     done: bool = False
-    """Told: request and response went through whole, so the connection may be kept."""
+    """Told: the answer came whole, so the connection may be kept."""
 
     def end(self) -> None:
-        """Drop the connection unless it is kept. A mere close waits until the peer has read all, maybe for ever."""
+        """Drop a connection that is not kept: a mere close waits until the peer has read all, maybe for ever."""
         if self.transport is not None and (not self.done or self.transport.is_closing()):
             self.transport.abort()
 
@@ -50,7 +51,7 @@ current_link: ContextVar[Link | None] = ContextVar("current_link", default=None)
 
 
 class Transport(AiohttpTransport):
-    """httpx-aiohttp over a session that reaches global unicast addresses and those in `allowed`."""
+    """Reaches global unicast addresses and those in `allowed`; nothing of one answer influences a later request."""
 
     def __init__(self, allowed: Networks, tls: ssl.SSLContext) -> None:
         self._resolver = _Resolver(allowed)
@@ -58,7 +59,7 @@ class Transport(AiohttpTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
-        # httpx keeps cookies, and prepares redirects it does not follow: a bad Location would hide the status.
+        # httpx keeps cookies, and prepares redirects that it does not follow: a bad Location would hide a status.
         for name in ("set-cookie", "location"):
             response.headers.pop(name, None)
         return response
@@ -86,7 +87,7 @@ def _session(allowed: Networks, tls: ssl.SSLContext, resolver: AbstractResolver)
 
 
 def _socket(allowed: Networks, info: AddrInfoType) -> socket.socket:
-    """Open a socket for the very address that gets connected, so that no second name lookup comes between."""
+    """Open a socket for the very address that gets connected: no second name lookup can come between."""
     family, kind, protocol, _, address = info
     if not is_allowed(str(address[0]), allowed):
         raise ForbiddenAddress(f"{address[0]} may not be reached from here")
@@ -109,7 +110,7 @@ class _Connector(aiohttp.TCPConnector):
             protocol = connection.protocol
             assert protocol is not None
             link.reused = protocol in self._used
-            # aiohttp would take bytes that came while the connection was idle for the answer to this request.
+            # aiohttp would take what came on an idle connection for the answer to this request.
             if not (link.reused and (link.fresh or protocol.should_close)):
                 break
             connection.close()
@@ -119,9 +120,9 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own and leaves out the addresses that may not be reached.
+    """Looks names up in threads of its own, and leaves out the addresses that may not be reached.
 
-    Sockets are judged, too; but there, one forbidden address among others would hide what became of those.
+    Each socket is judged, too; but there one forbidden address would hide what became of the others of its name.
     """
 
     def __init__(self, allowed: Networks) -> None:
@@ -132,12 +133,10 @@ class _Resolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Give the addresses of a name. Raises gaierror, or ForbiddenAddress where all of them are forbidden."""
-        look_up = partial(
-            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         try:
             infos = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        except UnicodeError as exc:  # a label that is empty or over 63 characters
+        except UnicodeError as exc:  # a label that is empty or has more than 63 characters
             raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is no host name") from exc
         addresses = [str(info[4][0]) for info in infos if is_allowed(str(info[4][0]), self._allowed)]
         if not addresses:
@@ -153,7 +152,7 @@ class _Resolver(AbstractResolver):
 
 
 class _Response(aiohttp.ClientResponse):
-    """Forgets the reason phrase: httpx-aiohttp encodes it, which raises on bytes that are not UTF-8."""
+    """Forgets the reason phrase: httpx-aiohttp encodes it, which raises where it came as no UTF-8."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         await super().start(connection)

@@ -92,9 +92,7 @@ def says(*parts: bytes, close: bool = False, reset: bool = False) -> Script:
 
 
 @asynccontextmanager
-async def receiving(
-    script: Script, *, tls: ssl.SSLContext | None = None, read: bool = True
-) -> AsyncIterator[Receiver]:
+async def receiving(script: Script, *, tls: ssl.SSLContext | None = None, read: bool = True) -> AsyncIterator[Receiver]:
     """Run a receiver; with `read=False` the script gets each connection as it was accepted."""
     receiver = Receiver(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
@@ -133,9 +131,7 @@ def make_certificate(folder: Path, *names: str, days: int = 1) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
     now = datetime.now(UTC)
-    alternatives = [
-        x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names
-    ]
+    alternatives = [x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)

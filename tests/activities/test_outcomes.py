@@ -1,0 +1,170 @@
+"""The pure rules about what an attempt came to."""
+
+import json
+import unicodedata
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activities.outcomes import (
+    Outcome,
+    Verdict,
+    excerpt,
+    excerpt_limit,
+    parse_http_date,
+    parse_retry_after,
+    verdict_of,
+)
+
+NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "verdict"),
+    [
+        (200, None, "succeeded"),
+        (204, None, "succeeded"),
+        (299, None, "succeeded"),
+        (199, "http_199", "failed"),
+        (301, "http_301", "failed"),
+        (304, "http_304", "failed"),
+        (400, "http_400", "failed"),
+        (404, "http_404", "failed"),
+        (409, "http_409", "failed"),
+        (410, "http_410", "gone"),
+        (410, None, "gone"),
+        (429, "http_429", "failed"),
+        (500, "http_500", "failed"),
+        (599, "http_599", "failed"),
+        (None, "timeout", "failed"),
+        (None, "dns", "failed"),
+        (None, "tls", "failed"),
+        (None, "protocol", "failed"),
+        (None, None, "failed"),
+        (None, "forbidden_address", "forbidden_address"),
+        (200, "timeout", "failed"),  # the body did not end in time
+        (200, "connection_reset", "failed"),
+        (410, "timeout", "failed"),
+    ],
+)
+def test_verdicts(status: int | None, error: str | None, verdict: Verdict) -> None:
+    assert verdict_of(status, error) == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 120 ", 120.0),
+        ("1.5", 1.5),
+        ("86400", 86400.0),
+        ("86401", 86400.0),
+        ("9" * 5000, 86400.0),
+        ("-5", None),
+        ("+5", None),
+        ("1e5", None),
+        ("inf", None),
+        ("nan", None),
+        ("0x10", None),
+        ("٣", None),
+        ("1, 2", None),
+        ("soon", None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 37.0),  # IMF-fixdate
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 37.0),  # RFC 850
+        ("Sun Nov  6 08:49:37 1994", 37.0),  # asctime
+        ("Sun, 06 Nov 1994 09:49:37 +0100", 37.0),
+        ("Sun, 06 Nov 1994 08:48:37 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86400.0),
+        ("Sun, 32 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 1994", None),
+        ("1994-11-06T08:49:37Z", None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOW) == seconds
+
+
+def test_dates_are_measured_from_now_in_any_zone() -> None:
+    now = NOW.astimezone(timezone(timedelta(hours=-7)))
+    assert parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now) == 37.0
+
+
+def test_the_three_forms_of_a_date_are_the_same_moment() -> None:
+    forms = ("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994")
+    assert {parse_http_date(form) for form in forms} == {datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)}
+
+
+@given(st.one_of(st.text(), st.text(alphabet="SunNov :,-+0123456789GMT", max_size=40)))
+def test_retry_after_is_none_or_within_a_day_whatever_it_says(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds <= 86400
+
+
+@pytest.mark.parametrize(
+    ("body", "limit", "text"),
+    [
+        (b"", 10, ""),
+        (b"ok", 10, "ok"),
+        (b"too long", 3, "too"),
+        ("héllo".encode(), 2, "h"),
+        ("héllo".encode(), 3, "hé"),
+        ("€€".encode(), 5, "€"),
+        (b"tab\tline\nend", 20, "tab\tline\nend"),
+        (b"one\r\ntwo\rthree", 20, "one\ntwo\ufffdthree"),
+        (b"\x00\x1b[31m\x7f", 20, "\ufffd\ufffd[31m\ufffd"),
+        ("\x85\x9f\xa0".encode(), 20, "\ufffd\ufffd\xa0"),
+        (b"\xff\xfe", 20, "\ufffd\ufffd"),
+        (b"\xff\xfe", 2, ""),  # U+FFFD takes three bytes
+        ("ab€".encode()[:4], 4, "ab"),  # cut there by whoever kept 4 bytes
+        ("ab€".encode()[:4], 5, "ab\ufffd"),  # it came like that
+        (b"ok", 0, ""),
+    ],
+)
+def test_excerpts(body: bytes, limit: int, text: str) -> None:
+    assert excerpt(body, limit) == text
+
+
+@given(body=st.binary(max_size=300), limit=st.integers(0, 300))
+def test_excerpts_keep_to_the_limit_and_have_no_control_characters(body: bytes, limit: int) -> None:
+    text = excerpt(body, limit)
+    assert len(text.encode()) <= limit
+    assert not [char for char in text if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t"]
+    assert len(json.dumps(text)) - 2 <= 3 * limit
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=("Cc", "Cs"))), limit=st.integers(0, 100))
+def test_an_excerpt_of_text_is_a_prefix_of_it(text: str, limit: int) -> None:
+    kept = excerpt(text.encode(), limit)
+    assert text.startswith(kept)
+    assert len(text[: len(kept) + 1].encode()) > limit or kept == text
+
+
+def test_fewer_bytes_are_kept_the_more_targets_there_are() -> None:
+    limits = [excerpt_limit(targets) for targets in range(5000)]
+    assert limits == sorted(limits, reverse=True)
+    assert (limits[0], limits[1], limits[78]) == (4096, 4096, 4096)
+    assert 128 < limits[500] < 4096
+    assert limits[-1] == 128
+
+
+@pytest.mark.parametrize("targets", [1, 50, 78, 79, 200, 740])
+@pytest.mark.parametrize("char", ["é", '"', "\n", "😀", "\ufffd"])
+def test_the_outcomes_of_a_batch_stay_under_a_mebibyte(targets: int, char: str) -> None:
+    outcome = Outcome(
+        delivery="wh_" + "x" * 36,
+        verdict="failed",
+        target="https://example.com/" + "x" * 300,
+        started_at=NOW,
+        status_code=500,
+        error="connection_refused",
+        response_excerpt=excerpt(char.encode() * 4096, excerpt_limit(targets)),
+        retry_after=86400.0,
+        delays=(86400.0,) * 20,
+    )
+    escaped = json.dumps(outcome.model_dump(mode="json"))
+    assert targets * len(escaped) < 1024 * 1024
