@@ -163,7 +163,7 @@ class EventWorkflow(Controls):
 
     def _tell_trouble(self) -> None:
         """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
-        trouble = sorted({each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled})
+        trouble = names.listed(each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled)
         if trouble != self._trouble:
             self._trouble = trouble
             update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()

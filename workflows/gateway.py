@@ -242,8 +242,8 @@ class Gateway:
 
 
 def _search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:
-    webhooks = sorted({delivery.webhook_id for delivery in event.deliveries})
-    trouble = sorted({each.webhook_id for each in event.deliveries if each.status in ("held", "failed")})
+    webhooks = names.listed(each.webhook_id for each in event.deliveries)
+    trouble = names.listed(each.webhook_id for each in event.deliveries if each.status in ("held", "failed"))
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(names.TENANT, event.tenant),
         SearchAttributePair(names.EVENT_TYPE, event.type),

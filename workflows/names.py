@@ -1,5 +1,7 @@
 """Ids, task queues and search attributes: each is spelled here and nowhere else."""
 
+from collections.abc import Iterable
+
 from temporalio.common import SearchAttributeKey
 
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
@@ -20,6 +22,22 @@ SEARCH_ATTRIBUTES = {
     DELIVER_AT.name: "Datetime",
     RUN_NUMBER.name: "Int",
 }
+
+
+LISTED_BYTES = 1900
+"""Of ids in one search attribute. A server refuses a value of over 2,048 bytes, and a run that upserts one is stuck."""
+
+
+def listed(webhook_ids: Iterable[str]) -> list[str]:
+    """Give the ids as a search attribute takes them: each once, sorted, and as many as fit (about 100)."""
+    fitting: list[str] = []
+    size = 2
+    for webhook_id in sorted(set(webhook_ids)):
+        size += len(webhook_id.encode()) + 3
+        if size > LISTED_BYTES:
+            break
+        fitting.append(webhook_id)
+    return fitting
 
 
 def workflow_id(tenant: str, event_id: str) -> str:

@@ -1,5 +1,6 @@
 """Ids are unambiguous, summaries read well, searches are written as Temporal wants them."""
 
+import json
 import re
 from datetime import UTC, datetime
 
@@ -22,6 +23,14 @@ def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
 def test_two_events_never_share_a_run() -> None:
     assert names.workflow_id("a", "b-c") != names.workflow_id("a-b", "c")
     assert names.workflow_id("acme", "evt_1") == "event-acme-evt_1"
+
+
+@given(st.lists(st.from_regex(re.compile(r"wh_[0-9a-z]{12}", re.ASCII), fullmatch=True), max_size=300))
+def test_a_search_attribute_stays_under_the_servers_limit(webhook_ids: list[str]) -> None:
+    listed = names.listed(webhook_ids)
+    assert len(json.dumps(listed, separators=(",", ":"))) <= 2048
+    assert len(listed) == min(len(set(webhook_ids)), 105)
+    assert set(listed) <= set(webhook_ids)
 
 
 @pytest.mark.parametrize(
