@@ -4,6 +4,7 @@ Both do the same; an update refuses what makes no sense, a signal that makes non
 optional delivery id; none means all.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio import workflow
@@ -15,11 +16,26 @@ from workflows.models import Command
 from workflows.progress import Progress
 
 
+@dataclass(eq=False)
+class RoundUnderWay:
+    """Deliveries whose attempts are being made."""
+
+    deliveries: list[Progress]
+    handle: ActivityHandle[RoundResult]
+    stopped: bool = False
+
+    def stop_if_nobody_wants_it(self) -> None:
+        """Cancel an activity that waits in a queue or between tries; one that is sending still says what came of it."""
+        if not self.stopped and all(progress.cancelling for progress in self.deliveries):
+            self.stopped = True
+            self.handle.cancel()
+
+
 class Controls:
     """The half of `EventWorkflow` that listens."""
 
     _deliveries: dict[str, Progress]
-    _rounds: list[tuple[list[Progress], ActivityHandle[RoundResult]]]
+    _rounds: list[RoundUnderWay]
     _deliver_at: datetime | None
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
@@ -101,8 +117,8 @@ class Controls:
         for progress in chosen:
             act = progress.retry if command == "redeliver" else getattr(progress, command)
             act()
-        if command == "cancel":
-            self._stop_rounds_nobody_wants()
+        for round_ in self._rounds:
+            round_.stop_if_nobody_wants_it()
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""
@@ -113,12 +129,6 @@ class Controls:
             if command == "release" and delivery is None:
                 return [record.id for record in records if record.status == "held"]
         return select(command, records, delivery)
-
-    def _stop_rounds_nobody_wants(self) -> None:
-        """Cancel activities that wait in a queue or between tries; one that is sending still says what came of it."""
-        for deliveries, handle in self._rounds:
-            if all(progress.cancelling for progress in deliveries):
-                handle.cancel()
 
     def _is_scheduled(self) -> bool:
         """The event waits for its time."""

@@ -22,7 +22,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 from activities.closing import Closing, ClosingActivities
 from activities.webhooks import Order, Round, RoundResult, WebhookActivities
 from workflows import names, summaries
-from workflows.controls import Controls
+from workflows.controls import Controls, RoundUnderWay
 from workflows.models import EventInput, EventState, event_status, fit
 from workflows.progress import Progress
 
@@ -111,13 +111,14 @@ class EventWorkflow(Controls):
 
     async def _attempt(self, deliveries: list[Progress], first_round: bool = False) -> None:
         """Make one attempt of each at once and record what it came to."""
-        handle = self._start_round(deliveries, first_round)
-        self._rounds.append((deliveries, handle))
+        round_ = RoundUnderWay(deliveries, self._start_round(deliveries, first_round))
+        self._rounds.append(round_)
         try:
-            result = await handle
+            result = await round_.handle
         except ActivityError as error:
-            if not is_cancelled_exception(error):
-                raise
+            # Our faults are retried without limit: a round ends without outcomes only where it was stopped.
+            if not round_.stopped:
+                raise RuntimeError("a round ended without outcomes") from error
             for each in deliveries:
                 each.abandon()
         else:
@@ -125,7 +126,7 @@ class EventWorkflow(Controls):
                 jitter = workflow.random().random()
                 self._deliveries[outcome.delivery].finish(outcome, workflow.now(), jitter)
         finally:
-            self._rounds.remove((deliveries, handle))
+            self._rounds.remove(round_)
         self._tell_trouble()
 
     def _start_round(self, deliveries: list[Progress], first_round: bool) -> ActivityHandle[RoundResult]:

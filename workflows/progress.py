@@ -172,9 +172,10 @@ class Progress:
         self._update(steps_taken=steps, next_attempt_at=due)
 
     def abandon(self) -> None:
-        """Give up the attempt under way: it was cancelled before anything came of it."""
+        """Give up the attempt under way: it was stopped before anything came of it. Somebody may want it again by now."""
         self.trigger = None
-        self._end("cancelled")
+        if self.cancelling:
+            self._end("cancelled")
 
     # What a person asked for; `workflows.commands` has said that it makes sense
 

@@ -277,6 +277,19 @@ async def test_a_cancel_ends_an_activity_that_cannot_do_its_work(idle_house: Hou
     assert (event["status"], event["deliveries"][0]["attempts"], inbox.requests) == ("cancelled", [], [])
 
 
+async def test_a_fault_of_ours_during_a_cancel_is_no_dead_end(idle_house: House, inbox: Receiver) -> None:
+    """The receiver says 410 to a request that is being cancelled, and the registry is not there to be told."""
+    inbox.answers = [Answer(410, delay=1)]
+    await idle_house.webhook(inbox.url)
+    accepted = await idle_house.send()
+    async with idle_house.working():
+        await inbox.got(1)
+        assert (await idle_house.command(accepted["id"], "cancel")).status_code == 202
+        async with without_registry(idle_house):
+            event = await idle_house.until_final(accepted["id"])
+    assert event["status"] == "cancelled"
+
+
 async def test_hold_and_release(home: House, inbox: Receiver) -> None:
     inbox.fails(500)
     await home.webhook(inbox.url, retry={"schedule": [0.6]})

@@ -70,6 +70,7 @@ def play(*steps: str) -> Progress:
         ("begin cancel end:disabled", "cancelled", None, ""),
         ("begin cancel retry end:500", "retrying", None, "s"),
         ("begin cancel abandon", "cancelled", None, ""),
+        ("begin cancel retry abandon try:ok", "succeeded", None, "m"),
         ("hold", "held", None, ""),
         ("begin hold end:500", "held", None, "s"),
         ("begin hold end:ok", "succeeded", None, "s"),
