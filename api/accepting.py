@@ -6,7 +6,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.errors import Invalid
+from api.errors import Invalid, TooLarge
 from api.links import LinkMaker
 from api.schemas import AcceptedEvent, DeliveryHead, NewEvent
 from registry.models import Webhook
@@ -25,7 +25,8 @@ FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
 class Acceptance:
     """Accepts events: the one way into Temporal."""
 
-    def __init__(self, gateway: Gateway, store: Store, links: LinkMaker) -> None:
+    def __init__(self, gateway: Gateway, store: Store, links: LinkMaker, max_event_bytes: int) -> None:
+        self._max_event_bytes = max_event_bytes
         self._gateway = gateway
         self._store = store
         self._links = links
@@ -33,6 +34,7 @@ class Acceptance:
     async def accept(self, request: NewEvent, idempotency_key: str | None = None) -> AcceptedEvent:
         """Start the event's run with all webhooks that match; a repeated id answers with the run that is there."""
         now = utc_now()
+        self._check_size(request)
         _check_times(request, now)
         webhooks = await self._store.matching(request.tenant, request.type)
         return await self._start(request, idempotency_key, webhooks, now)
@@ -62,6 +64,11 @@ class Acceptance:
             ),
         )
         return self._answer(await self._gateway.start(event, digest(request)))
+
+    def _check_size(self, request: NewEvent) -> None:
+        """Refuse an event that is too large as it is kept: `1e15` comes as 4 bytes and is written as 18."""
+        if len(request.model_dump_json(exclude_unset=True).encode()) > self._max_event_bytes:
+            raise TooLarge(f"The event is larger than the {self._max_event_bytes} bytes allowed.")
 
     def _answer(self, started: Started) -> AcceptedEvent:
         state = started.state

@@ -6,6 +6,7 @@ Problem
 ├── NotFound 404       unknown, or another tenant's
 ├── Conflicting 409    makes no sense as things are
 ├── TooLarge 413       over the limit
+├── NotJson 415        the body says that it is something else
 ├── Invalid 422        well-formed, but not acceptable; names each bad field
 └── OutOfReach 503     Temporal or the registry does not answer; nothing pretends
 """
@@ -29,6 +30,10 @@ from workflows.listing import BadCursor
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+MAX_ERRORS = 100
+"""Bad fields that one answer names."""
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them; Python's differ from version to version."""
 log = structlog.get_logger("hookkeeper.api")
 
 
@@ -88,6 +93,11 @@ class TooLarge(Problem):
     kind = "too-large"
 
 
+class NotJson(Problem):
+    status = 415
+    kind = "not-json"
+
+
 class Invalid(Problem):
     status = 422
     kind = "invalid"
@@ -103,30 +113,34 @@ class OutOfReach(Problem):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe error answers for the OpenAPI document."""
+    """Describe error answers for the OpenAPI document. With `model`, FastAPI would call them `application/json` too."""
     return {
         status: {
-            "model": ProblemDocument,
-            "description": HTTPStatus(status).phrase,
+            "description": title(status),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
         }
         for status in statuses
     }
 
 
+def title(status: int) -> str:
+    """Name a status."""
+    return TITLES.get(status) or HTTPStatus(status).phrase
+
+
 def document(problem: Problem) -> ProblemDocument:
     """Write a problem down."""
     return ProblemDocument(
         type=f"urn:hookkeeper:problem:{problem.kind}",
-        title=HTTPStatus(problem.status_code).phrase,
+        title=title(problem.status_code),
         status=problem.status_code,
         detail=str(problem.detail),
         errors=problem.errors,
     )
 
 
-def as_problem(error: Exception) -> Problem:
-    """Say an error of the layers below in the API's words; raise it again where it is a bug."""
+def as_problem(error: Exception, **context: str) -> Problem:
+    """Say an error in the API's words. What nobody foresaw is a bug: it goes to the log, with `context`."""
     match error:
         case Problem():
             return error
@@ -138,13 +152,14 @@ def as_problem(error: Exception) -> Problem:
             return Invalid.field("cursor", "not a cursor that this list gave")
         case Unavailable() | RegistryUnavailable():
             log.warning("out of reach", error=type(error).__name__, detail=str(error))
-            what = "Temporal" if isinstance(error, Unavailable) else "The registry"
+            what = _sentence(error) if isinstance(error, Unavailable) else "The registry is out of reach."
             return OutOfReach(
-                f"{what} is out of reach. Nothing was promised: try again with the same id.",
+                f"{what} Nothing was promised: try again with the same id.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},
             )
         case _:
-            raise error
+            log.error("unhandled error", exc_info=error, **context)
+            return Problem("Something is wrong on our side; it has been logged.")
 
 
 def from_validation(errors: Sequence[Any]) -> Problem:
@@ -153,15 +168,18 @@ def from_validation(errors: Sequence[Any]) -> Problem:
         return Malformed("The body is not JSON.")
     return Invalid(
         "The request is not acceptable: see errors.",
-        [BadField(path=_path(error["loc"]), detail=error["msg"].removeprefix("Value error, ")) for error in errors],
+        [
+            BadField(path=_path(error["loc"]), detail=error["msg"].removeprefix("Value error, "))
+            for error in errors[:MAX_ERRORS]
+        ],
     )
 
 
 def install(app: FastAPI) -> None:
     """Let every error of the app be answered as a problem document."""
 
-    async def render(_: Request, error: Exception) -> Response:
-        return _response(as_problem(error))
+    async def render(request: Request, error: Exception) -> Response:
+        return _response(as_problem(error, method=request.method, path=request.url.path))
 
     async def render_validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -170,10 +188,6 @@ def install(app: FastAPI) -> None:
     async def render_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _response(error if isinstance(error, Problem) else _from_http(error))
-
-    async def render_bug(request: Request, error: Exception) -> Response:
-        log.error("unhandled error", method=request.method, path=request.url.path, exc_info=error)
-        return _response(Problem("Something is wrong on our side; it has been logged."))
 
     for ours in (
         UnknownEvent,
@@ -188,7 +202,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(ours, render)
     app.add_exception_handler(RequestValidationError, render_validation)
     app.add_exception_handler(HTTPException, render_http)
-    app.add_exception_handler(Exception, render_bug)
+    app.add_exception_handler(Exception, render)
 
 
 def _response(problem: Problem) -> JSONResponse:
@@ -201,7 +215,7 @@ def _from_http(error: HTTPException) -> Problem:
     """Cover what Starlette raises itself: unknown paths, wrong methods, bodies that are cut off."""
     problem = Problem(str(error.detail), headers=dict(error.headers or {}))
     problem.status_code = error.status_code
-    problem.kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    problem.kind = title(error.status_code).lower().replace(" ", "-")
     return problem
 
 

@@ -47,5 +47,12 @@ def masked(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """Keep the known value where somebody sends back the mask that they were shown."""
-    return {name: known.get(name, value) if value == MASK else value for name, value in given.items()}
+    """Keep the known value where somebody sends back the mask that they were shown.
+
+    Raises ValueError for a mask with nothing known behind it: nobody means to send asterisks as a credential.
+    """
+    values = {name.lower(): value for name, value in known.items()}
+    for name, value in given.items():
+        if value == MASK and name.lower() not in values:
+            raise ValueError(f"{name} has the value that hides a secret, and there is none behind it")
+    return {name: values[name.lower()] if value == MASK else value for name, value in given.items()}

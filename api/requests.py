@@ -1,16 +1,21 @@
 """What a request must be before any route sees it: from somebody with a key, of bounded size, and strict JSON."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, NoReturn
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from math import isinf
+from typing import Any, NamedTuple, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.errors import BadField, Invalid, Malformed, TooLarge
+from api.errors import Invalid, Malformed, NotJson, TooLarge
 
 MAX_DEPTH = 64
 """Levels of nesting in a body."""
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+NO_TEXT = "half of a surrogate pair is not text"
+MAX_STEP_SHOWN = 64
+"""Characters of each key in the path of a bad value."""
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Of a whole batch; each of its events has the limit of an event too."""
@@ -31,6 +36,12 @@ class StrictRequest(Request):
             if read > self.limit:
                 raise _too_large(self.limit)
             yield chunk
+
+    async def body(self) -> bytes:
+        body = await super().body()
+        if body and not _is_json(self.headers.get("content-type", "")):
+            raise NotJson("The body must be JSON, sent with `content-type: application/json`.")
+        return body
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
@@ -63,49 +74,78 @@ def parse(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise Malformed(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
-        raise _too_deep("body") from None
-    except ValueError as error:  # NaN, or an integer of thousands of digits
-        raise Malformed(f"The body is not JSON: {error}.") from None
+        raise Invalid.field("body", TOO_DEEP) from None
+    except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
+        raise Invalid.field("body", "holds an integer of thousands of digits") from None
     _check(value)
     return value
 
 
-def _check(value: Any) -> None:
+class _Place(NamedTuple):
+    """Where a list or an object stands in a body: spelled when something is bad, since keys can be long and many."""
+
+    step: str | int = ""
+    parent: "_Place | None" = None
+    depth: int = 0
+
+    def below(self, step: str | int) -> "_Place":
+        return _Place(step, self, self.depth + 1)
+
+    @property
+    def path(self) -> str:
+        steps: list[str] = []
+        place = self
+        while place.parent:
+            steps.append(str(place.step)[:MAX_STEP_SHOWN])
+            place = place.parent
+        return ".".join(reversed(steps)) or "body"
+
+
+def _check(body: Any) -> None:
     """Refuse deep nesting, numbers beyond a double, and text that UTF-8 cannot carry."""
-    pending: list[tuple[Any, str, int]] = [(value, "", 0)]
+    pending: list[tuple[Any, _Place]] = [(body, _Place())]
     while pending:
-        item, path, depth = pending.pop()
-        if depth > MAX_DEPTH:
-            raise _too_deep(path)
-        match item:
-            case dict():
-                for key, each in item.items():
-                    _check_text(key, path)
-                    pending.append((each, f"{path}.{key}" if path else key, depth + 1))
-            case list():
-                pending += [(each, f"{path}.{n}" if path else str(n), depth + 1) for n, each in enumerate(item)]
-            case str():
-                _check_text(item, path)
-            case float() if item in (float("inf"), float("-inf")):
-                raise Invalid.field(path, "this number is too large")
+        container, place = pending.pop()
+        if place.depth > MAX_DEPTH:
+            raise Invalid.field(place.path, TOO_DEEP)
+        if isinstance(container, dict) and not all(map(_is_text, container)):
+            raise Invalid.field(place.path, NO_TEXT)
+        for step, item in _members(container):
+            match item:
+                case dict() | list():
+                    pending.append((item, place.below(step)))
+                case str() if not _is_text(item):
+                    raise Invalid.field(place.below(step).path, NO_TEXT)
+                case float() if isinf(item):
+                    raise Invalid.field(place.below(step).path, "this number is too large")
 
 
-def _check_text(text: str, path: str) -> None:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise Invalid.field(path, "half of a surrogate pair is not text")
+def _members(container: Any) -> Iterable[tuple[str | int, Any]]:
+    match container:
+        case dict():
+            return container.items()
+        case list():
+            return enumerate(container)
+    return ()
+
+
+def _is_text(text: str) -> bool:
+    """Tell a string from one with half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number in JSON")
+    raise Malformed(f"The body is not JSON: {name} is not a number there.")
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than the {limit} bytes allowed.")
-
-
-def _too_deep(path: str) -> Invalid:
-    where = path[:100] or "body"
-    return Invalid(
-        "The request is not acceptable: see errors.",
-        [BadField(path=where, detail=f"nested deeper than {MAX_DEPTH} levels")],
-    )

@@ -1,6 +1,7 @@
 """What the API takes and gives. Unknown fields are refused; times are RFC 3339 UTC with milliseconds."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -11,9 +12,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    model_validator,
 )
 
 from api.deps import DEFAULT_TENANT, TENANT_PATTERN
+from api.errors import ProblemDocument
 from api.headers import check_headers
 from api.urls import MAX_URL, check_url
 from keys import Scheme, check_secret
@@ -23,12 +26,29 @@ from times import rfc3339
 from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, Trigger
 
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
+MAX_FIELDS = 100
+"""Of one object in a request, known or not: each that is unknown has its error."""
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
-def _text(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("must be a string: RFC 3339 with a time zone")
+def _rfc3339(value: object) -> object:
+    """Refuse what Pydantic takes as well: numbers, numbers in a string, dates."""
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise ValueError("must be a string: RFC 3339 with a time zone, such as 2026-01-02T03:04:05Z")
     return value
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before year 1 or after year 9999") from None
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
 
 
 def _usable_secret(secret: str) -> str:
@@ -37,11 +57,12 @@ def _usable_secret(secret: str) -> str:
 
 
 Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
-GivenTime = Annotated[AwareDatetime, BeforeValidator(_text)]
+GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer whose event or webhook this is")]
 EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
 EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
+Text = Annotated[str, AfterValidator(_storable)]
 Secret = Annotated[str, Field(max_length=256), AfterValidator(_usable_secret)]
 Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(check_url)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
@@ -53,6 +74,13 @@ class Taken(BaseModel):
     """Base of what is taken."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+            raise ValueError(f"more than {MAX_FIELDS} fields")
+        return value
 
 
 class Given(BaseModel):
@@ -73,8 +101,8 @@ class Page(Given, Generic[Item]):
 class WebhookFields(Taken):
     """What can be set when a webhook is made, and changed later."""
 
-    name: str = Field("", max_length=256)
-    description: str = Field("", max_length=4096)
+    name: Text = Field("", max_length=256)
+    description: Text = Field("", max_length=4096)
     url: Url
     """Where the signed POST goes."""
     events: list[EventPattern] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
@@ -83,9 +111,9 @@ class WebhookFields(Taken):
     """Sent along with each delivery. Values are masked when read back."""
     retry: RetryPolicy | None = None
     """Null: ten attempts in about three days."""
-    timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False)
+    timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
     """Seconds for connect, response headers and body together."""
-    enabled: bool = True
+    enabled: bool = Field(True, strict=True)
     """Deliveries of a disabled webhook are held, not dropped."""
     metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
     """Yours; shown again, never sent."""
@@ -156,7 +184,7 @@ class WebhookWithSecret(Webhook):
 class Rotation(Taken):
     secret: Secret | None = None
     """The new key; made where none is given."""
-    grace: int = Field(86400, ge=0, le=30 * 86400)
+    grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
     """Seconds during which the old key signs as well."""
 
 
@@ -222,7 +250,7 @@ class BatchAnswer(Given):
 
     status: int
     event: AcceptedEvent | None = None
-    problem: Any = None
+    problem: ProblemDocument | None = None
 
 
 class BatchAnswers(Given):

@@ -1,61 +1,101 @@
-"""The HTTP client of the command line. It speaks only what any other client of the API could."""
+"""The HTTP client of the command line. It speaks only what any other client of the API could.
+
+Errors:
+
+    Failed
+    └── OutOfReach   the API does not answer, or cannot now; the same call may succeed later
+"""
 
 import os
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any, NoReturn, Self
+from urllib.parse import quote
 
 import httpx
-import typer
-from rich.console import Console
 
+from cli.console import Failed
 from cli.datadir import DEFAULT, DataDir
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class OutOfReach(Failed):
+    """There is no answer, or one that says to come again."""
 
 
 class Api:
     """One server and the key to it."""
 
     def __init__(self, url: str, key: str | None) -> None:
-        headers = {"authorization": f"Bearer {key}"} if key else {}
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        if not self.url.startswith(("http://", "https://")):
+            raise Failed(f"HOOKKEEPER_URL {url!r} is no address: it starts with http:// or https://")
+        try:
+            headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
+            self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise Failed(f"HOOKKEEPER_URL {url!r} is no address: {error}") from error
+        except UnicodeEncodeError as error:
+            raise Failed("HOOKKEEPER_API_KEY holds characters that no key has") from error
 
     @classmethod
-    def of_environment(cls) -> "Api":
-        """Use `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`, or what a `dev` of this directory has left."""
+    def of_environment(cls) -> Self:
+        """Use `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`, or what a `dev` of this directory has left.
+
+        That key is for this machine: it is not sent to a server elsewhere.
+        """
         data = DataDir(DEFAULT)
         url = os.environ.get("HOOKKEEPER_URL") or data.known_url() or DEFAULT_URL
-        return cls(url, os.environ.get("HOOKKEEPER_API_KEY") or data.known_key())
+        is_ours = url == data.known_url() or _is_here(url)
+        return cls(url, os.environ.get("HOOKKEEPER_API_KEY") or (data.known_key() if is_ours else None))
 
-    def call(self, method: str, path: str, *, body: Any = None, **query: Any) -> Any:
-        """Make a request; give the JSON of a 2xx, end the command with the problem otherwise."""
+    def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
+        """Make a request; give the JSON of a 2xx. Raises `Failed` with what the problem document says."""
         params = {name: value for name, value in query.items() if value is not None}
         try:
-            answer = self._http.request(method, f"/v1{path}", params=params, json=body)
+            answer = self._http.request(
+                method, "/".join(quote(part, safe="") for part in path), params=params, json=body
+            )
         except httpx.TransportError as error:
-            fail(f"cannot reach {self.url}: {error}. Is `hookkeeper dev` running? HOOKKEEPER_URL names another server.")
+            raise OutOfReach(
+                f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? HOOKKEEPER_URL names another server."
+            ) from error
         if not answer.is_success:
-            _fail_with_problem(answer)
-        return answer.json() if answer.content else None
+            _raise_problem(answer)
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise Failed(f"{self.url} does not answer as Hookkeeper does: HOOKKEEPER_URL is not right") from error
+
+    def all(self, *path: str, **query: Any) -> Iterator[Any]:
+        """Give the items of a list, page by page."""
+        cursor = None
+        while True:
+            page = self.call("GET", *path, limit=100, cursor=cursor, **query)
+            yield from page["items"]
+            if (cursor := page["next_cursor"]) is None:
+                return
 
     def close(self) -> None:
         self._http.close()
 
 
-def fail(message: str) -> NoReturn:
-    """End the command: 1, and why on standard error."""
-    err.print(f"[red]Error:[/red] {message}", markup=True)
-    raise typer.Exit(1)
+def _is_here(url: str) -> bool:
+    try:
+        host = httpx.URL(url).host
+        return host == "localhost" or ip_address(host).is_loopback
+    except (httpx.InvalidURL, ValueError):
+        return False
 
 
-def _fail_with_problem(answer: httpx.Response) -> NoReturn:
+def _raise_problem(answer: httpx.Response) -> NoReturn:
+    kind = OutOfReach if answer.status_code == 503 else Failed
     if "problem+json" not in answer.headers.get("content-type", ""):
-        fail(f"{answer.status_code} {answer.reason_phrase}")
+        raise kind(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
     problem = answer.json()
-    fields = "".join(f"\n  {each['path']}: {each['detail']}" for each in problem["errors"])
+    fields = "".join(f"\n  {each['path']}: {each['detail']}" for each in problem.get("errors", ()))
     hint = ""
     if answer.status_code == 401:
         hint = " Set HOOKKEEPER_API_KEY, or run this where `hookkeeper dev` keeps its data."
-    fail(f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}")
+    raise kind(f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}")

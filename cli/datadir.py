@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cli.console import Failed
+
 DEFAULT = Path(".hookkeeper")
 
 
-class InUse(Exception):
+class InUse(Failed):
     """Another `dev` or `demo` runs from this data directory."""
 
 
 class DataDir:
+    """Readable by its owner alone: it holds the webhooks' secrets and the key to the API."""
+
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
@@ -28,39 +32,50 @@ class DataDir:
         return f"sqlite+aiosqlite:///{self.path / 'registry.db'}"
 
     def admin_key(self) -> str:
-        """Give the key that `dev` made here, making it the first time. Readable by its owner alone."""
+        """Give the key that `dev` made here, making it the first time."""
         file = self.path / "admin.key"
         if not file.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as new:
-                new.write(f"hk_{secrets.token_urlsafe(32)}\n")
+            self._write(file, f"hk_{secrets.token_urlsafe(32)}\n")
         return file.read_text().strip()
 
-    def known_key(self) -> str | None:
-        """Give the key if there is one."""
-        return self.admin_key() if (self.path / "admin.key").exists() else None
+    def tell(self, url: str, key: str) -> None:
+        """Leave for client commands where the API is, and the key to it."""
+        self._write(self.path / "dev.json", json.dumps({"url": url, "key": key}))
 
     def known_url(self) -> str | None:
         """Give the address of the API that was last started from here."""
-        try:
-            url = json.loads((self.path / "dev.json").read_text())["url"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return url if isinstance(url, str) else None
+        return self._told("url")
 
-    def tell(self, url: str) -> None:
-        """Leave the API's address for client commands."""
-        (self.path / "dev.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    def known_key(self) -> str | None:
+        """Give the key to it."""
+        return self._told("key")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep others out for as long as the block runs; the lock goes with the process, however it ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as file:
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = (self.path / "lock").open("w")
+        except OSError as error:
+            raise Failed(f"cannot keep data in {self.path}: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 where = self.known_url()
                 raise InUse(f"another dev or demo runs from {self.path}" + (f" ({where})" if where else "")) from None
             yield
+
+    def _told(self, name: str) -> str | None:
+        try:
+            value = json.loads((self.path / "dev.json").read_text())[name]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return value if isinstance(value, str) else None
+
+    def _write(self, file: Path, text: str) -> None:
+        """Write all or nothing."""
+        fresh = file.with_name(f"{file.name}.new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
+            new.write(text)
+        fresh.replace(file)

@@ -1,31 +1,37 @@
 """`hookkeeper demo`: one real event, signed, refused twice, retried, delivered; and everything left running."""
 
 import asyncio
+import threading
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from cli import stack, timeline
-from cli.client import Api, fail, out
+from cli.client import Api
+from cli.console import Failed, out
 from cli.datadir import DEFAULT, DataDir
-from cli.dev import CANNOT_START, print_addresses, steps, tell_event
-from cli.processes import run, stop_event
+from cli.dev import hookkeeper, print_addresses, tell_event, tell_stopping, ticking
+from cli.processes import forever, run, until_stopped
 from cli.receiver import Behaviour, Received, receiving
 from cli.temporal_server import is_port_free
+from version import VERSION
 
 TENANT = "demo"
+WEBHOOK_NAME = "demo receiver"
 ORDER = {"order": 4711, "amount": "129.90", "currency": "EUR"}
 
+Json = dict[str, Any]
 
-class DemoFailed(Exception):
+
+class DemoFailed(Failed):
     """The demo did not go as it should."""
 
 
 @dataclass
 class Inbox:
-    """What the receiver got, and the keys it verifies with."""
+    """What the receiver got, and the keys that it verifies with."""
 
+    url: str = ""
     keys: list[str] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
@@ -33,93 +39,123 @@ class Inbox:
         return self.keys
 
 
-def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the event is delivered.")] = False,
-) -> None:
-    """Start everything, send one event to a receiver that fails twice, and show what happens."""
-    try:
-        run(_demo(once))
-    except (*CANNOT_START, DemoFailed) as error:
-        fail(str(error))
+def run_demo(*, once: bool) -> None:
+    """Start everything and tell the story; then end, or keep everything running until told to stop."""
+    run(_demo(once))
 
 
 async def _demo(once: bool) -> None:
-    stop, inbox = stop_event(), Inbox()
-    out.print("[bold]Hookkeeper demo[/bold]  one event, from the API to a receiver that is down at first\n")
-    async with (
-        receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append) as port,
-        stack.running(
-            DataDir(DEFAULT), "127.0.0.1", _free_ports(), on_ready=steps(out), on_event=tell_event
-        ) as running,
-    ):
-        out.print(f"  [green]✓[/green] Receiver   [dim]answers 503 twice, then 200[/dim]  http://127.0.0.1:{port}/hook")
-        await asyncio.to_thread(_tell_the_story, Api(running.url, running.admin_key), port, inbox)
+    inbox, is_told = Inbox(), False
+    out.print(f"[bold]Hookkeeper[/bold] {VERSION}   one event, from the API to a receiver that is down at first\n")
+    async with AsyncExitStack() as services, until_stopped(tell_stopping):
+        port = await services.enter_async_context(
+            receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)
+        )
+        running = await services.enter_async_context(
+            stack.running(DataDir(DEFAULT), "127.0.0.1", free_ports(), on_ready=ticking(), on_event=tell_event)
+        )
+        inbox.url = f"http://127.0.0.1:{port}/hook"
+        out.print(f"  [green]✓[/green] Receiver    {inbox.url}  [dim]fails twice, then answers 200[/dim]")
+        await _tell_the_story(running, inbox)
+        is_told = True
         if not once:
-            out.print("[bold]Everything keeps running[/bold]  Ctrl-C stops it")
-            print_addresses(out, running)
-            out.print(f"\n  Try: .venv/bin/hookkeeper send order.paid --tenant {TENANT} --follow")
-            await stop.wait()
+            out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops it")
+            print_addresses(running)
+            out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} --follow")
+            await forever()
+    if once and not is_told:
+        raise DemoFailed("stopped before the event was delivered")
 
 
-def _tell_the_story(api: Api, port: int, inbox: Inbox) -> None:
-    webhook = _register(api, port, inbox)
-    event = _send(api)
-    out.print("\n[bold]3  Watch it arrive[/bold]")
-    ended = timeline.follow(api, out, event["id"], TENANT)
-    _check(ended, inbox)
-    attempts = ended["deliveries"][0]["attempts"]
-    out.print(
-        f"\n  [green]✓ delivered[/green] with attempt {len(attempts)}; the receiver verified the signature"
-        f" of all {len(inbox.received)} requests"
-        f"\n    webhook-id {event['id']} [dim]is the same on each, so that a receiver can tell a repetition[/dim]"
-        f"\n\n  [bold]The run[/bold]      {ended['links']['temporal']}"
-        f"\n  [bold]The event[/bold]    {ended['links']['self']}"
-        f"\n  [bold]The webhook[/bold]  {api.url}/v1/webhooks/{webhook['id']}\n"
-    )
-    api.close()
+async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> None:
+    """Do what a client does, in a thread: the client waits, and the receiver must answer meanwhile."""
+    interrupted = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if interrupted.wait(seconds):
+            raise DemoFailed("interrupted")
+
+    def tell() -> None:
+        with closing(Api(running.url, running.admin_key)) as api:
+            webhook = _register(api, inbox)
+            event = _send(api)
+            _watch(api, event["id"], webhook["id"], inbox, sleep)
+
+    try:
+        await asyncio.to_thread(tell)
+    finally:
+        interrupted.set()
 
 
-def _register(api: Api, port: int, inbox: Inbox) -> dict[str, Any]:
-    for old in api.call("GET", "/webhooks", tenant=TENANT, limit=100)["items"]:
-        api.call("DELETE", f"/webhooks/{old['id']}")  # the receiver of an earlier demo is gone
-    webhook: dict[str, Any] = api.call(
+def _register(api: Api, inbox: Inbox) -> Json:
+    for old in list(api.all("webhooks", tenant=TENANT)):
+        if old["name"] == WEBHOOK_NAME:
+            api.call("DELETE", "webhooks", old["id"])  # the receiver of an earlier demo is gone
+    webhook: Json = api.call(
         "POST",
-        "/webhooks",
+        "webhooks",
         body={
             "tenant": TENANT,
-            "name": "demo receiver",
-            "url": f"http://127.0.0.1:{port}/hook",
+            "name": WEBHOOK_NAME,
+            "url": inbox.url,
             "events": ["order.*"],
             "retry": {"schedule": [2, 4]},
         },
     )
     inbox.keys.append(webhook["secret"])
-    out.print("\n[bold]1  A customer registers a webhook[/bold]")
-    out.print(f"  POST /v1/webhooks  {webhook['id']}  [dim]listens to order.*, retries after 2 s and 4 s[/dim]")
+    out.print("\n[bold]1  A customer registers a webhook[/bold]\n")
+    out.print(f"   POST /v1/webhooks  {webhook['id']}")
+    out.print("   [dim]listens to order.*, is tried again after 2 s and after 4 s more[/dim]")
     return webhook
 
 
-def _send(api: Api) -> dict[str, Any]:
-    event: dict[str, Any] = api.call("POST", "/events", body={"type": "order.paid", "tenant": TENANT, "data": ORDER})
-    out.print("\n[bold]2  An order is paid[/bold]")
-    out.print(f"  POST /v1/events    {event['id']}  [dim]accepted: Temporal has it, nothing can lose it now[/dim]")
+def _send(api: Api) -> Json:
+    event: Json = api.call("POST", "events", body={"type": "order.paid", "tenant": TENANT, "data": ORDER})
+    out.print("\n[bold]2  An order is paid[/bold]\n")
+    out.print(f"   POST /v1/events    {event['id']}")
+    out.print("   [dim]accepted: Temporal has it, nothing can lose it now[/dim]")
     return event
 
 
-def _check(event: dict[str, Any], inbox: Inbox) -> None:
-    """Fail where the story did not go as told; the demo is a test too."""
-    statuses = [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]
-    if event["status"] != "succeeded" or statuses != [503, 503, 200]:
-        raise DemoFailed(f"the event {event['status']} with {statuses}; expected 503, 503, 200")
+def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> None:
+    out.print("\n[bold]3  It arrives[/bold]\n")
+
+    def is_ours_final(event: Json) -> bool:
+        return _ours(event, webhook_id)["status"] in timeline.FINAL
+
+    event = timeline.follow(api, out, event_id, TENANT, is_enough=is_ours_final, sleep=sleep)
+    attempts = _check(_ours(event, webhook_id), inbox)
+    out.print(
+        f"\n   [green]✓ Delivered[/green] with attempt {len(attempts)}. The receiver verified the signature of each."
+        f"\n   [dim]All carry webhook-id {event_id}: a repetition can be told.[/dim]"
+        f"\n\n   The run in the Temporal web UI"
+        f"\n   {event['links']['temporal']}"
+        f"\n\n   The event, in another terminal"
+        f"\n   {hookkeeper()} events show {event_id} --tenant {TENANT}\n"
+    )
+
+
+def _ours(event: Json, webhook_id: str) -> Json:
+    """Find our delivery: others may listen to the tenant of the demo, too."""
+    return next(delivery for delivery in event["deliveries"] if delivery["webhook_id"] == webhook_id)
+
+
+def _check(delivery: Json, inbox: Inbox) -> list[Json]:
+    """Give the attempts, if they went as told: the demo is a test too."""
+    attempts: list[Json] = delivery["attempts"]
+    statuses = [attempt["status_code"] for attempt in attempts]
+    if statuses != [503, 503, 200]:
+        raise DemoFailed(f"the delivery {delivery['status']} with {statuses}; expected 503, 503, 200")
     if not all(received.verified for received in inbox.received):
         raise DemoFailed("the receiver could not verify a signature")
+    return attempts
 
 
-def _free_ports() -> stack.Ports:
-    """Take the usual ports, or the next free ones: the demo should not fail over a port."""
+def free_ports() -> stack.Ports:
+    """Take the usual ports, or the next that are free: the demo should not fail over a port."""
     usual = stack.Ports()
-    return stack.Ports(*(_free_from(port) for port in (usual.api, usual.temporal, usual.ui)))
-
-
-def _free_from(port: int) -> int:
-    return next(each for each in range(port, port + 100) if is_port_free("127.0.0.1", each))
+    for n in range(100):
+        ports = stack.Ports(usual.api + n, usual.temporal + n, usual.ui + n)
+        if all(is_port_free("127.0.0.1", port) for port in (ports.api, ports.temporal, ports.ui)):
+            return ports
+    raise DemoFailed(f"no free ports from {usual.api}, {usual.temporal} and {usual.ui} on")

@@ -1,78 +1,74 @@
 """`hookkeeper dev`: everything on this machine, until Ctrl-C."""
 
+import shutil
+import sys
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated
 
-import typer
-from rich.console import Console
+from rich.markup import escape
 
 from cli import stack
-from cli.client import fail, out
-from cli.datadir import DEFAULT, DataDir, InUse
-from cli.processes import run, stop_event
-from cli.supervisor import ServiceFailed
-from cli.temporal_server import EmbeddedServerError
-from registry.store import RegistryUnavailable
-
-CANNOT_START = (
-    stack.PortTaken,
-    stack.KeyNeeded,
-    InUse,
-    EmbeddedServerError,
-    ServiceFailed,
-    RegistryUnavailable,
-)
+from cli.console import out
+from cli.datadir import DEFAULT, DataDir
+from cli.processes import forever, run, until_stopped
+from version import VERSION
 
 
-def dev(
-    data_dir: Annotated[Path, typer.Option(help="Where all data is kept.")] = DEFAULT,
-    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the API.")] = 8080,
-    temporal_port: Annotated[int, typer.Option(help="Port of the Temporal server.")] = 7233,
-    ui_port: Annotated[int, typer.Option(help="Port of the Temporal web UI.")] = 8233,
-) -> None:
-    """Start Temporal, a worker and the API on this machine, and keep them running. No Docker, no account."""
-    try:
-        run(_dev(DataDir(data_dir), host, stack.Ports(port, temporal_port, ui_port)))
-    except CANNOT_START as error:
-        fail(str(error))
+def run_dev(data_dir: Path, host: str, ports: stack.Ports) -> None:
+    """Start everything and keep it running until told to stop."""
+    run(_dev(DataDir(data_dir), host, ports))
 
 
 async def _dev(data: DataDir, host: str, ports: stack.Ports) -> None:
-    stop = stop_event()
-    out.print("[bold]Hookkeeper[/bold]\n")
-    async with stack.running(data, host, ports, on_ready=steps(out), on_event=tell_event) as running:
-        print_addresses(out, running)
+    out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
+    async with AsyncExitStack() as services, until_stopped(tell_stopping):
+        running = await services.enter_async_context(
+            stack.running(data, host, ports, on_ready=ticking(), on_event=tell_event)
+        )
+        print_addresses(running)
+        out.print(f"\n  Try it     {hookkeeper()} send order.paid --follow")
+        if data.path != DEFAULT.absolute():
+            out.print(f"  elsewhere  export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}")
         out.print("\n  Ctrl-C stops everything; the data stays.")
-        await stop.wait()
-        out.print("\n  Stopping: attempts that are under way are finished first.")
+        await forever()
     out.print("  Stopped.")
 
 
-def steps(console: Console) -> Callable[[str], None]:
-    """Give a function that ticks off each service with the time it took."""
+def ticking() -> Callable[[str], None]:
+    """Give a function that ticks off each service, with the seconds since now."""
     began = time.monotonic()
 
     def tick(name: str) -> None:
-        console.print(f"  [green]✓[/green] {name:<10} [dim]{time.monotonic() - began:4.1f} s[/dim]")
+        out.print(f"  [green]✓[/green] {name:<11} [dim]{time.monotonic() - began:.1f} s[/dim]")
 
     return tick
 
 
 def tell_event(name: str, text: str) -> None:
-    out.print(f"  [yellow]![/yellow] {name} {text}")
+    out.print(f"  [yellow]![/yellow] {name} {escape(text)}")
 
 
-def print_addresses(console: Console, running: stack.Stack) -> None:
+def tell_stopping() -> None:
+    out.print("\n  Stopping: attempts that are under way are finished first.")
+
+
+def print_addresses(running: stack.Stack) -> None:
     rows = {
         "API": running.url,
         "API docs": f"{running.url}/docs",
         "Temporal UI": running.ui_url,
+        "Temporal": running.temporal_address,
         "Admin key": running.admin_key,
         "Data, logs": str(running.data_dir),
     }
-    console.print()
+    out.print()
     for name, value in rows.items():
-        console.print(f"  {name:<12} {value}", markup=False)
+        out.print(f"  {name:<13} {value}", markup=False)
+
+
+def hookkeeper() -> str:
+    """Say how this command is called here: `hookkeeper`, or with the path that it was started by."""
+    path = sys.argv[0]
+    return path if Path(path).name == "hookkeeper" and shutil.which("hookkeeper") != path else "hookkeeper"

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cli import timeline
-from cli.client import Api, fail, out
+from cli.client import Api
+from cli.console import Failed, err, out, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, show and steer events.")
 Tenant = Annotated[str, typer.Option(help="The tenant that the event belongs to.")]
@@ -31,19 +30,24 @@ def send(
     """Send an event."""
     api = Api.of_environment()
     body = {"type": type_, "data": _read(data), "id": id_, "tenant": tenant, "deliver_at": deliver_at}
-    accepted = api.call("POST", "/events", body={name: value for name, value in body.items() if value is not None})
+    accepted = api.call("POST", "events", body={name: value for name, value in body.items() if value is not None})
     if as_json and not follow:
         typer.echo(json.dumps(accepted))
     elif not as_json:
-        known = "  [yellow]accepted before[/yellow]" if accepted["duplicate"] else ""
-        out.print(f"[bold]{accepted['id']}[/bold]  {len(accepted['deliveries'])} deliveries{known}")
+        _tell_accepted(accepted)
     if follow:
         _follow(api, accepted, as_json)
 
 
+def _tell_accepted(accepted: dict[str, Any]) -> None:
+    count = len(accepted["deliveries"])
+    to = "no webhook listens to it" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
+    known = "  [yellow]accepted before[/yellow]" if accepted["duplicate"] else ""
+    out.print(f"[bold]{accepted['id']}[/bold]  {to}{known}")
+
+
 def _follow(api: Api, accepted: dict[str, Any], as_json: bool) -> None:
-    console = out if not as_json else Console(file=sys.stderr, highlight=False)
-    event = timeline.follow(api, console, accepted["id"], accepted["tenant"])
+    event = timeline.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
     if as_json:
         typer.echo(json.dumps(event))
     else:
@@ -68,7 +72,7 @@ def list_events(
     """List events: those under way first, then the finished ones, newest first."""
     page = Api.of_environment().call(
         "GET",
-        "/events",
+        "events",
         tenant=tenant,
         type=type_,
         webhook=webhook,
@@ -82,10 +86,13 @@ def list_events(
     if as_json:
         typer.echo(json.dumps(page))
         return
-    table = Table("Event", "Type", "Tenant", "Status", "Accepted", box=None, header_style="dim")
-    for row in page["items"]:
-        table.add_row(row["id"], row["type"], row["tenant"], timeline.colored(row["status"]), row["accepted_at"])
-    out.print(table)
+    print_table(
+        ("Event", "Type", "Tenant", "Status", "Accepted"),
+        [
+            (row["id"], row["type"], row["tenant"], timeline.colored(row["status"]), row["accepted_at"])
+            for row in page["items"]
+        ],
+    )
     if page["next_cursor"]:
         out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
 
@@ -93,7 +100,7 @@ def list_events(
 @app.command()
 def show(event_id: EventId, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Show an event with all its attempts."""
-    event = Api.of_environment().call("GET", f"/events/{event_id}", tenant=tenant)
+    event = Api.of_environment().call("GET", "events", event_id, tenant=tenant)
     if as_json:
         typer.echo(json.dumps(event))
     else:
@@ -103,7 +110,7 @@ def show(event_id: EventId, tenant: Tenant = "default", as_json: AsJson = False)
 def _add_command(name: str, help_: str) -> None:
     def act(event_id: EventId, delivery: Delivery = None, tenant: Tenant = "default", as_json: AsJson = False) -> None:
         api = Api.of_environment()
-        obeyed = api.call("POST", f"/events/{event_id}/{name}", body={"delivery": delivery}, tenant=tenant)
+        obeyed = api.call("POST", "events", event_id, name, body={"delivery": delivery}, tenant=tenant)
         _tell(obeyed, as_json)
 
     app.command(name, help=help_)(act)
@@ -129,7 +136,7 @@ def reschedule(
     """Move a scheduled event to another time."""
     api = Api.of_environment()
     body = {"deliver_at": deliver_at}
-    _tell(api.call("POST", f"/events/{event_id}/reschedule", body=body, tenant=tenant), as_json)
+    _tell(api.call("POST", "events", event_id, "reschedule", body=body, tenant=tenant), as_json)
 
 
 def _tell(obeyed: dict[str, Any], as_json: bool) -> None:
@@ -142,6 +149,6 @@ def _read(data: str) -> Any:
         text = sys.stdin.read() if data == "-" else Path(data[1:]).read_text() if data.startswith("@") else data
         return json.loads(text)
     except OSError as error:
-        fail(f"cannot read {data[1:]}: {error.strerror}")
+        raise Failed(f"cannot read {data[1:]}: {error.strerror}") from error
     except ValueError as error:
-        fail(f"--data is not JSON: {error}")
+        raise Failed(f"--data is not JSON: {error}") from error

@@ -2,65 +2,76 @@
 
 import asyncio
 import json
-from typing import Annotated
+import os
+from contextlib import closing
+from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
 
-from cli.client import Api, fail, out
-from cli.processes import run, stop_event
-from cli.receiver import Behaviour, Received, receiving
+from cli.client import Api
+from cli.console import Failed, err, out, tell_failure
+from cli.processes import forever, run, until_stopped
+from cli.receiver import Behaviour, Received, check_key, receiving
+
+SHOWN_BODY = 2000
+"""Characters of a body that are shown to people; `--json` prints all."""
+SIGNATURES = {
+    True: "[green]signature verified[/green]",
+    False: "[red]signature wrong[/red]",
+    None: "[yellow]signature not verified: no key[/yellow]",
+}
 
 
-def listen(
-    port: Annotated[int, typer.Option(help="Port on the loopback address; 0 takes a free one.")] = 9000,
-    fail_first: Annotated[int, typer.Option("--fail", help="Answer the first N requests with 503.")] = 0,
-    status: Annotated[int, typer.Option(min=200, max=599, help="Status of the other answers.")] = 200,
-    delay: Annotated[float, typer.Option(min=0, help="Seconds to wait before each answer.")] = 0.0,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(help="Signing key (whsec_…, whsk_… or whpk_…). Else asked of the API, for webhooks of this port."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a request.")] = False,
-) -> None:
-    """Receive deliveries on this machine, verify their signatures, print them. Ctrl-C stops it."""
-    run(_listen(port, Behaviour(fail_first, 503, status, delay), secret or [], as_json))
+def run_listen(port: int, behaviour: Behaviour, secrets: list[str], *, as_json: bool) -> None:
+    """Receive until told to stop. Port 0 takes any; without secrets, the API is asked for them."""
+    for secret in secrets:
+        try:
+            check_key(secret)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--secret") from error
+    run(_listen(port, behaviour, secrets, as_json))
 
 
 async def _listen(port: int, behaviour: Behaviour, secrets: list[str], as_json: bool) -> None:
-    stop, bound = stop_event(), port
+    bound = port
 
     async def find_keys() -> list[str]:
         return secrets or await asyncio.to_thread(_keys_of_port, bound)
 
     try:
-        async with receiving(port, behaviour, find_keys, _print_json if as_json else _print) as bound:
-            if not as_json:
-                out.print(f"Listening on [bold]http://127.0.0.1:{bound}/[/bold]. Ctrl-C stops it.")
-            await stop.wait()
+        async with until_stopped(), receiving(port, behaviour, find_keys, _print_json if as_json else _print) as bound:
+            console = err if as_json else out
+            console.print(f"Listening on [bold]http://127.0.0.1:{bound}/[/bold]. Ctrl-C stops it.")
+            await forever()
     except OSError as error:
-        fail(f"cannot listen on port {port}: {error.strerror}")
+        reason = os.strerror(error.errno) if error.errno else error
+        raise Failed(f"cannot listen on port {port}: {reason}") from error
 
 
 def _keys_of_port(port: int) -> list[str]:
-    """Ask the API for the keys of the webhooks that point here; none where there is no API to ask."""
-    api = Api.of_environment()
+    """Ask the API for the keys of the webhooks that point here; none where it does not answer."""
     try:
-        webhooks = api.call("GET", "/webhooks", limit=100)["items"]
-        ours = [each["id"] for each in webhooks if f":{port}/" in f"{each['url']}/"]
-        return [api.call("GET", f"/webhooks/{id_}/secret")["secret"] for id_ in ours]
-    except typer.Exit:
+        with closing(Api.of_environment()) as api:
+            ours = [each["id"] for each in api.all("webhooks") if _port(each["url"]) == port]
+            return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in ours]
+    except Failed as failure:
+        tell_failure(failure)
         return []
-    finally:
-        api.close()
+
+
+def _port(url: str | None) -> int | None:
+    parts = urlsplit(url or "")
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _print(received: Received) -> None:
     color = "green" if received.status < 300 else "red"
-    signature = {True: "[green]signature verified[/green]", False: "[red]signature wrong[/red]", None: "not verified"}
+    body = received.body.decode(errors="replace")
+    more = f"… ({len(body)} characters)" if len(body) > SHOWN_BODY else ""
     out.print(
         f"#{received.number}  [{color}]{received.status}[/{color}]  {escape(received.webhook_id)}"
-        f"  {signature[received.verified]}\n   {escape(received.body.decode(errors='replace')[:500])}"
+        f"  {SIGNATURES[received.verified]}\n    {escape(body[:SHOWN_BODY])}{more}"
     )
 
 

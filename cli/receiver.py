@@ -59,7 +59,7 @@ async def receiving(
         number, body = count, await request.read()
         verified = verify(await find_keys(), request.headers, body)
         await asyncio.sleep(behaviour.delay)
-        status = _status(number, verified, behaviour)
+        status, text = _answer(number, verified, behaviour)
         on_request(
             Received(
                 number,
@@ -70,7 +70,7 @@ async def receiving(
                 status,
             )
         )
-        return web.json_response({"received": number}, status=status)
+        return web.Response(status=status, text=text)
 
     app = web.Application(client_max_size=MAX_BODY)
     app.router.add_post("/{path:.*}", receive)
@@ -81,6 +81,14 @@ async def receiving(
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError, with a text for people, unless signatures can be verified with the key."""
+    if key.startswith(keys.PUBLIC):
+        _public_key(key)
+    else:
+        keys.check_secret(key)
 
 
 def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool | None:
@@ -101,8 +109,7 @@ def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def _verifies_ed25519(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    public = secret if secret.startswith(keys.PUBLIC) else keys.public_key(secret)
-    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(keys.PUBLIC)))
+    key = _public_key(secret)
     timestamp = headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
         return False
@@ -118,7 +125,17 @@ def _verifies_ed25519(secret: str, headers: Mapping[str, str], body: bytes) -> b
     return False
 
 
-def _status(number: int, verified: bool | None, behaviour: Behaviour) -> int:
+def _public_key(key: str) -> Ed25519PublicKey:
+    public = key if key.startswith(keys.PUBLIC) else keys.public_key(key)
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(keys.PUBLIC), validate=True))
+    except ValueError:
+        raise ValueError(f"a {keys.PUBLIC} key holds 32 bytes in base64") from None
+
+
+def _answer(number: int, verified: bool | None, behaviour: Behaviour) -> tuple[int, str]:
     if verified is False:
-        return 401
-    return behaviour.fail_status if number <= behaviour.fail else behaviour.status
+        return 401, "the signature is wrong"
+    if number <= behaviour.fail:
+        return behaviour.fail_status, "down for a moment"
+    return behaviour.status, "thank you" if behaviour.status < 300 else "no"

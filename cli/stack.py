@@ -1,5 +1,7 @@
 """The whole of Hookkeeper on one machine, for `dev` and `demo`: Temporal, worker, API, each a supervised process."""
 
+import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,29 +10,19 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from cli import temporal_server
+from cli.console import Failed
 from cli.datadir import DataDir
-from cli.supervisor import Service, Supervisor
-from registry.store import Store
+from cli.environment import read_settings
+from cli.supervisor import Service, ServiceFailed, Supervisor
+from cli.temporal import is_polled
 from settings import Settings
 from workflows import names
 from workflows.connection import prepare_namespace
 
 LOOPBACK = "127.0.0.0/8,::1/128"
-
-
-class PortTaken(Exception):
-    """Somebody else listens where we were told to."""
-
-
-class KeyNeeded(Exception):
-    """Reachable from other machines, and the key would be one that only this machine knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +34,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where everything is."""
+    """Where everything is, on this machine."""
 
     url: str
     ui_url: str
+    temporal_address: str
     admin_key: str
     data_dir: Path
     supervisor: Supervisor
@@ -60,52 +53,50 @@ async def running(
     on_ready: Callable[[str], None],
     on_event: Callable[[str, str], None],
 ) -> AsyncIterator[Stack]:
-    """Start all services, tell of each that is ready, stop them when the block ends.
-
-    Raises `PortTaken`, `InUse`, `EmbeddedServerError` or `ServiceFailed`, each with a sentence for people.
-    """
+    """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`."""
     with data.locked():
         _check_ports(host, ports)
         settings = _settings(data, host, ports)
         assert settings.admin_key is not None
         async with Supervisor(data.logs, on_event) as supervisor:
             stack = Stack(
-                url=settings.public_url,
-                ui_url=settings.temporal_ui_url or "",
+                url=_url(host, ports),
+                ui_url=f"http://127.0.0.1:{ports.ui}",
+                temporal_address=f"127.0.0.1:{ports.temporal}",
                 admin_key=settings.admin_key.get_secret_value(),
                 data_dir=data.path,
                 supervisor=supervisor,
             )
-            await _start(stack, settings, data, host, ports, on_ready)
-            data.tell(stack.url)
+            data.tell(stack.url, stack.admin_key)
+            try:
+                await _start(stack, settings, data, ports, on_ready)
+            except (temporal_server.EmbeddedServerError, ServiceFailed) as error:
+                raise Failed(str(error)) from error
             yield stack
 
 
 async def _start(
-    stack: Stack, settings: Settings, data: DataDir, host: str, ports: Ports, on_ready: Callable[[str], None]
+    stack: Stack, settings: Settings, data: DataDir, ports: Ports, on_ready: Callable[[str], None]
 ) -> None:
-    environment = _environment(settings, ports)
     temporal_server.check_version(data.path)
     await stack.supervisor.start(_temporal(data, ports))
     temporal_server.keep_version(data.path)
-    client = await Client.connect(f"127.0.0.1:{ports.temporal}")
+    client = await Client.connect(stack.temporal_address)
     await prepare_namespace(client, settings.retention)
     on_ready("Temporal")
-    store = Store.connect(settings.database_url)
-    await store.migrate()
-    await store.close()
+    from cli.run_migrate import migrate_registry  # takes a second: by now there is something to be seen
 
-    async def worker_polls() -> bool:
-        return await _is_polled(client, settings.task_queue)
+    await migrate_registry(settings.database_url)
 
-    await stack.supervisor.start(Service("worker", _hookkeeper("worker"), worker_polls, environment, stop_timeout=35.0))
-    on_ready("Worker")
+    async def start(name: str, service: Service) -> None:
+        await stack.supervisor.start(service)
+        on_ready(name)
 
-    async def api_answers() -> bool:
-        return await _answers(f"http://{_reachable(host)}:{ports.api}/readyz")
-
-    await stack.supervisor.start(Service("api", _hookkeeper("api"), api_answers, environment))
-    on_ready("API")
+    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=2) as http:
+        await asyncio.gather(
+            start("Worker", _worker(client, settings, ports)),
+            start("API", _api(settings, ports, http)),
+        )
 
 
 def _temporal(data: DataDir, ports: Ports) -> Service:
@@ -124,20 +115,38 @@ def _temporal(data: DataDir, ports: Ports) -> Service:
     return Service("temporal", argv, serves, temporal_server.ENVIRONMENT)
 
 
-def _hookkeeper(command: str) -> list[str]:
-    return [sys.executable, "-m", "hookkeeper", command]
+def _worker(client: Client, settings: Settings, ports: Ports) -> Service:
+    async def polls() -> bool:
+        return await is_polled(client, settings.task_queue)
+
+    return Service("worker", _hookkeeper("worker"), polls, _environment(settings, ports), stop_timeout=35.0)
+
+
+def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
+    async def answers() -> bool:
+        try:
+            return (await http.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    # It loads while the worker does, and serves after it: whoever finds the API ready finds everything ready.
+    return Service("api", _hookkeeper("api", "--after-worker"), answers, _environment(settings, ports))
+
+
+def _hookkeeper(*command: str) -> list[str]:
+    return [sys.executable, "-m", "hookkeeper", *command]
 
 
 def _settings(data: DataDir, host: str, ports: Ports) -> Settings:
     """Give what the environment says, and what `dev` says where it is silent."""
-    said = Settings()
+    said = read_settings()
     if said.admin_key is None and not _is_loopback(host):
-        raise KeyNeeded(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
+        raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
     defaults: dict[str, object] = {
         "database_url": data.database_url,
         "admin_key": data.admin_key(),
         "allowed_networks": LOOPBACK,
-        "public_url": f"http://{_reachable(host)}:{ports.api}",
+        "public_url": _url(host, ports),
         "temporal_ui_url": f"http://127.0.0.1:{ports.ui}",
     }
     given = {name: getattr(said, name) for name in said.model_fields_set}
@@ -159,6 +168,7 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
     temporal = {
         "TEMPORAL_ADDRESS": f"127.0.0.1:{ports.temporal}",
         "TEMPORAL_NAMESPACE": "default",
+        "TEMPORAL_PROFILE": "",
         "TEMPORAL_CONFIG_FILE": "/dev/null",
         "TEMPORAL_API_KEY": "",
         "TEMPORAL_TLS": "false",
@@ -167,40 +177,25 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
 
 
 def _check_ports(host: str, ports: Ports) -> None:
+    if len({ports.api, ports.temporal, ports.ui}) < 3:
+        raise Failed("the API, Temporal and the Temporal web UI need a port each")
     for what, where, port in (
         ("the API", host, ports.api),
         ("Temporal", "127.0.0.1", ports.temporal),
         ("the Temporal web UI", "127.0.0.1", ports.ui),
     ):
-        if not temporal_server.is_port_free(where, port):
-            raise PortTaken(f"port {port}, for {what}, is in use: stop what uses it, or choose another port")
+        try:
+            is_free = temporal_server.is_port_free(where, port)
+        except socket.gaierror as error:
+            raise Failed(f"{where} is no address of this machine: {error.strerror}") from error
+        if not is_free:
+            raise Failed(f"port {port}, for {what}, is in use: stop what uses it, or choose another port")
 
 
-async def _is_polled(client: Client, task_queue: str) -> bool:
-    try:
-        answer = await client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace="default",
-                task_queue=TaskQueue(name=task_queue),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            )
-        )
-    except RPCError:
-        return False
-    return len(answer.pollers) > 0
-
-
-async def _answers(url: str) -> bool:
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
-            return (await client.get(url)).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def _reachable(host: str) -> str:
-    """Give an address to reach a server that listens on `host`: for all addresses, the loopback one."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+def _url(host: str, ports: Ports) -> str:
+    """Say where the API is: for one that listens on all addresses, on the loopback one."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{ports.api}"
 
 
 def _is_loopback(host: str) -> bool:

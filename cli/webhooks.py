@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from cli.client import Api, fail, out
+from cli.client import Api
+from cli.console import out, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,16 +30,18 @@ def list_webhooks(
 ) -> None:
     """List webhooks, newest first."""
     page = Api.of_environment().call(
-        "GET", "/webhooks", tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor
+        "GET", "webhooks", tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor
     )
     if as_json:
         typer.echo(json.dumps(page))
         return
-    table = Table("Webhook", "Tenant", "URL", "Events", "", box=None, header_style="dim")
-    for row in page["items"]:
-        state = "" if row["enabled"] else f"[yellow]disabled ({row['disabled_reason']})[/yellow]"
-        table.add_row(row["id"], row["tenant"], escape(row["url"]), escape(" ".join(row["events"])), state)
-    out.print(table)
+    print_table(
+        ("Webhook", "Tenant", "URL", "Events", ""),
+        [
+            (row["id"], row["tenant"], escape(row["url"]), escape(" ".join(row["events"])), _state(row))
+            for row in page["items"]
+        ],
+    )
     if page["next_cursor"]:
         out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
 
@@ -60,13 +62,13 @@ def create(
     body = _fields(url, event, name, header, retry, timeout) | {"tenant": tenant}
     if secret:
         body["secret"] = secret
-    _print(Api.of_environment().call("POST", "/webhooks", body=body), as_json)
+    _print(Api.of_environment().call("POST", "webhooks", body=body), as_json)
 
 
 @app.command()
 def show(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show a webhook."""
-    _print(Api.of_environment().call("GET", f"/webhooks/{webhook_id}"), as_json)
+    _print(Api.of_environment().call("GET", "webhooks", webhook_id), as_json)
 
 
 @app.command()
@@ -85,19 +87,20 @@ def update(
     body = _fields(url, event, name, header, retry, timeout)
     if enabled is not None:
         body["enabled"] = enabled
-    _print(Api.of_environment().call("PATCH", f"/webhooks/{webhook_id}", body=body), as_json)
+    _print(Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body), as_json)
 
 
 @app.command()
-def delete(webhook_id: WebhookId) -> None:
+def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Remove a webhook; its open deliveries are cancelled."""
-    Api.of_environment().call("DELETE", f"/webhooks/{webhook_id}")
+    Api.of_environment().call("DELETE", "webhooks", webhook_id)
+    typer.echo(json.dumps({"id": webhook_id, "deleted": True}) if as_json else f"{webhook_id} is deleted")
 
 
 @app.command()
 def secret(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show the signing key."""
-    _print(Api.of_environment().call("GET", f"/webhooks/{webhook_id}/secret"), as_json)
+    _print(Api.of_environment().call("GET", "webhooks", webhook_id, "secret"), as_json)
 
 
 @app.command()
@@ -107,8 +110,8 @@ def rotate_secret(
     as_json: AsJson = False,
 ) -> None:
     """Give a webhook a new signing key."""
-    path = f"/webhooks/{webhook_id}/rotate-secret"
-    _print(Api.of_environment().call("POST", path, body={"grace": grace}), as_json)
+    api = Api.of_environment()
+    _print(api.call("POST", "webhooks", webhook_id, "rotate-secret", body={"grace": grace}), as_json)
 
 
 @app.command("test")
@@ -118,8 +121,12 @@ def send_test(
     as_json: AsJson = False,
 ) -> None:
     """Send a real signed event to this webhook only."""
-    path = f"/webhooks/{webhook_id}/test"
-    _print(Api.of_environment().call("POST", path, body={"type": type_}), as_json)
+    api = Api.of_environment()
+    _print(api.call("POST", "webhooks", webhook_id, "test", body={"type": type_}), as_json)
+
+
+def _state(webhook: dict[str, Any]) -> str:
+    return "" if webhook["enabled"] else f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
 
 
 def _fields(
@@ -145,7 +152,7 @@ def _fields(
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
-        fail(f"a header is written as name: value, not {text!r}")
+        raise typer.BadParameter("a header is written as name: value", param_hint="--header")
     return name.strip(), value.strip()
 
 
@@ -155,12 +162,14 @@ def _retry(text: str) -> dict[str, list[float]]:
     try:
         return {"schedule": [float(part) for part in text.split(",")]}
     except ValueError:
-        fail(f"--retry takes seconds separated by commas, or none, not {text!r}")
+        raise typer.BadParameter(f"seconds separated by commas, or none, not {text!r}", param_hint="--retry") from None
 
 
 def _print(value: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(value))
         return
+    width = max(len(name) for name in value)
     for name, each in value.items():
-        out.print(f"{name:<28} {each if isinstance(each, str) else json.dumps(each)}", markup=False)
+        text = each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)
+        out.print(f"{name:<{width}}  {text}", markup=False)

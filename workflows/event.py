@@ -15,7 +15,6 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     ApplicationErrorCategory,
-    is_cancelled_exception,
 )
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 

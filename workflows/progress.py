@@ -172,7 +172,7 @@ class Progress:
         self._update(steps_taken=steps, next_attempt_at=due)
 
     def abandon(self) -> None:
-        """Give up the attempt under way: it was stopped before anything came of it. Somebody may want it again by now."""
+        """Give up the attempt under way, which was stopped; somebody may want it again by now."""
         self.trigger = None
         if self.cancelling:
             self._end("cancelled")

@@ -1,16 +1,15 @@
 """Events: accept them, list them, show them, steer them."""
 
 import asyncio
-import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, ValidationError
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import ValidationError
 
 from api import views
 from api.accepting import Acceptance, check_deliver_at
 from api.deps import AnyTenant, Cursor, GatewayDep, Limit, Tenant
-from api.errors import Problem, TooLarge, as_problem, document, from_validation, responses
+from api.errors import OutOfReach, Problem, as_problem, document, from_validation, responses
 from api.requests import StrictRoute
 from api.schemas import (
     EVENT_ID,
@@ -21,6 +20,7 @@ from api.schemas import (
     Event,
     EventRow,
     EventType,
+    GivenTime,
     Named,
     NewEvent,
     Obeyed,
@@ -35,11 +35,12 @@ router = APIRouter(
     prefix="/v1/events",
     tags=["events"],
     route_class=StrictRoute,
-    responses=responses(400, 401, 413, 422, 503),
+    responses=responses(400, 401, 413, 415, 422, 503),
 )
 BATCH_AT_ONCE = 20
 """Events of a batch that are started at the same time."""
 
+PathId = Annotated[str, Path(pattern=EVENT_ID)]
 IdempotencyKey = Annotated[
     str | None, Header(pattern=EVENT_ID, description="The event's id, where the body gives none")
 ]
@@ -68,10 +69,16 @@ async def post_event(
 async def post_batch(batch: Batch, request: Request) -> BatchAnswers:
     """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out."""
     slots = asyncio.Semaphore(BATCH_AT_ONCE)
+    outages: list[BatchAnswer] = []
 
     async def accept(raw: Any) -> BatchAnswer:
         async with slots:
-            return await _accept_one(request, raw)
+            if outages:  # the next would wait as long, and be told the same
+                return outages[0]
+            answer = await _accept_one(request, raw)
+            if answer.status == OutOfReach.status:
+                outages.append(answer)
+            return answer
 
     return BatchAnswers(items=await asyncio.gather(*(accept(raw) for raw in batch.events)))
 
@@ -87,8 +94,8 @@ async def list_events(
     trouble: Annotated[
         bool | None, Query(description="Only events with (or without) a delivery retrying, held or failed")
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Accepted at this time or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Accepted before this time")] = None,
+    since: Annotated[GivenTime | None, Query(description="Accepted at this time or later")] = None,
+    until: Annotated[GivenTime | None, Query(description="Accepted before this time")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[EventRow]:
@@ -102,13 +109,15 @@ async def list_events(
 
 
 @router.get("/{event_id}", responses=responses(404))
-async def show_event(event_id: str, gateway: GatewayDep, request: Request, tenant: Tenant = "default") -> Event:
+async def show_event(event_id: PathId, gateway: GatewayDep, request: Request, tenant: Tenant = "default") -> Event:
     """Show an event whole: its data, its deliveries, each with its attempts."""
     return views.event(await gateway.read(tenant, event_id), request.app.state.links)
 
 
 def _add_command(command: Command, summary: str, description: str) -> None:
-    async def act(event_id: str, gateway: GatewayDep, named: Named | None = None, tenant: Tenant = "default") -> Obeyed:
+    async def act(
+        event_id: PathId, gateway: GatewayDep, named: Named | None = None, tenant: Tenant = "default"
+    ) -> Obeyed:
         delivery = named.delivery if named else None
         await gateway.command(tenant, event_id, command, delivery)
         return Obeyed(id=event_id, command=command, delivery=delivery)
@@ -143,7 +152,7 @@ _add_command(
 
 @router.post("/{event_id}/reschedule", status_code=202, responses=responses(404, 409))
 async def reschedule_event(
-    event_id: str, change: Reschedule, gateway: GatewayDep, tenant: Tenant = "default"
+    event_id: PathId, change: Reschedule, gateway: GatewayDep, tenant: Tenant = "default"
 ) -> Obeyed:
     """Move a scheduled event to another time."""
     check_deliver_at(change.deliver_at, utc_now())
@@ -158,14 +167,11 @@ def _acceptance(request: Request) -> Acceptance:
 
 async def _accept_one(request: Request, raw: Any) -> BatchAnswer:
     """Accept one event of a batch; its problem is its own."""
-    limit: int = request.app.state.settings.max_event_bytes
     try:
-        if len(json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()) > limit:
-            raise TooLarge(f"The event is larger than the {limit} bytes allowed.")
         accepted = await _acceptance(request).accept(NewEvent.model_validate(raw))
     except ValidationError as error:
         return _refused(from_validation(error.errors()))
-    except Exception as error:  # noqa: BLE001 - `as_problem` raises again what is not an answer
+    except Exception as error:  # noqa: BLE001 - `as_problem` logs what is a bug; the other events have their answers
         return _refused(as_problem(error))
     return BatchAnswer(status=200 if accepted.duplicate else 202, event=accepted)
 
