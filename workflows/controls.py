@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.workflow import ActivityHandle
 
 from activities.webhooks import RoundResult
+from workflows import names
 from workflows.commands import Refused, UnknownDelivery, select
 from workflows.models import Command
 from workflows.progress import Progress
@@ -37,6 +38,7 @@ class Controls:
     _deliveries: dict[str, Progress]
     _rounds: list[RoundUnderWay]
     _deliver_at: datetime | None
+    _trouble: list[str]
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
     def signal_cancel(self, delivery: str | None = None) -> None:
@@ -119,6 +121,7 @@ class Controls:
             act()
         for round_ in self._rounds:
             round_.stop_if_nobody_wants_it()
+        self._tell_trouble()
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""
@@ -133,3 +136,11 @@ class Controls:
     def _is_scheduled(self) -> bool:
         """The event waits for its time."""
         return self._deliver_at is not None and self._deliver_at > workflow.now()
+
+    def _tell_trouble(self) -> None:
+        """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
+        trouble = names.listed(each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()
+            workflow.upsert_search_attributes([update])

@@ -161,14 +161,6 @@ class EventWorkflow(Controls):
             summary=summaries.attempt_summary([each.delivery.target for each in deliveries], number),
         )
 
-    def _tell_trouble(self) -> None:
-        """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
-        trouble = names.listed(each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled)
-        if trouble != self._trouble:
-            self._trouble = trouble
-            update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()
-            workflow.upsert_search_attributes([update])
-
     # The end
 
     async def _close(self) -> EventState:

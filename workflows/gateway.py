@@ -123,6 +123,16 @@ class Gateway:
                 return await self._started_before(workflow_id, digest)
         return Started(workflow_id, run_id, event, reading.at_start(event), duplicate=False)
 
+    async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
+        """Give the run of an event that was accepted before, or None; raise `Conflict` where its content is another."""
+        async with _reaching_temporal():
+            try:
+                return await self._started_before(names.workflow_id(tenant, event_id), digest)
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:
+                    raise
+                return None
+
     async def read(self, tenant: str, event_id: str) -> Run:
         """Give the event and its whole state. A closed run is read from history and needs no worker."""
         async with _reaching_temporal():
@@ -186,12 +196,10 @@ class Gateway:
             tenant, event_id = names.event_of(workflow_id)
             raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")
         event = await reading.started_with(self._client, handle)
-        try:
+        if run.status == WorkflowExecutionStatus.RUNNING:  # it needs no worker to say that it was accepted
+            state = reading.at_start(event)
+        else:
             state = await reading.state_of(self._client, handle, run.status)
-        except RPCError as error:
-            if error.status not in OUT_OF_REACH:
-                raise
-            state = reading.at_start(event)  # open, and no worker there to say more: it was accepted all the same
         return Started(handle.id, run.run_id, event, state, duplicate=True)
 
     async def _start_again(

@@ -2,11 +2,11 @@
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from times import rfc3339
 from workflows import names
@@ -26,6 +26,9 @@ STATUSES: dict[WorkflowExecutionStatus, EventStatus] = {
     WorkflowExecutionStatus.TERMINATED: "cancelled",
     WorkflowExecutionStatus.TIMED_OUT: "cancelled",
 }
+
+
+SEAL_BYTES = 8
 
 
 class BadCursor(ValueError):
@@ -64,23 +67,18 @@ class Row:
 
 
 async def find(client: Client, search: Search, limit: int, cursor: str | None) -> tuple[list[Row], str | None]:
-    """Give one page of events and the cursor of the next; raise `BadCursor`, or Temporal's `RPCError`.
+    """Give one page of events and the cursor of the next; raise `BadCursor` or Temporal's `RPCError`.
 
     A page can be shorter than `limit` and still not be the last: an event that was redelivered has a run each time,
     and only its latest is listed.
     """
-    runs = client.list_workflows(query_of(search), page_size=limit, next_page_token=_token(cursor))
-    try:
-        await runs.fetch_next_page()
-    except RPCError as error:
-        if cursor and error.status == RPCStatusCode.INVALID_ARGUMENT:
-            raise BadCursor("this cursor is of no list") from error
-        raise
+    query = query_of(search)
+    runs = client.list_workflows(query, page_size=limit, next_page_token=_token(query, cursor))
+    await runs.fetch_next_page()
     rows = [_row(run) for run in runs.current_page or []]
     latest = await _latest_numbers(client, rows)
     newest = [row for row in rows if row.run_number >= latest.get(row.workflow_id, 1)]
-    token = runs.next_page_token
-    return newest, base64.urlsafe_b64encode(token).decode() if token else None
+    return newest, _cursor(query, runs.next_page_token)
 
 
 def query_of(search: Search) -> str:
@@ -137,13 +135,26 @@ def _row(run: WorkflowExecution) -> Row:
     )
 
 
-def _token(cursor: str | None) -> bytes | None:
+def _cursor(query: str, token: bytes | None) -> str | None:
+    """Give the server's token with a seal: it fails in its own way, and slowly, on a token that it did not make."""
+    return base64.urlsafe_b64encode(_seal(query, token) + token).decode() if token else None
+
+
+def _token(query: str, cursor: str | None) -> bytes | None:
     if cursor is None:
         return None
     try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True)
+        sealed = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadCursor("this cursor is of no list") from error
+    seal, token = sealed[:SEAL_BYTES], sealed[SEAL_BYTES:]
+    if seal != _seal(query, token):
+        raise BadCursor("this cursor is of another list")
+    return token
+
+
+def _seal(query: str, token: bytes) -> bytes:
+    return hashlib.sha256(query.encode() + b"\0" + token).digest()[:SEAL_BYTES]
 
 
 def _quoted(value: str) -> str:
