@@ -33,6 +33,7 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from times import utc_now
 from workflows import listing, names, reading
 from workflows.commands import Refused, UnknownDelivery, select
 from workflows.event import EventWorkflow
@@ -121,7 +122,8 @@ class Gateway:
                 run_id = await self._start(event, digest, WorkflowIDReusePolicy.REJECT_DUPLICATE)
             except WorkflowAlreadyStartedError:
                 return await self._started_before(workflow_id, digest)
-        return Started(workflow_id, run_id, event, reading.at_start(event), duplicate=False)
+        scheduled = event.deliver_at is not None and event.deliver_at > utc_now()
+        return Started(workflow_id, run_id, event, reading.at_start(event, scheduled), duplicate=False)
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Give the run of an event that was accepted before, or None; raise `Conflict` where its content is another."""
@@ -197,7 +199,7 @@ class Gateway:
             raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")
         event = await reading.started_with(self._client, handle)
         if run.status == WorkflowExecutionStatus.RUNNING:  # it needs no worker to say that it was accepted
-            state = reading.at_start(event)
+            state = reading.at_start(event, scheduled=run.typed_search_attributes.get(names.DELIVER_AT) is not None)
         else:
             state = await reading.state_of(self._client, handle, run.status)
         return Started(handle.id, run.run_id, event, state, duplicate=True)

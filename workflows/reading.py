@@ -1,6 +1,5 @@
 """Read a run: what it was started with, and how it stands, from history where it is closed."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -16,9 +15,8 @@ TAIL = 50
 """Events at the end of a cancelled run's history among which its final state stands."""
 
 
-def at_start(event: EventInput) -> EventState:
-    """Give the state of a run that has only just begun."""
-    scheduled = event.deliver_at is not None and event.deliver_at > datetime.now(UTC)
+def at_start(event: EventInput, scheduled: bool) -> EventState:
+    """Give the state that a run begins with."""
     return EventState(
         **event.model_dump(include={"id", "type", "tenant", "timestamp", "accepted_at", "deliver_at"}),
         status=event_status(event.deliveries, scheduled=scheduled),
