@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli import events, webhooks
+from cli import event_types, events, webhooks
 from cli.console import Failed, tell_failure
 from cli.datadir import DEFAULT
 from version import VERSION
@@ -70,6 +70,7 @@ def listen(
 
 app.add_typer(events.app, name="events")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(event_types.app, name="event-types")
 
 
 @app.command()
@@ -80,27 +81,33 @@ def api(
 ) -> None:
     """Serve the API. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
     from cli.environment import read_settings
+
+    settings = read_settings()
     from cli.run_api import run_api
 
-    run_api(read_settings(), after_worker=after_worker)
+    run_api(settings, after_worker=after_worker)
 
 
 @app.command()
 def worker() -> None:
     """Run a worker. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
     from cli.environment import read_settings
+
+    settings = read_settings()
     from cli.run_worker import run_worker
 
-    run_worker(read_settings())
+    run_worker(settings)
 
 
 @app.command()
 def migrate() -> None:
     """Bring the registry's schema and Temporal's namespace up to date. Safe to repeat."""
     from cli.environment import read_settings
+
+    settings = read_settings()
     from cli.run_migrate import run_migrate
 
-    run_migrate(read_settings())
+    run_migrate(settings)
 
 
 def _print_version(wanted: bool) -> None:

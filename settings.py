@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         " `dev` allows loopback unless this is given",
     )
     require_https: bool = Field(False, description="Refuse webhooks whose URL is plain `http`")
+    require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(
         256 * 1024, ge=1024, le=1024 * 1024, description="Largest request body of one event, in bytes"
     )

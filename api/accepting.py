@@ -6,11 +6,13 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.errors import Invalid, TooLarge
+from api.errors import BadField, Invalid, TooLarge
+from api.json_schemas import faults
 from api.links import LinkMaker
 from api.schemas import AcceptedEvent, DeliveryHead, NewEvent
 from registry.models import Webhook
 from registry.store import Store
+from settings import Settings
 from times import utc_now
 from workflows.gateway import Gateway, Started
 from workflows.models import Delivery, EventInput
@@ -25,8 +27,8 @@ FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
 class Acceptance:
     """Accepts events: the one way into Temporal."""
 
-    def __init__(self, gateway: Gateway, store: Store, links: LinkMaker, max_event_bytes: int) -> None:
-        self._max_event_bytes = max_event_bytes
+    def __init__(self, gateway: Gateway, store: Store, links: LinkMaker, settings: Settings) -> None:
+        self._settings = settings
         self._gateway = gateway
         self._store = store
         self._links = links
@@ -35,7 +37,13 @@ class Acceptance:
         """Start the event's run with all webhooks that match; a repeated id answers with the run that is there."""
         now = utc_now()
         self._check_size(request)
-        _check_times(request, now)
+        try:
+            _check_times(request, now)
+            await self._check_type(request)
+        except Invalid:  # it may have been all right when it was accepted
+            if known := await self._known(request, idempotency_key):
+                return self._answer(known)
+            raise
         webhooks = await self._store.matching(request.tenant, request.type)
         return await self._start(request, idempotency_key, webhooks, now)
 
@@ -65,10 +73,27 @@ class Acceptance:
         )
         return self._answer(await self._gateway.start(event, digest(request)))
 
+    async def _known(self, request: NewEvent, key: str | None) -> Started | None:
+        event_id = request.id or key
+        return await self._gateway.known(request.tenant, event_id, digest(request)) if event_id else None
+
+    async def _check_type(self, request: NewEvent) -> None:
+        """Hold the event to the catalogue."""
+        known = await self._store.catalogue.get(request.type)
+        if known is None:
+            if self._settings.require_known_event_types:
+                raise Invalid.field("type", "is not in the catalogue of event types")
+        elif known.archived:
+            raise Invalid.field("type", "is archived: it takes no new events")
+        elif known.schema is not None:
+            bad = [BadField(path=f"data{pointer}", detail=text) for pointer, text in faults(known.schema, request.data)]
+            if bad:
+                raise Invalid("The data are not what the schema of this event type says: see errors.", bad)
+
     def _check_size(self, request: NewEvent) -> None:
         """Refuse an event that is too large as it is kept: `1e15` comes as 4 bytes and is written as 18."""
-        if len(request.model_dump_json(exclude_unset=True).encode()) > self._max_event_bytes:
-            raise TooLarge(f"The event is larger than the {self._max_event_bytes} bytes allowed.")
+        if len(request.model_dump_json(exclude_unset=True).encode()) > self._settings.max_event_bytes:
+            raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
 
     def _answer(self, started: Started) -> AcceptedEvent:
         state = started.state

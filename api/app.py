@@ -9,7 +9,7 @@ from api import errors
 from api.accepting import Acceptance
 from api.deps import authenticator, bearer
 from api.links import LinkMaker
-from api.routes import events, health, webhooks
+from api.routes import event_types, events, health, webhooks
 from registry.store import Store
 from settings import Settings
 from version import VERSION
@@ -57,8 +57,8 @@ def _bare_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.authenticate = authenticator(settings.admin_key.get_secret_value())
     app.include_router(health.router)
-    for routes in (webhooks, events):
-        app.include_router(routes.router, dependencies=[Depends(bearer)])
+    for router in (webhooks.router, event_types.router, event_types.export_router, events.router):
+        app.include_router(router, dependencies=[Depends(bearer)])
     errors.install(app)
     return app
 
@@ -66,4 +66,5 @@ def _bare_app(settings: Settings) -> FastAPI:
 def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -> None:
     links = LinkMaker(settings.public_url, settings.temporal_ui_url, gateway.namespace)
     app.state.links, app.state.store, app.state.gateway = links, store, gateway
-    app.state.acceptance = Acceptance(gateway, store, links, settings.max_event_bytes)
+    app.state.catalogue = store.catalogue
+    app.state.acceptance = Acceptance(gateway, store, links, settings)

@@ -8,6 +8,7 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
 
 from api.errors import NoKey
+from registry.catalogue import Catalogue
 from registry.store import Store
 from workflows.gateway import Gateway
 
@@ -38,8 +39,14 @@ def _store(request: Request) -> Store:
     return store
 
 
+def _catalogue(request: Request) -> Catalogue:
+    catalogue: Catalogue = request.app.state.catalogue
+    return catalogue
+
+
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
 StoreDep = Annotated[Store, Depends(_store)]
+CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 
 Tenant = Annotated[
     str, Query(pattern=TENANT_PATTERN, description="The tenant that the object belongs to", examples=["acme"])

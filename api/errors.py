@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from registry.catalogue import AlreadyThere
 from registry.store import BadCursor as BadRegistryCursor
 from registry.store import RegistryUnavailable
 from workflows.commands import Refused, UnknownDelivery
@@ -146,7 +147,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return error
         case UnknownEvent() | UnknownDelivery():
             return NotFound(_sentence(error))
-        case Conflict() | Refused():
+        case Conflict() | Refused() | AlreadyThere():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return Invalid.field("cursor", "not a cursor that this list gave")
@@ -194,6 +195,7 @@ def install(app: FastAPI) -> None:
         UnknownDelivery,
         Conflict,
         Refused,
+        AlreadyThere,
         BadCursor,
         BadRegistryCursor,
         Unavailable,

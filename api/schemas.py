@@ -18,6 +18,7 @@ from pydantic import (
 from api.deps import DEFAULT_TENANT, TENANT_PATTERN
 from api.errors import ProblemDocument
 from api.headers import check_headers
+from api.json_schemas import check_schema
 from api.urls import MAX_URL, check_url
 from keys import Scheme, check_secret
 from policy import RetryPolicy
@@ -66,6 +67,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 Secret = Annotated[str, Field(max_length=256), AfterValidator(_usable_secret)]
 Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(check_url)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+JsonSchema = Annotated[dict[str, Any], AfterValidator(check_schema)]
 MetadataText = Annotated[str, Field(max_length=512)]
 Item = TypeVar("Item")
 
@@ -191,6 +193,49 @@ class Rotation(Taken):
 class SampleEvent(Taken):
     type: EventType = "hookkeeper.test"
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
+    """The first example of the type in the catalogue where left out."""
+
+
+# Event types
+
+
+class EventTypeChanges(Taken):
+    """Only what is given is changed."""
+
+    description: str = Field("", max_length=4096)
+    schema_: JsonSchema | None = Field(None, alias="schema")
+    """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
+    examples: list[Any] = Field(default_factory=list, max_length=20)
+    """Examples of the data; they must fit the schema."""
+    archived: bool = False
+    """An archived type takes no new events."""
+
+
+class NewEventType(EventTypeChanges):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "order.paid",
+                    "description": "A customer has paid.",
+                    "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
+                    "examples": [{"order": 4711}],
+                }
+            ]
+        }
+    )
+
+    name: EventType
+
+
+class EventTypeEntry(Given):
+    name: str
+    description: str
+    schema_: dict[str, Any] | None = Field(alias="schema")
+    examples: list[Any]
+    archived: bool
+    created_at: Time
+    updated_at: Time
 
 
 # Events

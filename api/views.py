@@ -6,7 +6,7 @@ from api import schemas
 from api.headers import masked
 from api.links import LinkMaker
 from keys import is_asymmetric, public_key
-from registry.models import Webhook
+from registry.models import EventType, Webhook
 from workflows.gateway import Run
 from workflows.listing import Row
 from workflows.models import Delivery
@@ -42,6 +42,18 @@ def secret(row: Webhook) -> schemas.WebhookSecret:
         secret=row.secret,
         public_key=_public_key(row),
         previous_secret_expires_at=row.previous_secret_expires_at,
+    )
+
+
+def event_type(row: EventType) -> schemas.EventTypeEntry:
+    return schemas.EventTypeEntry(
+        name=row.name,
+        description=row.description,
+        schema=row.schema,
+        examples=row.examples,
+        archived=row.archived,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )
 
 

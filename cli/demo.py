@@ -99,13 +99,13 @@ def _register(api: Api, inbox: Inbox) -> Json:
             "name": WEBHOOK_NAME,
             "url": inbox.url,
             "events": ["order.*"],
-            "retry": {"schedule": [2, 4]},
+            "retry": {"schedule": [1, 3]},
         },
     )
     inbox.keys.append(webhook["secret"])
     out.print("\n[bold]1  A customer registers a webhook[/bold]\n")
     out.print(f"   POST /v1/webhooks  {webhook['id']}")
-    out.print("   [dim]listens to order.*, is tried again after 2 s and after 4 s more[/dim]")
+    out.print("   [dim]listens to order.*, tried again after 1 s, and once more after 3 s[/dim]")
     return webhook
 
 

@@ -29,8 +29,10 @@ def send(
 ) -> None:
     """Send an event."""
     api = Api.of_environment()
-    body = {"type": type_, "data": _read(data), "id": id_, "tenant": tenant, "deliver_at": deliver_at}
-    accepted = api.call("POST", "events", body={name: value for name, value in body.items() if value is not None})
+    options = {"id": id_, "deliver_at": deliver_at}
+    body = {"type": type_, "tenant": tenant, "data": _read(data)}
+    body |= {name: value for name, value in options.items() if value is not None}
+    accepted = api.call("POST", "events", body=body)
     if as_json and not follow:
         typer.echo(json.dumps(accepted))
     elif not as_json:

@@ -60,6 +60,8 @@ class Base(MappedAsDataclass, DeclarativeBase):
         float: Double,
         RetryPolicy: RetryPolicyJson,
         list[str]: JSON,
+        list[Any]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
         dict[str, str]: JSON,
     }
 
@@ -128,3 +130,19 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         """Give the keys that sign at this time: during a rotation's grace the previous one too."""
         in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
         return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]
+
+
+class EventType(Base, kw_only=True, eq=False):
+    """A row of the catalogue: what a type of event means, and what its data look like."""
+
+    __tablename__ = "event_types"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    description: Mapped[str] = mapped_column(default="")
+    schema: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    """JSON Schema 2020-12 of the data; None takes any."""
+    examples: Mapped[list[Any]] = mapped_column(default_factory=list)
+    archived: Mapped[bool] = mapped_column(default=False)
+    """No new events of this type."""
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import selectinload
 
+from registry.catalogue import Catalogue
 from registry.database import RegistryUnavailable, migrate, open_engine, reaching_database
 from registry.models import Webhook, WebhookPattern, utc_now
 from registry.patterns import patterns_for
@@ -38,6 +39,7 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.catalogue = Catalogue(engine)
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
         self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))

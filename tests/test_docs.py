@@ -58,7 +58,7 @@ def test_commands() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     table = rows("Command line")
     assert set(table) == {f"hookkeeper {name}" for name in commands}
-    for group in ("events", "webhooks"):
+    for group in ("events", "webhooks", "event-types"):
         assert re.findall(r"`([a-z-]+)`", table[f"hookkeeper {group}"][0]) == sorted_as_in(group, commands)
 
 
@@ -69,7 +69,7 @@ def sorted_as_in(group: str, commands: dict[str, Any]) -> list[str]:
     return [name for name in named if name in known] + sorted(known - set(named))
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/**/*.md")) + [ROOT / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda path: path.name)
 def test_links_and_files_that_docs_name_exist(path: Path) -> None:
     text = path.read_text()
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):

@@ -116,8 +116,14 @@ async def send_test(
     """Send a real signed event to this webhook only, also while it is disabled."""
     sample = sample or SampleEvent()
     webhook = _found(await store.get(webhook_id))
+    known = await store.catalogue.get(sample.type)
+    from_catalogue = known is not None and known.examples and "data" not in sample.model_fields_set
     acceptance: Acceptance = request.app.state.acceptance
-    event = NewEvent(type=sample.type, data=sample.data, tenant=webhook.tenant)
+    event = NewEvent(
+        type=sample.type,
+        data=known.examples[0] if known and from_catalogue else sample.data,
+        tenant=webhook.tenant,
+    )
     return await acceptance.accept_test(event, webhook)
 
 

@@ -1,0 +1,159 @@
+"""The catalogue as OpenAPI 3.1 webhooks and as AsyncAPI 3, and back from OpenAPI. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the command line reads documents without a database
+    from registry.models import EventType
+
+JSON = "application/json"
+COMPONENTS, DEFINITIONS = "#/components/schemas/", "#/$defs/"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An event type that a document describes."""
+
+    name: str
+    description: str = ""
+    schema: dict[str, Any] | None = None
+    examples: list[Any] = field(default_factory=list)
+
+
+def body_schema(event_type: EventType) -> dict[str, Any]:
+    """Say what a receiver gets: the standard body around the type's own data."""
+    return {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "type": {"const": event_type.name},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": _rooted_at(event_type.schema or {}, event_type.name),
+        },
+        "required": ["id", "type", "timestamp", "data"],
+    }
+
+
+def as_openapi(types: Iterable[EventType]) -> dict[str, Any]:
+    """Write OpenAPI 3.1 with one webhook an event type."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Webhooks", "version": "1"},
+        "webhooks": {each.name: {"post": _operation(each)} for each in types},
+    }
+
+
+def as_asyncapi(types: Iterable[EventType]) -> dict[str, Any]:
+    """Write AsyncAPI 3.0 with one message an event type, all sent on one channel."""
+    messages = {
+        each.name: {
+            "name": each.name,
+            "summary": each.description,
+            "contentType": JSON,
+            "payload": body_schema(each),
+            "examples": [{"payload": {"type": each.name, "data": example}} for example in each.examples],
+        }
+        for each in types
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Webhooks", "version": "1"},
+        "channels": {"webhooks": {"address": None, "messages": messages}},
+        "operations": {"send": {"action": "send", "channel": {"$ref": "#/channels/webhooks"}}},
+    }
+
+
+def from_openapi(document: Any) -> Iterator[Imported]:
+    """Read the `webhooks` of an OpenAPI 3.1 document; ValueError where there are none.
+
+    A schema of our standard body is taken for its `data`; any other for the data itself. `$ref`s to the document's
+    components become definitions of the schema.
+    """
+    webhooks = document.get("webhooks") if isinstance(document, dict) else None
+    if not isinstance(webhooks, dict) or not webhooks:
+        raise ValueError("has no webhooks: it must be an OpenAPI 3.1 document with a section of that name")
+    components = document.get("components", {}).get("schemas", {})
+    for name, item in webhooks.items():
+        operation = item.get("post", {})
+        media = operation.get("requestBody", {}).get("content", {}).get(JSON, {})
+        schema = media.get("schema")
+        whole = _is_standard_body(schema)
+        yield Imported(
+            name=name,
+            description=operation.get("description") or operation.get("summary") or "",
+            schema=_closed(schema["properties"]["data"] if whole else schema, components) if schema else None,
+            examples=[_data(each, whole) for each in _examples(media)],
+        )
+
+
+def _operation(event_type: EventType) -> dict[str, Any]:
+    examples = {
+        f"example {number}": {
+            "value": {"id": "evt_1", "type": event_type.name, "timestamp": "2026-01-01T00:00:00.000Z", "data": example}
+        }
+        for number, example in enumerate(event_type.examples, start=1)
+    }
+    return {
+        "operationId": event_type.name,
+        "description": event_type.description,
+        "requestBody": {"content": {JSON: {"schema": body_schema(event_type), "examples": examples}}},
+        "responses": {"2XX": {"description": "Received. Anything else is tried again."}},
+    }
+
+
+def _rooted_at(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give the schema an id of its own, so that its `#/$defs/…` keep pointing into it."""
+    return schema if "$id" in schema or not schema.get("$defs") else {"$id": f"urn:event-type:{name}", **schema}
+
+
+def _is_standard_body(schema: Any) -> bool:
+    return isinstance(schema, dict) and {"type", "data"} <= set(schema.get("properties", {}))
+
+
+def _closed(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """Bring along the components that the schema refers to."""
+    needed: dict[str, Any] = {}
+    pending = list(_references(schema))
+    while pending:
+        name = pending.pop()
+        if name not in needed and name in components:
+            needed[name] = _moved(components[name])
+            pending += _references(components[name])
+    moved: dict[str, Any] = _moved(schema)
+    moved.pop("$id", None)
+    return {**moved, "$defs": {**moved.get("$defs", {}), **needed}} if needed else moved
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        reference = value.get("$ref")
+        if isinstance(reference, str) and reference.startswith(COMPONENTS):
+            yield reference.removeprefix(COMPONENTS)
+        for each in value.values():
+            yield from _references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _references(each)
+
+
+def _moved(value: Any) -> Any:
+    """Let references to components point to definitions."""
+    if isinstance(value, dict):
+        return {
+            key: each.replace(COMPONENTS, DEFINITIONS) if key == "$ref" and isinstance(each, str) else _moved(each)
+            for key, each in value.items()
+        }
+    return [_moved(each) for each in value] if isinstance(value, list) else value
+
+
+def _examples(media: dict[str, Any]) -> list[Any]:
+    if "example" in media:
+        return [media["example"]]
+    return [each["value"] for each in media.get("examples", {}).values() if "value" in each]
+
+
+def _data(example: Any, whole: bool) -> Any:
+    return example["data"] if whole and isinstance(example, dict) and "data" in example else example

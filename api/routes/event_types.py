@@ -1,0 +1,116 @@
+"""The event-type catalogue: what can happen, for all tenants, and what its data look like."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api import views
+from api.catalogue_documents import as_asyncapi, as_openapi
+from api.deps import CatalogueDep, Limit
+from api.errors import BadField, Invalid, NotFound, responses
+from api.json_schemas import faults
+from api.requests import StrictRoute
+from api.schemas import EventType, EventTypeChanges, EventTypeEntry, NewEventType, Page
+from registry import models
+
+router = APIRouter(
+    prefix="/v1/event-types",
+    tags=["event types"],
+    route_class=StrictRoute,
+    responses=responses(400, 401, 413, 415, 422, 503),
+)
+Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
+
+
+@router.post("", status_code=201, responses=responses(409))
+async def create_event_type(new: NewEventType, catalogue: CatalogueDep) -> EventTypeEntry:
+    """Add an event type. From then on, events of it are checked against its schema."""
+    _check_examples(new.schema_, new.examples)
+    event_type = models.EventType(
+        name=new.name,
+        description=new.description,
+        schema=new.schema_,
+        examples=new.examples,
+        archived=new.archived,
+    )
+    await catalogue.add(event_type)
+    return views.event_type(event_type)
+
+
+@router.get("")
+async def list_event_types(
+    catalogue: CatalogueDep,
+    archived: bool | None = None,
+    limit: Limit = 50,
+    cursor: Annotated[EventType | None, Query(description="`next_cursor` of the page before")] = None,
+) -> Page[EventTypeEntry]:
+    """List event types by name."""
+    found, next_cursor = await catalogue.page(archived=archived, limit=limit, after=cursor)
+    return Page(items=[views.event_type(each) for each in found], next_cursor=next_cursor)
+
+
+@router.get("/{name}", responses=responses(404))
+async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeEntry:
+    """Show an event type."""
+    return views.event_type(_found(await catalogue.get(name)))
+
+
+@router.patch("/{name}", responses=responses(404))
+async def change_event_type(name: Name, changes: EventTypeChanges, catalogue: CatalogueDep) -> EventTypeEntry:
+    """Change what is given. An archived type takes no new events; those accepted before go on."""
+    known = _found(await catalogue.get(name))
+    given = {field: getattr(changes, field) for field in changes.model_fields_set}
+    _check_examples(given.get("schema_", known.schema), given.get("examples", known.examples))
+    if "schema_" in given:
+        given["schema"] = given.pop("schema_")
+    return views.event_type(_found(await catalogue.update(name, given)))
+
+
+@router.delete("/{name}", status_code=204, responses=responses(404))
+async def delete_event_type(name: Name, catalogue: CatalogueDep) -> Response:
+    """Remove an event type from the catalogue; events of it are unknown then, not refused."""
+    if not await catalogue.delete(name):
+        raise _unknown()
+    return Response(status_code=204)
+
+
+export_router = APIRouter(tags=["event types"], route_class=StrictRoute, responses=responses(401, 422, 503))
+
+
+@export_router.get("/v1/catalogue")
+async def export_catalogue(
+    catalogue: CatalogueDep,
+    format: Annotated[
+        Literal["openapi", "asyncapi"], Query(description="OpenAPI 3.1 webhooks, or AsyncAPI 3")
+    ] = "openapi",
+) -> dict[str, Any]:
+    """Give the whole catalogue as a document for your customers' tools."""
+    types: list[models.EventType] = []
+    after: str | None = None
+    while True:
+        page, after = await catalogue.page(archived=False, limit=100, after=after)
+        types += page
+        if after is None:
+            return as_openapi(types) if format == "openapi" else as_asyncapi(types)
+
+
+def _check_examples(schema: dict[str, Any] | None, examples: list[Any]) -> None:
+    if schema is None:
+        return
+    bad = [
+        BadField(path=f"examples.{number}{pointer}", detail=sentence)
+        for number, example in enumerate(examples)
+        for pointer, sentence in faults(schema, example)
+    ]
+    if bad:
+        raise Invalid("An example is not what the schema says: see errors.", bad)
+
+
+def _found(event_type: models.EventType | None) -> models.EventType:
+    if event_type is None:
+        raise _unknown()
+    return event_type
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such event type.")

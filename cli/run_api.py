@@ -1,0 +1,83 @@
+"""`hookkeeper api`."""
+
+import asyncio
+import socket
+
+import structlog
+import uvicorn
+from temporalio.client import Client
+
+import logs
+from api.app import create_app
+from cli import temporal
+from cli.console import Failed
+from cli.processes import run, until_stopped
+from registry.store import Store
+from settings import Settings
+from workflows.gateway import Gateway
+
+log = structlog.get_logger("hookkeeper.api")
+WORKER_PATIENCE = 10.0
+"""Seconds that an API which is to come after a worker waits for one."""
+
+
+def run_api(settings: Settings, *, after_worker: bool) -> None:
+    """Serve until told to stop, then finish the requests that are under way."""
+    if settings.admin_key is None:
+        raise Failed("HOOKKEEPER_ADMIN_KEY is not set: nobody could use the API")
+    logs.configure(settings.log_format)
+    run(_serve(settings, after_worker))
+
+
+async def _serve(settings: Settings, after_worker: bool) -> None:
+    store = Store.connect(settings.database_url)
+    try:
+        async with until_stopped():
+            client = await temporal.connect()
+            if after_worker:
+                await _wait_for_worker(client, settings.task_queue)
+            await _serve_http(settings, store, client)
+    finally:
+        await store.close()
+
+
+async def _wait_for_worker(client: Client, task_queue: str) -> None:
+    """Wait, but not for ever: events can be accepted without a worker."""
+    try:
+        async with asyncio.timeout(WORKER_PATIENCE):
+            while True:
+                if await temporal.is_polled(client, task_queue):
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        return
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port. Where uvicorn cannot, it ends the process with a traceback."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise Failed(f"cannot listen on {host}, port {port}: {reason}") from error
+
+
+async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
+    """Serve until cancelled."""
+    listener = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        create_app(settings, store, Gateway(client, settings.task_queue)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    server = uvicorn.Server(config)
+    log.info("serving", host=settings.host, port=settings.port)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving

@@ -1,0 +1,25 @@
+"""`hookkeeper worker`."""
+
+import logs
+import worker
+from cli import temporal
+from cli.processes import forever, run, until_stopped
+from registry.store import Store
+from settings import Settings
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until told to stop, then finish the attempts that are under way."""
+    logs.configure(settings.log_format)
+    run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    store = Store.connect(settings.database_url)
+    try:
+        async with until_stopped():
+            client = await temporal.connect()
+            async with worker.running(client, store, settings):
+                await forever()
+    finally:
+        await store.close()

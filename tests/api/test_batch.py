@@ -1,0 +1,169 @@
+"""Batches: one answer an event, in order, whatever becomes of the others."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from problems import FIELDS, problem
+
+from house import House
+from receivers import Receiver
+
+LIMIT = 256 * 1024
+
+
+async def send(home: House, events: list[Any]) -> list[dict[str, Any]]:
+    answer = await home.http.post("/v1/events/batch", json={"events": events})
+    assert answer.status_code == 207, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    assert len(items) == len(events)
+    for item in items:
+        assert set(item) == {"status", "event", "problem"}
+        assert (item["event"] is None) is (item["status"] >= 300)
+        if (found := item["problem"]) is not None:
+            assert (list(found), found["status"]) == (FIELDS, item["status"])
+    return items
+
+
+async def started(home: House) -> int:
+    return (await home.temporal.count_workflows(f"TaskQueue = '{home.settings.task_queue}'")).count
+
+
+async def until_started(home: House, count: int) -> None:
+    async with asyncio.timeout(10):
+        while await started(home) < count:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.1)
+    assert await started(home) == count
+
+
+async def test_a_hundred_events(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    events = [{"type": "order.paid", "tenant": home.tenant, "id": f"e{n}", "data": n} for n in range(100)]
+    items = await send(home, events)
+    assert [item["status"] for item in items] == [202] * 100
+    assert [item["event"]["id"] for item in items] == [event["id"] for event in events]
+    requests = await inbox.got(100)
+    assert {each.webhook_id for each in requests} == {event["id"] for event in events}
+    await until_started(home, 100)
+
+    again = await send(home, events)
+    assert [item["status"] for item in again] == [200] * 100
+    assert [item["event"]["run_id"] for item in again] == [item["event"]["run_id"] for item in items]
+    await until_started(home, 100)
+    assert len(inbox.requests) == 100
+
+
+async def test_an_answer_is_what_a_single_post_would_have_said(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": home.tenant, "id": "e"}
+    (item,) = await send(home, [event])
+    await home.until_final("e")
+    single = (await home.http.post("/v1/events", json=event)).json()
+    assert item["event"] == single | {"duplicate": False, "status": "delivering"}
+    conflicting = event | {"data": 1}
+    (item,) = await send(home, [conflicting])
+    assert item["problem"] == (await home.http.post("/v1/events", json=conflicting)).json()
+    (item,) = await send(home, [event | {"type": "a..b", "x": 1}])
+    assert item["problem"] == (await home.http.post("/v1/events", json=event | {"type": "a..b", "x": 1})).json()
+
+
+async def test_no_event_suffers_from_another(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    known = {"type": "known", "tenant": home.tenant, "id": "known"}
+    await home.send("known", id="known")
+    await home.until_final("known")
+
+    def good(event_id: str, **fields: Any) -> dict[str, Any]:
+        return {"type": "good", "tenant": home.tenant, "id": event_id, **fields}
+
+    expected: list[tuple[Any, int]] = [
+        (good("first"), 202),
+        ({"type": "a..b", "tenant": home.tenant, "id": "bad-type"}, 422),
+        (known, 200),
+        (known | {"data": 2}, 409),
+        (good("large", data="x" * LIMIT), 413),
+        (good("middle"), 202),
+        (good("grown", data=[1e15] * 20_000), 413),
+        ({}, 422),
+        (None, 422),
+        (7, 422),
+        ("text", 422),
+        ([], 422),
+        (good("unknown-field", webhooks=[]), 422),
+        (good("many-fields", **{f"x{n}": 1 for n in range(1_000)}), 422),
+        (good("past", deliver_at="1970-01-01T00:00:00Z"), 422),
+        (good("a.b"), 422),
+        ({"type": "good", "tenant": "a.b", "id": "bad-tenant"}, 422),
+        (good("nearly-large", data="x" * (LIMIT - 200)), 202),
+        (good("last"), 202),
+    ]
+    items = await send(home, [event for event, _ in expected])
+    assert [item["status"] for item in items] == [status for _, status in expected]
+    assert {error["path"] for error in items[7]["problem"]["errors"]} == {"type"}
+    assert [error["path"] for error in items[14]["problem"]["errors"]] == ["deliver_at"]
+    accepted = {"first", "middle", "nearly-large", "last"}
+    await inbox.got(1 + len(accepted))
+    assert {each.webhook_id for each in inbox.requests} == accepted | {"known"}
+    await until_started(home, 1 + len(accepted))
+
+
+async def test_the_same_event_many_times_in_a_batch(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": home.tenant, "id": "e", "data": {"a": 1, "b": 2}}
+    turned = event | {"data": {"b": 2, "a": 1}}
+    items = await send(home, [event, turned] * 20)
+    assert sorted(item["status"] for item in items) == [200] * 39 + [202]
+    assert len({item["event"]["run_id"] for item in items}) == 1
+    await home.until_final("e")
+    await until_started(home, 1)
+    assert len(inbox.requests) == 1
+
+
+async def test_events_without_ids_are_events_of_their_own(idle_house: House) -> None:
+    event = {"type": "order.paid", "tenant": idle_house.tenant}
+    answer = await idle_house.http.post(
+        "/v1/events/batch", json={"events": [event] * 3}, headers={"idempotency-key": "not-for-batches"}
+    )
+    events = [item["event"] for item in answer.json()["items"]]
+    assert len({each["id"] for each in events}) == 3
+    assert "not-for-batches" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"events": [{"type": "a", "tenant": "TENANT"}] * 101}, "events"),
+        ({"events": []}, "events"),
+        ({"events": {}}, "events"),
+        ({"events": None}, "events"),
+        ({}, "events"),
+        ({"events": [{"type": "a", "tenant": "TENANT"}], "x": 1}, "x"),
+        ([{"type": "a", "tenant": "TENANT"}], "body"),
+    ],
+    ids=lambda part: str(part)[:50],
+)
+async def test_a_batch_that_is_none(idle_house: House, body: Any, path: str) -> None:
+    problem(await idle_house.http.post("/v1/events/batch", json=body), 422, path)
+    await idle_house.send()
+    await until_started(idle_house, 1)
+
+
+async def test_what_is_wrong_with_the_json_is_wrong_with_the_batch(idle_house: House) -> None:
+    good = f'{{"type": "a", "tenant": "{idle_house.tenant}"}}'
+    for bad, status in ((r'{"data": "\ud800"}', 422), ('{"data": NaN}', 400), ('{"data": 1e999}', 422)):
+        answer = await idle_house.http.post(
+            "/v1/events/batch",
+            content=f'{{"events": [{good}, {bad}]}}',
+            headers={"content-type": "application/json"},
+        )
+        problem(answer, status, *(["events.1.data"] if status == 422 else []))
+    await idle_house.send()
+    await until_started(idle_house, 1)
+
+
+async def test_a_batch_over_eight_mebibytes(idle_house: House) -> None:
+    events = [{"type": "a", "tenant": idle_house.tenant, "data": "x" * 200_000}] * 42
+    problem(await idle_house.http.post("/v1/events/batch", json={"events": events}), 413)
+    await idle_house.send()
+    await until_started(idle_house, 1)

@@ -1,0 +1,261 @@
+"""Errors that are nobody's bad input: no key, no such path, a bug of ours. And what the OpenAPI page says of errors."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from problems import problem
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from api.app import NoAdminKey, create_app
+from api.requests import StrictRoute
+from house import KEY, House
+from settings import Settings
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def app_of(home: House) -> FastAPI:
+    return create_app(home.settings, home.store, home.gateway)
+
+
+@asynccontextmanager
+async def calling(app: FastAPI, key: str | None = KEY) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:
+        yield http
+
+
+@pytest.fixture
+def openapi(idle_house: House) -> dict[str, Any]:
+    return app_of(idle_house).openapi()
+
+
+def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+        if method in METHODS and path.startswith("/v1")
+    }
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {KEY[:-1]}",
+        f"Bearer {KEY}x",
+        f"Bearer {KEY.upper()}",
+        f"Bearer Bearer {KEY}",
+        f"Basic {KEY}",
+        KEY,
+        "Bearer schlüssel",
+        f"Bearer {KEY}\0",
+    ],
+)
+async def test_no_key_no_answer(idle_house: House, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"authorization": authorization.encode()}
+    async with calling(app_of(idle_house), key=None) as http:
+        bodies: list[dict[str, Any]] = [
+            {"json": {"type": "order.paid", "tenant": idle_house.tenant, "id": "e"}},
+            {"content": b"{nonsense", "headers": {"content-type": "application/json"}},
+            {"content": b"x" * 1_000_000},
+            {"json": {"type": 1}},
+            {},
+        ]
+        for body in bodies:
+            given = body.get("headers", {}) | headers
+            answer = await http.post("/v1/events", **body | {"headers": given})
+            problem(answer, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert KEY not in answer.text
+    assert (await idle_house.http.get("/v1/events/e", params={"tenant": idle_house.tenant})).status_code == 404
+
+
+async def test_every_operation_asks_for_the_key_first(idle_house: House, openapi: dict[str, Any]) -> None:
+    assert len(operations(openapi)) >= 17
+    async with calling(app_of(idle_house), key="another-key-of-16") as http:
+        for method, path in operations(openapi):
+            answer = await http.request(method, path, content=b"{")
+            problem(answer, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_the_scheme_of_a_key_has_no_case(idle_house: House, scheme: str) -> None:
+    answer = await idle_house.http.get("/v1/webhooks", headers={"authorization": f"{scheme} {KEY}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
+async def test_some_pages_need_no_key(idle_house: House, path: str) -> None:
+    async with calling(app_of(idle_house), key=None) as http:
+        assert (await http.get(path)).status_code == 200
+
+
+async def test_health(idle_house: House) -> None:
+    assert (await idle_house.http.get("/healthz")).json() == {"status": "ok"}
+    assert (await idle_house.http.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_an_api_without_a_key_is_not_built(idle_house: House) -> None:
+    open_to_all = Settings(admin_key=None)
+    with pytest.raises(NoAdminKey, match="HOOKKEEPER_ADMIN_KEY"):
+        create_app(open_to_all, idle_house.store, idle_house.gateway)
+
+
+# Paths and methods
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/", "/v2/events", "/v1/event", "/v1/events/e/explode", "/v1/webhooks/w/x/y", "/%00"]
+)
+async def test_an_unknown_path(idle_house: House, path: str) -> None:
+    for method in METHODS:
+        problem(await idle_house.http.request(method, path), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/events", {"GET", "POST"}),
+        ("PUT", "/v1/webhooks", {"GET", "POST"}),
+        ("GET", "/v1/events/e/cancel", {"POST"}),
+        ("POST", "/v1/webhooks/w", {"DELETE", "GET", "PATCH"}),
+        ("POST", "/healthz", {"GET"}),
+    ],
+)
+async def test_a_wrong_method(idle_house: House, method: str, path: str, allowed: set[str]) -> None:
+    answer = await idle_house.http.request(method, path)
+    problem(answer, 405)
+    assert set(answer.headers["allow"].split(", ")) <= allowed
+
+
+# Bugs
+
+
+class Unforeseen(Exception):
+    """A bug with a text that nobody outside should read."""
+
+
+def _fail() -> None:
+    raise Unforeseen("password=hunter2 at 10.0.0.7 in /srv/app.py")
+
+
+def _fail_within() -> None:
+    try:
+        _fail()
+    except Unforeseen as error:
+        raise ExceptionGroup("inner", [error]) from error
+
+
+@pytest.mark.parametrize("path", ["/broken", "/v1/broken", "/v1/broken-within"])
+async def test_a_bug_shows_nothing_and_is_logged(idle_house: House, path: str) -> None:
+    app = app_of(idle_house)
+    app.add_api_route("/broken", _fail)
+    app.router.add_api_route("/v1/broken", _fail, route_class_override=StrictRoute)
+    app.router.add_api_route("/v1/broken-within", _fail_within, route_class_override=StrictRoute)
+    async with calling(app) as http:
+        with capture_logs() as logs:
+            answer = await http.get(path)
+    assert problem(answer, 500)["detail"] == "Something is wrong on our side; it has been logged."
+    assert "hunter2" not in answer.text
+    assert "10.0.0.7" not in answer.text
+    (line,) = logs
+    assert (line["log_level"], line["method"], line["path"]) == ("error", "GET", path)
+    assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
+
+
+async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_house: House) -> None:
+    matching = idle_house.store.matching
+
+    async def fail_for_some(tenant: str, event_type: str) -> Any:
+        await asyncio.sleep(0)
+        return _fail() if event_type == "broken" else await matching(tenant, event_type)
+
+    idle_house.store.matching = fail_for_some  # type: ignore[method-assign]
+    events = [{"type": type_, "tenant": idle_house.tenant, "id": type_} for type_ in ("one", "broken", "two")]
+    with capture_logs() as logs:
+        answer = await idle_house.http.post("/v1/events/batch", json={"events": events})
+    assert answer.status_code == 207
+    assert [item["status"] for item in answer.json()["items"]] == [202, 500, 202]
+    assert "hunter2" not in answer.text
+    assert [line["log_level"] for line in logs] == ["error"]
+
+
+# What the OpenAPI page says
+
+
+async def test_the_openapi_document_is_json_that_says_who_we_are(idle_house: House) -> None:
+    answer = await idle_house.http.get("/openapi.json")
+    document = json.loads(answer.content)
+    assert document["openapi"].startswith("3.")
+    assert document["info"]["title"] == "Hookkeeper"
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    references = set(_references(document))
+    assert references
+    for reference in references:
+        target = document
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+    assert "HTTPValidationError" not in answer.text, "FastAPI's own errors are none of ours"
+
+
+def _references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(reference := part.get("$ref"), str):
+            yield reference
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _references(each)
+
+
+async def test_every_operation_is_described_with_its_errors(openapi: dict[str, Any]) -> None:
+    for (method, path), operation in operations(openapi).items():
+        where = f"{method} {path}"
+        assert len(operation.get("description", "")) > 10, where
+        assert operation["security"] == [{"HTTPBearer": []}], where
+        expected = {"400", "401", "413", "415", "422", "503"} | ({"404"} if "{" in path else set())
+        if path == "/v1/events" and method == "POST":
+            expected |= {"200", "409"}
+        if "{event_id}/" in path:
+            expected |= {"409"}
+        assert expected <= set(operation["responses"]), where
+        for status, response in operation["responses"].items():
+            if status >= "400":
+                schema = response["content"]["application/problem+json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ProblemDocument"}, where
+                assert list(response["content"]) == ["application/problem+json"], where
+
+
+async def test_the_readiness_page_says_when_it_is_not(openapi: dict[str, Any]) -> None:
+    assert "503" in openapi["paths"]["/readyz"]["get"]["responses"]
+
+
+async def test_examples_of_the_openapi_document_work(idle_house: House, openapi: dict[str, Any]) -> None:
+    for schema, path, status in (("NewWebhook", "/v1/webhooks", 201), ("NewEvent", "/v1/events", 202)):
+        examples = openapi["components"]["schemas"][schema]["examples"]
+        assert examples
+        for example in examples:
+            answer = await idle_house.http.post(path, json=example | {"tenant": idle_house.tenant})
+            assert answer.status_code == status, answer.text
+
+
+async def test_a_key_is_never_shown(idle_house: House) -> None:
+    assert isinstance(idle_house.settings.admin_key, SecretStr)
+    assert KEY not in repr(idle_house.settings)

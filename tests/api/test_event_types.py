@@ -1,0 +1,171 @@
+"""The catalogue over HTTP, and what it means for events."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from temporalio.client import Client
+
+from api.catalogue_documents import from_openapi
+from house import House, house
+from receivers import Receiver
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"order": {"type": "integer"}, "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}},
+    "required": ["order"],
+    "$defs": {"line": {"type": "object", "required": ["sku"]}},
+}
+PAID: dict[str, Any] = {
+    "name": "order.paid",
+    "description": "Paid.",
+    "schema": SCHEMA,
+    "examples": [{"order": 1, "lines": [{"sku": "a"}]}],
+}
+
+
+async def add(home: House, **fields: Any) -> dict[str, Any]:
+    answer = await home.http.post("/v1/event-types", json=PAID | fields)
+    assert answer.status_code == 201, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def post(home: House, type_: str, data: Any, **fields: Any) -> Any:
+    return await home.http.post("/v1/events", json={"type": type_, "tenant": home.tenant, "data": data, **fields})
+
+
+async def test_an_event_type_is_kept_changed_listed_and_forgotten(idle_house: House) -> None:
+    http = idle_house.http
+    added = await add(idle_house)
+    assert {key: added[key] for key in PAID} == PAID
+    assert added["archived"] is False
+    assert (await http.get("/v1/event-types/order.paid")).json() == added
+    assert (await http.post("/v1/event-types", json=PAID)).status_code == 409
+
+    changed = (await http.patch("/v1/event-types/order.paid", json={"description": "Really."})).json()
+    assert (changed["description"], changed["schema"], changed["examples"]) == ("Really.", SCHEMA, PAID["examples"])
+    await add(idle_house, name="order.shipped", archived=True)
+    names = [each["name"] for each in (await http.get("/v1/event-types", params={"limit": 1})).json()["items"]]
+    assert names == ["order.paid"]
+    page = (await http.get("/v1/event-types", params={"cursor": "order.paid"})).json()
+    assert [each["name"] for each in page["items"]] == ["order.shipped"]
+    assert page["next_cursor"] is None
+
+    assert (await http.delete("/v1/event-types/order.paid")).status_code == 204
+    for method in ("GET", "DELETE", "PATCH"):
+        body: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
+        assert (await http.request(method, "/v1/event-types/order.paid", **body)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"schema": {"$ref": "http://schemas.example/a"}}, "schema"),
+        ({"schema": {"$ref": "file:///etc/passwd"}}, "schema"),
+        ({"schema": {"type": "nothing"}}, "schema"),
+        ({"schema": []}, "schema"),
+        ({"examples": [{"order": "one"}]}, "examples.0/order"),
+        ({"name": "order.*"}, "name"),
+        ({"name": ""}, "name"),
+        ({"unknown": 1}, "unknown"),
+    ],
+    ids=str,
+)
+async def test_a_bad_event_type_is_refused(idle_house: House, fields: dict[str, Any], path: str) -> None:
+    answer = await idle_house.http.post("/v1/event-types", json=PAID | fields)
+    assert answer.status_code == 422
+    assert [error["path"] for error in answer.json()["errors"]] == [path]
+    assert (await idle_house.http.get("/v1/event-types")).json()["items"] == []
+
+
+async def test_events_are_held_to_the_schema_of_their_type(idle_house: House) -> None:
+    await add(idle_house)
+    refused = await post(idle_house, "order.paid", {"lines": [{"sku": "a"}, {}]}, id="e")
+    assert refused.status_code == 422
+    assert [error["path"] for error in refused.json()["errors"]] == ["data", "data/lines/1"]
+    assert (await idle_house.http.get("/v1/events/e", params={"tenant": idle_house.tenant})).status_code == 404
+    assert (await post(idle_house, "order.paid", {"order": 1}, id="e")).status_code == 202
+    assert (await post(idle_house, "order.unknown", "anything")).status_code == 202
+
+
+async def test_an_archived_type_takes_no_new_events_and_knows_the_old_ones(idle_house: House) -> None:
+    await add(idle_house)
+    assert (await post(idle_house, "order.paid", {"order": 1}, id="old")).status_code == 202
+    await idle_house.http.patch("/v1/event-types/order.paid", json={"archived": True})
+    refused = await post(idle_house, "order.paid", {"order": 1}, id="new")
+    assert [error["path"] for error in refused.json()["errors"]] == ["type"]
+    again = await post(idle_house, "order.paid", {"order": 1}, id="old")
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+
+
+async def test_unknown_types_can_be_refused(temporal: Client, tmp_path: Path) -> None:
+    async with house(temporal, tmp_path, require_known_event_types=True) as strict:
+        refused = await post(strict, "order.paid", {"order": 1})
+        assert [error["path"] for error in refused.json()["errors"]] == ["type"]
+        await add(strict)
+        assert (await post(strict, "order.paid", {"order": 1})).status_code == 202
+
+
+async def test_a_test_delivery_sends_the_first_example(home: House, inbox: Receiver) -> None:
+    await add(home)
+    webhook = await home.webhook(inbox.url)
+    await home.http.post(f"/v1/webhooks/{webhook['id']}/test", json={"type": "order.paid"})
+    (request,) = await inbox.got(1)
+    assert b'"data":{"order":1,"lines":[{"sku":"a"}]}' in request.body
+
+
+async def test_the_catalogue_survives_the_way_through_openapi(idle_house: House) -> None:
+    await add(idle_house)
+    await add(idle_house, name="order.archived", archived=True)
+    document = (await idle_house.http.get("/v1/catalogue")).json()
+    assert document["openapi"] == "3.1.0"
+    assert list(document["webhooks"]) == ["order.paid"]
+    (imported,) = from_openapi(yaml.safe_load(yaml.safe_dump(document)))
+    assert (imported.name, imported.description, imported.schema) == ("order.paid", "Paid.", SCHEMA)
+    assert imported.examples == PAID["examples"]
+    asyncapi = (await idle_house.http.get("/v1/catalogue", params={"format": "asyncapi"})).json()
+    assert asyncapi["asyncapi"] == "3.0.0"
+    assert list(asyncapi["channels"]["webhooks"]["messages"]) == ["order.paid"]
+
+
+def test_components_of_a_document_come_along() -> None:
+    document = {
+        "openapi": "3.1.0",
+        "webhooks": {
+            "build.failed": {
+                "post": {
+                    "summary": "A build failed.",
+                    "requestBody": {
+                        "content": {
+                            "application/json": {
+                                "schema": {"$ref": "#/components/schemas/Build"},
+                                "example": {"log": {"lines": 1}},
+                            }
+                        }
+                    },
+                }
+            }
+        },
+        "components": {
+            "schemas": {
+                "Build": {"properties": {"log": {"$ref": "#/components/schemas/Log"}}},
+                "Log": {"properties": {"parent": {"$ref": "#/components/schemas/Log"}}},
+                "Unused": {},
+            }
+        },
+    }
+    (imported,) = from_openapi(document)
+    assert imported.description == "A build failed."
+    assert imported.schema == {
+        "$ref": "#/$defs/Build",
+        "$defs": {
+            "Build": {"properties": {"log": {"$ref": "#/$defs/Log"}}},
+            "Log": {"properties": {"parent": {"$ref": "#/$defs/Log"}}},
+        },
+    }
+    assert imported.examples == [{"log": {"lines": 1}}]
+    nothings: list[Any] = [{}, [], None, {"webhooks": {}}]
+    for nothing in nothings:
+        with pytest.raises(ValueError, match="has no webhooks"):
+            list(from_openapi(nothing))

@@ -1,0 +1,68 @@
+"""Schemas of event types: judged when saved, never fetched, never slow."""
+
+import time
+from typing import Any
+
+import pytest
+
+from api.json_schemas import MAX_FAULTS, check_schema, faults
+
+ORDER = {
+    "type": "object",
+    "properties": {"id": {"type": "integer"}, "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}},
+    "required": ["id"],
+    "$defs": {"line": {"type": "object", "properties": {"a/b": {"type": "string"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"id": 1}, []),
+        ({"id": "secret-value"}, ["/id"]),
+        ({}, [""]),
+        ([], [""]),
+        ({"id": 1, "lines": [{}, {"a/b": 3}]}, ["/lines/1/a~1b"]),
+    ],
+)
+def test_faults_are_named_by_json_pointers(data: Any, expected: list[str]) -> None:
+    found = list(faults(ORDER, data))
+    assert [pointer for pointer, _ in found] == expected
+    assert all("secret-value" not in sentence for _, sentence in found)
+
+
+def test_only_the_first_faults_are_told() -> None:
+    schema = {"items": {"type": "string"}}
+    assert len(list(faults(schema, list(range(1000))))) == MAX_FAULTS
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "http://schemas.example/order.json"},
+        {"$ref": "file:///etc/passwd"},
+        {"properties": {"a": {"$ref": "https://schemas.example/a"}}},
+        {"$dynamicRef": "http://schemas.example/a#b"},
+        {"$ref": "#/nowhere"},
+        {"type": "nothing"},
+        {"pattern": "("},
+        {"minimum": "three"},
+        {"$schema": "http://json-schema.org/draft-07/schema#"},
+        {"$schema": "http://evil.example/dialect"},
+    ],
+    ids=str,
+)
+def test_what_is_no_schema_or_points_elsewhere_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"JSON Schema"):
+        check_schema(schema)
+
+
+def test_a_schema_is_returned_as_it_is() -> None:
+    assert check_schema(ORDER) is ORDER
+
+
+def test_a_pattern_cannot_be_made_to_run_for_ever() -> None:
+    schema = {"pattern": "^(a+)+$"}
+    began = time.perf_counter()
+    assert list(faults(schema, "a" * 50_000 + "b"))
+    assert time.perf_counter() - began < 1

@@ -1,0 +1,284 @@
+"""Temporal, the registry or the workers are gone. Real servers are killed; nothing is simulated."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from problems import problem
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from api.app import create_app
+from cli import temporal_server
+from house import KEY, House, house
+from receivers import Answer, Receiver
+from registry.store import Store
+from workflows import gateway, names
+
+PATIENCE = 5.0
+"""Seconds within which a 503 is promised."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A Temporal server of our own, in a process that can be killed, stopped and started again on the same file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._argv = temporal_server.command(
+            temporal_server.find_binary(),
+            data_dir=folder,
+            host="127.0.0.1",
+            port=self.port,
+            ui_port=free_port(),
+            search_attributes=names.SEARCH_ATTRIBUTES,
+        )
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        async with asyncio.timeout(30):
+            while not await temporal_server.is_serving("127.0.0.1", self.port):
+                await asyncio.sleep(0.05)
+
+    def signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self.signal(signal.SIGKILL)
+        await self._process.wait()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    started = Server(tmp_path)
+    await started.start()
+    yield started
+    await started.kill()
+
+
+@pytest.fixture
+async def shaky(server: Server, tmp_path: Path) -> AsyncIterator[House]:
+    """A house on the server that can be killed."""
+    client = await Client.connect(f"127.0.0.1:{server.port}", data_converter=pydantic_data_converter)
+    async with house(client, tmp_path) as built:
+        yield built
+
+
+async def all_unavailable(*requests: Coroutine[Any, Any, httpx.Response]) -> None:
+    """Ask all at once: each must be a 503 in time that says when to come back."""
+    begun = time.perf_counter()
+    for answering in asyncio.as_completed(requests):
+        answer = await answering
+        assert time.perf_counter() - begun < PATIENCE
+        problem(answer, 503)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def each_unavailable(home: House, http: httpx.AsyncClient, count: int) -> None:
+    """Post a batch: each of its events must have a 503, and the batch may not take longer than one of them."""
+    events = [{"type": "order.paid", "tenant": home.tenant, "id": f"batch-{n}"} for n in range(count)]
+    begun = time.perf_counter()
+    answer = await http.post("/v1/events/batch", json={"events": events})
+    assert time.perf_counter() - begun < PATIENCE + 1
+    assert (answer.status_code, [item["status"] for item in answer.json()["items"]]) == (207, [503] * count)
+
+
+def post(home: House, event_id: str, **fields: Any) -> Coroutine[Any, Any, httpx.Response]:
+    body = {"type": "order.paid", "tenant": home.tenant, "id": event_id, **fields}
+    return home.http.post("/v1/events", json=body)
+
+
+async def keep_posting(home: House, name: str, answers: dict[str, int]) -> None:
+    """Post events until one is not accepted."""
+    for n in range(10_000):
+        event_id = f"{name}-{n}"
+        answers[event_id] = (await post(home, event_id)).status_code
+        if answers[event_id] != 202:
+            return
+
+
+async def everything_says_503(home: House, event_id: str) -> None:
+    http, query = home.http, {"tenant": home.tenant}
+    await asyncio.gather(
+        all_unavailable(
+            post(home, "new"),
+            post(home, event_id),
+            http.get(f"/v1/events/{event_id}", params=query),
+            http.get("/v1/events", params=query),
+            http.post(f"/v1/events/{event_id}/cancel", params=query),
+            http.get("/readyz"),
+        ),
+        each_unavailable(home, http, 100),
+    )
+    assert (await http.get("/healthz")).status_code == 200
+    assert (await http.get("/v1/webhooks", params=query)).status_code == 200, "needs no Temporal"
+
+
+async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, inbox: Receiver) -> None:
+    """Every 202 is kept, whenever the server dies; what got a 503 can be sent again, and is not sent twice.
+
+    Setup: six clients that post, no worker. Timeline: kill -9 in mid-stream; everything answers 503 in time; the
+    server starts again on its file; the same client goes on; all events are posted again; a worker delivers.
+    """
+    await shaky.webhook(inbox.url)
+    answers: dict[str, int] = {}
+    posting = asyncio.gather(*(keep_posting(shaky, name, answers) for name in "abcdef"))
+    while len(answers) < 30:
+        await asyncio.sleep(0.005)
+    await server.kill()
+    await asyncio.gather(posting, everything_says_503(shaky, "a-0"))
+    accepted = {event_id for event_id, status in answers.items() if status == 202}
+    assert set(answers.values()) == {202, 503}
+    assert len(accepted) >= 24
+
+    await server.start()
+    assert (await shaky.http.get("/readyz")).status_code == 200
+    assert (await post(shaky, "new")).status_code == 202
+    async with shaky.working():
+        for event_id in answers:
+            again = await post(shaky, event_id)
+            assert again.status_code in ((200,) if event_id in accepted else (200, 202))
+            assert (await shaky.until_final(event_id))["status"] == "succeeded"
+        await shaky.until_final("new")
+    assert sorted(request.webhook_id for request in inbox.requests) == sorted([*answers, "new"])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up sooner: that the real patience keeps its promise is seen where the server is killed."""
+    monkeypatch.setattr(gateway, "PATIENCE", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_temporal_is_frozen(server: Server, shaky: House) -> None:
+    """Nobody knows whether the server has got a request that it does not answer: sent again, it is one event."""
+    server.signal(signal.SIGSTOP)
+    try:
+        await all_unavailable(post(shaky, "frozen"), shaky.http.get("/readyz"), shaky.http.get("/v1/events"))
+    finally:
+        server.signal(signal.SIGCONT)
+    async with shaky.working(), asyncio.timeout(20):
+        while (again := await post(shaky, "frozen")).status_code == 503:
+            await asyncio.sleep(0.1)
+        await shaky.until_final("frozen")
+    assert again.status_code in (200, 202)
+    workflow_id = shaky.run("frozen").id
+    await asyncio.sleep(0.5)
+    assert (await shaky.temporal.count_workflows(f"WorkflowId = '{workflow_id}'")).count == 1
+
+
+# The registry
+
+
+@asynccontextmanager
+async def without_registry(home: House, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    store = Store.connect(database_url)
+    app = create_app(home.settings, store, home.gateway)
+    headers = {"authorization": f"Bearer {KEY}"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:
+        yield http
+    await store.close()
+
+
+@pytest.fixture
+async def silence() -> AsyncIterator[int]:
+    """Listen on a port and never say a word, as a database behind a broken network does."""
+    writers: list[asyncio.StreamWriter] = []
+    listening = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    yield listening.sockets[0].getsockname()[1]
+    for writer in writers:
+        writer.close()
+    listening.close()
+    await listening.wait_closed()
+
+
+@pytest.mark.parametrize("kind", ["closed port", "silent port", "no directory"])
+async def test_the_registry_is_gone(idle_house: House, tmp_path: Path, silence: int, kind: str) -> None:
+    url = {
+        "closed port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_port()}/hookkeeper",
+        "silent port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{silence}/hookkeeper",
+        "no directory": f"sqlite+aiosqlite:///{tmp_path}/missing/registry.db",
+    }[kind]
+    event = {"type": "order.paid", "tenant": idle_house.tenant, "id": "lost"}
+    webhook = {"url": "https://acme.example/", "tenant": idle_house.tenant}
+    async with without_registry(idle_house, url) as http:
+        await asyncio.gather(
+            all_unavailable(
+                http.post("/v1/events", json=event),
+                http.post("/v1/webhooks", json=webhook),
+                http.get("/v1/webhooks"),
+                http.get("/v1/webhooks/wh_x"),
+                http.patch("/v1/webhooks/wh_x", json={"name": "x"}),
+                http.delete("/v1/webhooks/wh_x"),
+                http.post("/v1/webhooks/wh_x/test"),
+                http.get("/readyz"),
+            ),
+            each_unavailable(idle_house, http, 3),
+        )
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/v1/events", params={"tenant": idle_house.tenant})).json()["items"] == []
+    answer = await idle_house.http.get("/v1/events/lost", params={"tenant": idle_house.tenant})
+    problem(answer, 404)
+
+
+# The workers
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_without_a_worker_events_are_accepted(idle_house: House, inbox: Receiver) -> None:
+    await idle_house.webhook(inbox.url)
+    assert [(await post(idle_house, f"e{n}")).status_code for n in range(3)] == [202] * 3
+    query = {"tenant": idle_house.tenant}
+    await all_unavailable(
+        idle_house.http.get("/v1/events/e0", params=query),
+        idle_house.http.post("/v1/events/e1/cancel", params=query),
+    )
+    problem(await post(idle_house, "e2", data="other"), 409)
+    assert inbox.requests == []
+    async with idle_house.working():
+        for n in range(3):
+            await idle_house.until_final(f"e{n}")
+    assert {request.webhook_id for request in inbox.requests} >= {"e0", "e2"}
+
+
+async def test_a_closed_event_needs_no_worker(idle_house: House, inbox: Receiver) -> None:
+    inbox.answers = [Answer(200), Answer(500)]
+    async with idle_house.working():
+        await idle_house.webhook(inbox.url, retry={"schedule": []})
+        closed = {}
+        for event_id in ("succeeded", "failed"):
+            await post(idle_house, event_id)
+            closed[event_id] = await idle_house.until_final(event_id)
+    for event_id, event in closed.items():
+        assert await idle_house.event(event_id) == event
+        assert event["status"] == event_id
+        again = await post(idle_house, event_id)
+        assert (again.status_code, again.json()["status"]) == (200, event_id)
+        problem(await idle_house.command(event_id, "cancel"), 409)
+
+
+async def test_a_duplicate_of_an_open_event_needs_no_worker(idle_house: House, inbox: Receiver) -> None:
+    await idle_house.webhook(inbox.url)
+    first = await idle_house.send(id="open")
+    answer = await post(idle_house, "open")
+    assert answer.status_code == 200
+    assert answer.json() == first | {"duplicate": True}

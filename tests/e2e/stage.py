@@ -1,0 +1,271 @@
+"""The real thing, as people start it: `python -m hookkeeper …` in processes of their own, on free ports."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cli.datadir import DataDir
+
+ROOT = Path(__file__).parents[2]
+FINAL = ("succeeded", "failed", "cancelled")
+START, STOP = 60.0, 15.0
+"""Seconds that a start and a stop may take: in vain only on a machine that does a lot besides."""
+
+
+Settings = Mapping[str, str]
+NOTHING: Settings = {}
+
+
+def environment(ours: Settings) -> dict[str, str]:
+    """Give the environment of a process: what is set for Hookkeeper or Temporal outside does not count."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HOOKKEEPER_", "TEMPORAL_"))}
+    return inherited | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", **ours}
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def hookkeeper(
+    *args: str, cwd: Path, settings: Settings = NOTHING, stdin: str = "", seconds: float = 40.0
+) -> Done:
+    """Run a command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookkeeper", *args),
+        cwd=cwd,
+        env=environment(settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.timeout(seconds):
+        out, err = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+@dataclass
+class Process:
+    """A command that goes on until it is stopped."""
+
+    process: asyncio.subprocess.Process
+    out: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def says(self, text: str, seconds: float = START, times: int = 1) -> str:
+        """Wait until it has written this on either output; give both."""
+        async with asyncio.timeout(seconds):
+            while (written := self.written()).count(text) < times:
+                assert self.process.returncode is None, written
+                await asyncio.sleep(0.02)
+        return written
+
+    def written(self) -> str:
+        return self.out.read_text() + self.err.read_text()
+
+    async def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = STOP) -> int:
+        """Send a signal; give the exit code."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def process(*args: str, cwd: Path, settings: Settings = NOTHING) -> AsyncIterator[Process]:
+    """Run a command for as long as the block, at most."""
+    name = f"{args[0]}-{os.urandom(4).hex()}"
+    out, err = cwd / f"{name}.out", cwd / f"{name}.err"
+    with out.open("wb") as out_file, err.open("wb") as err_file:
+        started = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hookkeeper", *args),
+            cwd=cwd,
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=out_file,
+            stderr=err_file,
+        )
+    try:
+        yield Process(started, out, err)
+    finally:
+        if started.returncode is None:
+            started.terminate()
+            try:
+                async with asyncio.timeout(STOP):
+                    await started.wait()
+            except TimeoutError:
+                started.kill()
+                await started.wait()
+
+
+@dataclass(frozen=True)
+class Ports:
+    api: int
+    temporal: int
+    ui: int
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return (
+            *("--port", str(self.api)),
+            *("--temporal-port", str(self.temporal)),
+            *("--ui-port", str(self.ui)),
+        )
+
+    def are_free(self) -> bool:
+        return all(_is_free(port) for port in (self.api, self.temporal, self.ui))
+
+
+@dataclass
+class Dev:
+    """A `hookkeeper dev`, and a client of its API."""
+
+    folder: Path
+    ports: Ports
+    process: Process
+    http: httpx.AsyncClient
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def temporal(self) -> str:
+        return f"127.0.0.1:{self.ports.temporal}"
+
+    @property
+    def key(self) -> str:
+        key = DataDir(self.folder / ".hookkeeper").known_key()
+        assert key
+        return key
+
+    async def run(self, *args: str, stdin: str = "") -> Done:
+        """Run a client command where this dev keeps its data."""
+        return await hookkeeper(*args, cwd=self.folder, stdin=stdin)
+
+    async def webhook(self, url: str, tenant: str, **fields: Any) -> dict[str, Any]:
+        answer = await self.http.post("/v1/webhooks", json={"url": url, "tenant": tenant, **fields})
+        assert answer.status_code == 201, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def send(self, tenant: str, **fields: Any) -> dict[str, Any]:
+        answer = await self.http.post("/v1/events", json={"type": "order.paid", "tenant": tenant, **fields})
+        assert answer.status_code == 202, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def event(self, event_id: str, tenant: str) -> dict[str, Any]:
+        answer = await self.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def until(self, event_id: str, tenant: str, *statuses: str, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until the event has one of these statuses. Answers that say to come again are taken at their word."""
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    answer = await self.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})
+                except httpx.TransportError:
+                    answer = httpx.Response(503)
+                if answer.status_code == 200 and answer.json()["status"] in (statuses or FINAL):
+                    return answer.json()  # type: ignore[no-any-return]
+                assert answer.status_code in (200, 503), answer.text
+                await asyncio.sleep(0.05)
+
+    async def until_delivery(self, event_id: str, tenant: str, status: str, attempts: int = 0) -> dict[str, Any]:
+        """Wait until the first delivery has the status and at least so many attempts."""
+        async with asyncio.timeout(20):
+            while True:
+                event = await self.event(event_id, tenant)
+                delivery = event["deliveries"][0]
+                if delivery["status"] == status and len(delivery["attempts"]) >= attempts:
+                    return event
+                await asyncio.sleep(0.03)
+
+    async def is_ready(self) -> bool:
+        try:
+            return (await self.http.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(START):
+            while not await self.is_ready():
+                assert self.process.process.returncode is None, self.process.written()
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def dev(folder: Path, ports: Ports | None = None, settings: Settings = NOTHING) -> AsyncIterator[Dev]:
+    """Run a dev in the folder, for as long as the block at most; it is ready when the block begins."""
+    ports = ports or free_ports()
+    async with process("dev", *ports.arguments, cwd=folder, settings=settings) as started:
+        url = f"http://127.0.0.1:{ports.api}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
+            begun = Dev(folder, ports, started, http)
+            await begun.until_ready()
+            await started.says("Ctrl-C")
+            http.headers["authorization"] = f"Bearer {begun.key}"
+            yield begun
+
+
+def free_ports() -> Ports:
+    """Give three ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(3)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return Ports(*(each.getsockname()[1] for each in sockets))
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def children(pid: int) -> dict[str, int]:
+    """Give the process ids of a dev's children: temporal, worker, api."""
+    listed = await asyncio.create_subprocess_exec("ps", "-axww", "-o", "pid=,ppid=,args=", stdout=subprocess.PIPE)
+    out, _ = await listed.communicate()
+    found = {}
+    for line in out.decode().splitlines():
+        child, parent, command = line.split(None, 2)
+        if int(parent) == pid:
+            name = "temporal" if "start-dev" in command else command.split("-m hookkeeper ")[-1].split()[0]
+            found[name] = int(child)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)

@@ -1,0 +1,384 @@
+"""The command line as people and scripts use it: what it prints, where, and how it exits."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import stage
+import typer
+from standardwebhooks import Webhook
+from typer.testing import CliRunner
+
+from cli.client import Api
+from cli.datadir import DEFAULT, DataDir
+from hookkeeper import app
+from receivers import Receiver
+from version import VERSION
+
+pytest_plugins = ["devs"]
+
+
+async def as_json(dev: stage.Dev, *args: str) -> Any:
+    """Run a command that prints JSON; give it."""
+    done = await dev.run(*args, "--json")
+    assert (done.code, done.err) == (0, ""), done
+    return json.loads(done.out)
+
+
+# Sending
+
+
+async def test_send_follows_the_attempts(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    inbox.fails(503, 500)
+    await running_dev.webhook(inbox.url, tenant, retry={"schedule": [0.1, 0.1]})
+    done = await running_dev.run("send", "order.paid", "--data", '{"n": 1}', "--tenant", tenant, "--follow")
+    assert (done.code, done.err) == (0, "")
+    accepted, *attempts, end = done.out.splitlines()
+    assert accepted.endswith("  1 delivery")
+    assert [line.split("attempt ")[1].split(" ms")[0].split()[:2] for line in attempts] == [
+        ["1", "503"],
+        ["2", "500"],
+        ["3", "200"],
+    ]
+    assert "“answer 503”" in attempts[0]
+    assert end == "  succeeded"
+    assert [json.loads(request.body)["data"] for request in inbox.requests] == [{"n": 1}] * 3
+
+
+async def test_send_fails_where_a_delivery_does(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    inbox.fails(500)
+    await running_dev.webhook(inbox.url, tenant, retry={"schedule": []})
+    done = await running_dev.run("send", "order.paid", "--tenant", tenant, "--follow", "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["status"] == "failed"
+    assert "✗ attempt 1  500 Internal Server Error" in done.err
+
+
+async def test_send_repeats_safely(running_dev: stage.Dev, tenant: str) -> None:
+    command = ("send", "order.paid", "--tenant", tenant, "--id", "order-1")
+    assert (await as_json(running_dev, *command))["duplicate"] is False
+    again = await running_dev.run(*command)
+    assert (again.code, again.out) == (0, "order-1  no webhook listens to it  accepted before\n")
+    other = await running_dev.run(*command, "--data", "[]")
+    assert other.code == 1
+    assert other.err.startswith("Error: 409 Conflict: ")
+
+
+async def test_send_reads_data_from_anywhere(running_dev: stage.Dev, tenant: str) -> None:
+    (running_dev.folder / "data.json").write_text('{"from": "é"}')
+    for data, stdin, expected in (
+        ("@data.json", "", {"from": "é"}),
+        ("-", '["stdin"]', ["stdin"]),
+        ("null", "", None),
+    ):
+        done = await running_dev.run("send", "a", "--tenant", tenant, "--data", data, "--json", stdin=stdin)
+        assert done.code == 0, done.err
+        assert (await running_dev.event(json.loads(done.out)["id"], tenant))["data"] == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("{", "--data is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("@nowhere.json", "cannot read nowhere.json: No such file or directory"),
+    ],
+)
+async def test_send_says_what_is_wrong_with_data(running_dev: stage.Dev, data: str, sentence: str) -> None:
+    done = await running_dev.run("send", "a", "--data", data)
+    assert (done.code, done.out, done.err) == (1, "", f"Error: {sentence}\n")
+
+
+# Events
+
+
+async def test_events_can_be_steered(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    inbox.fails(500, 500)
+    await running_dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
+    event_id = (await running_dev.send(tenant))["id"]
+    event = await running_dev.until_delivery(event_id, tenant, "retrying", 1)
+    delivery = event["deliveries"][0]["id"]
+    mine = (event_id, "--tenant", tenant)
+
+    obeyed = await as_json(running_dev, "events", "hold", *mine)
+    assert obeyed == {"id": event_id, "command": "hold", "delivery": None}
+    shown = await as_json(running_dev, "events", "show", *mine)
+    assert shown["deliveries"][0]["status"] == "held"
+    await as_json(running_dev, "events", "release", *mine, "--delivery", delivery)
+    await as_json(running_dev, "events", "retry", *mine)
+    await running_dev.until_delivery(event_id, tenant, "retrying", 2)
+    await as_json(running_dev, "events", "cancel", *mine)
+    assert (await running_dev.until(event_id, tenant))["status"] == "cancelled"
+    done = await running_dev.run("events", "redeliver", *mine)
+    assert (done.code, done.out) == (0, "redeliver: the run has taken it\n")
+    assert (await running_dev.until(event_id, tenant, "succeeded"))["deliveries"][0]["attempts"][-1]["number"] == 3
+
+    refused = await running_dev.run("events", "hold", *mine)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err.startswith("Error: 409 Conflict: ")
+    shown = await running_dev.run("events", "show", *mine)
+    assert shown.code == 0
+    for text in (event_id, inbox.url, "✗ attempt 1", "✗ attempt 2", "✓ attempt 3", "by hand", "succeeded"):
+        assert text in shown.out
+
+
+async def test_events_can_be_moved_in_time(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    await running_dev.webhook(inbox.url, tenant)
+    day, next_day = [(datetime.now(UTC) + timedelta(days=days)).isoformat() for days in (1, 2)]
+    accepted = await as_json(running_dev, "send", "a", "--tenant", tenant, "--deliver-at", day)
+    assert accepted["status"] == "scheduled"
+    await as_json(running_dev, "events", "reschedule", accepted["id"], next_day, "--tenant", tenant)
+    assert (await running_dev.event(accepted["id"], tenant))["deliver_at"][:16] == next_day[:16]
+    await as_json(running_dev, "events", "release", accepted["id"], "--tenant", tenant)
+    await running_dev.until(accepted["id"], tenant, "succeeded")
+
+
+async def test_events_are_listed(running_dev: stage.Dev, tenant: str) -> None:
+    sent = [(await running_dev.send(tenant))["id"] for _ in range(3)]
+    for event_id in sent:
+        await running_dev.until(event_id, tenant)
+
+    async def pages() -> list[str]:
+        first = await as_json(running_dev, "events", "list", "--tenant", tenant, "--limit", "2")
+        rest = await as_json(running_dev, "events", "list", "--tenant", tenant, "--cursor", first["next_cursor"])
+        return [each["id"] for page in (first, rest) for each in page["items"]]
+
+    async with asyncio.timeout(10):
+        while True:  # until each is to be seen
+            listed = await running_dev.http.get("/v1/events", params={"tenant": tenant, "status": "succeeded"})
+            if len(listed.json()["items"]) == 3:
+                break
+            await asyncio.sleep(0.05)
+    assert await pages() == sent[::-1]
+    table = await running_dev.run("events", "list", "--tenant", tenant, "--status", "succeeded")
+    header, *rows = table.out.splitlines()
+    assert header.split() == ["Event", "Type", "Tenant", "Status", "Accepted"]
+    assert [row.split()[0] for row in rows] == sent[::-1], "no id is cut off"
+
+
+# Webhooks
+
+
+async def test_webhooks_can_be_managed(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    made = await as_json(
+        running_dev,
+        *("webhooks", "create", inbox.url, "--tenant", tenant, "--name", "shop", "--event", "order.*", "--event", "a"),
+        *("--header", "x-token: 1:2", "--retry", "5,300", "--timeout", "7"),
+    )
+    id_ = made["id"]
+    assert (made["events"], made["timeout"], made["name"]) == (["order.*", "a"], 7, "shop")
+    assert made["retry"]["schedule"] == [5, 300]
+
+    changed = await as_json(running_dev, "webhooks", "update", id_, "--no-enabled", "--retry", "none")
+    assert (changed["enabled"], changed["retry"]["schedule"], changed["name"]) == (False, [], "shop")
+    assert await as_json(running_dev, "webhooks", "show", id_) == changed
+    listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--no-enabled")
+    assert listed["items"] == [changed]
+    table = await running_dev.run("webhooks", "list", "--tenant", tenant)
+    assert id_ in table.out
+    assert "disabled (manual)" in table.out
+    await as_json(running_dev, "webhooks", "update", id_, "--enabled")
+
+    secret = (await as_json(running_dev, "webhooks", "secret", id_))["secret"]
+    assert secret == made["secret"]
+    rotated = await as_json(running_dev, "webhooks", "rotate-secret", id_, "--grace", "60")
+    assert rotated["secret"] != secret
+    test = await as_json(running_dev, "webhooks", "test", id_, "--type", "order.tested")
+    await running_dev.until(test["id"], tenant, "succeeded")
+    (request,) = inbox.requests
+    assert request.headers["x-token"] == "1:2"
+    for key in (secret, rotated["secret"]):
+        assert Webhook(key).verify(request.body.decode(), request.headers)["type"] == "order.tested"
+
+    assert await as_json(running_dev, "webhooks", "delete", id_) == {"id": id_, "deleted": True}
+    gone = await running_dev.run("webhooks", "show", id_)
+    assert (gone.code, gone.err) == (1, "Error: 404 Not Found: There is no such webhook.\n")
+
+
+async def test_webhooks_tell_people(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    made = await running_dev.run("webhooks", "create", inbox.url, "--tenant", tenant)
+    fields = dict(line.split(None, 1) for line in made.out.splitlines() if len(line.split(None, 1)) == 2)
+    assert fields["url"] == inbox.url
+    assert fields["secret"].startswith("whsec_")
+    deleted = await running_dev.run("webhooks", "delete", fields["id"])
+    assert (deleted.code, deleted.out) == (0, f"{fields['id']} is deleted\n")
+    bad = await running_dev.run("webhooks", "create", "ftp://shop.example", "--tenant", tenant)
+    assert bad.code == 1
+    assert bad.err.splitlines()[1:] == ["  url: must start with https:// or http://"]
+
+
+# Help, usage
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    root = typer.main.get_command(app)
+    assert isinstance(root, click.Group | typer.core.TyperGroup)
+    for name, command in root.commands.items():
+        yield (name,)
+        for sub in getattr(command, "commands", ()):
+            yield (name, sub)
+
+
+@pytest.mark.parametrize("command", [(), *commands()], ids=" ".join)
+def test_help(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"], prog_name="hookkeeper")
+    assert result.exit_code == 0
+    assert f"Usage: {' '.join(('hookkeeper', *command))}" in result.output
+
+
+async def test_version(tmp_path: Path) -> None:
+    done = await stage.hookkeeper("--version", cwd=tmp_path)
+    assert (done.code, done.out) == (0, f"{VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        ("bogus",),
+        ("send",),
+        ("send", "a", "--bogus"),
+        ("events", "list", "--limit", "0"),
+        ("webhooks", "create", "http://a", "--retry", "soon"),
+        ("webhooks", "create", "http://a", "--header", "no-colon"),
+        ("dev", "--port", "0"),
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_exit_with_2(args: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, args, prog_name="hookkeeper")
+    assert result.exit_code == 2
+    assert "Usage: hookkeeper" in result.output
+
+
+# Which server, which key
+
+
+async def test_finds_the_dev_of_its_directory(running_dev: stage.Dev, tmp_path: Path) -> None:
+    assert (await running_dev.run("events", "list")).code == 0
+    url = {"HOOKKEEPER_URL": running_dev.url}
+    elsewhere = await stage.hookkeeper("events", "list", cwd=tmp_path, settings=url)
+    assert elsewhere.code == 1
+    assert elsewhere.err.startswith("Error: 401 Unauthorized: ")
+    assert "HOOKKEEPER_API_KEY" in elsewhere.err
+    key = {"HOOKKEEPER_API_KEY": running_dev.key}
+    with_key = await stage.hookkeeper("events", "list", cwd=tmp_path, settings=url | key)
+    assert with_key.code == 0
+    wrong = {"HOOKKEEPER_API_KEY": "hk_wrong"}
+    wrong_key = await stage.hookkeeper("events", "list", cwd=running_dev.folder, settings=wrong)
+    assert wrong_key.code == 1
+
+
+async def test_says_that_nobody_answers(running_dev: stage.Dev, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{stage.free_ports().api}"
+    for cwd, command in ((running_dev.folder, ("events", "list")), (tmp_path, ("send", "a", "--follow"))):
+        done = await stage.hookkeeper(*command, cwd=cwd, settings={"HOOKKEEPER_URL": f"{url}/"})
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"Error: cannot reach {url} (")
+        assert "Is `hookkeeper dev` running? HOOKKEEPER_URL names another server.\n" in done.err
+        assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:8080", True),
+        ("http://[::1]:8080/", True),
+        ("https://hooks.example", False),
+        ("http://127.0.0.1.hooks.example", False),
+    ],
+)
+def test_the_key_of_this_machine_stays_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, sent: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOOKKEEPER_API_KEY", raising=False)
+    monkeypatch.setenv("HOOKKEEPER_URL", url)
+    data = DataDir(DEFAULT)
+    with data.locked():
+        data.tell("http://127.0.0.1:18080", data.admin_key())
+    api = Api.of_environment()
+    assert ("authorization" in api._http.headers) is sent
+    api.close()
+
+
+# The parts, each alone
+
+
+async def test_names_the_settings_that_are_not_right(tmp_path: Path) -> None:
+    settings = {"HOOKKEEPER_RETENTION": "x", "HOOKKEEPER_PORT": "0"}
+    # `dev` and `demo` would find the data directory of each other in use before they look at the settings.
+    for each in ("api", "worker", "migrate", "dev", "demo"):
+        (tmp_path / each).mkdir()
+    ended = await asyncio.gather(
+        *(stage.hookkeeper(each.name, cwd=each, settings=settings) for each in tmp_path.iterdir())
+    )
+    for done in ended:
+        assert done.code == 1
+        first, *named = done.err.splitlines()
+        assert first == "Error: the settings are not right:"
+        assert [line.split(":")[0] for line in named] == ["  HOOKKEEPER_PORT", "  HOOKKEEPER_RETENTION"]
+
+
+async def test_an_api_needs_a_key(tmp_path: Path) -> None:
+    done = await stage.hookkeeper("api", cwd=tmp_path)
+    assert (done.code, done.err) == (1, "Error: HOOKKEEPER_ADMIN_KEY is not set: nobody could use the API\n")
+
+
+async def test_waits_for_temporal_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+    settings = {
+        "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{stage.free_ports().temporal}",
+        "HOOKKEEPER_LOG_FORMAT": "json",
+    }
+
+    async def waits(command: str, number: signal.Signals) -> None:
+        async with stage.process(command, cwd=tmp_path, settings=settings) as waiting:
+            await waiting.says("waiting for Temporal", times=4)
+            lines = [json.loads(line) for line in waiting.err.read_text().splitlines()]
+            pauses = [line["retry_in"] for line in lines if line["event"] == "waiting for Temporal"]
+            assert pauses == sorted(set(pauses)), "longer each time"
+            told = time.monotonic()
+            assert await waiting.stop(number, 5) == 0
+            assert time.monotonic() - told < 2
+            assert "Traceback" not in waiting.err.read_text()
+
+    await asyncio.gather(waits("worker", signal.SIGTERM), waits("api", signal.SIGINT))
+
+
+async def test_parts_run_alone_and_stop_cleanly(running_dev: stage.Dev, tmp_path: Path) -> None:
+    """As in production: migrate, as often as one likes, then an API and a worker on one Temporal and one registry."""
+    port = stage.free_ports().api
+    settings = {
+        "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
+        "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'own.db'}",
+        "HOOKKEEPER_TASK_QUEUE": "alone",
+        "HOOKKEEPER_PORT": str(port),
+        "TEMPORAL_ADDRESS": running_dev.temporal,
+    }
+    client = {"HOOKKEEPER_URL": f"http://127.0.0.1:{port}", "HOOKKEEPER_API_KEY": "a-key-for-tests-only"}
+
+    async def run(*args: str, settings: stage.Settings = settings) -> stage.Done:
+        return await stage.hookkeeper(*args, cwd=tmp_path, settings=settings)
+
+    first, second = await asyncio.gather(run("migrate"), run("migrate"))
+    assert first == second == stage.Done(0, "", "")
+    async with (
+        stage.process("worker", cwd=tmp_path, settings=settings) as worker,
+        stage.process("api", cwd=tmp_path, settings=settings) as api,
+    ):
+        await api.says("serving")
+        sent, second_api = await asyncio.gather(run("send", "a", "--follow", settings=client), run("api"))
+        assert (sent.code, sent.out.splitlines()[-1]) == (0, "  succeeded"), sent
+        assert second_api.code == 1
+        assert second_api.err == f"Error: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
+        for each in (api, worker):
+            assert await each.stop(signal.SIGTERM) == 0
+            assert "Traceback" not in each.err.read_text()

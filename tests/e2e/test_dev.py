@@ -1,0 +1,237 @@
+"""`hookkeeper dev`: starts everything, stops everything, and loses nothing, however it ends."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stage
+from standardwebhooks import Webhook
+
+from cli.temporal_server import find_binary
+from receivers import Receiver
+
+pytest_plugins = ["devs"]
+
+
+def codes(event: dict[str, Any]) -> list[int | None]:
+    return [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]
+
+
+async def stops_cleanly(dev: stage.Dev, number: signal.Signals) -> None:
+    """Stop it; nothing may be left."""
+    children = await stage.children(dev.process.pid)
+    assert set(children) == {"temporal", "worker", "api"}
+    assert await dev.process.stop(number) == 0
+    assert not any(stage.is_alive(pid) for pid in children.values())
+    assert dev.ports.are_free()
+    assert dev.process.err.read_text() == ""
+    assert "Stopped." in dev.process.written()
+
+
+async def test_says_where_everything_is(running_dev: stage.Dev) -> None:
+    said = running_dev.process.written()
+    for service in ("Temporal", "Worker", "API"):
+        assert f"✓ {service}" in said
+    for address in (running_dev.url, f"{running_dev.url}/docs", running_dev.temporal, running_dev.key):
+        assert f" {address}\n" in said
+    async with httpx.AsyncClient(trust_env=False) as http:
+        ui = f"http://127.0.0.1:{running_dev.ports.ui}"
+        assert f" {ui}\n" in said
+        assert "<!doctype html>" in (await http.get(ui, follow_redirects=True)).text
+        assert (await http.get(f"{ui}/api/v1/namespaces/default")).status_code == 200, "it reaches the server"
+        assert (await http.get(f"{running_dev.url}/docs")).status_code == 200
+
+
+async def test_delivers_what_plain_http_posts(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    inbox.fails(503, 503)
+    webhook = await running_dev.webhook(inbox.url, tenant, retry={"schedule": [0.1, 0.2]})
+    accepted = await running_dev.send(tenant, data={"order": 4711})
+    event = await running_dev.until(accepted["id"], tenant)
+    assert (event["status"], codes(event)) == ("succeeded", [503, 503, 200])
+    for request in inbox.requests:
+        assert Webhook(webhook["secret"]).verify(request.body.decode(), request.headers)["data"] == {"order": 4711}
+    assert event["links"]["self"].startswith(f"{running_dev.url}/v1/events/{event['id']}")
+    assert event["links"]["temporal"].startswith(f"http://127.0.0.1:{running_dev.ports.ui}/")
+
+
+async def test_keeps_secrets_to_its_owner(running_dev: stage.Dev) -> None:
+    data = running_dev.folder / ".hookkeeper"
+    assert data.stat().st_mode & 0o777 == 0o700
+    for name in ("admin.key", "dev.json"):
+        assert (data / name).stat().st_mode & 0o777 == 0o600
+
+
+async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, tenant: str) -> None:
+    """Setup: one event that is delivered, one that has failed once and waits for its retry.
+    Timeline: Ctrl-C after the first; kill -9 while the second waits, which takes the children along; SIGTERM.
+    What this proves: a stop leaves no process and no port behind; what is done stays, what waits comes when it is due.
+    """
+    async with stage.dev(tmp_path) as dev:
+        webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [3]})
+        done = await dev.until((await dev.send(tenant))["id"], tenant, "succeeded")
+        key = dev.key
+        await stops_cleanly(dev, signal.SIGINT)
+
+    async with stage.dev(tmp_path) as second:  # on other ports
+        assert second.key == key
+        still_done = await second.event(done["id"], tenant)
+        assert still_done.pop("links") != done.pop("links")
+        assert still_done == done
+        assert (await second.http.get(f"/v1/webhooks/{webhook['id']}")).json()["url"] == inbox.url
+        inbox.fails(500)
+        waits = await second.send(tenant)
+        await second.until_delivery(waits["id"], tenant, "retrying", 1)
+        children = await stage.children(second.process.pid)
+        os.kill(second.process.pid, signal.SIGKILL)
+        await second.process.process.wait()
+
+    own = {"HOOKKEEPER_ADMIN_KEY": "a-key-of-my-own-choice", "HOOKKEEPER_PUBLIC_URL": "https://hooks.example/"}
+    async with stage.dev(tmp_path, second.ports, own) as third:  # at once, on the same ports
+        assert third.key == "a-key-of-my-own-choice"
+        assert not any(stage.is_alive(pid) for pid in children.values())
+        event = await third.until(waits["id"], tenant)
+        assert (event["status"], codes(event)) == ("succeeded", [500, 200])
+        first, last = [datetime.fromisoformat(each["started_at"]) for each in event["deliveries"][0]["attempts"]]
+        assert (last - first).total_seconds() >= 3
+        assert event["links"]["self"].startswith("https://hooks.example/v1/")
+        assert len(inbox.requests) == 3
+        await stops_cleanly(third, signal.SIGTERM)
+
+
+async def test_stops_while_it_starts(tmp_path: Path) -> None:
+    ports = stage.free_ports()
+    async with stage.process("dev", *ports.arguments, cwd=tmp_path) as starting:
+        await starting.says("✓ Temporal")
+        children = await stage.children(starting.pid)
+        assert await starting.stop(signal.SIGINT) == 0
+        assert not any(stage.is_alive(pid) for pid in children.values())
+        assert ports.are_free()
+        assert starting.err.read_text() == ""
+
+
+async def test_starts_again_what_dies(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    """Setup: a delivery that has failed once and waits for its retry.
+    Timeline: kill -9 of one child, then of the next.
+    What this proves: the child comes back by itself, and the delivery arrives all the same.
+    """
+    await running_dev.webhook(inbox.url, tenant, retry={"schedule": [1]})
+    for count, name in enumerate(("worker", "api", "temporal"), 1):
+        inbox.fails(500)
+        accepted = await running_dev.send(tenant)
+        await inbox.got(2 * count - 1)
+        before = await stage.children(running_dev.process.pid)
+        os.kill(before[name], signal.SIGKILL)
+        event = await running_dev.until(accepted["id"], tenant, seconds=30)
+        assert (event["status"], codes(event)) == ("succeeded", [500, 200])
+        await running_dev.process.says(f"{name} died (signal 9), restarted")
+        after = await stage.children(running_dev.process.pid)
+        assert {each for each in before if before[each] != after[each]} == {name}
+        await running_dev.until_ready()
+    assert len(inbox.requests) == 6
+
+
+# What it refuses
+
+
+async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tmp_path: Path) -> None:
+    taken = running_dev.ports.api
+
+    async def refused(
+        sentence: str, *args: str, cwd: Path = tmp_path, settings: stage.Settings = stage.NOTHING
+    ) -> None:
+        done = await stage.hookkeeper("dev", *stage.free_ports().arguments, *args, cwd=cwd, settings=settings)
+        assert done.code == 1, done
+        assert done.err.startswith(f"Error: {sentence}"), done
+        assert "Traceback" not in done.err
+
+    await asyncio.gather(
+        refused(
+            f"another dev or demo runs from {running_dev.folder / '.hookkeeper'} ({running_dev.url})\n",
+            cwd=running_dev.folder,
+        ),
+        refused(
+            f"port {taken}, for the API, is in use: stop what uses it, or choose another port\n",
+            *("--port", str(taken), "--data-dir", "a"),
+        ),
+        refused(
+            f"port {taken}, for the Temporal web UI, is in use: stop what uses it, or choose another port\n",
+            *("--ui-port", str(taken), "--data-dir", "b"),
+        ),
+        refused(
+            "the API, Temporal and the Temporal web UI need a port each\n",
+            *("--port", "17233", "--temporal-port", "17233", "--data-dir", "c"),
+        ),
+        refused(
+            "set HOOKKEEPER_ADMIN_KEY to listen on 0.0.0.0: other machines can reach it\n",
+            *("--host", "0.0.0.0", "--data-dir", "d"),
+        ),
+        refused("nowhere.invalid is no address of this machine: ", "--host", "nowhere.invalid", "--data-dir", "e"),
+        refused("cannot keep data in /dev/null: File exists\n", "--data-dir", "/dev/null"),
+        refused(
+            "the settings are not right:\n  HOOKKEEPER_RETENTION: ",
+            *("--data-dir", "f"),
+            settings={"HOOKKEEPER_RETENTION": "x"},
+        ),
+    )
+
+
+# Temporal's own command line
+
+
+async def signal_run(dev: stage.Dev, workflow_id: str, name: str, delivery: str | None = None) -> None:
+    argument = ("--input", json.dumps(delivery)) if delivery else ()
+    sending = await asyncio.create_subprocess_exec(
+        *(str(find_binary()), "workflow", "signal", "--address", dev.temporal),
+        *("--workflow-id", workflow_id, "--name", name, *argument),
+        env=stage.environment(stage.NOTHING),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    out, _ = await sending.communicate()
+    assert sending.returncode == 0, out.decode()
+
+
+@pytest.mark.parametrize(("name", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
+async def test_signals_steer_all_deliveries(
+    running_dev: stage.Dev, inbox: Receiver, tenant: str, name: str, status: str
+) -> None:
+    inbox.fails(500)
+    await running_dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
+    accepted = await running_dev.send(tenant)
+    await running_dev.until_delivery(accepted["id"], tenant, "retrying", 1)
+    await signal_run(running_dev, accepted["workflow_id"], name)
+    event = await running_dev.until(accepted["id"], tenant)
+    assert event["status"] == status
+    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]][1:] == ["manual"] * (name == "retry")
+
+
+async def test_signals_steer_one_delivery(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    inbox.fails(500, 500)
+    for _ in range(2):
+        await running_dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
+    accepted = await running_dev.send(tenant)
+    first, second = [each["id"] for each in accepted["deliveries"]]
+
+    async def until_statuses(**expected: str) -> None:
+        async with asyncio.timeout(10):
+            while {
+                each["id"]: each["status"] for each in (await running_dev.event(accepted["id"], tenant))["deliveries"]
+            } != expected:
+                await asyncio.sleep(0.05)
+
+    await until_statuses(**{first: "retrying", second: "retrying"})
+    await signal_run(running_dev, accepted["workflow_id"], "hold", first)
+    await until_statuses(**{first: "held", second: "retrying"})
+    await signal_run(running_dev, accepted["workflow_id"], "retry", second)
+    await until_statuses(**{first: "held", second: "succeeded"})
+    await signal_run(running_dev, accepted["workflow_id"], "release", first)
+    await until_statuses(**{first: "retrying", second: "succeeded"})
+    await signal_run(running_dev, accepted["workflow_id"], "cancel", first)
+    await until_statuses(**{first: "cancelled", second: "succeeded"})
