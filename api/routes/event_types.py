@@ -13,12 +13,9 @@ from api.requests import StrictRoute
 from api.schemas import EventType, EventTypeChanges, EventTypeEntry, NewEventType, Page
 from registry import models
 
-router = APIRouter(
-    prefix="/v1/event-types",
-    tags=["event types"],
-    route_class=StrictRoute,
-    responses=responses(400, 401, 413, 415, 422, 503),
-)
+PROBLEMS = responses(400, 401, 413, 415, 422, 503)
+router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=StrictRoute, responses=PROBLEMS)
+export_router = APIRouter(tags=["event types"], route_class=StrictRoute, responses=PROBLEMS)
 Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
 
 
@@ -72,9 +69,6 @@ async def delete_event_type(name: Name, catalogue: CatalogueDep) -> Response:
     if not await catalogue.delete(name):
         raise _unknown()
     return Response(status_code=204)
-
-
-export_router = APIRouter(tags=["event types"], route_class=StrictRoute, responses=responses(401, 422, 503))
 
 
 @export_router.get("/v1/catalogue")

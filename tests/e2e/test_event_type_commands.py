@@ -1,0 +1,61 @@
+"""`hookkeeper event-types`: from an OpenAPI document into the catalogue, and out again."""
+
+import json
+import uuid
+
+import stage
+
+pytest_plugins = ["devs"]
+
+DOCUMENT = """
+openapi: 3.1.0
+info: {title: Shop, version: "1"}
+webhooks:
+  NAME:
+    post:
+      summary: A build failed.
+      requestBody:
+        content:
+          application/json:
+            schema: {$ref: "#/components/schemas/Build"}
+            example: {log: {lines: 3}}
+components:
+  schemas:
+    Build: {type: object, properties: {log: {$ref: "#/components/schemas/Log"}}}
+    Log: {type: object, required: [lines]}
+"""
+
+
+async def test_a_document_goes_in_and_comes_out(running_dev: stage.Dev) -> None:
+    name = f"build.failed-{uuid.uuid4().hex[:8]}"
+    (running_dev.folder / "shop.yaml").write_text(DOCUMENT.replace("NAME", name))
+    first = await running_dev.run("event-types", "import", "shop.yaml", "--json")
+    assert (first.code, json.loads(first.out)) == (0, {"added": [name], "changed": []})
+    again = await running_dev.run("event-types", "import", "shop.yaml")
+    assert (again.code, again.out) == (0, "0 added, 1 changed\n")
+
+    listed = json.loads((await running_dev.run("event-types", "list", "--json")).out)
+    assert name in [each["name"] for each in listed["items"]]
+    shown = json.loads((await running_dev.run("event-types", "show", name)).out)
+    assert shown["schema"]["$defs"]["Log"] == {"type": "object", "required": ["lines"]}
+    assert shown["examples"] == [{"log": {"lines": 3}}]
+
+    exported = json.loads((await running_dev.run("event-types", "export")).out)
+    assert name in exported["webhooks"]
+    refused = await running_dev.run("send", name, "--data", '{"log": {}}')
+    assert refused.code == 1
+    assert "data/log" in refused.err
+
+
+async def test_what_is_no_document_is_refused(running_dev: stage.Dev) -> None:
+    (running_dev.folder / "not-openapi.json").write_text("{}")
+    (running_dev.folder / "not-yaml.yaml").write_text("a: [")
+    for file, sentence in (
+        ("not-openapi.json", "has no webhooks"),
+        ("not-yaml.yaml", "neither JSON nor YAML"),
+        ("nowhere.json", "cannot read nowhere.json"),
+    ):
+        done = await running_dev.run("event-types", "import", file)
+        assert done.code == 1
+        assert sentence in done.err
+        assert "Traceback" not in done.err
