@@ -8,9 +8,10 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ class Sink:
     url: str = ""
     arrived: dict[str, float] = field(default_factory=dict)
     requests: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a request makes the condition true."""
+        async with asyncio.timeout(60), self.changed:
+            await self.changed.wait_for(condition)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer 200 to each request of a connection."""
@@ -47,6 +54,8 @@ class Sink:
                 self.requests += 1
                 self.arrived.setdefault(headers["webhook-id"], now)
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                async with self.changed:
+                    self.changed.notify_all()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -86,7 +95,7 @@ async def idle(api: httpx.AsyncClient, receiver: Sink) -> None:
         begun = time.perf_counter()
         event_id = await _post(api, "idle")
         accepted[event_id] = (begun, time.perf_counter())
-        await _until(lambda id_=event_id: id_ in receiver.arrived)
+        await receiver.until(partial(receiver.arrived.__contains__, event_id))
         await asyncio.sleep(PAUSE)
     posts = [answered - begun for begun, answered in accepted.values()]
     after = [receiver.arrived[event_id] - answered for event_id, (_, answered) in accepted.items()]
@@ -107,10 +116,10 @@ async def busy(api: httpx.AsyncClient, receiver: Sink, webhooks: int) -> None:
     async def one() -> None:
         async with slots:
             event_id = await _post(api, tenant)
-            await _until(lambda: event_id in receiver.arrived)
+            await receiver.until(partial(receiver.arrived.__contains__, event_id))
 
     await asyncio.gather(*(one() for _ in range(BUSY_EVENTS)))
-    await _until(lambda: receiver.requests - before >= BUSY_EVENTS * webhooks)
+    await receiver.until(lambda: receiver.requests - before >= BUSY_EVENTS * webhooks)
     seconds = time.perf_counter() - begun
     out.print(
         f"\n  {IN_FLIGHT} in flight, {webhooks} webhook{'s' * (webhooks > 1)} an event:"
@@ -135,12 +144,6 @@ async def _post(api: httpx.AsyncClient, tenant: str) -> str:
     answer.raise_for_status()
     event_id: str = answer.json()["id"]
     return event_id
-
-
-async def _until(condition: Any) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def _quiet(_: str) -> None:
