@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import structlog
 import uvicorn
@@ -53,19 +54,36 @@ async def _wait_for_worker(client: Client, task_queue: str) -> None:
         return
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Take the port. Where uvicorn cannot, it ends the process with a traceback."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = found[0]
+        return _listener(socket.socket(family, kind, protocol), address)
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
         raise Failed(f"cannot listen on {host}, port {port}: {reason}") from error
 
 
+def _listener(taken: socket.socket, address: Any) -> socket.socket:
+    """Listen on a socket that was made with its protocol.
+
+    asyncio turns Nagle's algorithm off only where it sees that a socket is TCP; with it on, each answer on a connection
+    that is kept takes 40 ms.
+    """
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        taken.listen(2048)
+    except OSError:
+        taken.close()
+        raise
+    return taken
+
+
 async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
     """Serve until cancelled."""
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(settings, store, Gateway(client, settings.task_queue)),
         log_config=None,
