@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MAX_ATTEMPTS = 50
-Delay = Annotated[float, Field(ge=0, le=7 * DAY, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, le=7 * DAY, allow_inf_nan=False, strict=True)]
 
 DEFAULT_SCHEDULE = (
     5.0,
@@ -36,10 +36,10 @@ class RetryPolicy(BaseModel):
         description="Seconds to wait before attempt 2, 3, …; `[]` means one attempt.",
     )
     initial: Delay = Field(5.0, description="Exponential: seconds before attempt 2.")
-    coefficient: float = Field(2.0, ge=1, le=10, description="Exponential: growth of each further wait.")
+    coefficient: float = Field(2.0, ge=1, le=10, strict=True, description="Exponential: growth of each further wait.")
     maximum: Delay = Field(HOUR, description="Exponential: the longest wait in seconds.")
     attempts: int = Field(
-        10, ge=1, le=MAX_ATTEMPTS, description="Exponential: attempts in all, the first one included."
+        10, ge=1, le=MAX_ATTEMPTS, strict=True, description="Exponential: attempts in all, the first one included."
     )
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """From a request to a run: check the times, find the webhooks, start the workflow. 202 means Temporal has it."""
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -14,9 +15,11 @@ from registry.models import Webhook
 from registry.store import Store
 from settings import Settings
 from times import utc_now
-from workflows.gateway import Gateway, Started
+from workflows.gateway import Gateway, Started, Unavailable
 from workflows.models import Delivery, EventInput
 
+PATIENCE = 4.8
+"""Seconds: within five, a request is either in Temporal or told that it is not."""
 LATE = timedelta(minutes=1)
 """A `deliver_at` this far in the past is a clock that is a little off: deliver now."""
 MAX_AHEAD = timedelta(days=366)
@@ -35,17 +38,23 @@ class Acceptance:
 
     async def accept(self, request: NewEvent, idempotency_key: str | None = None) -> AcceptedEvent:
         """Start the event's run with all webhooks that match; a repeated id answers with the run that is there."""
-        now = utc_now()
         self._check_size(request)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._accept(request, idempotency_key, utc_now())
+        except TimeoutError:
+            raise Unavailable("the registry and Temporal together took too long") from None
+
+    async def _accept(self, request: NewEvent, key: str | None, now: datetime) -> AcceptedEvent:
         try:
             _check_times(request, now)
             await self._check_type(request)
         except Invalid:  # it may have been all right when it was accepted
-            if known := await self._known(request, idempotency_key):
+            if known := await self._known(request, key):
                 return self._answer(known)
             raise
         webhooks = await self._store.matching(request.tenant, request.type)
-        return await self._start(request, idempotency_key, webhooks, now)
+        return await self._start(request, key, webhooks, now)
 
     async def accept_test(self, request: NewEvent, webhook: Webhook) -> AcceptedEvent:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""

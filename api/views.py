@@ -83,7 +83,7 @@ def event_row(row: Row, links: LinkMaker) -> schemas.EventRow:
         type=row.type,
         tenant=row.tenant,
         status=row.status,
-        accepted_at=row.started_at,
+        accepted_at=row.accepted_at,
         finished_at=row.finished_at,
         deliver_at=row.deliver_at,
         workflow_id=row.workflow_id,

@@ -65,6 +65,8 @@ async def _demo(once: bool) -> None:
             await forever()
     if once and not is_told:
         raise DemoFailed("stopped before the event was delivered")
+    if not once:
+        out.print("  Stopped.")
 
 
 async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> None:
@@ -127,7 +129,7 @@ def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeli
     attempts = _check(_ours(event, webhook_id), inbox)
     out.print(
         f"\n   [green]✓ Delivered[/green] with attempt {len(attempts)}. The receiver verified the signature of each."
-        f"\n   [dim]All carry webhook-id {event_id}: a repetition can be told.[/dim]"
+        f"\n   [dim]webhook-id stayed {event_id}, so a repetition can be told.[/dim]"
         f"\n\n   The run in the Temporal web UI"
         f"\n   {event['links']['temporal']}"
         f"\n\n   The event, in another terminal"

@@ -31,8 +31,8 @@ async def until_stopped(on_stop: Callable[[], None] = lambda: None) -> AsyncIter
         nonlocal deaf
         if not deaf:
             deaf = True
-            on_stop()
             scope.reschedule(loop.time())
+            on_stop()  # may fail: the terminal may be gone
 
     try:
         async with asyncio.timeout(None) as scope:

@@ -55,8 +55,8 @@ async def running(
 ) -> AsyncIterator[Stack]:
     """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`."""
     with data.locked():
-        _check_ports(host, ports)
         settings = _settings(data, host, ports)
+        _check_ports(host, ports)
         assert settings.admin_key is not None
         async with Supervisor(data.logs, on_event) as supervisor:
             stack = Stack(

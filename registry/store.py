@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, delete, select, tuple_, update
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import selectinload
 
@@ -57,6 +58,15 @@ class Store:
         """Raise RegistryUnavailable unless the database answers."""
         async with reaching_database(), self._reads() as session:
             await session.execute(select(1))
+
+    async def ready(self) -> None:
+        """Raise RegistryUnavailable unless the database answers and has our tables."""
+        await self.ping()
+        async with reaching_database(), self._reads() as session:
+            try:
+                await session.execute(select(Webhook.id).limit(1))
+            except (OperationalError, ProgrammingError) as fault:
+                raise RegistryUnavailable("the registry has no tables yet: run `hookkeeper migrate`") from fault
 
     async def migrate(self) -> None:
         """Bring the schema up to date; safe from many processes at once. Takes as long as it takes."""

@@ -185,7 +185,7 @@ class Gateway:
             task_queue=self._task_queue,
             id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            memo={"digest": digest},
+            memo={"digest": digest, "accepted_at": event.accepted_at},
             search_attributes=_search_attributes(event, run_number),
             static_summary=f"{event.type} · {event.tenant}",
         )

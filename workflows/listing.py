@@ -56,7 +56,7 @@ class Row:
     type: str
     tenant: str
     status: EventStatus
-    started_at: datetime
+    accepted_at: datetime
     finished_at: datetime | None
     deliver_at: datetime | None
     webhooks: tuple[str, ...]
@@ -75,7 +75,7 @@ async def find(client: Client, search: Search, limit: int, cursor: str | None) -
     query = query_of(search)
     runs = client.list_workflows(query, page_size=limit, next_page_token=_token(query, cursor))
     await runs.fetch_next_page()
-    rows = [_row(run) for run in runs.current_page or []]
+    rows = [await _row(run) for run in runs.current_page or []]
     latest = await _latest_numbers(client, rows)
     newest = [row for row in rows if row.run_number >= latest.get(row.workflow_id, 1)]
     return newest, _cursor(query, runs.next_page_token)
@@ -114,7 +114,7 @@ async def _latest_numbers(client: Client, rows: list[Row]) -> dict[str, int]:
     return latest
 
 
-def _row(run: WorkflowExecution) -> Row:
+async def _row(run: WorkflowExecution) -> Row:
     found = run.typed_search_attributes
     tenant, event_id = names.event_of(run.id)
     deliver_at = found.get(names.DELIVER_AT)
@@ -124,7 +124,7 @@ def _row(run: WorkflowExecution) -> Row:
         type=found.get(names.EVENT_TYPE, ""),
         tenant=tenant,
         status=STATUSES.get(run.status, waiting) if run.status else waiting,
-        started_at=run.start_time,
+        accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
         finished_at=run.close_time,
         deliver_at=deliver_at,
         webhooks=tuple(found.get(names.WEBHOOKS, ())),

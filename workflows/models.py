@@ -1,7 +1,7 @@
 """The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from activities.outcomes import Message
 
@@ -95,30 +95,43 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
     return "cancelled" if "cancelled" in statuses else "succeeded"
 
 
-EXCERPTS_BUDGET = 96 * 1024
-ATTEMPTS_BUDGET = 1_200
-MIN_ATTEMPTS_SHOWN = 1
+EXCERPTS_BUDGET = 64 * 1024
+"""Bytes of all excerpts together; quotes and the like take two each as JSON."""
+ATTEMPTS_BUDGET = 800
+TARGETS_BUDGET = 96 * 1024
+"""Bytes of all targets together: a URL can be long."""
 
 
 def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
-    """Shrink excerpts, then drop older attempts, so that a state stays under 512 KiB whatever happens.
+    """Shrink excerpts and targets, then drop older attempts, so that a state stays under 512 KiB whatever happens.
 
     A result or failure over 2 MB would wedge the run for ever. What is dropped here stays in history.
     """
-    shown = max(MIN_ATTEMPTS_SHOWN, ATTEMPTS_BUDGET // max(1, len(deliveries)))
+    count = max(1, len(deliveries))
+    shown = ATTEMPTS_BUDGET // count
     kept = sum(min(shown, len(delivery.attempts)) for delivery in deliveries)
-    excerpt = EXCERPTS_BUDGET // max(1, kept)
-    return tuple(_fit_one(delivery, shown, excerpt) for delivery in deliveries)
+    room = _Room(shown, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
+    return tuple(_fit_one(delivery, room) for delivery in deliveries)
 
 
-def _fit_one(delivery: Delivery, shown: int, excerpt: int) -> Delivery:
-    attempts = delivery.attempts[-shown:]
-    if len(attempts) == len(delivery.attempts) and all(_size(a) <= excerpt for a in attempts):
+class _Room(NamedTuple):
+    """What each delivery may take."""
+
+    attempts: int
+    excerpt: int
+    target: int
+
+
+def _fit_one(delivery: Delivery, room: _Room) -> Delivery:
+    dropped = max(0, len(delivery.attempts) - room.attempts)
+    attempts = delivery.attempts[dropped:]
+    if not dropped and len(delivery.target) <= room.target and all(_size(a) <= room.excerpt for a in attempts):
         return delivery
     return delivery.model_copy(
         update={
-            "attempts": tuple(_cut(attempt, excerpt) for attempt in attempts),
-            "attempts_omitted": delivery.attempts_omitted + len(delivery.attempts) - len(attempts),
+            "target": delivery.target[: room.target],
+            "attempts": tuple(_cut(attempt, room.excerpt) for attempt in attempts),
+            "attempts_omitted": delivery.attempts_omitted + dropped,
         }
     )
 

@@ -94,8 +94,8 @@ async def list_events(
     trouble: Annotated[
         bool | None, Query(description="Only events with (or without) a delivery retrying, held or failed")
     ] = None,
-    since: Annotated[GivenTime | None, Query(description="Accepted at this time or later")] = None,
-    until: Annotated[GivenTime | None, Query(description="Accepted before this time")] = None,
+    since: Annotated[GivenTime | None, Query(description="Accepted, or delivered again, at this time or later")] = None,
+    until: Annotated[GivenTime | None, Query(description="Accepted, or delivered again, before this time")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[EventRow]:

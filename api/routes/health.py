@@ -19,5 +19,5 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses=responses(503))
 async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
     """Answer 200 when Temporal and the registry do."""
-    await asyncio.gather(gateway.ping(), store.ping())
+    await asyncio.gather(gateway.ping(), store.ready())
     return {"status": "ready"}

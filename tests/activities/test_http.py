@@ -15,7 +15,6 @@ from pathlib import Path
 import aiohttp
 import httpx
 import pytest
-import uvloop
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
 from activities.http import Answer, error_code, make_client, post
@@ -573,30 +572,3 @@ def test_error_codes_look_through_what_wraps_the_cause(exc: Exception, code: str
     wrapped = httpx.ConnectTimeout("x")
     wrapped.__cause__ = exc
     assert error_code(exc) == error_code(wrapped) == code
-
-
-def test_it_is_the_same_on_uvloop() -> None:
-    """Its transports and errors are code of its own."""
-    table: list[tuple[Script, str | None]] = [
-        (says(OK), None),
-        (says(reset=True), "connection_reset"),
-        (says(close=True), "connection_reset"),
-        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"half", reset=True), "connection_reset"),
-        (says(b"nonsense\r\n\r\n"), "protocol"),
-        (silence, "timeout"),
-    ]
-
-    async def check() -> None:
-        async with make_client(LOOPBACK) as client:
-            for script, error in table:
-                async with receiving(script) as receiver:
-                    for _ in range(2):
-                        assert (await send(client, receiver.url(), timeout=0.3)).error == error
-            assert (await send(client, receiver.url())).error == "connection_refused"
-            assert (await send(client, "http://nonexistent.invalid/")).error == "dns"
-            assert (await send(client, receiver.url(host="[::1]"))).error == "forbidden_address"
-            async with receiving(says(OK), read=False) as receiver:
-                assert (await send(client, receiver.url().replace("http:", "https:"))).error == "tls"
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(check())

@@ -209,6 +209,10 @@ BAD_SCHEDULES: tuple[tuple[Any, str], ...] = (
     ({"0": 5}, "retry.schedule"),
 )
 BAD_POLICIES: tuple[tuple[Any, str], ...] = (
+    ({"schedule": ["5"]}, "retry.schedule.0"),
+    ({"schedule": [True]}, "retry.schedule.0"),
+    ({"attempts": "3"}, "retry.attempts"),
+    ({"coefficient": True}, "retry.coefficient"),
     ({"schedule": [5], "initial": 5}, "retry"),
     ({"schedule": [], "attempts": 3}, "retry"),
     ({"schedule": [5], "coefficient": 2}, "retry"),

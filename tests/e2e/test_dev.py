@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,32 @@ async def test_stops_while_it_starts(tmp_path: Path) -> None:
         assert starting.err.read_text() == ""
 
 
+async def test_stops_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    """SIGHUP, and nobody there to print to."""
+    ports = stage.free_ports()
+    terminal, inside = os.openpty()
+    starting = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookkeeper", "dev", *ports.arguments),
+        cwd=tmp_path,
+        env=stage.environment(stage.NOTHING),
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    said = b""
+    while b"Temporal" not in said:
+        said += await asyncio.to_thread(os.read, terminal, 1000)
+    children = await stage.children(starting.pid)
+    os.close(terminal)
+    starting.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(stage.STOP):
+        await starting.wait()
+    assert children
+    assert not any(stage.is_alive(pid) for pid in children.values())
+    assert ports.are_free()
+
+
 async def test_starts_again_what_dies(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: a delivery that has failed once and waits for its retry.
     Timeline: kill -9 of one child, then of the next.
@@ -172,7 +199,7 @@ async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tm
             "set HOOKKEEPER_ADMIN_KEY to listen on 0.0.0.0: other machines can reach it\n",
             *("--host", "0.0.0.0", "--data-dir", "d"),
         ),
-        refused("nowhere.invalid is no address of this machine: ", "--host", "nowhere.invalid", "--data-dir", "e"),
+        refused("::nowhere:: is no address of this machine: ", "--host", "::nowhere::", "--data-dir", "e"),
         refused("cannot keep data in /dev/null: File exists\n", "--data-dir", "/dev/null"),
         refused(
             "the settings are not right:\n  HOOKKEEPER_RETENTION: ",

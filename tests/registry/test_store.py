@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from policy import RetryPolicy
 from registry.models import Webhook
-from registry.store import BadCursor, Store
+from registry.store import BadCursor, RegistryUnavailable, Store
 
 Make = Callable[..., Webhook]
 
@@ -168,3 +168,12 @@ async def test_pages_filter(store: Store, make_webhook: Make) -> None:
 async def test_a_cursor_that_is_not_ours(store: Store, cursor: str) -> None:
     with pytest.raises(BadCursor):
         await store.page(tenant=None, event=None, enabled=None, limit=1, cursor=cursor)
+
+
+async def test_a_registry_without_tables_is_not_ready(sqlite_url: str) -> None:
+    store = Store.connect(sqlite_url)
+    with pytest.raises(RegistryUnavailable):
+        await store.ready()
+    await store.migrate()
+    await store.ready()
+    await store.close()
