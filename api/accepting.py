@@ -15,8 +15,9 @@ from registry.models import Webhook
 from registry.store import Store
 from settings import Settings
 from times import utc_now
-from workflows.gateway import Gateway, Started, Unavailable
+from workflows.gateway import Gateway, Started
 from workflows.models import Delivery, EventInput
+from workflows.reaching import Unavailable
 
 PATIENCE = 4.8
 """Seconds: within five, a request is either in Temporal or told that it is not."""

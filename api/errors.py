@@ -26,8 +26,8 @@ from registry.catalogue import AlreadyThere
 from registry.store import BadCursor as BadRegistryCursor
 from registry.store import RegistryUnavailable
 from workflows.commands import Refused, UnknownDelivery
-from workflows.gateway import Conflict, Unavailable, UnknownEvent
 from workflows.listing import BadCursor
+from workflows.reaching import Conflict, Unavailable, UnknownEvent
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5

@@ -9,6 +9,10 @@ class Refused(Exception):
     """The command makes no sense now: a conflict, not a fault."""
 
 
+class RunIsClosing(Exception):
+    """The run has its final state and is about to end: ask again, it will have."""
+
+
 class UnknownDelivery(Exception):
     """The event has no delivery of this id."""
 

@@ -12,7 +12,7 @@ from temporalio.workflow import ActivityHandle
 
 from activities.webhooks import RoundResult
 from workflows import names
-from workflows.commands import Refused, UnknownDelivery, select
+from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
 from workflows.models import Command
 from workflows.progress import Progress
 
@@ -38,6 +38,7 @@ class Controls:
     _deliveries: dict[str, Progress]
     _rounds: list[RoundUnderWay]
     _deliver_at: datetime | None
+    _finished_at: datetime | None
     _trouble: list[str]
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
@@ -109,8 +110,8 @@ class Controls:
     def _obey_if_sensible(self, command: Command, delivery: str | None) -> None:
         try:
             self._obey(command, delivery)
-        except (Refused, UnknownDelivery) as refusal:
-            workflow.logger.warning("signal ignored: %s", refusal)
+        except (Refused, RunIsClosing, UnknownDelivery) as refusal:
+            workflow.logger.warning("signal ignored: %r", refusal)
 
     def _obey(self, command: Command, delivery: str | None) -> None:
         chosen = [self._deliveries[id_] for id_ in self._select(command, delivery)]
@@ -125,6 +126,8 @@ class Controls:
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""
+        if self._finished_at is not None:
+            raise RunIsClosing
         records = [progress.record for progress in self._deliveries.values()]
         if self._is_scheduled():
             if command in ("retry", "redeliver"):

@@ -225,7 +225,7 @@ class EventWorkflow(Controls):
 
     def _carried_over(self) -> EventInput:
         deliveries = fit(tuple(each.record for each in self._deliveries.values()))
-        return self._event.model_copy(update={"deliveries": deliveries})
+        return self._event.model_copy(update={"deliveries": deliveries, "deliver_at": self._deliver_at})
 
 
 async def _wake(condition: Callable[[], bool], wait: float | None, summary: str) -> None:

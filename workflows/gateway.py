@@ -1,17 +1,9 @@
 """The client side of runs: start, ask, command. With `listing`, the only code outside a worker that speaks to Temporal.
 
-Errors:
-
-    GatewayError
-    ├── Unavailable        Temporal, or the worker that answers for an open run, is out of reach: try again
-    ├── UnknownEvent       there is no run of this event, or retention is over
-    └── Conflict           another event has this id
-    workflows.commands.Refused, UnknownDelivery: as the run itself would say
+Raises what `workflows.reaching` names, and `Refused` and `UnknownDelivery` of `workflows.commands` as the run would.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -22,7 +14,6 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
     SearchAttributePair,
@@ -35,42 +26,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from times import utc_now
 from workflows import listing, names, reading
-from workflows.commands import Refused, UnknownDelivery, select
+from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
 from workflows.event import EventWorkflow
 from workflows.listing import Row, Search
 from workflows.models import Command, EventInput, EventState
 from workflows.progress import reopened
-
-PATIENCE = 4.5
-"""Seconds that one operation may take in all; `POST /v1/events` promises its 503 within 5."""
-
-OUT_OF_REACH = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.FAILED_PRECONDITION,  # a query that no worker is there to answer
-        RPCStatusCode.UNAUTHENTICATED,
-        RPCStatusCode.PERMISSION_DENIED,
-    }
-)
-
-
-class GatewayError(Exception):
-    """Something that the caller is to be told."""
-
-
-class Unavailable(GatewayError):
-    """Nothing was done for certain; trying again with the same ids is safe."""
-
-
-class UnknownEvent(GatewayError):
-    """There is no run of this event."""
-
-
-class Conflict(GatewayError):
-    """The id is taken by another event."""
+from workflows.reaching import Conflict, Unavailable, reaching_temporal
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +68,7 @@ class Gateway:
 
     async def ping(self) -> None:
         """Return when Temporal answers; raise `Unavailable` otherwise."""
-        async with _reaching_temporal():
+        async with reaching_temporal():
             await self._client.service_client.check_health()
 
     async def start(self, event: EventInput, digest: str) -> Started:
@@ -117,7 +78,7 @@ class Gateway:
         raises `Conflict`.
         """
         workflow_id = names.workflow_id(event.tenant, event.id)
-        async with _reaching_temporal(not_found=Unavailable):
+        async with reaching_temporal(not_found=Unavailable):
             try:
                 run_id = await self._start(event, digest, WorkflowIDReusePolicy.REJECT_DUPLICATE)
             except WorkflowAlreadyStartedError:
@@ -127,7 +88,7 @@ class Gateway:
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Give the run of an event that was accepted before, or None; raise `Conflict` where its content is another."""
-        async with _reaching_temporal():
+        async with reaching_temporal():
             try:
                 return await self._started_before(names.workflow_id(tenant, event_id), digest)
             except RPCError as error:
@@ -137,7 +98,7 @@ class Gateway:
 
     async def read(self, tenant: str, event_id: str) -> Run:
         """Give the event and its whole state. A closed run is read from history and needs no worker."""
-        async with _reaching_temporal():
+        async with reaching_temporal():
             handle, run = await self._latest(tenant, event_id)
             event, state = await asyncio.gather(
                 reading.started_with(self._client, handle), reading.state_of(self._client, handle, run.status)
@@ -149,7 +110,7 @@ class Gateway:
 
         A retry or redelivery of a closed run starts a new run under the same workflow id.
         """
-        async with _reaching_temporal():
+        async with reaching_temporal():
             while True:
                 handle, run = await self._latest(tenant, event_id)
                 if run.status == WorkflowExecutionStatus.RUNNING:
@@ -164,7 +125,7 @@ class Gateway:
 
     async def reschedule(self, tenant: str, event_id: str, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
-        async with _reaching_temporal():
+        async with reaching_temporal():
             handle, run = await self._latest(tenant, event_id)
             if run.status == WorkflowExecutionStatus.RUNNING and await self._update(handle, "reschedule", deliver_at):
                 return
@@ -172,7 +133,7 @@ class Gateway:
 
     async def find(self, search: Search, limit: int, cursor: str | None) -> tuple[list[Row], str | None]:
         """Give one page of events and the cursor of the next; raise `BadCursor`."""
-        async with _reaching_temporal():
+        async with reaching_temporal():
             return await listing.find(self._client, search, limit, cursor)
 
     # Starting
@@ -243,6 +204,8 @@ class Gateway:
         try:
             await handle.execute_update(name, argument)
         except WorkflowUpdateFailedError as error:
+            if isinstance(error.cause, ApplicationError) and error.cause.type == RunIsClosing.__name__:
+                return False
             _raise_refusal(error)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
@@ -281,19 +244,3 @@ def _raise_refusal(error: WorkflowUpdateFailedError) -> NoReturn:
 
 def _ended(state: EventState) -> str:
     return {"succeeded": "succeeded", "failed": "failed"}.get(state.status, "been cancelled")
-
-
-@asynccontextmanager
-async def _reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> AsyncIterator[None]:
-    """Bound an operation in time and say Temporal's faults in our own words."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield
-    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-        raise Unavailable("Temporal, or the worker of this run, did not answer in time") from error
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            raise not_found("no such event") from error
-        if error.status in OUT_OF_REACH:
-            raise Unavailable("Temporal, or the worker of this run, is out of reach") from error
-        raise

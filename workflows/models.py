@@ -95,9 +95,9 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
     return "cancelled" if "cancelled" in statuses else "succeeded"
 
 
-EXCERPTS_BUDGET = 64 * 1024
+EXCERPTS_BUDGET = 48 * 1024
 """Bytes of all excerpts together; quotes and the like take two each as JSON."""
-ATTEMPTS_BUDGET = 800
+ATTEMPTS_BUDGET = 500
 TARGETS_BUDGET = 96 * 1024
 """Bytes of all targets together: a URL can be long."""
 

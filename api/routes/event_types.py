@@ -8,9 +8,10 @@ from api import views
 from api.catalogue_documents import as_asyncapi, as_openapi
 from api.deps import CatalogueDep, Limit
 from api.errors import BadField, Invalid, NotFound, responses
+from api.fields import EventType, Page
 from api.json_schemas import faults
 from api.requests import StrictRoute
-from api.schemas import EventType, EventTypeChanges, EventTypeEntry, NewEventType, Page
+from api.schemas import EventTypeChanges, EventTypeEntry, NewEventType
 from registry import models
 
 PROBLEMS = responses(400, 401, 413, 415, 422, 503)

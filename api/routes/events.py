@@ -10,21 +10,18 @@ from api import views
 from api.accepting import Acceptance, check_deliver_at
 from api.deps import AnyTenant, Cursor, GatewayDep, Limit, Tenant
 from api.errors import OutOfReach, Problem, as_problem, document, from_validation, responses
+from api.fields import EVENT_ID, EventType, GivenTime, Page
 from api.requests import StrictRoute
 from api.schemas import (
-    EVENT_ID,
     AcceptedEvent,
     Batch,
     BatchAnswer,
     BatchAnswers,
     Event,
     EventRow,
-    EventType,
-    GivenTime,
     Named,
     NewEvent,
     Obeyed,
-    Page,
     Reschedule,
 )
 from times import utc_now

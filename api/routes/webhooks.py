@@ -10,9 +10,10 @@ from api import schemas, views
 from api.accepting import Acceptance
 from api.deps import AnyTenant, Cursor, Limit, StoreDep
 from api.errors import Invalid, NotFound, responses
+from api.fields import EVENT_ID, EventType, Page
 from api.headers import unmasked
 from api.requests import StrictRoute
-from api.schemas import EVENT_ID, EventType, NewEvent, NewWebhook, Page, Rotation, SampleEvent, WebhookChanges
+from api.schemas import NewEvent, NewWebhook, Rotation, SampleEvent, WebhookChanges
 from keys import is_asymmetric, new_secret
 from registry.models import Webhook
 

@@ -359,6 +359,24 @@ async def test_a_final_delivery_of_an_open_run_can_be_opened_again(home: House, 
         assert event["status"] == "delivering"
 
 
+async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(home: House, inbox: Receiver) -> None:
+    """A cancelled run has its final state a moment before it closes: what is taken in that moment must happen."""
+    inbox.otherwise = Answer(500)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = [await home.send() for _ in range(8)]
+    for each in accepted:
+        await home.until_delivery(each["id"], "retrying", 1)
+    inbox.otherwise = Answer(200)
+
+    async def cancel_and_redeliver(event_id: str) -> None:
+        assert (await home.command(event_id, "cancel")).status_code == 202
+        assert (await home.command(event_id, "redeliver")).status_code == 202
+        event = await home.until(event_id, "succeeded")
+        assert codes(event) == [500, 200]
+
+    await asyncio.gather(*(cancel_and_redeliver(each["id"]) for each in accepted))
+
+
 # Scheduled events
 
 

@@ -16,7 +16,7 @@ def delivery(n: int, attempts: int, excerpt: str) -> Delivery:
     return Delivery(
         id=f"wh_{n:024d}",
         webhook_id=f"wh_{n:024d}",
-        target="https://receiver.example/" + "p" * 1000,
+        target="https://receiver.example/" + "p" * 2000,
         status="failed",
         reason="exhausted",
         attempts=tuple(
@@ -63,7 +63,7 @@ def test_a_state_stays_under_512_kib(targets: int, attempts: int, excerpt: str) 
 
 
 def test_a_small_state_is_shown_whole() -> None:
-    small = (delivery(1, 10, "x" * 4096), delivery(2, 3, "y" * 4096))
+    small = (delivery(1, 10, "x" * 4096), delivery(2, 1, "y" * 4096))
     assert fit(small) == small
 
 

@@ -1,0 +1,94 @@
+"""What fields the API takes and gives are made of: bounded, strict, and described once."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from api.deps import TENANT_PATTERN
+from api.headers import check_headers
+from api.json_schemas import check_schema
+from api.urls import MAX_URL, check_url
+from keys import check_secret
+from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
+from times import rfc3339
+
+EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
+MAX_FIELDS = 100
+"""Of one object in a request, known or not: each that is unknown has its error."""
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _rfc3339(value: object) -> object:
+    """Refuse what Pydantic takes as well: numbers, numbers in a string, dates."""
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise ValueError("must be a string: RFC 3339 with a time zone, such as 2026-01-02T03:04:05Z")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before year 1 or after year 9999") from None
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
+def _usable_secret(secret: str) -> str:
+    check_secret(secret)
+    return secret
+
+
+Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
+TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer whose event or webhook this is")]
+EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
+EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
+EventId = Annotated[str, Field(pattern=EVENT_ID)]
+Text = Annotated[str, AfterValidator(_storable)]
+Secret = Annotated[str, Field(max_length=256), AfterValidator(_usable_secret)]
+Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(check_url)]
+Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+JsonSchema = Annotated[dict[str, Any], AfterValidator(check_schema)]
+MetadataText = Annotated[str, Field(max_length=512)]
+Item = TypeVar("Item")
+
+
+class Taken(BaseModel):
+    """Base of what is taken."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+            raise ValueError(f"more than {MAX_FIELDS} fields")
+        return value
+
+
+class Given(BaseModel):
+    """Base of what is given."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Page(Given, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None = None
+    """Pass it as `cursor` to get the next page; null on the last."""

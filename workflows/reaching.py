@@ -1,0 +1,61 @@
+"""Temporal's faults in our own words, and in bounded time.
+
+GatewayError
+├── Unavailable        Temporal, or the worker that answers for an open run, is out of reach: try again
+├── UnknownEvent       there is no run of this event, or retention is over
+└── Conflict           another event has this id
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.service import RPCError, RPCStatusCode
+
+PATIENCE = 4.5
+"""Seconds that one operation may take in all; `POST /v1/events` promises its 503 within 5."""
+
+OUT_OF_REACH = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.FAILED_PRECONDITION,  # a query that no worker is there to answer
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.PERMISSION_DENIED,
+    }
+)
+
+
+class GatewayError(Exception):
+    """Something that the caller is to be told."""
+
+
+class Unavailable(GatewayError):
+    """Nothing was done for certain; trying again with the same ids is safe."""
+
+
+class UnknownEvent(GatewayError):
+    """There is no run of this event."""
+
+
+class Conflict(GatewayError):
+    """The id is taken by another event."""
+
+
+@asynccontextmanager
+async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> AsyncIterator[None]:
+    """Bound an operation in time and say Temporal's faults in our own words."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        raise Unavailable("Temporal, or the worker of this run, did not answer in time") from error
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            raise not_found("no such event") from error
+        if error.status in OUT_OF_REACH:
+            raise Unavailable("Temporal, or the worker of this run, is out of reach") from error
+        raise
