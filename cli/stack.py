@@ -55,8 +55,9 @@ async def running(
 ) -> AsyncIterator[Stack]:
     """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`."""
     with data.locked():
-        settings = _settings(data, host, ports)
+        said = read_settings()
         _check_ports(host, ports)
+        settings = _settings(said, data, host, ports)
         assert settings.admin_key is not None
         async with Supervisor(data.logs, on_event) as supervisor:
             stack = Stack(
@@ -137,9 +138,8 @@ def _hookkeeper(*command: str) -> list[str]:
     return [sys.executable, "-m", "hookkeeper", *command]
 
 
-def _settings(data: DataDir, host: str, ports: Ports) -> Settings:
+def _settings(said: Settings, data: DataDir, host: str, ports: Ports) -> Settings:
     """Give what the environment says, and what `dev` says where it is silent."""
-    said = read_settings()
     if said.admin_key is None and not _is_loopback(host):
         raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
     defaults: dict[str, object] = {

@@ -22,7 +22,7 @@ from cli import temporal_server
 from house import KEY, House, house
 from receivers import Answer, Receiver
 from registry.store import Store
-from workflows import gateway, names
+from workflows import names, reaching
 
 PATIENCE = 5.0
 """Seconds within which a 503 is promised."""
@@ -164,7 +164,7 @@ async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, i
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up sooner: that the real patience keeps its promise is seen where the server is killed."""
-    monkeypatch.setattr(gateway, "PATIENCE", 1.0)
+    monkeypatch.setattr(reaching, "PATIENCE", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")

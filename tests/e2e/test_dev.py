@@ -199,7 +199,11 @@ async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tm
             "set HOOKKEEPER_ADMIN_KEY to listen on 0.0.0.0: other machines can reach it\n",
             *("--host", "0.0.0.0", "--data-dir", "d"),
         ),
-        refused("::nowhere:: is no address of this machine: ", "--host", "::nowhere::", "--data-dir", "e"),
+        refused(
+            "::nowhere:: is no address of this machine: ",
+            *("--host", "::nowhere::", "--data-dir", "e"),
+            settings={"HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only"},
+        ),
         refused("cannot keep data in /dev/null: File exists\n", "--data-dir", "/dev/null"),
         refused(
             "the settings are not right:\n  HOOKKEEPER_RETENTION: ",
