@@ -17,6 +17,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         "sqlite+aiosqlite:///.hookkeeper/registry.db",
+        pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
         description="Where webhooks are kept: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`",
     )
     admin_key: SecretStr | None = Field(

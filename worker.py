@@ -1,6 +1,5 @@
 """The worker: settings -> clients -> activities -> two workers, one a task queue. A list, nothing else."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,6 +18,8 @@ from version import VERSION
 from workflows import names
 from workflows.event import EventWorkflow
 
+STICKY = timedelta(seconds=2)
+"""After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
 GRACE = timedelta(seconds=30)
 """A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
 
@@ -39,6 +40,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 workflows=[EventWorkflow],
                 activities=[webhooks.deliver, closing.close_as_cancelled],
                 workflow_runner=SANDBOX,
+                sticky_queue_schedule_to_start_timeout=STICKY,
                 max_heartbeat_throttle_interval=timedelta(seconds=1),
                 graceful_shutdown_timeout=GRACE,
             ),
@@ -51,9 +53,3 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             ),
         ):
             yield
-
-
-async def serve(client: Client, store: Store, settings: Settings, stop: asyncio.Event) -> None:
-    """Run until `stop` is set."""
-    async with running(client, store, settings):
-        await stop.wait()

@@ -1,7 +1,4 @@
-"""Composition root of the API: settings -> clients -> routes. One client, one engine for the process."""
-
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+"""Composition root of the API: clients that are open already -> routes. One of each for the process."""
 
 from fastapi import Depends, FastAPI
 
@@ -13,7 +10,6 @@ from api.routes import event_types, events, health, webhooks
 from registry.store import Store
 from settings import Settings
 from version import VERSION
-from workflows.connection import connect
 from workflows.gateway import Gateway
 
 DESCRIPTION = """Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log.
@@ -30,23 +26,6 @@ def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
     """Make the app around clients that are open already."""
     app = _bare_app(settings)
     _furnish(app, settings, store, gateway)
-    return app
-
-
-def serving_app(settings: Settings) -> FastAPI:
-    """Make the app that opens its own clients when it starts, waiting for Temporal, and closes them when it stops."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = Store.connect(settings.database_url)
-        try:
-            _furnish(app, settings, store, Gateway(await connect(), settings.task_queue))
-            yield
-        finally:
-            await store.close()
-
-    app = _bare_app(settings)
-    app.router.lifespan_context = lifespan
     return app
 
 

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 import yaml
 from rich.markup import escape
-from rich.table import Table
 
 from api.catalogue_documents import Imported, from_openapi
 from cli.client import Api
-from cli.console import Failed, out
+from cli.console import Failed, out, print_table
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of event types.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -24,12 +23,13 @@ def list_event_types(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"items": items, "next_cursor": None}))
         return
-    table = Table("Event type", "Description", "", box=None, header_style="dim")
-    for each in items:
-        table.add_row(
-            each["name"], escape(each["description"]), "[yellow]archived[/yellow]" if each["archived"] else ""
-        )
-    out.print(table)
+    print_table(
+        ("Event type", "Description", ""),
+        [
+            (each["name"], escape(each["description"]), "[yellow]archived[/yellow]" if each["archived"] else "")
+            for each in items
+        ],
+    )
 
 
 @app.command()
