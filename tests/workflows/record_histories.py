@@ -120,7 +120,7 @@ async def drop(home: House, webhook: dict[str, object]) -> None:
 
 
 async def save(home: House, event_id: str, name: str) -> None:
-    """Save the run's history, without the name of the machine that it ran on."""
+    """Save the run's history, without the name and the paths of the machine that it ran on."""
     await home.until_final(event_id)
     text = (await home.run(event_id).fetch_history()).to_json()
     identity = re.compile(r'"(\d+@[^"]+)"')
@@ -128,4 +128,5 @@ async def save(home: House, event_id: str, name: str) -> None:
     text = identity.sub('"worker"', text)
     for host in hosts:
         text = text.replace(host, "worker")
+    text = re.sub(r'"stackTrace":\s*"(?:[^"\\]|\\.)*"', '"stackTrace": ""', text)
     (HISTORIES / f"{name}.json").write_text(json.dumps(json.loads(text), indent=1) + "\n")

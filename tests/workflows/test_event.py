@@ -58,7 +58,7 @@ async def test_fails_twice_and_then_succeeds(home: House, inbox: Receiver) -> No
 
 
 async def test_exhausts_its_schedule_and_never_comes_early(idle_house: House, inbox: Receiver) -> None:
-    schedule = [0.5, 1, 2]
+    schedule = [1, 2, 4]
     inbox.otherwise = Answer(500, "no, thanks")
     async with idle_house.working():
         await idle_house.webhook(inbox.url, retry={"schedule": schedule})
