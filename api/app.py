@@ -45,5 +45,4 @@ def _bare_app(settings: Settings) -> FastAPI:
 def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -> None:
     links = LinkMaker(settings.public_url, settings.temporal_ui_url, gateway.namespace)
     app.state.links, app.state.store, app.state.gateway = links, store, gateway
-    app.state.catalogue = store.catalogue
     app.state.acceptance = Acceptance(gateway, store, links, settings)

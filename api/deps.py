@@ -1,4 +1,4 @@
-"""What routes are given: the process's one gateway, one store, its settings."""
+"""What routes are given: who may come in, the process's one gateway and one store, the usual parameters."""
 
 import hmac
 from collections.abc import Callable
@@ -40,8 +40,7 @@ def _store(request: Request) -> Store:
 
 
 def _catalogue(request: Request) -> Catalogue:
-    catalogue: Catalogue = request.app.state.catalogue
-    return catalogue
+    return _store(request).catalogue
 
 
 GatewayDep = Annotated[Gateway, Depends(_gateway)]

@@ -181,7 +181,9 @@ class Gateway:
         chosen = set(select(command, state.deliveries, delivery))
         deliveries = tuple(reopened(each) if each.id in chosen else each for each in state.deliveries)
         number = run.typed_search_attributes.get(names.RUN_NUMBER, 1) + 1
-        again = event.model_copy(update={"deliveries": deliveries, "deliver_at": state.deliver_at})
+        # Asked for by hand, it waits no longer for a time that was still to come when it was cancelled.
+        deliver_at = min(state.deliver_at, utc_now()) if state.deliver_at else None
+        again = event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
         try:
             await self._start(again, digest, WorkflowIDReusePolicy.ALLOW_DUPLICATE, number)
         except WorkflowAlreadyStartedError:

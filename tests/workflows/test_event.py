@@ -422,6 +422,16 @@ async def test_a_scheduled_event_can_be_moved_released_and_cancelled(home: House
     assert answer.status_code == 409
 
 
+async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    accepted = await home.send(deliver_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+    assert (await home.command(accepted["id"], "cancel")).status_code == 202
+    assert (await home.until_final(accepted["id"]))["status"] == "cancelled"
+    assert (await home.command(accepted["id"], "redeliver")).status_code == 202
+    event = await home.until(accepted["id"], "succeeded", seconds=5)
+    assert codes(event) == [200]
+
+
 # Our own faults
 
 
