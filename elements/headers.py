@@ -1,7 +1,7 @@
-"""Which headers a webhook may bring along. Values can be secrets: they are masked when read back."""
+"""Which headers people may have sent along. Values can be secrets: they are masked when read back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
@@ -28,18 +28,29 @@ RESERVED_PREFIXES = ("content-", "webhook-", "proxy-")
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers, or raise ValueError with a sentence for people."""
-    if len(headers) > MAX_HEADERS:
-        raise ValueError(f"at most {MAX_HEADERS} headers")
-    if len({name.lower() for name in headers}) < len(headers):
-        raise ValueError("two headers differ in upper and lower case only")
+    check_names(headers)
     for name, value in headers.items():
+        check_value(name, value)
+    return dict(headers)
+
+
+def check_names(names: Collection[str], free: Collection[str] = ()) -> None:
+    """Raise ValueError for names that may not be set, but for the `free` ones (lower-case)."""
+    if len(names) > MAX_HEADERS:
+        raise ValueError(f"at most {MAX_HEADERS} headers")
+    if len({name.lower() for name in names}) < len(names):
+        raise ValueError("two headers differ in upper and lower case only")
+    for name in names:
         if not NAME.fullmatch(name):
             raise ValueError(f"{name[:64]!r} is not the name of a header")
-        if name.lower() in RESERVED or name.lower().startswith(RESERVED_PREFIXES):
+        if name.lower() not in free and (name.lower() in RESERVED or name.lower().startswith(RESERVED_PREFIXES)):
             raise ValueError(f"{name} is set by Hookkeeper or by HTTP itself")
-        if not VALUE.fullmatch(value) or len(value) > MAX_VALUE:
-            raise ValueError(f"the value of {name} must be 1 to {MAX_VALUE} printable ASCII characters")
-    return dict(headers)
+
+
+def check_value(name: str, value: str) -> None:
+    """Raise ValueError for a value that no header can carry."""
+    if not VALUE.fullmatch(value) or len(value) > MAX_VALUE:
+        raise ValueError(f"the value of {name} must be 1 to {MAX_VALUE} printable ASCII characters")
 
 
 def masked(headers: Mapping[str, str]) -> dict[str, str]:

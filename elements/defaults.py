@@ -1,0 +1,86 @@
+"""What emails and notifications say where nobody wrote a text for them: of an event, and of an alert."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from elements.context import Context
+from elements.fields import is_line
+from elements.json_text import readable, shortened
+
+MAX_LINE = 255
+"""Characters of a subject or a title; longer ones are cut."""
+MAX_TEXT = 64 * 1024
+MAX_OUTCOME = 500
+"""Characters of a receiver's own words, so that what follows them is seen as well."""
+
+_WHY = {
+    "exhausted": "It made every attempt that the webhook allows.",
+    "gone": "The receiver wants no more of them (410): the webhook is disabled now.",
+    "rejected": "The provider will never take it.",
+    "bad_template": "A template of the webhook does not work for this event.",
+    "forbidden_address": "The address may not be reached from here.",
+}
+
+
+def subject(context: Context) -> str:
+    """Give the default subject of an email, or title of a notification."""
+    return shortened(_one_line(_alert_subject(context) if "alert" in context else context["event"]["type"]), MAX_LINE)
+
+
+def text(context: Context, limit: int = MAX_TEXT) -> str:
+    """Give the default text of an email, or body of a notification."""
+    return shortened("\n".join(_alert_lines(context) if "alert" in context else _event_lines(context, limit)), limit)
+
+
+def _event_lines(context: Context, limit: int) -> Iterator[str]:
+    event = context["event"]
+    yield f"{event['type']} happened at {event['timestamp']} (event {event['id']} of {event['tenant']})."
+    yield ""
+    yield readable(event["data"], limit)
+
+
+def _alert_subject(context: Context) -> str:
+    alert = context["alert"]
+    what = "Delivered again" if alert["kind"] == "recovered" else "Delivery failed"
+    return f"{what}: {context['event']['type']} to {_name_of(alert)} ({alert['tenant']})"
+
+
+def _alert_lines(context: Context) -> Iterator[str]:
+    event, alert = context["event"], context["alert"]
+    webhook = alert["webhook"]
+    yield _what_happened(alert)
+    yield ""
+    yield f"Tenant:   {alert['tenant']}"
+    yield f"Webhook:  {_name_of(alert)}" + (f" ({webhook['id']})" if webhook["name"] else "")
+    yield f"Event:    {event['type']} {event['id']}"
+    yield f"Delivery: {alert['delivery']} ({alert['channel']})"
+    if alert["target"]:
+        yield f"Target:   {shortened(alert['target'], 256)}"
+    yield f"Outcome:  {_outcome(alert.get('last_outcome') or {})}"
+    if alert.get("link"):
+        yield f"Look at:  {alert['link']}"
+    if alert.get("folded"):
+        yield ""
+        yield f"{alert['folded']} more since the last alert."
+
+
+def _what_happened(alert: Mapping[str, Any]) -> str:
+    if alert["kind"] == "recovered":
+        return "Hookkeeper can deliver again."
+    reason = alert["reason"]
+    return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'The reason: {reason}.')}"
+
+
+def _outcome(outcome: Mapping[str, Any]) -> str:
+    """Say what the last attempt came to: `503, http_503, out of order`."""
+    known = (outcome.get("status_code"), outcome.get("error"), outcome.get("text"))
+    words = _one_line(", ".join(str(part) for part in known if part))
+    return shortened(words, MAX_OUTCOME) or "no attempt was made"
+
+
+def _name_of(alert: Mapping[str, Any]) -> str:
+    return _one_line(alert["webhook"]["name"]) or str(alert["webhook"]["id"])
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(character if is_line(character) else " " for character in text).split())

@@ -1,0 +1,31 @@
+"""What can be wrong with what a tenant wrote. The sentences are for that tenant and repeat no secret.
+
+Fault
+├── BadTemplate   a template that cannot be read, or not for this event
+├── BadFilter     the same of a filter
+└── TooCostly     it wanted more time or memory than it may have
+"""
+
+
+class Fault(ValueError):
+    """Base of all; `str()` is the sentence."""
+
+
+class BadTemplate(Fault):
+    """A template cannot be read, or fails for this event."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message, line)
+        self.message = message
+        self.line = line
+
+    def __str__(self) -> str:
+        return f"{self.message} (line {self.line})" if self.line else self.message
+
+
+class BadFilter(Fault):
+    """A filter cannot be read, or fails for this event."""
+
+
+class TooCostly(Fault):
+    """It wanted more time or memory than it may have."""

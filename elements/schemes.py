@@ -1,0 +1,61 @@
+"""Services by the scheme of their Apprise URL, and those that may never be used, whatever an operator allows.
+
+The lists follow Apprise 2.3; a test goes through its plugins, so that a newer one brings no such service unseen.
+"""
+
+import re
+
+MAX_SERVICE = 2048
+_SCHEME = re.compile(r"([A-Za-z0-9]+)://\S+", re.ASCII)
+
+_ON_THIS_MACHINE = {
+    "blink1",
+    "dbus",
+    "exec",
+    "file",
+    "gio",
+    "glib",
+    "gnome",
+    "kde",
+    "local",
+    "macosx",
+    "qt",
+    "syslog",
+    "windows",
+}
+"""They run programs, or reach desktops, devices, logs and files of the machine that the worker runs on."""
+_OWN_SOCKETS = {
+    "amqp",
+    "amqps",
+    "aprs",
+    "deltachat",
+    "deltachats",
+    "growl",
+    "irc",
+    "ircs",
+    "mailto",
+    "mailtos",
+    "mqtt",
+    "mqtts",
+    "nostr",
+    "rsyslog",
+    "smpp",
+    "smpps",
+    "xmpp",
+    "xmpps",
+}
+"""They open connections of their own, which no guard of HTTP sees; `mailto` would talk to any SMTP server."""
+_ANY_REQUEST = {"apprise", "apprises", "form", "forms", "http", "https", "json", "jsons", "xml", "xmls"}
+"""They send anything anywhere: that is what `http` is for."""
+_LOCAL_FILES = {"fcm", "vapid"}
+"""They read their keys from files that the URL names."""
+
+NEVER = frozenset(_ON_THIS_MACHINE | _OWN_SOCKETS | _ANY_REQUEST | _LOCAL_FILES)
+
+
+def scheme_of(service: str) -> str:
+    """Return the scheme, lower-case. Raises ValueError for what is no Apprise URL; repeats nothing of it."""
+    match = _SCHEME.fullmatch(service)
+    if not match or not service.isprintable():
+        raise ValueError("must be an Apprise URL without spaces, such as slack://…: see https://appriseit.com/services")
+    return match[1].lower()

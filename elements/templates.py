@@ -1,0 +1,109 @@
+"""Templates as tenants write them: Jinja's language, rendered by minijinja. No template can load another.
+
+Fuel counts minijinja's steps and memory. It counts neither the reading of a template nor what the methods of Python's
+dicts and lists do, and what is nested too deeply ends the process: what a tenant wrote belongs in `elements.sandbox`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from minijinja import Environment, TemplateError
+
+from elements.faults import BadTemplate
+
+Escape = Literal["none", "html", "json"]
+_Result = TypeVar("_Result")
+
+SOURCE_LIMIT = 64 * 1024
+"""Characters that a template may have."""
+OUTPUT_LIMIT = 1024 * 1024
+"""Characters that it may write."""
+FUEL = 250_000
+"""What it may do: each instruction costs 1, and so do 64 bytes read or made."""
+_SENTENCE_LIMIT = 300
+_TOO_MUCH = "takes too many steps or too much memory"
+_PLACE = re.compile(r" \(in <string>:\d+\)")
+
+
+def check(template: str) -> None:
+    """Raise BadTemplate for a template that cannot be read."""
+    _guarded(template, lambda: _environment("none").add_template("template", template))
+
+
+def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:
+    """Fill a template in.
+
+    What is no text is written as JSON writes it: `true`, `null`, `[1, 2]`. With `json` texts too are written so, with
+    quotes: each `{{ … }}` is one JSON value. With `html` everything is escaped.
+    Raises BadTemplate for one that cannot be read, that names what is not there, or that takes or writes too much.
+    """
+    text = _guarded(template, lambda: _environment(escape).render_str(template, **context))
+    if len(text) > OUTPUT_LIMIT:
+        raise BadTemplate(f"writes more than {OUTPUT_LIMIT // 1024} KiB")
+    return text
+
+
+def _environment(escape: Escape) -> Environment:
+    environment = Environment(
+        fuel=FUEL,
+        auto_escape_callback=lambda _: None if escape == "none" else escape,
+        finalizer=None if escape == "json" else _written,
+        filters=_FILTERS,
+        keep_trailing_newline=True,
+    )
+    environment.undefined_behavior = "semi_strict"  # type: ignore[assignment]  # which its stubs do not know
+    return environment
+
+
+def _guarded(template: str, use: Callable[[], _Result]) -> _Result:
+    """Turn whatever a template can bring about into BadTemplate."""
+    if len(template) > SOURCE_LIMIT:
+        raise BadTemplate(f"has more than {SOURCE_LIMIT // 1024} KiB")
+    try:
+        return use()
+    except BadTemplate:
+        raise
+    except TemplateError as error:
+        raise BadTemplate(_sentence(error)[:_SENTENCE_LIMIT], error.line) from None
+    except (MemoryError, RecursionError):
+        raise BadTemplate(_TOO_MUCH) from None
+    # A method of a dict or a list can raise anything: `event.pop("x")`.
+    except Exception as error:  # noqa: BLE001
+        raise BadTemplate(f"{type(error).__name__}: {error}"[:_SENTENCE_LIMIT]) from None
+
+
+def _sentence(error: TemplateError) -> str:
+    match error.kind:
+        case "OutOfFuel":
+            return _TOO_MUCH
+        case "TemplateNotFound":
+            return "cannot load another template"
+        case _:
+            return _PLACE.sub("", error.detail or error.message)
+
+
+def _written(value: Any) -> Any:
+    """Write what is no text as JSON does. NotImplemented leaves it to minijinja."""
+    if value is None or isinstance(value, bool | dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return NotImplemented
+
+
+def datetimeformat(value: Any, format: str = "%Y-%m-%d %H:%M", tz: str = "UTC") -> str:
+    """Write an RFC 3339 time, or Unix seconds, by a pattern of strftime, in a time zone."""
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise BadTemplate("datetimeformat takes an RFC 3339 time or Unix seconds") from None
+    try:
+        zone = ZoneInfo(tz)
+    except (ValueError, LookupError, OSError):
+        raise BadTemplate(f"datetimeformat knows no time zone {tz!r}") from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(zone).strftime(format)
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {"datetimeformat": datetimeformat}

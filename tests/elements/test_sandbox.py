@@ -1,0 +1,261 @@
+"""The sandbox: bombs end soon and hurt nobody else, children end when they should, and no answer goes astray."""
+
+import asyncio
+import gc
+import operator
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from elements import filters, templates
+from elements.faults import BadFilter, BadTemplate, Fault, TooCostly
+from elements.filters import matches
+from elements.sandbox import Sandbox
+from elements.templates import render
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="macOS does not bound memory")
+DATA = {"items": list(range(10)), "text": "a" * 1000}
+CONTEXT = {"event": {"data": DATA}}
+EVENT = {"id": "e", "type": "t", "tenant": "d", "timestamp": "2026-01-02T03:04:05.678Z", "data": DATA}
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+async def seconds(sandbox: Sandbox, function: Callable[..., Any], *args: Any) -> float:
+    started = time.perf_counter()
+    await sandbox.call(function, *args)
+    return time.perf_counter() - started
+
+
+TEMPLATE_BOMBS = {
+    "steps": "{% for i in range(10**9) %}{% endfor %}",
+    "steps in steps": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "doubling": "{% set x = 'x' %}" + "{% set x = x ~ x %}" * 40,
+    "replacing": "{{ event.data.text" + "|replace('a', 'aaaaaaaaaa')" * 10 + " }}",
+    "recursion": "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+    "a huge text": "{{ 'a' * 10**9 }}",
+    "a doubling list of Python's": "{% set x = event.data.items %}" + "{% set _ = x.extend(x) %}" * 99,
+    "nested too deeply to read": "{{ " + "-" * 60000 + "1 }}",
+    "long to read": "{{ 'a'" + " ~ 'a'" * 10000 + " }}",
+    "a map in itself": "{% set _ = event.data.setdefault('me', event.data) %}{{ event.data|tojson }}",
+    "a namespace in itself": "{% set n = namespace() %}{% set n.n = n %}{{ n }}",
+}
+FILTER_BOMBS = {
+    "nested loops": "event.data.items.map(a, " * 8 + "[a]" + ")" * 8 + ".size() > 0",
+    "doubling": "['aaaaaaaa']" + ".map(x, x+x+x+x+x+x+x+x)" * 12 + "[0].size() > 0",
+    "replacing": "event.data.text" + ".replace('a', 'aaaaaaaaaa')" * 12 + ".size() > 0",
+    "nested too deeply to read": "[" * 2000 + "]" * 2000 + " == []",
+}
+BOMBS = [
+    *(pytest.param(render, (bomb, CONTEXT, "json"), id=f"template: {name}") for name, bomb in TEMPLATE_BOMBS.items()),
+    *(pytest.param(matches, (bomb, EVENT), id=f"filter: {name}") for name, bomb in FILTER_BOMBS.items()),
+    pytest.param(templates.check, (TEMPLATE_BOMBS["nested too deeply to read"],), id="check of a template"),
+    pytest.param(filters.check, (FILTER_BOMBS["nested too deeply to read"],), id="check of a filter"),
+]
+
+
+@pytest.mark.parametrize(("function", "args"), BOMBS)
+async def test_a_bomb_ends_soon_in_a_fault(
+    sandbox: Sandbox, function: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    await sandbox.call(operator.add, 1, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    with pytest.raises(Fault):
+        await sandbox.call(function, *args)
+    took = time.perf_counter() - started
+    print(f"{took * 1000:.0f} ms")
+    assert took < 2, "0.1 s of computing, on a machine with much else to do"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before * 1.1
+    assert await sandbox.call(render, "{{ event.data.items[1] }}", CONTEXT) == "1"
+
+
+async def test_what_is_called_is_given_and_raised(sandbox: Sandbox) -> None:
+    assert await sandbox.call(render, "{{ x }}", {"x": "<"}, escape="html") == "&lt;"
+    assert await sandbox.call(matches, "event.data.items.size() == 10", EVENT) is True
+    with pytest.raises(BadTemplate) as template:
+        await sandbox.call(templates.check, "\n{% if %}")
+    assert template.value.line == 2
+    with pytest.raises(BadFilter, match="gives int, not true or false"):
+        await sandbox.call(filters.check, "1")
+
+
+async def test_a_bug_of_ours_is_no_fault_of_a_tenant(sandbox: Sandbox) -> None:
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        await sandbox.call(operator.floordiv, 1, 0)
+    with pytest.raises(AttributeError, match="local object"):
+        await sandbox.call(lambda: 1)
+
+
+@LINUX
+async def test_memory_is_bounded(sandbox: Sandbox) -> None:
+    with pytest.raises(TooCostly, match="memory"):
+        await sandbox.call(bytes, 300 * 1024 * 1024)
+    assert len(await sandbox.call(bytes, 1024)) == 1024
+
+
+async def test_computing_is_bounded_and_waiting_is(sandbox: Sandbox) -> None:
+    with pytest.raises(TooCostly, match="more than 100 ms of computing"):
+        await sandbox.call(sum, range(10**12))
+    async with Sandbox(wall_seconds=0.3) as hasty:
+        with pytest.raises(TooCostly, match=r"more than 0\.3 s"):
+            await hasty.call(time.sleep, 60)
+        with pytest.raises(TooCostly, match=r"more than 0\.3 s"):
+            await hasty.call(signal.raise_signal, signal.SIGSTOP)
+        assert await hasty.call(operator.add, 1, 1) == 2
+
+
+async def test_sizes_and_depths_are_bounded(sandbox: Sandbox) -> None:
+    with pytest.raises(TooCostly, match="comes to too much"):
+        await sandbox.call(operator.mul, "x", 17 * 1024 * 1024)
+    assert len(await sandbox.call(operator.mul, "x" * 1024, 1024)) == 1024 * 1024
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(TooCostly, match="nested too deeply"):
+        await sandbox.call(len, deep)
+
+
+async def test_a_bomb_hurts_no_other_call(sandbox: Sandbox) -> None:
+    bombs = [sandbox.call(render, TEMPLATE_BOMBS["long to read"], CONTEXT) for _ in range(3)]
+    others = [sandbox.call(render, "{{ n }}", {"n": n}) for n in range(40)]
+    answers = await asyncio.gather(*bombs, *others, return_exceptions=True)
+    assert [type(answer) for answer in answers[:3]] == [TooCostly] * 3
+    assert answers[3:] == [str(n) for n in range(40)]
+
+
+async def test_two_children_at_most_and_one_where_one_will_do(sandbox: Sandbox) -> None:
+    assert len({await sandbox.call(os.getpid) for _ in range(10)}) == 1
+    assert len(set(await asyncio.gather(*(sandbox.call(os.getpid) for _ in range(40))))) == 2
+
+
+async def test_a_call_is_quick(sandbox: Sandbox) -> None:
+    first = await seconds(sandbox, os.getpid)
+    await sandbox.call(render, "{{ event.data.text }}", CONTEXT)
+    times = sorted([await seconds(sandbox, render, "{{ event.data.text }}", CONTEXT) for _ in range(200)])
+    print(f"start {first * 1000:.0f} ms, then {times[100] * 1000:.3f} ms")
+    assert times[100] < 0.005
+
+
+async def test_the_answer_to_a_cancelled_call_is_nobodys() -> None:
+    async with Sandbox(children=1) as sandbox:
+        child = await sandbox.call(os.getpid)
+        for wait in (0.0, 0.001, 0.05):
+            cancelled = asyncio.create_task(sandbox.call(operator.mul, "x", 100_000))
+            slow = asyncio.create_task(sandbox.call(time.sleep, 5))
+            await asyncio.sleep(wait)
+            cancelled.cancel()
+            slow.cancel()
+            await asyncio.gather(cancelled, slow, return_exceptions=True)
+            assert await sandbox.call(operator.add, 1, 1) == 2
+        assert await sandbox.call(os.getpid) != child
+
+
+async def test_a_call_whose_child_is_killed_is_made_again() -> None:
+    async with Sandbox(children=1) as sandbox:
+        child = await sandbox.call(os.getpid)
+        call = asyncio.create_task(sandbox.call(time.sleep, 0.3))
+        await asyncio.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        await call
+        assert await sandbox.call(os.getpid) != child
+
+
+async def test_what_kills_its_child_each_time_is_too_costly(sandbox: Sandbox) -> None:
+    with pytest.raises(TooCostly):
+        await sandbox.call(signal.raise_signal, signal.SIGKILL)
+    assert await sandbox.call(operator.add, 1, 1) == 2
+
+
+async def test_a_call_survives_that_all_children_were_ended(sandbox: Sandbox) -> None:
+    children = set(await asyncio.gather(*(sandbox.call(os.getpid) for _ in range(40))))
+    for child in children:
+        os.kill(child, signal.SIGTERM)
+    assert await asyncio.gather(*(sandbox.call(operator.add, n, 1) for n in range(10))) == list(range(1, 11))
+
+
+async def test_ctrl_c_is_for_the_parent(sandbox: Sandbox) -> None:
+    child = await sandbox.call(os.getpid)
+    os.kill(child, signal.SIGINT)
+    assert await sandbox.call(os.getpid) == child
+    assert await sandbox.call(os.getpgrp) == child
+
+
+async def test_a_child_inherits_no_file_and_no_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKKEEPER_SECRET", "hush")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        os.set_inheritable(server.fileno(), True)
+        *files, own = await sandbox.call(os.listdir, "/dev/fd")
+        assert sorted([*files, own])[:3] == ["0", "1", "2"]
+        assert len(files) == 3, "and the one that lists them"
+    assert await sandbox.call(os.getenv, "HOOKKEEPER_SECRET") is None
+
+
+async def test_a_child_imports_only_what_it_is_asked_to_run(sandbox: Sandbox) -> None:
+    await sandbox.call(render, "", {})
+    there = await sandbox.call(eval, "sorted(__import__('sys').modules)")
+    assert "elements.templates" in there
+    assert not {"fastapi", "temporalio", "pydantic", "api", "workflows", "cel_expr_python"} & set(there)
+
+
+async def test_children_end_with_their_parent() -> None:
+    program = (
+        "import asyncio, os, time\nfrom elements.sandbox import Sandbox\n"
+        "async def main():\n    sandbox = Sandbox()\n    print(await sandbox.call(os.getpid), flush=True)\n"
+        "    await sandbox.call(time.sleep, 1)\n    await asyncio.sleep(60)\n"
+        "asyncio.run(main())"
+    )
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(10):
+        while is_alive(child):
+            await asyncio.sleep(0.02)
+
+
+def is_alive(process: int) -> bool:
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return told.stdout.strip() not in ("", "Z")
+
+
+async def test_closing_waits_for_calls_and_leaves_nothing() -> None:
+    sandbox = Sandbox()
+    await sandbox.close()
+    sandbox = Sandbox(children=1)
+    child = await sandbox.call(os.getpid)
+    calls = [asyncio.create_task(sandbox.call(time.sleep, 0.1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.gather(sandbox.close(), sandbox.close())
+    assert all(call.done() and call.exception() is None for call in calls)
+    await sandbox.close()
+    assert not is_alive(child)
+    with pytest.raises(RuntimeError, match="closed"):
+        await sandbox.call(os.getpid)
+    del sandbox
+    gc.collect()
+
+
+@pytest.mark.parametrize(("python", "error"), [("/bin/false", RuntimeError), ("/nowhere/python", FileNotFoundError)])
+async def test_a_child_that_cannot_start_is_our_fault(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, python: str, error: type[Exception]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", python)
+        with pytest.raises(error):
+            await sandbox.call(os.getpid)
+    gc.collect()
+    assert await sandbox.call(operator.add, 1, 1) == 2

@@ -1,0 +1,189 @@
+"""Templates: what is written, what is refused and how that is said, and that no text brings anything but a Fault."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elements import templates
+from elements.faults import BadTemplate
+from elements.templates import Escape, render
+
+CONTEXT = {
+    "event": {
+        "id": "evt_1",
+        "type": "order.created",
+        "tenant": "acme",
+        "timestamp": "2026-01-02T23:04:05.678Z",
+        "data": {
+            "name": "Ann & <Bob>",
+            "amount": 100.5,
+            "count": 3,
+            "paid": True,
+            "note": None,
+            "items": [{"sku": "a", "n": 2}, {"sku": "b", "n": 1}],
+        },
+    },
+    "webhook": {"id": "wh_1", "name": "", "metadata": {}},
+}
+FUEL = "takes too many steps or too much memory (line 1)"
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ event.id }} of {{ event['tenant'] }}", "evt_1 of acme"),
+        ("{{ event.data.name }}", "Ann & <Bob>"),
+        ("{{ event.data.amount }} {{ event.data.count }}", "100.5 3"),
+        ("{{ event.data.paid }} {{ event.data.note }}", "true null"),
+        ("{{ event.data['items'] }}", '[{"sku": "a", "n": 2}, {"sku": "b", "n": 1}]'),
+        ("{{ event.data.nothing|default('-') }}", "-"),
+        ("{% if event.data.nothing %}x{% else %}y{% endif %}", "y"),
+        ("{{ event.data.nothing is defined }}", "false"),
+        ("{{ event.data.nothing or 'none' }}", "none"),
+        ("{% for i in event.data['items'] %}{{ loop.index }}{{ i.sku }} {% endfor %}", "1a 2b "),
+        ("{% for k, v in event.data.items[0]|items %}{{ k }}={{ v }};{% endfor %}", "sku=a;n=2;"),
+        ("{{ event.data.items|map(attribute='sku')|join(', ') }}", "a, b"),
+        ("{{ event.data.items|sum(attribute='n') }}", "3"),
+        ("{{ event.data.items|tojson }}", '[{"sku": "a", "n": 2}, {"sku": "b", "n": 1}]'),
+        ("{{ event.type|upper }} {{ 'a-b'|replace('-', '+') }}", "ORDER.CREATED a+b"),
+        ("{{ event.type.split('.')[0] }}", "order"),
+        ("{{ 2.567|round(1) }} {{ 2.567|int }} {{ '%.2f'|format(event.data.amount) }}", "2.6 2 100.50"),
+        ("{{ 'a b&c'|urlencode }} {{ {'q': 'a b'}|urlencode }}", "a%20b%26c q=a%20b"),
+        ("{{ event.data.name|truncate(length=3) }}", "..."),
+        ("{{ event.timestamp[:10] }}", "2026-01-02"),
+        ("{{ event.timestamp|datetimeformat }}", "2026-01-02 23:04"),
+        ("{{ event.timestamp|datetimeformat('%-d %B %Y, %H:%M', tz='Europe/Rome') }}", "3 January 2026, 00:04"),
+        ("{{ 0|datetimeformat('%Y') }} {{ '2026-05-06T07:08:09'|datetimeformat('%H') }}", "1970 07"),
+        ("{% set n = 2 %}{{ n * event.data.count }}", "6"),
+        ("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f(1) }}", "<1>"),
+        ("{# a remark #}{% raw %}{{ x }}{% endraw %}\n", "{{ x }}\n"),
+    ],
+)
+def test_what_is_written(template: str, text: str) -> None:
+    templates.check(template)
+    assert render(template, CONTEXT) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("a\n{{ event.data.amuont }}", "`event.data.amuont` is undefined (line 2)"),
+        ("{{ evnt.id }}", "`evnt` is undefined (line 1)"),
+        ("{{ event.data.amuont|upper }}", "`event.data.amuont` is undefined (line 1)"),
+        ("{% for i in event.data.itmes %}{% endfor %}", "`event.data.itmes` is undefined (line 1)"),
+        ("{{ event.data.customer.name|default('-') }}", "`event.data.customer` is undefined (line 1)"),
+        ("{{ event.id|uper }}", "filter uper is unknown (line 1)"),
+        ("{{ now() }}", "now is unknown (line 1)"),
+        ("{{ event.data.paid + 'x' }}", "tried to use + operator on unsupported types bool and string (line 1)"),
+        ("{{ 1 / 0 }}", "unable to calculate 1 / 0 (line 1)"),
+        ("{{ event.id|truncate(1, 2, 3, 4, 5) }}", "too many arguments (line 1)"),
+        ("{{ event.pop('x') }}", "KeyError: 'x'"),
+        ("{{ 'soon'|datetimeformat }}", "datetimeformat takes an RFC 3339 time or Unix seconds"),
+        ("{{ 0|datetimeformat(tz='America') }}", "datetimeformat knows no time zone 'America'"),
+        ("{{ 0|datetimeformat(tz='../../etc/passwd') }}", "datetimeformat knows no time zone '../../etc/passwd'"),
+        ("{% include 'x' %}", "cannot load another template (line 1)"),
+        ("{% import 'x' as x %}", "cannot load another template (line 1)"),
+        ("{% extends '/etc/passwd' %}", "cannot load another template (line 1)"),
+        ("{% for i in range(10**9) %}{% endfor %}", "range has too many elements (line 1)"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", FUEL),
+        ("{{ 'a' * 10**9 }}", FUEL),
+        ("{% set x = 'x' %}" + "{% set x = x ~ x %}" * 40, FUEL),
+        ("{{ event.id" + "|replace('e', 'eeeeeeeeee')" * 40 + " }}", FUEL),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion limit exceeded (line 1)"),
+        ("{{ 'a' * 1100000 }}", "writes more than 1024 KiB"),
+    ],
+)
+def test_what_fails_when_rendered(template: str, sentence: str) -> None:
+    with pytest.raises(BadTemplate) as caught:
+        render(template, CONTEXT)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "sentence"),
+    [
+        ("{{ event.id", 1, "unexpected end of input, expected end of variable block"),
+        ("\n{% if event.id %}", 2, "unexpected end of input, expected end of block"),
+        ("\n\n{% fro x in y %}", 3, "unknown statement fro"),
+        ("{% break %}", 1, "'break' must be placed inside a loop"),
+        ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", 1, "template exceeds maximum recursion limits"),
+        ("x" * (templates.SOURCE_LIMIT + 1), None, "has more than 64 KiB"),
+    ],
+)
+def test_what_cannot_be_read_is_found_when_it_is_saved(template: str, line: int | None, sentence: str) -> None:
+    with pytest.raises(BadTemplate) as caught:
+        templates.check(template)
+    assert (caught.value.message, caught.value.line) == (sentence, line)
+    with pytest.raises(BadTemplate):
+        render(template, CONTEXT)
+
+
+@pytest.mark.parametrize("method", ["__class__", "__init__.__globals__", "get.__self__", "get.__func__"])
+def test_nothing_leads_from_data_into_python(method: str) -> None:
+    for template in (f"{{{{ event.{method} }}}}", f"{{{{ event|attr('{method}') }}}}", f"{{{{ event.{method}() }}}}"):
+        with pytest.raises(BadTemplate):
+            render(template, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("escape", "template", "text"),
+    [
+        ("none", "{{ event.data.name }}", "Ann & <Bob>"),
+        ("html", "<b>{{ event.data.name }}</b>", "<b>Ann &amp; &lt;Bob&gt;</b>"),
+        ("html", "{{ event.data.name|safe }} {{ event.data.paid }}", "Ann & <Bob> true"),
+        ("html", "{{ {'a': '<'} }}", "{&quot;a&quot;: &quot;&lt;&quot;}"),
+        ("json", '{"name": {{ event.data.name }}}', '{"name": "Ann & <Bob>"}'),
+        ("json", "[{{ event.data.paid }}, {{ event.data.note }}, {{ 1.5 }}]", "[true, null, 1.5]"),
+        ("json", '{"text": {{ "Hi " ~ event.data.name }}}', '{"text": "Hi Ann & <Bob>"}'),
+        ("json", '{"text": "{{ event.id|safe }}"}', '{"text": "evt_1"}'),
+    ],
+)
+def test_escapes(escape: Escape, template: str, text: str) -> None:
+    assert render(template, CONTEXT, escape) == text
+
+
+@given(JSON)
+def test_as_html_no_tag_of_data_survives(data: Any) -> None:
+    everywhere = (
+        "{{ data }}{{ data ~ '' }}{{ [data] }}{% for item in list %}{{ item }}{% endfor %}"
+        "{% set x %}{{ data }}{% endset %}{{ x }}{% macro f(y) %}{{ y }}{% endmacro %}{{ f(data) }}"
+    )
+    assert "<" not in render(everywhere, {"data": data, "list": [data]}, "html")
+
+
+@given(JSON)
+def test_as_json_data_stays_what_it_is(data: Any) -> None:
+    assert json.loads(render('{"data": {{ data }}, "more": [{{ data }}]}', {"data": data}, "json")) == {
+        "data": data,
+        "more": [data],
+    }
+
+
+WORDS = """
+{{ }} {% %} {# #} {%- -%} event .data .x ['x'] | upper join default tojson map( attribute= ) ( [ ] { } : , ' " for if
+in endfor endif set = ~ + * ** range(3) 10**9 1 -1 1e400 none macro f() endmacro call include is not loop .index block
+raw autoescape do .pop(0) .clear() .items() datetimeformat urlencode \\ \0 %
+"""
+TEXTS = st.text(max_size=60) | st.lists(st.sampled_from(WORDS.split()) | st.text(max_size=3), max_size=25).map(" ".join)
+
+
+@given(TEXTS, st.sampled_from(["none", "html", "json"]))
+def test_no_text_brings_anything_but_a_fault(template: str, escape: Escape) -> None:
+    try:
+        text = render(template, {"event": {"data": {"x": [1]}}}, escape)
+    except BadTemplate as fault:
+        text = str(fault)
+        assert text
+    assert len(text) <= templates.OUTPUT_LIMIT
