@@ -1,4 +1,4 @@
-"""The one place that talks HTTP outwards. `post` tells what the receiver did; it raises for our own faults only."""
+"""The one place that talks HTTP outwards. `send` tells what the receiver did; it raises for our own faults only."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ from activities.transport import Link, Transport, current_link
 
 READ_LIMIT = 64 * 1024
 """Bytes of a response body that are read at most."""
-KEPT_HEADERS = frozenset({b"retry-after", b"date"})
+KEPT_HEADERS = frozenset({b"retry-after", b"date", b"x-ratelimit-reset", b"x-message-id"})
 
 _FRAMING = frozenset(
     "connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split()  # noqa: SIM905
@@ -28,7 +28,7 @@ _FRAMING = frozenset(
 """Not sent: how a message is framed is the client's business, and no header of a webhook may break it."""
 
 _FAULTS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError)
-"""What may come of a request; `_is_ours` tells whose fault it is."""
+"""What may come of a request; `is_ours` tells whose fault it is."""
 _OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # The first row counts that has a kind from the chain of causes. httpx's own kinds are of no use: a connection that
@@ -70,18 +70,19 @@ class _Received:
 
 
 def make_client(allowed: Networks, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """Make the client that `post` sends with, to be shared, and closed by the caller.
+    """Make the client that `send` sends with, to be shared, and closed by the caller.
 
     It reaches global unicast addresses and those in `allowed`. `tls` replaces the context that trusts certifi's
     roots.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
     transport = Transport(allowed, tls or httpx.create_ssl_context(trust_env=False))
-    return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`post` has one)
+    return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`send` has one)
 
 
-async def post(
+async def send(
     client: httpx.AsyncClient,
+    method: str,
     url: str,
     *,
     body: bytes,
@@ -89,7 +90,7 @@ async def post(
     timeout: float,
     keep: int = 4096,
 ) -> Answer:
-    """Send one POST with these headers, `host`, `content-length` and no others, and tell what came of it.
+    """Send one request with these headers, `host`, `content-length` and no others, and tell what came of it.
 
     `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
     then is a `timeout`. At most 64 KiB of body are read and `keep` bytes kept; a longer body is whole with that.
@@ -100,11 +101,11 @@ async def post(
     token = current_link.set(link)
     try:
         async with asyncio.timeout(timeout):
-            await _exchange(client, _request(url, body, headers), link, received, keep)
+            await _exchange(client, _request(method, url, body, headers), link, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
     except _FAULTS as exc:
-        if _is_ours(exc):
+        if is_ours(exc):
             raise
         error = error_code(exc)
     finally:
@@ -120,6 +121,19 @@ async def post(
     )
 
 
+async def post(
+    client: httpx.AsyncClient,
+    url: str,
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+    keep: int = 4096,
+) -> Answer:
+    """Send one POST, as `send` does."""
+    return await send(client, "POST", url, body=body, headers=headers, timeout=timeout, keep=keep)
+
+
 def error_code(exc: BaseException) -> str:
     """Name what went wrong on the way to a receiver, by the chain of causes; `protocol` where nothing else fits."""
     chain = tuple(_causes(exc))
@@ -129,13 +143,8 @@ def error_code(exc: BaseException) -> str:
     return "protocol"
 
 
-def _causes(exc: BaseException | None) -> Iterator[BaseException]:
-    while exc is not None:
-        yield exc
-        exc = exc.__cause__
-
-
-def _is_ours(exc: BaseException) -> bool:
+def is_ours(exc: BaseException) -> bool:
+    """Tell whether this machine is to blame, not the network or who is at its other end."""
     # The bare ClientConnectionError says that the client was closed meanwhile.
     return any(
         (isinstance(link, OSError) and link.errno in _OUR_ERRNOS) or type(link) is aiohttp.ClientConnectionError
@@ -143,7 +152,13 @@ def _is_ours(exc: BaseException) -> bool:
     )
 
 
-def _request(url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request:
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__
+
+
+def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request:
     """Build the request by hand, as the client would add headers of its own. Raises httpx.InvalidURL."""
     try:
         target = httpx.URL(url)
@@ -158,7 +173,7 @@ def _request(url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request
         credentials = f"{target.username}:{target.password}"
         sent.setdefault("authorization", "Basic " + b64encode(credentials.encode()).decode())
         target = target.copy_with(userinfo=b"")
-    return httpx.Request("POST", target, headers=sent, content=body)
+    return httpx.Request(method, target, headers=sent, content=body)
 
 
 async def _exchange(

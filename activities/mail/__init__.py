@@ -1,0 +1,1 @@
+"""Mail providers: each takes a rendered letter and tells what became of it."""

@@ -1,0 +1,178 @@
+"""The outbox, and what stands where no provider is set: nothing is sent, and everybody can see that."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from letters import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
+
+from activities.mail.outbox import Outbox
+from activities.mail.provider import NoProvider, Tags, sender_of, words
+from elements.emails import Letter
+
+HEADERS = [
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Auto-Submitted",
+    "X-Hookkeeper-Event",
+    "X-Hookkeeper-Delivery",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "outbox"
+
+
+@pytest.fixture
+def outbox(folder: Path) -> Outbox:
+    return Outbox(folder, sender=SENDER)
+
+
+async def test_keeps_a_letter_and_says_that_it_was_not_sent(outbox: Outbox, folder: Path) -> None:
+    answer = await outbox.send(letter(), TAGS)
+    assert (answer.verdict, answer.error, answer.status_code, answer.trackable) == ("succeeded", None, None, False)
+    assert answer.text == "not sent: no email provider is set; kept as outbox/evt_1.wh_1.email.0.1.eml"
+    assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    message = parsed((folder / "evt_1.wh_1.email.0.1.eml").read_bytes())
+    assert message.keys() == [*HEADERS, "Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
+    assert message["From"] == SENDER
+    assert message["Message-ID"] == "<evt_1.wh_1.email.0@acme.example>"
+    assert (message["X-Hookkeeper-Event"], message["X-Hookkeeper-Delivery"]) == ("evt_1", "wh_1.email.0")
+
+
+async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(outbox: Outbox, folder: Path) -> None:
+    to = mailboxes("zoe@acme.example Zoë", "bo@acme.example Smith, Bo")
+    text = f"Größe: {'x' * 200}\n.\n"
+    await outbox.send(letter(to=to, bcc=mailboxes("cy@acme.example Cy"), subject="Für Zoë", text=text), TAGS)
+    content = (folder / "evt_1.wh_1.email.0.1.eml").read_text(encoding="utf-8")
+    assert 'To: Zoë <zoe@acme.example>,\n "Smith, Bo" <bo@acme.example>\n' in content
+    assert "\nX-Bcc: Cy <cy@acme.example>\n" in content
+    assert "\nSubject: Für Zoë\n" in content
+    assert f"\n\n{text}" in content
+
+
+async def test_shows_what_a_template_of_sendgrid_would_be_given(outbox: Outbox, folder: Path) -> None:
+    answer = await outbox.send(letter(text=None, template_id="d-1", template_data={"event": {"größe": 7}}), TAGS)
+    assert answer.verdict == "succeeded"
+    content = (folder / "evt_1.wh_1.email.0.1.eml").read_text(encoding="utf-8")
+    assert "template d-1" in content
+    assert '{\n  "event": {\n    "größe": 7\n  }\n}' in content
+
+
+async def test_keeps_each_attempt_and_the_last_of_one_made_twice(outbox: Outbox, folder: Path) -> None:
+    for attempt, text in ((1, "one"), (2, "two"), (2, "again")):
+        await outbox.send(letter(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
+    kept = {path.name: parsed(path.read_bytes()).get_content().strip() for path in folder.iterdir()}
+    assert kept == {"evt_1.wh_1.email.0.1.eml": "one", "evt_1.wh_1.email.0.2.eml": "again"}
+
+
+@pytest.mark.parametrize("event_id", ["../../evil", "/etc/evil", "..", ".hidden", "a\0b", "a\r\nBcc: x@y.de", "é"])
+async def test_no_id_leads_out_of_the_folder_or_into_the_headers(outbox: Outbox, folder: Path, event_id: str) -> None:
+    await outbox.send(letter(), Tags("acme", event_id, "order.paid", "../wh_1", 1))
+    [path] = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert path.parent == folder
+    message = parsed(path.read_bytes())
+    assert set(message.keys()) == {*HEADERS, "Content-Type", "Content-Transfer-Encoding", "MIME-Version"}
+    assert not message.defects
+
+
+async def test_follows_no_link_to_a_file(outbox: Outbox, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("keep me")
+    folder.mkdir(parents=True)
+    link = folder / "evt_1.wh_1.email.0.1.eml"
+    link.symlink_to(target)
+    await outbox.send(letter(), TAGS)
+    assert target.read_text() == "keep me"
+    assert not link.is_symlink() and b"Thanks." in link.read_bytes()
+
+
+async def test_follows_no_link_to_a_folder(outbox: Outbox, folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.parent.mkdir()
+    folder.symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic link"):
+        await outbox.send(letter(), TAGS)
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(outbox: Outbox, folder: Path) -> None:
+    (folder / "evt_1.wh_1.email.0.1.eml").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        await outbox.send(letter(), TAGS)
+    assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(given_=letters())
+def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: Letter) -> None:
+    folder = tmp_path_factory.mktemp("outbox")
+    asyncio.run(Outbox(folder, sender=SENDER).send(given_, TAGS))
+    [path] = folder.iterdir()
+    content = path.read_bytes()
+    message = parsed(content)
+    assert message["Subject"] == given_.subject
+    assert read_mailboxes(content, "To") == given_.to
+    assert read_mailboxes(content, "Cc") == given_.cc
+    assert read_mailboxes(content, "X-Bcc") == given_.bcc
+    assert read_mailboxes(content, "Reply-To") == ((given_.reply_to,) if given_.reply_to else ())
+    for subtype, text in (("plain", given_.text), ("html", given_.html)):
+        assert read_text(message, subtype) == (None if text is None else lines(text))
+    assert "Bcc" not in message
+
+
+async def test_without_a_provider_an_email_fails_and_names_the_settings() -> None:
+    answer = await NoProvider().send(letter(), TAGS)
+    assert (answer.verdict, answer.error) == ("failed", "no_email_provider")
+    assert all(f"HOOKKEEPER_{name}" in answer.text for name in ("SENDGRID_API_KEY", "SMTP_URL", "OUTBOX"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "name"),
+    [
+        ("hooks@acme.example", "hooks@acme.example", ""),
+        ("hookkeeper@localhost", "hookkeeper@localhost", ""),
+        (" Acme <hooks@acme.example> ", "hooks@acme.example", "Acme"),
+        ('"Acme, Inc." <hooks@acme.example>', "hooks@acme.example", "Acme, Inc."),
+        ("Acme, Inc. <hooks@acme.example>", "hooks@acme.example", "Acme, Inc."),
+        ("Zoë<a+b@acme.example>", "a+b@acme.example", "Zoë"),
+    ],
+)
+def test_senders(text: str, address: str, name: str) -> None:
+    sender = sender_of(text)
+    assert (sender.address, sender.name) == (address, name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "acme",
+        "Acme <>",
+        "a@b@c.de",
+        "a@b.de, c@d.de",
+        "<a@b.de",
+        "a@b.de>",
+        "A <a@b.de> b",
+        "A\nB <a@b.de>",
+        "a@é.de",
+    ],
+)
+def test_no_senders(text: str) -> None:
+    with pytest.raises(ValueError, match=r"sender such as|line breaks"):
+        sender_of(text)
+
+
+def test_a_providers_words_are_clean_and_short_and_hold_no_secret() -> None:
+    said = words("no\x00 \x1b[31mhunter2\udcff" + "é" * 600, "hunter2")
+    assert said.startswith("no\ufffd \ufffd[31m********?é")
+    assert "hunter2" not in said
+    assert 495 < len(said.encode()) <= 500

@@ -1,0 +1,468 @@
+"""SMTP against real servers: letters arrive whole, secrets stay here, and each answer is judged rightly."""
+
+import asyncio
+import logging
+import ssl
+import time
+import traceback
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from letters import SENDER, TAGS, letter, letters, lines, mailboxes, read_mailboxes, read_text
+from rawserver import Peer, Script, make_certificate, receiving
+from test_http import no_descriptors_left
+
+from activities.mail.provider import MailAnswer, Tags
+from activities.mail.smtp import Smtp, server_of
+from elements.emails import Letter
+from mail_servers import SmtpServer, smtp_server
+
+USER, PASSWORD = "me@acme.example", "pa/ss:w@rd%"
+ENCODED = "me%40acme.example:pa%2Fss%3Aw%40rd%25@"
+HEADERS = {
+    *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Hookkeeper-Event", "X-Hookkeeper-Delivery"),
+    *("Content-Type", "Content-Transfer-Encoding", "MIME-Version"),
+}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SmtpServer]:
+    async with smtp_server() as server:
+        yield server
+
+
+async def send(
+    url: str,
+    given_: Letter | None = None,
+    tags: Tags = TAGS,
+    *,
+    tls: ssl.SSLContext | None = None,
+    timeout: float = 5.0,
+) -> MailAnswer:
+    return await Smtp(url, sender=SENDER, tls=tls, timeout=timeout).send(given_ or letter(), tags)
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate)
+
+
+def speaks(greeting: bytes = b"220 mail.example ready\r\n", **replies: bytes) -> Script:
+    """Script a server: what it says first, and then to each command, which is `250 ok` where nothing is given.
+
+    The reply to `END` follows the letter; an empty reply is silence, and `b"close"` the end of the connection.
+    """
+    replies = {"DATA": b"354 go on\r\n", "QUIT": b"221 bye\r\n"} | replies
+
+    async def script(peer: Peer) -> None:
+        await peer.say(greeting)
+        while line := await peer.reader.readline():
+            commands = [line[:4].decode().strip()]
+            for command in commands:
+                reply = replies.get(command, b"250 ok\r\n")
+                if reply == b"close":
+                    return
+                await peer.say(reply)
+                if command == "DATA" and reply.startswith(b"354"):
+                    await peer.reader.readuntil(b"\r\n.\r\n")
+                    commands.append("END")
+
+    return script
+
+
+# What arrives
+
+
+async def test_a_letter_arrives_with_everybody_in_the_envelope_and_no_blind_copy_in_sight(server: SmtpServer) -> None:
+    to = mailboxes("ann@acme.example Ann, the first", "bo@acme.example")
+    more = {"cc": mailboxes("cy@acme.example Cy"), "bcc": mailboxes("di@acme.example Di")}
+    reply_to = mailboxes("help@acme.example Zoë")[0]
+    full = letter(to=to, **more, reply_to=reply_to, subject="Größe", text="Dear all\n.\n", html="<p>Dear all</p>\n")
+    answer = await send(server.url, full)
+    assert (answer.verdict, answer.status_code, answer.error, answer.trackable) == ("succeeded", 250, None, False)
+    assert (answer.text, answer.left_out) == ("2.0.0 queued as 1", frozenset())
+    [delivered] = server.messages
+    assert delivered.sender == "hooks@acme.example"
+    assert delivered.recipients == ("ann@acme.example", "bo@acme.example", "cy@acme.example", "di@acme.example")
+    assert b"di@" not in delivered.content.lower() and b"bcc" not in delivered.content.lower()
+    message = delivered.email
+    assert set(message.keys()) == (HEADERS | {"Cc", "Reply-To"}) - {"Content-Transfer-Encoding"}
+    assert (message["From"], message["Subject"]) == (SENDER, "Größe")
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert (message["X-Hookkeeper-Event"], message["X-Hookkeeper-Delivery"]) == ("evt_1", "wh_1.email.0")
+    assert abs(message["Date"].datetime.timestamp() - time.time()) < 5
+    assert message.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+    assert (read_text(message, "plain"), read_text(message, "html")) == ("Dear all\n.", "<p>Dear all</p>")
+
+
+async def test_only_a_second_attempt_has_the_same_message_id(server: SmtpServer) -> None:
+    for event, delivery, attempt in (("evt_1", "wh_1.email.0", 1), ("evt_1", "wh_1.email.0", 2)):
+        await send(server.url, tags=Tags("acme", event, "order.paid", delivery, attempt))
+    for event, delivery in (("evt_2", "wh_1.email.0"), ("evt_1", "wh_1.email.1"), ("evt_1", "wh_2.email.0")):
+        await send(server.url, tags=Tags("acme", event, "order.paid", delivery, 1))
+    first, second, *others = [str(delivered.email["Message-ID"]) for delivered in server.messages]
+    assert first == second == "<evt_1.wh_1.email.0@acme.example>"
+    assert len({first, *others}) == 4
+
+
+async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpServer) -> None:
+    async with receiving(speaks(EHLO=b"502 what?\r\n"), read=False) as old:
+        assert (await send(f"smtp://127.0.0.1:{old.port}", letter(text="Zoë"))).verdict == "succeeded"
+    assert (await send(server.url, letter(text="Zoë", html="ë" * 1000))).verdict == "succeeded"
+    [delivered] = server.messages
+    assert delivered.content.isascii()
+    assert [option.partition("=")[0] for option in delivered.options] == ["SIZE"]
+    assert server.commands == ["EHLO acme.example", "QUIT"]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(given_=letters())
+async def test_any_letter_arrives_as_it_was_written(given_: Letter) -> None:
+    async with smtp_server() as server:
+        answer = await send(server.url, given_)
+    assert answer.verdict == "succeeded"
+    [delivered] = server.messages
+    content, message = delivered.content, delivered.email
+    everybody = [mailbox.address for mailbox in (*given_.to, *given_.cc, *given_.bcc)]
+    assert list(delivered.recipients) == everybody
+    assert set(message.keys()) - {"Cc", "Reply-To", "Content-Transfer-Encoding"} == HEADERS - {
+        "Content-Transfer-Encoding"
+    }
+    assert not message.defects
+    assert message["Subject"] == given_.subject
+    assert read_mailboxes(content, "To") == given_.to
+    assert read_mailboxes(content, "Cc") == given_.cc
+    assert read_mailboxes(content, "Reply-To") == ((given_.reply_to,) if given_.reply_to else ())
+    for subtype, text in (("plain", given_.text), ("html", given_.html)):
+        assert read_text(message, subtype) == (None if text is None else lines(text))
+    assert content.isascii()
+    head = content.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert max(len(line) for line in head if b"=?" in line or line is head[0]) <= 76
+    assert max(map(len, content.split(b"\r\n"))) <= 998
+
+
+async def test_a_template_of_sendgrid_is_rejected_without_a_connection() -> None:
+    async with receiving(speaks(), read=False) as server:
+        url = f"smtp://127.0.0.1:{server.port}"
+        answer = await send(url, letter(text=None, template_id="d-1"))
+    assert (answer.verdict, answer.error, server.peers) == ("rejected", "needs_sendgrid", [])
+    assert "needs SendGrid" in answer.text
+
+
+# What servers answer
+
+
+@pytest.mark.parametrize(
+    ("command", "reply", "verdict", "code", "error"),
+    [
+        ("MAIL", "451 4.7.1 later", "failed", 451, "smtp_451"),
+        ("MAIL", "553 5.7.1 not you", "rejected", 553, "smtp_553"),
+        ("DATA", "452 4.3.1 full", "failed", 452, "smtp_452"),
+        ("DATA", "421 4.3.2 going down", "failed", 421, "smtp_421"),
+        ("DATA", "554 5.7.1 spam", "rejected", 554, "smtp_554"),
+        ("DATA", "299 odd", "failed", None, "protocol"),
+    ],
+)
+async def test_verdicts(
+    server: SmtpServer, command: str, reply: str, verdict: str, code: int | None, error: str
+) -> None:
+    server.replies[command] = [reply]
+    answer = await send(server.url)
+    assert (answer.verdict, answer.status_code, answer.error, answer.text) == (verdict, code, error, reply[4:])
+    assert (await send(server.url)).verdict == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("greeting", "verdict", "error"),
+    [
+        (b"421 4.3.2 busy\r\n", "failed", "smtp_421"),
+        (b"554 5.7.1 not from you\r\n", "rejected", "smtp_554"),
+        (b"hello\r\n", "failed", "protocol"),
+        (b"SSH-2.0-OpenSSH\r\n", "failed", "protocol"),
+        (b"220-" + b"x" * 100_000, "failed", "protocol"),
+    ],
+)
+async def test_greetings(greeting: bytes, verdict: str, error: str) -> None:
+    async with receiving(speaks(greeting), read=False) as server:
+        answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=1.0)
+    assert (answer.verdict, answer.error) == (verdict, error)
+
+
+TAKEN, LATER, NEVER = None, "450 4.2.1 later", "550 5.1.1 unknown"
+
+
+@pytest.mark.parametrize(
+    ("ann", "bo", "verdict", "code", "text"),
+    [
+        (NEVER, NEVER, "rejected", 550, "ann@acme.example: 550 5.1.1 unknown; bo@acme.example: 550 5.1.1 unknown"),
+        (LATER, LATER, "failed", 450, "ann@acme.example: 450 4.2.1 later; bo@acme.example: 450 4.2.1 later"),
+        (NEVER, LATER, "failed", 450, "ann@acme.example: 550 5.1.1 unknown; bo@acme.example: 450 4.2.1 later"),
+        (TAKEN, NEVER, "succeeded", 250, "not taken for bo@acme.example: 550 5.1.1 unknown\n2.0.0 queued as 1"),
+        (LATER, TAKEN, "succeeded", 250, "not taken for ann@acme.example: 450 4.2.1 later\n2.0.0 queued as 1"),
+    ],
+)
+async def test_refused_recipients(
+    server: SmtpServer, ann: str | None, bo: str | None, verdict: str, code: int, text: str
+) -> None:
+    replies = {"ann@acme.example": ann, "bo@acme.example": bo}
+    server.refused = {address: reply for address, reply in replies.items() if reply}
+    answer = await send(server.url, letter(to=mailboxes("ann@acme.example"), bcc=mailboxes("bo@acme.example")))
+    assert (answer.verdict, answer.status_code, answer.text) == (verdict, code, text)
+    assert answer.error == (None if verdict == "succeeded" else f"smtp_{code}")
+    assert answer.left_out == (frozenset(server.refused) if verdict == "succeeded" else frozenset())
+
+
+# TLS and passwords
+
+
+@pytest.mark.parametrize(
+    ("offered", "scheme", "user", "verdict", "error"),
+    [
+        ("none", "smtp", False, "succeeded", None),
+        ("starttls", "smtp", False, "succeeded", None),
+        ("starttls", "smtp", True, "succeeded", None),
+        ("implicit", "smtps", False, "succeeded", None),
+        ("implicit", "smtps", True, "succeeded", None),
+        ("none", "smtp", True, "failed", "tls"),
+        ("none", "smtps", False, "failed", "tls"),
+        ("implicit", "smtp", False, "failed", "timeout"),  # each side waits for the other
+    ],
+)
+async def test_when_there_is_tls(
+    certificate: Path, offered: str, scheme: str, user: bool, verdict: str, error: str | None
+) -> None:
+    secure = None if offered == "none" else certificate
+    credentials = (USER, PASSWORD) if user and secure else None
+    async with smtp_server(certificate=secure, implicit_tls=offered == "implicit", credentials=credentials) as server:
+        url = f"{scheme}://{ENCODED if user else ''}127.0.0.1:{server.port}"
+        answer = await send(url, tls=trusting(certificate), timeout=0.5)
+    assert (answer.verdict, answer.error) == (verdict, error)
+    arrived = [(delivered.tls, delivered.user) for delivered in server.messages]
+    assert arrived == ([(secure is not None, USER if user else None)] if verdict == "succeeded" else [])
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize(
+    ("names", "days", "trusted"),
+    [(("127.0.0.1",), 1, False), (("other.example",), 1, True), (("127.0.0.1",), -1, True)],
+)
+async def test_no_letter_goes_to_a_server_that_cannot_show_who_it_is(
+    tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, implicit: bool
+) -> None:
+    bad = make_certificate(tmp_path, *names, days=days)
+    async with smtp_server(certificate=bad, implicit_tls=implicit) as server:
+        answer = await send(server.url, tls=trusting(bad) if trusted else None)
+    assert (answer.verdict, answer.error, server.messages) == ("failed", "tls", [])
+    assert "CERTIFICATE_VERIFY_FAILED" in answer.text
+
+
+async def test_without_tls_no_password_leaves_this_machine() -> None:
+    heard = bytearray()
+
+    async def script(peer: Peer) -> None:
+        await peer.say(b"220 mail.example\r\n")
+        while line := await peer.reader.readline():
+            heard.extend(line)
+            await peer.say(b"250-mail.example\r\n250 AUTH PLAIN LOGIN\r\n" if line[:4] == b"EHLO" else b"221 bye\r\n")
+
+    async with receiving(script, read=False) as server:
+        answer = await send(f"smtp://{ENCODED}127.0.0.1:{server.port}")
+    assert (answer.verdict, answer.error) == ("failed", "tls")
+    assert "no STARTTLS" in answer.text
+    assert bytes(heard) == b"EHLO acme.example\r\nQUIT\r\n"
+
+
+async def test_a_wrong_password_is_rejected(certificate: Path) -> None:
+    async with smtp_server(certificate=certificate, credentials=(USER, PASSWORD)) as server:
+        url = f"smtp://me%40acme.example:wrong@127.0.0.1:{server.port}"
+        answer = await send(url, tls=trusting(certificate))
+        assert (answer.verdict, answer.status_code, answer.error) == ("rejected", 535, "smtp_535")
+        answer = await send(f"smtp://127.0.0.1:{server.port}", tls=trusting(certificate))
+        assert (answer.verdict, answer.error, server.messages) == ("rejected", "smtp_530", [])
+
+
+async def test_a_server_that_takes_no_passwords(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    async with receiving(speaks(), tls=context, read=False) as server:
+        answer = await send(f"smtps://{ENCODED}127.0.0.1:{server.port}", tls=trusting(certificate))
+    assert (answer.verdict, answer.error) == ("failed", "protocol")
+    assert "AUTH extension is not supported" in answer.text
+
+
+async def test_the_password_is_nowhere_to_be_seen(certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Setup: a server that repeats what it was sent, in the clear and encoded."""
+    sent = b64encode(f"\0{USER}\0{PASSWORD}".encode())
+    caplog.set_level(logging.DEBUG)
+    greeting = b"220 mail.example\r\n"
+    replies = {
+        "EHLO": b"250-mail.example\r\n250 AUTH PLAIN\r\n",
+        "AUTH": b"535 AUTH PLAIN " + sent + b" is not " + PASSWORD.encode() + b"\r\n",
+    }
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    async with receiving(speaks(greeting, **replies), tls=context, read=False) as server:
+        url = f"smtps://{ENCODED}127.0.0.1:{server.port}"
+        provider = Smtp(url, sender=SENDER, tls=trusting(certificate))
+        answer = await provider.send(letter(), TAGS)
+    assert answer.text == "AUTH PLAIN ******** is not ********"
+    seen = f"{provider!r}{server_of(url)!r}{answer!r}{caplog.text}"
+    assert not any(secret in seen for secret in (PASSWORD, sent.decode(), ENCODED))
+
+
+# Faults of the network
+
+
+async def test_a_refused_connection() -> None:
+    async with smtp_server() as server:
+        pass
+    for host in ("127.0.0.1", "localhost"):
+        answer = await send(f"smtp://{host}:{server.port}")
+        assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "connection_refused")
+
+
+async def test_a_name_that_nobody_has() -> None:
+    answer = await send("smtp://mail.nobody.invalid")
+    assert (answer.verdict, answer.error) == ("failed", "dns")
+
+
+@pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
+async def test_a_connection_that_breaks(command: str) -> None:
+    async with receiving(speaks(**{command: b"close"}), read=False) as server:
+        answer = await send(f"smtp://127.0.0.1:{server.port}")
+    assert (answer.verdict, answer.error) == ("failed", "connection_reset")
+
+
+@pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
+async def test_silence_costs_the_timeout(command: str) -> None:
+    async with receiving(speaks(**{command: b""}), read=False) as server:
+        start = time.monotonic()
+        answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.3)
+        assert (answer.verdict, answer.error) == ("failed", "timeout")
+        assert time.monotonic() - start < 2.5
+
+
+async def test_the_timeout_is_for_all_steps_together() -> None:
+    async def slow(peer: Peer) -> None:
+        await peer.say(b"220 mail.example\r\n")
+        while await peer.reader.readline():
+            await asyncio.sleep(0.2)
+            await peer.say(b"250 ok\r\n")
+
+    async with receiving(slow, read=False) as server:
+        answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.5)
+    assert (answer.verdict, answer.error) == ("failed", "timeout")
+    assert 500 <= answer.duration_ms < 1500
+
+
+async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
+    """Setup: a server that reads nothing of the letter until it has been given up on. Proves: no rest is sent then."""
+    given_up, ended = asyncio.Event(), asyncio.Event()
+    taken = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal taken
+        await peer.say(b"220 mail.example\r\n")
+        for reply in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go on\r\n"):
+            await peer.reader.readline()
+            await peer.say(reply)
+        await given_up.wait()
+        try:
+            while chunk := await peer.reader.read(65536):
+                taken += len(chunk)
+        finally:
+            ended.set()
+
+    async with receiving(script, read=False) as server:
+        start = time.monotonic()
+        answer = await send(f"smtp://127.0.0.1:{server.port}", letter(text=f"{'x' * 70}\n" * 280_000), timeout=2.0)
+        assert (answer.verdict, answer.error) == ("failed", "timeout")
+        assert time.monotonic() - start < 8
+        given_up.set()
+        async with asyncio.timeout(5):
+            await ended.wait()
+    assert 0 < taken < 19_000_000
+
+
+@pytest.mark.parametrize(("farewell", "seconds"), [(b"", 2.0), (b"close", 0.5), (b"500 stay\r\n", 0.5)])
+async def test_a_letter_that_was_taken_stays_so_however_the_server_parts(farewell: bytes, seconds: float) -> None:
+    async with receiving(speaks(END=b"250 queued\r\n", QUIT=farewell), read=False) as server:
+        start = time.monotonic()
+        answer = await send(f"smtp://127.0.0.1:{server.port}")
+    assert (answer.verdict, answer.text) == ("succeeded", "queued")
+    assert time.monotonic() - start < seconds
+
+
+async def test_cancellation_goes_through_and_closes_the_connection() -> None:
+    async with receiving(speaks(MAIL=b""), read=False) as server:
+        task = asyncio.create_task(send(f"smtp://127.0.0.1:{server.port}"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(2):
+            while not server.peers[0].reader.at_eof():
+                await asyncio.sleep(0.01)
+
+
+async def test_running_out_of_file_descriptors_is_our_fault(server: SmtpServer) -> None:
+    provider = Smtp(server.url, sender=SENDER)
+    with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
+        await provider.send(letter(), TAGS)
+    assert (await provider.send(letter(), TAGS)).verdict == "succeeded"
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("smtp://mail.acme.example", ("mail.acme.example", 587, False, None, "")),
+        ("smtp://mail.acme.example:25/", ("mail.acme.example", 25, False, None, "")),
+        ("smtps://mail.acme.example", ("mail.acme.example", 465, True, None, "")),
+        (f"smtps://{ENCODED}mail.acme.example:2465", ("mail.acme.example", 2465, True, USER, PASSWORD)),
+        ("SMTP://[::1]:2525", ("::1", 2525, False, None, "")),
+    ],
+)
+def test_urls(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
+    server = server_of(url)
+    assert (server.host, server.port, server.implicit_tls, server.user, server.password) == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "",
+            "mail.acme.example",
+            "http://mail.acme.example",
+            "smtp://",
+            "smtp://:25",
+            "smtp://h:0x19",
+            "smtp://h:99999",
+        ),
+        *("smtp://me:hunter2/@h", "smtp://me:hunter2#@h", "smtp://me:hunter2?@h", "smtp://me@h", "smtp://:hunter2@h"),
+        *("smtp://me:hunter2@h/path", "smtp://me:hunter2@h?tls=no", "smtp://me:hunter2@h#", "smtp://me:hunter2@[::1"),
+        *("smtp://@h", "smtp://me:hunter2@" + "x" * 64 + ".example", "smtp://me:hunter2@a..b"),
+    ],
+)
+def test_no_urls(url: str) -> None:
+    with pytest.raises(ValueError, match="the mail server must be") as caught:
+        server_of(url)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(ValueError, match="the mail server must be"):
+        Smtp(url, sender=SENDER)
+
+
+def test_a_sender_that_cannot_be_one() -> None:
+    with pytest.raises(ValueError, match="no sender"):
+        Smtp("smtp://mail.acme.example", sender="nobody")
