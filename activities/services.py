@@ -1,0 +1,144 @@
+"""Sends notes to services such as Slack, by Apprise, which is guarded while it does (`activities.guard`)."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from activities import outcomes
+from activities.network import Networks
+from activities.outcomes import Verdict
+from activities.scrubbing import scrub
+from elements.notifications import Note
+from elements.services import BadService, ServiceNotAllowed, load, service_of
+
+if TYPE_CHECKING:
+    from requests.adapters import HTTPAdapter
+
+    from activities.guarded_requests import Call
+
+THREADS = 16
+"""Notes that are sent at once; others wait, and their timeouts run."""
+MAX_WORDS = 1024
+"""Bytes of what Apprise and the service say that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """What one note, or one call of an HTTP API, came to."""
+
+    verdict: Verdict
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None = None
+    """Of the service's latest answer."""
+    error: str | None = None
+    """`http_<status>`, what `activities.http.error_code` says, or one of:
+
+    `not_accepted`: the answer was a 2xx, and said no all the same
+    `not_sent`: Apprise made no request of this note
+    `empty`: there is neither a title nor a body
+    `bad_service`: the URL cannot be read
+    `service_not_allowed`: the operator allows no such service, or it wanted what no service may
+    """
+    text: str = ""
+    """What Apprise and the service said, without the secrets of the URL."""
+    retry_after: float | None = None
+
+
+class _Finding(NamedTuple):
+    """An answer without its times."""
+
+    verdict: Verdict
+    status_code: int | None = None
+    error: str | None = None
+    text: str = ""
+    retry_after: float | None = None
+
+
+class Services:
+    """Sends by the services that the operator allows, to the addresses that may be reached."""
+
+    def __init__(
+        self, schemes: Collection[str], allowed: Networks, *, transport: "Callable[[], HTTPAdapter] | None" = None
+    ) -> None:
+        """`transport` makes what requests are sent by, in place of `requests`' own."""
+        from activities import guarded_requests  # here, as the API, which never sends, imports this module, too
+
+        guarded_requests.install()
+        self._schemes = frozenset(schemes)
+        self._call = partial(guarded_requests.Call, allowed, transport)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="services")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
+    async def notify(self, note: Note, timeout: float) -> ServiceAnswer:
+        """Send a note within `timeout` seconds, and tell what came of it; raises for our own faults only."""
+        started_at, start = datetime.now(UTC), time.perf_counter()
+        call = self._call(timeout)
+        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, note)
+        try:
+            done, _ = await asyncio.wait((sending,), timeout=timeout)
+            finding = sending.result() if done else _late(call)
+        finally:
+            if not sending.done():
+                sending.cancel()
+                call.end()
+        return ServiceAnswer(
+            verdict=finding.verdict,
+            started_at=started_at,
+            duration_ms=(time.perf_counter() - start) * 1000,
+            status_code=finding.status_code,
+            error=finding.error,
+            text=finding.text,
+            retry_after=finding.retry_after,
+        )
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _send(self, call: "Call", note: Note) -> _Finding:
+        """Send in this thread."""
+        load()
+        title, body = note.title.strip(), note.body.strip()
+        if not (title or body):
+            return _Finding("rejected", error="empty", text="there is neither a title nor a body")
+        with call.watch():
+            try:
+                service = service_of(note.service, self._schemes)
+            except BadService as exc:
+                error = "service_not_allowed" if isinstance(exc, ServiceNotAllowed) else "bad_service"
+                return _Finding("rejected", error=error, text=str(exc))
+            result = service.sender.notify(body or title, title if body else "", body_format=service.format)
+        if call.fault:
+            raise call.fault
+        return _finding(call, bool(result), note.service)
+
+
+def _late(call: "Call") -> _Finding:
+    return _Finding("failed", call.heard.status_code if call.heard else None, "timeout")
+
+
+def _finding(call: "Call", accepted: bool, url: str) -> _Finding:
+    heard = call.heard
+    body = heard.body if heard else b""
+    words = "\n".join((*call.reasons, outcomes.excerpt(body, len(body) + 1))).strip()
+    text = outcomes.excerpt(scrub(words, url).encode(), MAX_WORDS)
+    if accepted and heard:
+        return _Finding("succeeded", heard.status_code, text=text)
+    if call.refused:
+        return _Finding("rejected", error="service_not_allowed", text=f"it wanted to {call.refused}")
+    if heard is None:  # Apprise says `True` also of a note of which it made nothing
+        return _Finding("rejected", error="not_sent", text=text or "Apprise made no request of this note")
+    if heard.error == "forbidden_address":
+        return _Finding("forbidden_address", error=heard.error, text=text)
+    error = heard.error or ("not_accepted" if heard.status_code in range(200, 300) else f"http_{heard.status_code}")
+    return _Finding("failed", heard.status_code, error, text, heard.retry_after)

@@ -1,0 +1,59 @@
+"""The services that an operator allows who says nothing: Apprise's plugin of each sends one request, and where to."""
+
+from pathlib import Path
+
+import pytest
+
+from activities.network import parse_networks
+from activities.services import Services
+from elements.notifications import Note
+from elements.services import DEFAULT_ALLOWED
+from service_servers import Reply, any_service
+
+SAMPLES = {
+    "slack": ("xoxb-1234-1234-abc124/#channel", "slack.com"),
+    "discord": ("4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", "discord.com"),
+    "workflows": ("acme.logic.azure.com:443/workflow1a/signature", "acme.logic.azure.com"),
+    "gchat": ("workspace/key/token", "chat.googleapis.com"),
+    "webex": ("f" * 80, "api.ciscospark.com"),
+    "tgram": ("123456789:abcdefg_hijklmnop/12345678", "api.telegram.org"),
+    "line": ("token/user1", "api.line.me"),
+    "lark": ("tokenabc-def", "open.larksuite.com"),
+    "feishu": ("tokenabcdef", "open.feishu.cn"),
+    "dingtalk": ("abcdef0123456789", "oapi.dingtalk.com"),
+    "wecombot": ("botkeyabc-123", "qyapi.weixin.qq.com"),
+    "mmosts": ("mm.example/token123token", "mm.example"),
+    "rockets": ("w" * 50 + "/abc@chat.example/#room", "chat.example"),
+    "zulip": ("bot@acme/" + "a" * 32 + "/channel", "acme.zulipchat.com"),
+    "ntfys": ("user:pass@ntfy.example/topic?priority=high", "ntfy.example"),
+    "gotifys": ("gotify.example/A1234567890abcd", "gotify.example"),
+    "pover": ("u" * 30 + "@" + "a" * 30, "api.pushover.net"),
+    "pbul": ("a" * 32, "api.pushbullet.com"),
+    "pagerduty": ("IntegrationKey12@ApiKey12345/source/component", "events.pagerduty.com"),
+    "opsgenie": ("106b637f-78da-4d68-bcf3-aaaaaaaaaaaa?action=new", "api.opsgenie.com"),
+    "splunk": ("routekey@apikeyabcdefg/entity", "alert.victorops.com"),
+    "squadcast": ("abcdef0123456789", "api.squadcast.com"),
+    "incidentio": ("01ABCDEF/token1234", "api.incident.io"),
+    "ilert": ("keyabcdef12", "api.ilert.com"),
+    "signl4": ("secretabc", "connect.signl4.com"),
+    "spike": ("a" * 32, "api.spike.sh"),
+    "pagertree": ("int_0123456789", "api.pagertree.com"),
+    "twilio": ("AC" + "a" * 32 + ":" + "b" * 32 + "@15551234567/15557654321", "api.twilio.com"),
+    "vonage": ("a" * 8 + ":" + "b" * 16 + "@15551234567/15557654321", "rest.nexmo.com"),
+    "sns": ("AHIAJGNT76XIMXDBIJYA/bu1dHSdO22pfaaVy/us-east-2/+15551234567", "sns.us-east-2.amazonaws.com"),
+    "whatsapp": ("token123456789012345678@12345678901234/15557654321", "graph.facebook.com"),
+}
+
+
+@pytest.mark.parametrize("scheme", DEFAULT_ALLOWED)
+async def test_each_service_that_is_allowed_by_default_makes_one_request(tmp_path: Path, scheme: str) -> None:
+    rest, host = SAMPLES[scheme]
+    async with any_service(tmp_path, [host]) as server:
+        server.replies = [Reply(202, '{"requestId": "43a29c5c"}')] if scheme == "opsgenie" else []
+        services = Services(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
+        answer = await services.notify(Note(service=f"{scheme}://{rest}", title="first", body="second"), 5)
+        await services.close()
+    assert (answer.verdict, answer.error) == ("succeeded", None)
+    [post] = server.posts
+    assert post.host.removesuffix(":443") == host
+    assert "first" in post.body and "second" in post.body

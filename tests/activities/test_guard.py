@@ -1,0 +1,155 @@
+"""What a guarded thread may do, and what it may not; what others do is none of the guard's business."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from activities.guard import Guard, NotPermitted
+from activities.network import ForbiddenAddress, parse_networks
+from activities.services import Services
+from elements.notifications import Note
+from elements.services import load
+
+LOOPBACK = parse_networks(["127.0.0.0/8", "::1"])
+
+
+def write(path: Path) -> None:
+    path.write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("what", "deed"),
+    [
+        ("open a file", lambda folder: Path("/etc/passwd").read_text()),
+        ("open a file", lambda folder: Path(f"{sys.prefix}/../../../../../etc/passwd").read_text()),
+        ("open a file", lambda folder: (folder / "kept").read_bytes()),
+        ("open a file", lambda folder: write(folder / "new")),
+        ("open a file", lambda folder: write(Path(sys.prefix) / "new")),
+        ("open a file", lambda folder: os.open(folder / "new", os.O_CREAT | os.O_WRONLY)),
+        ("start a program", lambda folder: subprocess.run(["true"], check=True)),
+        ("start a program", lambda folder: os.system("true")),
+        ("start a program", lambda folder: os.fork()),
+        pytest.param(
+            "start a thread",
+            lambda folder: threading.Thread(target=print).start(),
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="no such audit event"),
+        ),
+        ("send datagrams", lambda folder: datagram(("127.0.0.1", 9))),
+        ("listen", lambda folder: listen()),
+    ],
+)
+def test_what_may_not_be(tmp_path: Path, what: str, deed: Callable[[Path], object]) -> None:
+    (tmp_path / "kept").write_text("secret")
+    guard = Guard(LOOPBACK, 5)
+    with guard.watch(), pytest.raises(NotPermitted, match=what):
+        deed(tmp_path)
+    assert guard.refused == what
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "kept").read_text() == "secret"  # outside, it is as ever
+
+
+def listen() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+
+
+def datagram(address: tuple[str, int]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", address)
+
+
+def test_what_python_needs_may_be() -> None:
+    guard = Guard((), 5)
+    with guard.watch():
+        import this  # noqa: F401 (a module that nobody has loaded yet)
+
+        assert Path(os.__file__).read_text()
+        assert ZoneInfo("Europe/Zurich").key
+        assert socket.getaddrinfo("127.0.0.1", 80)
+    assert guard.refused == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_addresses_are_judged_as_they_are_connected(host: str) -> None:
+    """A name is none: it would be looked up again, by the socket."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        server.settimeout(0.1)
+        guard = Guard((), 5)
+        with guard.watch(), closing(socket.socket()) as sock:
+            with pytest.raises(ForbiddenAddress):
+                sock.connect((host, server.getsockname()[1]))
+            with pytest.raises(ForbiddenAddress):
+                sock.connect_ex((host, server.getsockname()[1]))
+        assert not guard.reached
+        with pytest.raises(TimeoutError):
+            server.accept()
+        with Guard(LOOPBACK, 5).watch(), closing(socket.create_connection(server.getsockname())):
+            server.accept()[0].close()
+
+
+def test_a_local_socket_is_no_address(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with closing(socket.socket(socket.AF_UNIX)) as server, closing(socket.socket(socket.AF_UNIX)) as sock:
+        server.bind(path)
+        server.listen()
+        with Guard(LOOPBACK, 5).watch(), pytest.raises(ForbiddenAddress):
+            sock.connect(path)
+
+
+def test_other_threads_are_free() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(print).result()
+        with Guard((), 5).watch():
+            future = pool.submit(lambda: Path("/etc/passwd").read_text())
+            assert future.result(5)
+
+
+def test_the_end_wakes_who_reads_and_lets_nobody_connect_again() -> None:
+    guard = Guard(LOOPBACK, 60)
+
+    def read(address: tuple[str, int]) -> tuple[bytes, str]:
+        with guard.watch():
+            with closing(socket.create_connection(address)) as sock:
+                connected.set()
+                said = sock.recv(1)
+            try:
+                socket.create_connection(address)
+            except TimeoutError as exc:
+                return said, str(exc)
+        return said, "connected"
+
+    connected = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as server, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(read, server.getsockname())
+        assert connected.wait(5)
+        guard.end()
+        assert future.result(1) == (b"", "the time is over")
+
+
+async def test_a_plugin_that_wants_more_is_not_allowed(tmp_path: Path) -> None:
+    load()
+    apprise: Any = import_module("apprise")
+    path = tmp_path / "new"
+
+    def greedy(*_: object, **__: object) -> bool:
+        return bool(path.write_text("x"))
+
+    apprise.decorators.notify(on="greedy")(greedy)
+    services = Services(("greedy",), LOOPBACK)
+    answer = await services.notify(Note(service="greedy://host", title="", body="body"), 5)
+    apprise.NotificationManager().remove("greedy")
+    await services.close()
+    assert (answer.verdict, answer.error) == ("rejected", "service_not_allowed")
+    assert answer.text == "it wanted to open a file"
+    assert not path.exists()

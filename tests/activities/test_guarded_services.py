@@ -1,0 +1,287 @@
+"""Services that are not what they seem: where they lead, how long they take, how much they say."""
+
+import asyncio
+import resource
+import socket
+import time
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
+
+from activities.network import parse_networks
+from activities.services import ServiceAnswer, Services
+from elements.notifications import Note
+from receivers import receiver
+
+LOOPBACK = parse_networks(["127.0.0.0/8"])
+ALLOWED = ("ntfy", "ntfys")
+
+
+@pytest.fixture
+async def services() -> AsyncIterator[Services]:
+    services = Services(ALLOWED, LOOPBACK)
+    yield services
+    await services.close()
+
+
+@pytest.fixture
+async def strict() -> AsyncIterator[Services]:
+    """Those of an operator who allows no private networks."""
+    services = Services(ALLOWED, ())
+    yield services
+    await services.close()
+
+
+async def send(services: Services, url: str, timeout: float = 5.0) -> ServiceAnswer:
+    return await services.notify(Note(service=url, title="title", body="body"), timeout)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "user:pass@127.0.0.1",
+        "2130706433",
+        "0.0.0.0",
+        "[::1]",
+    ],
+)
+async def test_loopback_is_forbidden_and_sees_no_connection(strict: Services, host: str) -> None:
+    async with receiving(says(OK)) as server:
+        answer = await send(strict, f"ntfy://{host}:{server.port}/topic?mode=private")
+        assert answer.status_code is None
+        assert (answer.verdict, answer.error) == ("forbidden_address", "forbidden_address")
+        await asyncio.sleep(0.05)
+        assert server.peers == []
+
+
+async def test_loopback_is_reached_where_it_is_allowed(services: Services) -> None:
+    async with receiver() as local:
+        answer = await send(services, f"ntfy://localhost:{urlsplit(local.url).port}/topic")
+    assert (answer.verdict, answer.status_code, answer.text) == ("succeeded", 200, "ok")
+    [request] = local.requests
+    assert request.body == b'{"topic": "topic", "title": "title", "message": "body"}'
+
+
+def name_server(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Stand in for all name servers: every name has these addresses."""
+
+    def look_up(host: str, port: int, *_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+async def test_of_a_names_addresses_only_the_allowed_count(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving(says(OK)) as server:
+        url = f"ntfy://acme.example:{server.port}/topic"
+        name_server(monkeypatch, "10.0.0.1", "127.0.0.1", "169.254.169.254")
+        assert (await send(services, url)).verdict == "succeeded"
+    name_server(monkeypatch, "127.0.0.1", "10.0.0.1")
+    assert (await send(services, url)).error == "connection_refused"
+    name_server(monkeypatch, "10.0.0.1", "169.254.169.254")
+    assert (await send(services, url)).verdict == "forbidden_address"
+
+
+@pytest.mark.parametrize("arguments", ["", "?redirect=yes"])
+async def test_redirects_are_not_followed(services: Services, arguments: str) -> None:
+    async with receiving(says(OK)) as other:
+        head = f"HTTP/1.1 302 Found\r\nLocation: {other.url()}\r\nContent-Length: 5\r\n\r\nmoved"
+        async with receiving(says(head.encode())) as server:
+            answer = await send(services, f"ntfy://127.0.0.1:{server.port}/topic{arguments}")
+        assert (answer.verdict, answer.status_code, answer.error) == ("failed", 302, "http_302")
+        await asyncio.sleep(0.05)
+        assert other.peers == []
+
+
+async def test_the_environment_does_not_matter(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    async with receiving(says(OK)) as server, receiving(says(OK)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.url(""))
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("NO_PROXY", "")
+        assert (await send(services, f"ntfy://127.0.0.1:{server.port}/topic")).verdict == "succeeded"
+    assert proxy.peers == []
+    assert "authorization" not in {name.lower() for name, _ in server.requests[0].headers}
+
+
+async def test_a_certificate_that_nobody_vouches_for(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(certificate))
+    async with receiving(says(OK), tls=server_tls(certificate)) as server:
+        answer = await send(services, f"ntfys://127.0.0.1:{server.port}/topic")
+    assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "tls")
+    assert server.requests == []
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param(says(close=True), "connection_reset", id="closed before an answer"),
+        pytest.param(says(reset=True), "connection_reset", id="reset before an answer"),
+        pytest.param(says(b"SSH-2.0-OpenSSH_9.6\r\n\r\n", close=True), "protocol", id="not HTTP"),
+        pytest.param(says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"), "protocol", id="long header"),
+        pytest.param(
+            says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\njunk"),
+            "protocol",
+            id="no gzip",
+        ),
+        pytest.param(
+            says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", close=True), "connection_reset", id="half"
+        ),
+    ],
+)
+async def test_no_whole_answer(services: Services, script: Script, error: str) -> None:
+    async with receiving(script) as server:
+        answer = await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
+    assert (answer.verdict, answer.error) == ("failed", error)
+    assert len(server.requests) == 1
+
+
+async def test_refused(services: Services) -> None:
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        answer = await send(services, f"ntfy://127.0.0.1:{unused.getsockname()[1]}/topic")
+    assert (answer.verdict, answer.error) == ("failed", "connection_refused")
+
+
+async def test_a_name_that_leads_nowhere(services: Services) -> None:
+    answer = await send(services, "ntfy://nonexistent.invalid/topic")
+    assert (answer.verdict, answer.error) == ("failed", "dns")
+
+
+async def test_no_file_descriptors_are_our_own_fault(services: Services) -> None:
+    async with receiving(says(OK)) as server:
+        url = f"ntfy://127.0.0.1:{server.port}/topic"
+        assert (await send(services, url)).verdict == "succeeded"
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken: list[socket.socket] = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+            with suppress(OSError):
+                while True:
+                    taken.append(socket.socket())
+            with pytest.raises(OSError, match="Too many open files"):
+                await send(services, url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for each in taken:
+                each.close()
+
+
+# Time and size
+
+
+async def silence(peer: Peer) -> None:
+    await asyncio.sleep(60)
+
+
+async def trickle(peer: Peer) -> None:
+    await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await peer.say(b"1\r\nx\r\n")
+        await asyncio.sleep(0.05)
+
+
+async def endless_headers(peer: Peer) -> None:
+    await peer.say(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await peer.say(b"X")
+        await asyncio.sleep(0.05)
+
+
+async def ends(peer: Peer) -> bool:
+    """Wait until the other side has ended the connection."""
+    with suppress(ConnectionError):
+        async with asyncio.timeout(1):
+            await peer.reader.read()
+    return True
+
+
+@pytest.mark.parametrize(("script", "status"), [(silence, None), (trickle, 200), (endless_headers, None)])
+async def test_the_timeout_bounds_everything(services: Services, script: Script, status: int | None) -> None:
+    async with receiving(script) as server:
+        url = f"ntfy://127.0.0.1:{server.port}/topic"
+        start = time.monotonic()
+        answers = await asyncio.gather(*(send(services, url, timeout=0.5) for _ in range(16)))
+        assert 0.45 < time.monotonic() - start < 1.5
+        assert {(answer.verdict, answer.status_code, answer.error) for answer in answers} == {
+            ("failed", status, "timeout")
+        }
+        # All threads were taken; they are free again, and nothing goes on behind our backs.
+        async with receiving(says(OK)) as other:
+            again = await send(services, f"ntfy://127.0.0.1:{other.port}/topic", timeout=0.5)
+        assert again.verdict == "succeeded"
+        assert len(server.peers) == 16
+        assert all([await ends(peer) for peer in server.peers])
+
+
+async def test_a_handshake_that_never_ends(services: Services) -> None:
+    async with receiving(silence, read=False) as server:
+        start = time.monotonic()
+        answer = await send(services, f"ntfys://127.0.0.1:{server.port}/topic", timeout=0.5)
+        assert answer.error == "timeout"
+        assert time.monotonic() - start < 1
+        assert await ends(server.peers[0])
+
+
+async def test_cancellation_goes_through(services: Services) -> None:
+    async with receiving(silence) as server:
+        task = asyncio.create_task(send(services, f"ntfy://127.0.0.1:{server.port}/topic"))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await ends(server.peers[0])
+
+
+async def test_of_a_huge_body_little_is_read(services: Services) -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        peer.writer.write(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 200000000\r\n\r\n")
+        while sent < 200_000_000:
+            peer.writer.write(b"x" * 100_000)
+            await peer.writer.drain()
+            sent += 100_000
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with receiving(script) as server:
+        answer = await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
+    assert answer.error == "http_302"
+    assert len(answer.text) == 1024
+    assert sent < 50_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+async def test_of_a_bomb_little_is_unpacked(services: Services) -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = b"".join(packer.compress(b"0" * 1_000_000) for _ in range(200)) + packer.flush()
+    head = b"HTTP/1.1 500 X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with receiving(says(head + packed)) as server:
+        answer = await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
+    assert answer.error == "http_500"
+    assert answer.text.endswith("0000")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
