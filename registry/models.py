@@ -1,13 +1,19 @@
 """The tables of the registry, as SQLAlchemy maps them. The migrations are held to them by a test."""
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, Literal, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator
 
+from elements.emails import Email
+from elements.notifications import Notification
+from elements.on_failure import OnFailure
+from elements.payload import Payload
 from policy import RetryPolicy
 
 
@@ -37,19 +43,46 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class RetryPolicyJson(TypeDecorator[RetryPolicy]):
-    """Keep a retry policy as it was given: what was left out stays out, and follows our defaults."""
+class ElementJson(TypeDecorator[Any]):
+    """Keep an element of a webhook as it was given: what was left out stays out, and follows our defaults."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True
 
-    def process_bind_param(self, value: RetryPolicy | None, dialect: Dialect) -> dict[str, Any] | None:
-        """Dump the fields that were given."""
-        return None if value is None else value.model_dump(mode="json")
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
 
-    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RetryPolicy | None:
-        """Read the policy back."""
-        return None if value is None else RetryPolicy.model_validate(value)
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Dump the fields that were given; nothing is NULL."""
+        return _adapter(self.kind).dump_python(value, mode="json", exclude_unset=True) if value else None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Read the element back; NULL is None, or empty where there can be many."""
+        if value is None:
+            return () if get_origin(self.kind) is tuple else None
+        return _adapter(self.kind).validate_python(value)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+class AlertState(BaseModel):
+    """What a webhook's owner was last told of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    kind: Literal["failed", "recovered"]
+    delivery: str
+    token: str
+    """Names the alert, so that whoever claimed it can claim it again."""
+    told: int = 0
+    """Failures folded before this alert, which it tells of."""
+    folded: int = 0
+    """Failures since."""
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
@@ -58,7 +91,12 @@ class Base(MappedAsDataclass, DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
         float: Double,
-        RetryPolicy: RetryPolicyJson,
+        RetryPolicy: ElementJson(RetryPolicy),
+        Payload: ElementJson(Payload),
+        tuple[Email, ...]: ElementJson(tuple[Email, ...]),
+        tuple[Notification, ...]: ElementJson(tuple[Notification, ...]),
+        OnFailure: ElementJson(OnFailure),
+        AlertState: ElementJson(AlertState),
         list[str]: JSON,
         list[Any]: JSON,
         dict[str, Any]: JSON(none_as_null=True),
@@ -94,6 +132,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str]
     url: Mapped[str]
+    """Empty where it has none: then there are emails or notifications."""
     events: Mapped[list[str]]
     secret: Mapped[str]
     name: Mapped[str] = mapped_column(default="")
@@ -107,6 +146,16 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
+    payload: Mapped[Payload | None] = mapped_column(default=None)
+    filter: Mapped[str | None] = mapped_column(default=None)
+    filter_errors: Mapped[int | None] = mapped_column(default=None)
+    """Events that the filter failed for, and so were not sent."""
+    filter_error: Mapped[str | None] = mapped_column(default=None)
+    """What it said of the latest."""
+    emails: Mapped[tuple[Email, ...]] = mapped_column(default=(), nullable=True)
+    notifications: Mapped[tuple[Notification, ...]] = mapped_column(default=(), nullable=True)
+    on_failure: Mapped[OnFailure | None] = mapped_column(default=None)
+    alert: Mapped[AlertState | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
@@ -146,3 +195,18 @@ class EventType(Base, kw_only=True, eq=False):
     """No new events of this type."""
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+
+class Suppression(Base, kw_only=True, eq=False):
+    """An address that gets no more emails of a tenant's webhooks."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (Index("ix_suppressions_created_at", "created_at", "tenant", "address"),)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    """In lower case."""
+    reason: Mapped[str]
+    """`bounced`, `spam_report` or `manual`."""
+    detail: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)

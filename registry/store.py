@@ -9,20 +9,25 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import selectinload
 
+from registry.alerts import Alerts
 from registry.catalogue import Catalogue
 from registry.database import RegistryUnavailable, migrate, open_engine, reaching_database
 from registry.models import Webhook, WebhookPattern, utc_now
 from registry.patterns import patterns_for
+from registry.suppressions import Suppressions
 
 __all__ = ["BadCursor", "RegistryUnavailable", "Store"]
 
 CHANGEABLE = frozenset(
-    ("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_")
+    {
+        *("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_"),
+        *("payload", "filter", "emails", "notifications", "on_failure"),
+    }
 )
 
 CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00) ([\w-]+)", re.ASCII)
@@ -41,6 +46,8 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.catalogue = Catalogue(engine)
+        self.suppressions = Suppressions(engine)
+        self.alerts = Alerts(engine)
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
         self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -123,6 +130,8 @@ class Store:
             now = utc_now()
             if changes.get("enabled", webhook.enabled) != webhook.enabled:
                 webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
+            if changes.get("filter", webhook.filter) != webhook.filter:
+                webhook.filter_errors = webhook.filter_error = None
             for name, value in changes.items():
                 setattr(webhook, name, value)
             webhook.updated_at = now
@@ -155,6 +164,13 @@ class Store:
         )
         async with reaching_database(), self._writes.begin() as session:
             return await session.scalar(query) is not None
+
+    async def note_filter_error(self, webhook_id: str, error: str) -> None:
+        """Count an event that the filter failed for."""
+        count = func.coalesce(Webhook.filter_errors, 0) + 1
+        query = update(Webhook).where(Webhook.id == webhook_id).values(filter_errors=count, filter_error=error)
+        async with reaching_database(), self._writes.begin() as session:
+            await session.execute(query)
 
     async def delete(self, webhook_id: str, tenant: str | None) -> bool:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""

@@ -1,0 +1,111 @@
+"""Suppressed addresses, on SQLite and PostgreSQL."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from registry.models import Suppression
+from registry.suppressions import Place, Suppressions
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def suppressions(engine: AsyncEngine) -> Suppressions:
+    return Suppressions(engine)
+
+
+def of(address: str, tenant: str = "acme", **fields: Any) -> Suppression:
+    return Suppression(**{"tenant": tenant, "address": address, "reason": "manual", **fields})
+
+
+async def pages(suppressions: Suppressions, limit: int, **where: str) -> list[list[tuple[str, str]]]:
+    """Read all pages, as tenants and addresses."""
+    read: list[list[tuple[str, str]]] = []
+    after: Place | None = None
+    while True:
+        found, after = await suppressions.page(
+            tenant=where.get("tenant"), address=where.get("address"), limit=limit, after=after
+        )
+        read.append([(each.tenant, each.address) for each in found])
+        if after is None:
+            return read
+
+
+async def test_the_first_to_suppress_an_address_wins(suppressions: Suppressions) -> None:
+    assert await suppressions.add(of("ann@a.example", reason="bounced", detail="550 no such user"))
+    assert not await suppressions.add(of("ann@a.example", reason="spam_report", detail="later"))
+    kept = await suppressions.get("acme", "ann@a.example")
+    assert kept is not None
+    assert (kept.reason, kept.detail) == ("bounced", "550 no such user")
+    assert kept.created_at.tzinfo is not None
+    assert await suppressions.get("acme", "bob@a.example") is None
+
+
+async def test_of_many_at_once_one_is_new(suppressions: Suppressions) -> None:
+    added = await asyncio.gather(*(suppressions.add(of("ann@a.example", detail=str(n))) for n in range(12)))
+    assert sorted(added) == [False] * 11 + [True]
+    kept = await suppressions.get("acme", "ann@a.example")
+    assert kept is not None
+    assert kept.detail == str(added.index(True))
+
+
+async def test_each_tenant_has_its_own(suppressions: Suppressions) -> None:
+    assert await suppressions.add(of("ann@a.example"))
+    assert await suppressions.add(of("ann@a.example", tenant="bolt"))
+    assert await suppressions.add(of("bob@a.example", tenant="bolt"))
+    asked = ["ann@a.example", "bob@a.example", "cy@a.example"]
+    assert await suppressions.among("acme", asked) == {"ann@a.example"}
+    assert await suppressions.among("bolt", asked) == {"ann@a.example", "bob@a.example"}
+    assert await suppressions.among("else", asked) == set()
+    assert await suppressions.among("acme", []) == set()
+
+
+async def test_a_removed_address_can_be_suppressed_again(suppressions: Suppressions) -> None:
+    await suppressions.add(of("ann@a.example", detail="once"))
+    await suppressions.add(of("ann@a.example", tenant="bolt"))
+    assert await suppressions.remove("acme", "ann@a.example")
+    assert not await suppressions.remove("acme", "ann@a.example")
+    assert await suppressions.among("acme", ["ann@a.example"]) == set()
+    assert await suppressions.among("bolt", ["ann@a.example"]) == {"ann@a.example"}
+    assert await suppressions.add(of("ann@a.example", detail="again"))
+    kept = await suppressions.get("acme", "ann@a.example")
+    assert kept is not None
+    assert kept.detail == "again"
+
+
+async def test_pages_cover_all_once_newest_first(suppressions: Suppressions) -> None:
+    everyone = [(tenant, f"{name}@a.example") for tenant in ("acme", "bolt") for name in "abcd"]
+    for n, (tenant, address) in enumerate(everyone):  # four to each moment: a page can end between equals
+        await suppressions.add(of(address, tenant, created_at=START + timedelta(microseconds=n // 4)))
+    for limit in (1, 3, 8, 100):
+        read = await pages(suppressions, limit)
+        assert [each for page in read for each in page] == everyone[::-1]
+        assert len(read) == -(-8 // limit)
+
+
+async def test_pages_filter(suppressions: Suppressions) -> None:
+    for n, tenant in enumerate(("acme", "bolt", "acme")):
+        await suppressions.add(of(f"{'aba'[n]}{n // 2}@a.example", tenant, created_at=START + timedelta(days=n)))
+    await suppressions.add(of("a0@a.example", "bolt", created_at=START))
+    assert await pages(suppressions, 9, tenant="acme") == [[("acme", "a1@a.example"), ("acme", "a0@a.example")]]
+    assert await pages(suppressions, 1, address="a0@a.example") == [
+        [("bolt", "a0@a.example")],
+        [("acme", "a0@a.example")],
+    ]
+    assert await pages(suppressions, 9, tenant="bolt", address="b0@a.example") == [[("bolt", "b0@a.example")]]
+    assert await pages(suppressions, 9, tenant="nobody") == [[]]
+
+
+async def test_a_page_goes_on_where_it_was_whatever_comes_meanwhile(suppressions: Suppressions) -> None:
+    for n in range(4):
+        await suppressions.add(of(f"{n}@a.example", created_at=START + timedelta(days=n)))
+    first, after = await suppressions.page(tenant=None, address=None, limit=2, after=None)
+    await suppressions.add(of("new@a.example", created_at=START + timedelta(days=9)))
+    await suppressions.remove("acme", first[-1].address)
+    rest, end = await suppressions.page(tenant=None, address=None, limit=2, after=after)
+    assert [each.address for each in rest] == ["1@a.example", "0@a.example"]
+    assert end is None
