@@ -2,12 +2,19 @@
 
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from elements.services import DEFAULT_ALLOWED
+
 DAY = timedelta(days=1)
+
+
+class BadSetting(ValueError):
+    """A setting has a form that is right and a value that is not; the sentence names it and repeats no secret."""
 
 
 class Settings(BaseSettings):
@@ -41,6 +48,32 @@ class Settings(BaseSettings):
         description="How long Temporal keeps finished runs, and so the log and the idempotency of event ids"
         " (ISO 8601 duration or seconds)",
     )
+    sendgrid_api_key: SecretStr | None = Field(None, description="Send emails through SendGrid with this key")
+    sendgrid_host: str = Field(
+        "https://api.sendgrid.com", description="Where SendGrid's API is; `https://api.eu.sendgrid.com` in the EU"
+    )
+    sendgrid_verification_key: str | None = Field(
+        None, description="Public key of SendGrid's signed event webhook; with it, arrivals and bounces are tracked"
+    )
+    smtp_url: SecretStr | None = Field(
+        None, description="Send emails by SMTP instead: `smtp://user:password@host:587` or `smtps://…:465`"
+    )
+    email_from: str = Field(
+        "Hookkeeper <hookkeeper@localhost>", description="Sender of all emails: an address, or `Name <address>`"
+    )
+    outbox: Path | None = Field(
+        None,
+        description="Without a provider, emails are kept in this folder instead of being sent; `dev` sets it",
+    )
+    notification_services: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_ALLOWED, description="Services (Apprise schemes, comma-separated) that notifications may use"
+    )
+    alert_emails: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses (comma-separated) that are told of every failure, besides a webhook's `on_failure`"
+    )
+    alert_services: SecretStr | None = Field(
+        None, description="Services (Apprise URLs, space-separated) that are told of every failure"
+    )
     task_queue: str = Field(
         "hookkeeper",
         pattern=r"^[A-Za-z0-9_.-]{1,100}$",
@@ -52,10 +85,15 @@ class Settings(BaseSettings):
         None, description="Where people reach the Temporal web UI; used in links, which are null without it"
     )
 
-    @field_validator("allowed_networks", mode="before")
+    @field_validator("allowed_networks", "notification_services", "alert_emails", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("outbox", mode="before")
+    @classmethod
+    def _no_outbox(cls, value: object) -> object:
+        return value or None
 
     @field_validator("allowed_networks")
     @classmethod

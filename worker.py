@@ -1,19 +1,36 @@
 """The worker: settings -> clients -> activities -> two workers, one a task queue. A list, nothing else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
+import httpx
+from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import http
+from activities.alerts import AlertActivities
 from activities.closing import ClosingActivities
-from activities.network import parse_networks
+from activities.emails import EmailActivities
+from activities.mail.outbox import Outbox
+from activities.mail.provider import MailProvider, NoProvider
+from activities.mail.sendgrid import SendGrid
+from activities.mail.smtp import Smtp
+from activities.mail.suppressing import Suppressing
+from activities.network import EVERYWHERE, parse_networks
+from activities.notifications import NotificationActivities
+from activities.notifier import Notifier
+from activities.rounds import Rounds
+from activities.services import Services
 from activities.webhooks import WebhookActivities
+from elements.on_failure import OnFailure
+from elements.sandbox import Sandbox
+from links import Links
 from registry.store import Store
-from settings import Settings
+from settings import BadSetting, Settings
 from version import VERSION
 from workflows import names
 from workflows.event import EventWorkflow
@@ -22,6 +39,7 @@ STICKY = timedelta(seconds=2)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
 GRACE = timedelta(seconds=30)
 """A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
+USER_AGENT = f"Hookkeeper/{VERSION}"
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
 """Keeps clocks and random numbers out of workflows. Passing modules through saves a third of its cost."""
@@ -30,15 +48,31 @@ SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_
 @asynccontextmanager
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve both task queues until the block ends."""
-    async with http.make_client(parse_networks(settings.allowed_networks)) as web:
-        webhooks = WebhookActivities(store, web, client, user_agent=f"Hookkeeper/{VERSION}")
+    allowed = parse_networks(settings.allowed_networks)
+    async with (
+        http.make_client(allowed) as web,
+        http.make_client(EVERYWHERE) as own,
+        Services(settings.notification_services, allowed) as services,
+        Sandbox() as sandbox,
+    ):
+        operators = _operators(settings)
+        rounds = Rounds(store, client, always_alert=operators is not None)
+        mail = Suppressing(_mail_provider(settings, own), store.suppressions)
+        notifier = Notifier(services, web, USER_AGENT)
+        links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
+        sending: list[Callable[..., Any]] = [
+            WebhookActivities(rounds, store, web, sandbox, USER_AGENT).deliver,
+            EmailActivities(rounds, mail, sandbox).send,
+            NotificationActivities(rounds, notifier, sandbox).notify,
+        ]
         closing = ClosingActivities(client)
+        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators)
         async with (
             Worker(
                 client,
                 task_queue=settings.task_queue,
                 workflows=[EventWorkflow],
-                activities=[webhooks.deliver, closing.close_as_cancelled],
+                activities=[*sending, closing.close_as_cancelled],
                 workflow_runner=SANDBOX,
                 sticky_queue_schedule_to_start_timeout=STICKY,
                 max_heartbeat_throttle_interval=timedelta(seconds=1),
@@ -47,9 +81,41 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             Worker(
                 client,
                 task_queue=names.retry_queue(settings.task_queue),
-                activities=[webhooks.deliver],
+                activities=[*sending, alerts.alert],
                 max_heartbeat_throttle_interval=timedelta(seconds=1),
                 graceful_shutdown_timeout=GRACE,
             ),
         ):
             yield
+
+
+def _mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
+    try:
+        return _provider_of(settings, client)
+    except ValueError as error:
+        raise BadSetting(f"the email settings are not usable: {error}") from None
+
+
+def _provider_of(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
+    sender = settings.email_from
+    if settings.sendgrid_api_key:
+        key = settings.sendgrid_api_key.get_secret_value()
+        trackable = settings.sendgrid_verification_key is not None
+        return SendGrid(client, api_key=key, host=settings.sendgrid_host, sender=sender, trackable=trackable)
+    if settings.smtp_url:
+        return Smtp(settings.smtp_url.get_secret_value(), sender=sender)
+    return Outbox(settings.outbox, sender=sender) if settings.outbox else NoProvider()
+
+
+def _operators(settings: Settings) -> OnFailure | None:
+    """Whom the operator wants to be told of everything."""
+    services = settings.alert_services.get_secret_value().split() if settings.alert_services else ()
+    if not (settings.alert_emails or services):
+        return None
+    emails = [{"to": settings.alert_emails}] if settings.alert_emails else []
+    notifications = [{"service": url} for url in services]
+    try:
+        return OnFailure.model_validate({"emails": emails, "notifications": notifications})
+    except ValidationError as error:
+        words = "; ".join(each["msg"] for each in error.errors(include_input=False, include_url=False))
+        raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS or HOOKKEEPER_ALERT_SERVICES: {words}") from None

@@ -10,6 +10,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Networks = tuple[IPv4Network | IPv6Network, ...]
 """What the operator allows although it is not global unicast."""
 
+EVERYWHERE: Networks = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+"""For what the operator has set: a mail provider on the machine next door is the operator's own affair."""
+
 _NAT64 = IPv6Network("64:ff9b::/96")
 _CARRY_IN_LAST_32_BITS = (_NAT64, IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
 """RFC 6052, RFC 8215 (in the /96 that operators carve out of it), the IPv4-compatible form of RFC 4291."""

@@ -28,8 +28,10 @@ Verdict = Literal[
     "failed",  # anything else that a later attempt may cure
     "gone",  # 410: the receiver wants no more, ever
     "forbidden_address",  # the address may not be reached from here
+    "rejected",  # the provider will never take it
+    "bad_template",  # what the webhook wants sent cannot be made of this event
     "held",  # no request was made: the webhook is disabled
-    "webhook_deleted",  # no request was made: there is no such webhook any more
+    "webhook_deleted",  # no request was made: there is no such webhook, or it has no such target, any more
 ]
 
 
@@ -55,13 +57,19 @@ class Outcome(Message):
     duration_ms: float = 0.0
     status_code: int | None = None
     error: str | None = None
-    """`timeout`, `dns`, `connection_refused`, `connection_reset`, `tls`, `forbidden_address`, `protocol` or
-    `http_<status>`."""
+    """`timeout`, `dns`, `connection_refused`, `connection_reset`, `tls`, `forbidden_address`, `protocol`,
+    `http_<status>`, or what else a channel has to say: `smtp_<code>`, `bad_template`, `suppressed`."""
     response_excerpt: str = ""
     retry_after: float | None = None
     """Seconds the receiver asked us to wait, whatever the status."""
     delays: tuple[float, ...] | None = None
     """Seconds before attempts 2, 3, … by the webhook's own policy at the time of this attempt; None: the default."""
+    awaiting: tuple[str, ...] = ()
+    """Addresses of which the provider will still say whether the email has arrived."""
+    alerts: bool = False
+    """Somebody wants to be told when this delivery has failed."""
+    recovered: bool = False
+    """Somebody was told that it failed, and wants to be told that it works again."""
 
 
 def verdict_of(status_code: int | None, error: str | None = None) -> Verdict:

@@ -3,15 +3,19 @@
 import logs
 import worker
 from cli import temporal
+from cli.console import Failed
 from cli.processes import forever, run, until_stopped
 from registry.store import Store
-from settings import Settings
+from settings import BadSetting, Settings
 
 
 def run_worker(settings: Settings) -> None:
     """Work until told to stop, then finish the attempts that are under way."""
     logs.configure(settings.log_format)
-    run(_work(settings))
+    try:
+        run(_work(settings))
+    except BadSetting as error:
+        raise Failed(str(error)) from None
 
 
 async def _work(settings: Settings) -> None:

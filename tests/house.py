@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
 from api.app import create_app
@@ -34,7 +34,7 @@ class House:
     http: httpx.AsyncClient
     tenant: str
 
-    async def webhook(self, url: str, **fields: Any) -> dict[str, Any]:
+    async def webhook(self, url: str | None, **fields: Any) -> dict[str, Any]:
         """Register a webhook."""
         answer = await self.http.post("/v1/webhooks", json={"url": url, "tenant": self.tenant, **fields})
         assert answer.status_code == 201, answer.text
@@ -74,6 +74,13 @@ class House:
     async def until_final(self, event_id: str, seconds: float = 20.0) -> dict[str, Any]:
         return await self.until(event_id, *FINAL, seconds=seconds)
 
+    async def until_closed(self, event_id: str) -> dict[str, Any]:
+        """Wait until the run has ended: whoever wants to be told has been."""
+        async with asyncio.timeout(20):
+            while (await self.run(event_id).describe()).status == WorkflowExecutionStatus.RUNNING:
+                await asyncio.sleep(0.03)
+        return await self.event(event_id)
+
     async def until_delivery(self, event_id: str, status: str, attempts: int = 0, n: int = 0) -> dict[str, Any]:
         """Wait until the nth delivery has the status and at least so many attempts."""
         async with asyncio.timeout(20):
@@ -110,9 +117,12 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
     store = Store.connect(chosen.database_url)
     await store.migrate()
     gateway = Gateway(temporal, chosen.task_queue)
-    transport = httpx.ASGITransport(create_app(chosen, store, gateway), raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://hookkeeper.test", headers={"authorization": f"Bearer {KEY}"}, timeout=30
-    ) as http:
+    app = create_app(chosen, store, gateway)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with (
+        app.state.sandbox,
+        httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers, timeout=30) as http,
+    ):
         yield House(temporal, store, chosen, gateway, http, tenant=f"t{unique}")
     await store.close()

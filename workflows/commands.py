@@ -18,11 +18,11 @@ class UnknownDelivery(Exception):
 
 
 ELIGIBLE: dict[Command, frozenset[str]] = {
-    "cancel": frozenset({"pending", "retrying", "held"}),
+    "cancel": frozenset({"pending", "retrying", "held", "sent"}),
     "retry": frozenset({"pending", "retrying", "held", "failed", "cancelled"}),
     "hold": frozenset({"pending", "retrying"}),
     "release": frozenset({"held"}),
-    "redeliver": frozenset({"pending", "retrying", "held", "succeeded", "failed", "cancelled"}),
+    "redeliver": frozenset({"pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"}),
 }
 """Statuses that a command may meet when a delivery is named."""
 

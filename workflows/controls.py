@@ -10,11 +10,11 @@ from datetime import datetime
 from temporalio import workflow
 from temporalio.workflow import ActivityHandle
 
-from activities.webhooks import RoundResult
-from workflows import names
+from activities.rounds import RoundResult
 from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
-from workflows.models import Command
+from workflows.models import Command, Heard
 from workflows.progress import Progress
+from workflows.telling import Telling
 
 
 @dataclass(eq=False)
@@ -32,14 +32,12 @@ class RoundUnderWay:
             self.handle.cancel()
 
 
-class Controls:
-    """The half of `EventWorkflow` that listens."""
+class Controls(Telling):
+    """The part of `EventWorkflow` that listens."""
 
-    _deliveries: dict[str, Progress]
     _rounds: list[RoundUnderWay]
     _deliver_at: datetime | None
     _finished_at: datetime | None
-    _trouble: list[str]
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
     def signal_cancel(self, delivery: str | None = None) -> None:
@@ -56,6 +54,13 @@ class Controls:
     @workflow.signal(name="release", description="Let held deliveries go on; deliver a scheduled event now.")
     def signal_release(self, delivery: str | None = None) -> None:
         self._obey_if_sensible("release", delivery)
+
+    @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
+    def signal_receipt(self, heard: Heard) -> None:
+        progress = self._deliveries.get(heard.delivery)
+        if progress and self._finished_at is None:
+            progress.hear(heard.receipt)
+            self._tell(progress)
 
     @workflow.update(name="cancel")
     def cancel(self, delivery: str | None = None) -> None:
@@ -139,11 +144,3 @@ class Controls:
     def _is_scheduled(self) -> bool:
         """The event waits for its time."""
         return self._deliver_at is not None and self._deliver_at > workflow.now()
-
-    def _tell_trouble(self) -> None:
-        """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
-        trouble = names.listed(each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled)
-        if trouble != self._trouble:
-            self._trouble = trouble
-            update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()
-            workflow.upsert_search_attributes([update])

@@ -1,12 +1,14 @@
-"""The run of one event: wait until it is time, deliver to all at once, see each delivery through, close.
+"""The run of one event: wait until it is time, deliver to all at once, see each delivery through, tell who wants to
+know, close.
 
 This code is for ever: runs that are open today replay it tomorrow. Any change of its commands goes through
 `workflow.patched`; tests/workflows/histories/ holds it to that.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic_core import to_json
 from temporalio import workflow
@@ -19,10 +21,13 @@ from temporalio.exceptions import (
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from activities.closing import Closing, ClosingActivities
-from activities.webhooks import Order, Round, RoundResult, WebhookActivities
+from activities.emails import EmailActivities
+from activities.notifications import NotificationActivities
+from activities.rounds import Order, Round, RoundResult
+from activities.webhooks import WebhookActivities
 from workflows import names, summaries
 from workflows.controls import Controls, RoundUnderWay
-from workflows.models import EventInput, EventState, event_status, fit
+from workflows.models import Channel, EventInput, EventState, event_status, fit
 from workflows.progress import Progress
 
 INLINE_DATA = 32 * 1024
@@ -33,6 +38,13 @@ LONG_HISTORY = 10_000
 
 OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """Registry down, worker killed, a bug: retried without limit, never charged to the webhook."""
+
+SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
+    "webhook": WebhookActivities.deliver,
+    "email": EmailActivities.send,
+    "notification": NotificationActivities.notify,
+}
+"""The activity of each channel; each takes a round."""
 
 
 @workflow.defn(name="EventWorkflow")
@@ -46,6 +58,7 @@ class EventWorkflow(Controls):
         self._deliver_at = event.deliver_at
         self._finished_at: datetime | None = None
         self._rounds = []
+        self._alerts = []
         self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
         self._cancel_requested = False
 
@@ -58,8 +71,10 @@ class EventWorkflow(Controls):
         except asyncio.CancelledError:
             self._cancel_requested = True
             self._obey_if_sensible("cancel", None)
+            self._stop_alerts()
             await workflow.wait_condition(delivering.done)
         await delivering
+        await workflow.wait_condition(self._all_are_told)
         if not self._is_over():
             workflow.continue_as_new(self._carried_over())
         return await self._close()
@@ -86,26 +101,30 @@ class EventWorkflow(Controls):
         )
 
     async def _first_round(self) -> None:
-        fresh = [each for each in self._deliveries.values() if each.is_fresh]
-        if fresh:
-            await self._attempt(fresh, first_round=True)
+        """Attempt everything at once: one activity a channel takes all its targets."""
+        fresh: dict[Channel, list[Progress]] = {}
+        for each in self._deliveries.values():
+            if each.is_fresh:
+                fresh.setdefault(each.delivery.channel, []).append(each)
+        await asyncio.gather(*(self._attempt(each, first_round=True) for each in fresh.values()))
 
     async def _see_through(self, progress: Progress) -> None:
         """Wait, attempt, record, until nothing of the event is open: a final delivery can be opened again."""
         while not self._is_over() and not self._history_is_long():
             wait = progress.seconds_until_due(workflow.now())
-            if wait == 0:
-                await self._attempt([progress])
-            else:
+            if wait != 0:
                 await self._until_touched(progress, wait)
+            elif progress.is_sent and not progress.forced:
+                progress.stop_awaiting()
+            else:
+                await self._attempt([progress])
 
     async def _until_touched(self, progress: Progress, wait: float | None) -> None:
         seen = progress.touched
-        last = progress.delivery.attempts[-1:]
         await _wake(
             lambda: progress.touched != seen or self._is_over() or self._history_is_long(),
             wait,
-            summaries.wait_summary(wait or 0, last[0].error if last else None),
+            summaries.wait_summary(progress.delivery, wait or 0),
         )
 
     async def _attempt(self, deliveries: list[Progress], first_round: bool = False) -> None:
@@ -126,10 +145,11 @@ class EventWorkflow(Controls):
                 self._deliveries[outcome.delivery].finish(outcome, workflow.now(), jitter)
         finally:
             self._rounds.remove(round_)
-        self._tell_trouble()
+        self._tell(*deliveries)
 
     def _start_round(self, deliveries: list[Progress], first_round: bool) -> ActivityHandle[RoundResult]:
         event, queue = self._event, workflow.info().task_queue
+        channel = deliveries[0].delivery.channel
         inline = first_round and len(to_json(event.data)) <= INLINE_DATA
         number = deliveries[0].next_number
         orders = tuple(
@@ -142,7 +162,7 @@ class EventWorkflow(Controls):
             for each in deliveries
         )
         return workflow.start_activity_method(
-            WebhookActivities.deliver,
+            SENDERS[channel],
             Round(
                 id=event.id,
                 type=event.type,
@@ -158,7 +178,7 @@ class EventWorkflow(Controls):
             retry_policy=OUR_FAULTS,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             priority=Priority(fairness_key=event.tenant if first_round else deliveries[0].delivery.webhook_id),
-            summary=summaries.attempt_summary([each.delivery.target for each in deliveries], number),
+            summary=summaries.attempt_summary(channel, [each.delivery.target for each in deliveries], number),
         )
 
     # The end
@@ -218,7 +238,7 @@ class EventWorkflow(Controls):
         )
 
     def _is_over(self) -> bool:
-        return all(each.is_final for each in self._deliveries.values())
+        return all(each.is_final for each in self._deliveries.values()) and self._all_are_told()
 
     def _history_is_long(self) -> bool:
         return workflow.info().get_current_history_length() > LONG_HISTORY

@@ -29,7 +29,7 @@ from workflows import listing, names, reading
 from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
 from workflows.event import EventWorkflow
 from workflows.listing import Row, Search
-from workflows.models import Command, EventInput, EventState
+from workflows.models import Command, EventInput, EventState, Heard, Receipt
 from workflows.progress import reopened
 from workflows.reaching import Conflict, Unavailable, reaching_temporal
 
@@ -130,6 +130,18 @@ class Gateway:
             if run.status == WorkflowExecutionStatus.RUNNING and await self._update(handle, "reschedule", deliver_at):
                 return
             raise Refused("the event is not scheduled: its delivery is over")
+
+    async def record(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
+        """Tell the event's run what a mail provider said; False where no run is open any more to hear it."""
+        handle = self._client.get_workflow_handle(names.workflow_id(tenant, event_id))
+        async with reaching_temporal():
+            try:
+                await handle.signal("receipt", Heard(delivery=delivery, receipt=receipt))
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:
+                    raise
+                return False
+        return True
 
     async def find(self, search: Search, limit: int, cursor: str | None) -> tuple[list[Row], str | None]:
         """Give one page of events and the cursor of the next; raise `BadCursor`."""

@@ -1,16 +1,28 @@
 """The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from activities.outcomes import Message
 
 Channel = Literal["webhook", "email", "notification"]
 Trigger = Literal["scheduled", "manual"]
-DeliveryStatus = Literal["pending", "retrying", "held", "succeeded", "failed", "cancelled"]
+DeliveryStatus = Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
 EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
-Reason = Literal["exhausted", "gone", "forbidden_address", "webhook_deleted", "webhook_disabled"]
+ReceiptKind = Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
+Reason = Literal[
+    "exhausted",
+    "gone",
+    "rejected",
+    "bad_template",
+    "bounced",
+    "forbidden_address",
+    "webhook_deleted",
+    "webhook_disabled",
+]
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
+
+Item = TypeVar("Item")
 
 FINAL: frozenset[DeliveryStatus] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -25,6 +37,25 @@ class Attempt(Message):
     status_code: int | None = None
     error: str | None = None
     response_excerpt: str = ""
+
+
+class Receipt(Message):
+    """What the provider said of an email on its way to one address."""
+
+    id: str
+    """The provider's own: it may say the same twice."""
+    attempt: int
+    address: str
+    kind: ReceiptKind
+    at: datetime
+    detail: str = ""
+
+
+class Heard(Message):
+    """A receipt, and the delivery that it is of."""
+
+    delivery: str
+    receipt: Receipt
 
 
 class Delivery(Message):
@@ -47,6 +78,13 @@ class Delivery(Message):
     """A person asked for an attempt that has not begun yet."""
     by_hand: bool = False
     """A person asked for the first attempt of this run: a redelivery or a test."""
+    receipts: tuple[Receipt, ...] = ()
+    awaiting: tuple[str, ...] = ()
+    """Addresses of which the provider has still to say whether the email has arrived."""
+    awaiting_until: datetime | None = None
+    """Then what was sent counts as delivered."""
+    alerts: bool = False
+    """Somebody wants to be told when it fails."""
 
     @property
     def attempts_made(self) -> int:
@@ -98,6 +136,8 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
 EXCERPTS_BUDGET = 48 * 1024
 """Bytes of all excerpts together; quotes and the like take two each as JSON."""
 ATTEMPTS_BUDGET = 500
+RECEIPTS_BUDGET = 100
+"""Of at most 0.7 KB each."""
 TARGETS_BUDGET = 96 * 1024
 """Bytes of all targets together: a URL can be long."""
 
@@ -110,7 +150,7 @@ def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
     count = max(1, len(deliveries))
     shown = ATTEMPTS_BUDGET // count
     kept = sum(min(shown, len(delivery.attempts)) for delivery in deliveries)
-    room = _Room(shown, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
+    room = _Room(shown, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
     return tuple(_fit_one(delivery, room) for delivery in deliveries)
 
 
@@ -118,28 +158,29 @@ class _Room(NamedTuple):
     """What each delivery may take."""
 
     attempts: int
+    receipts: int
     excerpt: int
     target: int
 
 
 def _fit_one(delivery: Delivery, room: _Room) -> Delivery:
-    dropped = max(0, len(delivery.attempts) - room.attempts)
-    attempts = delivery.attempts[dropped:]
-    if not dropped and len(delivery.target) <= room.target and all(_size(a) <= room.excerpt for a in attempts):
-        return delivery
-    return delivery.model_copy(
-        update={
-            "target": delivery.target[: room.target],
-            "attempts": tuple(_cut(attempt, room.excerpt) for attempt in attempts),
-            "attempts_omitted": delivery.attempts_omitted + dropped,
-        }
-    )
+    attempts = _latest(delivery.attempts, room.attempts)
+    dropped = len(delivery.attempts) - len(attempts)
+    changes: dict[str, Any] = {
+        "target": delivery.target[: room.target],
+        "attempts": tuple(_cut(attempt, room.excerpt) for attempt in attempts),
+        "attempts_omitted": delivery.attempts_omitted + dropped,
+        "receipts": _latest(delivery.receipts, room.receipts),
+    }
+    return delivery.model_copy(update=changes)
 
 
-def _size(attempt: Attempt) -> int:
-    return len(attempt.response_excerpt.encode())
+def _latest(items: tuple[Item, ...], count: int) -> tuple[Item, ...]:
+    return items[max(0, len(items) - count) :]
 
 
 def _cut(attempt: Attempt, size: int) -> Attempt:
+    if len(attempt.response_excerpt.encode()) <= size:
+        return attempt
     excerpt = attempt.response_excerpt.encode()[:size].decode(errors="ignore")
     return attempt.model_copy(update={"response_excerpt": excerpt})

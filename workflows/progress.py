@@ -7,11 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from activities.outcomes import Outcome, Verdict
-from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
+from elements.context import AlertKind
+from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
 from workflows.retry import next_delay
 
-FINAL_REASONS: dict[Verdict, Reason] = {"gone": "gone", "forbidden_address": "forbidden_address"}
+FINAL_REASONS: dict[Verdict, Reason] = {
+    "gone": "gone",
+    "forbidden_address": "forbidden_address",
+    "rejected": "rejected",
+    "bad_template": "bad_template",
+}
 """Verdicts that no later attempt can change."""
+
+LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
+"""Words of a provider after which an email will not arrive."""
+ARRIVED: frozenset[ReceiptKind] = frozenset({"delivered", "spam_report"})
+
+PATIENCE = timedelta(hours=72)
+"""A provider tries for so long to hand an email over; hearing nothing by then, we take it as delivered."""
+KEPT_RECEIPTS = 50
 
 KEPT_ATTEMPTS = 200
 """Attempts that a run keeps in memory for one delivery; history has all of them."""
@@ -26,6 +40,8 @@ def reopened(delivery: Delivery) -> Delivery:
             "next_attempt_at": None,
             "steps_taken": 0,
             "by_hand": True,
+            "awaiting": (),
+            "awaiting_until": None,
         }
     )
 
@@ -45,7 +61,9 @@ class Progress:
     extra: bool = False
     """The attempt under way is a forced retry: it uses no step of the schedule."""
     touched: int = 0
-    """Counts commands, so that a waiting run can see that something changed."""
+    """Counts what comes from outside, so that a waiting run can see that something changed."""
+    news: AlertKind | None = None
+    """What somebody wants to be told of and has not been."""
 
     @classmethod
     def of(cls, delivery: Delivery) -> "Progress":
@@ -66,12 +84,17 @@ class Progress:
     @property
     def is_fresh(self) -> bool:
         """Nothing of the schedule has been used yet, and nothing stands in the way."""
-        return not (self.is_final or self.held or self.forced or self.delivery.steps_taken)
+        return not (self.is_final or self.held or self.forced or self.is_sent or self.delivery.steps_taken)
+
+    @property
+    def is_sent(self) -> bool:
+        """The provider has it, and will say whether it arrives."""
+        return bool(self.delivery.awaiting)
 
     @property
     def is_exhausted(self) -> bool:
         """The schedule has no further attempt."""
-        return self.delivery.steps_taken > 0 and self.delivery.next_attempt_at is None
+        return self.delivery.steps_taken > 0 and self.delivery.next_attempt_at is None and not self.is_sent
 
     @property
     def is_troubled(self) -> bool:
@@ -88,6 +111,8 @@ class Progress:
     def _open_status(self) -> DeliveryStatus:
         if self.held:
             return "held"
+        if self.is_sent:
+            return "sent"
         return "retrying" if self.delivery.steps_taken else "pending"
 
     # What comes next
@@ -100,7 +125,7 @@ class Progress:
             return 0.0
         if self.held:
             return None
-        due = self.delivery.next_attempt_at
+        due = self.delivery.awaiting_until if self.is_sent else self.delivery.next_attempt_at
         return 0.0 if due is None else max(0.0, (due - now).total_seconds())
 
     @property
@@ -129,6 +154,9 @@ class Progress:
             self._update(reason="webhook_disabled")
             return self._end("cancelled") if self.cancelling else None
         self._append(outcome, trigger)
+        self._update(alerts=outcome.alerts)
+        if outcome.recovered:
+            self.news = "recovered"
         return self._settle(outcome, now, jitter, uses_a_step=not self.extra)
 
     def _append(self, outcome: Outcome, trigger: Trigger) -> None:
@@ -151,7 +179,7 @@ class Progress:
 
     def _settle(self, outcome: Outcome, now: datetime, jitter: float, *, uses_a_step: bool) -> None:
         if outcome.verdict == "succeeded":
-            return self._end("succeeded")
+            return self._await_receipts(outcome, now) if outcome.awaiting else self._end("succeeded")
         if outcome.verdict in FINAL_REASONS:
             return self._end("failed", FINAL_REASONS[outcome.verdict])
         if self.cancelling:
@@ -176,6 +204,46 @@ class Progress:
         self.trigger = None
         if self.cancelling:
             self._end("cancelled")
+
+    # What the provider says of an email
+
+    def _await_receipts(self, outcome: Outcome, now: datetime) -> None:
+        if self.cancelling:
+            return self._end("succeeded")
+        self.forced = self.held = False
+        self._update(awaiting=outcome.awaiting, awaiting_until=now + PATIENCE, next_attempt_at=None)
+        for receipt in self.delivery.receipts:  # the provider may be faster than our own answer
+            self._judge(receipt)
+        return None
+
+    def hear(self, receipt: Receipt) -> None:
+        """Record what the provider says; it ends the delivery when no address is left to hear of, or one is lost."""
+        if receipt.id in {known.id for known in self.delivery.receipts}:
+            return
+        self.touched += 1
+        self._update(receipts=(*self.delivery.receipts, receipt)[-KEPT_RECEIPTS:])
+        if not self.in_flight:
+            self._judge(receipt)
+
+    def _judge(self, receipt: Receipt) -> None:
+        if receipt.attempt != self.delivery.attempts_made or receipt.address not in self.delivery.awaiting:
+            return
+        if receipt.kind in LOST:
+            self._end("failed", LOST[receipt.kind])
+        elif receipt.kind in ARRIVED:
+            awaiting = tuple(address for address in self.delivery.awaiting if address != receipt.address)
+            self._update(awaiting=awaiting)
+            if not awaiting:
+                self._end("succeeded")
+
+    def take_news(self) -> AlertKind | None:
+        """Give what is to be told, once."""
+        news, self.news = self.news, None
+        return news
+
+    def stop_awaiting(self) -> None:
+        """Take what was sent as delivered: the provider has said nothing else for three days."""
+        self._end("succeeded")
 
     # What a person asked for; `workflows.commands` has said that it makes sense
 
@@ -208,7 +276,9 @@ class Progress:
     def _end(self, status: DeliveryStatus, reason: Reason | None = None) -> None:
         assert status in FINAL
         self.forced = self.held = self.cancelling = False
-        self._update(status=status, reason=reason, next_attempt_at=None)
+        if status == "failed" and self.delivery.alerts:
+            self.news = "failed"
+        self._update(status=status, reason=reason, next_attempt_at=None, awaiting=(), awaiting_until=None)
 
     def _update(self, **changes: object) -> None:
         self.delivery = self.delivery.model_copy(update=changes)

@@ -3,18 +3,40 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from elements.context import AlertKind
+from workflows.models import Channel, Delivery
+
 MAX_SUMMARY = 200
+VERBS: dict[Channel, str] = {"webhook": "POST", "email": "email to", "notification": "notify"}
+MANY: dict[Channel, str] = {"webhook": "POST to {} webhooks", "email": "{} emails", "notification": "{} notifications"}
 
 
-def attempt_summary(targets: Sequence[str], number: int) -> str:
-    """`POST https://acme.example/hook · attempt 3`, or how many webhooks a first round has."""
-    where = targets[0] if len(targets) == 1 else f"to {len(targets)} webhooks"
-    return f"POST {where[:MAX_SUMMARY]} · attempt {number}"
+def attempt_summary(channel: Channel, targets: Sequence[str], number: int) -> str:
+    """`POST https://acme.example/hook · attempt 3`, `email to ann@acme.example · attempt 1`.
+
+    For many, how many they are and as many of them as fit.
+    """
+    if len(targets) == 1:
+        what = f"{VERBS[channel]} {targets[0]}"
+    else:
+        what = MANY[channel].format(len(targets))
+        if channel != "webhook":
+            what += f": {'; '.join(targets)}"
+    return f"{what[:MAX_SUMMARY]} · attempt {number}"
 
 
-def wait_summary(seconds: float, cause: str | None) -> str:
-    """`retry in 5 min · http_503`."""
+def wait_summary(delivery: Delivery, seconds: float) -> str:
+    """`retry in 5 min · http_503`, or of whom word from the mail provider is awaited."""
+    if delivery.awaiting:
+        return f"wait for word of {', '.join(delivery.awaiting)}"[:MAX_SUMMARY]
+    cause = delivery.attempts[-1].error if delivery.attempts else None
     return " · ".join(part for part in (f"retry in {duration(seconds)}", cause) if part)
+
+
+def alert_summary(delivery: Delivery, kind: AlertKind) -> str:
+    """`alert: https://acme.example/hook failed · exhausted`."""
+    words = f"failed · {delivery.reason}" if kind == "failed" else "works again"
+    return f"alert: {delivery.target[:MAX_SUMMARY]} {words}"
 
 
 def deliver_at_summary(when: datetime) -> str:

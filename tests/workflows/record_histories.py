@@ -9,10 +9,16 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from house import House
+from pydantic import SecretStr
+from temporalio.client import Client
+
+from house import House, house
+from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver
+from workflows.models import Receipt
 
 HISTORIES = Path(__file__).parent / "histories"
+MESSAGE = {"to": ["ann@acme.example"]}
 
 
 async def test_record(home: House, inbox: Receiver) -> None:
@@ -26,6 +32,47 @@ async def test_record(home: House, inbox: Receiver) -> None:
     await redelivered(home, inbox)
     await scheduled(home, inbox)
     await large(home, inbox)
+
+
+async def test_record_channels(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    async with sendgrid_server() as sendgrid:
+        settings = {
+            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_host": sendgrid.host,
+            "sendgrid_verification_key": "not asked for: receipts are recorded by hand",
+        }
+        async with house(temporal, tmp_path, **settings) as home, home.working():
+            await channels(home, inbox, sendgrid)
+            await tracked(home, sendgrid)
+            await told(home, inbox)
+
+
+async def channels(home: House, inbox: Receiver, sendgrid: SendGridServer) -> None:
+    sendgrid.fails(503)
+    notes = [{"http": {"url": inbox.url}}] * 2
+    webhook = await fresh(home, inbox, emails=[MESSAGE, MESSAGE], notifications=notes, retry={"schedule": [0.1]})
+    await save(home, (await home.send())["id"], "channels")
+    await drop(home, webhook)
+
+
+async def tracked(home: House, sendgrid: SendGridServer) -> None:
+    webhook = await home.webhook(None, emails=[MESSAGE | {"tracking": True}])
+    for words in (("deferred", "delivered"), ("bounced",)):
+        event_id = (await home.send())["id"]
+        await home.until_delivery(event_id, "sent")
+        for kind in words:
+            receipt = Receipt(id=kind, attempt=1, address="ann@acme.example", kind=kind, at=datetime.now(UTC))
+            await home.gateway.record(home.tenant, event_id, f"{webhook['id']}.email.1", receipt)
+        await save(home, event_id, f"tracked_{words[-1]}")
+    await drop(home, webhook)
+
+
+async def told(home: House, inbox: Receiver) -> None:
+    """The delivery fails, then the first try to tell of it."""
+    policy = {"retry": {"schedule": []}, "on_failure": {"notifications": [{"http": {"url": inbox.url}}]}}
+    webhook = await fresh(home, inbox, 500, 503, **policy)
+    await save(home, (await home.send())["id"], "told")
+    await drop(home, webhook)
 
 
 async def delivered(home: House, inbox: Receiver) -> None:
@@ -121,7 +168,7 @@ async def drop(home: House, webhook: dict[str, object]) -> None:
 
 async def save(home: House, event_id: str, name: str) -> None:
     """Save the run's history, without the name and the paths of the machine that it ran on."""
-    await home.until_final(event_id)
+    await home.until_closed(event_id)
     text = (await home.run(event_id).fetch_history()).to_json()
     identity = re.compile(r'"(\d+@[^"]+)"')
     hosts = {match.split("@")[1] for match in identity.findall(text)}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workflows.models import Attempt, Delivery, EventState, EventStatus, event_status, fit
+from workflows.models import Attempt, Delivery, EventState, EventStatus, Receipt, event_status, fit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 512 * 1024
@@ -19,6 +19,10 @@ def delivery(n: int, attempts: int, excerpt: str) -> Delivery:
         target="https://receiver.example/" + "p" * 2000,
         status="failed",
         reason="exhausted",
+        receipts=tuple(
+            Receipt(id="i" * 100, attempt=n, address="a" * 200, kind="deferred", at=NOW, detail="é" * 256)
+            for n in range(attempts)
+        ),
         attempts=tuple(
             Attempt(
                 number=number,

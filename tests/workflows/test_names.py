@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from workflows import names, summaries
 from workflows.listing import Search, query_of
+from workflows.models import Attempt, Channel, Delivery
 
+FAILING = Delivery(
+    id="wh_1",
+    webhook_id="wh_1",
+    target="https://a.b/hook",
+    attempts=(Attempt(number=1, started_at=datetime(2026, 1, 1, tzinfo=UTC), duration_ms=1, error="http_503"),),
+)
 TENANTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII), fullmatch=True)
 EVENTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII), fullmatch=True)
 
@@ -34,15 +41,19 @@ def test_a_search_attribute_stays_under_the_servers_limit(webhook_ids: list[str]
 
 
 @pytest.mark.parametrize(
-    ("targets", "number", "summary"),
+    ("channel", "targets", "number", "summary"),
     [
-        (["https://acme.example/hook"], 3, "POST https://acme.example/hook · attempt 3"),
-        (["a", "b", "c"], 1, "POST to 3 webhooks · attempt 1"),
+        ("webhook", ["https://acme.example/hook"], 3, "POST https://acme.example/hook · attempt 3"),
+        ("webhook", ["a", "b", "c"], 1, "POST to 3 webhooks · attempt 1"),
+        ("email", ["ann@acme.example"], 1, "email to ann@acme.example · attempt 1"),
+        ("email", ["ann@a.b", "bob@a.b, cid@a.b"], 1, "2 emails: ann@a.b; bob@a.b, cid@a.b · attempt 1"),
+        ("notification", ["slack"], 2, "notify slack · attempt 2"),
+        ("notification", ["slack", "POST https://b.c"], 1, "2 notifications: slack; POST https://b.c · attempt 1"),
     ],
 )
-def test_attempt_summaries(targets: list[str], number: int, summary: str) -> None:
-    assert summaries.attempt_summary(targets, number) == summary
-    assert len(summaries.attempt_summary(["x" * 5000], 1)) < 250
+def test_attempt_summaries(channel: Channel, targets: list[str], number: int, summary: str) -> None:
+    assert summaries.attempt_summary(channel, targets, number) == summary
+    assert len(summaries.attempt_summary(channel, ["x" * 5000], 1)) < 250
 
 
 @pytest.mark.parametrize(
@@ -51,7 +62,16 @@ def test_attempt_summaries(targets: list[str], number: int, summary: str) -> Non
 )
 def test_durations(seconds: float, words: str) -> None:
     assert summaries.duration(seconds) == words
-    assert summaries.wait_summary(seconds, "http_503") == f"retry in {words} · http_503"
+    assert summaries.wait_summary(FAILING, seconds) == f"retry in {words} · http_503"
+
+
+def test_other_summaries() -> None:
+    sent = FAILING.model_copy(update={"awaiting": ("ann@a.b", "bob@a.b")})
+    assert summaries.wait_summary(sent, 3600) == "wait for word of ann@a.b, bob@a.b"
+    assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), 3600) == "retry in 1 h"
+    failed = FAILING.model_copy(update={"reason": "exhausted"})
+    assert summaries.alert_summary(failed, "failed") == "alert: https://a.b/hook failed · exhausted"
+    assert summaries.alert_summary(failed, "recovered") == "alert: https://a.b/hook works again"
 
 
 def test_searches_are_written_in_visibilitys_language() -> None:

@@ -1,6 +1,7 @@
 """One delivery's way through outcomes and commands, as a table of stories."""
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from activities.outcomes import Outcome, Verdict
 from workflows.commands import ELIGIBLE, Refused, UnknownDelivery, select
-from workflows.models import Command, Delivery
+from workflows.models import Command, Delivery, Receipt, ReceiptKind
 from workflows.progress import KEPT_ATTEMPTS, Progress, reopened
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,7 +20,11 @@ STATUS: dict[str, tuple[Verdict, int | None]] = {
     "forbidden": ("forbidden_address", None),
     "disabled": ("held", None),
     "deleted": ("webhook_deleted", None),
+    "rejected": ("rejected", 400),
+    "template": ("bad_template", None),
+    "sent": ("succeeded", 202),
 }
+AWAITED = ("ann@a.b", "bob@a.b")
 
 
 def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: float | None = None) -> Outcome:
@@ -32,11 +37,20 @@ def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: fl
         started_at=NOW if made else None,
         delays=delays,
         retry_after=retry_after,
+        awaiting=AWAITED if name == "sent" else (),
+        alerts=True,
     )
 
 
+def receipt(kind: ReceiptKind, address: str = AWAITED[0], attempt: int = 1) -> Receipt:
+    return Receipt(id=f"{kind}-{address}-{attempt}", attempt=attempt, address=address, kind=kind, at=NOW)
+
+
 def play(*steps: str) -> Progress:
-    """Run a story: commands by name, `try:<result>` for an attempt, `begin`, `end:<result>`."""
+    """Run a story: commands by name, `try:<result>` for an attempt, `begin`, `end:<result>`.
+
+    `ann:<kind>` and `bob:<kind>` are what the provider says of these two.
+    """
     progress = Progress.of(Delivery(id="wh_1", webhook_id="wh_1"))
     for step in steps:
         action, _, result = step.partition(":")
@@ -44,8 +58,11 @@ def play(*steps: str) -> Progress:
             progress.begin()
         if action in ("try", "end"):
             progress.finish(outcome(result), NOW, 0.0)
-        if action in ("cancel", "retry", "hold", "release", "abandon"):
+        if action in ("cancel", "retry", "hold", "release", "abandon", "stop_awaiting"):
             getattr(progress, action)()
+        if action in ("ann", "bob"):
+            number = progress.next_number if progress.in_flight else progress.delivery.attempts_made
+            progress.hear(receipt(cast(ReceiptKind, result), f"{action}@a.b", number))
     return progress
 
 
@@ -86,6 +103,25 @@ def play(*steps: str) -> Progress:
         ("try:500 try:500 try:500 retry try:500", "retrying", None, "sssm"),
         ("try:500 try:500 try:500 retry try:500 try:500 try:500", "failed", "exhausted", "sssmss"),
         ("try:ok retry try:ok", "succeeded", None, "sm"),
+        ("try:rejected", "failed", "rejected", "s"),
+        ("try:template", "failed", "bad_template", "s"),
+        ("try:sent", "sent", None, "s"),
+        ("try:500 try:sent", "sent", None, "ss"),
+        ("try:sent ann:delivered", "sent", None, "s"),
+        ("try:sent ann:deferred bob:deferred", "sent", None, "s"),
+        ("try:sent ann:delivered bob:delivered", "succeeded", None, "s"),
+        ("try:sent ann:delivered bob:bounced", "failed", "bounced", "s"),
+        ("try:sent ann:dropped", "failed", "rejected", "s"),
+        ("try:sent ann:delivered ann:bounced", "sent", None, "s"),
+        ("begin ann:delivered bob:delivered end:sent", "succeeded", None, "s"),
+        ("begin ann:bounced end:sent", "failed", "bounced", "s"),
+        ("try:sent stop_awaiting", "succeeded", None, "s"),
+        ("try:sent cancel", "cancelled", None, "s"),
+        ("begin cancel end:sent", "succeeded", None, "s"),
+        ("begin hold end:sent", "sent", None, "s"),
+        ("try:sent retry try:500", "sent", None, "sm"),
+        ("try:sent retry try:sent ann:delivered bob:delivered", "succeeded", None, "sm"),
+        ("try:sent ann:bounced retry try:sent", "sent", None, "sm"),
     ],
 )
 def test_stories(story: str, status: str, reason: str | None, triggers: str) -> None:
@@ -109,6 +145,48 @@ def test_when_the_next_attempt_is_due() -> None:
     assert progress.seconds_until_due(NOW) is None
 
 
+def test_what_was_sent_is_taken_as_delivered_after_three_days() -> None:
+    progress = play("try:sent")
+    assert progress.seconds_until_due(NOW) == timedelta(hours=72).total_seconds()
+    assert progress.seconds_until_due(NOW + timedelta(hours=73)) == 0
+    assert not progress.is_fresh
+
+
+def test_what_the_provider_says_twice_counts_once() -> None:
+    progress = play("try:sent")
+    for _ in range(3):
+        progress.hear(receipt("deferred"))
+    assert [each.kind for each in progress.record.receipts] == ["deferred"]
+    progress.hear(receipt("delivered", attempt=7))
+    progress.hear(receipt("bounced", "stranger@a.b"))
+    assert progress.record.status == "sent", "neither another attempt nor another address decides this one"
+    assert len(progress.record.receipts) == 3
+
+
+@pytest.mark.parametrize(
+    ("story", "news"),
+    [
+        ("try:500 try:500", None),
+        ("try:500 try:500 try:500", "failed"),
+        ("try:410", "failed"),
+        ("try:template", "failed"),
+        ("try:sent ann:bounced", "failed"),
+        ("try:500 cancel", None),
+        ("try:ok", None),
+    ],
+)
+def test_news_is_told_once(story: str, news: str | None) -> None:
+    progress = play(*story.split())
+    assert progress.take_news() == news
+    assert progress.take_news() is None
+
+
+def test_recovery_is_news_only_where_the_outcome_says_so() -> None:
+    progress = play("begin")
+    progress.finish(outcome("ok").model_copy(update={"recovered": True}), NOW, 0.0)
+    assert progress.take_news() == "recovered"
+
+
 def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -> None:
     progress = play("try:500", "retry")
     due = progress.delivery.next_attempt_at
@@ -122,7 +200,7 @@ def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -
 
 
 def test_a_record_can_be_carried_into_another_run() -> None:
-    for story in ("", "hold", "try:500", "try:500 hold", "try:500 retry", "try:ok", "try:disabled"):
+    for story in ("", "hold", "try:500", "try:500 hold", "try:500 retry", "try:ok", "try:disabled", "try:sent"):
         record = play(*story.split()).record
         carried = Progress.of(Delivery.model_validate_json(record.model_dump_json()))
         assert carried.record == record
@@ -183,7 +261,12 @@ def test_a_retry_of_all_leaves_alone_what_a_person_stopped() -> None:
 
 @given(
     st.lists(
-        st.sampled_from(["try:ok", "try:500", "try:410", "try:disabled", "cancel", "retry", "hold", "release"]),
+        st.sampled_from(
+            [
+                *("try:ok", "try:500", "try:410", "try:disabled", "try:sent", "ann:bounced", "ann:delivered"),
+                *("cancel", "retry", "hold", "release"),
+            ]
+        ),
         max_size=30,
     )
 )
@@ -195,6 +278,8 @@ def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
         if action == "try" and progress.seconds_until_due(NOW) is not None:
             progress.begin()
             progress.finish(outcome(result), NOW, 0.0)
+        elif action == "ann":
+            progress.hear(receipt(cast(ReceiptKind, result), attempt=progress.delivery.attempts_made))
         elif action != "try" and progress.record.status in ELIGIBLE[action]:  # type: ignore[index]
             getattr(progress, action)()
         due = progress.seconds_until_due(NOW)

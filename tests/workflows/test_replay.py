@@ -14,6 +14,7 @@ HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 STORIES = {
     "cancelled",
     "cancelled_by_temporal",
+    "channels",
     "delivered",
     "exhausted",
     "forced_held_and_released",
@@ -22,6 +23,9 @@ STORIES = {
     "redelivered",
     "retried",
     "scheduled",
+    "told",
+    "tracked_bounced",
+    "tracked_delivered",
 }
 
 

@@ -1,0 +1,44 @@
+"""The notification channel: a notification of a webhook, rendered for the event."""
+
+from temporalio import activity
+
+from activities import outcomes
+from activities.notifier import Notifier
+from activities.outcomes import Outcome
+from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
+from elements.notifications import note_of
+from elements.sandbox import Sandbox
+from registry.targets import part
+
+
+class NotificationActivities:
+    """Notifications of webhooks."""
+
+    def __init__(self, rounds: Rounds, notifier: Notifier, sandbox: Sandbox) -> None:
+        self._rounds = rounds
+        self._notifier = notifier
+        self._sandbox = sandbox
+
+    @activity.defn(name="send_notifications")
+    async def notify(self, round_: Round) -> RoundResult:
+        """Make every attempt of the round."""
+        return await self._rounds.make(round_, self._attempt)
+
+    async def _attempt(self, job: Job) -> Outcome:
+        notification = part(job.order.delivery, job.webhook.notifications)
+        if notification is None:
+            return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
+        note = await self._sandbox.call(note_of, notification, job.context)
+        answer = await self._notifier.send(note, job.webhook.timeout, job.excerpt_limit)
+        return Outcome(
+            delivery=job.order.delivery,
+            verdict=answer.verdict,
+            target=notification.target,
+            started_at=answer.started_at,
+            duration_ms=round(answer.duration_ms, 1),
+            status_code=answer.status_code,
+            error=answer.error,
+            response_excerpt=outcomes.excerpt(answer.text.encode(), job.excerpt_limit),
+            retry_after=answer.retry_after,
+            delays=delays_of(job.webhook),
+        )

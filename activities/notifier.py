@@ -1,0 +1,47 @@
+"""Sends notes: to a service such as Slack, or as a call of any HTTP API."""
+
+import httpx
+
+from activities import http, outcomes
+from activities.outcomes import Verdict
+from activities.services import ServiceAnswer, Services
+from elements.notifications import Call, Note
+from times import utc_now
+
+
+class Notifier:
+    """One way out for both kinds."""
+
+    def __init__(self, services: Services, client: httpx.AsyncClient, user_agent: str) -> None:
+        self._services = services
+        self._http = client
+        self._user_agent = user_agent
+
+    async def send(self, note: Note | Call, timeout: float, keep: int) -> ServiceAnswer:
+        """Send within `timeout` (seconds), keep so many bytes of an answer; raises for our own faults only."""
+        if isinstance(note, Note):
+            return await self._services.notify(note, timeout)
+        answer = await http.send(
+            self._http,
+            note.method,
+            note.url,
+            body=note.body,
+            headers=note.headers | {"user-agent": self._user_agent},
+            timeout=timeout,
+            keep=keep,
+        )
+        return ServiceAnswer(
+            verdict=_verdict(answer),
+            started_at=answer.started_at,
+            duration_ms=answer.duration_ms,
+            status_code=answer.status_code,
+            error=answer.error,
+            text=outcomes.excerpt(answer.body, keep),
+            retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), utc_now()),
+        )
+
+
+def _verdict(answer: http.Answer) -> Verdict:
+    """Judge as for a webhook; but a 410 of another API says nothing of the webhook, which stays on."""
+    verdict = outcomes.verdict_of(answer.status_code, answer.error)
+    return "rejected" if verdict == "gone" else verdict

@@ -1,0 +1,214 @@
+"""What the rounds of all channels share: many attempts at once, none made again whose outcome is known.
+
+A round's outcomes travel in its heartbeats, so that the activity's retry, after a kill or a fault of ours, goes on
+where the last try was.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+
+from activities import outcomes
+from activities.history import EventData
+from activities.outcomes import Message, Outcome
+from elements.context import About, Event, context_of
+from elements.faults import Fault
+from registry.alerts import has_recovered
+from registry.models import Webhook
+from registry.store import Store
+
+HEARTBEAT_INTERVAL = 1.0
+MAX_CONCURRENT_TARGETS = 100
+log = structlog.get_logger("hookkeeper.delivery")
+
+
+class Order(Message):
+    """One attempt to make."""
+
+    delivery: str
+    webhook_id: str
+    number: int
+    trigger: Literal["scheduled", "manual"] = "scheduled"
+
+
+class Round(Message):
+    """One event and all attempts to make of it at once, through one channel."""
+
+    id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    data: Any = None
+    data_inline: bool = True
+    """False: the data is read back from the first event of the run's own history."""
+    orders: tuple[Order, ...]
+
+
+class RoundResult(Message):
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt that can be made: the webhook is there and enabled."""
+
+    order: Order
+    webhook: Webhook
+    event: Event
+    excerpt_limit: int
+    """Bytes of response to keep."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return context_of(self.event, about(self.webhook))
+
+
+Attempt = Callable[[Job], Awaitable[Outcome]]
+"""Says what came of it; raises `Fault` for what the webhook's owner wrote, else for our own faults only."""
+Afterwards = Callable[[Round, RoundResult], Awaitable[None]]
+
+
+class Rounds:
+    """Makes rounds. Reads each webhook at each attempt, so a corrected URL or a new secret counts at once."""
+
+    def __init__(self, store: Store, temporal: Client, *, always_alert: bool = False) -> None:
+        """`always_alert`: somebody wants to be told of every failure, whatever the webhook says."""
+        self._store = store
+        self._data = EventData(temporal)
+        self._always_alert = always_alert
+
+    async def make(self, round_: Round, attempt: Attempt, afterwards: Afterwards | None = None) -> RoundResult:
+        """Make every attempt of the round; return one outcome an order, in their order.
+
+        Raises only for our own faults (`RegistryUnavailable`, Temporal out of reach).
+        """
+        known = _outcomes_of_earlier_try()
+        work = asyncio.ensure_future(self._make(round_, known, attempt, afterwards))
+        try:
+            async with _heartbeats(known):
+                return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if not _asked_to_cancel():
+                work.cancel()
+                raise
+            return await work  # what has been sent is recorded, not dropped
+
+    async def _make(
+        self, round_: Round, known: dict[str, Outcome], attempt: Attempt, afterwards: Afterwards | None
+    ) -> RoundResult:
+        orders = [order for order in round_.orders if order.delivery not in known]
+        if orders:
+            webhooks = await self._store.many([order.webhook_id for order in orders])
+            event = Event(round_.id, round_.type, round_.tenant, round_.timestamp, await self._data_of(round_))
+            limit = outcomes.excerpt_limit(len(round_.orders))
+            slots = asyncio.Semaphore(MAX_CONCURRENT_TARGETS)
+
+            async def make_one(order: Order) -> None:
+                async with slots:
+                    outcome = await self._outcome(order, webhooks.get(order.webhook_id), event, limit, attempt)
+                known[order.delivery] = outcome
+                activity.heartbeat(*known.values())
+                _log_attempt(round_, order, outcome)
+
+            await _all(make_one(order) for order in orders)
+        result = RoundResult(outcomes=tuple(known[order.delivery] for order in round_.orders))
+        if afterwards:
+            await afterwards(round_, result)
+        return result
+
+    async def _data_of(self, round_: Round) -> Any:
+        return round_.data if round_.data_inline else await self._data.of_this_run()
+
+    async def _outcome(
+        self, order: Order, webhook: Webhook | None, event: Event, limit: int, attempt: Attempt
+    ) -> Outcome:
+        if webhook is None:
+            return Outcome(delivery=order.delivery, verdict="webhook_deleted")
+        if not webhook.enabled and order.trigger == "scheduled":
+            return Outcome(delivery=order.delivery, verdict="held")
+        job = Job(order, webhook, event, limit)
+        try:
+            outcome = await attempt(job)
+        except Fault as fault:
+            outcome = _bad_template(job, fault)
+        told = self._always_alert or webhook.on_failure is not None
+        recovered = told and outcome.verdict == "succeeded" and has_recovered(webhook, order.delivery)
+        return outcome.model_copy(update={"alerts": True, "recovered": recovered}) if told else outcome
+
+
+def _bad_template(job: Job, fault: Fault) -> Outcome:
+    """Say why nothing could be made of the event: no request was made, and none later would fare better."""
+    return Outcome(
+        delivery=job.order.delivery,
+        verdict="bad_template",
+        started_at=datetime.now(UTC),
+        error="bad_template",
+        response_excerpt=outcomes.excerpt(str(fault).encode(), job.excerpt_limit),
+    )
+
+
+def about(webhook: Webhook) -> About:
+    return About(webhook.id, webhook.name, webhook.metadata_)
+
+
+def delays_of(webhook: Webhook) -> tuple[float, ...] | None:
+    """Give the seconds before attempts 2, 3, … by the webhook's own policy."""
+    return webhook.retry.delays if webhook.retry else None
+
+
+def _outcomes_of_earlier_try() -> dict[str, Outcome]:
+    details = activity.info().heartbeat_details
+    return {outcome.delivery: outcome for outcome in map(Outcome.model_validate, details)}
+
+
+def _asked_to_cancel() -> bool:
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested and not activity.is_worker_shutdown()
+
+
+@asynccontextmanager
+async def _heartbeats(known: dict[str, Outcome]) -> AsyncIterator[None]:
+    """Say every second that this activity is alive, and what it knows by now."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(*known.values())
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _all(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for every attempt, and only then raise the first fault: one that is under way is never thrown away."""
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _log_attempt(round_: Round, order: Order, outcome: Outcome) -> None:
+    log.info(
+        "attempt",
+        tenant=round_.tenant,
+        event_id=round_.id,
+        event_type=round_.type,
+        delivery=order.delivery,
+        attempt=order.number,
+        trigger=order.trigger,
+        verdict=outcome.verdict,
+        status_code=outcome.status_code,
+        error=outcome.error,
+        duration_ms=outcome.duration_ms,
+        target=outcome.target,
+    )

@@ -1,0 +1,134 @@
+"""Escalation in real runs: who is told what, when, and how often."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from temporalio.client import Client
+
+from house import House, house
+from mail_servers import KEY, sendgrid_server
+from receivers import Answer, Receiver, receiver
+
+ONCE: dict[str, list[float]] = {"schedule": []}
+BODY = '{"kind": {{ alert.kind }}, "reason": {{ alert.reason }}, "folded": {{ alert.folded }}}'
+
+
+def told_at(desk: Receiver, body: str | None = BODY) -> dict[str, object]:
+    http = {"url": desk.url} | ({"body": body} if body else {})
+    return {"notifications": [{"http": http}]}
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Receiver]:
+    """Where alerts arrive."""
+    async with receiver() as started:
+        yield started
+
+
+async def test_the_owner_is_told_once_an_hour(home: House, inbox: Receiver, desk: Receiver) -> None:
+    inbox.otherwise = Answer(500, "out of order")
+    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    for _ in range(3):
+        assert (await home.until_closed((await home.send())["id"]))["status"] == "failed"
+    assert [json.loads(each.body) for each in desk.requests] == [{"kind": "failed", "reason": "exhausted", "folded": 0}]
+
+
+async def test_what_was_folded_is_counted_and_recovery_is_told(
+    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.otherwise = Answer(500)
+    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    for _ in range(3):
+        await home.until_closed((await home.send())["id"])
+    monkeypatch.setattr("registry.alerts.ALERT_EVERY", timedelta(0))  # the hour is over
+    await home.until_closed((await home.send())["id"])
+    inbox.otherwise = Answer(200)
+    for _ in range(2):
+        assert (await home.until_closed((await home.send())["id"]))["status"] == "succeeded"
+    told = [json.loads(each.body) for each in desk.requests]
+    assert [(each["kind"], each["folded"]) for each in told] == [("failed", 0), ("failed", 2), ("recovered", 0)]
+
+
+async def test_an_alert_says_what_one_needs_to_know(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """The webhook says nothing of alerts: the operator wants them all."""
+    inbox.answers.append(Answer(410, "never again"))
+    async with sendgrid_server() as sendgrid:
+        settings = {
+            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_host": sendgrid.host,
+            "alert_emails": ("operator@shop.example",),
+        }
+        async with house(temporal, tmp_path, **settings) as home, home.working():
+            webhook = await home.webhook(inbox.url, name="Acme's shop")
+            event = await home.until_closed((await home.send())["id"])
+    (alert,) = sendgrid.messages
+    text = alert["content"][0]["value"]
+    wanted = (
+        home.tenant,
+        webhook["id"],
+        "Acme's shop",
+        "order.paid",
+        event["id"],
+        "410",
+        "never again",
+        "is disabled now",
+    )
+    said = f"{json.dumps(alert)} {text}"
+    assert not [word for word in wanted if word not in said], said
+    assert event["links"]["temporal"] in text
+    assert alert["personalizations"][0]["to"] == [{"email": "operator@shop.example"}]
+
+
+async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_nobody_twice(
+    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are told; one of them is down at first. The run stays open until both know."""
+    inbox.otherwise = Answer(500)
+    async with receiver() as other:
+        other.fails(503)
+        both = [{"http": {"url": each.url}} for each in (desk, other)]
+        await home.webhook(inbox.url, retry=ONCE, on_failure={"notifications": both})
+        event = await home.until_final((await home.send())["id"])
+        assert event["status"] == "failed"
+        await other.got(2, seconds=20)
+        assert (len(desk.requests), len(other.requests)) == (1, 2)
+        await home.until_closed(event["id"])
+
+
+async def test_a_run_that_waits_to_tell_can_be_redelivered_and_cancelled(
+    home: House, inbox: Receiver, desk: Receiver
+) -> None:
+    inbox.otherwise = Answer(500)
+    desk.otherwise = Answer(503)
+    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    event_id = (await home.send())["id"]
+    await desk.got(1)
+    await home.until_delivery(event_id, "failed", attempts=1)
+    assert (await home.command(event_id, "redeliver")).status_code == 202
+    await home.until_delivery(event_id, "failed", attempts=2)
+    await home.run(event_id).cancel()
+    await home.until_closed(event_id)
+    assert (await home.event(event_id))["status"] == "failed"
+
+
+async def test_a_broken_template_of_an_alert_does_not_lose_it(home: House, inbox: Receiver, desk: Receiver) -> None:
+    await home.webhook(
+        inbox.url, payload={"template": "{{ event.data.nope.nope }}"}, on_failure=told_at(desk, "{{ alert.nope.nope }}")
+    )
+    event = await home.until_final((await home.send())["id"])
+    assert event["deliveries"][0]["reason"] == "bad_template"
+    (alert,) = await desk.got(1)
+    assert event["id"] in alert.body.decode()
+    assert "bad_template" in alert.body.decode()
+
+
+async def test_a_run_in_which_nobody_is_to_be_told_has_no_step_for_it(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(500)
+    await home.webhook(inbox.url, retry=ONCE)
+    event = await home.until_final((await home.send())["id"])
+    history = (await home.run(event["id"]).fetch_history()).to_json()
+    assert '"alert"' not in history

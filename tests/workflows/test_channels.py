@@ -1,0 +1,308 @@
+"""One event through all channels: real runs, real servers for URL, mail and services."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import SecretStr
+from temporalio.client import Client
+
+from house import House, house
+from mail_servers import KEY, SendGridServer, sendgrid_server, smtp_server
+from receivers import Answer, Receiver, receiver
+
+QUICK = {"schedule": [0.1, 0.1, 0.1, 0.1]}
+TO = {"to": ["ann@acme.example"]}
+BOMB = "{% for i in range(10**9) %}{% endfor %}"
+
+
+@pytest.fixture
+async def sendgrid() -> AsyncIterator[SendGridServer]:
+    async with sendgrid_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def home(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -> AsyncIterator[House]:
+    """A house that mails through SendGrid, and may use ntfy."""
+    settings = {
+        "sendgrid_api_key": SecretStr(KEY),
+        "sendgrid_host": sendgrid.host,
+        "email_from": "Shop <shop@shop.example>",
+        "notification_services": ("ntfy",),
+    }
+    async with house(temporal, tmp_path, **settings) as built, built.working():
+        yield built
+
+
+async def summaries(home: House, event_id: str) -> list[str]:
+    """Give what the timeline of the Temporal web UI says of each step."""
+    history = await home.run(event_id).fetch_history()
+    metadata = [event.user_metadata.summary for event in history.events if event.HasField("user_metadata")]
+    return [json.loads(summary.data) for summary in metadata if summary.data]
+
+
+def failing(deliveries: list[dict[str, Any]]) -> dict[str, str]:
+    return {each["id"]: each["reason"] for each in deliveries if each["status"] != "succeeded"}
+
+
+async def test_five_deliveries_in_one_run(home: House, inbox: Receiver, sendgrid: SendGridServer) -> None:
+    """One webhook with a URL, two messages and two notifications: each is a delivery with its own attempts."""
+    async with receiver() as ntfy:
+        service = f"ntfy://{urlsplit(ntfy.url).netloc}/orders"
+        webhook = await home.webhook(
+            inbox.url,
+            emails=[
+                {
+                    "to": ["Ann <ann@acme.example>", "{{ event.data.customer }}"],
+                    "cc": ["boss@acme.example"],
+                    "subject": "Order {{ event.data.order }} was paid",
+                    "html": "<p>{{ event.data.note }}</p>",
+                },
+                {"to": ["archive@acme.example"]},
+            ],
+            notifications=[
+                {"service": service, "title": "Paid", "body": "Order {{ event.data.order }}"},
+                {"http": {"url": f"{inbox.url}/notes?key=hidden", "body": '{"text": {{ event.data.note }}}'}},
+            ],
+        )
+        data = {"order": 4711, "customer": "cid@cid.example", "note": '<b>"you"</b>'}
+        event = await home.until_final((await home.send(data=data))["id"])
+        (posted,) = await ntfy.got(1)
+
+    id_ = webhook["id"]
+    assert event["status"] == "succeeded", event
+    assert [(each["id"], each["channel"], each["target"]) for each in event["deliveries"]] == [
+        (id_, "webhook", inbox.url),
+        (f"{id_}.email.1", "email", "ann@acme.example, cid@cid.example"),
+        (f"{id_}.email.2", "email", "archive@acme.example"),
+        (f"{id_}.notification.1", "notification", "ntfy"),
+        (f"{id_}.notification.2", "notification", f"POST http://{urlsplit(inbox.url).netloc}"),
+    ]
+    assert [len(each["attempts"]) for each in event["deliveries"]] == [1] * 5
+    assert [each["attempts"][0]["status_code"] for each in event["deliveries"]][:3] == [200, 202, 202]
+
+    first = next(message for message in sendgrid.messages if "html" in json.dumps(message["content"]))
+    envelope = first["personalizations"][0]
+    assert [mailbox["email"] for mailbox in envelope["to"]] == ["ann@acme.example", "cid@cid.example"]
+    assert [mailbox["email"] for mailbox in envelope["cc"]] == ["boss@acme.example"]
+    assert envelope["custom_args"]["hookkeeper_event_id"] == event["id"]
+    assert first["from"]["email"] == "shop@shop.example"
+    assert first["subject"] == envelope.get("subject", "Order 4711 was paid")
+    assert "<b>" not in first["content"][0]["value"]
+    assert json.loads(posted.body)["message"].endswith("Order 4711")
+    note = next(request for request in inbox.requests if "notes" in request.path)
+    assert json.loads(note.body) == {"text": '<b>"you"</b>'}
+
+    said = await summaries(home, event["id"])
+    assert f"POST {inbox.url} · attempt 1" in said
+    assert any(line.startswith("2 emails: Ann <ann@acme.example>") for line in said), said
+    assert any(line.startswith("2 notifications: ntfy; POST http://") for line in said), said
+    assert "hidden" not in json.dumps(event)
+
+
+async def test_an_email_goes_out_once_the_provider_is_up(home: House, sendgrid: SendGridServer) -> None:
+    sendgrid.fails(503, 503, 500)
+    await home.webhook(None, emails=[TO], retry=QUICK)
+    event = await home.until_final((await home.send())["id"])
+    (delivery,) = event["deliveries"]
+    assert [each["status_code"] for each in delivery["attempts"]] == [503, 503, 500, 202]
+    assert delivery["status"] == "succeeded"
+    assert len(sendgrid.messages) == 1
+    said = await summaries(home, event["id"])
+    assert "email to ann@acme.example · attempt 4" in said
+    assert "retry in 0.1 s · http_503" in "\n".join(said).replace("0.10", "0.1") or any("http_503" in x for x in said)
+
+
+async def test_what_the_provider_will_never_take_is_final(home: House, sendgrid: SendGridServer) -> None:
+    sendgrid.fails(400)
+    await home.webhook(None, emails=[TO], retry=QUICK)
+    event = await home.until_final((await home.send())["id"])
+    (delivery,) = event["deliveries"]
+    assert (delivery["status"], delivery["reason"]) == ("failed", "rejected")
+    assert "answer 400" in delivery["attempts"][0]["response_excerpt"]
+    assert len(delivery["attempts"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({"template": BOMB}, "line"),
+        ({"template": "{% set x = 'aaaaaaaaaaaaaaaa' %}" + "{% set x = x ~ x %}" * 40 + "{{ x }}"}, ""),
+        ({"template": '{"a": 1,\n "b": {{ event.data.missing.deep }}}'}, "2"),
+        ({"template": "not json"}, "JSON"),
+    ],
+    ids=["loop", "memory", "undefined", "not json"],
+)
+async def test_a_bad_template_fails_its_own_delivery_only(
+    home: House, inbox: Receiver, sendgrid: SendGridServer, payload: dict[str, Any], words: str
+) -> None:
+    broken = await home.webhook(inbox.url, payload=payload, emails=[TO], retry=QUICK)
+    healthy = await home.webhook(inbox.url)
+    event = await home.until_final((await home.send())["id"])
+    assert failing(event["deliveries"]) == {broken["id"]: "bad_template"}
+    attempt = next(each for each in event["deliveries"] if each["id"] == broken["id"])["attempts"]
+    assert [each["error"] for each in attempt] == ["bad_template"]
+    assert words in attempt[0]["response_excerpt"]
+    assert len(inbox.requests) == 1, f"nothing was sent to {broken['id']}, one request to {healthy['id']}"
+    assert len(sendgrid.messages) == 1
+
+
+async def test_payloads_arrive_signed(home: House, inbox: Receiver) -> None:
+    from standardwebhooks import Webhook
+
+    webhook = await home.webhook(inbox.url, payload={"template": '{"order": {{ event.data.order }}}'})
+    events = await home.webhook(inbox.url, payload={"format": "cloudevents-binary", "static": {"shop": "eu"}})
+    await home.until_final((await home.send(data={"order": 'a\n"b"'}))["id"])
+    bodies = {}
+    for request in inbox.requests:
+        for each in (webhook, events):
+            try:
+                Webhook(each["secret"]).verify(request.body, request.headers)
+            except Exception:  # noqa: BLE001 - the other webhook's key
+                continue
+            bodies[each["id"]] = request
+    assert json.loads(bodies[webhook["id"]].body) == {"order": 'a\n"b"'}
+    headers = bodies[events["id"]].headers
+    assert (headers["ce-type"], headers["ce-shop"], headers["ce-specversion"]) == ("order.paid", "eu", "1.0")
+    assert json.loads(bodies[events["id"]].body) == {"order": 'a\n"b"'}
+
+
+async def test_a_filter_decides_before_anything_is_sent(home: House, inbox: Receiver) -> None:
+    webhook = await home.webhook(inbox.url, filter="event.data.amount >= 100")
+    wanted = await home.send(data={"amount": 100.5})
+    unwanted = await home.send(data={"amount": 99})
+    broken = await home.send(data={})
+    assert [len(each["deliveries"]) for each in (wanted, unwanted, broken)] == [1, 0, 0]
+    assert (await home.until_final(broken["id"]))["status"] == "succeeded"
+    shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    assert shown["filter_errors"] == 1
+    assert shown["filter_error"]
+    change = await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"filter": "has(event.data.amount)"})
+    assert change.json()["filter_errors"] == 0
+
+
+async def test_a_filter_that_loops_costs_little_and_matches_nothing(home: House, inbox: Receiver) -> None:
+    items = "event.data"
+    bomb = f"{items}.all(a, {items}.all(b, {items}.all(c, {items}.all(d, {items}.all(e, a + b + c + d + e >= 0)))))"
+    webhook = await home.webhook(inbox.url, filter=bomb)
+    sent = await home.send(data=list(range(300)))
+    assert sent["deliveries"] == []
+    shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    assert shown["filter_errors"] == 1
+
+
+async def test_a_disabled_webhook_holds_all_its_channels(
+    home: House, inbox: Receiver, sendgrid: SendGridServer
+) -> None:
+    note = {"http": {"url": inbox.url}}
+    await home.webhook(inbox.url, emails=[TO], notifications=[note], enabled=False)
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "held", n=2)
+    event = await home.event(event_id)
+    assert {each["status"] for each in event["deliveries"]} == {"held"}
+    assert not inbox.requests
+    assert not sendgrid.requests
+
+
+async def test_an_email_that_the_webhook_has_no_more_is_cancelled(home: House, sendgrid: SendGridServer) -> None:
+    sendgrid.fails(500, 500)
+    webhook = await home.webhook(None, emails=[TO, TO], retry={"schedule": [0.5]})
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying", n=1)
+    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [TO]})
+    event = await home.until_final(event_id)
+    assert [each["status"] for each in event["deliveries"]] == ["succeeded", "cancelled"]
+    assert event["deliveries"][1]["reason"] == "webhook_deleted"
+
+
+async def test_one_email_is_retried_by_hand(home: House, sendgrid: SendGridServer) -> None:
+    sendgrid.fails(500)
+    webhook = await home.webhook(None, emails=[TO], retry={"schedule": [3600]})
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying")
+    assert (await home.command(event_id, "retry", f"{webhook['id']}.email.1")).status_code == 202
+    event = await home.until_final(event_id)
+    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
+
+
+async def test_by_smtp_and_without_a_provider(temporal: Client, tmp_path: Path) -> None:
+    async with (
+        smtp_server() as mail,
+        house(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as home,
+        home.working(),
+    ):
+        await home.webhook(None, emails=[{**TO, "subject": "Paid: {{ event.data.order }}"}])
+        event = await home.until_final((await home.send(data={"order": 7}))["id"])
+        (delivered,) = await mail.got(1)
+    assert event["deliveries"][0]["attempts"][0]["status_code"] == 250
+    assert delivered.email["subject"] == "Paid: 7"
+
+    outbox = tmp_path / "outbox"
+    async with house(temporal, tmp_path, outbox=outbox) as home, home.working():
+        await home.webhook(None, emails=[TO])
+        event = await home.until_final((await home.send())["id"])
+    (kept,) = outbox.glob("*.eml")
+    assert "not sent" in event["deliveries"][0]["attempts"][0]["response_excerpt"]
+    assert "order.paid" in kept.read_text()
+
+    async with house(temporal, tmp_path) as home, home.working():
+        await home.webhook(None, emails=[TO], retry={"schedule": []})
+        event = await home.until_final((await home.send())["id"])
+    assert event["deliveries"][0]["attempts"][0]["error"] == "no_email_provider"
+    assert event["status"] == "failed"
+
+
+async def test_a_notification_retries_like_a_webhook(home: House, inbox: Receiver) -> None:
+    inbox.answers.append(Answer(429, "slow down", {"retry-after": "0.3"}))
+    inbox.fails(500)
+    await home.webhook(None, notifications=[{"http": {"url": inbox.url, "method": "PUT"}}], retry=QUICK)
+    event = await home.until_final((await home.send())["id"])
+    (delivery,) = event["deliveries"]
+    assert [each["error"] for each in delivery["attempts"]] == ["http_429", "http_500", None]
+    assert delivery["attempts"][0]["response_excerpt"] == "slow down"
+    gap = inbox.requests[1].at - inbox.requests[0].at
+    assert gap >= 0.3
+
+
+async def test_a_410_of_a_notification_leaves_the_webhook_on(home: House, inbox: Receiver) -> None:
+    inbox.fails(410)
+    webhook = await home.webhook(None, notifications=[{"http": {"url": inbox.url}}], retry=QUICK)
+    event = await home.until_final((await home.send())["id"])
+    assert event["deliveries"][0]["reason"] == "rejected"
+    assert (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["enabled"] is True
+
+
+async def test_no_secret_is_in_history_logs_or_answers(
+    home: House, inbox: Receiver, sendgrid: SendGridServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every secret that was configured is looked for wherever people may look."""
+    sendgrid.fails(401)
+    inbox.fails(500)
+    netloc = urlsplit(inbox.url).netloc
+    webhook = await home.webhook(
+        f"{inbox.url}?token=secret-in-query",
+        headers={"authorization": "Bearer secret-in-header"},
+        emails=[TO],
+        notifications=[
+            {"service": f"ntfy://user:secret-password@{netloc}/orders"},
+            {"http": {"url": f"http://{netloc}/secret-in-path", "headers": {"x-key": "secret-in-call"}}},
+        ],
+        on_failure={"notifications": [{"http": {"url": f"http://{netloc}/secret-in-alert"}}]},
+        retry={"schedule": [0.1]},
+    )
+    event = await home.until_final((await home.send())["id"])
+    history = (await home.run(event["id"]).fetch_history()).to_json()
+    registered = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    shown = json.dumps([event, registered | {"url": "its owner may see it whole"}])
+    log = "".join(capfd.readouterr())
+    assert "attempt" in log, "the log was captured"
+    secrets = [KEY, webhook["secret"], "secret-password", *(f"secret-in-{x}" for x in SECRET_PLACES)]
+    for place, text in (("history", history), ("answers", shown), ("log", log)):
+        assert not [secret for secret in secrets if secret in text], place
+
+
+SECRET_PLACES = ("query", "header", "path", "call", "alert")
