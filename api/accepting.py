@@ -7,18 +7,27 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
+
 from api.errors import BadField, Invalid, TooLarge
 from api.json_schemas import faults
-from api.links import LinkMaker
 from api.schemas import AcceptedEvent, DeliveryHead, NewEvent
+from api.views import links_of
+from elements import filters
+from elements.context import Event
+from elements.faults import Fault
+from elements.sandbox import Sandbox
+from links import Links
 from registry.models import Webhook
 from registry.store import Store
+from registry.targets import targets_of
 from settings import Settings
 from times import utc_now
 from workflows.gateway import Gateway, Started
 from workflows.models import Delivery, EventInput
 from workflows.reaching import Unavailable
 
+log = structlog.get_logger("hookkeeper.acceptance")
 PATIENCE = 4.8
 """Seconds: within five, a request is either in Temporal or told that it is not."""
 LATE = timedelta(minutes=1)
@@ -31,11 +40,12 @@ FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
 class Acceptance:
     """Accepts events: the one way into Temporal."""
 
-    def __init__(self, gateway: Gateway, store: Store, links: LinkMaker, settings: Settings) -> None:
+    def __init__(self, gateway: Gateway, store: Store, links: Links, sandbox: Sandbox, settings: Settings) -> None:
         self._settings = settings
         self._gateway = gateway
         self._store = store
         self._links = links
+        self._sandbox = sandbox
 
     async def accept(self, request: NewEvent, idempotency_key: str | None = None) -> AcceptedEvent:
         """Start the event's run with all webhooks that match; a repeated id answers with the run that is there."""
@@ -54,34 +64,48 @@ class Acceptance:
             if known := await self._known(request, key):
                 return self._answer(known)
             raise
-        webhooks = await self._store.matching(request.tenant, request.type)
-        return await self._start(request, key, webhooks, now)
+        listening = await self._store.matching(request.tenant, request.type)
+        event = _event(request, request.id or key or new_event_id(), now)
+        wanting = await asyncio.gather(*(self._wants(webhook, event) for webhook in listening))
+        webhooks = [webhook for webhook, wants in zip(listening, wanting, strict=True) if wants]
+        return await self._start(request, event, webhooks, now)
 
     async def accept_test(self, request: NewEvent, webhook: Webhook) -> AcceptedEvent:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
-        return await self._start(request, None, [webhook], utc_now(), by_hand=True)
+        now = utc_now()
+        return await self._start(request, _event(request, new_event_id(), now), [webhook], now, by_hand=True)
+
+    async def _wants(self, webhook: Webhook, event: Event) -> bool:
+        """Ask the webhook's filter; one that fails for this event is counted, and means no."""
+        if webhook.filter is None:
+            return True
+        try:
+            return await self._sandbox.call(filters.matches, webhook.filter, event.shown())
+        except Fault as fault:
+            log.warning("filter failed", webhook=webhook.id, tenant=webhook.tenant, event_id=event.id, error=str(fault))
+            await self._store.note_filter_error(webhook.id, str(fault))
+            return False
 
     async def _start(
-        self,
-        request: NewEvent,
-        key: str | None,
-        webhooks: list[Webhook],
-        now: datetime,
-        by_hand: bool = False,
+        self, request: NewEvent, event: Event, webhooks: list[Webhook], now: datetime, by_hand: bool = False
     ) -> AcceptedEvent:
-        event = EventInput(
-            id=request.id or key or new_event_id(),
-            type=request.type,
-            tenant=request.tenant,
-            timestamp=request.timestamp or now,
-            data=request.data,
+        started = EventInput(
+            id=event.id,
+            type=event.type,
+            tenant=event.tenant,
+            timestamp=event.timestamp,
+            data=event.data,
             accepted_at=now,
             deliver_at=request.deliver_at,
             deliveries=tuple(
-                Delivery(id=each.id, webhook_id=each.id, target=each.target, by_hand=by_hand) for each in webhooks
+                Delivery(
+                    id=target.id, webhook_id=webhook.id, channel=target.channel, target=target.shown, by_hand=by_hand
+                )
+                for webhook in webhooks
+                for target in targets_of(webhook)
             ),
         )
-        return self._answer(await self._gateway.start(event, digest(request)))
+        return self._answer(await self._gateway.start(started, digest(request)))
 
     async def _known(self, request: NewEvent, key: str | None) -> Started | None:
         event_id = request.id or key
@@ -118,8 +142,12 @@ class Acceptance:
             deliveries=[
                 DeliveryHead(id=each.id, webhook_id=each.webhook_id, channel=each.channel) for each in state.deliveries
             ],
-            links=self._links.of(state.tenant, state.id, started.workflow_id, started.run_id),
+            links=links_of(self._links, state.tenant, state.id, started.workflow_id, started.run_id),
         )
+
+
+def _event(request: NewEvent, event_id: str, now: datetime) -> Event:
+    return Event(event_id, request.type, request.tenant, request.timestamp or now, request.data)
 
 
 def new_event_id() -> str:

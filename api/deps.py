@@ -13,7 +13,6 @@ from registry.store import Store
 from workflows.gateway import Gateway
 
 TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-DEFAULT_TENANT = "default"
 
 bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer <key>`")
 

@@ -16,9 +16,9 @@ from pydantic import (
 )
 
 from api.deps import TENANT_PATTERN
-from api.headers import check_headers
 from api.json_schemas import check_schema
-from api.urls import MAX_URL, check_url
+from elements.headers import check_headers
+from elements.urls import MAX_URL, check_url
 from keys import check_secret
 from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
 from times import rfc3339

@@ -1,10 +1,9 @@
 """What the API takes and gives. Unknown fields are refused; times are RFC 3339 UTC with milliseconds."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from api.deps import DEFAULT_TENANT
 from api.errors import ProblemDocument
 from api.fields import (
     EventId,
@@ -22,9 +21,14 @@ from api.fields import (
     Time,
     Url,
 )
+from elements.emails import Email
+from elements.notifications import Notification
+from elements.on_failure import OnFailure
+from elements.payload import Payload
 from keys import Scheme
+from links import DEFAULT_TENANT
 from policy import RetryPolicy
-from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, Trigger
+from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
 
 # Webhooks
 
@@ -34,10 +38,20 @@ class WebhookFields(Taken):
 
     name: Text = Field("", max_length=256)
     description: Text = Field("", max_length=4096)
-    url: Url
-    """Where the signed POST goes."""
+    url: Url | None = None
+    """Where the signed POST goes. A webhook has a URL, emails, or notifications."""
     events: list[EventPattern] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
     """Types it listens to: a type, a type prefix with `.*`, or `*`."""
+    filter: Text | None = Field(None, min_length=1, max_length=4096, examples=["event.data.amount >= 100"])
+    """A CEL expression on `event`: only events for which it is true are sent."""
+    payload: Payload | None = None
+    """Shapes the body; null sends `{"id", "type", "timestamp", "data"}`."""
+    emails: tuple[Email, ...] = Field((), max_length=10)
+    """Messages that are sent for each event."""
+    notifications: tuple[Notification, ...] = Field((), max_length=10)
+    """Notes to services such as Slack, or calls of any HTTP API, for each event. URLs are masked when read back."""
+    on_failure: OnFailure | None = None
+    """Who is told when a delivery has failed, and when it works again: at most once an hour."""
     headers: Headers = Field(default_factory=dict)
     """Sent along with each delivery. Values are masked when read back."""
     retry: RetryPolicy | None = None
@@ -65,16 +79,21 @@ class NewWebhook(WebhookFields):
     )
 
     tenant: TenantName = DEFAULT_TENANT
+
     secret: Secret | None = None
     """The signing key: `whsec_…` (HMAC) or `whsk_…` (ed25519). Made where none is given."""
     signature_scheme: Scheme = "v1"
     """Kind of the key that is made: `v1` HMAC-SHA256, `v1a` ed25519."""
 
+    @model_validator(mode="after")
+    def _has_a_target(self) -> Self:
+        if not (self.url or self.emails or self.notifications):
+            raise ValueError("a webhook needs a url, emails or notifications")
+        return self
+
 
 class WebhookChanges(WebhookFields):
     """Only what is given is changed."""
-
-    url: Url = ""
 
 
 class Webhook(Given):
@@ -82,8 +101,17 @@ class Webhook(Given):
     tenant: str
     name: str
     description: str
-    url: str
+    url: str | None
     events: list[str]
+    filter: str | None
+    filter_errors: int
+    """Events that the filter failed for, and so were not sent, since it was last changed."""
+    filter_error: str | None
+    """What it said of the latest."""
+    payload: Payload | None
+    emails: tuple[Email, ...]
+    notifications: tuple[Notification, ...]
+    on_failure: OnFailure | None
     headers: dict[str, str]
     signature_scheme: Scheme
     retry: RetryPolicy | None
@@ -241,15 +269,28 @@ class Attempt(Given):
     response_excerpt: str
 
 
+class Receipt(Given):
+    """What the mail provider said of an email on its way."""
+
+    attempt: int
+    address: str
+    kind: ReceiptKind
+    at: Time
+    detail: str
+
+
 class Delivery(DeliveryHead):
     target: str
-    """The URL without its query."""
+    """The URL without its query; the addresses of an email; the service of a notification."""
     status: DeliveryStatus
     reason: Reason | None
     next_attempt_at: Time | None
     attempts: list[Attempt]
     attempts_omitted: int
     """Older attempts that are not shown; the Temporal history has them."""
+    awaiting: list[str]
+    """Addresses of which the mail provider has still to say whether the email has arrived."""
+    receipts: list[Receipt]
 
 
 class EventHead(Given):

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from api import schemas
-from api.headers import masked
-from api.links import LinkMaker
+from elements import notifications
+from elements.headers import masked
+from elements.on_failure import OnFailure
 from keys import is_asymmetric, public_key
+from links import Links
 from registry.models import EventType, Webhook
 from workflows.gateway import Run
 from workflows.listing import Row
@@ -18,8 +20,15 @@ def webhook(row: Webhook) -> schemas.Webhook:
         tenant=row.tenant,
         name=row.name,
         description=row.description,
-        url=row.url,
+        url=row.url or None,
         events=row.events,
+        filter=row.filter,
+        filter_errors=row.filter_errors or 0,
+        filter_error=row.filter_error,
+        payload=row.payload,
+        emails=row.emails,
+        notifications=tuple(map(notifications.masked, row.notifications)),
+        on_failure=_masked(row.on_failure),
         headers=masked(row.headers),
         signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
         retry=row.retry,
@@ -57,7 +66,7 @@ def event_type(row: EventType) -> schemas.EventTypeEntry:
     )
 
 
-def event(run: Run, links: LinkMaker) -> schemas.Event:
+def event(run: Run, links: Links) -> schemas.Event:
     state = run.state
     scheduled_for = state.deliver_at if state.status == "scheduled" else None
     return schemas.Event(
@@ -72,12 +81,12 @@ def event(run: Run, links: LinkMaker) -> schemas.Event:
         finished_at=state.finished_at,
         workflow_id=run.workflow_id,
         run_id=run.run_id,
-        links=links.of(state.tenant, state.id, run.workflow_id, run.run_id),
+        links=links_of(links, state.tenant, state.id, run.workflow_id, run.run_id),
         deliveries=[_delivery(each, scheduled_for) for each in state.deliveries],
     )
 
 
-def event_row(row: Row, links: LinkMaker) -> schemas.EventRow:
+def event_row(row: Row, links: Links) -> schemas.EventRow:
     return schemas.EventRow(
         id=row.id,
         type=row.type,
@@ -88,10 +97,14 @@ def event_row(row: Row, links: LinkMaker) -> schemas.EventRow:
         deliver_at=row.deliver_at,
         workflow_id=row.workflow_id,
         run_id=row.run_id,
-        links=links.of(row.tenant, row.id, row.workflow_id, row.run_id),
+        links=links_of(links, row.tenant, row.id, row.workflow_id, row.run_id),
         webhooks=list(row.webhooks),
         trouble=list(row.trouble),
     )
+
+
+def links_of(links: Links, tenant: str, event_id: str, workflow_id: str, run_id: str) -> schemas.Links:
+    return schemas.Links(self=links.event(tenant, event_id), temporal=links.run(workflow_id, run_id))
 
 
 def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> schemas.Delivery:
@@ -106,7 +119,16 @@ def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> schemas.Del
         next_attempt_at=(delivery.next_attempt_at or scheduled_for) if waits else None,
         attempts=[schemas.Attempt(**dict(attempt)) for attempt in delivery.attempts],
         attempts_omitted=delivery.attempts_omitted,
+        awaiting=list(delivery.awaiting),
+        receipts=[schemas.Receipt(**receipt.model_dump(exclude={"id"})) for receipt in delivery.receipts],
     )
+
+
+def _masked(on_failure: OnFailure | None) -> OnFailure | None:
+    if on_failure is None:
+        return None
+    hidden = tuple(map(notifications.masked, on_failure.notifications))
+    return on_failure.model_copy(update={"notifications": hidden})
 
 
 def _public_key(row: Webhook) -> str | None:

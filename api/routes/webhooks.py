@@ -11,9 +11,10 @@ from api.accepting import Acceptance
 from api.deps import AnyTenant, Cursor, Limit, StoreDep
 from api.errors import Invalid, NotFound, responses
 from api.fields import EVENT_ID, EventType, Page
-from api.headers import unmasked
+from api.masks import unmasked
 from api.requests import StrictRoute
 from api.schemas import NewEvent, NewWebhook, Rotation, SampleEvent, WebhookChanges
+from api.written import Written
 from keys import is_asymmetric, new_secret
 from registry.models import Webhook
 
@@ -29,7 +30,8 @@ WebhookId = Annotated[str, Path(pattern=EVENT_ID)]
 @router.post("", status_code=201)
 async def create_webhook(new: NewWebhook, store: StoreDep, request: Request) -> schemas.WebhookWithSecret:
     """Register a webhook. The answer shows its signing key."""
-    _check_https(request, new.url)
+    given = dict(new) | unmasked(dict(new))
+    await _written(request).check(given)
     if new.secret and "signature_scheme" in new.model_fields_set:
         _check_scheme(new)
     webhook = Webhook(
@@ -37,9 +39,14 @@ async def create_webhook(new: NewWebhook, store: StoreDep, request: Request) -> 
         tenant=new.tenant,
         name=new.name,
         description=new.description,
-        url=new.url,
+        url=new.url or "",
         events=new.events,
-        headers=_unmasked(new.headers, {}),
+        filter=new.filter,
+        payload=new.payload,
+        emails=new.emails,
+        notifications=given["notifications"],
+        on_failure=given["on_failure"],
+        headers=given["headers"],
         secret=new.secret or new_secret(new.signature_scheme),
         retry=new.retry,
         timeout=new.timeout,
@@ -76,12 +83,14 @@ async def change_webhook(
 ) -> schemas.Webhook:
     """Change what is given; deliveries that wait for a retry use it at their next attempt."""
     given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
-    if "url" in given:
-        _check_https(request, given["url"])
+    known = _found(await store.get(webhook_id))
+    given |= unmasked(given, known)
+    _check_targets(given, known)
+    await _written(request).check(given)
     if "metadata" in given:
         given["metadata_"] = given.pop("metadata")
-    if "headers" in given:
-        given["headers"] = _unmasked(given["headers"], _found(await store.get(webhook_id)).headers)
+    if "url" in given:
+        given["url"] = given["url"] or ""
     return views.webhook(_found(await store.update(webhook_id, None, given)))
 
 
@@ -143,16 +152,15 @@ def _unknown() -> NotFound:
     return NotFound("There is no such webhook.")
 
 
-def _unmasked(given: dict[str, str], known: dict[str, str]) -> dict[str, str]:
-    try:
-        return unmasked(given, known)
-    except ValueError as error:
-        raise Invalid.field("headers", str(error)) from None
+def _written(request: Request) -> Written:
+    written: Written = request.app.state.written
+    return written
 
 
-def _check_https(request: Request, url: str) -> None:
-    if request.app.state.settings.require_https and not url.startswith("https://"):
-        raise Invalid.field("url", "must start with https://")
+def _check_targets(given: dict[str, Any], known: Webhook) -> None:
+    """Refuse a change that leaves nothing to send to."""
+    if not any(given.get(name, getattr(known, name)) for name in ("url", "emails", "notifications")):
+        raise Invalid("A webhook needs a url, emails or notifications.")
 
 
 def _check_scheme(new: NewWebhook) -> None:

@@ -173,7 +173,7 @@ BAD_URLS = (
         "http://a.example/é",
         "http://a.example/" + "a" * 2048,
     ),
-    *(None, 1, ["http://a.example/"], {"url": "http://a.example/"}),
+    *(1, ["http://a.example/"], {"url": "http://a.example/"}),
 )
 BAD_PATTERNS = (
     "",
@@ -322,8 +322,10 @@ async def test_a_password_in_a_url_is_told_where_it_belongs(door: House, url: st
     assert error["detail"] == "must not hold user names or passwords: use a header"
 
 
-async def test_a_webhook_needs_a_url(door: House) -> None:
-    problem(await door.http.post(WEBHOOK, json={"tenant": door.tenant}), 422, "url")
+@pytest.mark.parametrize("targets", [{}, {"url": None}, {"emails": [], "notifications": []}])
+async def test_a_webhook_needs_a_target(door: House, targets: dict[str, Any]) -> None:
+    answer = await door.http.post(WEBHOOK, json={"tenant": door.tenant, **targets})
+    assert "url, emails or notifications" in str(problem(answer, 422)["errors"])
 
 
 GOOD_URLS = (

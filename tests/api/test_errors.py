@@ -43,7 +43,7 @@ def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
         (method.upper(), path): operation
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
-        if method in METHODS and path.startswith("/v1")
+        if method in METHODS and path.startswith("/v1") and not path.startswith("/v1/providers/")  # those sign
     }
 
 

@@ -116,6 +116,8 @@ async def test_an_event_shown_whole(home: House, inbox: Receiver) -> None:
                     }
                 ],
                 "attempts_omitted": 0,
+                "awaiting": [],
+                "receipts": [],
             }
         ],
     }

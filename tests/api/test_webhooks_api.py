@@ -26,6 +26,13 @@ SHOWN = {
     "description",
     "url",
     "events",
+    "filter",
+    "filter_errors",
+    "filter_error",
+    "payload",
+    "emails",
+    "notifications",
+    "on_failure",
     "headers",
     "signature_scheme",
     "retry",
@@ -83,6 +90,13 @@ async def test_a_url_is_enough(idle_house: House) -> None:
         "description": "",
         "url": URL,
         "events": ["*"],
+        "filter": None,
+        "filter_errors": 0,
+        "filter_error": None,
+        "payload": None,
+        "emails": [],
+        "notifications": [],
+        "on_failure": None,
         "headers": {},
         "signature_scheme": "v1",
         "public_key": None,
@@ -344,7 +358,6 @@ async def test_disabling_says_why_and_since_when(idle_house: House) -> None:
         {"secret": "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
         {"id": "wh_other"},
         {"signature_scheme": "v1a"},
-        {"url": None},
         {"url": ""},
         {"name": None},
         {"events": []},
@@ -361,6 +374,16 @@ async def test_what_cannot_be_changed(idle_house: House, changes: dict[str, Any]
     answer = await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
     problem(answer, 422, *changes)
     assert await show(idle_house, made["id"]) == before
+
+
+async def test_a_change_leaves_something_to_send_to(idle_house: House) -> None:
+    path = f"/v1/webhooks/{(await idle_house.webhook(URL))['id']}"
+    answer = await idle_house.http.patch(path, json={"url": None})
+    assert "url, emails or notifications" in problem(answer, 422)["detail"]
+    answer = await idle_house.http.patch(path, json={"url": None, "emails": [{"to": ["ann@acme.example"]}]})
+    assert (answer.status_code, answer.json()["url"]) == (200, None)
+    answer = await idle_house.http.patch(path, json={"emails": []})
+    problem(answer, 422)
 
 
 # Remove

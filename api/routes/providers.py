@@ -1,0 +1,136 @@
+"""What email providers tell us of emails that they took. Their signature lets them in, not a key of ours."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from api.deps import GatewayDep, StoreDep
+from api.errors import Malformed, NoKey, NotFound, responses
+from api.fields import Given
+from api.requests import StrictRequest
+from api.sendgrid_events import Batch, NotSigned, Report, check_signature, check_time, read
+from registry.models import Suppression
+from registry.suppressions import Suppressions
+from times import utc_now
+from workflows.gateway import Gateway
+
+MAX_BYTES = 2 * 1024 * 1024
+"""Of one batch; SendGrid's are smaller than 1 MB."""
+AT_ONCE = 20
+"""Runs that are told at the same time."""
+log = structlog.get_logger("hookkeeper.api")
+
+
+class ProviderRoute(APIRoute):
+    """A route that bounds the body; who has sent it, only the whole body can say."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_bounded(request: Request) -> Response:
+            bounded = StrictRequest(request.scope, request.receive)
+            bounded.limit = MAX_BYTES
+            return await handle(bounded)
+
+        return handle_bounded
+
+
+router = APIRouter(prefix="/v1/providers", tags=["providers"], route_class=ProviderRoute)
+SignatureHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Signature")]
+TimestampHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Timestamp")]
+
+
+class Recorded(Given):
+    recorded: int
+    """Events that the run of one of our emails has taken for good."""
+    ignored: int
+    """The others: not of our emails, of no interest, repeated, or of a run that is over."""
+
+
+@router.post(
+    "/sendgrid/events",
+    responses=responses(400, 401, 404, 413, 415, 422, 503),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}},
+        }
+    },
+)
+async def take_sendgrid_events(
+    request: Request,
+    gateway: GatewayDep,
+    store: StoreDep,
+    signature: SignatureHeader = "",
+    timestamp: TimestampHeader = "",
+) -> Recorded:
+    """Take what SendGrid's signed event webhook tells of emails: delivered, deferred, bounced, dropped, marked as spam.
+
+    200 is sent only after the runs and the registry have it; on any other answer SendGrid comes back for 24 hours.
+    """
+    batch = _read(await _signed_body(request, signature, timestamp))
+    await _suppress(batch.reports, store.suppressions)
+    recorded = await _record(batch.reports, gateway)
+    ignored = batch.ignored + len(batch.reports) - recorded
+    log.info("sendgrid events", recorded=recorded, ignored=ignored)
+    return Recorded(recorded=recorded, ignored=ignored)
+
+
+async def _signed_body(request: Request, signature: str, timestamp: str) -> bytes:
+    key: str | None = request.app.state.settings.sendgrid_verification_key
+    if key is None:
+        raise NotFound("HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not set: no events of SendGrid's are taken.")
+    try:
+        check_time(timestamp, utc_now())
+        body = await request.body()
+        check_signature(key, signature, timestamp, body)
+    except NotSigned as refusal:
+        log.warning("sendgrid events refused", detail=str(refusal))
+        raise NoKey(str(refusal), headers={"www-authenticate": "Signature"}) from None
+    except ClientDisconnect:
+        raise Malformed("The body was cut off.") from None
+    return body
+
+
+def _read(body: bytes) -> Batch:
+    try:
+        return read(body)
+    except ValueError as fault:
+        raise Malformed("The body is not a JSON array of events.") from fault
+
+
+async def _suppress(reports: list[Report], suppressions: Suppressions) -> None:
+    """Remember whom to write to no more, before any run hears of it and tries again."""
+    for tenant, _, _, receipt, reason in reports:
+        if reason:
+            row = Suppression(tenant=tenant, address=receipt.address, reason=reason, detail=receipt.detail)
+            await suppressions.add(row)
+
+
+async def _record(reports: list[Report], gateway: Gateway) -> int:
+    """Tell each run its reports in order; say how many were taken. The first failure ends it: SendGrid comes back."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def tell(told: list[Report]) -> int:
+        async with slots:
+            return sum([await gateway.record(each.tenant, each.event_id, each.delivery, each.receipt) for each in told])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(tell(told)) for told in _by_run(reports)]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return sum(task.result() for task in tasks)
+
+
+def _by_run(reports: list[Report]) -> Iterable[list[Report]]:
+    runs = defaultdict[tuple[str, str], list[Report]](list)
+    for report in reports:
+        runs[report.tenant, report.event_id].append(report)
+    return runs.values()

@@ -1,0 +1,134 @@
+"""Suppressed addresses: who gets no more emails, and why. Hard bounces and spam reports add themselves."""
+
+import base64
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import AfterValidator, ConfigDict, Field
+
+from api.deps import AnyTenant, Cursor, Limit, StoreDep, Tenant
+from api.errors import Invalid, NotFound, responses
+from api.fields import Given, Page, Taken, TenantName, Text, Time
+from api.requests import StrictRoute
+from elements.mailboxes import parse_mailbox
+from links import DEFAULT_TENANT
+from registry.models import Suppression
+from registry.suppressions import Place, Suppressions
+
+router = APIRouter(
+    prefix="/v1/suppressions",
+    tags=["suppressions"],
+    route_class=StrictRoute,
+    responses=responses(400, 401, 413, 415, 422, 503),
+)
+Reason = Literal["bounced", "spam_report", "manual"]
+MAX_ADDRESS = 320
+"""Characters: 64 before the @, 255 after it."""
+CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00) ([\w-]{1,64}) ([^\0]+)")
+
+
+def _normal(address: str) -> str:
+    """Write an address as letters have it: the domain in punycode, all in lower case."""
+    return parse_mailbox(address).address.lower()
+
+
+def _known(address: str) -> str:
+    """Do the same, but let pass what we would not take: a provider may have told us of it."""
+    try:
+        return _normal(address)
+    except ValueError:
+        return address.lower()
+
+
+NewAddress = Annotated[str, Field(max_length=MAX_ADDRESS), AfterValidator(_normal)]
+KnownAddress = Annotated[str, Field(max_length=MAX_ADDRESS, pattern=r"^[^\x00]+$"), AfterValidator(_known)]
+PathAddress = Annotated[KnownAddress, Path(description="The address", examples=["ann@acme.example"])]
+
+
+class NewSuppression(Taken):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"tenant": "acme", "address": "ann@acme.example", "detail": "Asked by phone."}]}
+    )
+
+    tenant: TenantName = DEFAULT_TENANT
+    address: NewAddress
+    """No email of this tenant's webhooks goes to it any more. Upper and lower case are the same."""
+    detail: Text = Field("", max_length=1024)
+    """Yours: why."""
+
+
+class SuppressionEntry(Given):
+    tenant: str
+    address: str
+    reason: Reason
+    """`bounced`: there is no such mailbox. `spam_report`: its owner complained. `manual`: somebody added it."""
+    detail: str
+    """What the provider said, or whoever added it."""
+    created_at: Time
+
+
+def _suppressions(store: StoreDep) -> Suppressions:
+    return store.suppressions
+
+
+SuppressionsDep = Annotated[Suppressions, Depends(_suppressions)]
+
+
+@router.post("", status_code=201, responses={200: {"model": SuppressionEntry, "description": "Suppressed before"}})
+async def create_suppression(
+    new: NewSuppression, suppressions: SuppressionsDep, response: Response
+) -> SuppressionEntry:
+    """Send no more emails to an address. One that is suppressed already stays as it is (200)."""
+    suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
+    if await suppressions.add(suppression):
+        return _entry(suppression)
+    response.status_code = 200
+    return _entry(await suppressions.get(new.tenant, new.address) or suppression)
+
+
+@router.get("")
+async def list_suppressions(
+    suppressions: SuppressionsDep,
+    tenant: AnyTenant = None,
+    address: Annotated[KnownAddress | None, Query(description="Only this address")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[SuppressionEntry]:
+    """List suppressed addresses, newest first."""
+    after = None if cursor is None else _read_cursor(cursor)
+    found, next_after = await suppressions.page(tenant=tenant, address=address, limit=limit, after=after)
+    return Page(items=[_entry(each) for each in found], next_cursor=next_after and _write_cursor(next_after))
+
+
+@router.delete("/{address:path}", status_code=204, responses=responses(404))
+async def delete_suppression(
+    address: PathAddress, suppressions: SuppressionsDep, tenant: Tenant = DEFAULT_TENANT
+) -> Response:
+    """Let an address get emails again. The provider may have a list of its own, from which it must be removed too."""
+    if not await suppressions.remove(tenant, address):
+        raise NotFound("This address is not suppressed.")
+    return Response(status_code=204)
+
+
+def _entry(row: Suppression) -> SuppressionEntry:
+    return SuppressionEntry(
+        tenant=row.tenant, address=row.address, reason=row.reason, detail=row.detail, created_at=row.created_at
+    )
+
+
+def _write_cursor(place: Place) -> str:
+    text = f"{place.created_at.isoformat()} {place.tenant} {place.address}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> Place:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        if (match := CURSOR.fullmatch(text)) is None:
+            raise ValueError(text)
+        return Place(datetime.fromisoformat(match[1]), match[2], match[3])
+    except ValueError:
+        raise Invalid.field("cursor", "not a cursor that this list gave") from None
