@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli import event_types, events, webhooks
+from cli import event_types, events, suppressions, webhooks
 from cli.console import Failed, tell_failure
 from cli.datadir import DEFAULT
 from version import VERSION
@@ -52,7 +52,7 @@ app.command()(events.send)
 @app.command()
 def listen(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 takes any.")] = 9000,
-    fail: Annotated[int, typer.Option(min=0, help="Answer the first N requests with 503.")] = 0,
+    fail: Annotated[int, typer.Option(min=0, help="Answer the first N webhooks with 503.")] = 0,
     status: Annotated[int, typer.Option(min=200, max=599, help="Status of the other answers.")] = 200,
     delay: Annotated[float, typer.Option(min=0, help="Seconds to wait before each answer.")] = 0.0,
     secret: Annotated[
@@ -71,6 +71,7 @@ def listen(
 app.add_typer(events.app, name="events")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(event_types.app, name="event-types")
+app.add_typer(suppressions.app, name="suppressions")
 
 
 @app.command()

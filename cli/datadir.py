@@ -28,6 +28,10 @@ class DataDir:
         return self.path / "logs"
 
     @property
+    def outbox(self) -> Path:
+        return self.path / "outbox"
+
+    @property
     def database_url(self) -> str:
         return f"sqlite+aiosqlite:///{self.path / 'registry.db'}"
 

@@ -1,10 +1,18 @@
-"""`hookkeeper demo`: one real event, signed, refused twice, retried, delivered; and everything left running."""
+"""`hookkeeper demo`: one real event, as a webhook, an email and a notification; and everything left running.
+
+The webhook is signed, refused twice, retried, delivered. The email is written, and kept: the demo writes to nobody.
+"""
 
 import asyncio
+import json
 import threading
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
+
+from rich.markup import escape
 
 from cli import stack, timeline
 from cli.client import Api
@@ -19,6 +27,9 @@ from version import VERSION
 TENANT = "demo"
 WEBHOOK_NAME = "demo receiver"
 ORDER = {"order": 4711, "amount": "129.90", "currency": "EUR"}
+ANOTHER = {"order": 4712}
+READER = "ada@example.com"
+PAID = "Order {{ event.data.order }} was paid"
 
 Json = dict[str, Any]
 
@@ -29,14 +40,26 @@ class DemoFailed(Failed):
 
 @dataclass
 class Inbox:
-    """What the receiver got, and the keys that it verifies with."""
+    """What the receiver got, the keys that it verifies with, and where emails are kept."""
 
-    url: str = ""
+    base: str = ""
+    outbox: Path = Path()
     keys: list[str] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
+    @property
+    def hook(self) -> str:
+        return f"{self.base}/hook"
+
+    @property
+    def notify(self) -> str:
+        return f"{self.base}/notify"
+
     async def find_keys(self) -> list[str]:
         return self.keys
+
+    def got(self, channel: str) -> list[Received]:
+        return [each for each in self.received if each.channel == channel]
 
 
 def run_demo(*, once: bool) -> None:
@@ -46,27 +69,40 @@ def run_demo(*, once: bool) -> None:
 
 async def _demo(once: bool) -> None:
     inbox, is_told = Inbox(), False
-    out.print(f"[bold]Hookkeeper[/bold] {VERSION}   one event, from the API to a receiver that is down at first\n")
+    out.print(f"[bold]Hookkeeper[/bold] {VERSION}   one event on its way: a webhook, an email, a notification\n")
     async with AsyncExitStack() as services, until_stopped(tell_stopping):
         port = await services.enter_async_context(
             receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)
         )
         running = await services.enter_async_context(
-            stack.running(DataDir(DEFAULT), "127.0.0.1", free_ports(), on_ready=ticking(), on_event=tell_event)
+            stack.running(
+                DataDir(DEFAULT),
+                "127.0.0.1",
+                free_ports(),
+                send_emails=False,
+                on_ready=ticking(),
+                on_event=tell_event,
+            )
         )
-        inbox.url = f"http://127.0.0.1:{port}/hook"
-        out.print(f"  [green]✓[/green] Receiver    {inbox.url}  [dim]fails twice, then answers 200[/dim]")
+        assert running.outbox
+        inbox.base, inbox.outbox = f"http://127.0.0.1:{port}", running.outbox
+        out.print(f"  [green]✓[/green] Receiver    {inbox.base}  [dim]refuses two webhooks, then takes them[/dim]")
         await _tell_the_story(running, inbox)
         is_told = True
         if not once:
-            out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops it")
-            print_addresses(running)
-            out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} --follow")
+            _tell_what_runs(running)
             await forever()
     if once and not is_told:
         raise DemoFailed("stopped before the event was delivered")
     if not once:
         out.print("  Stopped.")
+
+
+def _tell_what_runs(running: stack.Stack) -> None:
+    out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops it")
+    print_addresses(running, why_kept="the demo sends none")
+    data = f"--data '{json.dumps(ANOTHER)}'"
+    out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
 
 
 async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> None:
@@ -99,15 +135,23 @@ def _register(api: Api, inbox: Inbox) -> Json:
         body={
             "tenant": TENANT,
             "name": WEBHOOK_NAME,
-            "url": inbox.url,
+            "url": inbox.hook,
             "events": ["order.*"],
             "retry": {"schedule": [1, 3]},
+            "emails": [{"to": [READER], "subject": PAID}],
+            "notifications": [{"http": {"url": inbox.notify, "body": f'{{"text": "{PAID}"}}'}}],
         },
     )
     inbox.keys.append(webhook["secret"])
     out.print("\n[bold]1  A customer registers a webhook[/bold]\n")
     out.print(f"   POST /v1/webhooks  {webhook['id']}")
-    out.print("   [dim]listens to order.*, tried again after 1 s, and once more after 3 s[/dim]")
+    out.print("   [dim]listens to order.*, and sends of each event[/dim]")
+    for what, where in (
+        ("a signed POST", f"{inbox.hook}, and again 1 s and 3 s later if it fails"),
+        ("an email", READER),
+        ("a notification", inbox.notify),
+    ):
+        out.print(f"   [dim]  {what:<14} to {where}[/dim]")
     return webhook
 
 
@@ -122,35 +166,60 @@ def _send(api: Api) -> Json:
 def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> None:
     out.print("\n[bold]3  It arrives[/bold]\n")
 
-    def is_ours_final(event: Json) -> bool:
-        return _ours(event, webhook_id)["status"] in timeline.FINAL
+    def are_ours_final(event: Json) -> bool:
+        return all(delivery["status"] in timeline.FINAL for delivery in _ours(event, webhook_id).values())
 
-    event = timeline.follow(api, out, event_id, TENANT, is_enough=is_ours_final, sleep=sleep)
-    attempts = _check(_ours(event, webhook_id), inbox)
+    event = timeline.follow(api, out, event_id, TENANT, is_enough=are_ours_final, sleep=sleep)
+    ours = _ours(event, webhook_id)
+    _tell_webhook(ours["webhook"], inbox, event_id)
+    _tell_email(ours["email"], inbox, event_id)
+    _tell_notification(ours["notification"], inbox)
     out.print(
-        f"\n   [green]✓ Delivered[/green] with attempt {len(attempts)}. The receiver verified the signature of each."
-        f"\n   [dim]webhook-id stayed {event_id}, so a repetition can be told.[/dim]"
-        f"\n\n   The run in the Temporal web UI"
+        f"\n   The run in the Temporal web UI"
         f"\n   {event['links']['temporal']}"
         f"\n\n   The event, in another terminal"
         f"\n   {hookkeeper()} events show {event_id} --tenant {TENANT}\n"
     )
 
 
-def _ours(event: Json, webhook_id: str) -> Json:
-    """Find our delivery: others may listen to the tenant of the demo, too."""
-    return next(delivery for delivery in event["deliveries"] if delivery["webhook_id"] == webhook_id)
+def _ours(event: Json, webhook_id: str) -> dict[str, Json]:
+    """Find our deliveries by channel: others may listen to the tenant of the demo, too."""
+    return {each["channel"]: each for each in event["deliveries"] if each["webhook_id"] == webhook_id}
 
 
-def _check(delivery: Json, inbox: Inbox) -> list[Json]:
-    """Give the attempts, if they went as told: the demo is a test too."""
-    attempts: list[Json] = delivery["attempts"]
-    statuses = [attempt["status_code"] for attempt in attempts]
+# The demo is a test too: what it tells, it has seen.
+
+
+def _tell_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
+    statuses = [attempt["status_code"] for attempt in delivery["attempts"]]
     if statuses != [503, 503, 200]:
-        raise DemoFailed(f"the delivery {delivery['status']} with {statuses}; expected 503, 503, 200")
-    if not all(received.verified for received in inbox.received):
+        raise DemoFailed(f"the webhook {delivery['status']} with {statuses}; expected 503, 503, 200")
+    if not all(received.verified for received in inbox.got("webhook")):
         raise DemoFailed("the receiver could not verify a signature")
-    return attempts
+    out.print(
+        f"\n   [green]✓ Webhook[/green]       delivered with attempt {len(statuses)};"
+        " the receiver verified the signature of each"
+        f"\n                   [dim]webhook-id stayed {event_id}, so a repetition can be told[/dim]"
+    )
+
+
+def _tell_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
+    try:
+        (file,) = inbox.outbox.glob(f"{event_id}.{delivery['id']}.*.eml")
+        subject = message_from_bytes(file.read_bytes(), policy=policy.default)["subject"]
+    except (ValueError, OSError) as error:
+        raise DemoFailed(f"the email {delivery['status']}, and the outbox {inbox.outbox} does not have it") from error
+    out.print(
+        f"   [green]✓ Email[/green]         “{escape(subject)}” to {READER}, kept in the outbox: the demo sends none"
+        f"\n                   [dim]{file}[/dim]"
+    )
+
+
+def _tell_notification(delivery: Json, inbox: Inbox) -> None:
+    if len(got := inbox.got("notification")) != 1:
+        raise DemoFailed(f"the notification {delivery['status']}, and the receiver got {len(got)}; expected one")
+    body = escape(got[0].body.decode(errors="replace"))
+    out.print(f"   [green]✓ Notification[/green]  the receiver got {got[0].method} {got[0].path}  {body}")
 
 
 def free_ports() -> stack.Ports:

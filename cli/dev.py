@@ -54,7 +54,9 @@ def tell_stopping() -> None:
     out.print("\n  Stopping: attempts that are under way are finished first.")
 
 
-def print_addresses(running: stack.Stack) -> None:
+def print_addresses(running: stack.Stack, why_kept: str = "no provider is set") -> None:
+    """Print where everything is, and what becomes of emails."""
+    outbox, emails = f"{running.outbox}  emails are kept here: {why_kept}", f"sent through {running.mail_provider}"
     rows = {
         "API": running.url,
         "API docs": f"{running.url}/docs",
@@ -62,6 +64,7 @@ def print_addresses(running: stack.Stack) -> None:
         "Temporal": running.temporal_address,
         "Admin key": running.admin_key,
         "Data, logs": str(running.data_dir),
+        **({"Outbox": outbox} if running.outbox else {"Emails": emails}),
     }
     out.print()
     for name, value in rows.items():

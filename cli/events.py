@@ -1,15 +1,14 @@
 """`hookkeeper send` and `hookkeeper events …`."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli import timeline
+from cli import timeline, wording
 from cli.client import Api
-from cli.console import Failed, err, out, print_table
+from cli.console import err, out, print_table
+from cli.given import read_json
 
 app = typer.Typer(no_args_is_help=True, help="List, show and steer events.")
 Tenant = Annotated[str, typer.Option(help="The tenant that the event belongs to.")]
@@ -30,7 +29,7 @@ def send(
     """Send an event."""
     api = Api.of_environment()
     options = {"id": id_, "deliver_at": deliver_at}
-    body = {"type": type_, "tenant": tenant, "data": _read(data)}
+    body = {"type": type_, "tenant": tenant, "data": read_json(data, "--data")}
     body |= {name: value for name, value in options.items() if value is not None}
     accepted = api.call("POST", "events", body=body)
     if as_json and not follow:
@@ -53,7 +52,7 @@ def _follow(api: Api, accepted: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(event))
     else:
-        out.print(f"  {timeline.colored(event['status'])}")
+        out.print(f"  {wording.colored(event['status'])}")
     if event["status"] != "succeeded":
         raise typer.Exit(1)
 
@@ -91,7 +90,7 @@ def list_events(
     print_table(
         ("Event", "Type", "Tenant", "Status", "Accepted"),
         [
-            (row["id"], row["type"], row["tenant"], timeline.colored(row["status"]), row["accepted_at"])
+            (row["id"], row["type"], row["tenant"], wording.colored(row["status"]), row["accepted_at"])
             for row in page["items"]
         ],
     )
@@ -143,14 +142,3 @@ def reschedule(
 
 def _tell(obeyed: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(obeyed) if as_json else f"{obeyed['command']}: the run has taken it")
-
-
-def _read(data: str) -> Any:
-    """Read JSON from the argument, a file or standard input."""
-    try:
-        text = sys.stdin.read() if data == "-" else Path(data[1:]).read_text() if data.startswith("@") else data
-        return json.loads(text)
-    except OSError as error:
-        raise Failed(f"cannot read {data[1:]}: {error.strerror}") from error
-    except ValueError as error:
-        raise Failed(f"--data is not JSON: {error}") from error

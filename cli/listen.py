@@ -70,9 +70,15 @@ def _print(received: Received) -> None:
     body = received.body.decode(errors="replace")
     more = f"… ({len(body)} characters)" if len(body) > SHOWN_BODY else ""
     out.print(
-        f"#{received.number}  [{color}]{received.status}[/{color}]  {escape(received.webhook_id)}"
-        f"  {SIGNATURES[received.verified]}\n    {escape(body[:SHOWN_BODY])}{more}"
+        f"#{received.number}  [{color}]{received.status}[/{color}]  {_what(received)}"
+        f"\n    {escape(body[:SHOWN_BODY])}{more}"
     )
+
+
+def _what(received: Received) -> str:
+    if received.channel == "notification":
+        return f"{escape(f'{received.method} {received.path}')}  notification, not signed"
+    return f"{escape(received.webhook_id)}  {SIGNATURES[received.verified]}"
 
 
 def _print_json(received: Received) -> None:
@@ -80,6 +86,9 @@ def _print_json(received: Received) -> None:
         json.dumps(
             {
                 "number": received.number,
+                "method": received.method,
+                "path": received.path,
+                "channel": received.channel,
                 "webhook_id": received.webhook_id,
                 "timestamp": received.timestamp,
                 "verified": received.verified,

@@ -1,4 +1,7 @@
-"""A receiver that does what a good one does: verify the signature over the very bytes, then answer."""
+"""A receiver that does what a good one does: verify the signature over the very bytes, then answer.
+
+A request with nothing of a signature is no webhook but a notification, which is for services that know none.
+"""
 
 import asyncio
 import base64
@@ -7,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from aiohttp import web
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +20,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 import keys
 
 MAX_BODY = 4 * 1024 * 1024
+SIGNED = ("webhook-id", "webhook-timestamp", "webhook-signature")
+"""Headers of a webhook."""
 TOLERANCE = 300
 """Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
 
@@ -25,17 +31,20 @@ class Received:
     """One request, and how it was answered."""
 
     number: int
+    method: str
+    path: str
+    channel: Literal["webhook", "notification"]
     webhook_id: str
     timestamp: str
     body: bytes
     verified: bool | None
-    """None: there was no key to verify with."""
+    """None: there was no key to verify with, or nothing to verify."""
     status: int
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How to answer: the first `fail` requests with `fail_status`, the others with `status`, each after `delay` s."""
+    """How to answer: the first `fail` webhooks with `fail_status`, all else with `status`, each after `delay` s."""
 
     fail: int = 0
     fail_status: int = 503
@@ -51,29 +60,21 @@ async def receiving(
     port: int, behaviour: Behaviour, find_keys: FindKeys, on_request: Callable[[Received], None]
 ) -> AsyncIterator[int]:
     """Serve on the loopback address until the block ends; give the port (0 asks for a free one)."""
-    count = 0
+    count = webhooks = 0
 
     async def receive(request: web.Request) -> web.Response:
-        nonlocal count
-        count += 1
-        number, body = count, await request.read()
-        verified = verify(await find_keys(), request.headers, body)
+        nonlocal count, webhooks
+        is_webhook = _is_webhook(request)
+        count, webhooks = count + 1, webhooks + is_webhook
+        number, fails, body = count, is_webhook and webhooks <= behaviour.fail, await request.read()
+        verified = verify(await find_keys(), request.headers, body) if is_webhook else None
         await asyncio.sleep(behaviour.delay)
-        status, text = _answer(number, verified, behaviour)
-        on_request(
-            Received(
-                number,
-                request.headers.get("webhook-id", ""),
-                request.headers.get("webhook-timestamp", ""),
-                body,
-                verified,
-                status,
-            )
-        )
+        status, text = _answer(verified, fails, behaviour)
+        on_request(_received(request, number, body, verified, status))
         return web.Response(status=status, text=text)
 
     app = web.Application(client_max_size=MAX_BODY)
-    app.router.add_post("/{path:.*}", receive)
+    app.router.add_route("*", "/{path:.*}", receive)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -81,6 +82,24 @@ async def receiving(
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def _is_webhook(request: web.Request) -> bool:
+    return any(name in request.headers for name in SIGNED)
+
+
+def _received(request: web.Request, number: int, body: bytes, verified: bool | None, status: int) -> Received:
+    return Received(
+        number=number,
+        method=request.method,
+        path=request.path,
+        channel="webhook" if _is_webhook(request) else "notification",
+        webhook_id=request.headers.get("webhook-id", ""),
+        timestamp=request.headers.get("webhook-timestamp", ""),
+        body=body,
+        verified=verified,
+        status=status,
+    )
 
 
 def check_key(key: str) -> None:
@@ -133,9 +152,9 @@ def _public_key(key: str) -> Ed25519PublicKey:
         raise ValueError(f"a {keys.PUBLIC} key holds 32 bytes in base64") from None
 
 
-def _answer(number: int, verified: bool | None, behaviour: Behaviour) -> tuple[int, str]:
+def _answer(verified: bool | None, fails: bool, behaviour: Behaviour) -> tuple[int, str]:
     if verified is False:
         return 401, "the signature is wrong"
-    if number <= behaviour.fail:
+    if fails:
         return behaviour.fail_status, "down for a moment"
     return behaviour.status, "thank you" if behaviour.status < 300 else "no"

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr
 from temporalio.client import Client
 
 from cli import temporal_server
@@ -41,6 +43,10 @@ class Stack:
     temporal_address: str
     admin_key: str
     data_dir: Path
+    outbox: Path | None
+    """Where emails are kept; None where a provider sends them."""
+    mail_provider: str | None
+    """Who sends emails."""
     supervisor: Supervisor
 
 
@@ -50,14 +56,19 @@ async def running(
     host: str,
     ports: Ports,
     *,
+    send_emails: bool = True,
     on_ready: Callable[[str], None],
     on_event: Callable[[str, str], None],
 ) -> AsyncIterator[Stack]:
-    """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`."""
+    """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`.
+
+    Emails are kept in an outbox where no provider is set, or none is to be sent.
+    """
     with data.locked():
         said = read_settings()
         _check_ports(host, ports)
-        settings = _settings(said, data, host, ports)
+        settings = _settings(said, data, host, ports, send_emails)
+        provider = _mail_provider(settings)
         assert settings.admin_key is not None
         async with Supervisor(data.logs, on_event) as supervisor:
             stack = Stack(
@@ -66,6 +77,8 @@ async def running(
                 temporal_address=f"127.0.0.1:{ports.temporal}",
                 admin_key=settings.admin_key.get_secret_value(),
                 data_dir=data.path,
+                outbox=None if provider else settings.outbox,
+                mail_provider=provider,
                 supervisor=supervisor,
             )
             data.tell(stack.url, stack.admin_key)
@@ -138,7 +151,7 @@ def _hookkeeper(*command: str) -> list[str]:
     return [sys.executable, "-m", "hookkeeper", *command]
 
 
-def _settings(said: Settings, data: DataDir, host: str, ports: Ports) -> Settings:
+def _settings(said: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool) -> Settings:
     """Give what the environment says, and what `dev` says where it is silent."""
     if said.admin_key is None and not _is_loopback(host):
         raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
@@ -146,11 +159,24 @@ def _settings(said: Settings, data: DataDir, host: str, ports: Ports) -> Setting
         "database_url": data.database_url,
         "admin_key": data.admin_key(),
         "allowed_networks": LOOPBACK,
+        "outbox": data.outbox,
         "public_url": _url(host, ports),
         "temporal_ui_url": f"http://127.0.0.1:{ports.ui}",
     }
     given = {name: getattr(said, name) for name in said.model_fields_set}
-    return Settings.model_validate(defaults | given | {"host": host, "port": ports.api})
+    ours: dict[str, object] = {"host": host, "port": ports.api}
+    if not send_emails:
+        ours |= {"sendgrid_api_key": None, "smtp_url": None}
+    return Settings.model_validate(defaults | given | ours)
+
+
+def _mail_provider(settings: Settings) -> str | None:
+    """Name who sends emails, without any secret."""
+    if settings.sendgrid_api_key:
+        return f"SendGrid ({settings.sendgrid_host})"
+    if settings.smtp_url:
+        return f"SMTP ({urlsplit(settings.smtp_url.get_secret_value()).hostname})"
+    return None
 
 
 def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
@@ -160,6 +186,9 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "DATABASE_URL": settings.database_url,
         "ADMIN_KEY": settings.admin_key.get_secret_value(),
         "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
+        "OUTBOX": str(settings.outbox),
+        "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
+        "SMTP_URL": _secret(settings.smtp_url),
         "PUBLIC_URL": settings.public_url,
         "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
         "HOST": settings.host,
@@ -174,6 +203,10 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "TEMPORAL_TLS": "false",
     }
     return {f"HOOKKEEPER_{name}": value for name, value in ours.items()} | temporal
+
+
+def _secret(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def _check_ports(host: str, ports: Ports) -> None:

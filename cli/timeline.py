@@ -2,21 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from cli import wording
 from cli.client import Api, OutOfReach
-from workflows.summaries import duration
 
 POLL = 0.15
 PATIENCE = 30.0
 """Seconds without an answer until following is given up: the API or the worker may be starting again."""
 FINAL = ("succeeded", "failed", "cancelled")
-COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow"}
+ALIGNED = 48
+"""Characters that what is attempted may have, to be padded like the others."""
 
 Json = dict[str, Any]
 Sleep = Callable[[float], object]
@@ -35,42 +34,76 @@ def follow(
     is_enough: Callable[[Json], bool] = is_final,
     sleep: Sleep = time.sleep,
 ) -> Json:
-    """Print each attempt as it happens until it is enough; give the event as it is then."""
-    shown: set[tuple[str, int]] = set()
+    """Print each thing that happens until it is enough; give the event as it is then."""
+    story = _Story(console)
     with console.status("waiting for the first attempt") as status:
         for event in _states(api, event_id, tenant, sleep):
             if event is None:
                 status.update("no answer for now, asking again")
                 continue
-            for delivery, attempt in _attempts(event):
-                key = (delivery["id"], attempt["number"])
-                if key not in shown:
-                    shown.add(key)
-                    where = f"  {escape(delivery['target'])}" if len(event["deliveries"]) > 1 else ""
-                    console.print(_line(event, attempt) + where)
+            story.go_on(event)
             if is_enough(event):
                 return event
-            status.update(_waiting_for(event))
+            status.update(wording.waiting_for(event))
     raise AssertionError("asking never ends by itself")
 
 
 def show(console: Console, event: Json) -> None:
-    """Print an event with all its attempts."""
-    console.print(f"[bold]{event['id']}[/bold]  {event['type']}  tenant {event['tenant']}  {colored(event['status'])}")
+    """Print an event with all that has happened, delivery by delivery."""
+    status = wording.colored(event["status"])
+    console.print(f"[bold]{event['id']}[/bold]  {event['type']}  tenant {event['tenant']}  {status}")
     console.print(f"  [dim]accepted {event['accepted_at']}[/dim]")
     for delivery in event["deliveries"]:
-        console.print(f"\n  {escape(delivery['target'])}  {_how(delivery)}  [dim]{delivery['id']}[/dim]")
+        goal, state = escape(wording.goal(delivery)), wording.state(delivery)
+        console.print(f"\n  {goal}  {state}  [dim]{delivery['id']}[/dim]")
         if delivery["attempts_omitted"]:
             console.print(f"  [dim]  {delivery['attempts_omitted']} older attempts are in the Temporal history[/dim]")
         for attempt in delivery["attempts"]:
-            console.print(_line(event, attempt))
+            console.print(wording.attempt_in_delivery(event, delivery, attempt))
+        for receipt in delivery["receipts"]:
+            console.print(wording.receipt(event, receipt))
     if event["links"]["temporal"]:
         console.print(f"\n  [dim]{event['links']['temporal']}[/dim]")
 
 
-def colored(status: str) -> str:
-    color = COLORS.get(status, "cyan")
-    return f"[{color}]{status}[/{color}]"
+class _Story:
+    """Tells everything once: attempts, receipts, and what has become of a delivery."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: set[tuple[object, ...]] = set()
+        self._turns: dict[str, tuple[str, str | None]] = {}
+
+    def go_on(self, event: Json) -> None:
+        """Print what is new."""
+        width = max((len(wording.goal(each)) for each in event["deliveries"]), default=0)
+        lines = [*_attempts(event, min(width, ALIGNED)), *_receipts(event)]
+        for _, key, line in sorted(lines, key=lambda each: each[0]):
+            if key not in self._told:
+                self._told.add(key)
+                self._console.print(line)
+        for delivery in event["deliveries"]:
+            now = (delivery["status"], delivery["reason"])
+            if self._turns.get(delivery["id"]) != now and (turn := wording.turn(delivery)):
+                self._console.print(turn)
+            self._turns[delivery["id"]] = now
+
+
+Line = tuple[str, tuple[object, ...], str]
+"""When it happened, what it is known by, and how it is told."""
+
+
+def _attempts(event: Json, width: int) -> Iterator[Line]:
+    for delivery in event["deliveries"]:
+        for attempt in delivery["attempts"]:
+            line = wording.attempt_in_event(event, delivery, attempt, width)
+            yield attempt["started_at"], (delivery["id"], attempt["number"]), line
+
+
+def _receipts(event: Json) -> Iterator[Line]:
+    for delivery in event["deliveries"]:
+        for receipt in delivery["receipts"]:
+            yield receipt["at"], (delivery["id"], *receipt.values()), wording.receipt(event, receipt)
 
 
 def _states(api: Api, event_id: str, tenant: str, sleep: Sleep) -> Iterator[Json | None]:
@@ -86,68 +119,3 @@ def _states(api: Api, event_id: str, tenant: str, sleep: Sleep) -> Iterator[Json
             state = None
         yield state
         sleep(POLL)
-
-
-def _attempts(event: Json) -> Iterator[tuple[Json, Json]]:
-    pairs = [(delivery, attempt) for delivery in event["deliveries"] for attempt in delivery["attempts"]]
-    yield from sorted(pairs, key=lambda pair: pair[1]["started_at"])
-
-
-def _line(event: Json, attempt: Json) -> str:
-    good = attempt["error"] is None
-    mark, color = ("✓", "green") if good else ("✗", "red")
-    by_hand = "  by hand" if attempt["trigger"] == "manual" else ""
-    excerpt = "" if good else _excerpt(attempt["response_excerpt"])
-    return (
-        f"  [dim]{_since(event, attempt):>8}[/dim]  [{color}]{mark}[/{color}] attempt {attempt['number']}"
-        f"  {_result(attempt):<23} {attempt['duration_ms']:5.0f} ms{by_hand}{excerpt}"
-    )
-
-
-def _since(event: Json, attempt: Json) -> str:
-    """Say how long after the event was accepted the attempt began."""
-    seconds = (_time(attempt["started_at"]) - _time(event["accepted_at"])).total_seconds()
-    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
-
-
-def _result(attempt: Json) -> str:
-    code = attempt["status_code"]
-    if code is None:
-        return str(attempt["error"]).replace("_", " ")
-    phrase = HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ""
-    return f"{code} {phrase}"
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    cut = line if len(line) <= 60 else f"{line[:60]}…"
-    return f"  [dim]“{escape(cut)}”[/dim]" if line else ""
-
-
-def _how(delivery: Json) -> str:
-    text = colored(delivery["status"])
-    if delivery["reason"]:
-        text += f" ({delivery['reason'].replace('_', ' ')})"
-    if delivery["next_attempt_at"]:
-        text += f", next attempt in {_until(delivery['next_attempt_at'])}"
-    return text
-
-
-def _waiting_for(event: Json) -> str:
-    due = [each["next_attempt_at"] for each in event["deliveries"] if each["next_attempt_at"]]
-    if due:
-        return f"next attempt in {_until(min(due))}"
-    if event["status"] == "scheduled":
-        return f"scheduled: delivered in {_until(event['deliver_at'])}"
-    if any(each["status"] == "held" for each in event["deliveries"]):
-        return "held: `hookkeeper events release` lets it go on"
-    return "delivering"
-
-
-def _until(text: str) -> str:
-    seconds = max(0.0, (_time(text) - datetime.now(UTC)).total_seconds())
-    return duration(round(seconds, 0 if seconds > 10 else 1))
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -6,13 +6,28 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from cli import webhook_fields, webhook_views
 from cli.client import Api
 from cli.console import out, print_table
+from cli.given import STDIN, read_json
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
+File = Annotated[
+    str | None,
+    typer.Option(help="JSON as the API takes it or shows it, - for standard input. Options override its fields."),
+]
 Events = Annotated[list[str] | None, typer.Option("--event", help="A type or pattern; can be given again.")]
+Filter = Annotated[str | None, typer.Option("--filter", help="CEL: event.data.amount >= 100. Empty for none.")]
+Emails = Annotated[
+    list[str] | None,
+    typer.Option("--email", help="One message, to one address or several with commas; can be given again."),
+]
+Notify = Annotated[
+    list[str] | None,
+    typer.Option(help="A service, as slack://…, or a URL to POST the event to; can be given again."),
+]
 Header = Annotated[list[str] | None, typer.Option(help="name: value; can be given again.")]
 Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, as 5,300; none for one attempt.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
@@ -36,9 +51,9 @@ def list_webhooks(
         typer.echo(json.dumps(page))
         return
     print_table(
-        ("Webhook", "Tenant", "URL", "Events", ""),
+        ("Webhook", "Tenant", "Target", "Events", ""),
         [
-            (row["id"], row["tenant"], escape(row["url"]), escape(" ".join(row["events"])), _state(row))
+            (row["id"], row["tenant"], _target(row), escape(" ".join(row["events"])), _state(row))
             for row in page["items"]
         ],
     )
@@ -48,9 +63,13 @@ def list_webhooks(
 
 @app.command()
 def create(
-    url: Annotated[str, typer.Argument(help="Where the signed POST goes.")],
+    url: Annotated[str | None, typer.Argument(help="Where the signed POST goes, if anywhere.")] = None,
     event: Events = None,
-    tenant: Annotated[str, typer.Option(help="The customer whose webhook this is.")] = "default",
+    filter_: Filter = None,
+    email: Emails = None,
+    notify: Notify = None,
+    file: File = None,
+    tenant: Annotated[str | None, typer.Option(help="The customer whose webhook this is; else `default`.")] = None,
     name: Name = None,
     header: Header = None,
     retry: Retry = None,
@@ -58,24 +77,38 @@ def create(
     secret: Annotated[str | None, typer.Option(help="Signing key; made where none is given.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a webhook and print its signing key."""
-    body = _fields(url, event, name, header, retry, timeout) | {"tenant": tenant}
-    if secret:
-        body["secret"] = secret
-    _print(Api.of_environment().call("POST", "webhooks", body=body), as_json)
+    """Register a webhook and print its signing key. It needs a URL, an email or a notification."""
+    body = webhook_fields.fields_of(
+        file,
+        url=url,
+        events=event,
+        filter_=filter_,
+        emails=email,
+        notify=notify,
+        name=name,
+        headers=header,
+        retry=retry,
+        timeout=timeout,
+    )
+    body |= {field: value for field, value in {"tenant": tenant, "secret": secret}.items() if value}
+    _print_webhook(Api.of_environment().call("POST", "webhooks", body=body), as_json)
 
 
 @app.command()
 def show(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show a webhook."""
-    _print(Api.of_environment().call("GET", "webhooks", webhook_id), as_json)
+    _print_webhook(Api.of_environment().call("GET", "webhooks", webhook_id), as_json)
 
 
 @app.command()
 def update(
     webhook_id: WebhookId,
-    url: Annotated[str | None, typer.Option(help="Where the signed POST goes.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the signed POST goes. Empty for nowhere.")] = None,
     event: Events = None,
+    filter_: Filter = None,
+    email: Emails = None,
+    notify: Notify = None,
+    file: File = None,
     name: Name = None,
     header: Header = None,
     retry: Retry = None,
@@ -83,11 +116,23 @@ def update(
     enabled: Annotated[bool | None, typer.Option(help="Deliveries of a disabled webhook are held.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given."""
-    body = _fields(url, event, name, header, retry, timeout)
+    """Change what is given. An empty --email or --notify takes them all away."""
+    given = webhook_fields.fields_of(
+        file,
+        url=url,
+        events=event,
+        filter_=filter_,
+        emails=email,
+        notify=notify,
+        name=name,
+        headers=header,
+        retry=retry,
+        timeout=timeout,
+    )
+    body = {field: value for field, value in given.items() if field not in webhook_fields.FIXED}
     if enabled is not None:
         body["enabled"] = enabled
-    _print(Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body), as_json)
+    _print_webhook(Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body), as_json)
 
 
 @app.command()
@@ -125,51 +170,51 @@ def send_test(
     _print(api.call("POST", "webhooks", webhook_id, "test", body={"type": type_}), as_json)
 
 
+@app.command()
+def preview(
+    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id; or give --file.")] = None,
+    file: Annotated[
+        str | None, typer.Option(help="A webhook as JSON, registered or not; - for standard input.")
+    ] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="The type of the event; else a test's.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="JSON, @file, or - for standard input; else the type's example.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an event would send. Nothing is sent."""
+    if (webhook_id is None) == (file is None):
+        raise typer.BadParameter("give either a webhook's id or --file")
+    if file == data == STDIN:
+        raise typer.BadParameter("--file and --data cannot both be standard input")
+    body: dict[str, Any] = {"webhook": webhook_fields.read_webhook(file)} if file else {"webhook_id": webhook_id}
+    type_given = {"type": type_} if type_ else {}
+    body["event"] = type_given | ({"data": read_json(data, "--data")} if data is not None else {})
+    answer = Api.of_environment().call("POST", "webhooks", "preview", body=body)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        webhook_views.print_preview(answer)
+
+
+def _target(webhook: dict[str, Any]) -> str:
+    first, *others = webhook_views.targets(webhook)
+    return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
+
+
 def _state(webhook: dict[str, Any]) -> str:
     return "" if webhook["enabled"] else f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
 
 
-def _fields(
-    url: str | None,
-    events: list[str] | None,
-    name: str | None,
-    headers: list[str] | None,
-    retry: str | None,
-    timeout: float | None,
-) -> dict[str, Any]:
-    """Give the request fields of the options that were given."""
-    fields = {
-        "url": url,
-        "events": events or None,
-        "name": name,
-        "headers": dict(map(_header, headers)) if headers else None,
-        "retry": _retry(retry) if retry is not None else None,
-        "timeout": timeout,
-    }
-    return {field: value for field, value in fields.items() if value is not None}
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise typer.BadParameter("a header is written as name: value", param_hint="--header")
-    return name.strip(), value.strip()
-
-
-def _retry(text: str) -> dict[str, list[float]]:
-    if text == "none":
-        return {"schedule": []}
-    try:
-        return {"schedule": [float(part) for part in text.split(",")]}
-    except ValueError:
-        raise typer.BadParameter(f"seconds separated by commas, or none, not {text!r}", param_hint="--retry") from None
+def _print_webhook(webhook: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(webhook))
+    else:
+        webhook_views.print_fields(webhook_views.webhook_fields(webhook))
 
 
 def _print(value: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(value))
-        return
-    width = max(len(name) for name in value)
-    for name, each in value.items():
-        text = each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)
-        out.print(f"{name:<{width}}  {text}", markup=False)
+    else:
+        webhook_views.print_fields([(name, webhook_views.text_of(each)) for name, each in value.items()])

@@ -42,11 +42,9 @@ async def test_send_follows_the_attempts(running_dev: stage.Dev, inbox: Receiver
     assert (done.code, done.err) == (0, "")
     accepted, *attempts, end = done.out.splitlines()
     assert accepted.endswith("  1 delivery")
-    assert [line.split("attempt ")[1].split(" ms")[0].split()[:2] for line in attempts] == [
-        ["1", "503"],
-        ["2", "500"],
-        ["3", "200"],
-    ]
+    for line, told in zip(attempts, ("✗ attempt 1", "✗ attempt 2", "✓ attempt 3"), strict=True):
+        assert f"{told}  POST {inbox.url} → " in line
+    assert [line.split("→ ")[1].split()[0] for line in attempts] == ["503", "500", "200"]
     assert "“answer 503”" in attempts[0]
     assert end == "  succeeded"
     assert [json.loads(request.body)["data"] for request in inbox.requests] == [{"n": 1}] * 3
@@ -58,7 +56,8 @@ async def test_send_fails_where_a_delivery_does(running_dev: stage.Dev, inbox: R
     done = await running_dev.run("send", "order.paid", "--tenant", tenant, "--follow", "--json")
     assert done.code == 1
     assert json.loads(done.out)["status"] == "failed"
-    assert "✗ attempt 1  500 Internal Server Error" in done.err
+    assert f"✗ attempt 1  POST {inbox.url} → 500  " in done.err
+    assert f"POST {inbox.url}  failed (exhausted)\n" in done.err
 
 
 async def test_send_repeats_safely(running_dev: stage.Dev, tenant: str) -> None:
@@ -124,7 +123,7 @@ async def test_events_can_be_steered(running_dev: stage.Dev, inbox: Receiver, te
     assert refused.err.startswith("Error: 409 Conflict: ")
     shown = await running_dev.run("events", "show", *mine)
     assert shown.code == 0
-    for text in (event_id, inbox.url, "✗ attempt 1", "✗ attempt 2", "✓ attempt 3", "by hand", "succeeded"):
+    for text in (event_id, f"POST {inbox.url}  succeeded", "✗ attempt 1  500 Internal", "✓ attempt 3", "by hand"):
         assert text in shown.out
 
 
@@ -247,6 +246,9 @@ async def test_version(tmp_path: Path) -> None:
         ("events", "list", "--limit", "0"),
         ("webhooks", "create", "http://a", "--retry", "soon"),
         ("webhooks", "create", "http://a", "--header", "no-colon"),
+        ("webhooks", "preview"),
+        ("webhooks", "preview", "wh_1", "--file", "-"),
+        ("webhooks", "preview", "--file", "-", "--data", "-"),
         ("dev", "--port", "0"),
     ],
     ids=" ".join,

@@ -1,6 +1,7 @@
 """`hookkeeper demo`: what a newcomer sees first."""
 
 import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -11,14 +12,19 @@ STEPS = (
     "✓ Temporal",
     "✓ Receiver",
     "1  A customer registers a webhook",
+    "an email       to ada@example.com",
     "2  An order is paid",
     "3  It arrives",
-    "✗ attempt 1  503 Service Unavailable",
-    "✗ attempt 2  503 Service Unavailable",
-    "✓ attempt 3  200 OK",
-    "✓ Delivered with attempt 3. The receiver verified the signature of each.",
+    "✓ Webhook       delivered with attempt 3; the receiver verified the signature of each",
+    "✓ Email         “Order 4711 was paid” to ada@example.com, kept in the outbox: the demo sends none",
+    '✓ Notification  the receiver got POST /notify  {"text": "Order 4711 was paid"}',
     "The run in the Temporal web UI",
 )
+ATTEMPTS = {
+    "POST": ["✗ 1 503", "✗ 2 503", "✓ 3 200"],
+    "email to": ["✓ 1 kept in the outbox"],
+    "notify POST": ["✓ 1 200"],
+}
 
 
 def run_of(said: str) -> tuple[str, str, str]:
@@ -29,18 +35,28 @@ def run_of(said: str) -> tuple[str, str, str]:
     return base, workflow_id, run_id
 
 
-def tells_the_story(said: str) -> None:
+def tells_the_story(said: str, folder: Path) -> None:
     places = [said.find(step) for step in STEPS]
     assert -1 not in places, said
     assert places == sorted(places), said
-    assert said.count("attempt ") == 4
+    attempts: dict[str, list[str]] = {}
+    for line in re.findall(r"([✗✓]) attempt (\d)  (\D+?) \S+ +→ ([\w ]+?)  ", said):
+        mark, number, what, result = line
+        attempts.setdefault(what, []).append(f"{mark} {number} {result}")
+    assert attempts == ATTEMPTS
+    kept = re.search(r"^ *(/\S+\.eml)$", said, re.M)
+    assert kept, said
+    assert (Path(kept[1]).parent, Path(kept[1]).exists()) == (folder / ".hookkeeper" / "outbox", True)
 
 
 async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
-    """Timeline: a demo that keeps running, until Ctrl-C; in the same directory one that ends by itself."""
+    """Timeline: a demo that keeps running, until Ctrl-C; in the same directory one that ends by itself.
+
+    A provider that is set for the second one is not asked: nobody wants a demo's emails.
+    """
     async with stage.process("demo", cwd=tmp_path, settings={"COLUMNS": "80"}) as demo:
         said = await demo.says("Send another:")
-        tells_the_story(said)
+        tells_the_story(said, tmp_path)
         base, workflow_id, run_id = run_of(said)
         async with httpx.AsyncClient(trust_env=False) as http:
             path = f"{base}/api/v1/namespaces/default/workflows/{workflow_id}"
@@ -50,8 +66,8 @@ async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
 
         command = re.search(r"Send another: +hookkeeper (.*)$", said, re.M)
         assert command
-        another = await stage.hookkeeper(*command[1].split(), cwd=tmp_path)
-        assert (another.code, another.out.count("200 OK")) == (0, 1), another
+        another = await stage.hookkeeper(*shlex.split(command[1]), cwd=tmp_path)
+        assert (another.code, another.out.count("✓ attempt 1")) == (0, 3), another
 
         children = await stage.children(demo.pid)
         assert set(children) == {"temporal", "worker", "api"}
@@ -59,9 +75,10 @@ async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
         assert not any(stage.is_alive(pid) for pid in children.values())
         assert demo.err.read_text() == ""
 
-    second = await stage.hookkeeper("demo", "--once", cwd=tmp_path, seconds=60)
+    provider = {"HOOKKEEPER_SENDGRID_API_KEY": "SG.key", "HOOKKEEPER_SENDGRID_HOST": base}
+    second = await stage.hookkeeper("demo", "--once", cwd=tmp_path, settings=provider, seconds=60)
     assert (second.code, second.err) == (0, "")
-    tells_the_story(second.out)
+    tells_the_story(second.out, tmp_path)
     assert run_of(second.out)[1] != workflow_id
     assert "Send another" not in second.out
 

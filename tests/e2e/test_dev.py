@@ -42,6 +42,8 @@ async def test_says_where_everything_is(running_dev: stage.Dev) -> None:
         assert f"✓ {service}" in said
     for address in (running_dev.url, f"{running_dev.url}/docs", running_dev.temporal, running_dev.key):
         assert f" {address}\n" in said
+    outbox = running_dev.folder / ".hookkeeper" / "outbox"
+    assert f"  Outbox        {outbox}  emails are kept here: no provider is set\n" in said
     async with httpx.AsyncClient(trust_env=False) as http:
         ui = f"http://127.0.0.1:{running_dev.ports.ui}"
         assert f" {ui}\n" in said
@@ -96,9 +98,15 @@ async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, te
         os.kill(second.process.pid, signal.SIGKILL)
         await second.process.process.wait()
 
-    own = {"HOOKKEEPER_ADMIN_KEY": "a-key-of-my-own-choice", "HOOKKEEPER_PUBLIC_URL": "https://hooks.example/"}
+    own = {
+        "HOOKKEEPER_ADMIN_KEY": "a-key-of-my-own-choice",
+        "HOOKKEEPER_PUBLIC_URL": "https://hooks.example/",
+        "HOOKKEEPER_SMTP_URL": "smtp://ann:password-of-ann@mail.example:587",
+    }
     async with stage.dev(tmp_path, second.ports, own) as third:  # at once, on the same ports
         assert third.key == "a-key-of-my-own-choice"
+        assert "  Emails        sent through SMTP (mail.example)\n" in third.process.written()
+        assert "password-of-ann" not in third.process.written()
         assert not any(stage.is_alive(pid) for pid in children.values())
         event = await third.until(waits["id"], tenant)
         assert (event["status"], codes(event)) == ("succeeded", [500, 200])

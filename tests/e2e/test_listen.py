@@ -86,6 +86,22 @@ async def test_tells_people_what_comes(running_dev: stage.Dev, tenant: str) -> N
         await running_dev.until(accepted["id"], tenant, "failed")
         said = await process.says("[bold]é")
         assert f"#1  410  {accepted['id']}  signature verified\n" in said
+        async with httpx.AsyncClient(trust_env=False) as http:
+            await http.get(f"{address[0]}a%20note")
+        assert "#2  410  GET /a note  notification, not signed\n" in await process.says("#2")
+
+
+async def test_takes_notifications_for_what_they_are(running_dev: stage.Dev, tenant: str) -> None:
+    """Nothing signs them; `--fail` is for webhooks."""
+    async with listening("--fail", "1", cwd=running_dev.folder) as listener:
+        call = {"url": f"{listener.url}notify", "method": "PUT", "body": '{"n": {{ event.data.n }}}'}
+        await running_dev.webhook(listener.url, tenant, retry={"schedule": [0]}, notifications=[{"http": call}])
+        accepted = await running_dev.send(tenant, data={"n": 4711})
+        await running_dev.until(accepted["id"], tenant, "succeeded")
+        printed = {(each["channel"], each["status"]): each for each in await listener.got(3)}
+        assert printed.keys() == {("webhook", 503), ("webhook", 200), ("notification", 200)}
+        note = printed["notification", 200]
+        assert (note["method"], note["path"], note["body"], note["verified"]) == ("PUT", "/notify", '{"n": 4711}', None)
 
 
 async def test_takes_keys_and_refuses_other_signatures(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""`hookkeeper suppressions …`."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from cli.client import Api
+from cli.console import out, print_table
+
+app = typer.Typer(no_args_is_help=True, help="Addresses that get no more emails.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Address = Annotated[str, typer.Argument(help="The email address.")]
+Tenant = Annotated[str, typer.Option(help="The tenant whose emails are meant.")]
+
+
+@app.command("list")
+def list_suppressions(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    address: Annotated[str | None, typer.Option(help="Only this address.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List suppressed addresses and why they are, newest first."""
+    page = Api.of_environment().call("GET", "suppressions", tenant=tenant, address=address, limit=limit, cursor=cursor)
+    if as_json:
+        typer.echo(json.dumps(page))
+        return
+    print_table(
+        ("Address", "Tenant", "Reason", "Since", ""),
+        [
+            (escape(row["address"]), row["tenant"], row["reason"], row["created_at"], escape(row["detail"]))
+            for row in page["items"]
+        ],
+    )
+    if page["next_cursor"]:
+        out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
+
+
+@app.command()
+def add(
+    address: Address,
+    tenant: Tenant = "default",
+    detail: Annotated[str | None, typer.Option(help="Why, for people.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send no more emails to an address. One that is suppressed already stays as it is."""
+    given = {"detail": detail} if detail else {}
+    entry = Api.of_environment().call("POST", "suppressions", body={"tenant": tenant, "address": address} | given)
+    told = f"{entry['address']} gets no more emails of tenant {entry['tenant']} ({entry['reason']})"
+    typer.echo(json.dumps(entry) if as_json else told)
+
+
+@app.command()
+def remove(address: Address, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+    """Let an address get emails again."""
+    Api.of_environment().call("DELETE", "suppressions", address, tenant=tenant)
+    removed = {"tenant": tenant, "address": address, "removed": True}
+    typer.echo(json.dumps(removed) if as_json else f"{address} gets emails of tenant {tenant} again")
