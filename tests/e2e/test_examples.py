@@ -1,0 +1,229 @@
+"""`examples/`, run as its README says: each in a process of its own, the receivers in both languages."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import stage
+
+from activities.signing import sign
+from keys import new_secret
+
+pytest_plugins = ["devs"]
+
+EXAMPLES = stage.ROOT / "examples"
+NPM_INSTALL = ("npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=8000")
+OUT_OF_REACH = re.compile(r"npm error code (E(?:NOTFOUND|AI_AGAIN|CONN\w+|TIMEDOUT|HOST\w+|NET\w+|40[137]|5\d\d))")
+NO_LIBRARY = "examples/node_modules is missing: run npm install in examples"
+Command = tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give receiver.mjs at a place where its library is installed."""
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    if (EXAMPLES / "node_modules" / "standardwebhooks").is_dir():
+        return EXAMPLES / "receiver.mjs"
+    if not shutil.which("npm"):
+        pytest.skip(NO_LIBRARY)
+    copy = tmp_path_factory.mktemp("node") / "examples"
+    shutil.copytree(EXAMPLES, copy, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
+    try:
+        done = subprocess.run((*NPM_INSTALL, "--prefix", copy), capture_output=True, text=True, timeout=15)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{NO_LIBRARY} (npm was too slow)")
+    if unreachable := OUT_OF_REACH.search(done.stderr):
+        pytest.skip(f"{NO_LIBRARY} (npm's registry is out of reach: {unreachable[1]})")
+    assert done.returncode == 0, done.stderr
+    return copy / "receiver.mjs"
+
+
+@pytest.fixture(params=["python", "node"])
+def receiver(request: pytest.FixtureRequest) -> Command:
+    """Give the command that starts a receiver."""
+    if request.param == "python":
+        return (sys.executable, str(EXAMPLES / "receiver.py"))
+    return ("node", str(request.getfixturevalue("node_receiver")))
+
+
+def environment(settings: stage.Settings) -> dict[str, str]:
+    """Examples stand alone: they do not find Hookkeeper's modules."""
+    return stage.environment({"PYTHONPATH": "", "SLACK_SERVICE": "", **settings})
+
+
+async def run(*command: str, cwd: Path, **settings: str) -> stage.Done:
+    """Run an example to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return stage.Done(process.returncode, out.decode(), err.decode())
+
+
+async def order_events(*args: str, cwd: Path, **settings: str) -> stage.Done:
+    return await run(sys.executable, str(EXAMPLES / "order_events.py"), *args, cwd=cwd, **settings)
+
+
+@dataclass
+class Receiving:
+    process: stage.Process
+    url: str
+
+    async def printed(self, count: int, prefix: str) -> list[str]:
+        """Wait for so many lines that begin so, at least."""
+        await stage.until(lambda: len(self._lines(prefix)) >= count, seconds=5)
+        return self._lines(prefix)
+
+    def _lines(self, prefix: str) -> list[str]:
+        return [line for line in self.process.out.read_text().splitlines() if line.startswith(prefix)]
+
+
+@asynccontextmanager
+async def receiving(command: Command, secret: str, cwd: Path) -> AsyncIterator[Receiving]:
+    """Run a receiver for as long as the block."""
+    out, err = cwd / "receiver.out", cwd / "receiver.err"
+    with out.open("wb") as out_file, err.open("wb") as err_file:
+        started = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=cwd,
+            env=environment({"WEBHOOK_SECRET": secret, "PORT": "0"}),
+            stdout=out_file,
+            stderr=err_file,
+        )
+    try:
+        process = stage.Process(started, out, err)
+        address = re.search(r"http://127\.0\.0\.1:\d+", await process.says("http://127.0.0.1:"))
+        assert address
+        yield Receiving(process, address[0])
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+async def test_orders_arrive(running_dev: stage.Dev, receiver: Command, tmp_path: Path) -> None:
+    registered = await order_events("register", cwd=running_dev.folder)
+    again = await order_events("register", cwd=running_dev.folder)
+    assert (registered.code, registered.err) == (0, "")
+    assert registered.out.startswith("whsec_")
+    assert again == registered, "there is one webhook, however often it is registered"
+
+    async with receiving(receiver, registered.out.strip(), tmp_path) as inbox:
+        done = await order_events(cwd=running_dev.folder, RECEIVER_URL=inbox.url)
+        assert (done.code, done.err) == (0, ""), done
+        events = await inbox.printed(2, "evt_")
+        notes = await inbox.printed(2, "note ")
+
+    ids = re.findall(r"^order\.paid  order (\d+)  succeeded  (evt_\w+)$", done.out, re.M)
+    assert [order for order, _ in ids] == ["4711", "4712", "4713"]
+    sent = [ids[0][1], ids[2][1]]
+    assert sorted(line.split()[0] for line in events) == sorted(sent)
+    assert all(re.search(r"""\{.from.: ?.example., ?.order.: ?\{""", line) for line in events), "as the template says"
+    assert [any(id_ in line for line in notes) for _, id_ in ids] == [True, False, True]
+    assert done.out.count(f"  webhook  {inbox.url}/hook  succeeded\n    attempt 1  ") == 2
+    assert done.out.count(f"  notification  POST {inbox.url}  succeeded\n    attempt 1  ") == 2
+    assert "  email  ann@example.com  succeeded\n    attempt 1  " in done.out
+    assert "  no deliveries: the amount is 12.5, the filter event.data.amount >= 100\n" in done.out
+    (letter,) = (running_dev.folder / ".hookkeeper" / "outbox").glob(f"{sent[0]}.*.eml")
+    assert "Ann paid 129.9 EUR for order 4711." in letter.read_text()
+
+
+async def test_shows_what_failed(running_dev: stage.Dev) -> None:
+    nobody = f"http://127.0.0.1:{stage.free_ports().api}"
+    done = await order_events(cwd=running_dev.folder, RECEIVER_URL=f"{nobody}/")
+    assert (done.code, done.err) == (1, "")
+    assert done.out.count(f"  webhook  {nobody}/hook  failed\n") == 2
+    assert len(re.findall(r"attempt 3  \d+ ms  connection_refused$", done.out, re.M)) == 4
+    assert done.out.count("@example.com  succeeded\n") == 2
+
+
+async def test_a_slack_service_gets_the_note(running_dev: stage.Dev) -> None:
+    service = f"slack://T1JJ3T3L2/A1BRTD4JD/{'x' * 24}"
+    assert (await order_events("register", cwd=running_dev.folder, SLACK_SERVICE=service)).code == 0
+    (webhook,) = (await running_dev.http.get("/v1/webhooks", params={"tenant": "example"})).json()["items"]
+    assert webhook["notifications"][0]["service"].startswith("slack://")
+    refused = await order_events("register", cwd=running_dev.folder, SLACK_SERVICE="https://hooks.slack.com/services/T")
+    assert refused.code == 1
+    assert "is answered with 422" in refused.err
+
+
+async def test_says_what_is_missing(running_dev: stage.Dev, tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{stage.free_ports().api}"
+    for settings, sentence in (
+        ({}, "No key for http://127.0.0.1:8080: run `make dev`"),
+        ({"HOOKKEEPER_URL": nobody, "HOOKKEEPER_API_KEY": "hk_x"}, f"Cannot reach {nobody}/v1/"),
+        ({"HOOKKEEPER_URL": running_dev.url, "HOOKKEEPER_API_KEY": "hk_x"}, "is answered with 401"),
+    ):
+        done = await order_events(cwd=tmp_path, **settings)
+        assert (done.code, done.out) == (1, "")
+        assert sentence in done.err
+        assert "Traceback" not in done.err
+
+
+async def test_receivers_take_what_is_signed_and_once(receiver: Command, tmp_path: Path) -> None:
+    secret, body = new_secret("v1"), b'{"amount": 1.50,  "text": "\xc3\xa9"}'
+    now = int(time.time())
+    good = signed(secret, now, body)
+    refused = {
+        "a tampered body": (good, body.replace(b"1.50", b"9.50")),
+        "the same JSON in other bytes": (good, body.replace(b",  ", b", ")),
+        "a body that is no text": (good, b"\xff"),
+        "another key": (signed(new_secret("v1"), now, body), body),
+        "an old request": (signed(secret, now - 600, body), body),
+        "no signature": ({}, body),
+        "garbage": (good | {"webhook-signature": "v1 v1,, v2,x"}, body),
+    }
+    async with receiving(receiver, secret, tmp_path) as inbox, httpx.AsyncClient(trust_env=False) as http:
+        for what, (headers, content) in refused.items():
+            answer = await http.post(f"{inbox.url}/hook", headers=headers, content=content)
+            assert answer.status_code == 400, what
+        for word in ("accepted", "duplicate", "duplicate"):
+            answer = await http.post(f"{inbox.url}/hook", headers=good, content=body)
+            assert answer.status_code == 202
+            assert word in answer.text
+        other = signed(secret, now, body, "evt_2")
+        assert (await http.post(f"{inbox.url}/hook", headers=other, content=body)).status_code == 202
+        assert (await http.post(f"{inbox.url}/nowhere", headers=good, content=body)).status_code == 404
+        lines = await inbox.printed(2, "evt_")
+    assert [line.split()[0] for line in lines] == ["evt_1", "evt_2"]
+
+
+async def test_receivers_take_nothing_too_large(receiver: Command, tmp_path: Path) -> None:
+    async with receiving(receiver, new_secret("v1"), tmp_path) as inbox, httpx.AsyncClient(trust_env=False) as http:
+        try:
+            status = (await http.post(f"{inbox.url}/hook", content=b" " * 3_000_000)).status_code
+        except httpx.TransportError:
+            status = 413  # the connection was cut: that is an answer, too
+        assert status == 413
+        assert (await http.post(f"{inbox.url}/hook")).status_code == 400, "it is still there"
+
+
+def signed(secret: str, timestamp: int, body: bytes, id_: str = "evt_1") -> dict[str, str]:
+    signature = sign([secret], message_id=id_, timestamp=timestamp, body=body)
+    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signature}
+
+
+async def test_receivers_need_a_key(receiver: Command, tmp_path: Path) -> None:
+    done = await run(*receiver, cwd=tmp_path, WEBHOOK_SECRET="")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "Set WEBHOOK_SECRET to the signing key of the webhook: whsec_…\n"
+
+
+def test_the_page_names_every_file() -> None:
+    page = (EXAMPLES / "README.md").read_text()
+    files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and not path.name.startswith(".")}
+    assert {name for name in files if f"`{name}`" not in page} <= {"README.md", "package-lock.json"}
+    for name in re.findall(r"examples/([\w.]+)", page):
+        assert name in files, name
