@@ -30,6 +30,8 @@ def shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        value = ",".join(value)
     return f"`{to_jsonable_python(value) if isinstance(value, timedelta) else value}`"
 
 
@@ -58,7 +60,7 @@ def test_commands() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     table = rows("Command line")
     assert set(table) == {f"hookkeeper {name}" for name in commands}
-    for group in ("events", "webhooks", "event-types"):
+    for group in ("events", "webhooks", "event-types", "suppressions"):
         assert re.findall(r"`([a-z-]+)`", table[f"hookkeeper {group}"][0]) == sorted_as_in(group, commands)
 
 
