@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -438,8 +438,9 @@ async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(hom
 async def test_our_own_faults_cost_no_attempt(idle_house: House, inbox: Receiver) -> None:
     await idle_house.webhook(inbox.url, retry={"schedule": []})
     accepted = await idle_house.send()
-    async with idle_house.working():
+    async with AsyncExitStack() as working:
         async with without_registry(idle_house):
+            await working.enter_async_context(idle_house.working())
             await asyncio.sleep(0.5)
             assert (await idle_house.event(accepted["id"]))["status"] == "delivering"
         event = await idle_house.until_final(accepted["id"])
