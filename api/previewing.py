@@ -12,7 +12,8 @@ from elements import filters
 from elements.context import About, Event, context_of
 from elements.emails import Email, Letter, letter_of
 from elements.faults import Fault
-from elements.headers import MASK, masked
+from elements.headers import masked
+from elements.masking import masked_headers
 from elements.notifications import Call, Notification, note_of
 from elements.payload import body_of
 from elements.sandbox import Sandbox
@@ -106,7 +107,7 @@ class Previewer:
             return NotificationPreview(target=notification.target, problem=problem)
         if isinstance(note, Call):
             return NotificationPreview(
-                target=notification.target, headers=dict.fromkeys(note.headers, MASK), body=note.body.decode()
+                target=notification.target, headers=masked_headers(note.headers), body=note.body.decode()
             )
         return NotificationPreview(target=notification.target, title=note.title, body=note.body)
 

@@ -6,7 +6,7 @@ secret that it stood for, if there can be no doubt which one that is: a wrong gu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from elements.headers import MASK
@@ -21,10 +21,13 @@ def masked(notification: Notification) -> Notification:
     """Give what may be read back: `slack://********`, `https://host/********`, and names of headers."""
     if notification.http:
         call = notification.http
-        shown = {name: value if _is_open(name) else MASK for name, value in call.headers.items()}
-        changed = call.model_copy(update={"url": _masked_url(call), "headers": shown})
+        changed = call.model_copy(update={"url": _masked_url(call), "headers": masked_headers(call.headers)})
         return notification.model_copy(update={"http": changed})
     return notification.model_copy(update={"service": _masked_service(notification)})
+
+
+def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value if _is_open(name) else MASK for name, value in headers.items()}
 
 
 def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tuple[Notification, ...]:

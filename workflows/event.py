@@ -81,8 +81,10 @@ class EventWorkflow(Controls):
 
     async def _deliver(self) -> None:
         await self._until_deliver_at()
-        await self._first_round()
-        await asyncio.gather(*(self._see_through(each) for each in self._deliveries.values()))
+        channels: dict[Channel, list[Progress]] = {}
+        for each in self._deliveries.values():
+            channels.setdefault(each.delivery.channel, []).append(each)
+        await asyncio.gather(*(self._deliver_through(channel) for channel in channels.values()))
 
     # The story
 
@@ -100,13 +102,12 @@ class EventWorkflow(Controls):
             summaries.deliver_at_summary(when),
         )
 
-    async def _first_round(self) -> None:
-        """Attempt everything at once: one activity a channel takes all its targets."""
-        fresh: dict[Channel, list[Progress]] = {}
-        for each in self._deliveries.values():
-            if each.is_fresh:
-                fresh.setdefault(each.delivery.channel, []).append(each)
-        await asyncio.gather(*(self._attempt(each, first_round=True) for each in fresh.values()))
+    async def _deliver_through(self, channel: list[Progress]) -> None:
+        """Attempt all of a channel at once, then see each through; no channel waits for another."""
+        fresh = [each for each in channel if each.is_fresh]
+        if fresh:
+            await self._attempt(fresh, first_round=True)
+        await asyncio.gather(*(self._see_through(each) for each in channel))
 
     async def _see_through(self, progress: Progress) -> None:
         """Wait, attempt, record, until nothing of the event is open: a final delivery can be opened again."""

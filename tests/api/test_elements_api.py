@@ -1,0 +1,122 @@
+"""The elements of a webhook over HTTP: what is refused when saved, what is masked, what a preview shows."""
+
+from typing import Any
+
+import pytest
+from problems import problem
+
+from house import House
+
+TO = {"to": ["ann@acme.example"]}
+SLACK = "slack://T0000AAAA/B0000BBBB/secretsecretsecretsecret"
+NOTES = {"http": {"url": "https://api.acme.example/secret-path", "headers": {"x-key": "secret-header"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "words"),
+    [
+        ({"filter": "event.data.amount >="}, "filter", ""),
+        ({"filter": "event.tpye == 'x'"}, "filter", "tpye"),
+        ({"filter": "1 + 1"}, "filter", "true"),
+        ({"filter": "x" * 5000}, "filter", ""),
+        ({"payload": {"template": "{{ event.data"}}, "payload", "template"),
+        ({"payload": {"template": "{% if %}"}}, "payload", "line 1"),
+        ({"payload": {"template": "{{ " + "-" * 60_000 + "1 }}"}}, "payload", ""),
+        ({"payload": {"static": {"data": 1}}}, "payload", "data"),
+        ({"payload": {"format": "xml"}}, "payload.format", ""),
+        ({"emails": [{"to": []}]}, "emails.0.to", ""),
+        ({"emails": [TO, {"to": ["ann"]}]}, "emails.1.to.0", "@"),
+        ({"emails": [{"to": ["ann@acme.example\r\nbcc: bob@acme.example"]}]}, "emails.0.to.0", ""),
+        ({"emails": [{**TO, "subject": "{{"}]}, "emails.0", "subject"),
+        ({"emails": [TO] * 11}, "emails", ""),
+        ({"notifications": [{}]}, "notifications.0", "service or http"),
+        ({"notifications": [{"service": "file:///etc/passwd"}]}, "notifications.0.service", ""),
+        ({"notifications": [{"service": "json://localhost"}]}, "notifications.0.service", ""),
+        ({"notifications": [{"service": "slack://nonsense"}]}, "notifications.0.service", ""),
+        ({"notifications": [{"http": {"url": "ftp://a.example"}}]}, "notifications.0.http.url", ""),
+        ({"notifications": [{"http": {"url": "https://a.example", "body": "{{"}}]}, "notifications.0", "body"),
+        ({"on_failure": {}}, "on_failure", "at least one"),
+        ({"on_failure": {"emails": [{**TO, "text": "{% x %}"}]}}, "on_failure.emails.0", "text"),
+        ({"on_failure": {"notifications": [{"service": "dbus://"}]}}, "on_failure.notifications.0.service", ""),
+    ],
+)
+async def test_what_is_refused_when_saved(idle_house: House, fields: dict[str, Any], path: str, words: str) -> None:
+    body = {"url": "https://acme.example/hook", "tenant": idle_house.tenant, **fields}
+    document = problem(await idle_house.http.post("/v1/webhooks", json=body), 422)
+    blamed = {error["path"]: error["detail"] for error in document["errors"]}
+    assert any(each.startswith(path) for each in blamed), blamed
+    assert words in " ".join(blamed.values())
+    webhook = await idle_house.webhook("https://acme.example/hook")
+    answer = await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json=fields)
+    problem(answer, 422)
+
+
+async def test_what_is_shown_can_be_sent_back(idle_house: House) -> None:
+    """Secrets are masked; who sends the masks back changes nothing, and who moves one to a stranger is refused."""
+    told = {"notifications": [{"service": SLACK.replace("secretsecret", "hiddenhidden")}]}
+    made = await idle_house.webhook(None, emails=[TO], notifications=[{"service": SLACK}, NOTES], on_failure=told)
+    path = f"/v1/webhooks/{made['id']}"
+    shown = (await idle_house.http.get(path)).json()
+    assert "secret" not in str(shown["notifications"]).lower()
+    assert "hidden" not in str(shown["on_failure"])
+    fields = ("emails", "notifications", "on_failure", "filter", "payload", "headers")
+    answer = await idle_house.http.patch(path, json={name: shown[name] for name in fields})
+    assert answer.status_code == 200, answer.text
+    kept = await idle_house.store.get(made["id"])
+    assert kept is not None and kept.on_failure is not None
+    assert kept.notifications[0].service == SLACK
+    assert kept.notifications[1].http is not None and kept.notifications[1].http.headers == {"x-key": "secret-header"}
+    assert "hiddenhidden" in str(kept.on_failure.notifications[0].service)
+
+    stranger = {"http": {"url": "https://evil.example/x", "headers": shown["notifications"][1]["http"]["headers"]}}
+    problem(await idle_house.http.patch(path, json={"notifications": [stranger]}), 422, "notifications")
+
+
+async def test_a_preview_of_what_is_not_registered(idle_house: House) -> None:
+    webhook = {
+        "url": "https://acme.example/hook?token=secret-query",
+        "events": ["order.*"],
+        "headers": {"authorization": "secret-value"},
+        "filter": "event.data.amount > 10",
+        "payload": {"template": '{"n": {{ event.data.amount }}, "s": {{ static.s }}}', "static": {"s": "x"}},
+        "emails": [{**TO, "subject": "{{ event.data.nothing.here }}"}],
+        "notifications": [NOTES, {"service": SLACK}],
+        "tenant": idle_house.tenant,
+    }
+    event = {"type": "order.paid", "data": {"amount": 11}}
+    answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": event})
+    assert answer.status_code == 200, answer.text
+    preview = answer.json()
+    assert preview["matches"] is True
+    assert preview["request"]["body"] == '{"n": 11, "s": "x"}'
+    assert preview["request"]["headers"]["content-type"] == "application/json"
+    assert "subject" in preview["emails"][0]["problem"]
+    assert [each["target"] for each in preview["notifications"]] == ["POST https://api.acme.example", "slack"]
+    assert "secret" not in answer.text
+
+    for other in ({"type": "build.failed", "data": {"amount": 11}}, {"type": "order.paid", "data": {"amount": 1}}):
+        answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": other})
+        assert (answer.json()["matches"], answer.json()["filter_error"]) == (False, None)
+    answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": {"type": "order.x"}})
+    assert answer.json()["matches"] is False
+    assert answer.json()["filter_error"]
+    assert (await idle_house.http.get("/v1/webhooks", params={"tenant": idle_house.tenant})).json()["items"] == []
+    assert (await idle_house.http.get("/v1/events", params={"tenant": idle_house.tenant})).json()["items"] == []
+
+
+async def test_a_preview_of_what_is_registered(idle_house: House) -> None:
+    made = await idle_house.webhook("https://acme.example/hook", notifications=[NOTES])
+    answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook_id": made["id"]})
+    assert answer.status_code == 200, answer.text
+    assert '"message":"This is a test."' in answer.json()["request"]["body"]
+    assert "secret" not in answer.text
+
+
+async def test_a_preview_needs_one_webhook(idle_house: House) -> None:
+    path = "/v1/webhooks/preview"
+    problem(await idle_house.http.post(path, json={}), 422)
+    both = {"webhook_id": "wh_1", "webhook": {"url": "https://a.example"}}
+    problem(await idle_house.http.post(path, json=both), 422)
+    problem(await idle_house.http.post(path, json={"webhook_id": "wh_1"}), 404)
+    broken = {"webhook": {"url": "https://a.example", "filter": "1 +"}}
+    problem(await idle_house.http.post(path, json=broken), 422, "filter")
