@@ -4,20 +4,21 @@ At most one alert a webhook and hour (`registry.alerts`). What was sent travels 
 a fault of one recipient does not tell the others again.
 """
 
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
+from pydantic import Field
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.history import EventData
 from activities.mail.provider import MailProvider, Tags
+from activities.news import Alert, AlertResult
 from activities.notifier import Notifier
 from activities.outcomes import Message
-from activities.rounds import about
-from elements.context import AlertKind, Event, context_of
+from activities.rounds import about, every
+from elements.context import Event, context_of
 from elements.emails import Email, letter_of
 from elements.faults import Fault
 from elements.notifications import Notification, note_of
@@ -32,32 +33,22 @@ KEEP = 512
 log = structlog.get_logger("hookkeeper.alert")
 
 
-class Alert(Message):
-    """What is to be told."""
+class _Progress(Message):
+    """What travels in the heartbeat: a retry goes on from it."""
 
-    kind: AlertKind
-    id: str
-    type: str
-    tenant: str
-    timestamp: datetime
-    webhook_id: str
-    delivery: str
-    channel: str
-    target: str
-    reason: str | None = None
-    attempts: int = 0
-    status_code: int | None = None
-    error: str | None = None
-    text: str = ""
-    """What the receiver or provider said last."""
-
-
-class AlertResult(Message):
-    """Who was told; empty where the alert was folded into the next one."""
-
+    folded: int
+    """Failures since the last alert, as the claim said."""
     told: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
-    folded: bool = False
+    taken: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Of an email that some have and others have not yet: who has it."""
+
+
+class _Telling(NamedTuple):
+    """What telling one recipient came to."""
+
+    verdict: str
+    taken: frozenset[str] = frozenset()
 
 
 class AlertActivities:
@@ -83,54 +74,74 @@ class AlertActivities:
 
     @activity.defn(name="alert")
     async def alert(self, alert: Alert) -> AlertResult:
-        """Tell everybody who is to be told; raise where one could not be, so that it is tried again."""
+        """Tell everybody who is to be told, at once; raise where one could not be, so that it is tried again."""
         webhook = await self._store.get(alert.webhook_id)
         if webhook is None:
             return AlertResult()
-        folded = await self._store.alerts.claim(webhook.id, alert.kind, alert.delivery, _token(alert))
-        if folded is None:
+        known = await self._claimed(alert)
+        if known is None:
             return AlertResult(folded=True)
-        context = await self._context(alert, webhook, folded)
-        told: list[str] = list(activity.info().heartbeat_details)
-        given_up: list[str] = []
+        context = await self._context(alert, webhook, known.folded)
+        told, given_up, taken = list(known.told), list(known.given_up), dict(known.taken)
         failed: list[str] = []
-        for name, recipient in self._recipients(webhook):
-            if name in told:
-                continue
-            verdict, error = await self._tell(recipient, alert, name, context)
-            log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=verdict, error=error)
-            {"succeeded": told, "failed": failed}.get(verdict, given_up).append(name)
-            activity.heartbeat(*told)
+
+        async def tell(name: str, recipient: Email | Notification) -> None:
+            telling = await self._tell(recipient, alert, name, context, frozenset(taken.get(name, ())))
+            log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=telling.verdict)
+            {"succeeded": told, "failed": failed}.get(telling.verdict, given_up).append(name)
+            if telling.taken:
+                taken[name] = (*taken.get(name, ()), *sorted(telling.taken))
+            activity.heartbeat(_Progress(folded=known.folded, told=tuple(told), given_up=tuple(given_up), taken=taken))
+
+        recipients = self._recipients(webhook).items()
+        await every(tell(*each) for each in recipients if each[0] not in (*told, *given_up))
         if failed:
             raise ApplicationError(
                 f"not told yet: {', '.join(failed)}", type="AlertFailed", category=ApplicationErrorCategory.BENIGN
             )
         return AlertResult(told=tuple(told), given_up=tuple(given_up))
 
-    def _recipients(self, webhook: Webhook) -> list[tuple[str, Email | Notification]]:
-        """Give those of the webhook, then the operator's, each with a name that history may show."""
-        named: list[tuple[str, Email | Notification]] = []
+    async def _claimed(self, alert: Alert) -> _Progress | None:
+        """Claim the right to alert, once; None where this alert is folded into the next one."""
+        details = activity.info().heartbeat_details
+        if details:
+            return _Progress.model_validate(details[0])
+        folded = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
+        if folded is None:
+            return None
+        claimed = _Progress(folded=folded)
+        activity.heartbeat(claimed)
+        return claimed
+
+    def _recipients(self, webhook: Webhook) -> dict[str, Email | Notification]:
+        """Give those of the webhook and the operator's, each by a name that history may show."""
+        named: dict[str, Email | Notification] = {}
         for whose, those in (("owner", webhook.on_failure), ("operator", self._operators)):
             if those is None:
                 continue
-            named += [(f"{whose}.email.{n}", email) for n, email in enumerate(those.emails, start=1)]
-            named += [(f"{whose}.notification.{n}", each) for n, each in enumerate(those.notifications, start=1)]
+            named |= {f"{whose}.email.{n}": email for n, email in enumerate(those.emails, start=1)}
+            named |= {f"{whose}.notification.{n}": each for n, each in enumerate(those.notifications, start=1)}
         return named
 
     async def _tell(
-        self, recipient: Email | Notification, alert: Alert, name: str, context: dict[str, Any]
-    ) -> tuple[str, str | None]:
+        self,
+        recipient: Email | Notification,
+        alert: Alert,
+        name: str,
+        context: dict[str, Any],
+        taken: frozenset[str],
+    ) -> _Telling:
         try:
             if isinstance(recipient, Email):
-                tags = Tags(alert.tenant, alert.id, alert.type, f"{alert.webhook_id}.alert.{name}", alert.attempts)
                 letter = await self._rendered(letter_of, recipient, Email(to=recipient.to), context)
+                delivery = f"{alert.webhook_id}.alert.{name}"
+                tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, taken)
                 sent = await self._provider.send(letter.model_copy(update={"tracking": False}), tags)
-                return sent.verdict, sent.error
+                return _Telling(sent.verdict, sent.taken)
             note = await self._rendered(note_of, recipient, _plain(recipient), context)
-            answer = await self._notifier.send(note, TIMEOUT, KEEP)
-        except Fault as fault:
-            return "bad_template", str(fault)
-        return answer.verdict, answer.error
+            return _Telling((await self._notifier.send(note, TIMEOUT, KEEP, tenant=alert.tenant)).verdict)
+        except Fault:
+            return _Telling("bad_template")
 
     async def _rendered(self, render: Any, recipient: Any, plain: Any, context: dict[str, Any]) -> Any:
         """Render it; in our own words where the owner's template fails: an alert is not lost to a typo."""
@@ -157,7 +168,3 @@ class AlertActivities:
 def _plain(notification: Notification) -> Notification:
     http = notification.http.model_copy(update={"body": None}) if notification.http else None
     return notification.model_copy(update={"title": None, "body": None, "http": http})
-
-
-def _token(alert: Alert) -> str:
-    return f"{activity.info().workflow_run_id}/{alert.delivery}/{alert.attempts}/{alert.kind}"

@@ -1,5 +1,7 @@
 """The email channel: a message of a webhook, rendered for the event, to a mail provider."""
 
+import hashlib
+
 from temporalio import activity
 
 from activities import outcomes
@@ -8,7 +10,7 @@ from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from elements.emails import Letter, letter_of
 from elements.sandbox import Sandbox
-from registry.targets import part
+from registry.targets import email_of, shortened
 
 
 class EmailActivities:
@@ -25,12 +27,29 @@ class EmailActivities:
         return await self._rounds.make(round_, self._attempt)
 
     async def _attempt(self, job: Job) -> Outcome:
-        email = part(job.order.delivery, job.webhook.emails)
+        email = email_of(job.webhook, job.order.delivery)
         if email is None:
             return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-        letter = await self._sandbox.call(letter_of, email, job.context)
-        tags = Tags(job.event.tenant, job.event.id, job.event.type, job.order.delivery, job.order.number)
-        return _outcome(job, letter, await self._provider.send(letter, tags))
+        letter = await self._sandbox.for_(job.event.tenant).call(letter_of, email, job.context)
+        return _outcome(job, letter, await self._provider.send(letter, _tags(job, letter)))
+
+
+def _tags(job: Job, letter: Letter) -> Tags:
+    order = job.order
+    return Tags(
+        tenant=job.event.tenant,
+        event_id=job.event.id,
+        event_type=job.event.type,
+        delivery=order.delivery,
+        attempt=order.number,
+        copy=str(order.redelivered_from or ""),
+        taken=frozenset(each for each in letter.recipients if _digest(each) in order.reached),
+    )
+
+
+def _digest(address: str) -> str:
+    """Stand for an address in what a run carries along: short, however long the address is."""
+    return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 def _outcome(job: Job, letter: Letter, answer: MailAnswer) -> Outcome:
@@ -38,7 +57,7 @@ def _outcome(job: Job, letter: Letter, answer: MailAnswer) -> Outcome:
     return Outcome(
         delivery=job.order.delivery,
         verdict=answer.verdict,
-        target=", ".join(mailbox.address for mailbox in letter.to),
+        target=shortened(", ".join(mailbox.address for mailbox in letter.to)),
         started_at=answer.started_at,
         duration_ms=round(answer.duration_ms, 1),
         status_code=answer.status_code,
@@ -46,5 +65,6 @@ def _outcome(job: Job, letter: Letter, answer: MailAnswer) -> Outcome:
         response_excerpt=outcomes.excerpt(answer.text.encode(), job.excerpt_limit),
         retry_after=answer.retry_after,
         delays=delays_of(job.webhook),
+        reached=tuple(map(_digest, sorted(answer.taken))) if answer.verdict == "failed" else (),
         awaiting=tuple(each for each in letter.recipients if each not in answer.left_out) if tracked else (),
     )

@@ -16,7 +16,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from activities.network import ForbiddenAddress, Networks, is_allowed
+from activities.network import Networks, judge
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -32,6 +32,7 @@ class Guard:
         """Allow global unicast addresses and those in `allowed`, for `timeout` seconds from now."""
         _install()
         self._allowed = allowed
+        self._trusted = False
         self._deadline = time.monotonic() + timeout
         self._lock = Lock()
         self._handles: list[socket.socket] = []
@@ -69,14 +70,17 @@ class Guard:
                     handle.close()
                 self._handles.clear()
 
+    def look_up(self, host: Any, *_: Any) -> None:
+        """Hear which name the next connections are for."""
+        self._trusted = isinstance(host, str) and self._allowed.trust(host)
+
     def connect(self, sock: socket.socket, address: Any) -> None:
         """Judge the very address that gets connected, and keep a second handle on the connection, to end it by.
 
         A name in place of an address is refused, as nobody knows yet where it leads.
         """
-        host = address[0] if isinstance(address, tuple) else address
-        if not is_allowed(str(host), self._allowed):
-            raise ForbiddenAddress(f"{host} may not be reached from here")
+        host, port = address[:2] if isinstance(address, tuple) else (address, 0)
+        judge(str(host), port, self._allowed, trusted=self._trusted)
         with self._lock:
             self.left()
             self._handles.append(socket.socket(fileno=os.dup(sock.fileno())))
@@ -99,6 +103,7 @@ class Guard:
 current_guard: ContextVar[Guard | None] = ContextVar("current_guard", default=None)
 
 _WATCHED: dict[str, Callable[[Guard, tuple[Any, ...]], None]] = {
+    "socket.getaddrinfo": lambda guard, args: guard.look_up(*args),
     "socket.connect": lambda guard, args: guard.connect(*args),
     "socket.sendto": lambda guard, args: guard.refuse("send datagrams"),
     "socket.sendmsg": lambda guard, args: guard.refuse("send datagrams"),

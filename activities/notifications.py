@@ -8,7 +8,7 @@ from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from elements.notifications import note_of
 from elements.sandbox import Sandbox
-from registry.targets import part
+from registry.targets import notification_of
 
 
 class NotificationActivities:
@@ -25,11 +25,12 @@ class NotificationActivities:
         return await self._rounds.make(round_, self._attempt)
 
     async def _attempt(self, job: Job) -> Outcome:
-        notification = part(job.order.delivery, job.webhook.notifications)
+        notification = notification_of(job.webhook, job.order.delivery)
         if notification is None:
             return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-        note = await self._sandbox.call(note_of, notification, job.context)
-        answer = await self._notifier.send(note, job.webhook.timeout, job.excerpt_limit)
+        tenant = job.event.tenant
+        note = await self._sandbox.for_(tenant).call(note_of, notification, job.context)
+        answer = await self._notifier.send(note, job.webhook.timeout, job.excerpt_limit, tenant=tenant)
         return Outcome(
             delivery=job.order.delivery,
             verdict=answer.verdict,

@@ -4,6 +4,7 @@ import httpx
 
 from activities import http, outcomes
 from activities.outcomes import Verdict
+from activities.scrubbing import MARGIN, scrub_request
 from activities.services import ServiceAnswer, Services
 from elements.notifications import Call, Note
 from times import utc_now
@@ -17,10 +18,13 @@ class Notifier:
         self._http = client
         self._user_agent = user_agent
 
-    async def send(self, note: Note | Call, timeout: float, keep: int) -> ServiceAnswer:
-        """Send within `timeout` (seconds), keep so many bytes of an answer; raises for our own faults only."""
+    async def send(self, note: Note | Call, timeout: float, keep: int, *, tenant: str = "") -> ServiceAnswer:
+        """Send within `timeout` (seconds), keep so many bytes of an answer; raises for our own faults only.
+
+        The tenant is the one whose note it is.
+        """
         if isinstance(note, Note):
-            return await self._services.notify(note, timeout)
+            return await self._services.notify(note, timeout, tenant)
         answer = await http.send(
             self._http,
             note.method,
@@ -28,7 +32,7 @@ class Notifier:
             body=note.body,
             headers=note.headers | {"user-agent": self._user_agent},
             timeout=timeout,
-            keep=keep,
+            keep=keep + MARGIN,
         )
         return ServiceAnswer(
             verdict=_verdict(answer),
@@ -36,9 +40,15 @@ class Notifier:
             duration_ms=answer.duration_ms,
             status_code=answer.status_code,
             error=answer.error,
-            text=outcomes.excerpt(answer.body, keep),
+            text=_said(note, answer.body, keep),
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), utc_now()),
         )
+
+
+def _said(note: Call, body: bytes, keep: int) -> str:
+    """Give what the receiver said, without the secrets of the call: many repeat the path of a URL they do not know."""
+    text = outcomes.excerpt(body, keep + MARGIN)
+    return outcomes.excerpt(scrub_request(text, note.url, note.headers, path=True).encode(), keep)
 
 
 def _verdict(answer: http.Answer) -> Verdict:

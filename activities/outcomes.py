@@ -66,6 +66,8 @@ class Outcome(Message):
     """Seconds before attempts 2, 3, … by the webhook's own policy at the time of this attempt; None: the default."""
     awaiting: tuple[str, ...] = ()
     """Addresses of which the provider will still say whether the email has arrived."""
+    reached: tuple[str, ...] = ()
+    """Digests of the addresses that have the email, although others have not yet."""
     alerts: bool = False
     """Somebody wants to be told when this delivery has failed."""
     recovered: bool = False

@@ -36,6 +36,10 @@ class Order(Message):
     webhook_id: str
     number: int
     trigger: Literal["scheduled", "manual"] = "scheduled"
+    reached: tuple[str, ...] = ()
+    """Digests of the addresses that have the email already."""
+    redelivered_from: int = 0
+    """The attempt that the latest redelivery began with; 0: what is sent is the first of its kind."""
 
 
 class Round(Message):
@@ -117,7 +121,7 @@ class Rounds:
                 activity.heartbeat(*known.values())
                 _log_attempt(round_, order, outcome)
 
-            await _all(make_one(order) for order in orders)
+            await every(make_one(order) for order in orders)
         result = RoundResult(outcomes=tuple(known[order.delivery] for order in round_.orders))
         if afterwards:
             await afterwards(round_, result)
@@ -189,7 +193,7 @@ async def _heartbeats(known: dict[str, Outcome]) -> AsyncIterator[None]:
         beating.cancel()
 
 
-async def _all(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Wait for every attempt, and only then raise the first fault: one that is under way is never thrown away."""
     results = await asyncio.gather(*attempts, return_exceptions=True)
     for result in results:

@@ -15,16 +15,25 @@ from activities.outcomes import Verdict
 from activities.scrubbing import scrub
 from elements.notifications import Note
 from elements.services import BadService, ServiceNotAllowed, load, service_of
+from elements.turns import Turns
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
     from activities.guarded_requests import Call
 
-THREADS = 16
-"""Notes that are sent at once; others wait, and their timeouts run."""
+THREADS = 32
+"""Notes that are sent at once; one tenant's may take half of them (`elements.turns`)."""
+WAIT_SECONDS = 20.0
+"""How long a note waits for a thread. With the longest timeout of a webhook, that is within an activity's minute."""
+MAX_HEARD = 8 * 1024
+"""Bytes of what the service says that are looked through for secrets."""
 MAX_WORDS = 1024
 """Bytes of what Apprise and the service say that are kept."""
+
+
+class ServicesBusy(RuntimeError):
+    """No thread came free in time: not the service's fault, so that the note is tried again, and costs no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,8 @@ class Services:
         self._schemes = frozenset(schemes)
         self._call = partial(guarded_requests.Call, allowed, transport)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="services")
+        self._turns = Turns(THREADS)
+        self._sending: set[asyncio.Future[_Finding]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,18 +91,18 @@ class Services:
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
 
-    async def notify(self, note: Note, timeout: float) -> ServiceAnswer:
-        """Send a note within `timeout` seconds, and tell what came of it; raises for our own faults only."""
-        started_at, start = datetime.now(UTC), time.perf_counter()
-        call = self._call(timeout)
-        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, note)
+    async def notify(self, note: Note, timeout: float, tenant: str = "") -> ServiceAnswer:
+        """Send a note within `timeout` seconds from when a thread is free, and tell what came of it.
+
+        Raises for our own faults only: ServicesBusy where no thread comes free for this tenant.
+        """
         try:
-            done, _ = await asyncio.wait((sending,), timeout=timeout)
-            finding = sending.result() if done else _late(call)
-        finally:
-            if not sending.done():
-                sending.cancel()
-                call.end()
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._turns.take(tenant)
+        except TimeoutError:
+            raise ServicesBusy(f"no thread came free within {WAIT_SECONDS:g} s") from None
+        started_at, start = datetime.now(UTC), time.perf_counter()
+        finding = await self._found(note, timeout, tenant)
         return ServiceAnswer(
             verdict=finding.verdict,
             started_at=started_at,
@@ -103,7 +114,28 @@ class Services:
         )
 
     async def close(self) -> None:
+        for sending in self._sending:
+            sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _found(self, note: Note, timeout: float, tenant: str) -> _Finding:
+        """Send in a thread. It cannot be killed: it has the tenant's turn until it ends, whoever waits for it."""
+        call = self._call(timeout)
+        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, note)
+        self._sending.add(sending)
+        sending.add_done_callback(partial(self._sent, tenant))
+        try:
+            done, _ = await asyncio.wait((sending,), timeout=timeout)
+            return sending.result() if done else _late(call)
+        finally:
+            if not sending.done():
+                call.end()
+
+    def _sent(self, tenant: str, sending: "asyncio.Future[_Finding]") -> None:
+        self._sending.discard(sending)
+        self._turns.give_back(tenant)
+        if not sending.cancelled():
+            sending.exception()  # nobody may be waiting for it any more
 
     def _send(self, call: "Call", note: Note) -> _Finding:
         """Send in this thread."""
@@ -117,10 +149,10 @@ class Services:
             except BadService as exc:
                 error = "service_not_allowed" if isinstance(exc, ServiceNotAllowed) else "bad_service"
                 return _Finding("rejected", error=error, text=str(exc))
-            result = service.sender.notify(body or title, title if body else "", body_format=service.format)
+            accepted = service.send(title, body)
         if call.fault:
             raise call.fault
-        return _finding(call, bool(result), note.service)
+        return _finding(call, accepted, note.service)
 
 
 def _late(call: "Call") -> _Finding:
@@ -129,8 +161,8 @@ def _late(call: "Call") -> _Finding:
 
 def _finding(call: "Call", accepted: bool, url: str) -> _Finding:
     heard = call.heard
-    body = heard.body if heard else b""
-    words = "\n".join((*call.reasons, outcomes.excerpt(body, len(body) + 1))).strip()
+    said = outcomes.excerpt(heard.body, MAX_HEARD) if heard else ""
+    words = "\n".join((*call.reasons, said)).strip()
     text = outcomes.excerpt(scrub(words, url).encode(), MAX_WORDS)
     if accepted and heard:
         return _Finding("succeeded", heard.status_code, text=text)

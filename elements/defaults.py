@@ -16,7 +16,8 @@ MAX_OUTCOME = 500
 _WHY = {
     "exhausted": "It made every attempt that the webhook allows.",
     "gone": "The receiver wants no more of them (410): the webhook is disabled now.",
-    "rejected": "The provider will never take it.",
+    "rejected": "The provider refused it, and would refuse it again.",
+    "bounced": "The provider took it, but the mail server of a recipient did not.",
     "bad_template": "A template of the webhook does not work for this event.",
     "forbidden_address": "The address may not be reached from here.",
 }
@@ -56,7 +57,7 @@ def _alert_lines(context: Context) -> Iterator[str]:
     yield f"Delivery: {alert['delivery']} ({alert['channel']})"
     if alert["target"]:
         yield f"Target:   {shortened(alert['target'], 256)}"
-    yield f"Outcome:  {_outcome(alert.get('last_outcome') or {})}"
+    yield f"Outcome:  {_outcome(alert)}"
     if alert.get("link"):
         yield f"Look at:  {alert['link']}"
     if alert.get("folded"):
@@ -71,10 +72,13 @@ def _what_happened(alert: Mapping[str, Any]) -> str:
     return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'The reason: {reason}.')}"
 
 
-def _outcome(outcome: Mapping[str, Any]) -> str:
+def _outcome(alert: Mapping[str, Any]) -> str:
     """Say what the last attempt came to: `503, http_503, out of order`."""
-    known = (outcome.get("status_code"), outcome.get("error"), outcome.get("text"))
-    words = _one_line(", ".join(str(part) for part in known if part))
+    outcome = alert.get("last_outcome") or {}
+    status, error, said = (outcome.get(name) for name in ("status_code", "error", "text"))
+    if alert["kind"] == "failed" and said and not error:
+        status = None  # that of an email which the provider took first, and could not hand over
+    words = _one_line(", ".join(str(part) for part in (status, error, said) if part))
     return shortened(words, MAX_OUTCOME) or "no attempt was made"
 
 

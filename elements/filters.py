@@ -4,6 +4,7 @@ It stops after 10,000 rounds of a filter's loops, but counts no memory, and what
 what a tenant wrote belongs in `elements.sandbox`.
 """
 
+import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
@@ -128,8 +129,16 @@ def _taken(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return float(value)
+        return _as_double(value)
     return value
+
+
+def _as_double(number: int) -> float:
+    """Give the nearest double; of what lies beyond the largest, infinity: it compares as the number would."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _sentence(error: str) -> str:

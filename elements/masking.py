@@ -16,6 +16,9 @@ from elements.schemes import scheme_of
 if TYPE_CHECKING:
     from elements.notifications import Notification
 
+    Items = Mapping[int, Notification]
+    """Some of a list, by their positions in it."""
+
 
 def masked(notification: Notification) -> Notification:
     """Give what may be read back: `slack://********`, `https://host/********`, and names of headers."""
@@ -35,37 +38,70 @@ def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tu
 
     Raises ValueError for a mask with no secret behind it, or with one of several.
     """
-    pairs = _pairs(given, known)
+    pairs: dict[int, int] = {}
+    mine, theirs = dict(enumerate(given)), dict(enumerate(known))
+    for place in sorted({*map(_place, given)} & {*map(_place, known)}):
+        pairs |= _pairs(_of(place, _place, mine), _of(place, _place, theirs))
     return tuple(
         _restored(index, notification, known[pairs[index]] if index in pairs else None)
         for index, notification in enumerate(given)
     )
 
 
-def _pairs(given: Sequence[Notification], known: Sequence[Notification]) -> dict[int, int]:
-    """Find what each is a changed form of, by position in the two: first among those that look the same, then
-    among those that go to the same place. Where the numbers differ, only what is the same secret anyway counts.
+def _pairs(mine: Items, theirs: Items) -> dict[int, int]:
+    """Find what each of mine is a form of, where all go to the same place.
+
+    What nobody has changed is known by its looks. Once a text has changed, the order has to say the same as the looks:
+    who renames `ops` and `sales` to `sales` and `sales team` must not find their secrets swapped.
     """
+    if _hide_the_same(theirs):
+        return dict.fromkeys(mine, next(iter(theirs)))
     pairs: dict[int, int] = {}
-    for form in (_whole, _place):
-        rest = [index for index in range(len(given)) if index not in pairs]
-        left = [index for index in range(len(known)) if index not in pairs.values()]
-        for look in {form(given[index]) for index in rest}:
-            mine = _of(look, form, given, rest)
-            theirs = _of(look, form, known, left)
-            if len(mine) == len(theirs):
-                pairs.update(zip(mine, theirs, strict=True))
-    for index in range(len(given)):
-        theirs = _of(_place(given[index]), _place, known, range(len(known)))
-        if index not in pairs and len({_secrets(known[other]) for other in theirs}) == 1:
-            pairs[index] = theirs[0]
+    for look in map(_whole, mine.values()):
+        pairs |= _pairs_of_a_look(_of(look, _whole, mine), _of(look, _whole, theirs))
+    changed = [index for index in mine if index not in pairs and _hiding_field(mine[index])]
+    if not changed:
+        return pairs
+    pairs = _pairs_in_order(mine, theirs)
+    if not pairs:
+        raise _one_of_several(changed[0], str(_hiding_field(mine[changed[0]])))
     return pairs
 
 
-def _of(
-    look: str, form: Callable[[Notification], str], items: Sequence[Notification], among: Sequence[int]
-) -> list[int]:
-    return [index for index in among if form(items[index]) == look]
+def _pairs_of_a_look(mine: Items, theirs: Items) -> dict[int, int]:
+    if len(mine) <= len(theirs) and _hide_the_same(theirs):
+        return dict.fromkeys(mine, next(iter(theirs)))
+    return _pairs_in_order(mine, theirs)
+
+
+def _pairs_in_order(mine: Items, theirs: Items) -> dict[int, int]:
+    """Pair first with first and so on; nothing where the numbers differ, or one is known to be another."""
+    if len(mine) != len(theirs):
+        return {}
+    pairs = dict(zip(mine, theirs, strict=True))
+    for form in (_whole, _secrets):
+        known = {*map(form, theirs.values())}
+        if any(form(mine[i]) in known and form(mine[i]) != form(theirs[j]) for i, j in pairs.items()):
+            return {}
+    return pairs
+
+
+def _of(look: str, form: Callable[[Notification], str], items: Items) -> Items:
+    return {index: item for index, item in items.items() if form(item) == look}
+
+
+def _hide_the_same(items: Items) -> bool:
+    return len({*map(_secrets, items.values())}) == 1
+
+
+def _hiding_field(notification: Notification) -> str | None:
+    """Name the first field whose value hides a secret."""
+    if not notification.http:
+        return "service" if notification.service == _masked_service(notification) else None
+    if notification.http.url == _masked_url(notification.http):
+        return "http.url"
+    hidden = sorted(name for name, value in notification.http.headers.items() if value == MASK)
+    return f"http.headers.{hidden[0]}" if hidden else None
 
 
 def _restored(index: int, given: Notification, known: Notification | None) -> Notification:
@@ -98,8 +134,13 @@ def _same_host(url: str, known: HttpCall) -> bool:
 
 
 def _nothing_behind(index: int, field: str) -> ValueError:
+    return ValueError(f"{index}.{field} has the value that hides a secret, and there is none behind it: give it whole")
+
+
+def _one_of_several(index: int, field: str) -> ValueError:
     return ValueError(
-        f"{index}.{field} has the value that hides a secret, and behind it is none, or one of several: give it whole"
+        f"{index}.{field} has the value that hides a secret, and it cannot be told which of several is behind it:"
+        " give it whole, or change texts in one step, and add, move or remove entries in another"
     )
 
 

@@ -68,6 +68,8 @@ def _answer(request: bytes, cpu_seconds: float) -> bytes:
         return pickle.dumps((None, fault))
     except (MemoryError, RecursionError):
         return pickle.dumps((None, TooCostly("takes too much memory, or is nested too deeply")))
+    except UnicodeEncodeError:
+        return pickle.dumps((None, Fault("half of a surrogate pair is not text, and cannot be sent")))
     except Exception:  # noqa: BLE001
         # Ours, not the tenant's: the parent raises it, and has a log.
         return pickle.dumps((None, RuntimeError(traceback.format_exc())))

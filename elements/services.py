@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Collection
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from elements import schemes
 from elements.faults import Fault
+from elements.json_text import shortened
 
 DEFAULT_ALLOWED = (
     *("slack", "discord", "workflows", "gchat", "webex", "tgram", "line", "lark", "feishu", "dingtalk", "wecombot"),
@@ -23,8 +25,13 @@ DEFAULT_ALLOWED = (
 `workflows` is Microsoft Teams, `splunk` Splunk On-Call.
 """
 
-_OURS_TO_DECIDE = frozenset({"cto", "optional", "redirect", "retry", "rto", "wait"})
-"""Arguments that every service takes, and that are dropped: how often and how long to try is the webhook's policy."""
+_OURS_TO_DECIDE = frozenset({"cto", "format", "optional", "redirect", "retry", "rto", "wait"})
+"""Arguments that every service takes, and that are dropped: how often and how long to try is the webhook's policy.
+
+And a text is a text: from another format Apprise would convert it first, in a time that grows as its size squared.
+"""
+_CLOSER = 0.75
+"""What is left of a text that is too long, at each try."""
 
 
 class BadService(Fault):
@@ -40,8 +47,27 @@ class Service(NamedTuple):
 
     sender: Any
     """An `Apprise` that sends in the thread that calls it, once."""
-    format: Any
-    """Apprise's word for how titles and bodies are written: text, or what the URL's argument `format` says."""
+    plugin: Any
+    """The one service in it."""
+
+    def send(self, title: str, body: str) -> bool:
+        """Send a note, cut to what the service shows. Apprise's `True` may also mean that there was nothing to do."""
+        body = self._cut("" if self.plugin.title_maxlen > 0 else title, body)
+        return bool(self.sender.notify(body or title, title if body else "", body_format=_text()))
+
+    def _cut(self, above: str, body: str) -> str:
+        """Cut a body so that it fits as it is sent, too: Apprise would convert it fifty times to find out where."""
+        room: int = self.plugin.body_maxlen
+        body = shortened(body, room)
+        while len(body) > 1 and len(self._converted(f"{above}\r\n{body}" if above else body)) > room:
+            body = shortened(body, int(len(body) * _CLOSER))
+        return body
+
+    def _converted(self, text: str) -> str:
+        """Write a text as the service wants it, with what it would take for markup escaped."""
+        own = self.plugin.resolve_format(_text())
+        converted: str = self.plugin.dialect_convert(_apprise().conversion.convert_between(_text(), own, text), own)
+        return converted
 
 
 def load() -> None:
@@ -55,6 +81,9 @@ def check_service(url: str, allowed: Collection[str]) -> None:
     `allowed` are the schemes that the operator allows. Blocks, for 0.2 s where Apprise is not loaded yet.
     """
     service_of(url, allowed)
+    arguments = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
+    if arguments.get("format", "text").lower() != "text":
+        raise BadService("must not have format=…: a note is text; by http, a service's own API takes its own markup")
 
 
 def service_of(url: str, allowed: Collection[str]) -> Service:
@@ -86,8 +115,11 @@ def _read(scheme: str, url: str) -> Service:
     if len(plugin) != 1:
         raise BadService(f"has {len(plugin)} targets: give each a notification of its own, and so a log of its own")
     plugin.throttle = _go_on
-    sender = _apprise().Apprise(plugin, asset=_asset())
-    return Service(sender, _apprise().NotifyFormat(arguments.get("format", "text")))
+    return Service(_apprise().Apprise(plugin, asset=_asset()), plugin)
+
+
+def _text() -> Any:
+    return _apprise().NotifyFormat.TEXT
 
 
 def _go_on(*_: Any, **__: Any) -> None:

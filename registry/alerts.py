@@ -13,6 +13,7 @@ from registry.database import reaching_database
 from registry.models import AlertState, Webhook, utc_now
 
 ALERT_EVERY = timedelta(hours=1)
+KEPT_TOKENS = 20
 
 
 class Alerts:
@@ -35,8 +36,9 @@ class Alerts:
             if last and last.token == token:
                 return last.told
             if last and now < last.at + ALERT_EVERY:
-                if kind == "failed":
-                    webhook.alert = last.model_copy(update={"folded": last.folded + 1})
+                if kind == "failed" and token not in last.recent:
+                    recent = (*last.recent, token)[-KEPT_TOKENS:]
+                    webhook.alert = last.model_copy(update={"folded": last.folded + 1, "recent": recent})
                 return None
             told = last.folded if last else 0
             webhook.alert = AlertState(at=now, kind=kind, delivery=delivery, token=token, told=told)

@@ -5,15 +5,15 @@ wh_1.email.2          its second email
 wh_1.notification.1   its first notification
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from elements.emails import Email
 from elements.notifications import Notification
 from registry.models import Webhook
+from registry.numbering import Numbers, Part, first
 
 Channel = Literal["webhook", "email", "notification"]
-Part = TypeVar("Part", Email, Notification)
 
 MAX_SHOWN = 256
 
@@ -30,22 +30,37 @@ class Target(NamedTuple):
 def targets_of(webhook: Webhook) -> list[Target]:
     """Give all targets, in the order in which people wrote them."""
     url = [Target(webhook.id, "webhook", webhook.target)] if webhook.url else []
-    emails = [
-        Target(f"{webhook.id}.email.{number}", "email", recipients(email))
-        for number, email in enumerate(webhook.emails, start=1)
-    ]
-    notifications = [
-        Target(f"{webhook.id}.notification.{number}", "notification", notification.target)
-        for number, notification in enumerate(webhook.notifications, start=1)
-    ]
+    emails = [Target(id_, "email", recipients(email)) for id_, email in _emails(webhook)]
+    notifications = [Target(id_, "notification", each.target) for id_, each in _notifications(webhook)]
     return url + emails + notifications
 
 
+def email_of(webhook: Webhook, target_id: str) -> Email | None:
+    """Give the email of this target, or None where the webhook has it no more."""
+    return dict(_emails(webhook)).get(target_id)
+
+
+def notification_of(webhook: Webhook, target_id: str) -> Notification | None:
+    """Give the notification of this target, or None where the webhook has it no more."""
+    return dict(_notifications(webhook)).get(target_id)
+
+
 def recipients(email: Email) -> str:
-    return ", ".join(email.to)[:MAX_SHOWN]
+    return shortened(", ".join(email.to))
 
 
-def part(target_id: str, parts: Sequence[Part]) -> Part | None:
-    """Give the email or notification of this target, or None where the webhook has no such any more."""
-    number = int(target_id.rpartition(".")[2])
-    return parts[number - 1] if number <= len(parts) else None
+def shortened(shown: str) -> str:
+    return shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 1] + "…"
+
+
+def _emails(webhook: Webhook) -> Iterator[tuple[str, Email]]:
+    return _numbered(f"{webhook.id}.email", webhook.emails, webhook.email_numbers)
+
+
+def _notifications(webhook: Webhook) -> Iterator[tuple[str, Notification]]:
+    return _numbered(f"{webhook.id}.notification", webhook.notifications, webhook.notification_numbers)
+
+
+def _numbered(prefix: str, parts: Sequence[Part], numbers: Numbers | None) -> Iterator[tuple[str, Part]]:
+    for number, part in zip((numbers or first(len(parts))).numbers, parts, strict=True):
+        yield f"{prefix}.{number}", part

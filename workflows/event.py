@@ -27,7 +27,7 @@ from activities.rounds import Order, Round, RoundResult
 from activities.webhooks import WebhookActivities
 from workflows import names, summaries
 from workflows.controls import Controls, RoundUnderWay
-from workflows.models import Channel, EventInput, EventState, event_status, fit
+from workflows.models import AWAITING_BUDGET, Channel, EventInput, EventState, event_status, fit
 from workflows.progress import Progress
 
 INLINE_DATA = 32 * 1024
@@ -54,11 +54,12 @@ class EventWorkflow(Controls):
     @workflow.init
     def __init__(self, event: EventInput) -> None:
         self._event = event
-        self._deliveries = {delivery.id: Progress.of(delivery) for delivery in event.deliveries}
+        room = AWAITING_BUDGET // max(1, len(event.deliveries))
+        self._deliveries = {delivery.id: Progress.of(delivery, room) for delivery in event.deliveries}
         self._deliver_at = event.deliver_at
         self._finished_at: datetime | None = None
         self._rounds = []
-        self._alerts = []
+        self._alerts = {}
         self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
         self._cancel_requested = False
 
@@ -74,17 +75,14 @@ class EventWorkflow(Controls):
             self._stop_alerts()
             await workflow.wait_condition(delivering.done)
         await delivering
-        await workflow.wait_condition(self._all_are_told)
         if not self._is_over():
             workflow.continue_as_new(self._carried_over())
         return await self._close()
 
     async def _deliver(self) -> None:
         await self._until_deliver_at()
-        channels: dict[Channel, list[Progress]] = {}
-        for each in self._deliveries.values():
-            channels.setdefault(each.delivery.channel, []).append(each)
-        await asyncio.gather(*(self._deliver_through(channel) for channel in channels.values()))
+        self._tell_what_was_left()
+        await asyncio.gather(*(self._deliver_together(each) for each in self._groups()))
 
     # The story
 
@@ -102,12 +100,22 @@ class EventWorkflow(Controls):
             summaries.deliver_at_summary(when),
         )
 
-    async def _deliver_through(self, channel: list[Progress]) -> None:
-        """Attempt all of a channel at once, then see each through; no channel waits for another."""
-        fresh = [each for each in channel if each.is_fresh]
+    def _groups(self) -> list[list[Progress]]:
+        """Give what goes out in one round: all webhooks; each email and notification alone.
+
+        A worker that is killed can forget the last outcomes of a round. A webhook that comes twice has the same
+        `webhook-id`; an email that comes twice has been read twice.
+        """
+        webhooks = [each for each in self._deliveries.values() if each.delivery.channel == "webhook"]
+        others = [[each] for each in self._deliveries.values() if each.delivery.channel != "webhook"]
+        return [webhooks, *others]
+
+    async def _deliver_together(self, group: list[Progress]) -> None:
+        """Attempt all at once, then see each through; no group waits for another."""
+        fresh = [each for each in group if each.is_fresh]
         if fresh:
             await self._attempt(fresh, first_round=True)
-        await asyncio.gather(*(self._see_through(each) for each in channel))
+        await asyncio.gather(*(self._see_through(each) for each in group))
 
     async def _see_through(self, progress: Progress) -> None:
         """Wait, attempt, record, until nothing of the event is open: a final delivery can be opened again."""
@@ -159,6 +167,8 @@ class EventWorkflow(Controls):
                 webhook_id=each.delivery.webhook_id,
                 number=each.next_number,
                 trigger=each.begin(),
+                reached=each.delivery.reached,
+                redelivered_from=each.delivery.redelivered_from,
             )
             for each in deliveries
         )
@@ -246,7 +256,9 @@ class EventWorkflow(Controls):
 
     def _carried_over(self) -> EventInput:
         deliveries = fit(tuple(each.record for each in self._deliveries.values()))
-        return self._event.model_copy(update={"deliveries": deliveries, "deliver_at": self._deliver_at})
+        return self._event.model_copy(
+            update={"deliveries": deliveries, "deliver_at": self._deliver_at, "untold": self._untold()}
+        )
 
 
 async def _wake(condition: Callable[[], bool], wait: float | None, summary: str) -> None:

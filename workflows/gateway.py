@@ -21,11 +21,12 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from temporalio.converter import PayloadCodec
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from times import utc_now
-from workflows import listing, names, reading
+from workflows import erasing, listing, names, reading
 from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
 from workflows.event import EventWorkflow
 from workflows.listing import Row, Search
@@ -65,6 +66,11 @@ class Gateway:
     @property
     def namespace(self) -> str:
         return self._client.namespace
+
+    @property
+    def payload_codec(self) -> PayloadCodec | None:
+        """What encrypts all payloads, if anything does."""
+        return self._client.data_converter.payload_codec
 
     async def ping(self) -> None:
         """Return when Temporal answers; raise `Unavailable` otherwise."""
@@ -142,6 +148,11 @@ class Gateway:
                     raise
                 return False
         return True
+
+    async def erase(self, tenant: str, event_id: str) -> int:
+        """Have all runs of a finished event deleted, and give their number; raise `Refused` while one is open."""
+        async with reaching_temporal():
+            return await erasing.erase(self._client, names.workflow_id(tenant, event_id))
 
     async def find(self, search: Search, limit: int, cursor: str | None) -> tuple[list[Row], str | None]:
         """Give one page of events and the cursor of the next; raise `BadCursor`."""

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from activities.news import Alert
 from activities.outcomes import Message
 
 Channel = Literal["webhook", "email", "notification"]
@@ -81,8 +82,14 @@ class Delivery(Message):
     receipts: tuple[Receipt, ...] = ()
     awaiting: tuple[str, ...] = ()
     """Addresses of which the provider has still to say whether the email has arrived."""
+    awaiting_attempt: int = 0
+    """The attempt that sent it."""
     awaiting_until: datetime | None = None
     """Then what was sent counts as delivered."""
+    reached: tuple[str, ...] = ()
+    """Digests of the addresses that have the email, although others have not yet."""
+    redelivered_from: int = 0
+    """The attempt that the latest redelivery began with: what is sent since is not the first of its kind."""
     alerts: bool = False
     """Somebody wants to be told when it fails."""
 
@@ -107,6 +114,8 @@ class EventInput(Message):
     accepted_at: datetime
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
+    untold: tuple[Alert, ...] = ()
+    """Alerts that were on their way when the run went on as a new one."""
 
 
 class EventState(Message):
@@ -136,6 +145,8 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
 EXCERPTS_BUDGET = 48 * 1024
 """Bytes of all excerpts together; quotes and the like take two each as JSON."""
 ATTEMPTS_BUDGET = 500
+AWAITING_BUDGET = 64 * 1024
+"""Bytes of all addresses together of which word is awaited."""
 RECEIPTS_BUDGET = 100
 """Of at most 0.7 KB each."""
 TARGETS_BUDGET = 96 * 1024

@@ -42,6 +42,8 @@ def reopened(delivery: Delivery) -> Delivery:
             "by_hand": True,
             "awaiting": (),
             "awaiting_until": None,
+            "reached": () if delivery.status == "succeeded" else delivery.reached,
+            "redelivered_from": delivery.attempts_made + 1,
         }
     )
 
@@ -62,12 +64,16 @@ class Progress:
     """The attempt under way is a forced retry: it uses no step of the schedule."""
     touched: int = 0
     """Counts what comes from outside, so that a waiting run can see that something changed."""
+    room: int = 500
+    """Bytes of addresses that word can be awaited of; of more, none is."""
+    recovered: bool = False
+    """That the attempt under way, or the email under way, succeeds would be news."""
     news: AlertKind | None = None
     """What somebody wants to be told of and has not been."""
 
     @classmethod
-    def of(cls, delivery: Delivery) -> "Progress":
-        return cls(delivery, held=delivery.status == "held", forced=delivery.forced)
+    def of(cls, delivery: Delivery, room: int = 500) -> "Progress":
+        return cls(delivery, held=delivery.status == "held", forced=delivery.forced, room=room)
 
     @property
     def id(self) -> str:
@@ -154,10 +160,12 @@ class Progress:
             self._update(reason="webhook_disabled")
             return self._end("cancelled") if self.cancelling else None
         self._append(outcome, trigger)
-        self._update(alerts=outcome.alerts)
-        if outcome.recovered:
-            self.news = "recovered"
-        return self._settle(outcome, now, jitter, uses_a_step=not self.extra)
+        self._update(alerts=outcome.alerts, reached=(*self.delivery.reached, *outcome.reached))
+        self.recovered = outcome.recovered
+        self._settle(outcome, now, jitter, uses_a_step=not self.extra)
+        for receipt in self.delivery.receipts:  # the provider may be faster than our own answer
+            self._judge(receipt)
+        return None
 
     def _append(self, outcome: Outcome, trigger: Trigger) -> None:
         assert outcome.started_at is not None
@@ -179,7 +187,7 @@ class Progress:
 
     def _settle(self, outcome: Outcome, now: datetime, jitter: float, *, uses_a_step: bool) -> None:
         if outcome.verdict == "succeeded":
-            return self._await_receipts(outcome, now) if outcome.awaiting else self._end("succeeded")
+            return self._await_receipts(outcome, now) if self._can_await(outcome) else self._end("succeeded")
         if outcome.verdict in FINAL_REASONS:
             return self._end("failed", FINAL_REASONS[outcome.verdict])
         if self.cancelling:
@@ -207,14 +215,18 @@ class Progress:
 
     # What the provider says of an email
 
+    def _can_await(self, outcome: Outcome) -> bool:
+        size = len("".join(outcome.awaiting).encode())
+        return 0 < size <= self.room and not self.cancelling
+
     def _await_receipts(self, outcome: Outcome, now: datetime) -> None:
-        if self.cancelling:
-            return self._end("succeeded")
         self.forced = self.held = False
-        self._update(awaiting=outcome.awaiting, awaiting_until=now + PATIENCE, next_attempt_at=None)
-        for receipt in self.delivery.receipts:  # the provider may be faster than our own answer
-            self._judge(receipt)
-        return None
+        self._update(
+            awaiting=outcome.awaiting,
+            awaiting_attempt=self.delivery.attempts_made,
+            awaiting_until=now + PATIENCE,
+            next_attempt_at=None,
+        )
 
     def hear(self, receipt: Receipt) -> None:
         """Record what the provider says; it ends the delivery when no address is left to hear of, or one is lost."""
@@ -226,7 +238,7 @@ class Progress:
             self._judge(receipt)
 
     def _judge(self, receipt: Receipt) -> None:
-        if receipt.attempt != self.delivery.attempts_made or receipt.address not in self.delivery.awaiting:
+        if receipt.attempt != self.delivery.awaiting_attempt or receipt.address not in self.delivery.awaiting:
             return
         if receipt.kind in LOST:
             self._end("failed", LOST[receipt.kind])
@@ -260,8 +272,10 @@ class Progress:
         self.cancelling = False
         if self.is_final:
             self.delivery = reopened(self.delivery)
-        else:
-            self.forced = True
+            return
+        self.forced = True
+        if self.is_sent:
+            self._update(redelivered_from=self.next_number)
 
     def hold(self) -> None:
         self.touched += 1
@@ -278,6 +292,8 @@ class Progress:
         self.forced = self.held = self.cancelling = False
         if status == "failed" and self.delivery.alerts:
             self.news = "failed"
+        if status == "succeeded" and self.recovered:
+            self.news = "recovered"
         self._update(status=status, reason=reason, next_attempt_at=None, awaiting=(), awaiting_until=None)
 
     def _update(self, **changes: object) -> None:

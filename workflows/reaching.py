@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
+from ciphers import CipherError
+
 PATIENCE = 4.5
 """Seconds that one operation may take in all; `POST /v1/events` promises its 503 within 5."""
 
@@ -53,6 +55,8 @@ async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> Asy
             yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
         raise Unavailable("Temporal, or the worker of this run, did not answer in time") from error
+    except CipherError as error:
+        raise Unavailable(f"the run cannot be read: it is {error}") from error
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             raise not_found("no such event") from error

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from elements.context import AlertKind
+from activities.news import Alert
 from workflows.models import Channel, Delivery
 
 MAX_SUMMARY = 200
@@ -33,10 +33,10 @@ def wait_summary(delivery: Delivery, seconds: float) -> str:
     return " · ".join(part for part in (f"retry in {duration(seconds)}", cause) if part)
 
 
-def alert_summary(delivery: Delivery, kind: AlertKind) -> str:
+def alert_summary(alert: Alert) -> str:
     """`alert: https://acme.example/hook failed · exhausted`."""
-    words = f"failed · {delivery.reason}" if kind == "failed" else "works again"
-    return f"alert: {delivery.target[:MAX_SUMMARY]} {words}"
+    words = f"failed · {alert.reason}" if alert.kind == "failed" else "works again"
+    return f"alert: {alert.target[:MAX_SUMMARY]} {words}"
 
 
 def deliver_at_summary(when: datetime) -> str:

@@ -7,11 +7,12 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from activities.alerts import Alert, AlertActivities
+from activities.alerts import AlertActivities
+from activities.news import Alert
 from elements.context import AlertKind
 from workflows import names, summaries
 from workflows.models import Delivery, EventInput
-from workflows.progress import Progress
+from workflows.progress import LOST, Progress
 
 PATIENCE = RetryPolicy(
     initial_interval=timedelta(seconds=5),
@@ -31,7 +32,7 @@ class Telling:
     _event: EventInput
     _deliveries: dict[str, Progress]
     _trouble: list[str]
-    _alerts: list[asyncio.Task[None]]
+    _alerts: dict[asyncio.Task[None], Alert]
     _cancel_requested: bool
 
     def _tell(self, *deliveries: Progress) -> None:
@@ -40,7 +41,11 @@ class Telling:
         for progress in deliveries:
             news = progress.take_news()
             if news and not self._cancel_requested:
-                self._alerts.append(asyncio.create_task(self._alert(progress.record, news)))
+                self._send(self._alert_of(progress.record, news))
+
+    def _tell_what_was_left(self) -> None:
+        for alert in self._event.untold:
+            self._send(alert)
 
     def _tell_trouble(self) -> None:
         """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
@@ -50,9 +55,11 @@ class Telling:
             update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()
             workflow.upsert_search_attributes([update])
 
-    async def _alert(self, delivery: Delivery, kind: AlertKind) -> None:
-        event, last = self._event, delivery.attempts[-1]
-        alert = Alert(
+    def _alert_of(self, delivery: Delivery, kind: AlertKind) -> Alert:
+        event = self._event
+        last = delivery.attempts[-1] if delivery.attempts else None
+        return Alert(
+            token=f"{workflow.info().run_id}/{delivery.id}/{delivery.attempts_made}/{kind}",
             kind=kind,
             id=event.id,
             type=event.type,
@@ -64,26 +71,43 @@ class Telling:
             target=delivery.target,
             reason=delivery.reason,
             attempts=delivery.attempts_made,
-            status_code=last.status_code,
-            error=last.error,
-            text=last.response_excerpt[:SHOWN],
+            status_code=last.status_code if last else None,
+            error=last.error if last else None,
+            text=_last_words(delivery)[:SHOWN],
         )
+
+    def _send(self, alert: Alert) -> None:
+        self._alerts[asyncio.create_task(self._see_told(alert))] = alert
+
+    async def _see_told(self, alert: Alert) -> None:
         try:
             await workflow.execute_activity_method(
                 AlertActivities.alert,
                 alert,
                 task_queue=names.retry_queue(workflow.info().task_queue),
                 start_to_close_timeout=timedelta(minutes=2),
-                heartbeat_timeout=timedelta(seconds=30),
+                heartbeat_timeout=timedelta(seconds=60),
                 retry_policy=PATIENCE,
-                summary=summaries.alert_summary(delivery, kind),
+                summary=summaries.alert_summary(alert),
             )
         except ActivityError as error:
             workflow.logger.warning("alert given up: %r", error.cause)
 
     def _all_are_told(self) -> bool:
-        return all(alert.done() for alert in self._alerts)
+        return all(task.done() for task in self._alerts)
 
     def _stop_alerts(self) -> None:
-        for alert in self._alerts:
-            alert.cancel()
+        for task in self._alerts:
+            task.cancel()
+
+    def _untold(self) -> tuple[Alert, ...]:
+        """Give the alerts that are still on their way."""
+        return tuple(alert for task, alert in self._alerts.items() if not task.done())
+
+
+def _last_words(delivery: Delivery) -> str:
+    """Give what was said last: by the receiver, or by the mail provider that could not hand an email over."""
+    lost = [each for each in delivery.receipts if each.kind in LOST]
+    if lost and delivery.reason == LOST[lost[-1].kind]:
+        return f"{lost[-1].kind} for {lost[-1].address}: {lost[-1].detail}"
+    return delivery.attempts[-1].response_excerpt if delivery.attempts else ""

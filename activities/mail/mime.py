@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from hashlib import sha256
 from urllib.parse import quote
 
 from activities.mail.provider import Tags
@@ -35,8 +36,9 @@ _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~ -]*")
 
 
 def file_name(tags: Tags) -> str:
-    """Name a delivery of an event so that it is safe in a path and in a `Message-ID`."""
-    return quote(f"{tags.event_id}.{tags.delivery}", safe="")
+    """Name a sending so that it is safe in a path and in a `Message-ID`, and the same at each attempt."""
+    name = quote(f"{tags.event_id}.{tags.delivery}", safe="")
+    return f"{name}.{sha256(tags.copy.encode()).hexdigest()[:12]}" if tags.copy else name
 
 
 def email_of(letter: Letter, tags: Tags, sender: Mailbox, *, draft: bool = False) -> bytes:
@@ -59,7 +61,6 @@ def _headers(letter: Letter, tags: Tags, sender: Mailbox, draft: bool) -> Iterab
         yield "Reply-To", _address(letter.reply_to, draft)
     yield "Subject", _text(letter.subject, draft)
     yield "Date", format_datetime(utc_now())
-    # The same at each attempt, so that a receiver can tell a second copy from a second letter.
     yield "Message-ID", f"<{file_name(tags)}@{domain}>"
     yield "Auto-Submitted", "auto-generated"  # RFC 3834: no out-of-office note is to answer
     yield "X-Hookkeeper-Event", _text(tags.event_id, draft)

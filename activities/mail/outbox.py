@@ -12,6 +12,7 @@ from elements.emails import Letter
 class Outbox:
     """Keeps each letter as `<event>.<delivery>.<attempt>.eml`, which mail programs and editors open.
 
+    Of alerts, and of what a person sends again, a code stands before the attempt.
     Raises ValueError for a sender that cannot be one.
     """
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -34,6 +35,13 @@ class Tags:
     event_type: str
     delivery: str
     attempt: int
+    copy: str = ""
+    """Names a sending that is no repetition of the first: an alert, or one that a person asked for.
+
+    The same at each attempt of that sending, so that a receiver can tell a second copy from a second letter.
+    """
+    taken: frozenset[str] = frozenset()
+    """Addresses, lower-cased, that have this sending from an earlier attempt: they are not written to again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +61,10 @@ class MailAnswer:
     """Seconds that the provider asks us to wait."""
     trackable: bool = False
     """The provider will tell of the letter's arrival."""
+    taken: frozenset[str] = frozenset()
+    """Addresses, lower-cased, that have it although it `failed`: the next attempt's tags are to name them."""
     left_out: frozenset[str] = frozenset()
-    """Addresses, lower-cased, that a letter which succeeded does not reach."""
+    """Addresses, lower-cased, that it does not reach and never will."""
 
 
 class MailProvider(Protocol):
@@ -93,6 +103,15 @@ def sender_of(text: str) -> Mailbox:
     if not read:
         raise ValueError(f"{text!r} is no sender such as hooks@acme.example or Acme <hooks@acme.example>")
     return Mailbox(address=read["address"], name=(read["name"] or "").strip())
+
+
+def without(letter: Letter, addresses: Collection[str]) -> Letter:
+    """Give the letter as it is for all but these addresses, which are lower-cased."""
+    kept = {
+        field: tuple(mailbox for mailbox in getattr(letter, field) if mailbox.address.lower() not in addresses)
+        for field in ("to", "cc", "bcc")
+    }
+    return letter.model_copy(update=kept)
 
 
 def words(text: str, *secrets: str) -> str:

@@ -22,7 +22,7 @@ from sendgrid.helpers.mail import (  # type: ignore[import-untyped]
 )
 
 from activities import http, outcomes
-from activities.mail.provider import Clock, MailAnswer, Tags, Verdict, sender_of, words
+from activities.mail.provider import Clock, MailAnswer, Tags, Verdict, sender_of, without, words
 from elements import json_text
 from elements.emails import Letter
 from elements.mailboxes import Mailbox
@@ -74,8 +74,12 @@ class SendGrid:
     async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
         """Hand the letter to SendGrid, in 15 s at most. Taken is not yet arrived."""
         clock = Clock()
+        kept = without(letter, tags.taken)
+        if not kept.to:
+            text = "not sent: SendGrid needs an address in `to`, and all of them have it already"
+            return clock.answer("rejected", error="nobody_in_to", text=text)
         try:
-            body = json_text.compact(_mail(letter, tags, self._sender)).encode()
+            body = json_text.compact(_mail(kept, tags, self._sender)).encode()
         except ApiKeyIncludedException:
             text = "not sent: SendGrid's library refuses a text that starts like one of SendGrid's keys"
             return clock.answer("rejected", error="key_in_text", text=text)

@@ -3,10 +3,10 @@
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -16,7 +16,6 @@ from aiosmtplib import (
     SMTPException,
     SMTPRecipientRefused,
     SMTPRecipientsRefused,
-    SMTPResponse,
     SMTPResponseException,
 )
 
@@ -75,17 +74,18 @@ class Smtp:
         if letter.template_id:
             text = "not sent: a letter made of a SendGrid template needs SendGrid"
             return clock.answer("rejected", error="needs_sendgrid", text=text)
+        recipients = _recipients(letter, tags)
         client = self._client()
         try:
             async with asyncio.timeout(self._timeout):
-                refused, said = await self._hand_over(client, letter, email_of(letter, tags, self._sender))
+                refused, said = await self._hand_over(client, recipients, email_of(letter, tags, self._sender))
         except (SMTPException, OSError) as exc:
             if http.is_ours(exc):
                 raise
             return self._failure(exc, clock)
         finally:
             await _leave(client)
-        return self._success(refused, said, clock)
+        return self._settle(recipients, refused, said, tags, clock)
 
     def _client(self) -> SMTP:
         return SMTP(
@@ -99,20 +99,40 @@ class Smtp:
             timeout=None,  # `send` has one for all steps together
         )
 
-    async def _hand_over(self, client: SMTP, letter: Letter, email: bytes) -> tuple[dict[str, SMTPResponse], str]:
-        """Give the recipients that were refused, and what the server said of the letter."""
+    async def _hand_over(
+        self, client: SMTP, recipients: Sequence[str], email: bytes
+    ) -> tuple[list[SMTPRecipientRefused], str]:
+        """Give the recipients that were refused, and what the server said of the letter if it took it."""
         await client.connect()
         if self._server.user is not None:
             if client.get_transport_info("sslcontext") is None:
                 raise NoTls("the server offers no STARTTLS, and without it a password is not sent")
             await client.login(self._server.user, self._server.password)
-        return await client.sendmail(self._sender.address, _recipients(letter), email)
+        try:
+            refused, said = await client.sendmail(self._sender.address, recipients, email)
+        except SMTPRecipientsRefused as exc:
+            return exc.recipients, ""
+        return [SMTPRecipientRefused(response.code, response.message, to) for to, response in refused.items()], said
 
-    def _success(self, refused: dict[str, SMTPResponse], said: str, clock: Clock) -> MailAnswer:
-        errors = [SMTPRecipientRefused(response.code, response.message, to) for to, response in refused.items()]
-        text = f"not taken for {_listed(errors)}\n{said}" if errors else said
-        left_out = frozenset(address.lower() for address in refused)
-        return clock.answer("succeeded", status_code=250, text=words(text, *self._server.secrets), left_out=left_out)
+    def _settle(
+        self, recipients: Sequence[str], refused: Sequence[SMTPRecipientRefused], said: str, tags: Tags, clock: Clock
+    ) -> MailAnswer:
+        """Judge a letter that nothing was said against: it failed while somebody is put off, or where nobody has it.
+
+        A server that greylists puts everybody off once: they are tried again, and those who have it are left alone.
+        """
+        put_off = [each for each in refused if 400 <= each.code < 500]
+        never = [each for each in refused if each not in put_off]
+        lines = (_listed("not taken", never), _listed("not yet taken", put_off), said)
+        facts: dict[str, Any] = {
+            "text": words("\n".join(filter(None, lines)), *self._server.secrets),
+            "left_out": _lowered(each.recipient for each in never),
+        }
+        taken = _lowered(recipients) - _lowered(each.recipient for each in refused)
+        if put_off or not (taken or tags.taken):
+            verdict, code, error = _by_code(min(each.code for each in put_off or never))
+            return clock.answer(verdict, status_code=code, error=error, taken=taken, **facts)
+        return clock.answer("succeeded", status_code=250 if taken else None, **facts)
 
     def _failure(self, exc: Exception, clock: Clock) -> MailAnswer:
         verdict, code, error, text = _judge(exc)
@@ -136,18 +156,24 @@ def server_of(url: str) -> Server:
     return Server(host, port or PORTS[parts.scheme], parts.scheme == "smtps", user, password or "")
 
 
-def _recipients(letter: Letter) -> list[str]:
-    """Give every address once, as it is written."""
+def _recipients(letter: Letter, tags: Tags) -> list[str]:
+    """Give the address of everybody who does not have the letter yet once, as it is written."""
     addresses = [mailbox.address for mailbox in (*letter.to, *letter.cc, *letter.bcc)]
-    return list({address.lower(): address for address in reversed(addresses)}.values())[::-1]
+    once = {address.lower(): address for address in reversed(addresses)}
+    return [address for lowered, address in reversed(once.items()) if lowered not in tags.taken]
+
+
+def _listed(what: str, refused: Iterable[SMTPRecipientRefused]) -> str:
+    listed = "; ".join(f"{each.recipient}: {each.code} {each.message}" for each in refused)
+    return f"{what} for {listed}" if listed else ""
+
+
+def _lowered(addresses: Iterable[str]) -> frozenset[str]:
+    return frozenset(map(str.lower, addresses))
 
 
 def _judge(exc: Exception) -> tuple[Verdict, int | None, str, str]:
     """Give verdict, reply code, error and text of a letter that was not taken."""
-    if isinstance(exc, SMTPRecipientsRefused):
-        # While one of them may be taken later, the letter may be.
-        worst = next((error for error in exc.recipients if error.code < 500), exc.recipients[0])
-        return *_by_code(worst.code), _listed(exc.recipients)
     if isinstance(exc, SMTPResponseException):
         return *_by_code(exc.code), exc.message
     if isinstance(exc, NoTls):
@@ -163,10 +189,6 @@ def _by_code(code: int) -> tuple[Verdict, int | None, str]:
     if 400 <= code < 600:
         return "failed" if code < 500 else "rejected", code, f"smtp_{code}"
     return "failed", None, "protocol"
-
-
-def _listed(errors: Iterable[SMTPRecipientRefused]) -> str:
-    return "; ".join(f"{error.recipient}: {error.code} {error.message}" for error in errors)
 
 
 async def _leave(client: SMTP) -> None:

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from activities.mail.provider import MailAnswer, MailProvider, Tags
+from activities.mail.provider import Clock, MailAnswer, MailProvider, Tags, without
 from elements.emails import Letter
 from registry.suppressions import Suppressions
-from times import utc_now
 
 
 class Suppressing:
@@ -16,22 +15,22 @@ class Suppressing:
         self._suppressions = suppressions
 
     async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
-        """Send to those who may be written to; `rejected` where none of `to` is left."""
-        suppressed = frozenset(await self._suppressions.among(tags.tenant, letter.recipients))
-        if not suppressed:
-            return await self._provider.send(letter, tags)
-        kept = _without(letter, suppressed)
+        """Send to those who may be written to and do not have it; `rejected` where `to` names nobody any more.
+
+        Those who have it from an earlier attempt stay in what the others read.
+        """
+        clock = Clock()
+        wanted = frozenset(letter.recipients) - tags.taken
+        suppressed = frozenset(await self._suppressions.among(tags.tenant, wanted))
+        kept = without(letter, suppressed)
         if not kept.to:
-            text = "not sent: every address is on the suppression list"
-            return MailAnswer("rejected", utc_now(), 0.0, error="suppressed", text=text)
-        answer = await self._provider.send(kept, tags)
+            text = "not sent: every address in `to` is on the suppression list"
+            return clock.answer("rejected", error="suppressed", text=text, left_out=suppressed)
+        if suppressed == wanted:
+            answer = clock.answer("succeeded", text="not sent: everybody else has it already")
+        else:
+            answer = await self._provider.send(kept, tags)
+        if not suppressed:
+            return answer
         text = f"{answer.text}\nnot sent to {', '.join(sorted(suppressed))}: on the suppression list"
-        return replace(answer, text=text.strip(), left_out=suppressed)
-
-
-def _without(letter: Letter, addresses: frozenset[str]) -> Letter:
-    kept = {
-        field: tuple(mailbox for mailbox in getattr(letter, field) if mailbox.address.lower() not in addresses)
-        for field in ("to", "cc", "bcc")
-    }
-    return letter.model_copy(update=kept)
+        return replace(answer, text=text.strip(), left_out=answer.left_out | suppressed)

@@ -1,7 +1,9 @@
 """The outbox, and what stands where no provider is set: nothing is sent, and everybody can see that."""
 
 import asyncio
+import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,14 @@ async def test_keeps_each_attempt_and_the_last_of_one_made_twice(outbox: Outbox,
         await outbox.send(letter(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
     kept = {path.name: parsed(path.read_bytes()).get_content().strip() for path in folder.iterdir()}
     assert kept == {"evt_1.wh_1.email.0.1.eml": "one", "evt_1.wh_1.email.0.2.eml": "again"}
+
+
+async def test_keeps_each_sending(outbox: Outbox, folder: Path) -> None:
+    for copy in ("", "2", "a/b", "x" * 500):
+        await outbox.send(letter(), replace(TAGS, copy=copy))
+    files = [path.name for path in folder.iterdir()]
+    assert len(files) == 4
+    assert {re.sub(r"\.[0-9a-f]{12}\.", ".", name) for name in files} == {"evt_1.wh_1.email.0.1.eml"}
 
 
 @pytest.mark.parametrize("event_id", ["../../evil", "/etc/evil", "..", ".hidden", "a\0b", "a\r\nBcc: x@y.de", "é"])

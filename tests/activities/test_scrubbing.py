@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from activities.scrubbing import MASK, scrub
+from activities.scrubbing import MASK, scrub, scrub_request
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,35 @@ def test_a_part_in_a_part_is_masked_as_a_whole() -> None:
 @pytest.mark.parametrize("url", ["", "slack", "slack://", "slack://[", "slack://a/b?c", "slack://%"])
 def test_any_url_will_do(url: str) -> None:
     assert scrub("a text", url) == "a text"
+
+
+URL = "https://ann:p%40ssword@api.example:8443/hooks/TOPSECRETPATH/a%20b%20c?key=s3cr3tvalue&bare-token&v=1&page"
+HEADERS = {"Authorization": "Bearer abc/def+ghi==", "x-key": "k3y-value, other", "Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("Cannot POST /hooks/TOPSECRETPATH/a%20b%20c", f"Cannot POST {MASK}"),
+        ("no hook topsecretpath here", f"no hook {MASK} here"),
+        ("no a b c, no a%20b%20c", f"no {MASK}, no {MASK}"),
+        ("key=s3cr3tvalue, bare-token, page", f"key={MASK}, {MASK}, {MASK}"),
+        ("user p@ssword", f"user {MASK}"),
+        ("Authorization: Bearer abc/def+ghi==", f"Authorization: {MASK}"),
+        ("bad token abc/def+ghi", f"bad token {MASK}"),
+        ("k3y-value and others", f"{MASK} and {MASK}s"),
+        ("api.example wants application/json: true, Bearer", "api.example wants application/json: true, Bearer"),
+    ],
+)
+def test_each_secret_of_a_request(text: str, scrubbed: str) -> None:
+    assert scrub_request(text, URL, HEADERS, path=True) == scrubbed
+
+
+def test_a_path_that_is_shown_anyway_stays() -> None:
+    text = "Cannot POST /hooks/TOPSECRETPATH?key=s3cr3tvalue"
+    assert scrub_request(text, URL, {}, path=False) == f"Cannot POST /hooks/TOPSECRETPATH?key={MASK}"
+
+
+@pytest.mark.parametrize("url", ["", "/", "https://", "https://api.example", "https://api.example/?", "https://a/?=&&"])
+def test_a_request_without_secrets(url: str) -> None:
+    assert scrub_request("a text", url, {}, path=True) == "a text"

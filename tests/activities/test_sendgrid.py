@@ -247,7 +247,7 @@ async def test_no_answer_in_time(client: httpx.AsyncClient, server: SendGridServ
 
 
 async def test_an_address_that_may_not_be_reached(server: SendGridServer) -> None:
-    async with http.make_client(()) as strict:
+    async with http.make_client(parse_networks([])) as strict:
         answer = await provider(strict, server.host).send(letter(), TAGS)
     assert (answer.verdict, answer.error, server.requests) == ("failed", "forbidden_address", [])
 

@@ -67,10 +67,11 @@ async def test_a_note_reaches_slack_as_it_was_written(services: Services, worksp
     assert "apprise" not in workspace.posts[0].body.lower()
 
 
-async def test_the_format_says_how_a_body_is_written(services: Services, workspace: Slack) -> None:
-    assert (await send(services, workspace.url + "?format=markdown", "", "**paid**")).verdict == "succeeded"
+@pytest.mark.parametrize("arguments", ["", "?format=markdown", "?FORMAT=html", "?format=text"])
+async def test_a_body_is_text_whatever_the_url_says(services: Services, workspace: Slack, arguments: str) -> None:
+    assert (await send(services, workspace.url + arguments, "", "**paid** <b>&")).verdict == "succeeded"
     [message] = workspace.messages
-    assert (message["mrkdwn"], message["attachments"][0]["text"]) == (True, "*paid*")
+    assert (message["mrkdwn"], message["attachments"][0]["text"]) == (False, "**paid** &lt;b&gt;&amp;")
 
 
 async def test_a_title_alone_is_the_body(services: Services, workspace: Slack) -> None:
@@ -87,7 +88,15 @@ async def test_nothing_is_not_sent(services: Services, workspace: Slack) -> None
 async def test_a_long_body_is_cut(services: Services, workspace: Slack) -> None:
     assert (await send(services, workspace.url, "", "x" * 60_000)).verdict == "succeeded"
     [message] = workspace.messages
-    assert 20_000 < len(message["attachments"][0]["text"]) < 60_000
+    assert len(message["attachments"][0]["text"]) == 35_000  # what Slack shows of it
+    assert message["attachments"][0]["text"].endswith("x…")
+
+
+async def test_a_body_that_is_longer_as_it_is_sent_is_cut_to_fit(services: Services, workspace: Slack) -> None:
+    assert (await send(services, workspace.url, "", "&" * 60_000)).verdict == "succeeded"
+    [message] = workspace.messages
+    assert 20_000 < len(message["attachments"][0]["text"]) <= 35_000
+    assert message["attachments"][0]["text"].endswith("&amp;…")
 
 
 # What the service says

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import re
 import ssl
 import time
 import traceback
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,17 @@ async def test_only_a_second_attempt_has_the_same_message_id(server: SmtpServer)
     assert len({first, *others}) == 4
 
 
+async def test_each_sending_of_a_delivery_has_a_message_id_of_its_own(server: SmtpServer) -> None:
+    """Mail systems drop what comes twice: an alert is no copy of another, nor is what a person sends again."""
+    for copy in ("", "2", "run/wh_1.email.0/2/failed", "run/wh_1.email.0/3/recovered"):
+        for attempt in (2, 3):
+            await send(server.url, tags=replace(TAGS, attempt=attempt, copy=copy))
+    ids = [str(delivered.email["Message-ID"]) for delivered in server.messages]
+    assert ids[::2] == ids[1::2]
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch(r"<evt_1\.wh_1\.email\.0(\.[0-9a-f]{12})?@acme\.example>", each) for each in ids)
+
+
 async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpServer) -> None:
     async with receiving(speaks(EHLO=b"502 what?\r\n"), read=False) as old:
         assert (await send(f"smtp://127.0.0.1:{old.port}", letter(text="Zoë"))).verdict == "succeeded"
@@ -196,28 +209,81 @@ async def test_greetings(greeting: bytes, verdict: str, error: str) -> None:
     assert (answer.verdict, answer.error) == (verdict, error)
 
 
-TAKEN, LATER, NEVER = None, "450 4.2.1 later", "550 5.1.1 unknown"
+TAKEN, LATER, NEVER, ODD = None, "450 4.2.1 later", "550 5.1.1 unknown", "252 maybe"
+ANN, BO, CY = "Ann@acme.example", "bo@acme.example", "cy@acme.example"
 
 
 @pytest.mark.parametrize(
     ("ann", "bo", "verdict", "code", "text"),
     [
-        (NEVER, NEVER, "rejected", 550, "ann@acme.example: 550 5.1.1 unknown; bo@acme.example: 550 5.1.1 unknown"),
-        (LATER, LATER, "failed", 450, "ann@acme.example: 450 4.2.1 later; bo@acme.example: 450 4.2.1 later"),
-        (NEVER, LATER, "failed", 450, "ann@acme.example: 550 5.1.1 unknown; bo@acme.example: 450 4.2.1 later"),
-        (TAKEN, NEVER, "succeeded", 250, "not taken for bo@acme.example: 550 5.1.1 unknown\n2.0.0 queued as 1"),
-        (LATER, TAKEN, "succeeded", 250, "not taken for ann@acme.example: 450 4.2.1 later\n2.0.0 queued as 1"),
+        (NEVER, NEVER, "rejected", 550, f"not taken for {ANN}: {NEVER}; {BO}: {NEVER}"),
+        (LATER, LATER, "failed", 450, f"not yet taken for {ANN}: {LATER}; {BO}: {LATER}"),
+        (NEVER, LATER, "failed", 450, f"not taken for {ANN}: {NEVER}\nnot yet taken for {BO}: {LATER}"),
+        (TAKEN, NEVER, "succeeded", 250, f"not taken for {BO}: {NEVER}\n2.0.0 queued as 1"),
+        (LATER, TAKEN, "failed", 450, f"not yet taken for {ANN}: {LATER}\n2.0.0 queued as 1"),
+        (TAKEN, ODD, "succeeded", 250, f"not taken for {BO}: {ODD}\n2.0.0 queued as 1"),  # it may have it
+        (ODD, NEVER, "failed", None, f"not taken for {ANN}: {ODD}; {BO}: {NEVER}"),
     ],
 )
 async def test_refused_recipients(
-    server: SmtpServer, ann: str | None, bo: str | None, verdict: str, code: int, text: str
+    server: SmtpServer, ann: str | None, bo: str | None, verdict: str, code: int | None, text: str
 ) -> None:
-    replies = {"ann@acme.example": ann, "bo@acme.example": bo}
+    replies = {ANN: ann, BO: bo}
     server.refused = {address: reply for address, reply in replies.items() if reply}
-    answer = await send(server.url, letter(to=mailboxes("ann@acme.example"), bcc=mailboxes("bo@acme.example")))
+    answer = await send(server.url, letter(to=mailboxes(ANN), bcc=mailboxes(BO)))
     assert (answer.verdict, answer.status_code, answer.text) == (verdict, code, text)
-    assert answer.error == (None if verdict == "succeeded" else f"smtp_{code}")
-    assert answer.left_out == (frozenset(server.refused) if verdict == "succeeded" else frozenset())
+    assert answer.error == (None if verdict == "succeeded" else f"smtp_{code}" if code else "protocol")
+    assert answer.left_out == {each.lower() for each, reply in replies.items() if reply in (NEVER, ODD)}
+    taken = {each.lower() for each, reply in replies.items() if reply is TAKEN}
+    assert answer.taken == (taken if verdict == "failed" else frozenset())
+
+
+async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer) -> None:
+    """Timeline: of three one is taken, one put off, one unknown; then the second is put off again, then taken.
+
+    Proves: each gets the letter once, with the same headers: whom it is to, and the Message-ID.
+    """
+    given_ = letter(to=mailboxes(ANN), cc=mailboxes(BO), bcc=mailboxes(CY))
+    nobody, unknown = frozenset[str](), frozenset({CY})
+    server.refused = {BO: LATER, CY: NEVER}
+    first = await send(server.url, given_)
+    assert (first.verdict, first.error, first.left_out) == ("failed", "smtp_450", unknown)
+    assert first.taken == {ANN.lower()}
+    again = await send(server.url, given_, replace(TAGS, attempt=2, taken=first.taken))
+    assert (again.verdict, again.error, again.left_out) == ("failed", "smtp_450", unknown)
+    assert again.taken == nobody
+    server.refused = {CY: NEVER}
+    last = await send(server.url, given_, replace(TAGS, attempt=3, taken=first.taken))
+    assert (last.verdict, last.taken, last.left_out) == ("succeeded", nobody, unknown)
+    assert last.text == f"not taken for {CY}: {NEVER}\n2.0.0 queued as 2"
+    assert [delivered.recipients for delivered in server.messages] == [(ANN,), (BO,)]
+    one, two = (delivered.email for delivered in server.messages)
+    assert [(each["To"], each["Cc"], each["Message-ID"]) for each in (one, two)] == [
+        (ANN, BO, "<evt_1.wh_1.email.0@acme.example>")
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("bo", "verdict", "code", "text"),
+    [
+        # As if all had been said at once.
+        (NEVER, "succeeded", None, f"not taken for {BO}: {NEVER}"),
+        (LATER, "failed", 450, f"not yet taken for {BO}: {LATER}"),
+    ],
+)
+async def test_who_was_put_off_is_refused(
+    server: SmtpServer, bo: str, verdict: str, code: int | None, text: str
+) -> None:
+    server.refused = {BO: bo}
+    answer = await send(server.url, letter(to=mailboxes(ANN, BO)), replace(TAGS, taken=frozenset({ANN.lower()})))
+    assert (answer.verdict, answer.status_code, answer.text) == (verdict, code, text)
+    assert (answer.left_out, server.messages) == ({BO} if verdict == "succeeded" else frozenset(), [])
+
+
+async def test_a_letter_that_is_refused_was_taken_for_nobody(server: SmtpServer) -> None:
+    server.refused, server.replies["DATA"] = {BO: LATER}, ["452 4.3.1 full"]
+    answer = await send(server.url, letter(to=mailboxes(ANN, BO)))
+    assert (answer.verdict, answer.error, answer.taken) == ("failed", "smtp_452", frozenset())
 
 
 # TLS and passwords
@@ -404,7 +470,10 @@ async def test_a_letter_that_was_taken_stays_so_however_the_server_parts(farewel
 async def test_cancellation_goes_through_and_closes_the_connection() -> None:
     async with receiving(speaks(MAIL=b""), read=False) as server:
         task = asyncio.create_task(send(f"smtp://127.0.0.1:{server.port}"))
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(5):
+            while not server.peers:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -70,6 +70,40 @@ def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -
     assert unsaid not in told.text
 
 
+@pytest.mark.parametrize(
+    ("reason", "text", "why", "outcome"),
+    [
+        (
+            "bounced",
+            "bounced for bo@acme.example: 550 5.1.1 no such user",
+            "The provider took it, but the mail server of a recipient did not.",
+            "bounced for bo@acme.example: 550 5.1.1 no such user",
+        ),
+        (
+            "rejected",
+            "dropped for bo@acme.example: Invalid",
+            "The provider refused it, and would refuse it again.",
+            "dropped for bo@acme.example: Invalid",
+        ),
+        ("bounced", "", "The provider took it", "202"),
+    ],
+)
+def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, why: str, outcome: str) -> None:
+    """Setup: the provider answered 202, and said later what had become of it: that it had taken it tells nothing."""
+    last = {"status_code": 202, "error": None, "text": text}
+    told = letter_of(Email(to=(TO,)), alerting(reason=reason, channel="email", last_outcome=last))
+    assert told.text is not None
+    assert f"could not deliver an event. {why}" in told.text
+    assert f"Outcome:  {outcome}\n" in told.text
+
+
+def test_an_alert_of_success_says_what_the_receiver_said() -> None:
+    last = {"status_code": 202, "error": None, "text": "accepted as 7"}
+    told = letter_of(Email(to=(TO,)), alerting(kind="recovered", reason=None, last_outcome=last))
+    assert told.text is not None
+    assert "Outcome:  202, accepted as 7\n" in told.text
+
+
 def test_templates_of_alerts_see_alert_and_event() -> None:
     email = Email(to=(TO,), subject="{{ alert.reason }} {{ event.id }}", text="{{ alert.webhook.id }}")
     told = letter_of(email, alerting())

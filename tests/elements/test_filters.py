@@ -153,6 +153,15 @@ def test_numbers_compare_as_numbers(number: float) -> None:
     assert matches("event.data < 100.5", event(number)) is (number < 100.5)
 
 
+@pytest.mark.parametrize("digits", [308, 309, 310, 4000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_whole_numbers_have_no_bounds(digits: int, sign: int) -> None:
+    data = event({"n": sign * 10**digits})
+    assert matches("event.data.n > 1.7e308", data) is (sign > 0 and digits > 308)
+    assert matches("event.data.n < 0 || event.data.n < -1.7e308", data) is (sign < 0)
+    assert matches("event.data.n == event.data.n && event.data.n + 1.0 != 0.0", data)
+
+
 @given(TEXTS, JSON)
 def test_no_text_brings_anything_but_a_fault(expression: str, data: Any) -> None:
     try:

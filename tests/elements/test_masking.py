@@ -61,6 +61,15 @@ T = by_http(url="https://{{ 'h' }}/", headers={"x-key": "t-key"})
 D = Notification(service="discord://d/d")
 
 
+def titled(notification: Notification, title: str) -> Notification:
+    return notification.model_copy(update={"title": title})
+
+
+OPS, SALES, AUDIT = titled(A, "ops"), titled(B, "sales"), Notification(service="slack://c/c/c", title="audit")
+NEW = Notification(service="slack://new/new/new", title="new")
+Q2 = by_http(url="https://p.example/2", headers={"x-key": "q-key"}, body="2")
+
+
 @pytest.mark.parametrize(
     ("known", "given", "meant"),
     [
@@ -77,14 +86,39 @@ D = Notification(service="discord://d/d")
         ((P, Q), (Q,), (Q,)),
         ((P, Q), (Q, P), (Q, P)),
         ((T, P), (P, T), (P, T)),
+        ((OPS, SALES, AUDIT), (SALES, AUDIT), (SALES, AUDIT)),
+        ((OPS, SALES, AUDIT), (AUDIT, OPS, SALES), (AUDIT, OPS, SALES)),
+        ((OPS, SALES, AUDIT), (NEW, AUDIT, OPS), (NEW, AUDIT, OPS)),
+        ((OPS, SALES), (SALES, NEW), (SALES, NEW)),
+        ((OPS, SALES), (titled(NEW, "ops"), SALES), (titled(NEW, "ops"), SALES)),
+        ((A, A, OPS), (A,), (A,)),
+        ((OPS, titled(B, "ops")), (OPS, titled(B, "ops")), (OPS, titled(B, "ops"))),
     ],
 )
 def test_masks_that_come_back_stand_for_the_known_secrets(
     known: tuple[Notification, ...], given: tuple[Notification, ...], meant: tuple[Notification, ...]
 ) -> None:
-    sent = tuple(each if each is D else masked(each) for each in given)
+    sent = tuple(masked(each) if each in known else each for each in given)
     assert unmasked(sent, known) == meant
     assert unmasked(given, known) == given
+
+
+@pytest.mark.parametrize(
+    ("known", "changed"),
+    [
+        ((OPS, SALES), (OPS, titled(B, "sales team"))),
+        ((OPS, SALES), (titled(A, "all"), SALES)),
+        ((OPS, SALES), (titled(A, "1"), titled(B, "2"))),
+        ((OPS, C, SALES), (titled(A, "all"), SALES, C)),  # the order within one service counts
+        ((OPS, SALES), (titled(NEW, "new"), titled(B, "sales team"))),
+        ((OPS, titled(A, "sales")), (titled(A, "sales"), titled(A, "sales team"))),  # one secret behind both
+        ((P, Q), (P, Q2)),
+    ],
+)
+def test_where_a_text_changes_the_order_tells(
+    known: tuple[Notification, ...], changed: tuple[Notification, ...]
+) -> None:
+    assert unmasked(tuple(each if each == NEW else masked(each) for each in changed), known) == changed
 
 
 def test_what_changes_beside_a_mask_is_kept() -> None:
@@ -103,6 +137,18 @@ def test_what_changes_beside_a_mask_is_kept() -> None:
         ((), (masked(A),), "0.service"),
         ((C,), (masked(A),), "0.service"),
         ((A, B), (masked(A),), "0.service"),  # which of the two?
+        # Some have changed, and by their order they are others than by their looks.
+        ((OPS, SALES), (masked(SALES), titled(masked(A), "sales team")), "1.service"),
+        ((OPS, SALES), (masked(SALES), titled(masked(A), "ops team")), "1.service"),
+        ((OPS, SALES), (masked(SALES), masked(SALES)), "0.service"),
+        ((OPS, SALES), (titled(NEW, "sales"), titled(masked(A), "sales team")), "1.service"),
+        ((OPS, SALES), (titled(B, "both"), titled(masked(A), "all")), "1.service"),
+        ((OPS, titled(B, "ops")), (titled(B, "ops"), masked(OPS)), "1.service"),
+        ((OPS, SALES, AUDIT), (masked(SALES), masked(AUDIT), titled(masked(A), "last")), "2.service"),
+        ((OPS, SALES, AUDIT), (masked(SALES), titled(masked(A), "new"), masked(AUDIT)), "1.service"),
+        ((P, Q), (masked(Q), masked(Q2)), "1.http.url"),
+        # Some have changed, others are gone.
+        ((OPS, SALES, AUDIT), (masked(OPS), titled(masked(A), "new")), "1.service"),
         ((C,), (C, by_http(url="https://p.example/********")), "1.http.url"),
         ((P,), (by_http(url="https://p.example/1", headers={"x-other": "********"}),), "0.http.headers.x-other"),
         ((P,), (by_http(url="https://evil.example/", headers={"x-key": "********"}),), "0.http.headers.x-key"),
@@ -115,3 +161,10 @@ def test_a_mask_with_no_certain_secret_behind_it_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{field} has the value that hides a secret"):
         unmasked(given, known)
+
+
+def test_a_refusal_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"there is none behind it: give it whole$"):
+        unmasked((masked(A),), (C,))
+    with pytest.raises(ValueError, match=r"which of several .*: give it whole, or change texts in one step, and"):
+        unmasked((masked(SALES), titled(masked(A), "sales team")), (OPS, SALES))

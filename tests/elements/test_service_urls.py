@@ -19,6 +19,7 @@ ALLOWED = ("slack", "discord", "ntfy", "ntfys", "tgram", "workflows", "nosuch")
     [
         SLACK,
         f"{SLACK}/?footer=no",
+        f"{SLACK}/?format=Text",
         f"SLACK://bot@T1JJ3T3L2/A1BRTD4JD/{TOKEN}/%23general",
         "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
         "ntfys://user:password@ntfy.example/topic",
@@ -42,6 +43,8 @@ def test_what_can_be_used(url: str) -> None:
         (f"{SLACK}?template=http%3A%2F%2F127.0.0.1%2F", "must not name a file"),
         (f"{SLACK}/%23one/%23two", "has 2 targets"),
         (f"tgram://123456789:{TOKEN}/1234/5678", "has 2 targets"),
+        (f"{SLACK}?format=markdown", "must not have format=…: a note is text"),
+        (f"{SLACK}?Format=HTML", "must not have format=…: a note is text"),
         (f"{SLACK}?template={TOKEN}://x", "is no URL that slack:// understands"),
     ],
 )

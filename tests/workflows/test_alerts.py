@@ -115,6 +115,54 @@ async def test_a_run_that_waits_to_tell_can_be_redelivered_and_cancelled(
     assert (await home.event(event_id))["status"] == "failed"
 
 
+async def test_one_who_hangs_keeps_nobody_from_being_told(
+    temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver
+) -> None:
+    """The owner names ten receivers that answer nothing; the operator is told all the same, and at once."""
+    inbox.otherwise = Answer(500)
+    async with receiver() as hole, sendgrid_server() as sendgrid:
+        hole.otherwise = Answer(delay=600)
+        settings = {
+            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_host": sendgrid.host,
+            "alert_emails": ("operator@shop.example",),
+        }
+        async with house(temporal, tmp_path, **settings) as home, home.working():
+            ten = {"notifications": [{"http": {"url": hole.url}}] * 10}
+            await home.webhook(inbox.url, retry=ONCE, on_failure=ten)
+            event_id = (await home.send())["id"]
+            await sendgrid.got(1, seconds=5)
+            await hole.got(10, seconds=5)
+            await home.run(event_id).cancel()
+            await home.until_closed(event_id)
+
+
+async def test_alerts_go_along_when_a_long_history_begins_anew(
+    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one webhook's alert cannot be sent, the other's retries go on, over several runs."""
+    monkeypatch.setattr("workflows.event.LONG_HISTORY", 40)
+    inbox.otherwise = Answer(500)
+    desk.otherwise = Answer(503)
+    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    async with receiver() as busy:
+        busy.otherwise = Answer(500)
+        await home.webhook(busy.url, retry={"schedule": [0.05] * 20})
+        event_id = (await home.send())["id"]
+        await busy.got(21, seconds=15)
+        desk.otherwise = Answer(200)
+        event = await home.until_closed(event_id)
+    assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 21]
+    assert await began_anew(home, event_id)
+    assert json.loads(desk.requests[-1].body)["reason"] == "exhausted"
+
+
+async def began_anew(home: House, event_id: str) -> bool:
+    """Tell whether the event's latest run goes on from another one."""
+    first = await anext(home.run(event_id).fetch_history_events(page_size=1))
+    return bool(first.workflow_execution_started_event_attributes.continued_execution_run_id)
+
+
 async def test_a_broken_template_of_an_alert_does_not_lose_it(home: House, inbox: Receiver, desk: Receiver) -> None:
     await home.webhook(
         inbox.url, payload={"template": "{{ event.data.nope.nope }}"}, on_failure=told_at(desk, "{{ alert.nope.nope }}")

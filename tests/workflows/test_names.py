@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activities.news import Alert
 from workflows import names, summaries
 from workflows.listing import Search, query_of
 from workflows.models import Attempt, Channel, Delivery
@@ -69,9 +70,17 @@ def test_other_summaries() -> None:
     sent = FAILING.model_copy(update={"awaiting": ("ann@a.b", "bob@a.b")})
     assert summaries.wait_summary(sent, 3600) == "wait for word of ann@a.b, bob@a.b"
     assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), 3600) == "retry in 1 h"
-    failed = FAILING.model_copy(update={"reason": "exhausted"})
-    assert summaries.alert_summary(failed, "failed") == "alert: https://a.b/hook failed · exhausted"
-    assert summaries.alert_summary(failed, "recovered") == "alert: https://a.b/hook works again"
+    failed = Alert(
+        **dict.fromkeys(("token", "id", "type", "tenant", "webhook_id", "delivery"), "x"),
+        kind="failed",
+        timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+        channel="webhook",
+        target="https://a.b/hook",
+        reason="exhausted",
+    )
+    assert summaries.alert_summary(failed) == "alert: https://a.b/hook failed · exhausted"
+    recovered = failed.model_copy(update={"kind": "recovered"})
+    assert summaries.alert_summary(recovered) == "alert: https://a.b/hook works again"
 
 
 def test_searches_are_written_in_visibilitys_language() -> None:

@@ -60,6 +60,8 @@ def play(*steps: str) -> Progress:
             progress.finish(outcome(result), NOW, 0.0)
         if action in ("cancel", "retry", "hold", "release", "abandon", "stop_awaiting"):
             getattr(progress, action)()
+        if action == "old":
+            progress.hear(receipt(cast(ReceiptKind, result), AWAITED[0], attempt=1))
         if action in ("ann", "bob"):
             number = progress.next_number if progress.in_flight else progress.delivery.attempts_made
             progress.hear(receipt(cast(ReceiptKind, result), f"{action}@a.b", number))
@@ -122,6 +124,10 @@ def play(*steps: str) -> Progress:
         ("try:sent retry try:500", "sent", None, "sm"),
         ("try:sent retry try:sent ann:delivered bob:delivered", "succeeded", None, "sm"),
         ("try:sent ann:bounced retry try:sent", "sent", None, "sm"),
+        ("try:sent retry begin ann:bounced end:500", "sent", None, "sm"),
+        ("try:sent retry try:500 old:bounced", "failed", "bounced", "sm"),
+        ("try:sent retry begin old:bounced end:500", "failed", "bounced", "sm"),
+        ("try:sent retry begin old:bounced end:sent", "sent", None, "sm"),
     ],
 )
 def test_stories(story: str, status: str, reason: str | None, triggers: str) -> None:
@@ -185,6 +191,22 @@ def test_recovery_is_news_only_where_the_outcome_says_so() -> None:
     progress = play("begin")
     progress.finish(outcome("ok").model_copy(update={"recovered": True}), NOW, 0.0)
     assert progress.take_news() == "recovered"
+
+
+def test_recovery_is_news_only_once_the_email_has_arrived() -> None:
+    progress = play("begin")
+    progress.finish(outcome("sent").model_copy(update={"recovered": True}), NOW, 0.0)
+    assert progress.take_news() is None
+    for address in AWAITED:
+        progress.hear(receipt("delivered", address))
+    assert progress.take_news() == "recovered"
+
+
+def test_word_is_awaited_of_no_more_addresses_than_there_is_room_for() -> None:
+    progress = Progress.of(Delivery(id="wh_1", webhook_id="wh_1"), room=10)
+    progress.begin()
+    progress.finish(outcome("sent"), NOW, 0.0)
+    assert progress.record.status == "succeeded"
 
 
 def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -> None:

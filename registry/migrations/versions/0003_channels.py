@@ -17,6 +17,8 @@ COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "filter_error": sa.String(),
     "emails": sa.JSON(),
     "notifications": sa.JSON(),
+    "email_numbers": sa.JSON(),
+    "notification_numbers": sa.JSON(),
     "on_failure": sa.JSON(),
     "alert": sa.JSON(),
 }

@@ -1,0 +1,36 @@
+"""What is to be told of a delivery, and who was. Pure: the messages of `activities.alerts`."""
+
+from datetime import datetime
+
+from activities.outcomes import Message
+from elements.context import AlertKind
+
+
+class Alert(Message):
+    """A delivery has failed for good, or works again."""
+
+    token: str
+    """Names the alert: it is told once, whatever run or try of an activity does it."""
+    kind: AlertKind
+    id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    webhook_id: str
+    delivery: str
+    channel: str
+    target: str
+    reason: str | None = None
+    attempts: int = 0
+    status_code: int | None = None
+    error: str | None = None
+    text: str = ""
+    """What the receiver or provider said last."""
+
+
+class AlertResult(Message):
+    """Who was told, and who never will be; nobody where the alert was folded into the next one."""
+
+    told: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
+    folded: bool = False

@@ -1,0 +1,55 @@
+"""Calls of any HTTP API, as a notification makes them: what is told of the answer, and what never is."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from activities.http import make_client
+from activities.network import parse_networks
+from activities.notifier import Notifier
+from activities.services import ServiceAnswer, Services
+from elements.notifications import Call
+from receivers import Answer, Receiver
+
+LOOPBACK = parse_networks(["127.0.0.0/8"])
+SECRET = "TOPSECRETPATH"
+TOKEN = "s3cr3t-t0ken-of-the-tests"
+
+
+@pytest.fixture
+async def notifier() -> AsyncIterator[Notifier]:
+    async with make_client(LOOPBACK) as client, Services((), LOOPBACK) as services:
+        yield Notifier(services, client, "Hookkeeper/test")
+
+
+async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096) -> ServiceAnswer:
+    inbox.answers = [Answer(404, said)]
+    url = f"http://{urlsplit(inbox.url).netloc}/hooks/{SECRET}?key={TOKEN}"
+    headers = {"authorization": f"Bearer {TOKEN}/2", "content-type": "application/json"}
+    answer = await notifier.send(Call(method="POST", url=url, headers=headers, body=b"{}"), 5, keep)
+    assert (answer.verdict, answer.error) == ("failed", "http_404")
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (f"Cannot POST /hooks/{SECRET}", "Cannot POST ********"),
+        (f"Cannot POST /hooks/{SECRET}?key={TOKEN}", "Cannot POST ********?key=********"),
+        (f'{{"path": "{SECRET.lower()}", "json": true}}', '{"path": "********", "json": true}'),
+        (f"no key {TOKEN}", "no key ********"),
+        (f"no such token: Bearer {TOKEN}/2", "no such token: ********"),
+        ("out of order", "out of order"),
+    ],
+)
+async def test_a_receiver_that_repeats_a_secret(notifier: Notifier, inbox: Receiver, said: str, told: str) -> None:
+    assert (await call(notifier, inbox, said)).text == told
+
+
+@pytest.mark.parametrize("before", range(90, 129, 3))
+async def test_a_secret_at_the_end_of_what_is_kept(notifier: Notifier, inbox: Receiver, before: int) -> None:
+    answer = await call(notifier, inbox, "x" * before + SECRET + "y" * 5000, keep=128)
+    assert len(answer.text) <= 128
+    assert "TOPS" not in answer.text
+    assert answer.text.startswith("x" * before)

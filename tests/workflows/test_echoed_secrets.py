@@ -1,0 +1,26 @@
+"""Receivers that repeat what they were sent: their words are kept in history, the secrets in them are not."""
+
+from urllib.parse import urlsplit
+
+from house import House
+from receivers import Answer, Receiver
+
+QUERY, HEADER, PATH = "s3cr3t-in-the-query", "s3cr3t-in-a-header", "TOPSECRETPATH"
+
+
+async def test_no_history_holds_what_a_receiver_repeats(home: House, inbox: Receiver) -> None:
+    host = urlsplit(inbox.url).netloc
+    inbox.otherwise = Answer(500, f"Cannot POST /hooks/{PATH}?key={QUERY} by Bearer {HEADER}")
+    headers = {"authorization": f"Bearer {HEADER}"}
+    notification = {"http": {"url": f"http://{host}/hooks/{PATH}?key={QUERY}", "headers": headers}}
+    await home.webhook(
+        f"{inbox.url}?key={QUERY}", headers=headers, notifications=[notification], retry={"schedule": []}
+    )
+    event = await home.until_final((await home.send())["id"])
+    said = {each["channel"]: each["attempts"][0]["response_excerpt"] for each in event["deliveries"]}
+    assert said == {
+        "webhook": f"Cannot POST /hooks/{PATH}?key=******** by ********",  # its own path is shown as its target
+        "notification": "Cannot POST ********?key=******** by ********",
+    }
+    history = (await home.run(event["id"]).fetch_history()).to_json()
+    assert QUERY not in history and HEADER not in history

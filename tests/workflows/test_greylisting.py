@@ -1,0 +1,69 @@
+"""Emails to a mail server that takes a letter for some, puts others off, and may drop what comes twice."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from temporalio.client import Client
+
+from house import House, house
+from mail_servers import SmtpServer, smtp_server
+
+ANN, BO, CY = "ann@acme.example.com", "bo@acme.example.com", "cy@acme.example.com"
+LATER, NEVER = "450 4.2.1 come back later", "550 5.1.1 unknown"
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[SmtpServer]:
+    async with smtp_server() as mail:
+        yield mail
+
+
+@pytest.fixture
+async def home(temporal: Client, tmp_path: Path, mail: SmtpServer) -> AsyncIterator[House]:
+    async with house(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as home, home.working():
+        yield home
+
+
+def got(mail: SmtpServer) -> list[tuple[str, ...]]:
+    return [delivered.recipients for delivered in mail.messages]
+
+
+async def test_who_is_put_off_gets_it_later_and_nobody_twice(home: House, mail: SmtpServer) -> None:
+    """Timeline: of three one is taken, one put off twice, one unknown. Proves: two letters, and an end in success."""
+    mail.refused = {BO: LATER, CY: NEVER}
+    await home.webhook(None, emails=[{"to": [ANN, BO], "cc": [CY]}], retry={"schedule": [0.1, 1, 1]})
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying", attempts=2)
+    del mail.refused[BO]
+    event = await home.until_final(event_id)
+    attempts = event["deliveries"][0]["attempts"]
+    assert [attempt["error"] for attempt in attempts] == ["smtp_450", "smtp_450", None]
+    assert (event["status"], got(mail)) == ("succeeded", [(ANN,), (BO,)])
+    assert f"not taken for {CY}: {NEVER}" in attempts[-1]["response_excerpt"]
+    assert len({delivered.email["Message-ID"] for delivered in mail.messages}) == 1
+    assert {delivered.email["To"] for delivered in mail.messages} == {f"{ANN}, {BO}"}
+
+
+async def test_an_attempt_by_hand_leaves_them_out_too(home: House, mail: SmtpServer) -> None:
+    mail.refused = {BO: LATER}
+    await home.webhook(None, emails=[{"to": [ANN, BO]}], retry={"schedule": [3600]})
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying", attempts=1)
+    mail.refused.clear()
+    await home.command(event_id, "retry")
+    await home.until_final(event_id)
+    assert got(mail) == [(ANN,), (BO,)]
+
+
+async def test_what_is_sent_again_by_hand_is_no_copy_to_a_mail_system(home: House, mail: SmtpServer) -> None:
+    await home.webhook(None, emails=[{"to": [ANN]}])
+    event_id = (await home.send())["id"]
+    await home.until_closed(event_id)
+    for _ in range(2):
+        answer = await home.command(event_id, "redeliver")
+        assert answer.status_code == 202, answer.text
+        await home.until_closed(event_id)
+    assert got(mail) == [(ANN,)] * 3
+    assert len({delivered.email["Message-ID"] for delivered in mail.messages}) == 3
