@@ -1,54 +1,86 @@
-"""What routes are given: who may come in, the process's one gateway and one store, the usual parameters."""
+"""What routes are given: who asks, whose objects are meant, the process's one gateway and one store.
 
-import hmac
-from collections.abc import Callable
+All are coroutines: FastAPI calls a plain function in a thread, which costs more than what it does here.
+"""
+
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from fastapi.security import HTTPBearer
 
-from api.errors import NoKey
+from api.access import Caller
+from api.errors import NotFound
+from links import DEFAULT_TENANT
+from registry.audit import AuditLog
 from registry.catalogue import Catalogue
 from registry.store import Store
 from workflows.gateway import Gateway
 
 TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
-bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer <key>`")
+
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
 
 
-def authenticator(admin_key: str) -> Callable[[Request], None]:
-    """Make the check that each request passes before its body is read."""
-
-    def authenticate(request: Request) -> None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), admin_key.encode()):
-            raise NoKey("A key is needed: `Authorization: Bearer <key>`.", headers={"www-authenticate": "Bearer"})
-
-    return authenticate
-
-
-def _gateway(request: Request) -> Gateway:
+async def _gateway(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
 
 
-def _store(request: Request) -> Store:
+async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 
 
-def _catalogue(request: Request) -> Catalogue:
-    return _store(request).catalogue
-
-
+CallerDep = Annotated[Caller, Depends(_caller)]
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
 StoreDep = Annotated[Store, Depends(_store)]
-CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 
-Tenant = Annotated[
-    str, Query(pattern=TENANT_PATTERN, description="The tenant that the object belongs to", examples=["acme"])
-]
-AnyTenant = Annotated[str | None, Query(pattern=TENANT_PATTERN, description="Only this tenant's; all where left out")]
+
+async def _catalogue(store: StoreDep) -> Catalogue:
+    return store.catalogue
+
+
+async def _audit(store: StoreDep) -> AuditLog:
+    return store.audit
+
+
+async def _owner(
+    caller: CallerDep,
+    tenant: Annotated[
+        str | None,
+        Query(
+            pattern=TENANT_PATTERN,
+            description="The tenant that the object belongs to. Where left out: the key's own, else `default`",
+            examples=["acme"],
+        ),
+    ] = None,
+) -> str:
+    """Give the tenant of an object that is asked for by its id. Another one's objects are as good as none."""
+    if caller.tenant is None:
+        return tenant or DEFAULT_TENANT
+    if tenant not in (None, caller.tenant):
+        raise NotFound(f"The key is bound to tenant {caller.tenant}: it finds nothing of others.")
+    return caller.tenant
+
+
+async def _listed(
+    caller: CallerDep,
+    tenant: Annotated[
+        str | None,
+        Query(pattern=TENANT_PATTERN, description="Only this tenant's. Where left out: the key's own, else all"),
+    ] = None,
+) -> str | None:
+    """Give the tenant whose objects are to be listed; None is all."""
+    if tenant is not None:
+        caller.check_tenant(tenant)
+    return tenant or caller.tenant
+
+
+CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
+AuditDep = Annotated[AuditLog, Depends(_audit)]
+Tenant = Annotated[str, Depends(_owner)]
+AnyTenant = Annotated[str | None, Depends(_listed)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Items a page")]
 Cursor = Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before")]

@@ -1,0 +1,124 @@
+"""Lets in who has a key, before anything of the request's body is read."""
+
+import asyncio
+import hmac
+import time
+from types import TracebackType
+from typing import NoReturn, Self
+
+import structlog
+from fastapi import Request
+
+from api.access import SCOPES, Caller
+from api.errors import Forbidden, NoKey
+from api.limiting import Limits
+from registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
+from registry.database import RegistryUnavailable
+from times import utc_now
+
+FAILURES = "20/minute"
+"""Requests with a key that is none, by address. Only those are refused beyond: a good key never waits for others."""
+TRUSTED = 1.0
+"""Seconds for which a key that was found is not asked for again: a read costs as much as a small request does."""
+MOST_TRUSTED = 10_000
+NOTED_EVERY = USED_EVERY.total_seconds()
+ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
+log = structlog.get_logger("hookkeeper.api")
+
+
+class Doorkeeper:
+    """Knows the admin key by itself, and asks the registry for all others, once a second for each.
+
+    So a key that was revoked is out within a second; in the process that revoked it, at once.
+    """
+
+    def __init__(self, admin_key: str, keys: ApiKeys, rate_limit: str | None) -> None:
+        self._admin = digest_of(admin_key)
+        self._keys = keys
+        self._rate_limit = rate_limit
+        self._limits = Limits()
+        self._trusted: dict[str, tuple[float, ApiKey]] = {}
+        self._noted: dict[str, float] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Finish what is still to be written of keys' use."""
+        await asyncio.gather(*self._noting)
+
+    def forget(self, key_id: str) -> None:
+        """Trust a key no longer than until its next request."""
+        self._trusted = {digest: each for digest, each in self._trusted.items() if each[1].id != key_id}
+
+    async def admit(self, request: Request, scopes: frozenset[str]) -> Caller:
+        """Say who makes the request. Raises NoKey, Forbidden for a key without any of the scopes, TooMany."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            _refuse("A key is needed: `Authorization: Bearer <key>`.")
+        caller = await self._holder(key.strip(), request)
+        if scopes.isdisjoint(caller.scopes):
+            raise Forbidden(f"The key lacks the scope {' or '.join(sorted(scopes))}.")
+        return caller
+
+    async def count_failure(self, request: Request) -> None:
+        """Count a request with a key that is none. Raises TooMany."""
+        address = request.client.host if request.client else ""
+        await self._limits.count(address, FAILURES, "Too many requests from this address had no good key.")
+
+    async def _holder(self, key: str, request: Request) -> Caller:
+        digest = digest_of(key)
+        if hmac.compare_digest(digest, self._admin):
+            return ADMIN
+        known = await self._find(key, digest)
+        fault = _fault(known)
+        if known is None or fault:
+            await self.count_failure(request)
+            _refuse(fault)
+        self._note_use(known.id)
+        if rate := known.rate_limit or self._rate_limit:
+            await self._limits.count(known.id, rate, f"The key may make {rate.replace('/', ' requests a ')}.")
+        return Caller(known.id, known.name, known.tenant, frozenset(known.scopes))
+
+    async def _find(self, key: str, digest: str) -> ApiKey | None:
+        now = time.monotonic()
+        found_at, known = self._trusted.get(digest, (0.0, None))
+        if known is not None and now - found_at <= TRUSTED:
+            return known
+        known = await self._keys.find(key)
+        if known is not None:
+            if len(self._trusted) >= MOST_TRUSTED:
+                self._trusted.clear()
+            self._trusted[digest] = (now, known)
+        return known
+
+    def _note_use(self, key_id: str) -> None:
+        """Have the use written down; the request does not wait for it."""
+        now = time.monotonic()
+        if now - self._noted.get(key_id, -NOTED_EVERY) >= NOTED_EVERY:
+            self._noted[key_id] = now
+            task = asyncio.create_task(self._write_use(key_id))
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+
+    async def _write_use(self, key_id: str) -> None:
+        try:
+            await self._keys.note_use(key_id)
+        except RegistryUnavailable as fault:
+            log.warning("use of a key not noted", key=key_id, detail=str(fault))
+
+
+def _fault(key: ApiKey | None) -> str:
+    """Say why a key lets nobody in. Whoever has a key that was good may know what became of it."""
+    if key is None:
+        return "This is no key of ours: `Authorization: Bearer <key>`."
+    if key.revoked_at is not None:
+        return "The key was revoked."
+    if key.expires_at is not None and key.expires_at <= utc_now():
+        return "The key has expired."
+    return ""
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise NoKey(detail, headers={"www-authenticate": "Bearer"})

@@ -1,0 +1,25 @@
+"""How many requests somebody may make: a window that slides, counted in this process."""
+
+import math
+import time
+
+from limits import parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from api.errors import TooMany
+
+
+class Limits:
+    """Counts requests, by whoever makes them."""
+
+    def __init__(self) -> None:
+        self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def count(self, who: str, rate: str, refusal: str) -> None:
+        """Count a request; raise TooMany, which says when to come again, where it is one too many."""
+        limit = parse(rate)
+        if not await self._window.hit(limit, who):
+            stats = await self._window.get_window_stats(limit, who)
+            seconds = max(1, math.ceil(stats.reset_time - time.time()))
+            raise TooMany(refusal, headers={"retry-after": str(seconds)})

@@ -1,0 +1,57 @@
+"""Who changed what, and when."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.access import GuardedRoute, needs
+from api.deps import AnyTenant, AuditDep, Cursor, Limit
+from api.errors import KEYED
+from api.fields import Given, GivenTime, Page, Time
+
+router = APIRouter(
+    prefix="/v1/audit", tags=["audit"], route_class=GuardedRoute, responses=KEYED, dependencies=[needs("admin")]
+)
+
+
+class AuditRecord(Given):
+    id: str
+    at: Time
+    key_id: str
+    """Whose doing it was; `admin` for the admin key."""
+    key_name: str
+    action: str
+    """Such as `webhook.update`, `key.revoke`, `event.cancel`."""
+    object_id: str
+    tenant: str | None
+    detail: dict[str, Any]
+    """`fields`: the names of those that were set. Never their values."""
+
+
+@router.get("")
+async def list_audit_log(
+    audit: AuditDep,
+    tenant: AnyTenant,
+    since: Annotated[GivenTime | None, Query(description="At this time or later")] = None,
+    until: Annotated[GivenTime | None, Query(description="Before this time")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[AuditRecord]:
+    """List what was done to keys, webhooks, event types, suppressions and events by hand, newest first."""
+    found, next_cursor = await audit.page(tenant=tenant, since=since, until=until, limit=limit, cursor=cursor)
+    return Page(
+        items=[
+            AuditRecord(
+                id=each.id,
+                at=each.at,
+                key_id=each.key_id,
+                key_name=each.key_name,
+                action=each.action,
+                object_id=each.object_id,
+                tenant=each.tenant,
+                detail=each.detail,
+            )
+            for each in found
+        ],
+        next_cursor=next_cursor,
+    )

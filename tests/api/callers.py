@@ -1,0 +1,38 @@
+"""Keys for tests: made over the API, each with a client of its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from api.access import GuardedRoute, scopes_of
+from house import House
+
+
+async def make_key(home: House, tenant: str | None, **fields: Any) -> dict[str, Any]:
+    """Make a key with the admin key."""
+    answer = await home.http.post("/v1/keys", json={"name": f"of {tenant}", "tenant": tenant, **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def calling(app: FastAPI, key: str | None, address: str = "192.0.2.1") -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client with this key, from this address."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:
+        yield http
+
+
+def guarded(app: FastAPI) -> dict[str, frozenset[str]]:
+    """Give all routes that need a key, as `GET /v1/…`, with what each declares: any of these scopes lets in."""
+    return {
+        f"{method} {context.path}": scopes_of(context.original_route)
+        for context in iter_route_contexts(app.routes)
+        if isinstance(context.original_route, GuardedRoute)
+        for method in context.methods or ()
+    }

@@ -1,0 +1,153 @@
+"""Each route says who may use it; each scope opens its routes and no others."""
+
+import re
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+from callers import calling, guarded
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import problem
+from temporalio.client import Client
+
+from api.access import KEYLESS, SCOPES, GuardedRoute, Unclassified, check_routes, needs
+from api.requests import StrictRoute
+from house import KEY, House, house
+from registry.api_keys import ApiKey, digest_of, new_key, new_key_id
+
+READ_ANY = "events:read webhooks:read"
+NEEDS = {
+    "POST /v1/webhooks": "webhooks:write",
+    "GET /v1/webhooks": "webhooks:read",
+    "GET /v1/webhooks/{webhook_id}": "webhooks:read",
+    "PATCH /v1/webhooks/{webhook_id}": "webhooks:write",
+    "DELETE /v1/webhooks/{webhook_id}": "webhooks:write",
+    "GET /v1/webhooks/{webhook_id}/secret": "webhooks:write",
+    "POST /v1/webhooks/{webhook_id}/rotate-secret": "webhooks:write",
+    "POST /v1/webhooks/{webhook_id}/test": "webhooks:write",
+    "POST /v1/webhooks/preview": "webhooks:read",
+    "GET /v1/suppressions": "webhooks:read",
+    "POST /v1/suppressions": "webhooks:write",
+    "DELETE /v1/suppressions/{address:path}": "webhooks:write",
+    "POST /v1/events": "events:write",
+    "POST /v1/events/batch": "events:write",
+    "GET /v1/events": "events:read",
+    "GET /v1/events/{event_id}": "events:read",
+    "POST /v1/events/{event_id}/retry": "events:write",
+    "POST /v1/events/{event_id}/cancel": "events:write",
+    "POST /v1/events/{event_id}/hold": "events:write",
+    "POST /v1/events/{event_id}/release": "events:write",
+    "POST /v1/events/{event_id}/redeliver": "events:write",
+    "POST /v1/events/{event_id}/reschedule": "events:write",
+    "DELETE /v1/events/{event_id}/data": "events:write",
+    "GET /v1/event-types": READ_ANY,
+    "GET /v1/event-types/{name}": READ_ANY,
+    "GET /v1/catalogue": READ_ANY,
+    "POST /v1/event-types": "admin",
+    "PATCH /v1/event-types/{name}": "admin",
+    "DELETE /v1/event-types/{name}": "admin",
+    "POST /v1/keys": "admin",
+    "GET /v1/keys": "admin",
+    "DELETE /v1/keys/{key_id}": "admin",
+    "GET /v1/audit": "admin",
+}
+"""What each route takes, written down a second time: a route that is new or changed has to be looked at."""
+ADDRESSES = count()
+NOWHERE = re.compile(r"\{\w+(:path)?\}")
+
+
+@pytest.fixture(scope="module")
+async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+        yield built
+
+
+async def key_with(home: House, *scopes: str) -> str:
+    """Keep a key for all tenants, with any scopes that a test wants."""
+    key = new_key()
+    row = ApiKey(id=new_key_id(), name="of a test", tenant=None, scopes=list(scopes), digest=digest_of(key))
+    await home.store.api_keys.add(row)
+    return key
+
+
+async def test_every_route_is_in_the_table(door: House) -> None:
+    assert {route: " ".join(sorted(scopes)) for route, scopes in guarded(door.app).items()} == NEEDS
+
+
+async def test_what_is_not_guarded_is_named(door: House) -> None:
+    contexts = list(iter_route_contexts(door.app.routes))
+    open_to_all = {each.path for each in contexts if not isinstance(each.original_route, GuardedRoute)}
+    assert open_to_all == KEYLESS
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_a_scope_opens_its_routes_and_no_others(door: House, scope: str) -> None:
+    """What is refused is refused before the body is read: it would be 400."""
+    async with calling(door.app, await key_with(door, scope)) as http:
+        for route, needed in NEEDS.items():
+            method, path = route.split()
+            answer = await http.request(method, NOWHERE.sub("nowhere", path), content=b"{")
+            if scope in needed.split():
+                assert answer.status_code not in (401, 403), route
+            else:
+                assert "lacks the scope" in problem(answer, 403)["detail"], route
+                assert needed.split()[0] in answer.json()["detail"], route
+
+
+async def test_the_admin_key_has_all_scopes(door: House) -> None:
+    for route in NEEDS:
+        method, path = route.split()
+        answer = await door.http.request(method, NOWHERE.sub("nowhere", path), content=b"{")
+        assert answer.status_code not in (401, 403), route
+
+
+# A route that does not say
+
+
+def nothing() -> None:
+    """Stand for a route."""
+
+
+def test_a_guarded_route_that_says_nothing_cannot_be_made() -> None:
+    router = APIRouter(route_class=GuardedRoute)
+    with pytest.raises(Unclassified, match="GET /new must say"):
+        router.add_api_route("/new", nothing, methods=["GET"])
+    with pytest.raises(Unclassified):
+        router.add_api_route("/new", nothing, dependencies=[needs("admin"), needs("events:read")])
+    router.add_api_route("/new", nothing, dependencies=[needs("admin")])
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, StrictRoute])
+def test_an_app_with_a_route_that_is_not_guarded_cannot_be_made(route_class: type[APIRoute]) -> None:
+    app, router = FastAPI(redoc_url=None), APIRouter(route_class=route_class)
+    check_routes(app)
+    router.add_api_route("/v1/new", nothing)
+    app.include_router(router)
+    with pytest.raises(Unclassified, match="/v1/new is neither"):
+        check_routes(app)
+
+
+# Whatever the header says
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    header=st.binary(max_size=120)
+    | st.builds(b"Bearer %b".__mod__, st.binary(max_size=80))
+    | st.builds(lambda text: f"bearer hk_{text}".encode(), st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True)),
+)
+async def test_any_authorization(door: House, header: bytes) -> None:
+    async with calling(door.app, None, f"address {next(ADDRESSES)}") as http:
+        answer = await http.get("/v1/webhooks", headers={b"authorization": header})
+    assert problem(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "access_token", "authorization", "token"])
+async def test_a_key_in_the_url_is_none(door: House, name: str) -> None:
+    async with calling(door.app, None) as http:
+        problem(await http.get("/v1/webhooks", params={name: KEY}), 401)
+        problem(await http.get("/v1/webhooks", params={name: f"Bearer {KEY}"}), 401)

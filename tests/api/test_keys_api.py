@@ -1,0 +1,251 @@
+"""Keys to the API: made, used, limited, revoked. What is kept of them, and what is not."""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from callers import calling, make_key
+from problems import problem
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+from temporalio.client import Client
+
+from api.app import create_app
+from api.doorkeeper import Doorkeeper
+from house import KEY, House, house
+from registry.api_keys import KEY as FORM
+from registry.store import Store
+
+USUAL = ["events:write", "events:read", "webhooks:write", "webhooks:read"]
+PATH = "/v1/webhooks"
+
+
+async def status(app: Any, key: str, address: str = "192.0.2.1") -> int:
+    async with calling(app, key, address) as http:
+        return (await http.get(PATH)).status_code
+
+
+async def all_keys(home: House, **query: Any) -> dict[str, dict[str, Any]]:
+    answer = await home.http.get("/v1/keys", params=query)
+    return {item["id"]: item for item in answer.json()["items"]}
+
+
+# Make, list, revoke
+
+
+async def test_a_key_is_shown_once(idle_house: House) -> None:
+    made = await make_key(idle_house, "acme")
+    assert FORM.fullmatch(made["key"])
+    assert (made["tenant"], made["scopes"], made["rate_limit"]) == ("acme", USUAL, None)
+    listed = (await all_keys(idle_house))[made["id"]]
+    assert listed == {name: value for name, value in made.items() if name != "key"}
+    assert await status(idle_house.app, made["key"]) == 200
+    kept = Path(idle_house.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    for file in kept.parent.iterdir():
+        assert made["key"].encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"name": "x"}, "tenant"),
+        ({"tenant": "acme"}, "name"),
+        ({"name": "", "tenant": None}, "name"),
+        ({"name": "x", "tenant": "a b"}, "tenant"),
+        ({"name": "x", "tenant": "acme", "scopes": []}, "scopes"),
+        ({"name": "x", "tenant": "acme", "scopes": ["events:all"]}, "scopes.0"),
+        ({"name": "x", "tenant": "acme", "scopes": ["admin"]}, "scopes"),
+        ({"name": "x", "tenant": None, "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"name": "x", "tenant": None, "rate_limit": "0/second"}, "rate_limit"),
+        ({"name": "x", "tenant": None, "rate_limit": "many"}, "rate_limit"),
+        ({"name": "x", "tenant": None, "key": "hk_mine"}, "key"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_key(idle_house: House, body: dict[str, Any], path: str) -> None:
+    problem(await idle_house.http.post("/v1/keys", json=body), 422, path)
+    assert await all_keys(idle_house) == {}
+
+
+async def test_lists_are_by_tenant_and_in_pages(idle_house: House) -> None:
+    made = [(await make_key(idle_house, tenant))["id"] for tenant in ("acme", "bolt", "acme", None)]
+    assert list(await all_keys(idle_house, tenant="acme")) == [made[2], made[0]]
+    first = (await idle_house.http.get("/v1/keys", params={"limit": 3})).json()
+    second = (await idle_house.http.get("/v1/keys", params={"limit": 3, "cursor": first["next_cursor"]})).json()
+    assert [item["id"] for item in first["items"] + second["items"]] == made[::-1]
+    problem(await idle_house.http.get("/v1/keys", params={"cursor": "x"}), 422, "cursor")
+
+
+async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_house: House) -> None:
+    other_store = Store.connect(idle_house.settings.database_url)
+    other = create_app(idle_house.settings, other_store, idle_house.gateway)
+    made = await make_key(idle_house, "acme")
+    async with calling(other, made["key"]) as there, calling(idle_house.app, made["key"]) as here:
+        assert [(await each.get(PATH)).status_code for each in (here, there)] == [200, 200]
+        assert (await idle_house.http.delete(f"/v1/keys/{made['id']}")).status_code == 204
+        assert problem(await here.get(PATH), 401)["detail"] == "The key was revoked."
+        await asyncio.sleep(1)
+        assert problem(await there.get(PATH), 401)["detail"] == "The key was revoked."
+    await other.state.doorkeeper.__aexit__(None, None, None)
+    await other_store.close()
+
+
+async def test_revoking_again_changes_nothing(idle_house: House) -> None:
+    made = await make_key(idle_house, "acme")
+    path = f"/v1/keys/{made['id']}"
+    await idle_house.http.delete(path)
+    revoked = (await all_keys(idle_house))[made["id"]]["revoked_at"]
+    assert revoked
+    assert (await idle_house.http.delete(path)).status_code == 204
+    assert (await all_keys(idle_house))[made["id"]]["revoked_at"] == revoked
+    problem(await idle_house.http.delete("/v1/keys/key_nowhere"), 404)
+
+
+async def test_a_key_expires(idle_house: House) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.7)
+    made = await make_key(idle_house, "acme", expires_at=soon.isoformat())
+    async with calling(idle_house.app, made["key"]) as http:
+        assert (await http.get(PATH)).status_code == 200
+        await asyncio.sleep(0.8)
+        assert problem(await http.get(PATH), 401)["detail"] == "The key has expired."
+
+
+async def test_a_key_with_admin_makes_keys_and_no_more(idle_house: House) -> None:
+    made = await make_key(idle_house, None, scopes=["admin"])
+    async with calling(idle_house.app, made["key"]) as http:
+        answer = await http.post("/v1/keys", json={"name": "made by a key", "tenant": "acme"})
+        assert answer.status_code == 201
+        problem(await http.get(PATH), 403)
+
+
+# Use
+
+
+async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_house: House) -> None:
+    made = await make_key(idle_house, "acme")
+    assert made["last_used_at"] is None
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    await asyncio.gather(*(status(idle_house.app, made["key"]) for _ in range(10)))
+    async with asyncio.timeout(5):
+        while (used := (await all_keys(idle_house))[made["id"]]["last_used_at"]) is None:
+            await asyncio.sleep(0.02)
+    assert before <= datetime.fromisoformat(used)
+    await asyncio.sleep(0.05)
+    await status(idle_house.app, made["key"])
+    await asyncio.sleep(0.2)
+    assert (await all_keys(idle_house))[made["id"]]["last_used_at"] == used
+
+
+async def test_no_request_waits_for_that(idle_house: House) -> None:
+    """Somebody holds the only lock for writing that SQLite has."""
+    made = await make_key(idle_house, "acme")
+    blocker = sqlite3.connect(
+        idle_house.settings.database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None
+    )
+    blocker.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    assert [await status(idle_house.app, made["key"]) for _ in range(3)] == [200] * 3
+    assert time.monotonic() - began < 1
+    blocker.execute("ROLLBACK")
+    blocker.close()
+
+
+async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path, idle_house: House) -> None:
+    made = await make_key(idle_house, "acme")
+    lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
+    app = create_app(idle_house.settings, lost, idle_house.gateway)
+    async with calling(app, KEY) as http:
+        assert (await http.get("/v1/events")).status_code == 200
+    async with calling(app, made["key"]) as http:
+        answer = await http.get("/v1/events")
+        problem(answer, 503)
+        assert answer.headers["retry-after"]
+    async with calling(app, "no-key-of-ours-at-all") as http:
+        problem(await http.get("/v1/events"), 401)
+    await lost.close()
+
+
+# Limits
+
+
+async def test_a_key_may_make_so_many_requests(temporal: Client, tmp_path: Path) -> None:
+    async with house(temporal, tmp_path, rate_limit="3/day") as home:
+        usual, own, other = [await make_key(home, "acme", rate_limit=rate) for rate in (None, "5/day", None)]
+        assert [await status(home.app, usual["key"]) for _ in range(5)] == [200] * 3 + [429] * 2
+        assert [await status(home.app, own["key"]) for _ in range(6)] == [200] * 5 + [429]
+        assert await status(home.app, other["key"]) == 200
+        assert [await status(home.app, KEY) for _ in range(6)] == [200] * 6
+
+
+async def test_the_answer_says_when_to_come_again(idle_house: House) -> None:
+    made = await make_key(idle_house, "acme", rate_limit="2/second")
+    async with calling(idle_house.app, made["key"]) as http, asyncio.timeout(20):
+        while (answer := await http.get(PATH)).status_code == 200:
+            pass
+        assert problem(answer, 429)["detail"] == "The key may make 2 requests a second."
+        assert answer.headers["retry-after"] == "1"
+        await asyncio.sleep(1)
+        assert (await http.get(PATH)).status_code == 200
+
+
+async def test_bad_keys_are_counted_by_address_and_lock_nobody_else_out(idle_house: House) -> None:
+    made = await make_key(idle_house, "acme")
+    async with calling(idle_house.app, "hk_" + "x" * 43) as http:
+        answers = [await http.get(PATH) for _ in range(41)]
+    assert [answer.status_code for answer in answers[:20]] == [401] * 20
+    assert problem(answers[-1], 429)["detail"].startswith("Too many requests from this address")
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert await status(idle_house.app, made["key"]) == 200, "a good key from the same address: a proxy, say"
+    assert await status(idle_house.app, "hk_" + "x" * 43, "192.0.2.2") == 401
+    async with calling(idle_house.app, None) as http:
+        problem(await http.get(PATH), 401)
+
+
+async def test_a_tenant_may_have_so_many_webhooks(temporal: Client, tmp_path: Path) -> None:
+    async with house(temporal, tmp_path, max_webhooks_per_tenant=2) as home:
+        made = [await home.webhook("https://acme.example") for _ in range(2)]
+        body = {"url": "https://acme.example", "tenant": home.tenant}
+        refused = problem(await home.http.post(PATH, json=body), 409)
+        assert refused["detail"] == f"Tenant {home.tenant} has 2 webhooks, and may have no more."
+        assert (await home.http.post(PATH, json=body | {"tenant": "other"})).status_code == 201
+        await home.http.delete(f"{PATH}/{made[0]['id']}")
+        assert (await home.http.post(PATH, json=body)).status_code == 201
+
+
+# Secrecy
+
+
+async def test_no_key_is_in_a_log_or_an_answer(
+    idle_house: House, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answers: list[httpx.Response] = []
+    with capture_logs() as lines:
+        made = await make_key(idle_house, "acme", scopes=["webhooks:read"], rate_limit="4/day")
+        async with calling(idle_house.app, made["key"]) as http:
+            for method, path in (("GET", PATH), ("POST", PATH), ("GET", "/v1/nowhere"), ("GET", "/v1/keys")):
+                answers.append(await http.request(method, path))
+            answers += [await http.get(PATH) for _ in range(4)]
+            answers.append(await idle_house.http.delete(f"/v1/keys/{made['id']}"))
+            answers.append(await http.get(PATH))
+    assert {answer.status_code for answer in answers} >= {200, 401, 403, 404, 429}
+    told = "".join(answer.text for answer in answers) + str(lines) + caplog.text + "".join(capfd.readouterr())
+    assert made["id"] in str(lines)
+    for key in (made["key"], KEY):
+        assert key not in told
+        assert key[8:30] not in told
+
+
+async def test_the_doorkeeper_finishes_what_it_writes(idle_house: House) -> None:
+    made = await make_key(idle_house, "acme")
+    admin = idle_house.settings.admin_key or SecretStr("")
+    idle_house.app.state.doorkeeper = Doorkeeper(admin.get_secret_value(), idle_house.store.api_keys, None)
+    async with idle_house.app.state.doorkeeper:
+        await status(idle_house.app, made["key"])
+    assert (await all_keys(idle_house))[made["id"]]["last_used_at"]

@@ -1,0 +1,252 @@
+"""A key of one tenant, on every route there is, with the ids of another tenant's objects.
+
+The routes are read from the app, and their path parameters filled from what tenant A has. `KINDS` says of each what
+must come of it; a route that is missing there fails.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from callers import calling, guarded, make_key
+from problems import problem
+
+from house import House
+
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+ADDRESS = "ann@acme.example"
+TYPE = "order.paid"
+HOOK = {"url": "https://acme.example/hook"}
+
+OBJECT, LISTS, MAKES, GLOBAL, ADMIN = "object", "lists", "makes", "global", "admin"
+KINDS = {
+    "POST /v1/webhooks": MAKES,
+    "GET /v1/webhooks": LISTS,
+    "GET /v1/webhooks/{webhook_id}": OBJECT,
+    "PATCH /v1/webhooks/{webhook_id}": OBJECT,
+    "DELETE /v1/webhooks/{webhook_id}": OBJECT,
+    "GET /v1/webhooks/{webhook_id}/secret": OBJECT,
+    "POST /v1/webhooks/{webhook_id}/rotate-secret": OBJECT,
+    "POST /v1/webhooks/{webhook_id}/test": OBJECT,
+    "POST /v1/webhooks/preview": OBJECT,
+    "GET /v1/suppressions": LISTS,
+    "POST /v1/suppressions": MAKES,
+    "DELETE /v1/suppressions/{address:path}": OBJECT,
+    "POST /v1/events": MAKES,
+    "POST /v1/events/batch": MAKES,
+    "GET /v1/events": LISTS,
+    "GET /v1/events/{event_id}": OBJECT,
+    "POST /v1/events/{event_id}/retry": OBJECT,
+    "POST /v1/events/{event_id}/cancel": OBJECT,
+    "POST /v1/events/{event_id}/hold": OBJECT,
+    "POST /v1/events/{event_id}/release": OBJECT,
+    "POST /v1/events/{event_id}/redeliver": OBJECT,
+    "POST /v1/events/{event_id}/reschedule": OBJECT,
+    "DELETE /v1/events/{event_id}/data": OBJECT,
+    "GET /v1/event-types": GLOBAL,
+    "GET /v1/event-types/{name}": GLOBAL,
+    "GET /v1/catalogue": GLOBAL,
+    "POST /v1/event-types": ADMIN,
+    "PATCH /v1/event-types/{name}": ADMIN,
+    "DELETE /v1/event-types/{name}": ADMIN,
+    "POST /v1/keys": ADMIN,
+    "GET /v1/keys": ADMIN,
+    "DELETE /v1/keys/{key_id}": ADMIN,
+    "GET /v1/audit": ADMIN,
+}
+
+
+@dataclass
+class Two:
+    """Tenant A with something of everything, and tenant B, each with a key of its own."""
+
+    home: House
+    a: httpx.AsyncClient
+    b: httpx.AsyncClient
+    theirs: str
+    """Tenant B."""
+    fixtures: dict[str, str]
+    """A's objects, by the names of path parameters."""
+    bodies: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mine(self) -> str:
+        """Tenant A."""
+        return self.home.tenant
+
+    async def call(self, http: httpx.AsyncClient, route: str, tenant: str | None = None) -> httpx.Response:
+        """Call a route on A's objects; `tenant` goes wherever the route takes one."""
+        method, path = route.split()
+        filled = path.replace(":path", "").format(**self.fixtures)
+        body: Any = self.bodies.get(route)
+        if tenant and KINDS[route] == MAKES:
+            named = (
+                {"events": [body["events"][0] | {"tenant": tenant}]} if "batch" in path else body | {"tenant": tenant}
+            )
+            return await http.request(method, filled, json=named)
+        return await http.request(method, filled, json=body, params={"tenant": tenant} if tenant else {})
+
+    async def everything(self) -> dict[str, Any]:
+        """Give all that A has, and all that nobody but an admin may change."""
+        admin, of_a = self.home.http, {"tenant": self.mine}
+        hook, event = self.fixtures["webhook_id"], self.fixtures["event_id"]
+        return {
+            "webhooks": (await admin.get("/v1/webhooks", params=of_a)).json(),
+            "secret": (await admin.get(f"/v1/webhooks/{hook}/secret")).json(),
+            "suppressions": (await admin.get("/v1/suppressions", params=of_a)).json(),
+            "event": (await admin.get(f"/v1/events/{event}", params=of_a)).json(),
+            "audit": (await admin.get("/v1/audit", params=of_a)).json(),
+            "types": (await admin.get("/v1/event-types")).json(),
+            "keys": [key["id"] for key in (await admin.get("/v1/keys")).json()["items"] if not key["revoked_at"]],
+        }
+
+
+@pytest.fixture
+async def two(home: House) -> AsyncIterator[Two]:
+    theirs = f"{home.tenant}-b"
+    keys = [await make_key(home, tenant) for tenant in (home.tenant, theirs)]
+    async with calling(home.app, keys[0]["key"]) as a, calling(home.app, keys[1]["key"]) as b:
+        await home.http.post("/v1/event-types", json={"name": TYPE, "description": "A customer has paid."})
+        await a.post("/v1/suppressions", json={"address": ADDRESS})
+        hook = (await a.post("/v1/webhooks", json=HOOK)).json()["id"]
+        event = (await a.post("/v1/events", json={"type": TYPE, "deliver_at": TOMORROW})).json()["id"]
+        fixtures = {
+            "webhook_id": hook,
+            "event_id": event,
+            "address": ADDRESS,
+            "name": TYPE,
+            "key_id": keys[0]["id"],
+        }
+        bodies = {
+            "POST /v1/webhooks": HOOK,
+            "PATCH /v1/webhooks/{webhook_id}": {"name": "taken over"},
+            "POST /v1/webhooks/preview": {"webhook_id": hook},
+            "POST /v1/suppressions": {"address": "bob@acme.example"},
+            "POST /v1/events": {"type": TYPE},
+            "POST /v1/events/batch": {"events": [{"type": TYPE}]},
+            "POST /v1/events/{event_id}/reschedule": {"deliver_at": TOMORROW},
+            "POST /v1/event-types": {"name": "order.new"},
+            "PATCH /v1/event-types/{name}": {"description": "changed"},
+            "POST /v1/keys": {"name": "mine", "tenant": home.tenant},
+        }
+        two = Two(home, a, b, theirs, fixtures, bodies)
+        await until_listed(two, two.a, 1)
+        yield two
+
+
+async def until_listed(two: Two, http: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
+    """Wait until Temporal's visibility has caught up: a list of events follows what was accepted."""
+    async with asyncio.timeout(20):
+        while len(items := (await http.get("/v1/events")).json()["items"]) < count:
+            await asyncio.sleep(0.05)
+    return items  # type: ignore[no-any-return]
+
+
+async def test_every_route_is_classified(home: House) -> None:
+    assert set(KINDS) == set(guarded(home.app))
+
+
+async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
+    """Setup: tenant A has an object of each kind.
+    Timeline: tenant B's key calls every route of the app with A's ids; then again, naming tenant A wherever it can.
+    What this proves: 403 or 404, or a list without A's; and of A's nothing has changed, nor of what is everybody's.
+    """
+    before = await two.everything()
+    for route in guarded(two.home.app):
+        own, named = await two.call(two.b, route), await two.call(two.b, route, tenant=two.mine)
+        match KINDS[route]:
+            case "object":
+                problem(own, 404)
+                problem(named, 404)
+            case "lists":
+                assert {each["tenant"] for each in own.json()["items"]} <= {two.theirs}, route
+                problem(named, 403)
+            case "makes" if route.endswith("/batch"):
+                assert [item["status"] for item in own.json()["items"]] == [202]
+                assert [item["status"] for item in named.json()["items"]] == [403]
+            case "makes":
+                assert own.json()["tenant"] == two.theirs, route
+                assert f"bound to tenant {two.theirs}" in problem(named, 403)["detail"], route
+            case "admin":
+                problem(own, 403)
+                problem(named, 403)
+            case "global":
+                assert own.status_code == 200, route
+        if KINDS[route] != MAKES:
+            assert before["secret"]["secret"] not in own.text + named.text, route
+            assert two.fixtures["webhook_id"] not in own.text + named.text, route
+    assert await two.everything() == before
+
+
+async def test_the_same_calls_are_open_to_the_owner(two: Two) -> None:
+    """Otherwise the test above could pass for a reason of its own. What removes comes last."""
+    routes = sorted(guarded(two.home.app), key=lambda route: (route.startswith("DELETE"), route.endswith("/cancel")))
+    for route in routes:
+        caller = two.home.http if KINDS[route] == ADMIN else two.a
+        answer = await two.call(caller, route, tenant=two.mine)
+        assert answer.is_success or answer.status_code == 409, f"{route} {answer.text}"
+
+
+# What the walk cannot know
+
+
+async def test_lists_show_a_tenant_its_own(two: Two) -> None:
+    made = (await two.b.post("/v1/webhooks", json=HOOK)).json()
+    sent = (await two.b.post("/v1/events", json={"type": TYPE})).json()
+    await two.b.post("/v1/suppressions", json={"address": ADDRESS})
+    assert [each["id"] for each in (await two.b.get("/v1/webhooks")).json()["items"]] == [made["id"]]
+    assert [each["id"] for each in await until_listed(two, two.b, 1)] == [sent["id"]]
+    assert [each["tenant"] for each in (await two.b.get("/v1/suppressions")).json()["items"]] == [two.theirs]
+    for path in ("/v1/webhooks", "/v1/events", "/v1/suppressions"):
+        everyones = {each["tenant"] for each in (await two.home.http.get(path)).json()["items"]}
+        assert everyones >= {two.mine, two.theirs}, path
+    webhook = two.fixtures["webhook_id"]
+    assert (await two.b.get("/v1/events", params={"webhook": webhook})).json()["items"] == []
+
+
+async def test_an_id_is_a_tenants_own(two: Two) -> None:
+    """Two tenants may use the same event id, and neither sees the other's event, nor that there is one."""
+    event_id = two.fixtures["event_id"]
+    answer = await two.b.post("/v1/events", json={"type": TYPE, "id": event_id, "data": {"of": "b"}})
+    assert (answer.status_code, answer.json()["tenant"]) == (202, two.theirs)
+    assert (await two.b.get(f"/v1/events/{event_id}")).json()["data"] == {"of": "b"}
+    assert (await two.a.get(f"/v1/events/{event_id}")).json()["data"] == {}
+    assert (await two.b.delete(f"/v1/suppressions/{ADDRESS}")).status_code == 404
+
+
+async def test_what_anothers_is_looks_like_what_is_nowhere(two: Two) -> None:
+    webhook, nowhere = two.fixtures["webhook_id"], "wh_nowhere"
+    for suffix, method in (("", "GET"), ("/secret", "GET"), ("/test", "POST"), ("", "DELETE")):
+        theirs, none = [await two.b.request(method, f"/v1/webhooks/{each}{suffix}") for each in (webhook, nowhere)]
+        assert (theirs.status_code, theirs.json()) == (none.status_code, none.json()) == (404, none.json())
+    for query in ({}, {"tenant": two.mine}):
+        answers = [await two.b.get(f"/v1/events/{each}", params=query) for each in (two.fixtures["event_id"], "e")]
+        assert answers[0].json() == answers[1].json()
+
+
+async def test_each_event_of_a_batch_is_judged_alone(two: Two) -> None:
+    events = [{"type": TYPE}, {"type": TYPE, "tenant": two.mine}, {"type": TYPE, "tenant": two.theirs}, {"bad": 1}]
+    items = (await two.b.post("/v1/events/batch", json={"events": events})).json()["items"]
+    assert [item["status"] for item in items] == [202, 403, 202, 422]
+    assert [item["event"]["tenant"] for item in items if item["event"]] == [two.theirs] * 2
+
+
+async def test_a_webhook_that_is_only_looked_at_has_an_owner_too(two: Two) -> None:
+    wanted = {"webhook": HOOK | {"tenant": two.mine}}
+    problem(await two.b.post("/v1/webhooks/preview", json=wanted), 403)
+    shown = await two.b.post("/v1/webhooks/preview", json={"webhook": HOOK})
+    assert shown.status_code == 200
+
+
+async def test_a_key_for_all_tenants_is_asked_to_say_which(two: Two) -> None:
+    key = await make_key(two.home, None)
+    async with calling(two.home.app, key["key"]) as http:
+        assert (await http.post("/v1/webhooks", json=HOOK)).json()["tenant"] == "default"
+        answer = await http.get(f"/v1/events/{two.fixtures['event_id']}", params={"tenant": two.mine})
+        assert answer.status_code == 200
+        problem(await http.get(f"/v1/events/{two.fixtures['event_id']}"), 404)
+        assert (await http.get(f"/v1/webhooks/{two.fixtures['webhook_id']}")).status_code == 200

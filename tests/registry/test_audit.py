@@ -1,0 +1,98 @@
+"""The audit log, on SQLite and PostgreSQL: an entry is kept with the change, or neither is."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
+
+from registry.audit import AuditEntry
+from registry.catalogue import AlreadyThere
+from registry.models import EventType, Suppression, Webhook
+from registry.store import Store
+
+
+def entry(action: str = "webhook.create", **fields: Any) -> AuditEntry:
+    return AuditEntry(
+        **{"key_id": "key_1", "key_name": "x", "object_id": "wh_1", "tenant": "acme", **fields}, action=action
+    )
+
+
+async def actions(store: Store) -> list[str]:
+    found, _ = await store.audit.page(tenant=None, since=None, until=None, limit=100, cursor=None)
+    return [each.action for each in found][::-1]
+
+
+async def test_an_entry_is_kept_with_each_kind_of_change(store: Store, make_webhook: Callable[..., Webhook]) -> None:
+    spam = Suppression(tenant="acme", address="a@a.example", reason="manual")
+    with capture_logs() as lines:
+        await store.add(make_webhook(), entry=entry("1"))
+        await store.update("wh_1", "acme", {"name": "x"}, entry("2"))
+        await store.rotate_secret("wh_1", "acme", "whsec_bmV3", 0, entry("3"))
+        await store.delete("wh_1", "acme", entry("4"))
+        await store.catalogue.add(EventType(name="a.b"), entry("5"))
+        await store.catalogue.update("a.b", {"archived": True}, entry("6"))
+        await store.catalogue.delete("a.b", entry("7"))
+        await store.suppressions.add(spam, entry("8"))
+        await store.suppressions.remove("acme", "a@a.example", entry("9"))
+    assert await actions(store) == list("123456789")
+    assert [line["event"] for line in lines] == list("123456789")
+
+
+async def test_a_change_that_is_not_made_has_none(store: Store, make_webhook: Callable[..., Webhook]) -> None:
+    await store.add(make_webhook())
+    await store.catalogue.add(EventType(name="a.b"))
+    await store.suppressions.add(Suppression(tenant="acme", address="a@a.example", reason="manual"))
+    again = Suppression(tenant="acme", address="a@a.example", reason="manual")
+    refused: list[tuple[Awaitable[Any], type[Exception] | None]] = [
+        (store.add(make_webhook(), entry=entry()), IntegrityError),
+        (store.update("wh_1", "other", {"name": "x"}, entry()), None),
+        (store.rotate_secret("wh_1", "other", "whsec_bmV3", 0, entry()), None),
+        (store.delete("wh_1", "other", entry()), None),
+        (store.catalogue.add(EventType(name="a.b"), entry()), AlreadyThere),
+        (store.catalogue.update("no", {}, entry()), None),
+        (store.catalogue.delete("no", entry()), None),
+        (store.suppressions.add(again, entry()), None),
+        (store.suppressions.remove("other", "a@a.example", entry()), None),
+        (store.api_keys.revoke("key_no", entry()), None),
+    ]
+    with capture_logs() as lines:
+        for change, fault in refused:
+            if fault:
+                with pytest.raises(fault):
+                    await change
+            else:
+                assert not await change
+    assert await actions(store) == []
+    assert lines == []
+
+
+async def test_an_entry_that_cannot_be_kept_undoes_the_change(
+    store: Store, make_webhook: Callable[..., Webhook]
+) -> None:
+    await store.audit.keep(entry(id="aud_taken"))
+    with capture_logs() as lines, pytest.raises(IntegrityError):
+        await store.add(make_webhook(), entry=entry(id="aud_taken"))
+    assert await store.get("wh_1") is None
+    assert lines == []
+
+
+async def test_pages_cover_all_newest_first(store: Store) -> None:
+    for n in range(7):
+        await store.audit.keep(entry(str(n), tenant=("acme", None)[n % 2]))
+    for limit in (1, 3, 7):
+        read: list[str] = []
+        cursor = None
+        while True:
+            found, cursor = await store.audit.page(tenant=None, since=None, until=None, limit=limit, cursor=cursor)
+            read += [each.action for each in found]
+            if cursor is None:
+                break
+        assert read == list("6543210")
+    found, _ = await store.audit.page(tenant="acme", since=None, until=None, limit=9, cursor=None)
+    assert [each.action for each in found] == list("6420")
+    middle = found[1].at
+    since, _ = await store.audit.page(tenant=None, since=middle, until=None, limit=9, cursor=None)
+    until, _ = await store.audit.page(tenant=None, since=None, until=middle, limit=9, cursor=None)
+    assert ([each.action for each in since], [each.action for each in until]) == (list("654"), list("3210"))
