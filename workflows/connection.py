@@ -10,10 +10,11 @@ from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 
+from ciphers import Keyring
 from workflows import names
+from workflows.encryption import data_converter
 
 log = structlog.get_logger("hookkeeper.temporal")
 VALUE_TYPES = {
@@ -28,15 +29,15 @@ class TemporalUnreachable(Exception):
     """Temporal did not answer within the time given."""
 
 
-async def connect(patience: float = 60.0) -> Client:
-    """Connect as `TEMPORAL_…` and its profiles say, trying again for `patience` seconds."""
+async def connect(keyring: Keyring | None = None, patience: float = 60.0) -> Client:
+    """Connect as `TEMPORAL_…` and its profiles say, trying for `patience` seconds. With keys, payloads go encrypted."""
     config = ClientConfig.load_client_connect_config()
     config.setdefault("target_host", "127.0.0.1:7233")
     deadline = asyncio.get_running_loop().time() + patience
     pause = 0.1
     while True:
         try:
-            return await Client.connect(**config, data_converter=pydantic_data_converter)
+            return await Client.connect(**config, data_converter=data_converter(keyring))
         except RuntimeError as error:
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise TemporalUnreachable(f"Temporal at {config['target_host']} is out of reach: {error}") from error

@@ -1,0 +1,193 @@
+"""Decrypts payloads for Temporal's web UI and command line: a codec server, as Temporal calls it.
+
+The web UI asks from the operator's browser and cannot send a key of ours. So the operator enters the admin key once, on
+the page `/codec`, and gets a cookie that the web UI sends along. It is sent within one site only: web UI and API must
+share a domain; the port does not count. Temporal's command line sends the key itself: `--codec-auth 'Bearer hk_…'`.
+"""
+
+import hmac
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.routing import APIRoute
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from temporalio.api.common.v1 import Payloads
+
+from api import codec_page
+from api.codec_session import COOKIE, LASTS, is_good, make_token
+from api.deps import GatewayDep
+from api.errors import Forbidden, Invalid, Malformed, NoKey, Problem, responses
+from api.requests import StrictRequest
+from ciphers import CipherError
+from settings import Settings
+from times import utc_now
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Of the payloads that are asked for at once; the largest messages of Temporal's have 4 MB."""
+MAX_FORM_BYTES = 4096
+
+
+class CodecRoute(APIRoute):
+    """A route that the web UI's pages may call, and no other's, with a key or the cookie. It bounds the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_for_ui(request: Request) -> Response:
+            settings: Settings = request.app.state.settings
+            headers = _cors_headers(request.headers.get("origin"), settings)
+            try:
+                if request.method != "OPTIONS":
+                    await _admit(request, settings)
+                bounded = StrictRequest(request.scope, request.receive)
+                bounded.limit = MAX_BYTES
+                response = await handle(bounded)
+            except Problem as problem:  # without these headers, the web UI could not even say why
+                problem.headers = {**(problem.headers or {}), **headers}
+                raise
+            response.headers.update(headers)
+            return response
+
+        return handle_for_ui
+
+
+router = APIRouter(prefix="/codec", tags=["codec"], route_class=CodecRoute)
+page_router = APIRouter(prefix="/codec", tags=["codec"])
+PAYLOADS = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object", "properties": {"payloads": {"type": "array"}}}}},
+    }
+}
+
+
+@router.options("/decode", include_in_schema=False)
+@router.options("/encode", include_in_schema=False)
+async def may_ask() -> Response:
+    """Answer the browser's question before it asks for another origin's page."""
+    return Response(status_code=204)
+
+
+@router.post("/decode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=PAYLOADS)
+async def decode(request: Request, gateway: GatewayDep) -> Response:
+    """Decrypt payloads (`temporal.api.common.v1.Payloads` as JSON). What is not encrypted comes back as it is."""
+    payloads = await _read(request)
+    if codec := gateway.payload_codec:
+        try:
+            payloads = Payloads(payloads=await codec.decode(payloads.payloads))
+        except CipherError as fault:
+            raise Invalid(f"A payload cannot be read: it is {fault}.") from None
+    return JSONResponse(MessageToDict(payloads))
+
+
+@router.post("/encode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=PAYLOADS)
+async def encode(request: Request, gateway: GatewayDep) -> Response:
+    """Encrypt payloads: the input of a signal that somebody sends from the web UI."""
+    payloads = await _read(request)
+    if codec := gateway.payload_codec:
+        payloads = Payloads(payloads=await codec.encode(payloads.payloads))
+    return JSONResponse(MessageToDict(payloads))
+
+
+@page_router.get("", response_class=HTMLResponse)
+async def show_page(request: Request) -> Response:
+    """Show the page where an operator lets the Temporal web UI read."""
+    settings: Settings = request.app.state.settings
+    if not _has_cookie(request, settings):
+        return _page(codec_page.sign_in_page())
+    return _page(codec_page.signed_in_page(f"{settings.public_url}/codec", settings.temporal_ui_url))
+
+
+@page_router.post("", status_code=303, responses={401: {"description": "Not the admin key"}, **responses(400, 429)})
+async def sign_in(request: Request) -> Response:
+    """Take the admin key (form field `key`) and give the cookie; or take the cookie back (`end`)."""
+    settings: Settings = request.app.state.settings
+    form = await _form(request)
+    if "key" in form and not _is_admin_key(form["key"][0], settings):
+        await request.app.state.doorkeeper.count_failure(request)
+        return _page(codec_page.sign_in_page("This is not the admin key."), 401)
+    response = Response(status_code=303, headers={"location": "/codec", **codec_page.SECURE_HEADERS})
+    token = make_token(_admin_key(settings), utc_now()) if "key" in form else ""
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=int(LASTS.total_seconds()) if token else 0,
+        path="/codec",
+        secure=settings.public_url.startswith("https:"),
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+def _page(html: str, status: int = 200) -> Response:
+    return HTMLResponse(html, status, headers=codec_page.SECURE_HEADERS)
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            raise Malformed("This is not what the form sends.")
+    return parse_qs(body.decode(errors="replace"))
+
+
+async def _read(request: Request) -> Payloads:
+    body = await request.json()
+    try:
+        if isinstance(body, dict):
+            return ParseDict(body, Payloads(), ignore_unknown_fields=True)
+    except ParseError as fault:
+        raise Malformed("The body's payloads are none of Temporal's.") from fault
+    raise Malformed("The body is not a JSON object with payloads.")
+
+
+async def _admit(request: Request, settings: Settings) -> None:
+    """Raise Forbidden for another site's page, NoKey or TooMany unless the request has the admin key or the cookie."""
+    if request.headers.get("origin") not in (None, _ui_origin(settings)):
+        raise Forbidden("Only the Temporal web UI at HOOKKEEPER_TEMPORAL_UI_URL may ask from a browser.")
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        if _is_admin_key(key.strip(), settings):
+            return
+        await request.app.state.doorkeeper.count_failure(request)
+    if not _has_cookie(request, settings):
+        raise NoKey("The admin key is needed: enter it at /codec.", headers={"www-authenticate": "Bearer"})
+
+
+def _cors_headers(origin: str | None, settings: Settings) -> dict[str, str]:
+    if origin is None or origin != _ui_origin(settings):
+        return {"vary": "origin"}
+    return {
+        "vary": "origin",
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-allow-methods": "POST",
+        "access-control-allow-headers": "content-type, x-namespace",
+        "access-control-max-age": "600",
+    }
+
+
+def _ui_origin(settings: Settings) -> str | None:
+    """Give the web UI's origin as browsers send it."""
+    if settings.temporal_ui_url is None:
+        return None
+    url = urlsplit(settings.temporal_ui_url)
+    return f"{url.scheme}://{url.netloc}".lower()
+
+
+def _has_cookie(request: Request, settings: Settings) -> bool:
+    return is_good(request.cookies.get(COOKIE, ""), _admin_key(settings), utc_now())
+
+
+def _is_admin_key(key: str, settings: Settings) -> bool:
+    return hmac.compare_digest(key.encode(), _admin_key(settings).encode())
+
+
+def _admin_key(settings: Settings) -> str:
+    assert settings.admin_key is not None
+    return settings.admin_key.get_secret_value()

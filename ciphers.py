@@ -1,0 +1,136 @@
+"""Encryption at rest: AES-256-GCM with keys that can be rotated. A leaf: every layer may import it.
+
+    HOOKKEEPER_ENCRYPTION_KEYS=2026b:<base64 of 32 bytes>,2026a:<base64 of 32 bytes>
+
+The first key writes, all of them read. A ciphertext is
+
+    salt (16) · nonce (12) · encrypted bytes · tag (16)
+
+A keyring encrypts with a subkey of its own, derived from key and salt by HKDF-SHA256 (RFC 5869): the 2³² random nonces
+that NIST SP 800-38D allows a key then count for one process, and not for all of them and for ever.
+
+CipherError
+├── UnknownKey       encrypted with a key that is not set
+└── Undecipherable   changed, cut off, moved here from elsewhere, or the key of this id is another one now
+"""
+
+import binascii
+import re
+import secrets
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from functools import lru_cache
+from typing import NamedTuple, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+KEY_BYTES, SALT_BYTES, NONCE_BYTES, TAG_BYTES = 32, 16, 12, 16
+OVERHEAD = SALT_BYTES + NONCE_BYTES + TAG_BYTES
+"""Bytes that a ciphertext is longer than its text."""
+KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+MAX_SUBKEYS = 1024
+"""Of other processes, kept ready: 1 KB each."""
+
+
+class CipherError(Exception):
+    """It cannot be decrypted; says why in words that hold no key and no text."""
+
+
+class UnknownKey(CipherError):
+    """It was encrypted with a key that is not set."""
+
+
+class Undecipherable(CipherError):
+    """It is not what the key of this id has encrypted for this purpose."""
+
+
+class Sealed(NamedTuple):
+    """A ciphertext, and the id of the key that opens it."""
+
+    key_id: str
+    data: bytes
+
+
+class Keyring:
+    """Encrypts with its first key, decrypts with any. Its repr shows no key."""
+
+    def __init__(self, keys: dict[str, bytes]) -> None:
+        self._keys = keys
+        self._first = next(iter(keys))
+        self._salt = secrets.token_bytes(SALT_BYTES)
+        self._cipher = lru_cache(MAX_SUBKEYS)(self._derive_cipher)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `id:base64,id:base64…`. Raises ValueError, with a text for people that repeats no key."""
+        keys: dict[str, bytes] = {}
+        for number, entry in enumerate(text.split(","), start=1):
+            key_id, colon, encoded = entry.strip().partition(":")
+            if not colon or KEY_ID.fullmatch(key_id) is None:
+                raise ValueError(f"key {number} is not `id:base64`, with an id of 1 to 32 letters, digits, - and _")
+            if key_id in keys:
+                raise ValueError(f"the id {key_id} is there twice")
+            keys[key_id] = _decode(key_id, encoded)
+        return cls(keys)
+
+    @property
+    def first(self) -> str:
+        """The id of the key that writes."""
+        return self._first
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._keys)
+
+    def encrypt(self, text: bytes, purpose: str) -> Sealed:
+        """Encrypt with the first key. It can be decrypted for the same purpose only."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        encrypted = self._cipher(self._first, self._salt).encrypt(nonce, text, purpose.encode())
+        return Sealed(self._first, self._salt + nonce + encrypted)
+
+    def decrypt(self, sealed: Sealed, purpose: str) -> bytes:
+        """Give back what was encrypted. Raises CipherError."""
+        if sealed.key_id not in self._keys:
+            raise UnknownKey(not_set(sealed.key_id))
+        salt, rest = sealed.data[:SALT_BYTES], sealed.data[SALT_BYTES:]
+        try:
+            cipher = self._cipher(sealed.key_id, salt)
+            return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], purpose.encode())
+        except (InvalidTag, ValueError):  # the latter for a nonce that is cut off
+            raise Undecipherable(f"not what key {sealed.key_id} has encrypted for {purpose}") from None
+
+    def tokens(self, text: str, purpose: str) -> tuple[str, ...]:
+        """Give what `text` is found by where it must not be readable: one token a key, the first key's first."""
+        return tuple(f"hmac:{key_id}:{self._token(key_id, text, purpose)}" for key_id in self._keys)
+
+    def _token(self, key_id: str, text: str, purpose: str) -> str:
+        made = hmac.HMAC(self._derive(key_id, b"", b"hookkeeper look-up"), hashes.SHA256())
+        made.update(f"{purpose}\0{text}".encode())
+        return urlsafe_b64encode(made.finalize()).decode().rstrip("=")
+
+    def _derive_cipher(self, key_id: str, salt: bytes) -> AESGCM:
+        return AESGCM(self._derive(key_id, salt, b"hookkeeper encryption"))
+
+    def _derive(self, key_id: str, salt: bytes, info: bytes) -> bytes:
+        return HKDF(hashes.SHA256(), KEY_BYTES, salt, info).derive(self._keys[key_id])
+
+
+def new_key(key_id: str) -> str:
+    """Make a random key, as the setting takes it."""
+    return f"{key_id}:{b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
+
+
+def not_set(key_id: str) -> str:
+    return f"encrypted with key {key_id}, which HOOKKEEPER_ENCRYPTION_KEYS does not have"
+
+
+def _decode(key_id: str, encoded: str) -> bytes:
+    try:
+        key = b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"what follows {key_id}: is not base64 (standard alphabet, padded)") from None
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"key {key_id} has {len(key)} bytes, and not {KEY_BYTES}")
+    return key

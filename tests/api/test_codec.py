@@ -1,0 +1,170 @@
+"""The codec server: the web UI may have payloads decrypted, for an operator who was here with the key."""
+
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf.json_format import MessageToDict
+from problems import problem
+from pydantic import SecretStr
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.client import Client
+
+from api.codec_session import COOKIE, LASTS, is_good, make_token
+from ciphers import Keyring, new_key
+from house import KEY, House, house
+from times import utc_now
+from workflows.encryption import EncryptionCodec
+
+KEYS = new_key("k1")
+UI = "http://temporal-ui.test"
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'{"customer": "Ann"}')
+QUESTION = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-namespace"}
+
+
+@pytest.fixture
+async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(KEYS)) as built:
+        yield built
+
+
+@pytest.fixture
+async def browser(sealed: House) -> httpx.AsyncClient:
+    """A client without a key."""
+    del sealed.http.headers["authorization"]
+    return sealed.http
+
+
+async def encrypted(*payloads: Payload) -> dict[str, Any]:
+    codec = EncryptionCodec(Keyring.parse(KEYS))
+    return MessageToDict(Payloads(payloads=await codec.encode(payloads)))
+
+
+async def sign_in(browser: httpx.AsyncClient, key: str = KEY) -> httpx.Response:
+    return await browser.post("/codec", data={"key": key})
+
+
+async def decode(browser: httpx.AsyncClient, payloads: Any, origin: str | None = UI) -> httpx.Response:
+    """Ask as the web UI's page does."""
+    headers = {"x-namespace": "default", **({"origin": origin} if origin else {})}
+    return await browser.post("/codec/decode?preserveStorageRefs=true", json=payloads, headers=headers)
+
+
+async def test_the_web_ui_reads_after_a_sign_in(browser: httpx.AsyncClient) -> None:
+    payloads = await encrypted(PLAIN, PLAIN)
+    answer = await decode(browser, payloads)
+    assert "enter it at" in problem(answer, 401)["detail"]
+    assert answer.headers["access-control-allow-origin"] == UI  # so that the page learns why
+
+    cookie = (await sign_in(browser)).headers["set-cookie"]
+    for part in ("HttpOnly", "SameSite=strict", "Path=/codec", "Max-Age=43200"):
+        assert part in cookie
+    assert KEY not in cookie
+    answer = await decode(browser, payloads)
+    assert answer.status_code == 200
+    assert answer.json() == MessageToDict(Payloads(payloads=[PLAIN, PLAIN]))
+    assert answer.headers["access-control-allow-origin"] == UI
+    assert answer.headers["access-control-allow-credentials"] == "true"
+
+    signed_out = await browser.post("/codec", data={"end": "1"})
+    assert "Max-Age=0" in signed_out.headers["set-cookie"]
+    assert (await decode(browser, payloads)).status_code == 401
+
+
+async def test_the_browser_may_ask_for_the_web_ui_only(browser: httpx.AsyncClient) -> None:
+    allowed = await browser.options("/codec/decode", headers={"origin": UI, **QUESTION})
+    assert allowed.status_code == 204
+    assert allowed.headers["access-control-allow-headers"] == "content-type, x-namespace"
+    assert allowed.headers["access-control-allow-credentials"] == "true"
+    await sign_in(browser)
+    for origin in ("http://evil.test", "http://temporal-ui.test:81", "https://temporal-ui.test", "null", ""):
+        asked = await browser.options("/codec/decode", headers={"origin": origin, **QUESTION})
+        answered = await decode(browser, await encrypted(PLAIN), origin=origin or None)
+        for each in (asked, answered):
+            assert not [name for name in each.headers if name.startswith("access-control")]
+        assert answered.status_code == (403 if origin else 200)
+
+
+async def test_the_command_line_sends_the_key_itself(sealed: House) -> None:
+    answer = await decode(sealed.http, await encrypted(PLAIN), origin=None)
+    assert answer.json() == MessageToDict(Payloads(payloads=[PLAIN]))
+    for wrong in ("Bearer nonsense", f"Basic {KEY}", KEY):
+        answer = await sealed.http.post("/codec/decode", json={}, headers={"authorization": wrong})
+        assert answer.status_code == 401
+
+
+async def test_a_tenants_key_is_not_enough(sealed: House) -> None:
+    made = await sealed.http.post("/v1/keys", json={"name": "t", "tenant": sealed.tenant})
+    headers = {"authorization": f"Bearer {made.json()['key']}"}
+    assert (await sealed.http.post("/codec/decode", json={}, headers=headers)).status_code == 401
+    assert (await sign_in(sealed.http, made.json()["key"])).status_code == 401
+
+
+async def test_encode_is_the_way_back(sealed: House) -> None:
+    sent = MessageToDict(Payloads(payloads=[PLAIN]))
+    answer = await sealed.http.post("/codec/encode", json=sent)
+    assert b64encode(b"binary/encrypted").decode() == answer.json()["payloads"][0]["metadata"]["encoding"]
+    assert (await decode(sealed.http, answer.json(), origin=None)).json() == sent
+
+
+async def test_without_encryption_all_passes(home: House) -> None:
+    sent = MessageToDict(Payloads(payloads=[PLAIN]))
+    for what in ("decode", "encode"):
+        assert (await home.http.post(f"/codec/{what}", json=sent)).json() == sent
+
+
+async def test_what_is_no_payload_of_ours(sealed: House) -> None:
+    foreign = await EncryptionCodec(Keyring.parse(new_key("k2"))).encode([PLAIN])
+    answer = await decode(sealed.http, MessageToDict(Payloads(payloads=foreign)), origin=None)
+    assert "encrypted with key k2, which HOOKKEEPER_ENCRYPTION_KEYS does not have" in problem(answer, 422)["detail"]
+    damaged = await encrypted(PLAIN)
+    damaged["payloads"][0]["data"] = "AAAA"
+    problem(await decode(sealed.http, damaged, origin=None), 422)
+    for body in ("", "nonsense", "[]", '{"payloads": 1}', "\xff"):
+        answer = await sealed.http.post(
+            "/codec/decode", content=body.encode("latin-1"), headers={"content-type": "application/json"}
+        )
+        problem(answer, 400)
+    assert (await decode(sealed.http, {}, origin=None)).json() == {}
+    assert (await decode(sealed.http, {"payloads": [{}], "unknown": 1}, origin=None)).json() == {"payloads": [{}]}
+    large = json.dumps({"payloads": [{"data": "A" * (16 * 1024 * 1024)}]})
+    answer = await sealed.http.post("/codec/decode", content=large, headers={"content-type": "application/json"})
+    problem(answer, 413)
+
+
+async def test_the_page(browser: httpx.AsyncClient) -> None:
+    page = await browser.get("/codec")
+    assert 'type="password"' in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+    wrong = await sign_in(browser, '"><script>')
+    assert wrong.status_code == 401
+    assert "This is not the admin key." in wrong.text
+    assert "set-cookie" not in wrong.headers
+    assert "<script>" not in wrong.text
+    right = await sign_in(browser)
+    assert (right.status_code, right.headers["location"]) == (303, "/codec")
+    assert "http://127.0.0.1:8080/codec" in (await browser.get("/codec")).text
+    problem(await browser.post("/codec", content="key=" + "x" * 5000), 400)
+
+
+async def test_over_https_the_cookie_goes_by_https_only(temporal: Client, tmp_path: Path) -> None:
+    async with house(temporal, tmp_path, public_url="https://hooks.test") as built:
+        assert "Secure" in (await sign_in(built.http)).headers["set-cookie"]
+
+
+def test_a_token_has_its_time_and_its_key() -> None:
+    now = utc_now()
+    token = make_token(KEY, now)
+    assert is_good(token, KEY, now + LASTS - timedelta(seconds=2))
+    assert not is_good(token, KEY, now + LASTS)
+    assert not is_good(token, "another-admin-key", now)
+    until, _, mac = token.partition(".")
+    for forged in ("", ".", token + "0", f"{int(until) + 1}.{mac}", f"{until}.{'0' * 64}", f"{until}.ü", "x." + mac):
+        assert not is_good(forged, KEY, now)
+    assert COOKIE == "hookkeeper_codec"

@@ -1,0 +1,223 @@
+"""The encrypted registry, on SQLite and PostgreSQL: nothing readable in the database, and keys that change."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, MetaData, text
+
+from ciphers import Keyring, new_key
+from elements.emails import Email
+from elements.notifications import Notification
+from elements.on_failure import OnFailure
+from elements.payload import Payload
+from registry.database import open_engine
+from registry.models import Suppression, Webhook
+from registry.store import RegistryUnavailable, Store
+
+OLD, NEW = new_key("old"), new_key("new")
+KEYS = {"old": Keyring.parse(OLD), "rotated": Keyring.parse(f"{NEW},{OLD}"), "new": Keyring.parse(NEW), "none": None}
+SECRETS = ("acme-host", "first-key", "second-key", "header-value", "a-template", "amount", "ann@", "T0000", "ops@")
+
+
+@asynccontextmanager
+async def opened(database_url: str, keys: str) -> AsyncIterator[Store]:
+    store = Store.connect(database_url, KEYS[keys])
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def url(database_url: str) -> str:
+    async with opened(database_url, "none") as store:
+        await store.migrate()
+    return database_url
+
+
+@pytest.fixture
+def full(make_webhook: Callable[..., Webhook]) -> Callable[..., Webhook]:
+    """Make a webhook with something in every column that can hold a secret."""
+
+    def make(webhook_id: str = "wh_1") -> Webhook:
+        return make_webhook(
+            webhook_id,
+            url="https://acme-host.example/hook?token=1",
+            secret="whsec_first-key",
+            previous_secret="whsec_second-key",
+            headers={"x-token": "header-value"},
+            payload=Payload(static={"text": "a-template"}),
+            filter="event.data.amount > 1",
+            emails=(Email(to=("ann@a.example",), subject="Hi"),),
+            notifications=(Notification.model_validate({"service": "slack://T0000/B0000/XXXXXXXX"}),),
+            on_failure=OnFailure(emails=(Email(to=("ops@a.example",)),)),
+        )
+
+    return make
+
+
+def suppression(reason: str = "bounced", detail: str = "") -> Suppression:
+    return Suppression(tenant="acme", address="ann@a.example", reason=reason, detail=detail)
+
+
+async def dump(database_url: str) -> str:
+    """Give all rows of all tables as the database has them."""
+    engine = open_engine(database_url)
+
+    def read(connection: Connection) -> str:
+        tables = MetaData()
+        tables.reflect(connection)
+        rows = (connection.execute(text(f"SELECT * FROM {name}")).all() for name in tables.tables)
+        return "\n".join(str(row) for some in rows for row in some)
+
+    async with engine.connect() as connection:
+        found = await connection.run_sync(read)
+    await engine.dispose()
+    return found
+
+
+def shown(webhook: Webhook | None) -> dict[str, Any]:
+    assert webhook is not None
+    return {column.key: getattr(webhook, column.key) for column in Webhook.__mapper__.column_attrs}
+
+
+async def test_nothing_is_readable_in_the_database(url: str, full: Callable[..., Webhook]) -> None:
+    async with opened(url, "old") as store:
+        webhook = full()
+        await store.add(webhook)
+        await store.note_filter_error("wh_1", "no amount in ann@a.example")
+        kept = await store.get("wh_1")
+        assert shown(kept) == shown(webhook) | {"filter_errors": 1, "filter_error": "no amount in ann@a.example"}
+        assert [each.id for each in await store.matching("acme", "order.paid")] == ["wh_1"]
+        await store.suppressions.add(suppression(detail="550 ann@a.example unknown"))
+    raw = await dump(url)
+    assert raw.count("enc:old:") == 12
+    assert not [secret for secret in SECRETS if secret in raw]
+
+
+async def test_what_is_changed_is_encrypted_too(url: str, full: Callable[..., Webhook]) -> None:
+    async with opened(url, "old") as store:
+        await store.add(full())
+        await store.rotate_secret("wh_1", "acme", "whsec_third-key", 60)
+        changed = await store.update(
+            "wh_1", "acme", {"url": "https://acme-host.example/b", "emails": (), "filter": None}
+        )
+        assert changed is not None
+        kept = await store.get("wh_1")
+        assert kept is not None
+        assert (kept.url, kept.emails, kept.filter) == ("https://acme-host.example/b", (), None)
+        assert (kept.secret, kept.previous_secret) == ("whsec_third-key", "whsec_first-key")
+    raw = await dump(url)
+    assert not [secret for secret in (*SECRETS, "third-key") if secret in raw]
+
+
+async def test_plain_rows_stay_readable_and_are_encrypted_by_migrate(
+    url: str, full: Callable[..., Webhook], tmp_path: Path
+) -> None:
+    """Setup: a registry that was filled without keys. Timeline: keys are set, then `migrate` runs, twice.
+    What this proves: nothing has to be migrated at once, and then nothing plain is left, not in SQLite's files either.
+    """
+    async with opened(url, "none") as store:
+        await store.add(full())
+        await store.suppressions.add(suppression())
+        assert "acme-host" in await dump(url)
+        plain = shown(await store.get("wh_1"))
+    async with opened(url, "old") as store:
+        assert shown(await store.get("wh_1")) == plain
+        assert not await store.suppressions.add(suppression())
+        assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
+        assert await store.reseal() == 2
+        assert await store.reseal() == 0
+        assert shown(await store.get("wh_1")) == plain
+        assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
+        raw = (await dump(url)).encode() + b"".join(each.read_bytes() for each in tmp_path.glob("data/registry.db*"))
+        assert not [secret for secret in SECRETS if secret.encode() in raw]
+
+
+async def test_keys_are_rotated(url: str, full: Callable[..., Webhook]) -> None:
+    async with opened(url, "old") as store:
+        await store.add(full())
+        await store.suppressions.add(suppression())
+    async with opened(url, "rotated") as store:
+        assert shown(await store.get("wh_1"))["secret"] == "whsec_first-key"
+        await store.add(full("wh_2"))
+        assert "enc:new:" in await dump(url)
+        assert not await store.suppressions.add(suppression("manual"))  # found by the old key's token
+        assert await store.reseal() == 2
+    raw = await dump(url)
+    assert "old:" not in raw
+    async with opened(url, "new") as store:
+        assert set(await store.many(["wh_1", "wh_2"])) == {"wh_1", "wh_2"}
+        found = await store.suppressions.get("acme", "ann@a.example")
+        assert found is not None
+        assert (found.address, found.reason) == ("ann@a.example", "bounced")
+        assert await store.suppressions.remove("acme", "ann@a.example")
+
+
+async def test_an_address_that_old_and_new_keys_suppressed_side_by_side_is_one_again(url: str) -> None:
+    for keys in ("old", "new"):
+        async with opened(url, keys) as store:
+            await store.suppressions.add(suppression(keys))
+    async with opened(url, "rotated") as store:
+        assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
+        assert await store.reseal() == 1
+        found, _ = await store.suppressions.page(tenant="acme", address="ann@a.example", limit=9, after=None)
+        assert [each.reason for each in found] == ["new"]
+        assert await store.suppressions.remove("acme", "ann@a.example")
+        assert await store.suppressions.among("acme", ["ann@a.example"]) == set()
+
+
+@pytest.mark.parametrize("keys", ["new", "none"])
+async def test_a_removed_key_is_named_and_nothing_is_overwritten(
+    url: str, full: Callable[..., Webhook], keys: str
+) -> None:
+    async with opened(url, "old") as store:
+        await store.add(full())
+    before = await dump(url)
+    async with opened(url, keys) as store:
+        await store.ping()
+        for call in (store.ready(), store.get("wh_1"), store.update("wh_1", None, {"enabled": False})):
+            with pytest.raises(RegistryUnavailable, match="key old, which HOOKKEEPER_ENCRYPTION_KEYS does not have"):
+                await call
+    assert await dump(url) == before
+    async with opened(url, "new") as store:
+        with pytest.raises(RegistryUnavailable, match="key old, which"):
+            await store.reseal()
+    assert await dump(url) == before
+
+
+async def test_a_ciphertext_opens_in_its_own_column_only(url: str, full: Callable[..., Webhook]) -> None:
+    async with opened(url, "old") as store:
+        await store.add(full())
+        engine = open_engine(url)
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE webhooks SET url = secret"))
+        await engine.dispose()
+        with pytest.raises(RegistryUnavailable, match=r"not what key old has encrypted for webhooks\.url"):
+            await store.get("wh_1")
+
+
+@pytest.mark.parametrize("odd", ["enc:old:AAAA", "enc:", "raw:", "raw:enc:x:y", "", "ünïcode ☃"])
+async def test_a_text_that_looks_like_a_ciphertext_is_a_text(url: str, odd: str) -> None:
+    for keys in ("none", "old"):
+        async with opened(url, keys) as store:
+            await store.suppressions.add(Suppression(tenant=keys, address="ann@a.example", reason="manual", detail=odd))
+    async with opened(url, "old") as store:
+        await store.reseal()
+        for keys in ("none", "old"):
+            found = await store.suppressions.get(keys, "ann@a.example")
+            assert found is not None
+            assert found.detail == odd
+
+
+async def test_a_value_that_was_cut_off_is_no_crash(url: str, full: Callable[..., Webhook]) -> None:
+    async with opened(url, "old") as store:
+        await store.add(full())
+        for stored in ("enc:old:", "enc:old:AAA", "enc:old", "enc:old:AAAA"):
+            engine = open_engine(url)
+            async with engine.begin() as connection:
+                await connection.execute(text("UPDATE webhooks SET url = :stored"), {"stored": stored})
+            await engine.dispose()
+            with pytest.raises(RegistryUnavailable, match="the registry cannot be read"):
+                await store.get("wh_1")

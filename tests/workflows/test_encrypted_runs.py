@@ -1,0 +1,237 @@
+"""Encrypted runs: nothing of an event or of a receiver is readable in Temporal, and all of it through the API."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from pydantic import SecretStr
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, WorkflowHistory
+from temporalio.worker import Replayer
+
+from ciphers import Keyring, Undecipherable, UnknownKey, new_key
+from house import House, house
+from receivers import Answer, Receiver
+from worker import SANDBOX
+from workflows.encryption import EncryptionCodec, data_converter
+from workflows.event import EventWorkflow
+
+OLD, NEW = new_key("old"), new_key("new")
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+DATA = {"customer-field": "customer-word", "order": 471147114711}
+NEVER_READABLE = (
+    *("customer-field", "customer-word", "471147114711", "receiver-path", "answer-word", "note-path", "127.0.0.1"),
+    *("ann@", "a.example", "subject-word", "deliveries failed"),
+)
+
+
+@pytest.fixture
+async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    """A house where everything is encrypted, without a worker."""
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD), outbox=tmp_path / "outbox") as built:
+        yield built
+
+
+async def seen_without_keys(temporal: Client, home: House, event_id: str) -> list[Message]:
+    """Give all that the server tells of an event's runs."""
+    workflow_id = home.run(event_id).id
+    seen: list[Message] = []
+    async for run in temporal.list_workflows(f"WorkflowId = '{workflow_id}'"):
+        handle = temporal.get_workflow_handle(workflow_id, run_id=run.run_id)
+        seen += [run.raw_info, (await handle.describe()).raw_description, *(await handle.fetch_history()).events]
+    return seen
+
+
+def payloads_in(message: Message) -> Iterator[Payload]:
+    """Find all payloads but those of search attributes."""
+    for field, value in message.ListFields():
+        if field.message_type is None or field.name == "search_attributes":
+            continue
+        if field.message_type.GetOptions().map_entry:
+            inner = [each for each in value.values() if isinstance(each, Message)]
+        else:
+            inner = value if field.is_repeated else [value]
+        for each in inner:
+            if isinstance(each, Payload):
+                yield each
+            else:
+                yield from payloads_in(each)
+
+
+def check_unreadable(seen: list[Message]) -> None:
+    payloads = [payload for message in seen for payload in payloads_in(message)]
+    assert {bytes(each.metadata["encoding"]) for each in payloads} == {b"binary/encrypted"}
+    assert {bytes(each.metadata["encryption-key-id"]) for each in payloads} == {b"old"}
+    text = "\n".join(map(str, seen))
+    assert not [word for word in NEVER_READABLE if word in text]
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A URL where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/receiver-path"
+
+
+async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, inbox: Receiver, nobody: str) -> None:
+    """Setup: a webhook with URL, email and note that succeeds at last, and one that fails.
+    Timeline: attempts, the run fails; a redelivery, a hold by an update, a release by a signal, a cancel.
+    What this proves: inputs, results, heartbeats, timers, summaries, memo, updates and failures are encrypted, and the
+    API shows them all.
+    """
+    inbox.fails(503, 500)
+    inbox.otherwise = Answer(200, "answer-word")
+    note = {"http": {"url": inbox.url + "/note-path", "body": '{"text": {{ event.data.order }}}'}}
+    email = {"to": ["ann@a.example"], "subject": "subject-word {{ event.data.order }}", "text": "."}
+    often = {"schedule": [0.1, 0.1, 0.1]}
+    async with sealed.working():
+        await sealed.webhook(inbox.url + "/receiver-path", emails=[email], notifications=[note], retry=often)
+        dead = (await sealed.webhook(nobody, retry={"schedule": [1]}))["id"]
+        event_id = (await sealed.send(data=DATA))["id"]
+        assert (await sealed.until_closed(event_id))["status"] == "failed"
+        check_unreadable(await seen_without_keys(temporal, sealed, event_id))
+        assert (await sealed.command(event_id, "redeliver", dead)).status_code == 202
+        await sealed.until_delivery(event_id, "retrying", n=3)
+        assert (await sealed.command(event_id, "hold", dead)).status_code == 202
+        await sealed.run(event_id).signal("hold", dead)
+        assert (await sealed.command(event_id, "cancel")).status_code == 202
+        await sealed.until_closed(event_id)
+    check_unreadable(await seen_without_keys(temporal, sealed, event_id))
+    event = await sealed.event(event_id)
+    assert event["data"] == DATA
+    assert event["deliveries"][0]["attempts"][-1]["response_excerpt"] == "answer-word"
+    assert event["deliveries"][1]["target"] == "ann@a.example"
+    assert event["deliveries"][3]["target"] == nobody
+    listed = (await sealed.http.get("/v1/events", params={"tenant": sealed.tenant})).json()["items"]
+    assert [(each["id"], each["accepted_at"]) for each in listed] == [(event_id, event["accepted_at"])]
+
+
+async def test_a_fault_of_ours_says_nothing_readable(
+    sealed: House, temporal: Client, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An activity fails with the data in its message; the server keeps the failure with the retry that it waits for."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("customer-word is too much for me")
+
+    monkeypatch.setattr("registry.store.Store.many", fail)
+    async with sealed.working():
+        await sealed.webhook(inbox.url + "/receiver-path")
+        event_id = (await sealed.send(data=DATA))["id"]
+        handle = temporal.get_workflow_handle(sealed.run(event_id).id)
+        async with asyncio.timeout(10):
+            while not (pending := (await handle.describe()).raw_description.pending_activities) or not pending[
+                0
+            ].HasField("last_failure"):
+                await asyncio.sleep(0.05)
+    failure = pending[0].last_failure
+    assert failure.message == "Encoded failure"
+    assert failure.stack_trace == ""
+    check_unreadable(await seen_without_keys(temporal, sealed, event_id))
+    await handle.terminate()
+
+
+async def test_the_largest_event_is_delivered(sealed: House, inbox: Receiver) -> None:
+    data = {"text": "x" * 250_000}
+    async with sealed.working():
+        inbox.fails(500)
+        await sealed.webhook(inbox.url, retry={"schedule": [0.1]})
+        event_id = (await sealed.send(data=data))["id"]
+        event = await sealed.until_final(event_id)
+    assert (event["status"], event["data"]) == ("succeeded", data)
+
+
+async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """Setup: an event that waits for its retry, encrypted with the old key.
+    Timeline: a worker with both keys finishes it; then the old key is removed.
+    What this proves: the old key reads, the new one writes, and a key that is missing is a 503 that names it.
+    """
+    inbox.fails(500)
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as before, before.working():
+        await before.webhook(inbox.url, retry={"schedule": [2]})
+        first = (await before.send(data=DATA))["id"]
+        await before.until_delivery(first, "retrying")
+    same = {"task_queue": before.settings.task_queue}
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(f"{NEW},{OLD}"), **same) as both:
+        both.tenant = before.tenant
+        async with both.working():
+            assert (await both.until_final(first))["status"] == "succeeded"
+            second = (await both.send(data=DATA))["id"]
+            await both.until_final(second)
+            assert await both.store.reseal() > 0
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(NEW), **same) as after:
+        after.tenant = before.tenant
+        assert (await after.event(second))["data"] == DATA
+        answer = await after.http.get(f"/v1/events/{first}", params={"tenant": after.tenant})
+        assert answer.status_code == 503
+        assert "encrypted with key old, which HOOKKEEPER_ENCRYPTION_KEYS does not have" in answer.json()["detail"]
+
+
+async def test_a_worker_without_the_key_waits_and_lives(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """What this proves: a run that cannot be read harms no other, and goes on when the key is back."""
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
+        await locked.webhook(inbox.url)
+        waits = (await locked.send(data=DATA))["id"]
+    same = {"task_queue": locked.settings.task_queue}
+    async with house(temporal, tmp_path / "other", encryption_keys=SecretStr(NEW), **same) as other, other.working():
+        await other.webhook(inbox.url)
+        assert (await other.until_final((await other.send())["id"]))["status"] == "succeeded"
+    assert len(inbox.requests) == 1
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD), **same) as back, back.working():
+        back.tenant = locked.tenant
+        assert (await back.until_final(waits, seconds=40))["status"] == "succeeded"
+
+
+async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    inbox.fails(500)
+    async with house(temporal, tmp_path) as plain, plain.working():
+        await plain.webhook(inbox.url, retry={"schedule": [1]})
+        event_id = (await plain.send(data=DATA))["id"]
+        await plain.until_delivery(event_id, "retrying")
+    settings: dict[str, Any] = {"task_queue": plain.settings.task_queue, "encryption_keys": SecretStr(OLD)}
+    async with house(temporal, tmp_path, **settings) as sealed, sealed.working():
+        sealed.tenant = plain.tenant
+        event = await sealed.until_final(event_id)
+    assert (event["status"], event["data"]) == ("succeeded", DATA)
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_plain_history_replays_with_keys(path: Path) -> None:
+    converter = data_converter(Keyring.parse(OLD))
+    replayer = Replayer(workflows=[EventWorkflow], data_converter=converter, workflow_runner=SANDBOX)
+    await replayer.replay_workflow(WorkflowHistory.from_json(f"event-{path.stem}", path.read_text()))
+
+
+async def test_the_codec() -> None:
+    codec = EncryptionCodec(Keyring.parse(OLD))
+    payload = Payload(metadata={"encoding": b"json/plain", "messageType": b"x"}, data=b'{"a": 1}')
+    (encrypted,) = await codec.encode([payload])
+    assert await codec.decode([encrypted]) == [payload]
+    assert await EncryptionCodec(Keyring.parse(f"{NEW},{OLD}")).decode([payload, encrypted]) == [payload, payload]
+    assert encrypted.ByteSize() - payload.ByteSize() < 150
+    with pytest.raises(UnknownKey, match="key old"):
+        await EncryptionCodec(Keyring.parse(NEW)).decode([encrypted])
+    encrypted.data = encrypted.data[:-1]
+    with pytest.raises(Undecipherable):
+        await codec.decode([encrypted])
+
+
+async def test_a_registry_without_its_key_is_unavailable_and_the_log_says_why(
+    temporal: Client, tmp_path: Path, inbox: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
+        webhook = await locked.webhook(inbox.url)
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(NEW)) as other:
+        for path in ("/readyz", f"/v1/webhooks/{webhook['id']}", "/v1/webhooks"):
+            answer = await other.http.get(path, params={"tenant": locked.tenant})
+            assert answer.status_code == 503
+            assert answer.json()["detail"].startswith("The registry is out of reach.")
+        assert "encrypted with key old, which HOOKKEEPER_ENCRYPTION_KEYS does not have" in capsys.readouterr().out
+        answer = await other.http.post("/v1/events", json={"type": "order.paid", "tenant": locked.tenant})
+        assert answer.status_code == 503
+        assert (await other.http.get("/healthz")).status_code == 200
