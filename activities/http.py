@@ -15,8 +15,11 @@ import aiohttp
 import httpx
 import yarl
 
+from activities.connector import Link, current_link
 from activities.network import ForbiddenAddress, Networks
-from activities.transport import Link, Transport, current_link
+from activities.proxy import Proxy, ProxyFailed, Unreached
+from activities.transport import Transport, public_roots
+from elements.tls import Tls
 
 READ_LIMIT = 64 * 1024
 """Bytes of a response body that are read at most."""
@@ -27,7 +30,7 @@ _FRAMING = frozenset(
 )
 """Not sent: how a message is framed is the client's business, and no header of a webhook may break it."""
 
-_FAULTS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError)
+_FAULTS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, Unreached)
 """What may come of a request; `is_ours` tells whose fault it is."""
 _OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -69,14 +72,14 @@ class _Received:
     body: bytearray = field(default_factory=bytearray)
 
 
-def make_client(allowed: Networks, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+def make_client(allowed: Networks, *, tls: ssl.SSLContext | None = None, proxy: str | None = None) -> httpx.AsyncClient:
     """Make the client that `send` sends with, to be shared, and closed by the caller.
 
-    It reaches global unicast addresses and those in `allowed`. `tls` replaces the context that trusts certifi's
-    roots.
+    It reaches global unicast addresses and those in `allowed`, all of them through the `proxy` if there is one. `tls`
+    replaces the context that trusts certifi's roots.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
-    transport = Transport(allowed, tls or httpx.create_ssl_context(trust_env=False))
+    transport = Transport(allowed, tls or public_roots(), Proxy.parse(proxy) if proxy else None)
     return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`send` has one)
 
 
@@ -89,25 +92,28 @@ async def send(
     headers: Mapping[str, str],
     timeout: float,
     keep: int = 4096,
+    tls: Tls | None = None,
 ) -> Answer:
     """Send one request with these headers, `host`, `content-length` and no others, and tell what came of it.
 
     `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
     then is a `timeout`. At most 64 KiB of body are read and `keep` bytes kept; a longer body is whole with that.
-    Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent.
+    `tls` is what this receiver wants of its own.
+    Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent, a proxy that
+    does not do its part.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     received, link = _Received(), Link()
     token = current_link.set(link)
     try:
         async with asyncio.timeout(timeout):
-            await _exchange(client, _request(method, url, body, headers), link, received, keep)
+            await _exchange(client, _request(method, url, body, headers, tls), link, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
     except _FAULTS as exc:
         if is_ours(exc):
             raise
-        error = error_code(exc)
+        error = _judged(exc, link, received, tls)
     finally:
         link.end()
         current_link.reset(token)
@@ -129,18 +135,32 @@ async def post(
     headers: Mapping[str, str],
     timeout: float,
     keep: int = 4096,
+    tls: Tls | None = None,
 ) -> Answer:
     """Send one POST, as `send` does."""
-    return await send(client, "POST", url, body=body, headers=headers, timeout=timeout, keep=keep)
+    return await send(client, "POST", url, body=body, headers=headers, timeout=timeout, keep=keep, tls=tls)
 
 
 def error_code(exc: BaseException) -> str:
     """Name what went wrong on the way to a receiver, by the chain of causes; `protocol` where nothing else fits."""
     chain = tuple(_causes(exc))
+    for link in chain:
+        if isinstance(link, Unreached):
+            return link.code
     for code, kinds in _CODES:
         if any(isinstance(link, kinds) for link in chain):
             return code
     return "protocol"
+
+
+def _judged(exc: BaseException, link: Link, received: _Received, tls: Tls | None) -> str:
+    """Name what went wrong, by the state of the connection too. Raises ProxyFailed where there was none to a proxy."""
+    if link.awaits_proxy and isinstance(exc, TimeoutError):
+        raise ProxyFailed("the egress proxy cannot be reached in time") from exc
+    code = error_code(exc)
+    if code == "connection_reset" and tls and tls.certificate and not (link.reused or received.status_code):
+        return "tls"  # in TLS 1.3 our certificate is refused after the handshake, and the reset may outrun the reason
+    return code
 
 
 def is_ours(exc: BaseException) -> bool:
@@ -158,7 +178,7 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__
 
 
-def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request:
+def _request(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None) -> httpx.Request:
     """Build the request by hand, as the client would add headers of its own. Raises httpx.InvalidURL."""
     try:
         target = httpx.URL(url)
@@ -173,7 +193,7 @@ def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> 
         credentials = f"{target.username}:{target.password}"
         sent.setdefault("authorization", "Basic " + b64encode(credentials.encode()).decode())
         target = target.copy_with(userinfo=b"")
-    return httpx.Request(method, target, headers=sent, content=body)
+    return httpx.Request(method, target, headers=sent, content=body, extensions={"tls": tls})
 
 
 async def _exchange(
@@ -181,6 +201,9 @@ async def _exchange(
 ) -> None:
     """Send the request and fill `received` as the answer comes in."""
     response = await _send(client, request, link)
+    if response.status_code < 100:
+        await response.aclose()
+        raise httpx.RemoteProtocolError(f"{response.status_code} is no status")
     received.status_code = response.status_code
     received.headers = httpx.Headers([line for line in response.headers.raw if line[0].lower() in KEPT_HEADERS])
     read = 0

@@ -1,94 +1,24 @@
-"""May this address be reached from here? Pure judgement; the HTTP client asks it of each address it connects to.
+"""The judge of connections: asked of the very address that gets connected, just before it is. Pure.
 
-Only global unicast may, and what the operator allowed. An IPv6 address that carries an IPv4 address is judged by
-both.
+What may be reached is said in `elements.addresses`, which the API asks as well.
 """
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from elements.addresses import BAD_PORTS, EVERYWHERE, Networks, is_allowed, parse_networks
 
-Networks = tuple[IPv4Network | IPv6Network, ...]
-"""What the operator allows although it is not global unicast."""
-
-EVERYWHERE: Networks = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-"""For what the operator has set: a mail provider on the machine next door is the operator's own affair."""
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-_CARRY_IN_LAST_32_BITS = (_NAT64, IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
-"""RFC 6052, RFC 8215 (in the /96 that operators carve out of it), the IPv4-compatible form of RFC 4291."""
-
-_GLOBAL_IPV6 = (IPv6Network("2000::/3"), _NAT64)
-"""IANA hands out global unicast from the first alone; the second is that of IPv4, seen from IPv6."""
-
-# What Python 3.11 calls global, and IANA's special-purpose registries do not or nobody receives webhooks there.
-_NOT_FOR_RECEIVERS: Networks = (
-    IPv4Network("168.63.129.16/32"),  # on Azure, the agent of the machine's own host
-    IPv4Network("192.0.0.0/24"),  # protocol assignments
-    IPv4Network("192.88.99.0/24"),  # 6to4 relays, deprecated
-    IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
-    IPv6Network("2002::/16"),  # 6to4, deprecated
-    IPv6Network("3fff::/20"),  # documentation
-)
+__all__ = ["EVERYWHERE", "ForbiddenAddress", "Networks", "judge", "parse_networks"]
 
 
 class ForbiddenAddress(OSError):
     """The address may not be reached from here."""
 
 
-def parse_networks(texts: Iterable[str]) -> Networks:
-    """Read an allow-list of CIDRs; a bare address is a network of one. Raises ValueError: which, and why."""
-    return tuple(_parse(text.strip()) for text in texts)
+def judge(address: str, port: int, allowed: Networks, *, trusted: bool = False) -> None:
+    """Raise ForbiddenAddress unless a connection may be made.
 
-
-def is_allowed(address: str, allowed: Networks) -> bool:
-    """Judge an address in its numeric form. What is no address, or carries a zone id, is refused."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, IPv4Address):
-        return _may_reach(ip, allowed)
-    if ip.scope_id is not None:
-        return False
-    if ip.ipv4_mapped is not None:  # only another spelling: the IPv4 address is what gets connected
-        return _may_reach(ip.ipv4_mapped, allowed)
-    carried = _carried(ip)
-    return _may_reach(ip, allowed) and (carried is None or _may_reach(carried, allowed))
-
-
-def _parse(text: str) -> IPv4Network | IPv6Network:
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a network such as 10.0.0.0/8 or fd00::/8") from None
-    if "%" in text:
-        raise ValueError(f"{text!r} carries a zone id, and an address with one is never allowed")
-    try:
-        return ip_network(text)
-    except ValueError:
-        raise ValueError(f"{text!r} has bits set behind its prefix; its network is {network}") from None
-
-
-def _may_reach(ip: IPv4Address | IPv6Address, allowed: Networks) -> bool:
-    return _in(ip, allowed) or _is_global_unicast(ip)
-
-
-def _is_global_unicast(ip: IPv4Address | IPv6Address) -> bool:
-    if not ip.is_global or ip.is_multicast or _in(ip, _NOT_FOR_RECEIVERS):
-        return False
-    return isinstance(ip, IPv4Address) or _in(ip, _GLOBAL_IPV6)
-
-
-def _carried(ip: IPv6Address) -> IPv4Address | None:
-    """Give the IPv4 address where traffic to this IPv6 address ends, if it is such a one."""
-    if ip.sixtofour is not None:
-        return ip.sixtofour
-    if ip.teredo is not None:
-        return ip.teredo[1]
-    if _in(ip, _CARRY_IN_LAST_32_BITS) and not (ip.is_loopback or ip.is_unspecified):
-        return IPv4Address(int(ip) & 0xFFFF_FFFF)
-    return None
-
-
-def _in(ip: IPv4Address | IPv6Address, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    return any(ip in network for network in networks)
+    `trusted` says that the operator allows the name that led here, wherever it leads. Ports of other protocols are
+    refused all the same.
+    """
+    if port in BAD_PORTS:
+        raise ForbiddenAddress(f"port {port} is that of another protocol than HTTP")
+    if not is_allowed(address, EVERYWHERE if trusted else allowed):
+        raise ForbiddenAddress(f"{address} may not be reached from here")

@@ -1,160 +1,115 @@
-"""What lies under the HTTP client: httpx-aiohttp, over an aiohttp that judges each address it connects to.
+"""What lies under the HTTP client: aiohttp, over a connector that judges each address it connects to.
 
-Without what both do for browsers: cookies, redirects, decompression, headers of their own, proxies and all else
-that comes from the environment. aiohttp refuses header lines of over 8 KiB and more than 128 of them.
+Without what it does for browsers: cookies, redirects, decompression, headers of its own, proxies and all else that
+comes from the environment. aiohttp refuses header lines of over 8 KiB and more than 128 of them.
 """
 
 import asyncio
-import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
-from weakref import WeakSet
+from collections import OrderedDict
 
 import aiohttp
 import httpx
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import AddrInfoType, Connection
-from aiohttp.tracing import Trace
-from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
-from activities.network import ForbiddenAddress, Networks, is_allowed
+from activities import proxy
+from activities.connector import Connector
+from activities.network import ForbiddenAddress, Networks
+from activities.proxy import Proxy
+from elements.tls import Tls, context_of
+from elements.urls import check_reachable
 
-KEEPALIVE = 4.0
-"""Seconds that an idle connection is kept: under the 5 of Node, uvicorn and Apache, so that it is we who close."""
-DNS_THREADS = 64
-"""Names looked up at once. asyncio has some 6 threads for that, uvloop 4: a few dead name servers took them all."""
+KEPT_CONTEXTS = 64
+"""TLS of that many webhooks is kept ready: with a store of public roots each takes 0.7 MB, and 20 ms of computing."""
 
-
-@dataclass(slots=True)
-class Link:
-    """The connection of one request: what its sender and the connector tell each other."""
-
-    fresh: bool = False
-    """Asked: take no connection that was used before."""
-    reused: bool = False
-    """Told: it was used before."""
-    transport: asyncio.Transport | None = None
-    done: bool = False
-    """Told: the answer came whole, so the connection may be kept."""
-
-    def end(self) -> None:
-        """Drop a connection that is not kept: a mere close waits until the peer has read all, maybe for ever."""
-        if self.transport is not None and (not self.done or self.transport.is_closing()):
-            self.transport.abort()
+_NOT_HEARD = frozenset({b"set-cookie", b"location"})
+"""httpx keeps cookies, and prepares redirects that it does not follow: a bad Location would hide a status."""
 
 
-current_link: ContextVar[Link | None] = ContextVar("current_link", default=None)
+class Transport(httpx.AsyncBaseTransport):
+    """Reaches global unicast addresses and those in `allowed`; nothing of one answer influences a later request.
 
-
-class Transport(AiohttpTransport):
-    """Reaches global unicast addresses and those in `allowed`; nothing of one answer influences a later request."""
-
-    def __init__(self, allowed: Networks, tls: ssl.SSLContext) -> None:
-        self._resolver = _Resolver(allowed)
-        super().__init__(verify=tls, trust_env=False, client=partial(_session, allowed, tls, self._resolver))
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        # httpx keeps cookies, and prepares redirects that it does not follow: a bad Location would hide a status.
-        for name in ("set-cookie", "location"):
-            response.headers.pop(name, None)
-        return response
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self._resolver.close()
-
-
-def _session(allowed: Networks, tls: ssl.SSLContext, resolver: AbstractResolver) -> aiohttp.ClientSession:
-    connector = _Connector(
-        limit=0,
-        ssl=tls,
-        resolver=resolver,
-        socket_factory=partial(_socket, allowed),
-        keepalive_timeout=KEEPALIVE,
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        response_class=_Response,
-        skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
-        trust_env=False,
-    )
-
-
-def _socket(allowed: Networks, info: AddrInfoType) -> socket.socket:
-    """Open a socket for the very address that gets connected: no second name lookup can come between."""
-    family, kind, protocol, _, address = info
-    if not is_allowed(str(address[0]), allowed):
-        raise ForbiddenAddress(f"{address[0]} may not be reached from here")
-    return socket.socket(family, kind, protocol)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells whether a connection was used before, and drops one on which the peer has spoken out of turn."""
-
-    def __init__(self, **settings: object) -> None:
-        super().__init__(**settings)  # type: ignore[arg-type]
-        self._used: WeakSet[ResponseHandler] = WeakSet()
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        link = current_link.get() or Link()
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            assert protocol is not None
-            link.reused = protocol in self._used
-            # aiohttp would take what came on an idle connection for the answer to this request.
-            if not (link.reused and (link.fresh or protocol.should_close)):
-                break
-            connection.close()
-        self._used.add(protocol)
-        link.transport = connection.transport
-        return connection
-
-
-class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own, and leaves out the addresses that may not be reached.
-
-    Each socket is judged, too; but there one forbidden address would hide what became of the others of its name.
+    A request's extension `tls` says what TLS its webhook asks for. aiohttp keeps connections of another TLS apart.
     """
 
-    def __init__(self, allowed: Networks) -> None:
-        self._allowed = allowed
-        self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
+    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: Proxy | None) -> None:
+        self._allowed, self._tls, self._through = allowed, tls, through
+        self._session: aiohttp.ClientSession | None = None
+        self._contexts: OrderedDict[Tls, ssl.SSLContext] = OrderedDict()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Give the addresses of a name. Raises gaierror, or ForbiddenAddress where all of them are forbidden."""
-        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._through:
+            self._prepare(request, self._through)
+        with map_aiohttp_exceptions():
+            response = await self._opened().request(
+                request.method,
+                str(request.url),
+                headers=request.headers,
+                data=request.content or None,
+                allow_redirects=False,
+                compress=False,
+                timeout=aiohttp.ClientTimeout(),
+                ssl=await self._context(request.extensions.get("tls")),
+                proxy_headers=self._through.headers if self._through else None,
+            )
+        if response.status == 407 and self._through and "proxy-authenticate" in response.headers:
+            response.close()
+            raise proxy.answered(407, response.headers)
+        return httpx.Response(
+            response.status,
+            headers=[line for line in response.raw_headers if line[0].lower() not in _NOT_HEARD],
+            stream=AiohttpResponseStream(response),
+            request=request,
+        )
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            connector = self._session.connector
+            assert isinstance(connector, Connector)
+            await connector.end()
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """Give the session. It is made at first use, as it needs a running loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=Connector(self._allowed, self._tls, self._through),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+                auto_decompress=False,
+                trust_env=False,
+                proxy=self._through.url if self._through else None,
+            )
+        return self._session
+
+    def _prepare(self, request: httpx.Request, through: Proxy) -> None:
+        """Judge the URL as it is written: names are looked up by the proxy, and are its to judge."""
         try:
-            infos = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        except UnicodeError as exc:  # a label that is empty or has more than 63 characters
-            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is no host name") from exc
-        addresses = [str(info[4][0]) for info in infos if is_allowed(str(info[4][0]), self._allowed)]
-        if not addresses:
-            raise ForbiddenAddress(f"no address of {host} may be reached from here")
-        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
-            for address in addresses
-        ]
+            check_reachable(str(request.url), self._allowed)
+        except ValueError as error:
+            raise ForbiddenAddress(str(error)) from None
+        if request.url.scheme == "http":  # for https the proxy's password goes along with CONNECT alone
+            request.headers.update(through.headers)
 
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def _context(self, tls: Tls | None) -> ssl.SSLContext:
+        """Give what a webhook's TLS comes to. Raises ssl.SSLError where it comes to nothing."""
+        if tls is None:
+            return self._tls
+        if tls not in self._contexts:
+            self._contexts[tls] = await asyncio.to_thread(_context_of, tls)
+            if len(self._contexts) > KEPT_CONTEXTS:
+                self._contexts.popitem(last=False)
+        self._contexts.move_to_end(tls)
+        return self._contexts[tls]
 
 
-class _Response(aiohttp.ClientResponse):
-    """Forgets the reason phrase: httpx-aiohttp encodes it, which raises where it came as no UTF-8."""
+def _context_of(tls: Tls) -> ssl.SSLContext:
+    try:
+        return context_of(tls, public_roots)
+    except ValueError as error:
+        raise ssl.SSLError(str(error)) from error
 
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        await super().start(connection)
-        self.reason = None
-        return self
+
+def public_roots() -> ssl.SSLContext:
+    """Trust certifi's roots, whatever the environment says."""
+    return httpx.create_ssl_context(trust_env=False)

@@ -15,6 +15,7 @@ RESERVED = frozenset(
         "cookie",
         "expect",
         "host",
+        "http2-settings",
         "keep-alive",
         "te",
         "trailer",
@@ -24,14 +25,25 @@ RESERVED = frozenset(
     }
 )
 RESERVED_PREFIXES = ("content-", "webhook-", "proxy-")
+FORGED = frozenset({"forwarded", "metadata", "metadata-flavor", "via", "x-real-ip"})
+FORGED_PREFIXES = ("x-forwarded-", "x-aws-ec2-metadata-", "x-aliyun-ecs-metadata-", "x-google-metadata-")
+"""They would say that a request came from elsewhere, or open the metadata service of a cloud."""
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers, or raise ValueError with a sentence for people."""
     check_names(headers)
+    check_origin(headers)
     for name, value in headers.items():
         check_value(name, value)
     return dict(headers)
+
+
+def check_origin(names: Collection[str]) -> None:
+    """Raise ValueError for names that speak for somebody else. Asked of what is given, not of what is stored."""
+    for name in names:
+        if name.lower() in FORGED or name.lower().startswith(FORGED_PREFIXES):
+            raise ValueError(f"{name} is for proxies and clouds to set")
 
 
 def check_names(names: Collection[str], free: Collection[str] = ()) -> None:

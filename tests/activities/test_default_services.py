@@ -1,6 +1,11 @@
-"""The services that an operator allows who says nothing: Apprise's plugin of each sends one request, and where to."""
+"""The services that an operator allows who says nothing: Apprise's plugin of each sends one request, and where to.
 
+And however nasty a text is, it costs little: Apprise converts it in a thread, which nobody can stop.
+"""
+
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +62,51 @@ async def test_each_service_that_is_allowed_by_default_makes_one_request(tmp_pat
     [post] = server.posts
     assert post.host.removesuffix(":443") == host
     assert "first" in post.body and "second" in post.body
+
+
+NASTY = {
+    "tags": "<a ",
+    "comments": "<!--",
+    "links": "[](",
+    "quotes": "> ",
+    "entities": "&",
+    "emphasis": "**a_",
+    "code": "`a ",
+    "fences": "```\n&\n",
+    "lists": "- a\n  ",
+    "backslashes": "\\",
+    "blanks": " \n",
+    "emojis": ":smile:",
+    "all of it": "<a [](> `_*\n# - 1. &",
+}
+SIZE = 64 * 1024
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("scheme", DEFAULT_ALLOWED)
+async def test_a_nasty_text_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Of HTML, 60 kB of tags would take 20 s, and of lists 4 kB half a second."""
+    rest, host = SAMPLES[scheme]
+    costs: dict[str, float] = {}
+
+    class Timed(Services):
+        def _send(self, *given: Any) -> Any:
+            start = time.thread_time()
+            try:
+                return super()._send(*given)
+            finally:
+                costs[name] = time.thread_time() - start
+
+    async with any_service(tmp_path, [host]) as server:
+        services = Timed(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
+        for format in ("text", "html", "markdown"):
+            url = f"{scheme}://{rest}{'&' if '?' in rest else '?'}format={format}&emojis=yes"
+            for name in ("warm up", *NASTY):
+                body = (NASTY.get(name, "x") * SIZE)[:SIZE]
+                answer = await services.notify(Note(service=url, title="first", body=f"x{body}"), 20)
+                assert answer.error in (None, "not_accepted"), answer
+            del costs["warm up"]  # which may load Apprise
+            worst = max(costs, key=lambda each: costs[each])
+            print(f"{scheme}, {format}: {costs[worst] * 1000:.0f} ms for {worst}")
+            assert costs[worst] < 0.2, f"{worst} as {format}"
+        await services.close()

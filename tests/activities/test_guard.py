@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from activities.guard import Guard, NotPermitted
-from activities.network import ForbiddenAddress, parse_networks
+from activities.network import ForbiddenAddress, Networks, parse_networks
 from activities.services import Services
 from elements.notifications import Note
 from elements.services import load
@@ -70,7 +70,7 @@ def datagram(address: tuple[str, int]) -> None:
 
 
 def test_what_python_needs_may_be() -> None:
-    guard = Guard((), 5)
+    guard = Guard(Networks(), 5)
     with guard.watch():
         import this  # noqa: F401 (a module that nobody has loaded yet)
 
@@ -85,7 +85,7 @@ def test_addresses_are_judged_as_they_are_connected(host: str) -> None:
     """A name is none: it would be looked up again, by the socket."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         server.settimeout(0.1)
-        guard = Guard((), 5)
+        guard = Guard(Networks(), 5)
         with guard.watch(), closing(socket.socket()) as sock:
             with pytest.raises(ForbiddenAddress):
                 sock.connect((host, server.getsockname()[1]))
@@ -96,6 +96,17 @@ def test_addresses_are_judged_as_they_are_connected(host: str) -> None:
             server.accept()
         with Guard(LOOPBACK, 5).watch(), closing(socket.create_connection(server.getsockname())):
             server.accept()[0].close()
+
+
+def test_a_name_that_the_operator_allows_leads_anywhere_until_another_is_looked_up() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = server.getsockname()
+        with Guard(parse_networks(["LocalHost"]), 5).watch():
+            socket.create_connection(("localhost", address[1])).close()
+            with pytest.raises(ForbiddenAddress):
+                socket.create_connection(address)
+            with pytest.raises(ForbiddenAddress, match="port 25 "):
+                socket.create_connection(("localhost", 25))
 
 
 def test_a_local_socket_is_no_address(tmp_path: Path) -> None:
@@ -110,7 +121,7 @@ def test_a_local_socket_is_no_address(tmp_path: Path) -> None:
 def test_other_threads_are_free() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(print).result()
-        with Guard((), 5).watch():
+        with Guard(Networks(), 5).watch():
             future = pool.submit(lambda: Path("/etc/passwd").read_text())
             assert future.result(5)
 

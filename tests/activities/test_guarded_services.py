@@ -3,23 +3,28 @@
 import asyncio
 import resource
 import socket
+import threading
 import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
-from activities.network import parse_networks
-from activities.services import ServiceAnswer, Services
+import activities.services
+from activities.network import Networks, parse_networks
+from activities.services import THREADS, ServiceAnswer, Services, ServicesBusy
 from elements.notifications import Note
-from receivers import receiver
+from receivers import Answer, receiver
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 ALLOWED = ("ntfy", "ntfys")
+SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -32,13 +37,13 @@ async def services() -> AsyncIterator[Services]:
 @pytest.fixture
 async def strict() -> AsyncIterator[Services]:
     """Those of an operator who allows no private networks."""
-    services = Services(ALLOWED, ())
+    services = Services(ALLOWED, Networks())
     yield services
     await services.close()
 
 
-async def send(services: Services, url: str, timeout: float = 5.0) -> ServiceAnswer:
-    return await services.notify(Note(service=url, title="title", body="body"), timeout)
+async def send(services: Services, url: str, timeout: float = 5.0, tenant: str = "") -> ServiceAnswer:
+    return await services.notify(Note(service=url, title="title", body="body"), timeout, tenant)
 
 
 # Addresses
@@ -285,3 +290,76 @@ async def test_of_a_bomb_little_is_unpacked(services: Services) -> None:
     assert answer.error == "http_500"
     assert answer.text.endswith("0000")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+# Tenants and each other
+
+
+async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Services) -> None:
+    async with receiving(silence) as hanging, receiver() as local:
+        stuck = [
+            asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", 5.0, "hostile"))
+            for _ in range(100)
+        ]
+        while len(hanging.requests) < THREADS // 2:
+            await asyncio.sleep(0.01)
+        times = []
+        for _ in range(20):
+            answer = await send(services, f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic", 1.0, "other")
+            assert answer.verdict == "succeeded"
+            times.append(answer.duration_ms)
+        print(f"at most {max(times):.0f} ms")
+        assert len(hanging.requests) == THREADS // 2
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+
+
+async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> None:
+    async with receiver() as slow:
+        slow.otherwise = Answer(delay=0.4)
+        url = f"ntfy://127.0.0.1:{urlsplit(slow.url).port}/topic"
+        start = time.monotonic()
+        answers = await asyncio.gather(*(send(services, url, timeout=0.8) for _ in range(THREADS + THREADS // 2)))
+        assert time.monotonic() - start > 1.2, "three times sixteen, one after the other"
+    assert {answer.error for answer in answers} == {None}
+    assert max(answer.duration_ms for answer in answers) < 800
+    assert max(answer.started_at for answer in answers) - min(answer.started_at for answer in answers) > SECOND * 0.7
+
+
+async def test_where_no_thread_comes_free_no_attempt_is_made(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.services, "WAIT_SECONDS", 0.3)
+    async with receiving(silence) as hanging, receiving(says(OK)) as server:
+        url = f"ntfy://127.0.0.1:{hanging.port}/topic"
+        stuck = asyncio.gather(*(send(services, url, timeout=1.0) for _ in range(THREADS // 2)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(ServicesBusy, match=r"within 0\.3 s"):
+            await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
+        assert {answer.error for answer in await stuck} == {"timeout"}
+        assert server.peers == []
+        assert (await send(services, f"ntfy://127.0.0.1:{server.port}/topic")).verdict == "succeeded"
+
+
+async def test_a_thread_that_cannot_be_stopped_keeps_its_tenants_turn(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the next ones do not wait for a thread with their time running, as they did."""
+    look_up, ended = socket.getaddrinfo, threading.Event()
+
+    def hanging(host: str, *more: Any, **names: Any) -> Any:
+        return ended.wait(30) and [] if host == "hanging.example" else look_up(host, *more, **names)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    many = (send(services, "ntfy://hanging.example/topic", 0.2, "hostile") for _ in range(THREADS // 2))
+    assert {answer.error for answer in await asyncio.gather(*many)} == {"timeout"}
+    async with receiver() as local:
+        url = f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic"
+        others = await asyncio.gather(*(send(services, url, 1.0, f"other{n}") for n in range(40)))
+        assert {answer.verdict for answer in others} == {"succeeded"}
+        waiting = asyncio.create_task(send(services, url, 1.0, "hostile"))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        ended.set()
+        assert (await waiting).verdict == "succeeded"

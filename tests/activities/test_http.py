@@ -18,7 +18,7 @@ import pytest
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
 from activities.http import Answer, error_code, make_client, post
-from activities.network import ForbiddenAddress, parse_networks
+from activities.network import ForbiddenAddress, Networks, parse_networks
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 HEADERS = {"content-type": "application/json", "user-agent": "Hookkeeper/test", "webhook-id": "evt_1"}
@@ -331,7 +331,7 @@ async def test_cancellation_goes_through(client: httpx.AsyncClient) -> None:
     "host", ["127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "0", "[::1]", "[::ffff:127.0.0.1]"]
 )
 async def test_loopback_is_forbidden_and_sees_no_connection(host: str) -> None:
-    async with make_client(()) as client, receiving(says(OK)) as receiver:
+    async with make_client(Networks()) as client, receiving(says(OK)) as receiver:
         answer = await send(client, receiver.url(host=host))
         assert (answer.status_code, answer.error) == (None, "forbidden_address")
         await asyncio.sleep(0.05)

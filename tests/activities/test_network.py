@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from activities.network import ForbiddenAddress, is_allowed, parse_networks
+from activities.network import EVERYWHERE, ForbiddenAddress, Networks, judge, parse_networks
+from elements.addresses import is_allowed
 
 REACHABLE = """
 1.1.1.1 8.8.8.8 93.184.216.34 172.15.255.255 172.32.0.1 192.167.255.255 192.169.0.1 100.63.255.255 100.128.0.1
@@ -22,7 +23,7 @@ REFUSED = """
 :: ::1 ::2 100::1 fc00::1 fd00:ec2::254 fe80::1 fec0::1 ff02::1 ff0e::1 2001:db8::1 3fff::1 5f00::1 4000::1 1::1
 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::ffff:0:0 ::127.0.0.1 ::8.8.8.8
 64:ff9b::127.0.0.1 64:ff9b::10.0.0.1 64:ff9b::169.254.169.254 64:ff9b::224.0.0.1
-64:ff9b:1::10.0.0.1 64:ff9b:1::8.8.8.8
+64:ff9b:1::10.0.0.1 64:ff9b:1::8.8.8.8 ::ffff:0:10.0.0.1 ::ffff:0:8.8.8.8
 2002:7f00:1::1 2002:a00:1::1 2002:a9fe:a9fe::1 2002:808:808::1 2001:0:808:808::f5ff:fffe 2001::1 2001:20::1
 """.split()  # noqa: SIM905
 
@@ -34,12 +35,12 @@ NO_ADDRESS = [
 
 @pytest.mark.parametrize("address", REACHABLE)
 def test_global_unicast_may_be_reached(address: str) -> None:
-    assert is_allowed(address, ())
+    assert is_allowed(address, Networks())
 
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_all_else_may_not(address: str) -> None:
-    assert not is_allowed(address, ())
+    assert not is_allowed(address, Networks())
 
 
 @pytest.mark.parametrize("address", NO_ADDRESS)
@@ -52,7 +53,7 @@ def test_what_is_no_plain_address_is_refused_even_where_all_is_allowed(address: 
 def test_what_python_does_not_call_global_is_refused(ip: IPv4Address | IPv6Address) -> None:
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    if is_allowed(str(ip), ()):
+    if is_allowed(str(ip), Networks()):
         assert ip.is_global
         assert not (ip.is_multicast or ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_unspecified)
 
@@ -63,6 +64,7 @@ def forms(ip: IPv4Address) -> dict[str, IPv6Address]:
     return {
         "mapped": IPv6Address(0xFFFF << 32 | value),
         "compatible": IPv6Address(value),
+        "translated": IPv6Address(0xFFFF << 48 | value),
         "NAT64": IPv6Address(int(IPv6Address("64:ff9b::")) | value),
         "local NAT64": IPv6Address(int(IPv6Address("64:ff9b:1::")) | value),
         "6to4": IPv6Address(0x2002 << 112 | value << 80 | 1),
@@ -76,12 +78,12 @@ def forms(ip: IPv4Address) -> dict[str, IPv6Address]:
 def test_no_form_of_ipv6_gets_to_an_ipv4_address_that_is_refused(ip: IPv4Address) -> None:
     for name, form in forms(ip).items():
         everywhere = parse_networks(["::/0"])
-        if not is_allowed(str(ip), ()):
-            assert not is_allowed(str(form), ()), name
+        if not is_allowed(str(ip), Networks()):
+            assert not is_allowed(str(form), Networks()), name
             # Who allows all of IPv6 has not allowed what lies behind it. (0.0.0.0 and 0.0.0.1 are :: and ::1.)
             assert int(form) < 2 or not is_allowed(str(form), everywhere), name
         else:
-            assert is_allowed(str(form), ()) == (name in ("mapped", "NAT64")), name
+            assert is_allowed(str(form), Networks()) == (name in ("mapped", "NAT64")), name
             assert is_allowed(str(form), everywhere)
 
 
@@ -109,19 +111,48 @@ def test_the_allow_list_adds_to_what_may_be_reached(address: str, network: str, 
 
 
 def test_an_allow_list_is_read_as_it_is_written() -> None:
-    networks = parse_networks([" 10.0.0.0/8 ", "fd00::/8", "192.168.1.7"])
-    assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.168.1.7/32"]
-    assert parse_networks([]) == ()
+    networks = parse_networks([" 10.0.0.0/8 ", "fd00::/8", "192.168.1.7", "Hooks.Internal", "redis", "a_b.example."])
+    assert [str(cidr) for cidr in networks.cidrs] == ["10.0.0.0/8", "fd00::/8", "192.168.1.7/32"]
+    assert networks.names == {"hooks.internal", "redis", "a_b.example"}
+    assert parse_networks([]) == Networks()
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted"),
+    [
+        ("hooks.internal", True),
+        ("HOOKS.internal.", True),
+        ("x.hooks.internal", False),
+        ("internal", False),
+        ("hooks.internal.example", False),
+        ("", False),
+    ],
+)
+def test_a_name_is_allowed_as_it_is_and_no_other(host: str, trusted: bool) -> None:
+    assert parse_networks(["hooks.internal"]).trust(host) == trusted
+
+
+def test_a_name_that_is_allowed_leads_anywhere_but_to_another_protocol() -> None:
+    judge("169.254.169.254", 80, Networks(), trusted=True)
+    for address, port in (("127.0.0.1", 22), ("8.8.8.8", 0), ("fe80::1%eth0", 80), ("hooks.internal", 80)):
+        with pytest.raises(ForbiddenAddress):
+            judge(address, port, Networks(), trusted=True)
+    with pytest.raises(ForbiddenAddress):
+        judge("8.8.8.8", 6667, EVERYWHERE)
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "'' is not a network such as"),
-        ("internal", "'internal' is not a network"),
-        ("10.0.0.0/33", "is not a network"),
-        ("10.0.0.0/8,11.0.0.0/8", "is not a network"),
-        ("010.0.0.0/8", "is not a network"),
+        ("", "'' is neither a network such as"),
+        ("10.0.0.0/33", "is neither a network"),
+        ("10.0.0.0/8,11.0.0.0/8", "is neither a network"),
+        ("010.0.0.0/8", "is neither a network"),
+        ("0x7f.1", "is neither a network such as 10.0.0.0/8 or fd00::/8 nor the name of a host"),
+        ("*.internal", "nor the name of a host"),
+        ("a..b", "nor the name of a host"),
+        ("internal:80", "nor the name of a host"),
+        ("http://internal", "nor the name of a host"),
         ("10.0.0.1/8", "'10.0.0.1/8' has bits set behind its prefix; its network is 10.0.0.0/8"),
         ("fe80::%eth0/64", "zone id"),
     ],

@@ -1,0 +1,150 @@
+"""TLS of a webhook's own: whom it trusts, and the certificate that it is shown. The key is a secret."""
+
+import os
+import re
+import secrets
+import ssl
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Annotated, Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from elements.faults import Fault
+from elements.headers import MASK
+
+MAX_PEM = 64 * 1024
+MAX_RSA = 4096
+"""Bits. Each handshake signs with the key, and a larger one would keep the worker from all else meanwhile."""
+_SPKI = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+_PEM = re.compile(r"[\x20-\x7e\r\n\t]+", re.ASCII)
+
+
+class BadTls(Fault):
+    """What was given cannot be used; the sentence repeats nothing of it."""
+
+
+def _pem(text: str) -> str:
+    if not _PEM.fullmatch(text):
+        raise ValueError("must be PEM, which is printable ASCII")
+    return text
+
+
+Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_pem)]
+
+
+class Tls(BaseModel):
+    """TLS for deliveries to the webhook's URL. Certificates are verified in any case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    ca: Pem | None = None
+    """PEM: authorities to trust in place of the public ones."""
+    certificate: Pem | None = None
+    """PEM: our certificate for this receiver, and the intermediate ones after it."""
+    key: Pem | None = Field(None, repr=False)
+    """PEM: its private key, without a passphrase. Masked when read back."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key go together")
+        if self.ca is None and self.certificate is None:
+            raise ValueError("give ca, or certificate and key")
+        return self
+
+
+def masked(tls: Tls | None) -> Tls | None:
+    """Give what may be read back."""
+    return tls.model_copy(update={"key": MASK}) if tls and tls.key else tls
+
+
+def unmasked(given: Tls, known: Tls | None) -> Tls:
+    """Put the known key where somebody sends back the mask that they were shown. Raises ValueError where none is."""
+    if given.key != MASK:
+        return given
+    if known is None or known.key is None:
+        raise ValueError("key has the value that hides a secret, and there is none behind it")
+    return given.model_copy(update={"key": known.key})
+
+
+def check(tls: Tls, now: datetime) -> None:
+    """Raise BadTls for what no connection could be made with."""
+    if tls.ca and all(end <= now for end, _ in _certificates("ca", tls.ca)):
+        raise BadTls("ca: has no certificate that has not expired")
+    if tls.certificate and tls.key:
+        end, public_key = _certificates("certificate", tls.certificate)[0]
+        if end <= now:
+            raise BadTls(f"certificate: expired on {end:%Y-%m-%d}")
+        if _key(tls.key).public_key().public_bytes(*_SPKI) != public_key:
+            raise BadTls("key: is not that of the certificate, which is the first where there are several")
+    context_of(tls, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+
+def context_of(tls: Tls, public_roots: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Make the context; `public_roots` makes one that trusts those. Raises BadTls."""
+    try:
+        context = _trusting(tls.ca) if tls.ca else public_roots()
+        if tls.certificate and tls.key:
+            _present(context, tls.certificate, tls.key)
+    except ssl.SSLError as error:
+        raise BadTls(f"TLS cannot use it: {error.reason or 'it is not PEM'}") from None
+    return context
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    """Trust these certificates, be they roots or not, in the same way on every Python.
+
+    By default 3.13 asks more of an authority than what people make with `openssl req -x509` has.
+    """
+    context = ssl.create_default_context(cadata=ca)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _present(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Show this certificate. OpenSSL reads it from a file: the key is encrypted there, by a password of one use."""
+    password = secrets.token_bytes(32)
+    encrypted = _key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    descriptor, name = mkstemp(prefix="hookkeeper-", suffix=".pem")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(certificate.encode() + b"\n" + encrypted)
+        context.load_cert_chain(name, password=password)
+    finally:
+        Path(name).unlink()
+
+
+def _certificates(field: str, pem: str) -> list[tuple[datetime, bytes]]:
+    """Give until when each certificate is valid, and whose it is."""
+    try:
+        certificates = x509.load_pem_x509_certificates(pem.encode())
+        return [(each.not_valid_after_utc, each.public_key().public_bytes(*_SPKI)) for each in certificates]
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        raise BadTls(f"{field}: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …") from None
+
+
+def _key(pem: str) -> PrivateKeyTypes:
+    try:
+        key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        raise BadTls("key: has a passphrase: give it without one") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadTls("key: is not a private key in PEM, such as -----BEGIN PRIVATE KEY----- …") from None
+    if isinstance(key, RSAPrivateKey) and key.key_size > MAX_RSA:
+        raise BadTls(f"key: has more than {MAX_RSA} bits")
+    return key

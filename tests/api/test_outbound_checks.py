@@ -1,0 +1,151 @@
+"""What is refused when a webhook is registered or changed, as no delivery would reach it: a clear 422, and no row."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from problems import problem
+from temporalio.client import Client
+
+from authorities import Authority
+from elements.headers import MASK
+from forbidden import BAD_PORTS, NO_HOSTS, PRIVATE
+from house import House, house
+
+WEBHOOKS = "/v1/webhooks"
+URL = "https://acme.example/hook"
+
+
+@pytest.fixture(scope="module")
+async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A house for all tests here: nearly all is refused at the door. It allows 127.0.0.0/8."""
+    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+        yield built
+
+
+async def refused(door: House, fields: dict[str, Any], *paths: str) -> str:
+    """See that neither a POST nor a PATCH takes it; give what is said of it."""
+    said = problem(await door.http.post(WEBHOOKS, json={"tenant": door.tenant, **fields}), 422, *paths)["errors"]
+    known = await door.webhook(URL)
+    path = f"{WEBHOOKS}/{known['id']}"
+    before = (await door.http.get(path)).json()
+    assert problem(await door.http.patch(path, json=fields), 422, *paths)["errors"] == said
+    assert (await door.http.get(path)).json() == before
+    await door.http.delete(path)
+    return "; ".join(error["detail"] for error in said)
+
+
+async def test_hosts_that_no_delivery_would_reach(door: House) -> None:
+    for host in (*PRIVATE, *NO_HOSTS, *BAD_PORTS):
+        await refused(door, {"url": f"https://{host}/hook"}, "url")
+
+
+@pytest.mark.parametrize("host", [*PRIVATE[::4], *BAD_PORTS])
+async def test_nor_would_a_notification(door: House, host: str) -> None:
+    note = {"http": {"url": f"https://{host}/{{{{ event.id }}}}"}}
+    await refused(door, {"notifications": [note]}, "notifications.0.http.url")
+    await refused(door, {"url": URL, "on_failure": {"notifications": [note]}}, "on_failure.notifications.0.http.url")
+
+
+@pytest.mark.parametrize(
+    ("host", "detail"),
+    [
+        ("10.0.0.1", "has an address that may not be reached from here"),
+        ("0xa9fea9fe", "must have an IPv4 address, if any, as four decimal numbers"),
+        ("[::ffff:10.0.0.1]", "has an address that may not be reached from here"),
+        ("metadata.google.internal", "has a host of a private network, which may not be reached from here"),
+        ("8.8.8.8:22", "has port 22, which is that of another protocol than HTTP"),
+        ("[fe80::1%25eth0]", "must name a host"),
+    ],
+)
+async def test_the_reason_is_told(door: House, host: str, detail: str) -> None:
+    assert await refused(door, {"url": f"https://{host}/"}, "url") == detail
+
+
+async def test_what_the_operator_allows_is_taken(door: House) -> None:
+    for host in ("127.0.0.1:8080", "localhost:9000", "a.localhost"):
+        await door.webhook(f"http://{host}/hook")
+    problem(await door.http.post(WEBHOOKS, json={"url": "http://[::1]/"}), 422, "url")
+
+
+async def test_a_host_that_a_template_makes_is_judged_later(door: House) -> None:
+    await door.webhook(None, notifications=[{"http": {"url": "https://{{ event.data.host }}/"}}])
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Host", "Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "HTTP2-Settings"),
+        *("Proxy-Authorization", "Proxy-Connection", "Content-Length", "Content-Encoding", "Webhook-Id", "Cookie"),
+        *("X-Forwarded-For", "x-forwarded-host", "Forwarded", "Via", "X-Real-IP"),
+        *("Metadata-Flavor", "Metadata", "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds"),
+        *("X-Google-Metadata-Request", "X-aliyun-ecs-metadata-token"),
+    ],
+)
+async def test_headers_that_are_not_a_tenants_to_set(door: House, name: str) -> None:
+    assert name in await refused(door, {"url": URL, "headers": {name: "x"}}, "headers")
+    await refused(door, {"notifications": [{"http": {"url": URL, "headers": {name: "x"}}}]})
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb", "a\0b", "ü", "日本", "\N{NO-BREAK SPACE}", ""])
+async def test_values_that_no_header_can_carry(door: House, value: str) -> None:
+    await refused(door, {"url": URL, "headers": {"X-Token": value}}, "headers")
+
+
+async def test_others_are_taken_and_masked(door: House) -> None:
+    headers = {"Authorization": "Bearer s3cret", "X-Forwarded": "x", "X-Google": "x", "X-Metadata": "x"}
+    made = await door.webhook(URL, headers=headers)
+    assert made["headers"] == dict.fromkeys(headers, MASK)
+
+
+# TLS
+
+AUTHORITY = Authority()
+PAIR = AUTHORITY.certify("client.example")
+TLS = {"ca": AUTHORITY.pem, "certificate": PAIR.certificate, "key": PAIR.key}
+
+
+async def test_the_key_is_taken_masked_and_kept(door: House) -> None:
+    made = await door.webhook(URL, tls=TLS)
+    path = f"{WEBHOOKS}/{made['id']}"
+    masked = {**TLS, "key": MASK}
+    assert made["tls"] == masked
+    for answer in (
+        await door.http.get(path),
+        await door.http.patch(path, json={"tls": masked, "name": "sent back as it was shown"}),
+        await door.http.patch(path, json={"tls": {**masked, "ca": None}}),
+    ):
+        assert answer.status_code == 200
+        assert PAIR.key.splitlines()[1] not in answer.text
+    kept = await door.store.get(made["id"])
+    assert kept is not None
+    assert kept.tls is not None
+    assert (kept.tls.ca, kept.tls.key) == (None, PAIR.key)
+    assert (await door.http.patch(path, json={"tls": None})).json()["tls"] is None
+
+
+async def test_tls_that_cannot_be_used(door: House) -> None:
+    other = AUTHORITY.certify("other.example")
+    for tls, detail in (
+        ({**TLS, "key": other.key}, "key: is not that of the certificate, which is the first where there are several"),
+        ({"ca": "nonsense"}, "ca: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …"),
+        ({**TLS, "key": MASK}, "key has the value that hides a secret, and there is none behind it"),
+    ):
+        assert await refused(door, {"url": URL, "tls": tls}, "tls") == detail
+    for bad in ({}, {"certificate": PAIR.certificate}, {"ca": "ü"}, {"verify": False}, "x"):
+        problem(await door.http.post(WEBHOOKS, json={"url": URL, "tls": bad}), 422)
+
+
+async def test_a_masked_key_does_not_fit_another_certificate(door: House) -> None:
+    made = await door.webhook(URL, tls=TLS)
+    other = AUTHORITY.certify("other.example")
+    tls = {"certificate": other.certificate, "key": MASK}
+    problem(await door.http.patch(f"{WEBHOOKS}/{made['id']}", json={"tls": tls}), 422, "tls")
+
+
+async def test_a_preview_takes_what_was_shown(door: House) -> None:
+    wanted = {"webhook": {"url": URL, "tls": {**TLS, "key": MASK}}}
+    assert (await door.http.post(f"{WEBHOOKS}/preview", json=wanted)).status_code == 200
