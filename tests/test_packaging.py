@@ -1,0 +1,163 @@
+"""What is installed is what was tested, the image holds all code, and containers may do no more than they must."""
+
+import json
+import re
+import subprocess
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+OURS = ("migrate", "api", "worker")
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def entries(lock: str) -> list[str]:
+    """Give a lock's entries, each with its hashes on one line."""
+    text = (ROOT / lock).read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def locked(lock: str) -> dict[str, list[Requirement]]:
+    """Give what a lock has of each package: one version, or several of which markers choose one."""
+    found: dict[str, list[Requirement]] = {}
+    for entry in entries(lock):
+        requirement = Requirement(entry.split(" --hash=")[0])
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def version(requirement: Requirement) -> str:
+    (pin,) = requirement.specifier
+    assert pin.operator == "=="
+    return pin.version
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_each_entry_is_one_version_with_hashes_and_nothing_else(lock: str) -> None:
+    for entry in entries(lock):
+        assert re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; [^@:]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry), entry
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_says_where_packages_come_from(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert not re.search(r"://| @ |^-|--(extra-)?index-url|--find-links|--trusted-host", text, re.MULTILINE)
+
+
+def test_the_locks_have_what_the_project_asks_for() -> None:
+    runtime = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
+    wanted = {LOCKS[0]: runtime, LOCKS[1]: PROJECT["project"]["optional-dependencies"]["dev"]}
+    for lock, requirements in wanted.items():
+        present = locked(lock)
+        for requirement in map(Requirement, requirements):
+            found = present.get(canonicalize_name(requirement.name))
+            assert found, f"`make lock`: {lock} lacks {requirement}"
+            assert all(requirement.specifier.contains(version(each)) for each in found), requirement
+
+
+def test_tests_run_with_the_versions_that_are_installed_to_work() -> None:
+    tools = locked(LOCKS[1])
+    for name, requirements in locked(LOCKS[0]).items():
+        assert tools[name] == requirements
+
+
+def test_the_image_gets_all_code_and_no_more() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[1] == "*"
+    shown = {line[1:] for line in ignored if line.startswith("!")}
+    packages = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
+    assert shown == {"*.py", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"} | packages
+    assert {path.stem for path in ROOT.glob("*.py")} == set(PROJECT["tool"]["setuptools"]["py-modules"])
+
+
+def test_the_image_installs_by_hash_and_runs_as_nobody() -> None:
+    steps = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    installs = [step for step in steps if "pip install" in step]
+    assert all("--require-hashes" in step or "--no-deps --no-build-isolation" in step for step in installs)
+    # A number, which Kubernetes can tell from root; nothing that follows changes it.
+    assert [step for step in steps if step.startswith("USER ")] == ["USER 10001:10001"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
+    service = COMPOSE[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["pids_limit"]
+    assert service["mem_limit"]
+    assert not {"privileged", "cap_add", "volumes", "network_mode", "pid", "user", "devices"} & set(service)
+
+
+def test_no_container_gains_rights_and_only_the_api_may_face_the_world() -> None:
+    for name, service in COMPOSE.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        for port in service.get("ports", ()):
+            assert port.startswith("${API_ADDRESS:-127.0.0.1}:" if name == "api" else "127.0.0.1:"), name
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_reaches_the_containers(name: str) -> None:
+    fixed = {"outbox", "task_queue"}  # there is no folder to keep emails in; Temporal's settings name the queue
+    names = {f"HOOKKEEPER_{field.upper()}" for field in Settings.model_fields.keys() - fixed}
+    assert names <= set(COMPOSE[name]["environment"])
+
+
+@contextmanager
+def advisories(vulnerable: str) -> Iterator[str]:
+    """Serve what `make audit` asks for (OSV's API): one package has a vulnerability."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            found = [{"id": "PYSEC-1", "affected": []}] if asked["package"]["name"] == vulnerable else []
+            body = json.dumps({"vulns": found}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def audit(url: str) -> subprocess.CompletedProcess[str]:
+    """Run `make audit` with what is installed."""
+    command = ("make", "-o", ".venv/.stamp-dev", "audit", f"ARGS=-s osv --osv-url {url}")
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_audit_finds_what_is_known() -> None:
+    with advisories("no-such-package") as url:
+        clean = audit(url)
+    assert clean.returncode == 0, clean.stderr
+    assert "No known vulnerabilities found" in clean.stderr
+    with advisories("aiohttp") as url:
+        found = audit(url)
+    assert found.returncode != 0
+    assert re.search(r"^aiohttp .*PYSEC-1", found.stdout, re.MULTILINE)
+    assert "Found 1 known vulnerability in 1 package" in found.stderr
+
+
+def test_an_audit_that_nobody_answers_fails_and_says_that_nothing_is_known() -> None:
+    done = audit("http://127.0.0.1:1/")
+    assert done.returncode != 0
+    assert "nothing is known" in done.stderr
