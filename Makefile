@@ -13,7 +13,7 @@ RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench lock clean FORCE
+.PHONY: help demo dev test check format bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ format: $(DEV) ## Format the code and apply the safe lint fixes
 
 bench: $(DEV) ## Measure the time from an event to its delivery
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
+
+# The last line of what it complains says how it went. Where nobody answers, that is a failure too: nothing is known then.
+audit: $(DEV) ## Look up known vulnerabilities of all locked packages; asks PyPI (ARGS="-s osv" asks OSV)
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	  -r requirements.lock -r requirements-dev.lock $(ARGS) 2>$(VENV)/.audit; code=$$?; tail -n 1 $(VENV)/.audit >&2; \
+	  test $$code = 0 || grep -q '^Found ' $(VENV)/.audit || echo "Not every package was looked up: nothing is known." >&2; \
+	  exit $$code
 
 # The build backend is locked too: the project itself is installed without build isolation.
 lock: $(MADE) ## Write both locks anew from pyproject.toml (ARGS=--upgrade for the newest versions)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli import event_types, events, suppressions, webhooks
+from cli import event_types, events, keys, suppressions, webhooks
 from cli.console import Failed, tell_failure
 from cli.datadir import DEFAULT
 from version import VERSION
@@ -28,12 +28,15 @@ def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8080,
     temporal_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal server.")] = 7233,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal web UI.")] = 8233,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Keep all data encrypted, with a key that is made in the data directory.")
+    ] = False,
 ) -> None:
     """Start Temporal, a worker and the API on this machine, and keep them running. No Docker, no account."""
     from cli.dev import run_dev
-    from cli.stack import Ports
+    from cli.local import Ports
 
-    run_dev(data_dir, host, Ports(port, temporal_port, ui_port))
+    run_dev(data_dir, host, Ports(port, temporal_port, ui_port), encrypt=encrypt)
 
 
 @app.command()
@@ -72,6 +75,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()

@@ -1,16 +1,20 @@
 """Settings, from `HOOKKEEPER_…` in the environment or a `.env` file. Temporal's own: `workflows.connection`."""
 
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ciphers import Keyring
+from elements.addresses import parse_networks
 from elements.services import DEFAULT_ALLOWED
+from elements.urls import check_proxy
 
 DAY = timedelta(days=1)
+RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
+"""How a limit of requests is written."""
 
 
 class BadSetting(ValueError):
@@ -20,7 +24,9 @@ class BadSetting(ValueError):
 class Settings(BaseSettings):
     """Everything an operator can set. README's table is tested against these fields."""
 
-    model_config = SettingsConfigDict(env_prefix="HOOKKEEPER_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HOOKKEEPER_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     database_url: str = Field(
         "sqlite+aiosqlite:///.hookkeeper/registry.db",
@@ -30,17 +36,40 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = Field(
         None, min_length=16, description="The key that may do everything; `dev` makes one where none is given"
     )
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="Keys that encrypt what is kept, in the registry and in Temporal: `id:base64-of-32-bytes`,"
+        " comma-separated. The first writes, all of them read",
+    )
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8080, ge=1, le=65535, description="Port that the API listens on")
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Networks (CIDR, comma-separated) that deliveries may reach although they are private;"
+        description="Networks (CIDR) and hosts, comma-separated, that deliveries may reach although they are private;"
         " `dev` allows loopback unless this is given",
+    )
+    egress_proxy: SecretStr | None = Field(
+        None,
+        description="HTTP proxy that webhooks, calls of HTTP APIs and SendGrid's are reached through:"
+        " `http://user:password@host:port`",
     )
     require_https: bool = Field(False, description="Refuse webhooks whose URL is plain `http`")
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(
         256 * 1024, ge=1024, le=1024 * 1024, description="Largest request body of one event, in bytes"
+    )
+    max_connections: int = Field(
+        800,
+        ge=10,
+        description="Connections that an API process holds at once; one more ends the one that has kept it waiting"
+        " longest",
+    )
+    max_webhooks_per_tenant: int = Field(1000, ge=1, description="Webhooks that one tenant may have")
+    rate_limit: str | None = Field(
+        None,
+        pattern=RATE,
+        description="Requests that each key may make, such as `100/second`; a key's own `rate_limit` goes before,"
+        " the admin key has none. Counted in each API process",
     )
     retention: timedelta = Field(
         30 * DAY,
@@ -85,6 +114,19 @@ class Settings(BaseSettings):
         None, description="Where people reach the Temporal web UI; used in links, which are null without it"
     )
 
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys as one encrypts with them; a new keyring each time, so ask once a process."""
+        return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if not value or not value.get_secret_value().strip():
+            return None
+        Keyring.parse(value.get_secret_value())
+        return value
+
     @field_validator("allowed_networks", "notification_services", "alert_emails", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -98,8 +140,15 @@ class Settings(BaseSettings):
     @field_validator("allowed_networks")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            ip_network(part)
+        parse_networks(value)
+        return value
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        check_proxy(value.get_secret_value())
         return value
 
     @field_validator("public_url", "temporal_ui_url")

@@ -28,6 +28,7 @@ from activities.services import Services
 from activities.webhooks import WebhookActivities
 from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
+from elements.services import check_service
 from links import Links
 from registry.store import Store
 from settings import BadSetting, Settings
@@ -39,6 +40,8 @@ STICKY = timedelta(seconds=2)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
 GRACE = timedelta(seconds=30)
 """A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
+HEARTBEATS = timedelta(milliseconds=100)
+"""What a round knows is told to Temporal this often at most: so much of it a killed worker takes along."""
 USER_AGENT = f"Hookkeeper/{VERSION}"
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
@@ -49,9 +52,10 @@ SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve both task queues until the block ends."""
     allowed = parse_networks(settings.allowed_networks)
+    proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
     async with (
-        http.make_client(allowed) as web,
-        http.make_client(EVERYWHERE) as own,
+        http.make_client(allowed, proxy=proxy) as web,
+        http.make_client(EVERYWHERE, proxy=proxy) as own,
         Services(settings.notification_services, allowed) as services,
         Sandbox() as sandbox,
     ):
@@ -75,14 +79,14 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 activities=[*sending, closing.close_as_cancelled],
                 workflow_runner=SANDBOX,
                 sticky_queue_schedule_to_start_timeout=STICKY,
-                max_heartbeat_throttle_interval=timedelta(seconds=1),
+                max_heartbeat_throttle_interval=HEARTBEATS,
                 graceful_shutdown_timeout=GRACE,
             ),
             Worker(
                 client,
                 task_queue=names.retry_queue(settings.task_queue),
                 activities=[*sending, alerts.alert],
-                max_heartbeat_throttle_interval=timedelta(seconds=1),
+                max_heartbeat_throttle_interval=HEARTBEATS,
                 graceful_shutdown_timeout=GRACE,
             ),
         ):
@@ -115,7 +119,11 @@ def _operators(settings: Settings) -> OnFailure | None:
     emails = [{"to": settings.alert_emails}] if settings.alert_emails else []
     notifications = [{"service": url} for url in services]
     try:
+        for url in services:
+            check_service(url, settings.notification_services)
         return OnFailure.model_validate({"emails": emails, "notifications": notifications})
     except ValidationError as error:
         words = "; ".join(each["msg"] for each in error.errors(include_input=False, include_url=False))
         raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS or HOOKKEEPER_ALERT_SERVICES: {words}") from None
+    except ValueError as error:
+        raise BadSetting(f"HOOKKEEPER_ALERT_SERVICES: {error}") from None

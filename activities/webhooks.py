@@ -9,6 +9,7 @@ from temporalio import activity
 from activities import http, outcomes, signing
 from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
+from activities.scrubbing import MARGIN, scrub_request
 from elements.payload import Body, body_of
 from elements.sandbox import Sandbox
 from registry.store import Store
@@ -37,7 +38,8 @@ class WebhookActivities:
             if not job.webhook.url:
                 return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
             if job.webhook.payload:
-                return await self._send(job, await self._sandbox.call(body_of, job.webhook.payload, job.context))
+                sandbox = self._sandbox.for_(round_.tenant)
+                return await self._send(job, await sandbox.call(body_of, job.webhook.payload, job.context))
             standard[:] = standard or [body_of(None, job.context)]
             return await self._send(job, standard[0])
 
@@ -52,7 +54,8 @@ class WebhookActivities:
             body=body.content,
             headers=self._headers(job, body, now),
             timeout=job.webhook.timeout,
-            keep=job.excerpt_limit,
+            keep=job.excerpt_limit + MARGIN,
+            tls=job.webhook.tls,
         )
         return Outcome(
             delivery=job.order.delivery,
@@ -62,7 +65,7 @@ class WebhookActivities:
             duration_ms=round(answer.duration_ms, 1),
             status_code=answer.status_code,
             error=answer.error,
-            response_excerpt=outcomes.excerpt(answer.body, job.excerpt_limit),
+            response_excerpt=_said(job, answer.body),
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
             delays=delays_of(job.webhook),
         )
@@ -89,3 +92,10 @@ class WebhookActivities:
         for order, outcome in zip(round_.orders, result.outcomes, strict=True):
             if outcome.verdict == "gone" and await self._store.disable(order.webhook_id, "gone"):
                 log.warning("webhook disabled", webhook=order.webhook_id, tenant=round_.tenant, reason="gone")
+
+
+def _said(job: Job, body: bytes) -> str:
+    """Give what the receiver said, without the webhook's secrets. The path is none: it is shown as the target."""
+    text = outcomes.excerpt(body, job.excerpt_limit + MARGIN)
+    scrubbed = scrub_request(text, job.webhook.url, job.webhook.headers, path=False)
+    return outcomes.excerpt(scrubbed.encode(), job.excerpt_limit)

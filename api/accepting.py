@@ -19,7 +19,7 @@ from elements.faults import Fault
 from elements.sandbox import Sandbox
 from links import Links
 from registry.models import Webhook
-from registry.store import Store
+from registry.store import RegistryUnavailable, Store
 from registry.targets import targets_of
 from settings import Settings
 from times import utc_now
@@ -30,6 +30,8 @@ from workflows.reaching import Unavailable
 log = structlog.get_logger("hookkeeper.acceptance")
 PATIENCE = 4.8
 """Seconds: within five, a request is either in Temporal or told that it is not."""
+MAX_TARGETS = 1000
+"""Of one event: Temporal takes no more than 2 MB to start a run, and a run's state must stay under 512 KiB."""
 LATE = timedelta(minutes=1)
 """A `deliver_at` this far in the past is a clock that is a little off: deliver now."""
 MAX_AHEAD = timedelta(days=366)
@@ -67,28 +69,45 @@ class Acceptance:
         listening = await self._store.matching(request.tenant, request.type)
         event = _event(request, request.id or key or new_event_id(), now)
         wanting = await asyncio.gather(*(self._wants(webhook, event) for webhook in listening))
-        webhooks = [webhook for webhook, wants in zip(listening, wanting, strict=True) if wants]
-        return await self._start(request, event, webhooks, now)
+        asked = list(zip(listening, wanting, strict=True))
+        accepted = await self._start(request, event, [webhook for webhook, wants in asked if wants is True], now)
+        if not accepted.duplicate:
+            await self._note({webhook.id: str(fault) for webhook, fault in asked if isinstance(fault, Fault)})
+        return accepted
 
     async def accept_test(self, request: NewEvent, webhook: Webhook) -> AcceptedEvent:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
         now = utc_now()
         return await self._start(request, _event(request, new_event_id(), now), [webhook], now, by_hand=True)
 
-    async def _wants(self, webhook: Webhook, event: Event) -> bool:
-        """Ask the webhook's filter; one that fails for this event is counted, and means no."""
+    async def _wants(self, webhook: Webhook, event: Event) -> bool | Fault:
+        """Ask the webhook's filter; one that fails for this event means no."""
         if webhook.filter is None:
             return True
         try:
-            return await self._sandbox.call(filters.matches, webhook.filter, event.shown())
+            return await self._sandbox.for_(webhook.tenant).call(filters.matches, webhook.filter, event.shown())
         except Fault as fault:
             log.warning("filter failed", webhook=webhook.id, tenant=webhook.tenant, event_id=event.id, error=str(fault))
-            await self._store.note_filter_error(webhook.id, str(fault))
-            return False
+            return fault
+
+    async def _note(self, failures: dict[str, str]) -> None:
+        """Count the filters that failed. The event is accepted by now: that stands, whether they can be counted."""
+        try:
+            for webhook_id, error in failures.items():
+                await self._store.note_filter_error(webhook_id, error)
+        except RegistryUnavailable as error:
+            log.warning("filter errors not counted", error=str(error), webhooks=list(failures))
 
     async def _start(
         self, request: NewEvent, event: Event, webhooks: list[Webhook], now: datetime, by_hand: bool = False
     ) -> AcceptedEvent:
+        deliveries = tuple(
+            Delivery(id=target.id, webhook_id=webhook.id, channel=target.channel, target=target.shown, by_hand=by_hand)
+            for webhook in webhooks
+            for target in targets_of(webhook)
+        )
+        if len(deliveries) > MAX_TARGETS:
+            raise Invalid(f"The event goes to {len(deliveries)} targets; at most {MAX_TARGETS} fit into one run.")
         started = EventInput(
             id=event.id,
             type=event.type,
@@ -97,13 +116,7 @@ class Acceptance:
             data=event.data,
             accepted_at=now,
             deliver_at=request.deliver_at,
-            deliveries=tuple(
-                Delivery(
-                    id=target.id, webhook_id=webhook.id, channel=target.channel, target=target.shown, by_hand=by_hand
-                )
-                for webhook in webhooks
-                for target in targets_of(webhook)
-            ),
+            deliveries=deliveries,
         )
         return self._answer(await self._gateway.start(started, digest(request)))
 

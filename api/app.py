@@ -3,12 +3,25 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from api import errors
 from api.accepting import Acceptance
-from api.deps import authenticator, bearer
-from api.routes import event_types, events, health, preview, providers, suppressions, webhooks
+from api.access import check_routes
+from api.doorkeeper import Doorkeeper
+from api.routes import (
+    audit,
+    codec,
+    erasure,
+    event_types,
+    events,
+    health,
+    keys,
+    preview,
+    providers,
+    suppressions,
+    webhooks,
+)
 from api.written import Written
 from elements.sandbox import Sandbox
 from links import Links
@@ -40,23 +53,24 @@ def _bare_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Hookkeeper", version=VERSION, description=DESCRIPTION, redoc_url=None, lifespan=_life)
     app.state.settings, app.state.sandbox = settings, Sandbox()
     app.state.written = Written(app.state.sandbox, settings)
-    app.state.authenticate = authenticator(settings.admin_key.get_secret_value())
-    app.include_router(health.router)
-    app.include_router(providers.router)
-    keyed = (preview, webhooks, suppressions, event_types, events)
-    for router in (*(each.router for each in keyed), event_types.export_router):
-        app.include_router(router, dependencies=[Depends(bearer)])
+    for each in (health, providers, preview, webhooks, suppressions, event_types, events, erasure, keys, audit, codec):
+        app.include_router(each.router)
+    app.include_router(event_types.export_router)
+    app.include_router(codec.page_router)
+    check_routes(app)
     errors.install(app)
     return app
 
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
-    async with app.state.sandbox:
+    async with app.state.sandbox, app.state.doorkeeper:
         yield
 
 
 def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -> None:
     links = Links(settings.public_url, settings.temporal_ui_url, gateway.namespace)
     app.state.links, app.state.store, app.state.gateway = links, store, gateway
+    assert settings.admin_key is not None
+    app.state.doorkeeper = Doorkeeper(settings.admin_key.get_secret_value(), store.api_keys, settings.rate_limit)
     app.state.acceptance = Acceptance(gateway, store, links, app.state.sandbox, settings)

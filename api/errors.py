@@ -3,12 +3,14 @@
 Problem
 ├── Malformed 400      the body is not JSON
 ├── NoKey 401          no key, or not one of ours
+├── Forbidden 403      the key may not do this, or not for this tenant
 ├── NotFound 404       unknown, or another tenant's
 ├── Conflicting 409    makes no sense as things are
 ├── TooLarge 413       over the limit
 ├── NotJson 415        the body says that it is something else
 ├── Invalid 422        well-formed, but not acceptable; names each bad field
-└── OutOfReach 503     Temporal or the registry does not answer; nothing pretends
+├── TooMany 429        more requests than the key may make, or too many with a key that is none
+└── OutOfReach 503     Temporal, the registry or the sandbox does not answer; nothing pretends
 """
 
 from collections.abc import Sequence
@@ -22,9 +24,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from elements.sandbox import SandboxUnavailable
 from registry.catalogue import AlreadyThere
 from registry.store import BadCursor as BadRegistryCursor
-from registry.store import RegistryUnavailable
+from registry.store import RegistryUnavailable, TooManyWebhooks
 from workflows.commands import Refused, UnknownDelivery
 from workflows.listing import BadCursor
 from workflows.reaching import Conflict, Unavailable, UnknownEvent
@@ -35,6 +38,11 @@ MAX_ERRORS = 100
 """Bad fields that one answer names."""
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """As RFC 9110 has them; Python's differ from version to version."""
+_OUT_OF_REACH = {
+    RegistryUnavailable: "The registry is out of reach.",
+    SandboxUnavailable: "What runs templates and filters is out of reach.",
+}
+"""What is said in place of words that name our machines."""
 log = structlog.get_logger("hookkeeper.api")
 
 
@@ -79,6 +87,11 @@ class NoKey(Problem):
     kind = "unauthorized"
 
 
+class Forbidden(Problem):
+    status = 403
+    kind = "forbidden"
+
+
 class NotFound(Problem):
     status = 404
     kind = "not-found"
@@ -108,6 +121,11 @@ class Invalid(Problem):
         return cls("The request is not acceptable: see errors.", [BadField(path=path, detail=detail)])
 
 
+class TooMany(Problem):
+    status = 429
+    kind = "too-many-requests"
+
+
 class OutOfReach(Problem):
     status = 503
     kind = "unavailable"
@@ -129,6 +147,10 @@ def title(status: int) -> str:
     return TITLES.get(status) or HTTPStatus(status).phrase
 
 
+KEYED = responses(400, 401, 403, 413, 415, 422, 429, 503)
+"""What every route with a key can answer."""
+
+
 def document(problem: Problem) -> ProblemDocument:
     """Write a problem down."""
     return ProblemDocument(
@@ -147,13 +169,13 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return error
         case UnknownEvent() | UnknownDelivery():
             return NotFound(_sentence(error))
-        case Conflict() | Refused() | AlreadyThere():
+        case Conflict() | Refused() | AlreadyThere() | TooManyWebhooks():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return Invalid.field("cursor", "not a cursor that this list gave")
-        case Unavailable() | RegistryUnavailable():
+        case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             log.warning("out of reach", error=type(error).__name__, detail=str(error))
-            what = _sentence(error) if isinstance(error, Unavailable) else "The registry is out of reach."
+            what = _OUT_OF_REACH.get(type(error)) or _sentence(error)
             return OutOfReach(
                 f"{what} Nothing was promised: try again with the same id.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},
@@ -196,10 +218,12 @@ def install(app: FastAPI) -> None:
         Conflict,
         Refused,
         AlreadyThere,
+        TooManyWebhooks,
         BadCursor,
         BadRegistryCursor,
         Unavailable,
         RegistryUnavailable,
+        SandboxUnavailable,
     ):
         app.add_exception_handler(ours, render)
     app.add_exception_handler(RequestValidationError, render_validation)

@@ -1,9 +1,10 @@
 """Secrets are masked when a webhook is read back; who sends the mask back means the secret that is there already."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from api.errors import Invalid
-from elements import headers, notifications
+from elements import headers, notifications, tls
 from elements.on_failure import OnFailure
 from registry.models import Webhook
 
@@ -14,8 +15,11 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
     Raises `Invalid` for a mask with nothing known behind it.
     """
     restored: dict[str, Any] = {}
+    secret = _headers_for(given, known)
     if "headers" in given:
-        restored["headers"] = _try("headers", headers.unmasked, given["headers"], known.headers if known else {})
+        restored["headers"] = _try("headers", headers.unmasked, given["headers"], secret)
+    if given.get("tls"):
+        restored["tls"] = _try("tls", tls.unmasked, given["tls"], known.tls if known else None)
     if "notifications" in given:
         ours = known.notifications if known else ()
         restored["notifications"] = _try("notifications", notifications.unmasked, given["notifications"], ours)
@@ -25,6 +29,25 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         notes = _try("on_failure.notifications", notifications.unmasked, told.notifications, ours)
         restored["on_failure"] = told.model_copy(update={"notifications": notes})
     return restored
+
+
+def _headers_for(given: dict[str, Any], known: Webhook | None) -> dict[str, str]:
+    """Give the known headers, which are secrets of the host that they are sent to.
+
+    Raises `Invalid` where they would go to another one and nobody said so.
+    """
+    if known is None or not known.headers:
+        return {}
+    if _host(given.get("url", known.url)) == _host(known.url):
+        return known.headers
+    if "headers" not in given:
+        raise Invalid.field("headers", "are secrets of the old host: with a url of another host, give headers anew")
+    return {}
+
+
+def _host(url: str | None) -> tuple[str, str | None, int | None] | None:
+    parts = urlsplit(url) if url else None
+    return (parts.scheme, parts.hostname, parts.port) if parts else None
 
 
 def _try(path: str, restore: Any, given: Any, known: Any) -> Any:

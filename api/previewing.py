@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from api.errors import Invalid
-from api.fields import Given, Taken
+from api.fields import EVENT_ID, Given, Taken
 from api.schemas import NewWebhook, SampleEvent
 from elements import filters
 from elements.context import About, Event, context_of
@@ -27,7 +27,7 @@ class PreviewRequest(Taken):
     """Either a webhook as it would be registered, or the id of one that is."""
 
     webhook: NewWebhook | None = None
-    webhook_id: str | None = Field(None, max_length=128)
+    webhook_id: str | None = Field(None, pattern=EVENT_ID)
     event: SampleEvent = Field(default_factory=SampleEvent)
 
 
@@ -66,7 +66,7 @@ class Previewer:
     """Makes everything of a webhook for one event."""
 
     def __init__(self, sandbox: Sandbox, webhook: Webhook, example: SampleEvent, listens: bool) -> None:
-        self._sandbox = sandbox
+        self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
         self._event = Event(EXAMPLE_ID, example.type, webhook.tenant, utc_now(), example.data)
         self._context = context_of(self._event, About(webhook.id, webhook.name, webhook.metadata_))

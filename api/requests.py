@@ -1,4 +1,4 @@
-"""What a request must be before any route sees it: from somebody with a key, of bounded size, and strict JSON."""
+"""What the body of a request must be before any route sees it: of bounded size, and strict JSON."""
 
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
@@ -7,35 +7,49 @@ from typing import Any, NamedTuple, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from api.errors import Invalid, Malformed, NotJson, TooLarge
+from api.json_marks import has_more_marks
 
 MAX_DEPTH = 64
 """Levels of nesting in a body."""
+MAX_VALUES = 20_000
+"""Members of all objects and arrays of a body together."""
+MAX_KEY = 1024
+"""Characters of a key."""
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+TOO_MANY = f"holds more than {MAX_VALUES} values"
+LONG_KEY = f"has a key of more than {MAX_KEY} characters"
 NO_TEXT = "half of a surrogate pair is not text"
 MAX_STEP_SHOWN = 64
 """Characters of each key in the path of a bad value."""
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Of a whole batch; each of its events has the limit of an event too."""
+MAX_BATCH_VALUES = 5 * MAX_VALUES
+TOO_MANY_IN_BATCH = f"holds more than {MAX_BATCH_VALUES} values"
 
 
 class StrictRequest(Request):
     """Reads at most `limit` bytes, and takes JSON as RFC 8259 has it: UTF-8, no NaN, no endless nesting."""
 
     limit: int = 0
+    is_batch: bool = False
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         read = 0
         announced = self.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self.limit:
             raise _too_large(self.limit)
-        async for chunk in super().stream():
-            read += len(chunk)
-            if read > self.limit:
-                raise _too_large(self.limit)
-            yield chunk
+        try:
+            async for chunk in super().stream():
+                read += len(chunk)
+                if read > self.limit:
+                    raise _too_large(self.limit)
+                yield chunk
+        except ClientDisconnect:
+            raise Malformed("The body was cut off.") from None
 
     async def body(self) -> bytes:
         body = await super().body()
@@ -45,28 +59,30 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = parse(await self.body())
+            self._json = parse(await self.body(), is_batch=self.is_batch)
         return self._json
 
 
 class StrictRoute(APIRoute):
-    """A route that checks the key first, then reads the body strictly."""
+    """A route that reads the body strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
-            request.app.state.authenticate(request)
             strict = StrictRequest(request.scope, request.receive)
             limit: int = request.app.state.settings.max_event_bytes
-            strict.limit = MAX_BATCH_BYTES if request.url.path.endswith("/batch") else limit
+            strict.is_batch = request.url.path.endswith("/batch")
+            strict.limit = MAX_BATCH_BYTES if strict.is_batch else limit
             return await handle(strict)
 
         return handle_strictly
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, *, is_batch: bool = False) -> Any:
     """Parse JSON strictly; raise `Malformed`, or `Invalid` for what JSON allows and we do not."""
+    if has_more_marks(body, 2 * (MAX_BATCH_VALUES if is_batch else MAX_VALUES)):  # a value has two at most
+        raise Invalid.field("body", TOO_MANY_IN_BATCH if is_batch else TOO_MANY)
     try:
         value = json.loads(body.decode(), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -77,7 +93,13 @@ def parse(body: bytes) -> Any:
         raise Invalid.field("body", TOO_DEEP) from None
     except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
         raise Invalid.field("body", "holds an integer of thousands of digits") from None
-    _check(value)
+    if is_batch and isinstance(value, dict) and isinstance(events := value.get("events"), list):
+        _check({**value, "events": None}, _Place())
+        values = sum(_check(event, _Place(n, _Place("events", _Place()))) for n, event in enumerate(events))
+        if values > MAX_BATCH_VALUES:
+            raise Invalid.field("body", TOO_MANY_IN_BATCH)
+    else:
+        _check(value, _Place())
     return value
 
 
@@ -101,15 +123,19 @@ class _Place(NamedTuple):
         return ".".join(reversed(steps)) or "body"
 
 
-def _check(body: Any) -> None:
-    """Refuse deep nesting, numbers beyond a double, and text that UTF-8 cannot carry."""
-    pending: list[tuple[Any, _Place]] = [(body, _Place())]
+def _check(value: Any, root: _Place) -> int:
+    """Refuse too much of anything, numbers beyond a double, and text that UTF-8 cannot carry; count the values."""
+    pending: list[tuple[Any, _Place]] = [(value, root)]
+    values = 0
     while pending:
         container, place = pending.pop()
         if place.depth > MAX_DEPTH:
             raise Invalid.field(place.path, TOO_DEEP)
-        if isinstance(container, dict) and not all(map(_is_text, container)):
-            raise Invalid.field(place.path, NO_TEXT)
+        if isinstance(container, dict):
+            _check_keys(container, place)
+        values += len(container) if isinstance(container, dict | list) else 0
+        if values > MAX_VALUES:
+            raise Invalid.field(root.path, TOO_MANY)
         for step, item in _members(container):
             match item:
                 case dict() | list():
@@ -118,6 +144,14 @@ def _check(body: Any) -> None:
                     raise Invalid.field(place.below(step).path, NO_TEXT)
                 case float() if isinf(item):
                     raise Invalid.field(place.below(step).path, "this number is too large")
+    return values
+
+
+def _check_keys(container: dict[str, Any], place: _Place) -> None:
+    if not all(map(_is_text, container)):
+        raise Invalid.field(place.path, NO_TEXT)
+    if any(len(key) > MAX_KEY for key in container):
+        raise Invalid.field(place.path, LONG_KEY)
 
 
 def _members(container: Any) -> Iterable[tuple[str | int, Any]]:

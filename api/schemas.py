@@ -25,6 +25,7 @@ from elements.emails import Email
 from elements.notifications import Notification
 from elements.on_failure import OnFailure
 from elements.payload import Payload
+from elements.tls import Tls
 from keys import Scheme
 from links import DEFAULT_TENANT
 from policy import RetryPolicy
@@ -54,6 +55,8 @@ class WebhookFields(Taken):
     """Who is told when a delivery has failed, and when it works again: at most once an hour."""
     headers: Headers = Field(default_factory=dict)
     """Sent along with each delivery. Values are masked when read back."""
+    tls: Tls | None = None
+    """TLS of its own, for the URL alone: authorities to trust, a certificate to show. The key is masked."""
     retry: RetryPolicy | None = None
     """Null: ten attempts in about three days."""
     timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
@@ -113,6 +116,7 @@ class Webhook(Given):
     notifications: tuple[Notification, ...]
     on_failure: OnFailure | None
     headers: dict[str, str]
+    tls: Tls | None
     signature_scheme: Scheme
     retry: RetryPolicy | None
     timeout: float

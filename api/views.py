@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from api import schemas
-from elements import notifications
+from elements import notifications, tls
 from elements.headers import masked
 from elements.on_failure import OnFailure
 from keys import is_asymmetric, public_key
@@ -30,6 +30,7 @@ def webhook(row: Webhook) -> schemas.Webhook:
         notifications=tuple(map(notifications.masked, row.notifications)),
         on_failure=_masked(row.on_failure),
         headers=masked(row.headers),
+        tls=tls.masked(row.tls),
         signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
         retry=row.retry,
         timeout=row.timeout,

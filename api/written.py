@@ -1,4 +1,4 @@
-"""Is what a webhook's owner wrote usable? What no schema can say: templates, filters, services.
+"""Is what a webhook's owner wrote usable? What no schema can say: addresses, templates, filters, services, TLS.
 
 Templates and filters are read in the sandbox: already reading one can cost more than a request may.
 """
@@ -8,13 +8,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from api.errors import BadField, Invalid
-from elements import emails, filters, notifications, payload
+from elements import emails, filters, notifications, payload, tls
+from elements.addresses import parse_networks
 from elements.faults import Fault
+from elements.headers import MASK
 from elements.notifications import Notification
 from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
 from elements.services import check_service
+from elements.urls import check_reachable
 from settings import Settings
+from times import utc_now
 
 Check = Callable[[], Awaitable[Any]]
 
@@ -25,6 +29,7 @@ class Written:
     def __init__(self, sandbox: Sandbox, settings: Settings) -> None:
         self._sandbox = sandbox
         self._settings = settings
+        self._networks = parse_networks(settings.allowed_networks)
 
     async def check(self, given: dict[str, Any]) -> None:
         """Raise `Invalid` that names each bad field of what was given."""
@@ -40,6 +45,9 @@ class Written:
     def _checks(self, given: dict[str, Any]) -> Iterator[tuple[str, Check]]:
         if given.get("url"):
             yield "url", self._is_secure(given["url"])
+            yield "url", self._is_reachable(given["url"])
+        if given.get("tls") and given["tls"].key != MASK:  # a preview leaves it masked
+            yield "tls", lambda: self._sandbox.call(tls.check, given["tls"], utc_now())
         if given.get("filter"):
             yield "filter", self._in_sandbox(filters.check, given["filter"])
         if given.get("payload"):
@@ -57,6 +65,8 @@ class Written:
             yield path, self._in_sandbox(notifications.check, notification)
             if notification.service:
                 yield f"{path}.service", self._is_allowed(notification.service)
+            if notification.http and notification.http.host:
+                yield f"{path}.http.url", self._is_reachable(notification.http.host)
 
     def _in_sandbox(self, function: Callable[[Any], None], written: Any) -> Check:
         return lambda: self._sandbox.call(function, written)
@@ -64,6 +74,12 @@ class Written:
     def _is_allowed(self, service: str) -> Check:
         """Ask in a thread: reading the first URL loads every service, which takes 0.2 s."""
         return lambda: asyncio.to_thread(check_service, service, self._settings.notification_services)
+
+    def _is_reachable(self, url: str) -> Check:
+        async def check() -> None:
+            check_reachable(url, self._networks)
+
+        return check
 
     def _is_secure(self, url: str) -> Check:
         async def check() -> None:

@@ -1,11 +1,12 @@
 """`make bench`: how long from an event to its delivery, and how many events a second. Embedded server, one machine.
 
 Idle latency is measured one event at a time; throughput with 50 in flight. These are times of this machine at this
-moment: compare ratios within one run, not absolute figures across runs.
+moment: compare ratios within one run, not absolute figures across runs. `make bench ARGS=--encrypt` encrypts all.
 """
 
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -69,17 +70,18 @@ async def sink() -> AsyncIterator[Sink]:
         yield state
 
 
-async def main() -> None:
+async def main(encrypt: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder))
         async with (
             sink() as receiver,
-            stack.running(data, "127.0.0.1", free_ports(), on_ready=_quiet, on_event=_loud) as house,
+            stack.running(data, "127.0.0.1", free_ports(), encrypt=encrypt, on_ready=_quiet, on_event=_loud) as house,
             httpx.AsyncClient(
                 base_url=house.url, headers={"authorization": f"Bearer {house.admin_key}"}, timeout=60
             ) as api,
         ):
-            out.print("[bold]Hookkeeper bench[/bold]  embedded Temporal server, SQLite, one worker process\n")
+            how = "encrypted" if encrypt else "not encrypted"
+            out.print(f"[bold]Hookkeeper bench[/bold]  embedded Temporal server, SQLite, one worker process, {how}\n")
             await idle(api, receiver)
             for webhooks in (1, 10):
                 await busy(api, receiver, webhooks)
@@ -155,4 +157,4 @@ def _loud(name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main())
+    run(main("--encrypt" in sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The data directory of `dev` and `demo`: databases, logs, the admin key, and where the API is to be found."""
+"""The data directory of `dev` and `demo`: databases, logs, keys, and where the API is to be found."""
 
 import fcntl
 import json
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ciphers import Keyring, new_key
 from cli.console import Failed
 
 DEFAULT = Path(".hookkeeper")
+FIRST_KEY = "dev1"
 
 
 class InUse(Failed):
@@ -41,6 +43,26 @@ class DataDir:
         if not file.exists():
             self._write(file, f"hk_{secrets.token_urlsafe(32)}\n")
         return file.read_text().strip()
+
+    @property
+    def key_file(self) -> Path:
+        return self.path / "encryption.keys"
+
+    def encryption_keys(self, make: bool) -> str | None:
+        """Give the keys that `dev --encrypt` made here, as the setting takes them; make one the first time, if wanted.
+
+        Once made they are always used: what is kept here is encrypted with them. Raises `Failed`.
+        """
+        if make and not self.key_file.exists():
+            self._write(self.key_file, f"{new_key(FIRST_KEY)}\n")
+        if not self.key_file.exists():
+            return None
+        keys = self.key_file.read_text().strip()
+        try:
+            Keyring.parse(keys)
+        except ValueError as error:
+            raise Failed(f"{self.key_file}: {error}") from None
+        return keys
 
     def tell(self, url: str, key: str) -> None:
         """Leave for client commands where the API is, and the key to it."""

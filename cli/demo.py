@@ -19,6 +19,7 @@ from cli.client import Api
 from cli.console import Failed, out
 from cli.datadir import DEFAULT, DataDir
 from cli.dev import hookkeeper, print_addresses, tell_event, tell_stopping, ticking
+from cli.local import Ports
 from cli.processes import forever, run, until_stopped
 from cli.receiver import Behaviour, Received, receiving
 from cli.temporal_server import is_port_free
@@ -87,15 +88,25 @@ async def _demo(once: bool) -> None:
         assert running.outbox
         inbox.base, inbox.outbox = f"http://127.0.0.1:{port}", running.outbox
         out.print(f"  [green]✓[/green] Receiver    {inbox.base}  [dim]refuses two webhooks, then takes them[/dim]")
-        await _tell_the_story(running, inbox)
+        event = await _tell_the_story(running, inbox)
         is_told = True
         if not once:
+            _tell_where_to_look(event)
             _tell_what_runs(running)
             await forever()
     if once and not is_told:
         raise DemoFailed("stopped before the event was delivered")
     if not once:
         out.print("  Stopped.")
+
+
+def _tell_where_to_look(event: Json) -> None:
+    out.print(
+        f"\n   The run in the Temporal web UI"
+        f"\n   {event['links']['temporal']}"
+        f"\n\n   The event, in another terminal"
+        f"\n   {hookkeeper()} events show {event['id']} --tenant {TENANT}\n"
+    )
 
 
 def _tell_what_runs(running: stack.Stack) -> None:
@@ -105,22 +116,22 @@ def _tell_what_runs(running: stack.Stack) -> None:
     out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
 
 
-async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> None:
-    """Do what a client does, in a thread: the client waits, and the receiver must answer meanwhile."""
+async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> Json:
+    """Do what a client does, in a thread: the client waits, and the receiver must answer meanwhile. Give the event."""
     interrupted = threading.Event()
 
     def sleep(seconds: float) -> None:
         if interrupted.wait(seconds):
             raise DemoFailed("interrupted")
 
-    def tell() -> None:
+    def tell() -> Json:
         with closing(Api(running.url, running.admin_key)) as api:
             webhook = _register(api, inbox)
             event = _send(api)
-            _watch(api, event["id"], webhook["id"], inbox, sleep)
+            return _watch(api, event["id"], webhook["id"], inbox, sleep)
 
     try:
-        await asyncio.to_thread(tell)
+        return await asyncio.to_thread(tell)
     finally:
         interrupted.set()
 
@@ -163,7 +174,7 @@ def _send(api: Api) -> Json:
     return event
 
 
-def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> None:
+def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> Json:
     out.print("\n[bold]3  It arrives[/bold]\n")
 
     def are_ours_final(event: Json) -> bool:
@@ -174,12 +185,7 @@ def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeli
     _tell_webhook(ours["webhook"], inbox, event_id)
     _tell_email(ours["email"], inbox, event_id)
     _tell_notification(ours["notification"], inbox)
-    out.print(
-        f"\n   The run in the Temporal web UI"
-        f"\n   {event['links']['temporal']}"
-        f"\n\n   The event, in another terminal"
-        f"\n   {hookkeeper()} events show {event_id} --tenant {TENANT}\n"
-    )
+    return event
 
 
 def _ours(event: Json, webhook_id: str) -> dict[str, Json]:
@@ -222,11 +228,11 @@ def _tell_notification(delivery: Json, inbox: Inbox) -> None:
     out.print(f"   [green]✓ Notification[/green]  the receiver got {got[0].method} {got[0].path}  {body}")
 
 
-def free_ports() -> stack.Ports:
+def free_ports() -> Ports:
     """Take the usual ports, or the next that are free: the demo should not fail over a port."""
-    usual = stack.Ports()
+    usual = Ports()
     for n in range(100):
-        ports = stack.Ports(usual.api + n, usual.temporal + n, usual.ui + n)
+        ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n)
         if all(is_port_free("127.0.0.1", port) for port in (ports.api, ports.temporal, ports.ui)):
             return ports
     raise DemoFailed(f"no free ports from {usual.api}, {usual.temporal} and {usual.ui} on")

@@ -12,20 +12,21 @@ from rich.markup import escape
 from cli import stack
 from cli.console import out
 from cli.datadir import DEFAULT, DataDir
+from cli.local import Ports
 from cli.processes import forever, run, until_stopped
 from version import VERSION
 
 
-def run_dev(data_dir: Path, host: str, ports: stack.Ports) -> None:
+def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
     """Start everything and keep it running until told to stop."""
-    run(_dev(DataDir(data_dir), host, ports))
+    run(_dev(DataDir(data_dir), host, ports, encrypt))
 
 
-async def _dev(data: DataDir, host: str, ports: stack.Ports) -> None:
+async def _dev(data: DataDir, host: str, ports: Ports, encrypt: bool) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
     async with AsyncExitStack() as services, until_stopped(tell_stopping):
         running = await services.enter_async_context(
-            stack.running(data, host, ports, on_ready=ticking(), on_event=tell_event)
+            stack.running(data, host, ports, encrypt=encrypt, on_ready=ticking(), on_event=tell_event)
         )
         print_addresses(running)
         out.print(f"\n  Try it     {hookkeeper()} send order.paid --follow")
@@ -65,10 +66,15 @@ def print_addresses(running: stack.Stack, why_kept: str = "no provider is set") 
         "Admin key": running.admin_key,
         "Data, logs": str(running.data_dir),
         **({"Outbox": outbox} if running.outbox else {"Emails": emails}),
+        **({"Encryption": _encryption(running)} if running.encrypted_by else {}),
     }
     out.print()
     for name, value in rows.items():
         out.print(f"  {name:<13} {value}", markup=False)
+
+
+def _encryption(running: stack.Stack) -> str:
+    return f"keys: {running.encrypted_by}; {running.url}/codec lets the Temporal UI read"
 
 
 def hookkeeper() -> str:

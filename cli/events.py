@@ -11,7 +11,7 @@ from cli.console import err, out, print_table
 from cli.given import read_json
 
 app = typer.Typer(no_args_is_help=True, help="List, show and steer events.")
-Tenant = Annotated[str, typer.Option(help="The tenant that the event belongs to.")]
+Tenant = Annotated[str | None, typer.Option(help="The tenant whose event it is; else the key's own, or `default`.")]
 Delivery = Annotated[str | None, typer.Option(help="The delivery that is meant; all where left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
@@ -21,15 +21,15 @@ def send(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, as order.paid.")],
     data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")] = "{}",
     id_: Annotated[str | None, typer.Option("--id", help="Your own id, to make repeating safe.")] = None,
-    tenant: Tenant = "default",
+    tenant: Tenant = None,
     deliver_at: Annotated[str | None, typer.Option(help="Deliver no earlier (RFC 3339).")] = None,
     follow: Annotated[bool, typer.Option(help="Show the attempts live; exit 1 unless all succeed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send an event."""
     api = Api.of_environment()
-    options = {"id": id_, "deliver_at": deliver_at}
-    body = {"type": type_, "tenant": tenant, "data": read_json(data, "--data")}
+    options = {"tenant": tenant, "id": id_, "deliver_at": deliver_at}
+    body = {"type": type_, "data": read_json(data, "--data")}
     body |= {name: value for name, value in options.items() if value is not None}
     accepted = api.call("POST", "events", body=body)
     if as_json and not follow:
@@ -99,7 +99,7 @@ def list_events(
 
 
 @app.command()
-def show(event_id: EventId, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def show(event_id: EventId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show an event with all its attempts."""
     event = Api.of_environment().call("GET", "events", event_id, tenant=tenant)
     if as_json:
@@ -109,7 +109,7 @@ def show(event_id: EventId, tenant: Tenant = "default", as_json: AsJson = False)
 
 
 def _add_command(name: str, help_: str) -> None:
-    def act(event_id: EventId, delivery: Delivery = None, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+    def act(event_id: EventId, delivery: Delivery = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
         api = Api.of_environment()
         obeyed = api.call("POST", "events", event_id, name, body={"delivery": delivery}, tenant=tenant)
         _tell(obeyed, as_json)
@@ -131,7 +131,7 @@ for _name, _help in {
 def reschedule(
     event_id: EventId,
     deliver_at: Annotated[str, typer.Argument(help="The new time (RFC 3339).")],
-    tenant: Tenant = "default",
+    tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Move a scheduled event to another time."""

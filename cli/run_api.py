@@ -6,10 +6,12 @@ from typing import Any
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from temporalio.client import Client
 
 import logs
 from api.app import create_app
+from api.connections import BoundedProtocol, Patience, bounded
 from cli import temporal
 from cli.console import Failed
 from cli.processes import run, until_stopped
@@ -31,10 +33,11 @@ def run_api(settings: Settings, *, after_worker: bool) -> None:
 
 
 async def _serve(settings: Settings, after_worker: bool) -> None:
-    store = Store.connect(settings.database_url)
+    keyring = settings.keyring
+    store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped():
-            client = await temporal.connect()
+            client = await temporal.connect(keyring)
             if after_worker:
                 await _wait_for_worker(client, settings.task_queue)
             await _serve_http(settings, store, client)
@@ -81,17 +84,24 @@ def _listener(taken: socket.socket, address: Any) -> socket.socket:
     return taken
 
 
-async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
-    """Serve until cancelled."""
-    listener = listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        create_app(settings, store, Gateway(client, settings.task_queue)),
+def server_config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
+    """Say how uvicorn serves. No WebSockets: a connection that changes its protocol would leave its bounds."""
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
+
+
+async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
+    """Serve until cancelled."""
+    listener = listen(settings.host, settings.port)
+    app = create_app(settings, store, Gateway(client, settings.task_queue))
+    server = uvicorn.Server(server_config(app, bounded(settings.max_connections, Patience())))
     log.info("serving", host=settings.host, port=settings.port)
     serving = asyncio.create_task(server.serve([listener]))
     try:

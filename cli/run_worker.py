@@ -19,10 +19,11 @@ def run_worker(settings: Settings) -> None:
 
 
 async def _work(settings: Settings) -> None:
-    store = Store.connect(settings.database_url)
+    keyring = settings.keyring
+    store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped():
-            client = await temporal.connect()
+            client = await temporal.connect(keyring)
             async with worker.running(client, store, settings):
                 await forever()
     finally:

@@ -6,32 +6,21 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
-from pydantic import SecretStr
 from temporalio.client import Client
 
-from cli import temporal_server
+from cli import local, temporal_server
 from cli.console import Failed
 from cli.datadir import DataDir
 from cli.environment import read_settings
+from cli.local import Ports
 from cli.supervisor import Service, ServiceFailed, Supervisor
 from cli.temporal import is_polled
 from settings import Settings
 from workflows import names
 from workflows.connection import prepare_namespace
-
-LOOPBACK = "127.0.0.0/8,::1/128"
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    api: int = 8080
-    temporal: int = 7233
-    ui: int = 8233
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +36,8 @@ class Stack:
     """Where emails are kept; None where a provider sends them."""
     mail_provider: str | None
     """Who sends emails."""
+    encrypted_by: str | None
+    """Where the keys come from; None where nothing is encrypted."""
     supervisor: Supervisor
 
 
@@ -57,28 +48,31 @@ async def running(
     ports: Ports,
     *,
     send_emails: bool = True,
+    encrypt: bool = False,
     on_ready: Callable[[str], None],
     on_event: Callable[[str, str], None],
 ) -> AsyncIterator[Stack]:
     """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`.
 
     Emails are kept in an outbox where no provider is set, or none is to be sent.
+    `encrypt` makes a key where there is none.
     """
     with data.locked():
         said = read_settings()
         _check_ports(host, ports)
-        settings = _settings(said, data, host, ports, send_emails)
-        provider = _mail_provider(settings)
+        settings = local.settings_for(said, data, host, ports, send_emails, encrypt)
+        provider = local.mail_provider(settings)
         assert settings.admin_key is not None
         async with Supervisor(data.logs, on_event) as supervisor:
             stack = Stack(
-                url=_url(host, ports),
+                url=local.url(host, ports),
                 ui_url=f"http://127.0.0.1:{ports.ui}",
                 temporal_address=f"127.0.0.1:{ports.temporal}",
                 admin_key=settings.admin_key.get_secret_value(),
                 data_dir=data.path,
                 outbox=None if provider else settings.outbox,
                 mail_provider=provider,
+                encrypted_by=local.encrypted_by(said, settings, data),
                 supervisor=supervisor,
             )
             data.tell(stack.url, stack.admin_key)
@@ -93,14 +87,14 @@ async def _start(
     stack: Stack, settings: Settings, data: DataDir, ports: Ports, on_ready: Callable[[str], None]
 ) -> None:
     temporal_server.check_version(data.path)
-    await stack.supervisor.start(_temporal(data, ports))
+    await stack.supervisor.start(_temporal(data, ports, f"{stack.url}/codec" if stack.encrypted_by else None))
     temporal_server.keep_version(data.path)
     client = await Client.connect(stack.temporal_address)
     await prepare_namespace(client, settings.retention)
     on_ready("Temporal")
     from cli.run_migrate import migrate_registry  # takes a second: by now there is something to be seen
 
-    await migrate_registry(settings.database_url)
+    await migrate_registry(settings)
 
     async def start(name: str, service: Service) -> None:
         await stack.supervisor.start(service)
@@ -113,7 +107,7 @@ async def _start(
         )
 
 
-def _temporal(data: DataDir, ports: Ports) -> Service:
+def _temporal(data: DataDir, ports: Ports, codec_endpoint: str | None) -> Service:
     argv = temporal_server.command(
         temporal_server.find_binary(),
         data_dir=data.path,
@@ -121,6 +115,7 @@ def _temporal(data: DataDir, ports: Ports) -> Service:
         port=ports.temporal,
         ui_port=ports.ui,
         search_attributes=names.SEARCH_ATTRIBUTES,
+        codec_endpoint=codec_endpoint,
     )
 
     async def serves() -> bool:
@@ -133,7 +128,7 @@ def _worker(client: Client, settings: Settings, ports: Ports) -> Service:
     async def polls() -> bool:
         return await is_polled(client, settings.task_queue)
 
-    return Service("worker", _hookkeeper("worker"), polls, _environment(settings, ports), stop_timeout=35.0)
+    return Service("worker", _hookkeeper("worker"), polls, local.environment(settings, ports), stop_timeout=35.0)
 
 
 def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
@@ -144,69 +139,11 @@ def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
             return False
 
     # It loads while the worker does, and serves after it: whoever finds the API ready finds everything ready.
-    return Service("api", _hookkeeper("api", "--after-worker"), answers, _environment(settings, ports))
+    return Service("api", _hookkeeper("api", "--after-worker"), answers, local.environment(settings, ports))
 
 
 def _hookkeeper(*command: str) -> list[str]:
     return [sys.executable, "-m", "hookkeeper", *command]
-
-
-def _settings(said: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool) -> Settings:
-    """Give what the environment says, and what `dev` says where it is silent."""
-    if said.admin_key is None and not _is_loopback(host):
-        raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
-    defaults: dict[str, object] = {
-        "database_url": data.database_url,
-        "admin_key": data.admin_key(),
-        "allowed_networks": LOOPBACK,
-        "outbox": data.outbox,
-        "public_url": _url(host, ports),
-        "temporal_ui_url": f"http://127.0.0.1:{ports.ui}",
-    }
-    given = {name: getattr(said, name) for name in said.model_fields_set}
-    ours: dict[str, object] = {"host": host, "port": ports.api}
-    if not send_emails:
-        ours |= {"sendgrid_api_key": None, "smtp_url": None}
-    return Settings.model_validate(defaults | given | ours)
-
-
-def _mail_provider(settings: Settings) -> str | None:
-    """Name who sends emails, without any secret."""
-    if settings.sendgrid_api_key:
-        return f"SendGrid ({settings.sendgrid_host})"
-    if settings.smtp_url:
-        return f"SMTP ({urlsplit(settings.smtp_url.get_secret_value()).hostname})"
-    return None
-
-
-def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
-    """Say the settings to a child. Temporal's own point at the embedded server, whatever they said before."""
-    assert settings.admin_key is not None
-    ours = {
-        "DATABASE_URL": settings.database_url,
-        "ADMIN_KEY": settings.admin_key.get_secret_value(),
-        "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
-        "OUTBOX": str(settings.outbox),
-        "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
-        "SMTP_URL": _secret(settings.smtp_url),
-        "PUBLIC_URL": settings.public_url,
-        "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
-        "HOST": settings.host,
-        "PORT": str(settings.port),
-    }
-    temporal = {
-        "TEMPORAL_ADDRESS": f"127.0.0.1:{ports.temporal}",
-        "TEMPORAL_NAMESPACE": "default",
-        "TEMPORAL_PROFILE": "",
-        "TEMPORAL_CONFIG_FILE": "/dev/null",
-        "TEMPORAL_API_KEY": "",
-        "TEMPORAL_TLS": "false",
-    }
-    return {f"HOOKKEEPER_{name}": value for name, value in ours.items()} | temporal
-
-
-def _secret(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
 
 
 def _check_ports(host: str, ports: Ports) -> None:
@@ -223,16 +160,3 @@ def _check_ports(host: str, ports: Ports) -> None:
             raise Failed(f"{where} is no address of this machine: {error.strerror}") from error
         if not is_free:
             raise Failed(f"port {port}, for {what}, is in use: stop what uses it, or choose another port")
-
-
-def _url(host: str, ports: Ports) -> str:
-    """Say where the API is: for one that listens on all addresses, on the loopback one."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{reachable}:{ports.api}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

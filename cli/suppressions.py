@@ -12,7 +12,9 @@ from cli.console import out, print_table
 app = typer.Typer(no_args_is_help=True, help="Addresses that get no more emails.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Address = Annotated[str, typer.Argument(help="The email address.")]
-Tenant = Annotated[str, typer.Option(help="The tenant whose emails are meant.")]
+Tenant = Annotated[
+    str | None, typer.Option(help="The tenant whose emails are meant; else the key's own, or `default`.")
+]
 
 
 @app.command("list")
@@ -42,20 +44,21 @@ def list_suppressions(
 @app.command()
 def add(
     address: Address,
-    tenant: Tenant = "default",
+    tenant: Tenant = None,
     detail: Annotated[str | None, typer.Option(help="Why, for people.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send no more emails to an address. One that is suppressed already stays as it is."""
-    given = {"detail": detail} if detail else {}
-    entry = Api.of_environment().call("POST", "suppressions", body={"tenant": tenant, "address": address} | given)
+    given = {name: value for name, value in {"tenant": tenant, "detail": detail}.items() if value}
+    entry = Api.of_environment().call("POST", "suppressions", body={"address": address} | given)
     told = f"{entry['address']} gets no more emails of tenant {entry['tenant']} ({entry['reason']})"
     typer.echo(json.dumps(entry) if as_json else told)
 
 
 @app.command()
-def remove(address: Address, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def remove(address: Address, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Let an address get emails again."""
     Api.of_environment().call("DELETE", "suppressions", address, tenant=tenant)
     removed = {"tenant": tenant, "address": address, "removed": True}
-    typer.echo(json.dumps(removed) if as_json else f"{address} gets emails of tenant {tenant} again")
+    whose = f" of tenant {tenant}" if tenant else ""
+    typer.echo(json.dumps(removed) if as_json else f"{address} gets emails{whose} again")

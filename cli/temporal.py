@@ -6,14 +6,15 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from ciphers import Keyring
 from cli.console import Failed
 from workflows import connection
 
 
-async def connect() -> Client:
+async def connect(keyring: Keyring | None = None) -> Client:
     """Connect as `TEMPORAL_…` says, waiting a minute for the server. Raises `Failed`."""
     try:
-        return await connection.connect()
+        return await connection.connect(keyring)
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
     except RuntimeError as error:

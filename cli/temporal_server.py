@@ -30,8 +30,9 @@ ENVIRONMENT: Mapping[str, str] = {"GOGC": "400"}
 DATABASE = "temporal.db"
 VERSION_FILE = "temporal.version"
 
-PRAGMAS = ("journal_mode=wal", "synchronous=normal")
-"""Three times the start rate of the defaults. `kill -9` loses nothing; a power cut may lose the last moments."""
+PRAGMAS = ("journal_mode=wal", "synchronous=normal", "secure_delete=true")
+"""The first two: three times the start rate of the defaults. `kill -9` loses nothing; a power cut may lose the last
+moments. The third overwrites what is deleted: otherwise an erased event stays readable in free pages of the file."""
 
 DYNAMIC_CONFIG = (
     # This server has one shard. At the default of 20 polls a second, each hop of a run waits up to 50 ms.
@@ -40,6 +41,9 @@ DYNAMIC_CONFIG = (
     "history.visibilityProcessorMaxPollRPS=200",
     # Timers under a second would take a second.
     'history.timerProcessorMaxTimeShift="50ms"',
+    # A deletion waits until these two have noted how far they are.
+    'history.transferProcessorUpdateAckInterval="5s"',
+    'history.visibilityProcessorUpdateAckInterval="5s"',
     # Fairness and rate limits are exact within one partition only, and several starve some tasks.
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
@@ -78,14 +82,25 @@ def find_binary() -> Path:
 
 
 def command(
-    binary: Path, *, data_dir: Path, host: str, port: int, ui_port: int, search_attributes: Mapping[str, str]
+    binary: Path,
+    *,
+    data_dir: Path,
+    host: str,
+    port: int,
+    ui_port: int,
+    search_attributes: Mapping[str, str],
+    codec_endpoint: str | None = None,
 ) -> list[str]:
-    """Spell the command that serves Temporal on `port`, its web UI on `ui_port`, and keeps its data in `data_dir`."""
+    """Spell the command that serves Temporal on `port`, its web UI on `ui_port`, and keeps its data in `data_dir`.
+
+    The web UI has payloads decrypted at `codec_endpoint`.
+    """
     return [
         str(binary),
         *("server", "start-dev", "--ip", host, "--port", str(port), "--ui-port", str(ui_port)),
         *("--db-filename", str(data_dir / DATABASE), "--log-level", "warn", "--color", "never"),
         "--ui-disable-news-fetch",
+        *(("--ui-codec-endpoint", codec_endpoint) if codec_endpoint else ()),
         *_each("--sqlite-pragma", PRAGMAS),
         *_each("--dynamic-config-value", DYNAMIC_CONFIG),
         *_each("--search-attribute", [f"{name}={type_}" for name, type_ in search_attributes.items()]),

@@ -45,6 +45,8 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
         elif name == "on_failure" and value:
             yield from ((name, f"email to {_email(email)}") for email in value["emails"])
             yield from ((name, f"notify {_notified(each)}") for each in value["notifications"])
+        elif name == "tls" and value:
+            yield name, ", ".join(part for part, pem in value.items() if pem and part != "key")
         elif value or name == "enabled":
             yield name, text_of(value)
 

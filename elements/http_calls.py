@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from elements import fields, json_text
 from elements.context import Context
 from elements.faults import BadTemplate
-from elements.headers import MASK, MAX_VALUE, check_names, check_value
+from elements.headers import MASK, MAX_VALUE, check_names, check_origin, check_value
 from elements.payload import JSON, body_of
 from elements.urls import MAX_URL, check_url
 
@@ -101,8 +101,12 @@ class Call(BaseModel):
 
 
 def check(call: HttpCall) -> None:
-    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
+    """Raise BadTemplate, with the field's name, for a template that cannot be read, or a header that may not be."""
     fields.check("http.url", call.url)
+    try:
+        check_origin(call.headers)
+    except ValueError as error:
+        raise BadTemplate(f"http.headers: {error}") from None
     for name, value in call.headers.items():
         if fields.is_template(value):
             fields.check(f"http.headers.{name}", value)

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from registry.audit import AuditEntry, note
 from registry.database import reaching_database
 from registry.models import EventType, utc_now
 
@@ -26,11 +27,12 @@ class Catalogue:
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
-    async def add(self, event_type: EventType) -> None:
+    async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
         """Keep a new event type; AlreadyThere if its name is taken."""
         try:
             async with reaching_database(), self._writes.begin() as session:
                 session.add(event_type)
+                note(session, entry)
         except IntegrityError:
             raise AlreadyThere(f"there is an event type {event_type.name} already") from None
 
@@ -50,7 +52,7 @@ class Catalogue:
             found = list(await session.scalars(query))
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
-    async def update(self, name: str, changes: dict[str, Any]) -> EventType | None:
+    async def update(self, name: str, changes: dict[str, Any], entry: AuditEntry | None = None) -> EventType | None:
         """Change attributes of an event type and return it, or None; ValueError for what cannot be changed."""
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
@@ -61,10 +63,14 @@ class Catalogue:
             for attribute, value in changes.items():
                 setattr(event_type, attribute, value)
             event_type.updated_at = utc_now()
+            note(session, entry)
         return event_type
 
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, entry: AuditEntry | None = None) -> bool:
         """Forget an event type; False if there is none. Events of it that were accepted stay what they are."""
         query = delete(EventType).where(EventType.name == name).returning(EventType.name)
         async with reaching_database(), self._writes.begin() as session:
-            return await session.scalar(query) is not None
+            deleted = await session.scalar(query) is not None
+            if deleted:
+                note(session, entry)
+        return deleted

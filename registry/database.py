@@ -12,7 +12,10 @@ from alembic.config import Config
 from sqlalchemy import URL, Connection, event, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from ciphers import CipherError, Keyring
+from registry.encryption import use_keyring
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
@@ -27,20 +30,22 @@ class RegistryUnavailable(Exception):
     """The registry is out of reach now; the same call may succeed later."""
 
 
-def open_engine(database_url: str) -> AsyncEngine:
-    """Make an engine; it connects when it is first used."""
+def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
+    """Make an engine; it connects when it is first used. With keys, what must not be readable is kept encrypted."""
     # The same word is asyncpg's time to connect and SQLite's time to wait for another writer.
     engine = create_async_engine(database_url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT})
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
+    use_keyring(engine, keyring)
     return engine
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    """Let readers and one writer work at the same time, and hold foreign keys."""
+    """Let readers and one writer work at the same time, hold foreign keys, overwrite what is deleted."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as fault:
@@ -68,6 +73,8 @@ async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterat
         if not _is_outage(fault):
             raise
         raise RegistryUnavailable(f"registry out of reach: {fault.orig}") from fault
+    except CipherError as fault:
+        raise RegistryUnavailable(f"the registry cannot be read: {fault}") from fault
 
 
 def _is_outage(fault: DBAPIError) -> bool:
@@ -82,6 +89,12 @@ def _is_outage(fault: DBAPIError) -> bool:
 def _primary_code(fault: sqlite3.Error) -> int:
     """Return SQLite's result code without what it adds in the upper bits."""
     return fault.sqlite_errorcode & 0xFF
+
+
+async def in_turn(session: AsyncSession, what: str) -> None:
+    """Let transactions that name the same thing go one after the other. SQLite has but one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
 
 def alembic(connection: Connection | None = None) -> Config:

@@ -1,4 +1,7 @@
-"""The tables of the registry, as SQLAlchemy maps them. The migrations are held to them by a test."""
+"""The tables of the registry, as SQLAlchemy maps them. The migrations are held to them by a test.
+
+Those of keys and of the audit log stand beside what keeps them: `registry.api_keys`, `registry.audit`.
+"""
 
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +17,10 @@ from elements.emails import Email
 from elements.notifications import Notification
 from elements.on_failure import OnFailure
 from elements.payload import Payload
+from elements.tls import Tls
 from policy import RetryPolicy
+from registry.encryption import EncryptedJson, EncryptedText
+from registry.numbering import Numbers
 
 
 def utc_now() -> datetime:
@@ -83,6 +89,8 @@ class AlertState(BaseModel):
     """Failures folded before this alert, which it tells of."""
     folded: int = 0
     """Failures since."""
+    recent: tuple[str, ...] = ()
+    """Tokens of the latest of these, so that none is counted twice."""
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
@@ -92,11 +100,8 @@ class Base(MappedAsDataclass, DeclarativeBase):
         datetime: UtcDateTime,
         float: Double,
         RetryPolicy: ElementJson(RetryPolicy),
-        Payload: ElementJson(Payload),
-        tuple[Email, ...]: ElementJson(tuple[Email, ...]),
-        tuple[Notification, ...]: ElementJson(tuple[Notification, ...]),
-        OnFailure: ElementJson(OnFailure),
         AlertState: ElementJson(AlertState),
+        Numbers: ElementJson(Numbers),
         list[str]: JSON,
         list[Any]: JSON,
         dict[str, Any]: JSON(none_as_null=True),
@@ -131,30 +136,42 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     # The validator of `events` reads `tenant`: it has to be set first, so it stands first.
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str]
-    url: Mapped[str]
+    url: Mapped[str] = mapped_column(EncryptedText("webhooks.url"))
     """Empty where it has none: then there are emails or notifications."""
     events: Mapped[list[str]]
-    secret: Mapped[str]
+    secret: Mapped[str] = mapped_column(EncryptedText("webhooks.secret"))
     name: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")
-    headers: Mapped[dict[str, str]] = mapped_column(default_factory=dict)
-    previous_secret: Mapped[str | None] = mapped_column(default=None)
+    headers: Mapped[dict[str, str]] = mapped_column(EncryptedJson("webhooks.headers"), default_factory=dict)
+    previous_secret: Mapped[str | None] = mapped_column(EncryptedText("webhooks.previous_secret"), default=None)
     previous_secret_expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    tls: Mapped[Tls | None] = mapped_column(EncryptedJson("webhooks.tls", ElementJson(Tls)), default=None)
     retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
     timeout: Mapped[float] = mapped_column(default=15.0)
     enabled: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
-    payload: Mapped[Payload | None] = mapped_column(default=None)
-    filter: Mapped[str | None] = mapped_column(default=None)
+    payload: Mapped[Payload | None] = mapped_column(
+        EncryptedJson("webhooks.payload", ElementJson(Payload)), default=None
+    )
+    filter: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter"), default=None)
     filter_errors: Mapped[int | None] = mapped_column(default=None)
     """Events that the filter failed for, and so were not sent."""
-    filter_error: Mapped[str | None] = mapped_column(default=None)
+    filter_error: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter_error"), default=None)
     """What it said of the latest."""
-    emails: Mapped[tuple[Email, ...]] = mapped_column(default=(), nullable=True)
-    notifications: Mapped[tuple[Notification, ...]] = mapped_column(default=(), nullable=True)
-    on_failure: Mapped[OnFailure | None] = mapped_column(default=None)
+    emails: Mapped[tuple[Email, ...]] = mapped_column(
+        EncryptedJson("webhooks.emails", ElementJson(tuple[Email, ...])), default=(), nullable=True
+    )
+    notifications: Mapped[tuple[Notification, ...]] = mapped_column(
+        EncryptedJson("webhooks.notifications", ElementJson(tuple[Notification, ...])), default=(), nullable=True
+    )
+    email_numbers: Mapped[Numbers | None] = mapped_column(default=None)
+    """NULL: from 1 on."""
+    notification_numbers: Mapped[Numbers | None] = mapped_column(default=None)
+    on_failure: Mapped[OnFailure | None] = mapped_column(
+        EncryptedJson("webhooks.on_failure", ElementJson(OnFailure)), default=None
+    )
     alert: Mapped[AlertState | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
@@ -201,12 +218,14 @@ class Suppression(Base, kw_only=True, eq=False):
     """An address that gets no more emails of a tenant's webhooks."""
 
     __tablename__ = "suppressions"
-    __table_args__ = (Index("ix_suppressions_created_at", "created_at", "tenant", "address"),)
+    __table_args__ = (Index("ix_suppressions_created_at", "created_at", "tenant", "address_token"),)
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
-    address: Mapped[str] = mapped_column(primary_key=True)
+    address_token: Mapped[str] = mapped_column(primary_key=True, init=False)
+    """What the address is found by: itself, or what stands for it where it must not be readable."""
+    address: Mapped[str] = mapped_column(EncryptedText("suppressions.address"))
     """In lower case."""
     reason: Mapped[str]
     """`bounced`, `spam_report` or `manual`."""
-    detail: Mapped[str] = mapped_column(default="")
+    detail: Mapped[str] = mapped_column(EncryptedText("suppressions.detail"), default="")
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)

@@ -3,10 +3,8 @@
 A call does what it says or raises RegistryUnavailable. Whether a write was done is then unknown.
 """
 
-import base64
-import re
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
@@ -14,33 +12,38 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import selectinload
 
+from ciphers import Keyring
 from registry.alerts import Alerts
+from registry.api_keys import ApiKeys
+from registry.audit import AuditEntry, AuditLog, note
 from registry.catalogue import Catalogue
-from registry.database import RegistryUnavailable, migrate, open_engine, reaching_database
+from registry.cursors import BadCursor, read_cursor, write_cursor
+from registry.database import RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
 from registry.models import Webhook, WebhookPattern, utc_now
+from registry.numbering import first, renumber
 from registry.patterns import patterns_for
+from registry.resealing import reseal
 from registry.suppressions import Suppressions
 
-__all__ = ["BadCursor", "RegistryUnavailable", "Store"]
+__all__ = ["BadCursor", "RegistryUnavailable", "Store", "TooManyWebhooks"]
 
 CHANGEABLE = frozenset(
     {
         *("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_"),
-        *("payload", "filter", "emails", "notifications", "on_failure"),
+        *("payload", "filter", "emails", "notifications", "on_failure", "tls"),
     }
 )
 
-CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00) ([\w-]+)", re.ASCII)
 
-
-class BadCursor(ValueError):
-    """The cursor is not one that `Store.page` gave out."""
+class TooManyWebhooks(Exception):
+    """The tenant has all the webhooks that it may have."""
 
 
 class Store:
     """Keep webhooks. They come back detached: read them freely, change them through the store.
 
-    Wherever a tenant can be given, None means any, and another tenant's webhook is as good as none.
+    Wherever a tenant can be given, None means any, and another tenant's webhook is as good as none. An audit entry is
+    kept if the change is made, and only then.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -48,14 +51,16 @@ class Store:
         self.catalogue = Catalogue(engine)
         self.suppressions = Suppressions(engine)
         self.alerts = Alerts(engine)
+        self.api_keys = ApiKeys(engine)
+        self.audit = AuditLog(engine)
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
         self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @classmethod
-    def connect(cls, database_url: str) -> Self:
+    def connect(cls, database_url: str, keyring: Keyring | None = None) -> Self:
         """Make a store on `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`; it connects at first use."""
-        return cls(open_engine(database_url))
+        return cls(open_engine(database_url, keyring))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -67,11 +72,11 @@ class Store:
             await session.execute(select(1))
 
     async def ready(self) -> None:
-        """Raise RegistryUnavailable unless the database answers and has our tables."""
+        """Raise RegistryUnavailable unless the database answers, has our tables, and our keys open what is in it."""
         await self.ping()
         async with reaching_database(), self._reads() as session:
             try:
-                await session.execute(select(Webhook.id).limit(1))
+                await session.scalar(select(Webhook.secret).limit(1))
             except (OperationalError, ProgrammingError) as fault:
                 raise RegistryUnavailable("the registry has no tables yet: run `hookkeeper migrate`") from fault
 
@@ -80,10 +85,24 @@ class Store:
         async with reaching_database(seconds=None):
             await migrate(self._engine)
 
-    async def add(self, webhook: Webhook) -> None:
-        """Keep a new webhook; SQLAlchemy's IntegrityError if its id is taken."""
+    async def reseal(self) -> int:
+        """Encrypt with the first key what it has not encrypted yet; give the number of rows that were changed."""
+        async with reaching_database(seconds=None):
+            return await reseal(self._engine)
+
+    async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
+        """Keep a new webhook; SQLAlchemy's IntegrityError if its id is taken.
+
+        TooManyWebhooks where its tenant has `at_most` already.
+        """
         async with reaching_database(), self._writes.begin() as session:
+            if at_most is not None:
+                await in_turn(session, f"webhooks of {webhook.tenant}")
+                query = select(func.count()).select_from(Webhook).where(Webhook.tenant == webhook.tenant)
+                if (await session.scalar(query) or 0) >= at_most:
+                    raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, and may have no more")
             session.add(webhook)
+            note(session, entry)
 
     async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
         """Return a webhook, or None."""
@@ -114,12 +133,15 @@ class Store:
         if enabled is not None:
             query = query.where(Webhook.enabled == enabled)
         if cursor is not None:
-            query = query.where(tuple_(Webhook.created_at, Webhook.id) < tuple_(*_read_cursor(cursor)))
+            query = query.where(tuple_(Webhook.created_at, Webhook.id) < tuple_(*read_cursor(cursor)))
         async with reaching_database(), self._reads() as session:
             found = list(await session.scalars(query))
-        return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
+        last = found[limit - 1] if len(found) > limit else None
+        return found[:limit], write_cursor(last.created_at, last.id) if last else None
 
-    async def update(self, webhook_id: str, tenant: str | None, changes: dict[str, Any]) -> Webhook | None:
+    async def update(
+        self, webhook_id: str, tenant: str | None, changes: dict[str, Any], entry: AuditEntry | None = None
+    ) -> Webhook | None:
         """Change attributes of a webhook and return it, or None; ValueError for what cannot be changed."""
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
@@ -132,13 +154,20 @@ class Store:
                 webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
             if changes.get("filter", webhook.filter) != webhook.filter:
                 webhook.filter_errors = webhook.filter_error = None
+            _renumber(webhook, changes)
             for name, value in changes.items():
                 setattr(webhook, name, value)
             webhook.updated_at = now
+            note(session, entry)
         return webhook
 
     async def rotate_secret(
-        self, webhook_id: str, tenant: str | None, secret: str, grace_seconds: float
+        self,
+        webhook_id: str,
+        tenant: str | None,
+        secret: str,
+        grace_seconds: float,
+        entry: AuditEntry | None = None,
     ) -> Webhook | None:
         """Give a webhook a new secret and return it, or None; the old one also signs during the grace."""
         async with reaching_database(), self._writes.begin() as session:
@@ -151,6 +180,7 @@ class Store:
             webhook.previous_secret, webhook.previous_secret_expires_at = graced
             webhook.secret = secret
             webhook.updated_at = now
+            note(session, entry)
         return webhook
 
     async def disable(self, webhook_id: str, reason: str) -> bool:
@@ -172,11 +202,24 @@ class Store:
         async with reaching_database(), self._writes.begin() as session:
             await session.execute(query)
 
-    async def delete(self, webhook_id: str, tenant: str | None) -> bool:
+    async def delete(self, webhook_id: str, tenant: str | None, entry: AuditEntry | None = None) -> bool:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
         query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
         async with reaching_database(), self._writes.begin() as session:
-            return await session.scalar(query) is not None
+            deleted = await session.scalar(query) is not None
+            if deleted:
+                note(session, entry)
+        return deleted
+
+
+def _renumber(webhook: Webhook, changes: dict[str, Any]) -> None:
+    """Let each email and notification keep its number, and so its deliveries, through a change."""
+    if "emails" in changes:
+        old = webhook.email_numbers or first(len(webhook.emails))
+        webhook.email_numbers = renumber(changes["emails"], webhook.emails, old)
+    if "notifications" in changes:
+        old = webhook.notification_numbers or first(len(webhook.notifications))
+        webhook.notification_numbers = renumber(changes["notifications"], webhook.notifications, old)
 
 
 def _of(tenant: str | None) -> tuple[ColumnElement[bool], ...]:
@@ -193,20 +236,3 @@ def _listens_to(event_type: str, tenant: str | None) -> ColumnElement[bool]:
     if tenant is not None:
         listeners = listeners.where(WebhookPattern.tenant == tenant)
     return Webhook.id.in_(listeners)
-
-
-def _write_cursor(webhook: Webhook) -> str:
-    """Name the last webhook of a page by what pages are ordered by."""
-    text = f"{webhook.created_at.isoformat()} {webhook.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        if (match := CURSOR.fullmatch(text)) is None:
-            raise ValueError(text)
-        return datetime.fromisoformat(match[1]), match[2]
-    except ValueError as fault:
-        raise BadCursor("not a cursor of ours") from fault

@@ -2,17 +2,22 @@
 
 Each tenant has its own. Addresses are given in lower case, here and everywhere. A call does what it says or raises
 RegistryUnavailable, as the store does.
+
+Where the registry is encrypted, an address is found by its HMAC, one for each key; the first key's is the one kept.
 """
 
 from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import Select, delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from ciphers import Keyring
+from registry.audit import AuditEntry, note
 from registry.database import reaching_database
+from registry.encryption import keyring_of
 from registry.models import Suppression
 
 
@@ -21,10 +26,10 @@ class Place(NamedTuple):
 
     created_at: datetime
     tenant: str
-    address: str
+    token: str
 
 
-ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address)
+ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address_token)
 
 
 class Suppressions:
@@ -33,12 +38,19 @@ class Suppressions:
     def __init__(self, engine: AsyncEngine) -> None:
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._keyring = keyring_of(engine.dialect)
 
-    async def add(self, suppression: Suppression) -> bool:
+    async def add(self, suppression: Suppression, entry: AuditEntry | None = None) -> bool:
         """Keep a new suppression; False if the tenant's address has one already, which stays as it is."""
+        tokens = self._tokens(suppression.address)
+        suppression.address_token = tokens[0]
         try:
             async with reaching_database(), self._writes.begin() as session:
+                # The database sees to the first token; rows that `migrate` has yet to encrypt anew have another.
+                if tokens[1:] and await session.scalar(_of(suppression.tenant, tokens[1:])):
+                    return False
                 session.add(suppression)
+                note(session, entry)
         except IntegrityError:
             return False
         return True
@@ -46,13 +58,15 @@ class Suppressions:
     async def get(self, tenant: str, address: str) -> Suppression | None:
         """Return a suppression, or None."""
         async with reaching_database(), self._reads() as session:
-            return await session.get(Suppression, (tenant, address))
+            return await session.scalar(_of(tenant, self._tokens(address)).limit(1))
 
     async def among(self, tenant: str, addresses: Collection[str]) -> set[str]:
         """Return those of `addresses` that the tenant may not write to."""
-        query = select(Suppression.address).where(Suppression.tenant == tenant, Suppression.address.in_(addresses))
+        asked = {token: address for address in addresses for token in self._tokens(address)}
+        suppressed = Suppression.address_token.in_(asked)
+        query = select(Suppression.address_token).where(Suppression.tenant == tenant, suppressed)
         async with reaching_database(), self._reads() as session:
-            return set(await session.scalars(query))
+            return {asked[token] for token in await session.scalars(query)}
 
     async def page(
         self, *, tenant: str | None, address: str | None, limit: int, after: Place | None
@@ -62,23 +76,39 @@ class Suppressions:
         if tenant is not None:
             query = query.where(Suppression.tenant == tenant)
         if address is not None:
-            query = query.where(Suppression.address == address)
+            query = query.where(Suppression.address_token.in_(self._tokens(address)))
         if after is not None:
             query = query.where(tuple_(*ORDER) < tuple_(*after))
         async with reaching_database(), self._reads() as session:
             found = list(await session.scalars(query))
         return found[:limit], _place(found[limit - 1]) if len(found) > limit else None
 
-    async def remove(self, tenant: str, address: str) -> bool:
+    async def remove(self, tenant: str, address: str, entry: AuditEntry | None = None) -> bool:
         """Let the address get emails again; False if there is no such suppression."""
         query = (
             delete(Suppression)
-            .where(Suppression.tenant == tenant, Suppression.address == address)
-            .returning(Suppression.address)
+            .where(Suppression.tenant == tenant, Suppression.address_token.in_(self._tokens(address)))
+            .returning(Suppression.address_token)
         )
         async with reaching_database(), self._writes.begin() as session:
-            return await session.scalar(query) is not None
+            removed = (await session.scalars(query)).first() is not None
+            if removed:
+                note(session, entry)
+        return removed
+
+    def _tokens(self, address: str) -> tuple[str, ...]:
+        """Give all that the address may be found by, and first what it is kept by."""
+        return tokens_of(address, self._keyring)
+
+
+def tokens_of(address: str, keyring: Keyring | None) -> tuple[str, ...]:
+    """Give the tokens of an address, and last itself: it may have been kept before there were keys."""
+    return (*(keyring.tokens(address, "suppressions.address") if keyring else ()), address)
+
+
+def _of(tenant: str, tokens: Collection[str]) -> Select[Suppression]:
+    return select(Suppression).where(Suppression.tenant == tenant, Suppression.address_token.in_(tokens))
 
 
 def _place(suppression: Suppression) -> Place:
-    return Place(suppression.created_at, suppression.tenant, suppression.address)
+    return Place(suppression.created_at, suppression.tenant, suppression.address_token)

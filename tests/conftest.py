@@ -53,6 +53,9 @@ async def temporal() -> AsyncIterator[Client]:
             *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
             *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
             *("--dynamic-config-value", "matching.enableFairness=true"),
+            # A deletion waits until these two have noted how far they are: every 30 s by default.
+            *("--dynamic-config-value", 'history.transferProcessorUpdateAckInterval="1s"'),
+            *("--dynamic-config-value", 'history.visibilityProcessorUpdateAckInterval="1s"'),
         ],
     )
     async with environment:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 from pydantic import SecretStr
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
 from api.app import create_app
+from ciphers import Keyring
 from registry.store import Store
 from settings import Settings
 from workflows import names
+from workflows.encryption import data_converter
 from workflows.gateway import Gateway
 
 KEY = "a-key-for-tests-only"
@@ -32,6 +35,7 @@ class House:
     settings: Settings
     gateway: Gateway
     http: httpx.AsyncClient
+    app: FastAPI
     tenant: str
 
     async def webhook(self, url: str | None, **fields: Any) -> dict[str, Any]:
@@ -102,6 +106,11 @@ class House:
             yield
 
 
+def with_keys(temporal: Client, keyring: Keyring) -> Client:
+    """Give a client of the same server that encrypts."""
+    return Client(temporal.service_client, namespace=temporal.namespace, data_converter=data_converter(keyring))
+
+
 @asynccontextmanager
 async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterator[House]:
     """Build a house with its own task queue, tenant and registry."""
@@ -110,19 +119,21 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
         admin_key=SecretStr(KEY),
         database_url=f"sqlite+aiosqlite:///{folder / 'registry.db'}",
         allowed_networks=("127.0.0.0/8",),
-        task_queue=f"test-{unique}",
         temporal_ui_url="http://temporal-ui.test",
-        **settings,
+        **{"task_queue": f"test-{unique}", **settings},
     )
-    store = Store.connect(chosen.database_url)
+    keyring = chosen.keyring
+    store = Store.connect(chosen.database_url, keyring)
     await store.migrate()
+    if keyring:
+        temporal = with_keys(temporal, keyring)
     gateway = Gateway(temporal, chosen.task_queue)
     app = create_app(chosen, store, gateway)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {KEY}"}
     async with (
-        app.state.sandbox,
+        app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers, timeout=30) as http,
     ):
-        yield House(temporal, store, chosen, gateway, http, tenant=f"t{unique}")
+        yield House(temporal, store, chosen, gateway, http, app, tenant=f"t{unique}")
     await store.close()

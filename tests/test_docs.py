@@ -60,7 +60,7 @@ def test_commands() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     table = rows("Command line")
     assert set(table) == {f"hookkeeper {name}" for name in commands}
-    for group in ("events", "webhooks", "event-types", "suppressions"):
+    for group in ("events", "webhooks", "event-types", "suppressions", "keys"):
         assert re.findall(r"`([a-z-]+)`", table[f"hookkeeper {group}"][0]) == sorted_as_in(group, commands)
 
 
@@ -71,12 +71,15 @@ def sorted_as_in(group: str, commands: dict[str, Any]) -> list[str]:
     return [name for name in named if name in known] + sorted(known - set(named))
 
 
-@pytest.mark.parametrize("path", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda path: path.name)
+PAGES = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "SECURITY.md"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_links_and_files_that_docs_name_exist(path: Path) -> None:
     text = path.read_text()
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (path.parent / link).exists(), link
-    for name in re.findall(r"`((?:api|workflows|activities|registry|cli|tests|docs)/[\w/]+\.\w+)", text):
+    for name in re.findall(r"`((?:api|workflows|activities|registry|elements|cli|tests|docs)/[\w/]+\.\w+)", text):
         assert (ROOT / name).exists(), name
     for test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         assert f"def {test[1]}(" in (ROOT / test[0]).read_text(), test

@@ -5,23 +5,23 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Response
 
 from api import views
+from api.access import GuardedRoute, needs
 from api.catalogue_documents import as_asyncapi, as_openapi
-from api.deps import CatalogueDep, Limit
-from api.errors import BadField, Invalid, NotFound, responses
+from api.deps import CallerDep, CatalogueDep, Limit
+from api.errors import KEYED, BadField, Invalid, NotFound, responses
 from api.fields import EventType, Page
 from api.json_schemas import faults
-from api.requests import StrictRoute
 from api.schemas import EventTypeChanges, EventTypeEntry, NewEventType
 from registry import models
 
-PROBLEMS = responses(400, 401, 413, 415, 422, 503)
-router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=StrictRoute, responses=PROBLEMS)
-export_router = APIRouter(tags=["event types"], route_class=StrictRoute, responses=PROBLEMS)
+router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
+export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)
+ANY_READ = needs("events:read", "webhooks:read")
 Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
 
 
-@router.post("", status_code=201, responses=responses(409))
-async def create_event_type(new: NewEventType, catalogue: CatalogueDep) -> EventTypeEntry:
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
+async def create_event_type(new: NewEventType, catalogue: CatalogueDep, caller: CallerDep) -> EventTypeEntry:
     """Add an event type. From then on, events of it are checked against its schema."""
     _check_examples(new.schema_, new.examples)
     event_type = models.EventType(
@@ -31,11 +31,11 @@ async def create_event_type(new: NewEventType, catalogue: CatalogueDep) -> Event
         examples=new.examples,
         archived=new.archived,
     )
-    await catalogue.add(event_type)
+    await catalogue.add(event_type, caller.did("event-type.create", new.name, None, _names(new)))
     return views.event_type(event_type)
 
 
-@router.get("")
+@router.get("", dependencies=[ANY_READ])
 async def list_event_types(
     catalogue: CatalogueDep,
     archived: bool | None = None,
@@ -47,32 +47,35 @@ async def list_event_types(
     return Page(items=[views.event_type(each) for each in found], next_cursor=next_cursor)
 
 
-@router.get("/{name}", responses=responses(404))
+@router.get("/{name}", responses=responses(404), dependencies=[ANY_READ])
 async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeEntry:
     """Show an event type."""
     return views.event_type(_found(await catalogue.get(name)))
 
 
-@router.patch("/{name}", responses=responses(404))
-async def change_event_type(name: Name, changes: EventTypeChanges, catalogue: CatalogueDep) -> EventTypeEntry:
+@router.patch("/{name}", responses=responses(404), dependencies=[needs("admin")])
+async def change_event_type(
+    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep
+) -> EventTypeEntry:
     """Change what is given. An archived type takes no new events; those accepted before go on."""
     known = _found(await catalogue.get(name))
     given = {field: getattr(changes, field) for field in changes.model_fields_set}
     _check_examples(given.get("schema_", known.schema), given.get("examples", known.examples))
     if "schema_" in given:
         given["schema"] = given.pop("schema_")
-    return views.event_type(_found(await catalogue.update(name, given)))
+    entry = caller.did("event-type.update", name, None, _names(changes))
+    return views.event_type(_found(await catalogue.update(name, given, entry)))
 
 
-@router.delete("/{name}", status_code=204, responses=responses(404))
-async def delete_event_type(name: Name, catalogue: CatalogueDep) -> Response:
+@router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[needs("admin")])
+async def delete_event_type(name: Name, catalogue: CatalogueDep, caller: CallerDep) -> Response:
     """Remove an event type from the catalogue; events of it are unknown then, not refused."""
-    if not await catalogue.delete(name):
+    if not await catalogue.delete(name, caller.did("event-type.delete", name, None)):
         raise _unknown()
     return Response(status_code=204)
 
 
-@export_router.get("/v1/catalogue")
+@export_router.get("/v1/catalogue", dependencies=[ANY_READ])
 async def export_catalogue(
     catalogue: CatalogueDep,
     format: Annotated[
@@ -99,6 +102,11 @@ def _check_examples(schema: dict[str, Any] | None, examples: list[Any]) -> None:
     ]
     if bad:
         raise Invalid("An example is not what the schema says: see errors.", bad)
+
+
+def _names(given: EventTypeChanges) -> list[str]:
+    """Give the fields that were given, as the API calls them."""
+    return [name.removesuffix("_") for name in given.model_fields_set]
 
 
 def _found(event_type: models.EventType | None) -> models.EventType:

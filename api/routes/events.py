@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from api import views
 from api.accepting import Acceptance, check_deliver_at
-from api.deps import AnyTenant, Cursor, GatewayDep, Limit, Tenant
-from api.errors import OutOfReach, Problem, as_problem, document, from_validation, responses
+from api.access import Caller, GuardedRoute, needs
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
+from api.errors import KEYED, OutOfReach, Problem, as_problem, document, from_validation, responses
 from api.fields import EVENT_ID, EventType, GivenTime, Page
-from api.requests import StrictRoute
 from api.schemas import (
     AcceptedEvent,
     Batch,
@@ -31,8 +31,8 @@ from workflows.models import Command, EventStatus
 router = APIRouter(
     prefix="/v1/events",
     tags=["events"],
-    route_class=StrictRoute,
-    responses=responses(400, 401, 413, 415, 422, 503),
+    route_class=GuardedRoute,
+    responses=KEYED,
 )
 BATCH_AT_ONCE = 20
 """Events of a batch that are started at the same time."""
@@ -47,23 +47,24 @@ IdempotencyKey = Annotated[
     "",
     status_code=202,
     responses={200: {"model": AcceptedEvent, "description": "Accepted before"}, **responses(409)},
+    dependencies=[needs("events:write")],
 )
 async def post_event(
-    event: NewEvent, request: Request, response: Response, idempotency_key: IdempotencyKey = None
+    event: NewEvent, request: Request, response: Response, caller: CallerDep, idempotency_key: IdempotencyKey = None
 ) -> AcceptedEvent:
     """Accept an event and start delivering it.
 
     202 is sent only after Temporal has the run for good. The same id with the same content is answered with the run
     that is there (200, `duplicate: true`), with other content 409. An event that no webhook listens to is accepted too.
     """
-    accepted = await _acceptance(request).accept(event, idempotency_key)
+    accepted = await _acceptance(request).accept(caller.own(event), idempotency_key)
     if accepted.duplicate:
         response.status_code = 200
     return accepted
 
 
-@router.post("/batch", status_code=207)
-async def post_batch(batch: Batch, request: Request) -> BatchAnswers:
+@router.post("/batch", status_code=207, dependencies=[needs("events:write")])
+async def post_batch(batch: Batch, request: Request, caller: CallerDep) -> BatchAnswers:
     """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out."""
     slots = asyncio.Semaphore(BATCH_AT_ONCE)
     outages: list[BatchAnswer] = []
@@ -72,7 +73,7 @@ async def post_batch(batch: Batch, request: Request) -> BatchAnswers:
         async with slots:
             if outages:  # the next would wait as long, and be told the same
                 return outages[0]
-            answer = await _accept_one(request, raw)
+            answer = await _accept_one(request, caller, raw)
             if answer.status == OutOfReach.status:
                 outages.append(answer)
             return answer
@@ -80,11 +81,11 @@ async def post_batch(batch: Batch, request: Request) -> BatchAnswers:
     return BatchAnswers(items=await asyncio.gather(*(accept(raw) for raw in batch.events)))
 
 
-@router.get("")
+@router.get("", dependencies=[needs("events:read")])
 async def list_events(
     gateway: GatewayDep,
     request: Request,
-    tenant: AnyTenant = None,
+    tenant: AnyTenant,
     type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
     webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that this webhook gets")] = None,
     status: EventStatus | None = None,
@@ -105,18 +106,25 @@ async def list_events(
     return Page(items=[views.event_row(row, request.app.state.links) for row in rows], next_cursor=next_cursor)
 
 
-@router.get("/{event_id}", responses=responses(404))
-async def show_event(event_id: PathId, gateway: GatewayDep, request: Request, tenant: Tenant = "default") -> Event:
+@router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
+async def show_event(event_id: PathId, gateway: GatewayDep, request: Request, tenant: Tenant) -> Event:
     """Show an event whole: its data, its deliveries, each with its attempts."""
     return views.event(await gateway.read(tenant, event_id), request.app.state.links)
 
 
 def _add_command(command: Command, summary: str, description: str) -> None:
     async def act(
-        event_id: PathId, gateway: GatewayDep, named: Named | None = None, tenant: Tenant = "default"
+        event_id: PathId,
+        tenant: Tenant,
+        gateway: GatewayDep,
+        audit: AuditDep,
+        caller: CallerDep,
+        named: Named | None = None,
     ) -> Obeyed:
         delivery = named.delivery if named else None
         await gateway.command(tenant, event_id, command, delivery)
+        meant = {"delivery": delivery} if delivery else {}
+        await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
         return Obeyed(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(
@@ -128,6 +136,7 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         summary=summary,
         description=description,
         responses=responses(404, 409),
+        dependencies=[needs("events:write")],
     )
 
 
@@ -147,13 +156,16 @@ _add_command(
 )
 
 
-@router.post("/{event_id}/reschedule", status_code=202, responses=responses(404, 409))
+@router.post(
+    "/{event_id}/reschedule", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")]
+)
 async def reschedule_event(
-    event_id: PathId, change: Reschedule, gateway: GatewayDep, tenant: Tenant = "default"
+    event_id: PathId, change: Reschedule, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
 ) -> Obeyed:
     """Move a scheduled event to another time."""
     check_deliver_at(change.deliver_at, utc_now())
     await gateway.reschedule(tenant, event_id, change.deliver_at)
+    await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
     return Obeyed(id=event_id, command="reschedule")
 
 
@@ -162,10 +174,10 @@ def _acceptance(request: Request) -> Acceptance:
     return acceptance
 
 
-async def _accept_one(request: Request, raw: Any) -> BatchAnswer:
+async def _accept_one(request: Request, caller: Caller, raw: Any) -> BatchAnswer:
     """Accept one event of a batch; its problem is its own."""
     try:
-        accepted = await _acceptance(request).accept(NewEvent.model_validate(raw))
+        accepted = await _acceptance(request).accept(caller.own(NewEvent.model_validate(raw)))
     except ValidationError as error:
         return _refused(from_validation(error.errors()))
     except Exception as error:  # noqa: BLE001 - `as_problem` logs what is a bug; the other events have their answers

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AfterValidator, ConfigDict, Field
 
-from api.deps import AnyTenant, Cursor, Limit, StoreDep, Tenant
-from api.errors import Invalid, NotFound, responses
+from api.access import GuardedRoute, needs
+from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep, Tenant
+from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import Given, Page, Taken, TenantName, Text, Time
-from api.requests import StrictRoute
 from elements.mailboxes import parse_mailbox
 from links import DEFAULT_TENANT
 from registry.models import Suppression
@@ -20,8 +20,8 @@ from registry.suppressions import Place, Suppressions
 router = APIRouter(
     prefix="/v1/suppressions",
     tags=["suppressions"],
-    route_class=StrictRoute,
-    responses=responses(400, 401, 413, 415, 422, 503),
+    route_class=GuardedRoute,
+    responses=KEYED,
 )
 Reason = Literal["bounced", "spam_report", "manual"]
 MAX_ADDRESS = 320
@@ -76,22 +76,28 @@ def _suppressions(store: StoreDep) -> Suppressions:
 SuppressionsDep = Annotated[Suppressions, Depends(_suppressions)]
 
 
-@router.post("", status_code=201, responses={200: {"model": SuppressionEntry, "description": "Suppressed before"}})
+@router.post(
+    "",
+    status_code=201,
+    responses={200: {"model": SuppressionEntry, "description": "Suppressed before"}},
+    dependencies=[needs("webhooks:write")],
+)
 async def create_suppression(
-    new: NewSuppression, suppressions: SuppressionsDep, response: Response
+    new: NewSuppression, suppressions: SuppressionsDep, caller: CallerDep, response: Response
 ) -> SuppressionEntry:
     """Send no more emails to an address. One that is suppressed already stays as it is (200)."""
+    fields, new = new.model_fields_set, caller.own(new)
     suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
-    if await suppressions.add(suppression):
+    if await suppressions.add(suppression, caller.did("suppression.create", new.address, new.tenant, fields)):
         return _entry(suppression)
     response.status_code = 200
     return _entry(await suppressions.get(new.tenant, new.address) or suppression)
 
 
-@router.get("")
+@router.get("", dependencies=[needs("webhooks:read")])
 async def list_suppressions(
     suppressions: SuppressionsDep,
-    tenant: AnyTenant = None,
+    tenant: AnyTenant,
     address: Annotated[KnownAddress | None, Query(description="Only this address")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -102,12 +108,12 @@ async def list_suppressions(
     return Page(items=[_entry(each) for each in found], next_cursor=next_after and _write_cursor(next_after))
 
 
-@router.delete("/{address:path}", status_code=204, responses=responses(404))
+@router.delete("/{address:path}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
 async def delete_suppression(
-    address: PathAddress, suppressions: SuppressionsDep, tenant: Tenant = DEFAULT_TENANT
+    address: PathAddress, suppressions: SuppressionsDep, caller: CallerDep, tenant: Tenant
 ) -> Response:
     """Let an address get emails again. The provider may have a list of its own, from which it must be removed too."""
-    if not await suppressions.remove(tenant, address):
+    if not await suppressions.remove(tenant, address, caller.did("suppression.delete", address, tenant)):
         raise NotFound("This address is not suppressed.")
     return Response(status_code=204)
 
@@ -119,7 +125,7 @@ def _entry(row: Suppression) -> SuppressionEntry:
 
 
 def _write_cursor(place: Place) -> str:
-    text = f"{place.created_at.isoformat()} {place.tenant} {place.address}"
+    text = f"{place.created_at.isoformat()} {place.tenant} {place.token}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import schemas, views
 from api.accepting import Acceptance
-from api.deps import AnyTenant, Cursor, Limit, StoreDep
-from api.errors import Invalid, NotFound, responses
+from api.access import GuardedRoute, needs
+from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep
+from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import EVENT_ID, EventType, Page
 from api.masks import unmasked
-from api.requests import StrictRoute
 from api.schemas import NewEvent, NewWebhook, Rotation, SampleEvent, WebhookChanges
 from api.written import Written
 from keys import is_asymmetric, new_secret
@@ -21,15 +21,18 @@ from registry.models import Webhook
 router = APIRouter(
     prefix="/v1/webhooks",
     tags=["webhooks"],
-    route_class=StrictRoute,
-    responses=responses(400, 401, 413, 415, 422, 503),
+    route_class=GuardedRoute,
+    responses=KEYED,
 )
 WebhookId = Annotated[str, Path(pattern=EVENT_ID)]
 
 
-@router.post("", status_code=201)
-async def create_webhook(new: NewWebhook, store: StoreDep, request: Request) -> schemas.WebhookWithSecret:
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
+async def create_webhook(
+    new: NewWebhook, store: StoreDep, caller: CallerDep, request: Request
+) -> schemas.WebhookWithSecret:
     """Register a webhook. The answer shows its signing key."""
+    fields, new = new.model_fields_set, caller.own(new)
     given = dict(new) | unmasked(dict(new))
     await _written(request).check(given)
     if new.secret and "signature_scheme" in new.model_fields_set:
@@ -47,20 +50,22 @@ async def create_webhook(new: NewWebhook, store: StoreDep, request: Request) -> 
         notifications=given["notifications"],
         on_failure=given["on_failure"],
         headers=given["headers"],
+        tls=given["tls"],
         secret=new.secret or new_secret(new.signature_scheme),
         retry=new.retry,
         timeout=new.timeout,
         enabled=new.enabled,
         metadata_=new.metadata,
     )
-    await store.add(webhook)
+    entry = caller.did("webhook.create", webhook.id, webhook.tenant, fields)
+    await store.add(webhook, request.app.state.settings.max_webhooks_per_tenant, entry)
     return views.webhook_with_secret(webhook)
 
 
-@router.get("")
+@router.get("", dependencies=[needs("webhooks:read")])
 async def list_webhooks(
     store: StoreDep,
-    tenant: AnyTenant = None,
+    tenant: AnyTenant,
     event: Annotated[EventType | None, Query(description="Only those that an event of this type goes to")] = None,
     enabled: bool | None = None,
     limit: Limit = 50,
@@ -71,19 +76,19 @@ async def list_webhooks(
     return Page(items=[views.webhook(each) for each in found], next_cursor=next_cursor)
 
 
-@router.get("/{webhook_id}", responses=responses(404))
-async def show_webhook(webhook_id: WebhookId, store: StoreDep) -> schemas.Webhook:
+@router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
+async def show_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
     """Show a webhook, without its secret."""
-    return views.webhook(_found(await store.get(webhook_id)))
+    return views.webhook(_found(await store.get(webhook_id, caller.tenant)))
 
 
-@router.patch("/{webhook_id}", responses=responses(404))
+@router.patch("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def change_webhook(
-    webhook_id: WebhookId, changes: WebhookChanges, store: StoreDep, request: Request
+    webhook_id: WebhookId, changes: WebhookChanges, store: StoreDep, caller: CallerDep, request: Request
 ) -> schemas.Webhook:
     """Change what is given; deliveries that wait for a retry use it at their next attempt."""
     given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
-    known = _found(await store.get(webhook_id))
+    known = _found(await store.get(webhook_id, caller.tenant))
     given |= unmasked(given, known)
     _check_targets(given, known)
     await _written(request).check(given)
@@ -91,41 +96,44 @@ async def change_webhook(
         given["metadata_"] = given.pop("metadata")
     if "url" in given:
         given["url"] = given["url"] or ""
-    return views.webhook(_found(await store.update(webhook_id, None, given)))
+    entry = caller.did("webhook.update", webhook_id, known.tenant, changes.model_fields_set)
+    return views.webhook(_found(await store.update(webhook_id, caller.tenant, given, entry)))
 
 
-@router.delete("/{webhook_id}", status_code=204, responses=responses(404))
-async def delete_webhook(webhook_id: WebhookId, store: StoreDep) -> Response:
+@router.delete("/{webhook_id}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
+async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> Response:
     """Remove a webhook. Deliveries to it that are still open are cancelled when their next attempt is due."""
-    if not await store.delete(webhook_id, None):
+    known = _found(await store.get(webhook_id, caller.tenant))
+    if not await store.delete(webhook_id, caller.tenant, caller.did("webhook.delete", webhook_id, known.tenant)):
         raise _unknown()
     return Response(status_code=204)
 
 
-@router.get("/{webhook_id}/secret", responses=responses(404))
-async def show_secret(webhook_id: WebhookId, store: StoreDep) -> schemas.WebhookSecret:
-    """Show the signing key."""
-    return views.secret(_found(await store.get(webhook_id)))
+@router.get("/{webhook_id}/secret", responses=responses(404), dependencies=[needs("webhooks:write")])
+async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.WebhookSecret:
+    """Show the signing key. It takes the scope to change it: whoever has it can sign."""
+    return views.secret(_found(await store.get(webhook_id, caller.tenant)))
 
 
-@router.post("/{webhook_id}/rotate-secret", responses=responses(404))
+@router.post("/{webhook_id}/rotate-secret", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def rotate_secret(
-    webhook_id: WebhookId, store: StoreDep, rotation: Rotation | None = None
+    webhook_id: WebhookId, store: StoreDep, caller: CallerDep, rotation: Rotation | None = None
 ) -> schemas.WebhookSecret:
     """Give the webhook a new key; during the grace both sign, so that receivers can change over."""
     rotation = rotation or Rotation()
-    known = _found(await store.get(webhook_id))
+    known = _found(await store.get(webhook_id, caller.tenant))
     secret = rotation.secret or new_secret("v1a" if is_asymmetric(known.secret) else "v1")
-    return views.secret(_found(await store.rotate_secret(webhook_id, None, secret, rotation.grace)))
+    entry = caller.did("webhook.rotate-secret", webhook_id, known.tenant, rotation.model_fields_set)
+    return views.secret(_found(await store.rotate_secret(webhook_id, caller.tenant, secret, rotation.grace, entry)))
 
 
-@router.post("/{webhook_id}/test", status_code=202, responses=responses(404))
+@router.post("/{webhook_id}/test", status_code=202, responses=responses(404), dependencies=[needs("webhooks:write")])
 async def send_test(
-    webhook_id: WebhookId, store: StoreDep, request: Request, sample: SampleEvent | None = None
+    webhook_id: WebhookId, store: StoreDep, caller: CallerDep, request: Request, sample: SampleEvent | None = None
 ) -> schemas.AcceptedEvent:
     """Send a real signed event to this webhook only, also while it is disabled."""
     sample = sample or SampleEvent()
-    webhook = _found(await store.get(webhook_id))
+    webhook = _found(await store.get(webhook_id, caller.tenant))
     known = await store.catalogue.get(sample.type)
     from_catalogue = known is not None and known.examples and "data" not in sample.model_fields_set
     acceptance: Acceptance = request.app.state.acceptance

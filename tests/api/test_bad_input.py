@@ -331,8 +331,8 @@ async def test_a_webhook_needs_a_target(door: House, targets: dict[str, Any]) ->
 GOOD_URLS = (
     "http://acme.example",
     "https://acme.example:8443/a/b;c?d=e&f=%20#".rstrip("#"),
-    "http://127.0.0.1:1/",
-    "https://[2001:db8::1]:443/hook",
+    "http://127.0.0.1:8/",
+    "https://[2606:4700:4700::1111]:443/hook",
     "https://xn--bcher-kva.example/%C3%BC",
     "HTTPS://ACME.example./",
     "https://a_b-c.example/~x/*'()!,$",
@@ -485,7 +485,7 @@ async def test_a_size_that_is_announced_is_believed(door: House) -> None:
 
 async def test_numbers_that_grow_count_as_they_are_kept(door: House) -> None:
     """`1e15` is written out as 1000000000000000.0."""
-    data = ",".join(["1e15"] * 50_000)
+    data = ",".join(["1e15"] * 15_000)
     body = f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": [{data}]}}'
     assert len(body) < LIMIT
     problem(await post(door, EVENT, body), 413)
@@ -512,17 +512,17 @@ async def test_an_answer_names_a_hundred_bad_fields_at_most(door: House) -> None
 
 
 async def test_a_long_key_over_many_values_costs_no_memory(door: House) -> None:
-    """The path of each value was spelled once: 20 kB times 40,000 made 800 MB."""
+    """The path of each value was spelled once: a kilobyte times 19,000."""
     import tracemalloc
 
-    body = json.dumps(event(door, data={"k" * 20_000: [0] * 40_000 + ["\ud800"]}))
+    body = json.dumps(event(door, data={"k" * 1_000: [0] * 19_000 + ["\ud800"]}))
     tracemalloc.start()
     answer = await post(door, EVENT, body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     (error,) = problem(answer, 422)["errors"]
     assert len(error["path"]) < 200
-    assert peak < 20_000_000
+    assert peak < 10_000_000
 
 
 # Queries and paths

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from problems import problem
 
+from api.accepting import MAX_TARGETS
 from house import House
 from receivers import Answer, Receiver
 
@@ -468,3 +469,16 @@ async def test_only_what_is_scheduled_can_be_rescheduled(home: House, inbox: Rec
             f"/v1/events/{event_id}/reschedule", params={"tenant": home.tenant}, json={"deliver_at": in_days(1)}
         )
         problem(answer, status)
+
+
+async def test_an_event_with_too_many_targets_is_refused_with_a_reason(idle_house: House) -> None:
+    many = {
+        "emails": [{"to": ["ann@acme.example"]}] * 10,
+        "notifications": [{"http": {"url": "https://a.example"}}] * 10,
+    }
+    for _ in range(50):
+        await idle_house.webhook(None, **many)
+    assert len((await idle_house.send())["deliveries"]) == MAX_TARGETS
+    await idle_house.webhook("https://acme.example/hook")
+    answer = await post(idle_house, id="too-many")
+    assert "at most 1000" in problem(answer, 422)["detail"]

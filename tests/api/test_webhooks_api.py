@@ -34,6 +34,7 @@ SHOWN = {
     "notifications",
     "on_failure",
     "headers",
+    "tls",
     "signature_scheme",
     "retry",
     "timeout",
@@ -98,6 +99,7 @@ async def test_a_url_is_enough(idle_house: House) -> None:
         "notifications": [],
         "on_failure": None,
         "headers": {},
+        "tls": None,
         "signature_scheme": "v1",
         "public_key": None,
         "retry": None,
@@ -295,7 +297,7 @@ async def test_filters(idle_house: House) -> None:
 CHANGES = {
     "name": "new",
     "description": "new",
-    "url": "https://new.example/",
+    "url": "https://acme.example/new",
     "events": ["new.*"],
     "headers": {"x-new": "1"},
     "retry": {"initial": 1},
@@ -374,6 +376,20 @@ async def test_what_cannot_be_changed(idle_house: House, changes: dict[str, Any]
     answer = await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
     problem(answer, 422, *changes)
     assert await show(idle_house, made["id"]) == before
+
+
+async def test_secret_headers_stay_with_their_host(idle_house: House) -> None:
+    """Nobody who may change a webhook, and may not read its headers, has them sent to a host of their own."""
+    made = await idle_house.webhook(URL, headers={"authorization": "Bearer secret"})
+    path = f"/v1/webhooks/{made['id']}"
+    for body in ({"url": "https://evil.example/"}, {"url": "http://acme.example/hook"}):
+        problem(await idle_house.http.patch(path, json=body), 422, "headers")
+        problem(await idle_house.http.patch(path, json={**body, "headers": made["headers"]}), 422, "headers")
+    await change(idle_house, made["id"], url=f"{URL}/v2")
+    assert await stored_headers(idle_house, made["id"]) == {"authorization": "Bearer secret"}
+    await change(idle_house, made["id"], url="https://other.example/", headers={"authorization": "Bearer new"})
+    assert await stored_headers(idle_house, made["id"]) == {"authorization": "Bearer new"}
+    await change(idle_house, made["id"], url="https://third.example/", headers={})
 
 
 async def test_a_change_leaves_something_to_send_to(idle_house: House) -> None:

@@ -216,10 +216,12 @@ class Dev:
 
 
 @asynccontextmanager
-async def dev(folder: Path, ports: Ports | None = None, settings: Settings = NOTHING) -> AsyncIterator[Dev]:
+async def dev(
+    folder: Path, ports: Ports | None = None, settings: Settings = NOTHING, options: tuple[str, ...] = ()
+) -> AsyncIterator[Dev]:
     """Run a dev in the folder, for as long as the block at most; it is ready when the block begins."""
     ports = ports or free_ports()
-    async with process("dev", *ports.arguments, cwd=folder, settings=settings) as started:
+    async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings) as started:
         url = f"http://127.0.0.1:{ports.api}"
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
             begun = Dev(folder, ports, started, http)

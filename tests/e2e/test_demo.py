@@ -18,7 +18,6 @@ STEPS = (
     "✓ Webhook       delivered with attempt 3; the receiver verified the signature of each",
     "✓ Email         “Order 4711 was paid” to ada@example.com, kept in the outbox: the demo sends none",
     '✓ Notification  the receiver got POST /notify  {"text": "Order 4711 was paid"}',
-    "The run in the Temporal web UI",
 )
 ATTEMPTS = {
     "POST": ["✗ 1 503", "✗ 2 503", "✓ 3 200"],
@@ -33,6 +32,12 @@ def run_of(said: str) -> tuple[str, str, str]:
     assert link, said
     base, workflow_id, run_id = link.groups()
     return base, workflow_id, run_id
+
+
+def event_of(said: str) -> str:
+    sent = re.search(r"^ *POST /v1/events +(evt_\S+)$", said, re.M)
+    assert sent, said
+    return sent[1]
 
 
 def tells_the_story(said: str, folder: Path) -> None:
@@ -57,12 +62,18 @@ async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
     async with stage.process("demo", cwd=tmp_path, settings={"COLUMNS": "80"}) as demo:
         said = await demo.says("Send another:")
         tells_the_story(said, tmp_path)
+        assert "The run in the Temporal web UI" in said
         base, workflow_id, run_id = run_of(said)
         async with httpx.AsyncClient(trust_env=False) as http:
             path = f"{base}/api/v1/namespaces/default/workflows/{workflow_id}"
             run = (await http.get(path, params={"execution.runId": run_id})).json()["workflowExecutionInfo"]
         assert run["status"] == "WORKFLOW_EXECUTION_STATUS_COMPLETED"
         assert run["execution"]["runId"] == run_id
+
+        show = re.search(r"The event, in another terminal\n +hookkeeper (.*)$", said, re.M)
+        assert show
+        shown = await stage.hookkeeper(*shlex.split(show[1]), cwd=tmp_path)
+        assert (shown.code, event_of(said) in shown.out) == (0, True), shown
 
         command = re.search(r"Send another: +hookkeeper (.*)$", said, re.M)
         assert command
@@ -79,8 +90,9 @@ async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
     second = await stage.hookkeeper("demo", "--once", cwd=tmp_path, settings=provider, seconds=60)
     assert (second.code, second.err) == (0, "")
     tells_the_story(second.out, tmp_path)
-    assert run_of(second.out)[1] != workflow_id
-    assert "Send another" not in second.out
+    assert event_of(second.out) != event_of(said)
+    # Nothing runs any more that could be looked at.
+    assert not any(words in second.out for words in ("Send another", "web UI\n", "in another terminal", "/workflows/"))
 
 
 async def test_stopped_before_its_end_it_has_failed(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""An API behind its real server, and clients that speak to it byte by byte."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.connections import Patience, bounded
+from cli.run_api import listen, server_config
+
+
+@dataclass
+class Server:
+    """uvicorn, set up as `hookkeeper api` sets it up."""
+
+    uvicorn: uvicorn.Server
+    port: int
+
+    @property
+    def connections(self) -> int:
+        return len(self.uvicorn.server_state.connections)
+
+    async def until_alone(self, seconds: float = 5) -> None:
+        """Wait until the server has forgotten all connections."""
+        async with asyncio.timeout(seconds):
+            while self.connections:
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, patience: Patience | None = None, max_connections: int = 800) -> AsyncIterator[Server]:
+    """Serve the app on a free port."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(server_config(app, bounded(max_connections, patience or Patience())))
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield Server(server, listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.began = time.perf_counter()
+
+    @property
+    def age(self) -> float:
+        return time.perf_counter() - self.began
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0.01)
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Read one answer: status and body."""
+        async with asyncio.timeout(10):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            return int(head.split()[1]), await self.reader.readexactly(length)
+
+    async def until_closed(self, seconds: float = 60) -> bytes:
+        """Read until the server ends the connection; give what it said."""
+        said = b""
+        async with asyncio.timeout(seconds):
+            try:
+                while data := await self.reader.read(65536):
+                    said += data
+            except ConnectionError:
+                pass
+        return said
+
+    async def trickle(self, byte: Callable[[], bytes], every: float) -> float:
+        """Send a byte now and then, until the server ends the connection; give the connection's age then."""
+        closed = asyncio.create_task(self.until_closed())
+        while not closed.done():
+            self.send(byte())
+            await asyncio.wait([closed], timeout=every)
+        closed.result()  # raises where it is this client that waited no longer
+        return self.age
+
+
+@asynccontextmanager
+async def connected(port: int, limit: int = 2**16) -> AsyncIterator[Client]:
+    """Open a connection."""
+    client = Client(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
+    try:
+        yield client
+    finally:
+        client.writer.transport.abort()

@@ -1,0 +1,353 @@
+"""Whatever a request has much of, there is an end to it: bytes, values, levels, keys, headers, fields."""
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from problems import problem
+from pydantic import SecretStr
+from sockets import Client, Server, connected, serving
+from temporalio.client import Client as Temporal
+
+from api.app import _bare_app, create_app
+from api.connections import Patience
+from api.json_marks import has_more_marks
+from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
+from api.requests import MAX_BATCH_BYTES, MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES
+from house import KEY, House, house
+from settings import Settings
+
+JSON = {"content-type": "application/json"}
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+async def door(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+async def server(door: House) -> AsyncIterator[Server]:
+    async with serving(create_app(door.settings, door.store, door.gateway), Patience(rest=0.5)) as served:
+        yield served
+
+
+# Values, keys, levels
+
+
+def event(home: House, data: Any) -> dict[str, Any]:
+    return {"type": "a", "tenant": home.tenant, "data": data}
+
+
+@pytest.mark.parametrize("one", [0, [], {}, [0], {"a": 0}, ",[{,[{"], ids=str)
+async def test_values_are_counted_as_they_are(door: House, one: Any) -> None:
+    """An event has three of its own: type, tenant, data."""
+    members = 2 if one in ([0], {"a": 0}) else 1
+    most = (MAX_VALUES - 3) // members
+    assert (await door.http.post("/v1/events", json=event(door, [one] * most))).status_code == 202
+    answer = await door.http.post("/v1/events", json=event(door, [one] * (most + 1)))
+    (error,) = problem(answer, 422, "body")["errors"]
+    assert error["detail"] == "holds more than 20000 values"
+
+
+async def test_members_of_objects_are_values(door: House) -> None:
+    answer = await door.http.post("/v1/events", json=event(door, {str(n): 0 for n in range(MAX_VALUES)}))
+    problem(answer, 422, "body")
+
+
+async def test_text_is_one_value_whatever_is_in_it(door: House) -> None:
+    text = '[{",\\"' * 25_000
+    assert (await door.http.post("/v1/events", json=event(door, text))).status_code == 202
+
+
+async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: House) -> None:
+    batch = [event(door, [0] * 10), event(door, [0] * (MAX_VALUES - 2))]
+    answer = await door.http.post("/v1/events/batch", json={"events": batch})
+    problem(answer, 422, "events.1")
+    deepest: Any = 0
+    for _ in range(63):
+        deepest = [deepest]
+    answer = await door.http.post("/v1/events/batch", json={"events": [event(door, deepest)]})
+    assert [item["status"] for item in answer.json()["items"]] == [202]
+    answer = await door.http.post("/v1/events/batch", json={"events": [event(door, [[deepest]])]})
+    problem(answer, 422, "events.0.data" + ".0" * 64)
+
+
+@pytest.mark.parametrize("data", [[0] * 19_000, [[]] * 19_000], ids=["numbers", "lists"])
+async def test_a_batch_with_too_many_values(door: House, data: Any) -> None:
+    answer = await door.http.post("/v1/events/batch", json={"events": [event(door, data)] * 6})
+    (error,) = problem(answer, 422, "body")["errors"]
+    assert error["detail"] == f"holds more than {MAX_BATCH_VALUES} values"
+
+
+async def test_a_long_key(door: House) -> None:
+    good, bad = {"é" * MAX_KEY: 1}, {"é" * (MAX_KEY + 1): 1}
+    assert (await door.http.post("/v1/events", json=event(door, good))).status_code == 202
+    (error,) = problem(await door.http.post("/v1/events", json=event(door, [bad])), 422, "data.0")["errors"]
+    assert error["detail"] == "has a key of more than 1024 characters"
+    problem(await door.http.post("/v1/webhooks", json={"metadata": bad}), 422, "metadata")
+
+
+HOSTILE: dict[str, bytes] = {
+    "lists": b"[],",
+    "open lists": b"[",
+    "quotes": b'"',
+    "escaped quotes": b'\\"',
+    "backslashes": b"\\",
+    "commas": b",",
+    "strings": b'"",',
+    "quoted commas": b'","',
+    "objects": b'{"":',
+}
+
+
+@pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("start", [b'{"events":[', b'{"events":["'], ids=["plain", "in a string"])
+async def test_a_hostile_batch_costs_no_memory(door: House, start: bytes, part: bytes) -> None:
+    """`[[],[],…` takes twenty times its size once it is parsed."""
+    body = (start + part * (MAX_BATCH_BYTES // len(part)))[:MAX_BATCH_BYTES]
+    tracemalloc.start()
+    answer = await door.http.post("/v1/events/batch", content=body, headers=JSON)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.status_code in (400, 422)
+    problem(answer, answer.status_code)
+    assert peak < 4 * MAX_BATCH_BYTES
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        (b"", 0),
+        (b"[]", 1),
+        (b'{"a": [1, 2]}', 3),
+        (b'",[{"', 0),
+        (rb'"\",[{"', 0),
+        (rb'"\\",[{', 3),
+        (b'["\xff,", {"[": ","}]', 3),
+    ],
+)
+def test_marks_are_counted_outside_of_strings(text: bytes, marks: int) -> None:
+    assert not has_more_marks(text, marks)
+    if marks:
+        assert has_more_marks(text, marks - 1)
+
+
+# Bytes, over real sockets
+
+
+def head(*lines: bytes) -> bytes:
+    fixed = (b"POST /v1/events HTTP/1.1", b"host: x", b"content-type: application/json")
+    return b"\r\n".join((*fixed, f"authorization: Bearer {KEY}".encode(), *lines)) + b"\r\n"
+
+
+async def poured(client: Client, data: bytes, limit: int) -> bytes:
+    """Send the same again and again until the server has said all that it has to say; give that."""
+    said = asyncio.create_task(client.until_closed())
+    for _ in range(limit // len(data)):
+        client.send(data)
+        await asyncio.sleep(0)
+        if said.done():
+            break
+        with suppress(ConnectionError):
+            await client.writer.drain()
+    return await said
+
+
+@pytest.mark.parametrize("kind", ["chunked", "more than announced", "a length that is not to be"])
+async def test_a_body_without_end_costs_no_memory(server: Server, kind: str) -> None:
+    announced = {"chunked": b"transfer-encoding: chunked", "more than announced": b"content-length: 100"}
+    chunk = b" " * 65_536
+    async with connected(server.port) as client:
+        tracemalloc.start()
+        client.send(head(announced.get(kind, b"content-length: 99999999999")) + b"\r\n")
+        said = await poured(client, b"10000\r\n" + chunk + b"\r\n" if kind == "chunked" else chunk, 50 * MEGABYTE)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert said.startswith(b"HTTP/1.1 4")
+    assert b"application/problem+json" in said
+    assert peak < 4 * MEGABYTE  # 256 KiB, some times over, and what this test sends
+
+
+ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
+    "a url": (b"GET /", b"a" * 1000, 414),
+    "a header's name": (b"GET / HTTP/1.1\r\n", b"a" * 1000, 431),
+    "a header": (b"GET / HTTP/1.1\r\nx: ", b"a" * 1000, 431),
+    "small headers": (b"GET / HTTP/1.1\r\n", b"x: 1\r\n" * 20, 431),
+    "large headers": (b"GET / HTTP/1.1\r\n", b"x: " + b"a" * 8000 + b"\r\n", 431),
+    "trailers": (head(b"transfer-encoding: chunked") + b"\r\n0\r\n", b"x: 1\r\n" * 20, 431),
+    "line ends": (b"", b"\r\n" * 1000, 431),
+}
+
+
+@pytest.mark.parametrize(("start", "part", "status"), ENDLESS.values(), ids=ENDLESS)
+async def test_a_head_without_end(server: Server, start: bytes, part: bytes, status: int) -> None:
+    async with connected(server.port) as client:
+        tracemalloc.start()
+        client.send(start)
+        said = await poured(client, part, 20 * MEGABYTE)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert said.startswith(b"HTTP/1.1 %d " % status), said[:300]
+    document = json.loads(said.split(b"\r\n\r\n")[1])
+    assert document["status"] == status
+    assert document["type"].startswith("urn:hookkeeper:problem:")
+    assert peak < 3 * MEGABYTE
+
+
+def sized_url(size: int) -> bytes:
+    return b"GET /healthz?%s HTTP/1.1\r\nhost: x\r\n\r\n" % (b"a" * (size - len("/healthz?")))
+
+
+def sized_head(size: int) -> bytes:
+    rest = size - len("/healthzhostx") - 3 * len("x1")
+    lines = b"".join(b"x%d: %s\r\n" % (n, b"a" * (rest // 3 + (rest % 3 if n == 1 else 0))) for n in (1, 2, 3))
+    return b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + lines + b"\r\n"
+
+
+def many_headers(count: int) -> bytes:
+    return b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + b"x: 1\r\n" * (count - 1) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger", "status"),
+    [
+        (sized_url(MAX_URL), sized_url(MAX_URL + 1), 414),
+        (sized_head(MAX_HEAD), sized_head(MAX_HEAD + 1), 431),
+        (many_headers(MAX_HEADERS), many_headers(MAX_HEADERS + 1), 431),
+    ],
+    ids=["url", "head", "headers"],
+)
+async def test_the_largest_head(server: Server, largest: bytes, larger: bytes, status: int) -> None:
+    for head_, expected in ((largest, 200), (larger, status)):
+        async with connected(server.port) as client:
+            client.send(head_)
+            assert (await client.answer())[0] == expected
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=ascii,
+)
+async def test_what_is_no_http_is_answered_with_a_problem(server: Server, garbage: bytes) -> None:
+    async with connected(server.port) as client:
+        client.send(garbage)
+        status, body = await client.answer()
+        assert status in (400, 404, 405)
+        assert json.loads(body)["status"] == status
+
+
+async def test_headers_after_the_body_are_none(server: Server, door: House) -> None:
+    """They would stand among those that were checked already."""
+    body = json.dumps(event(door, 1)).encode()
+    lines = b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nidempotency-key: of-the-trailer\r\n\r\n"
+    async with connected(server.port) as client:
+        client.send(head(lines % (len(body), body))[:-2])
+        status, answer = await client.answer()
+    assert (status, b"of-the-trailer" in answer) == (202, False)
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/codec/decode"])
+async def test_a_body_that_is_cut_off_is_no_fault_of_ours(
+    server: Server, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    async with connected(server.port) as client:
+        client.send(head(b"content-length: 100").replace(b"/v1/events", path.encode()) + b"\r\n{")
+        while not server.uvicorn.server_state.tasks:
+            await client.pause()
+        client.writer.close()
+        while server.uvicorn.server_state.tasks:
+            await client.pause()
+    assert "unhandled" not in capsys.readouterr().out
+
+
+# Every field that the API describes
+
+
+def test_every_field_of_every_request_has_a_bound() -> None:
+    """The exceptions hold any JSON, whose size, depth, keys and values are bounded with the body's."""
+    document = _bare_app(Settings(admin_key=SecretStr(KEY))).openapi()
+    assert set(unbounded(document)) == {
+        "NewEvent.data",
+        "SampleEvent.data",
+        "Batch.events[]",  # each is a `NewEvent`, judged alone
+        *(f"{name}.examples[]" for name in ("NewEventType", "EventTypeChanges")),
+        *(f"{name}.schema" for name in ("NewEventType", "EventTypeChanges")),
+        "Payload.static",
+        "Email.template_data",
+        "HttpCall.headers",  # `elements.headers` bounds their number and length
+        "HttpCall.headers{}",
+        *(f"{name}.headers" for name in ("NewWebhook", "WebhookChanges")),
+        *(f"{name}.headers{{}}" for name in ("NewWebhook", "WebhookChanges")),
+        "/codec/decode.payloads",  # Temporal's messages, in a body of their own limit
+        "/codec/encode.payloads",
+        "/v1/providers/sendgrid/events",  # signed, and in a body of its own limit
+        "X-Twilio-Email-Event-Webhook-Signature",  # as long as a header can be
+        "X-Twilio-Email-Event-Webhook-Timestamp",
+    }
+
+
+def unbounded(document: dict[str, Any]) -> Iterator[str]:
+    """Give the places of all that may be of any size in parameters and bodies of requests."""
+    walk = _Walk(document["components"]["schemas"])
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                yield from walk.into(parameter["schema"], parameter["name"])
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                yield from walk.into(content["schema"], path)
+
+
+class _Walk:
+    def __init__(self, schemas: dict[str, Any]) -> None:
+        self._schemas = schemas
+        self._seen: set[str] = set()
+
+    def into(self, schema: dict[str, Any], place: str) -> Iterator[str]:
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            if name not in self._seen:
+                self._seen.add(name)
+                yield from self.into(self._schemas[name], name)
+            return
+        if _is_open(schema):
+            yield place
+        for each in schema.get("anyOf", ()):
+            yield from self.into(each, place)
+        for name, field in schema.get("properties", {}).items():
+            yield from self.into(field, f"{place}.{name}")
+        if isinstance(schema.get("items"), dict) and not _is_open(schema):
+            yield from self.into(schema["items"], f"{place}[]")
+        if isinstance(schema.get("additionalProperties"), dict):
+            yield from self.into(schema["additionalProperties"], f"{place}{{}}")
+
+
+def _is_open(schema: dict[str, Any]) -> bool:
+    """Tell whether a value of this schema can be of any size."""
+    if not schema.keys() & {"anyOf", "enum", "const", "type", "$ref"}:
+        return True
+    if schema.get("enum") or "const" in schema:
+        return False
+    match schema.get("type"):
+        case "string":
+            ends = schema.get("pattern", "").startswith("^") and not {"+", "*"} & set(schema["pattern"])
+            return "maxLength" not in schema and schema.get("format") != "date-time" and not ends
+        case "array":
+            return "maxItems" not in schema
+        case "object":
+            return schema.get("additionalProperties", False) is not False and "maxProperties" not in schema
+    return False

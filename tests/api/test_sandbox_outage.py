@@ -1,0 +1,62 @@
+"""Where no child of the sandbox can be had, the API says so, and deliveries wait for one: nobody's attempt is lost."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+from problems import problem
+
+from house import House
+from receivers import Receiver
+
+FILTER = "event.data.n > 1"
+TEMPLATE = {"template": '{"n": {{ event.data.n }}}'}
+
+
+async def test_the_api_answers_503(idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        for path, body in (
+            ("/v1/webhooks", {"url": inbox.url, "filter": FILTER}),
+            ("/v1/webhooks/preview", {"webhook": {"url": inbox.url, "payload": TEMPLATE}}),
+        ):
+            answer = await idle_house.http.post(path, json=body)
+            document = problem(answer, 503)
+            assert document["detail"].startswith("What runs templates and filters is out of reach.")
+            assert answer.headers["retry-after"] == "5"
+    await idle_house.webhook(inbox.url, filter=FILTER)
+
+
+async def test_an_event_is_refused_and_later_taken(
+    idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await idle_house.webhook(inbox.url, filter=FILTER)
+    event = {"id": "evt_1", "type": "order.paid", "tenant": idle_house.tenant, "data": {"n": 2}}
+    child = await idle_house.app.state.sandbox.call(os.getpid)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        os.kill(child, signal.SIGKILL)
+        problem(await idle_house.http.post("/v1/events", json=event), 503)
+    answer = await idle_house.http.post("/v1/events", json=event)
+    assert answer.status_code == 202
+    assert len(answer.json()["deliveries"]) == 1
+
+
+async def test_a_delivery_waits_for_a_child(
+    idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await idle_house.webhook(inbox.url, payload=TEMPLATE)
+    accepted = await idle_house.send(data={"n": 2})
+    async with idle_house.working():
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/bin/false")
+            await asyncio.sleep(2)
+            event = await idle_house.event(accepted["id"])
+            assert event["status"] == "delivering"
+            assert event["deliveries"][0]["attempts"] == []
+        event = await idle_house.until_final(accepted["id"])
+    assert event["status"] == "succeeded"
+    assert len(event["deliveries"][0]["attempts"]) == 1
+    assert inbox.requests[0].body == b'{"n": 2}'

@@ -1,0 +1,213 @@
+"""Clients that draw things out are cut off, and nobody else waits for them. Real sockets, and a short patience."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sockets import Client, Server, connected, serving
+
+from api.app import create_app
+from api.connections import BYTES_PER_SECOND, Patience
+from house import KEY, House
+
+PATIENCE = Patience(head=1.0, body=1.5, answer=1.0, rest=0.5)
+SLACK = 0.7
+"""Seconds that two busy cores may take longer."""
+HEAD = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+KEYED = HEAD + f"authorization: Bearer {KEY}\r\n".encode()
+
+
+@dataclass(frozen=True)
+class Slow:
+    """What a slow client sends at first, and what it goes on with."""
+
+    start: bytes
+    byte: Callable[[], bytes]
+    seconds: float
+
+
+def forever(data: bytes) -> Callable[[], bytes]:
+    return lambda: data
+
+
+SLOW: dict[str, Slow] = {
+    "says nothing": Slow(b"", forever(b""), PATIENCE.head),
+    "sends line ends": Slow(b"", forever(b"\r\n"), PATIENCE.head),
+    "a slow method": Slow(b"GE", forever(b""), PATIENCE.head),
+    "a slow url": Slow(b"GET /", forever(b"a"), PATIENCE.head),
+    "slow headers": Slow(HEAD, forever(b"x: 1\r\n"), PATIENCE.head),
+    "one slow header": Slow(HEAD + b"x-long: ", forever(b"a"), PATIENCE.head),
+    "a body that does not come": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b""), PATIENCE.body),
+    "a slow body": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b" "), PATIENCE.body),
+    "slow chunks": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n", forever(b"1\r\n \r\n"), PATIENCE.body),
+    "an endless extension": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n1;", forever(b"a" * 999), PATIENCE.body),
+    "a slow body without a key": Slow(HEAD + b"content-length: 1000\r\n\r\n", forever(b" "), PATIENCE.rest),
+    "much after the answer": Slow(HEAD + b"content-length: 9999999\r\n\r\n", forever(b" " * 9999), PATIENCE.rest),
+    "a slow body that nobody reads": Slow(
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n", forever(b" "), PATIENCE.rest
+    ),
+    "a slow second request": Slow(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /", forever(b"a"), PATIENCE.head),
+}
+
+
+@pytest.fixture
+async def server(idle_house: House) -> AsyncIterator[Server]:
+    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+    async with serving(app, PATIENCE) as served:
+        yield served
+
+
+async def draw_out(port: int, slow: Slow) -> float:
+    """Be slow until cut off; give the seconds that it took."""
+    async with connected(port) as client:
+        client.send(slow.start)
+        return await client.trickle(slow.byte, every=0.1)
+
+
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
+async def test_a_slow_client_is_cut_off(server: Server, slow: Slow) -> None:
+    seconds = await draw_out(server.port, slow)
+    assert slow.seconds - 0.1 < seconds < slow.seconds + SLACK
+    await server.until_alone()
+
+
+async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_house: House) -> None:
+    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+    patience = Patience(head=3.0, body=4.0)
+    limits = {PATIENCE.head: patience.head, PATIENCE.body: patience.body}
+    kinds = [slow for slow in SLOW.values() if slow.seconds in limits]
+    chosen = [kinds[n % len(kinds)] for n in range(200)]
+    headers = {"authorization": f"Bearer {KEY}"}
+    took: list[float] = []
+    async with serving(app, patience) as server:
+        clients = [asyncio.create_task(draw_out(server.port, slow)) for slow in chosen]
+        while server.connections < 200:
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as http:
+            while not all(client.done() for client in clients):
+                began = time.perf_counter()
+                answer = await http.post("/v1/events", json={"type": "a", "tenant": idle_house.tenant})
+                took.append(time.perf_counter() - began)
+                assert answer.status_code == 202
+                await asyncio.sleep(0.1)
+        await server.until_alone()
+    assert max(took) < 1, sorted(took)[-5:]
+    for slow, client in zip(chosen, clients, strict=True):
+        assert client.result() < limits[slow.seconds] + SLACK
+
+
+async def test_a_slow_body_is_told_so(server: Server) -> None:
+    async with connected(server.port) as client:
+        client.send(KEYED + b"content-length: 1000\r\n\r\n ")
+        status, body = await client.answer()
+        assert (status, json.loads(body)["type"]) == (408, "urn:hookkeeper:problem:request-timeout")
+        assert await client.until_closed() == b""
+
+
+async def test_a_body_that_comes_steadily_is_waited_for(server: Server, idle_house: House) -> None:
+    body = json.dumps({"type": "a", "tenant": idle_house.tenant, "data": "x" * 3 * BYTES_PER_SECOND}).encode()
+    async with connected(server.port) as client:
+        client.send(KEYED + b"content-length: %d\r\n\r\n" % len(body))
+        part = len(body) // 10
+        for start in range(0, len(body), part):
+            client.send(body[start : start + part])
+            await asyncio.sleep(0.25)
+        assert client.age > PATIENCE.body + SLACK
+        assert (await client.answer())[0] == 202
+
+
+async def test_a_client_that_is_not_slow_keeps_its_connection(server: Server) -> None:
+    """Each request has its own time: the connection as a whole is older than any patience."""
+    async with connected(server.port) as client:
+        while client.age < 3:
+            client.send(b"GET /healthz HTTP/1.1\r\nho")
+            await asyncio.sleep(0.3)
+            client.send(b"st: x\r\n\r\n")
+            assert (await client.answer())[0] == 200
+
+
+async def test_requests_in_one_go_are_answered_in_order(server: Server, idle_house: House) -> None:
+    body = json.dumps({"type": "a", "tenant": idle_house.tenant}).encode()
+    post = KEYED + b"content-length: %d\r\n\r\n" % len(body) + body
+    async with connected(server.port) as client:
+        client.send(post + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" + post)
+        assert [(await client.answer())[0] for _ in range(3)] == [202, 200, 202]
+
+
+# Answers that nobody takes
+
+
+@pytest.mark.parametrize("size", [300_000, 20_000])
+async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
+    """The larger answer makes uvicorn pause. The smaller does not: there it is closing that would wait for ever."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def large() -> str:
+        return "x" * size
+
+    async with serving(app, PATIENCE) as server:
+        server.uvicorn.config.timeout_keep_alive = 1
+        async with connected(server.port) as client:
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            (ours,) = server.uvicorn.server_state.connections
+            while not ours.transport.get_write_buffer_size():
+                client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                await asyncio.sleep(0.005)
+            began = client.age
+            await server.until_alone(60)
+            idle = 1.0 if size < 65_536 else 0.0
+            longest = idle + PATIENCE.answer + 2 * size / BYTES_PER_SECOND
+            assert idle + PATIENCE.answer - 0.1 < client.age - began < longest + SLACK
+
+
+# Many connections
+
+
+async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_house: House) -> None:
+    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+    async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
+        clients: list[Client] = []
+        for _ in range(30):
+            clients.append(await stack.enter_async_context(connected(server.port)))
+            await asyncio.sleep(0.005)
+        last = clients[-1]
+        last.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await last.answer())[0] == 200
+        assert server.connections == 10
+        for ended in clients[:20]:
+            assert await ended.until_closed(1) == b""
+        assert not any(client.reader.at_eof() for client in clients[20:])
+
+
+async def test_where_all_connections_are_at_work_the_next_is_told_to_come_again() -> None:
+    app, finish = FastAPI(), asyncio.Event()
+
+    @app.get("/")
+    async def wait() -> str:
+        await finish.wait()
+        return "done"
+
+    ask = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
+        clients = [await stack.enter_async_context(connected(server.port)) for _ in range(10)]
+        for client in clients:
+            client.send(ask)
+        while len(server.uvicorn.server_state.tasks) < 10:
+            await asyncio.sleep(0.01)
+        async with connected(server.port) as another:
+            another.send(ask)
+            said = await another.until_closed()
+            assert said.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 5\r\n" in said
+            assert b"application/problem+json" in said
+        finish.set()
+        assert [await client.answer() for client in clients] == [(200, b'"done"')] * 10
