@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 MASK = "********"
 SHORTEST = 4
@@ -30,13 +30,14 @@ def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool
 
     The host is none, and neither are media types and languages.
     """
-    parts = urlsplit(url)
-    secrets = [parts.netloc.rpartition("@")[0]]
+    location, _, query = url.partition("://")[2].partition("?")
+    authority, slash, below = location.partition("/")
+    secrets = [authority.rpartition("@")[0]]
     secrets += [value for name, value in headers.items() if name.lower() not in _OPEN_HEADERS]
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    for name, value in parse_qsl(query, keep_blank_values=True):
         secrets.append(value or name)  # `?token` is all of a secret
     if path:
-        secrets += [parts.path, *parts.path.split("/")]
+        secrets += [slash + below, *below.split("/")]
     return _masked(text, secrets)
 
 

@@ -26,10 +26,15 @@ Check = Callable[[], Awaitable[Any]]
 class Written:
     """Judges the elements of a webhook."""
 
-    def __init__(self, sandbox: Sandbox, settings: Settings) -> None:
-        self._sandbox = sandbox
+    def __init__(self, sandbox: Sandbox, settings: Settings, tenant: str = "") -> None:
+        self._children = sandbox
+        self._sandbox = sandbox.for_(tenant)
         self._settings = settings
         self._networks = parse_networks(settings.allowed_networks)
+
+    def for_(self, tenant: str) -> "Written":
+        """Give what judges a tenant's own, in that tenant's share of the sandbox."""
+        return Written(self._children, self._settings, tenant)
 
     async def check(self, given: dict[str, Any]) -> None:
         """Raise `Invalid` that names each bad field of what was given."""

@@ -33,7 +33,7 @@ async def preview_webhook(wanted: PreviewRequest, store: StoreDep, caller: Calle
 async def _webhook(wanted: PreviewRequest, request: Request, store: Store, caller: Caller) -> Webhook:
     if wanted.webhook:
         new = caller.own(wanted.webhook)
-        await request.app.state.written.check(dict(new))
+        await request.app.state.written.for_(new.tenant).check(dict(new))
         return unsaved(new)
     webhook = await store.get(wanted.webhook_id or "", caller.tenant)
     if webhook is None:

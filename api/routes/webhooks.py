@@ -34,7 +34,7 @@ async def create_webhook(
     """Register a webhook. The answer shows its signing key."""
     fields, new = new.model_fields_set, caller.own(new)
     given = dict(new) | unmasked(dict(new))
-    await _written(request).check(given)
+    await _written(request).for_(new.tenant).check(given)
     if new.secret and "signature_scheme" in new.model_fields_set:
         _check_scheme(new)
     webhook = Webhook(
@@ -91,7 +91,7 @@ async def change_webhook(
     known = _found(await store.get(webhook_id, caller.tenant))
     given |= unmasked(given, known)
     _check_targets(given, known)
-    await _written(request).check(given)
+    await _written(request).for_(known.tenant).check(given)
     if "metadata" in given:
         given["metadata_"] = given.pop("metadata")
     if "url" in given:

@@ -317,14 +317,14 @@ async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Servi
 
 async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> None:
     async with receiver() as slow:
-        slow.otherwise = Answer(delay=0.4)
+        slow.otherwise = Answer(delay=1)
         url = f"ntfy://127.0.0.1:{urlsplit(slow.url).port}/topic"
         start = time.monotonic()
-        answers = await asyncio.gather(*(send(services, url, timeout=0.8) for _ in range(THREADS + THREADS // 2)))
-        assert time.monotonic() - start > 1.2, "three times sixteen, one after the other"
+        answers = await asyncio.gather(*(send(services, url, timeout=2.5) for _ in range(THREADS + THREADS // 2)))
+        assert time.monotonic() - start > 3, "three times sixteen, one after the other"
     assert {answer.error for answer in answers} == {None}
-    assert max(answer.duration_ms for answer in answers) < 800
-    assert max(answer.started_at for answer in answers) - min(answer.started_at for answer in answers) > SECOND * 0.7
+    begun = [answer.started_at for answer in answers]
+    assert max(begun) - min(begun) > 1.9 * SECOND
 
 
 async def test_where_no_thread_comes_free_no_attempt_is_made(

@@ -74,6 +74,8 @@ def test_a_path_that_is_shown_anyway_stays() -> None:
     assert scrub_request(text, URL, {}, path=False) == f"Cannot POST /hooks/TOPSECRETPATH?key={MASK}"
 
 
-@pytest.mark.parametrize("url", ["", "/", "https://", "https://api.example", "https://api.example/?", "https://a/?=&&"])
+@pytest.mark.parametrize(
+    "url", ["", "/", "https://", "https://api.example", "https://api.example/?", "https://a/?=&&", "http://[::1/"]
+)
 def test_a_request_without_secrets(url: str) -> None:
     assert scrub_request("a text", url, {}, path=True) == "a text"

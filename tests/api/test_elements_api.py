@@ -120,3 +120,10 @@ async def test_a_preview_needs_one_webhook(idle_house: House) -> None:
     problem(await idle_house.http.post(path, json={"webhook_id": "wh_1"}), 404)
     broken = {"webhook": {"url": "https://a.example", "filter": "1 +"}}
     problem(await idle_house.http.post(path, json=broken), 422, "filter")
+
+
+async def test_a_number_beyond_all_doubles_is_filtered_like_any_other(idle_house: House) -> None:
+    for expression in ("event.data.n > 1", "event.data.n < 1"):
+        await idle_house.webhook("https://acme.example/hook", filter=expression)
+    accepted = await idle_house.send(data={"n": 10**400})
+    assert len(accepted["deliveries"]) == 1
