@@ -133,22 +133,23 @@ class AlertActivities:
     ) -> _Telling:
         try:
             if isinstance(recipient, Email):
-                letter = await self._rendered(letter_of, recipient, Email(to=recipient.to), context)
+                letter = await self._rendered(alert.tenant, letter_of, recipient, Email(to=recipient.to), context)
                 delivery = f"{alert.webhook_id}.alert.{name}"
                 tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, taken)
                 sent = await self._provider.send(letter.model_copy(update={"tracking": False}), tags)
                 return _Telling(sent.verdict, sent.taken)
-            note = await self._rendered(note_of, recipient, _plain(recipient), context)
+            note = await self._rendered(alert.tenant, note_of, recipient, _plain(recipient), context)
             return _Telling((await self._notifier.send(note, TIMEOUT, KEEP, tenant=alert.tenant)).verdict)
         except Fault:
             return _Telling("bad_template")
 
-    async def _rendered(self, render: Any, recipient: Any, plain: Any, context: dict[str, Any]) -> Any:
+    async def _rendered(self, tenant: str, render: Any, recipient: Any, plain: Any, context: dict[str, Any]) -> Any:
         """Render it; in our own words where the owner's template fails: an alert is not lost to a typo."""
+        sandbox = self._sandbox.for_(tenant)
         try:
-            return await self._sandbox.call(render, recipient, context)
+            return await sandbox.call(render, recipient, context)
         except Fault:
-            return await self._sandbox.call(render, plain, context)
+            return await sandbox.call(render, plain, context)
 
     async def _context(self, alert: Alert, webhook: Webhook, folded: int) -> dict[str, Any]:
         event = Event(alert.id, alert.type, alert.tenant, alert.timestamp, await self._data.of_this_run())

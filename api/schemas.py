@@ -168,7 +168,7 @@ class EventTypeChanges(Taken):
     """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
     examples: list[Any] = Field(default_factory=list, max_length=20)
     """Examples of the data; they must fit the schema."""
-    archived: bool = False
+    archived: bool = Field(False, strict=True)
     """An archived type takes no new events."""
 
 

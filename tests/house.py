@@ -117,10 +117,13 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
     unique = uuid.uuid4().hex[:12]
     chosen = Settings(
         admin_key=SecretStr(KEY),
-        database_url=f"sqlite+aiosqlite:///{folder / 'registry.db'}",
         allowed_networks=("127.0.0.0/8",),
         temporal_ui_url="http://temporal-ui.test",
-        **{"task_queue": f"test-{unique}", **settings},
+        **{
+            "database_url": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
+            "task_queue": f"test-{unique}",
+            **settings,
+        },
     )
     keyring = chosen.keyring
     store = Store.connect(chosen.database_url, keyring)
