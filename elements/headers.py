@@ -24,7 +24,7 @@ RESERVED = frozenset(
         "user-agent",
     }
 )
-RESERVED_PREFIXES = ("content-", "webhook-", "proxy-")
+RESERVED_PREFIXES = ("ce-", "content-", "proxy-", "webhook-")
 FORGED = frozenset({"forwarded", "metadata", "metadata-flavor", "via", "x-real-ip"})
 FORGED_PREFIXES = ("x-forwarded-", "x-aws-ec2-metadata-", "x-aliyun-ecs-metadata-", "x-google-metadata-")
 """They would say that a request came from elsewhere, or open the metadata service of a cloud."""

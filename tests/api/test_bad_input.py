@@ -255,6 +255,7 @@ BAD_HEADERS: tuple[dict[str, Any], ...] = (
     {"webhook-id": "evt_1"},
     {"Webhook-Signature": "v1,x"},
     {"webhook-anything": "x"},
+    {"Ce-Type": "evil"},
     {"user-agent": "x"},
     {"proxy-authorization": "x"},
     {"expect": "100-continue"},
