@@ -50,7 +50,14 @@ def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
 def _bare_app(settings: Settings) -> FastAPI:
     if settings.admin_key is None:
         raise NoAdminKey("HOOKKEEPER_ADMIN_KEY is not set: nobody could use the API")
-    app = FastAPI(title="Hookkeeper", version=VERSION, description=DESCRIPTION, redoc_url=None, lifespan=_life)
+    app = FastAPI(
+        title="Hookkeeper",
+        version=VERSION,
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=_life,
+        responses=errors.responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
+    )
     app.state.settings, app.state.sandbox = settings, Sandbox()
     app.state.written = Written(app.state.sandbox, settings)
     for each in (health, providers, preview, webhooks, suppressions, event_types, events, erasure, keys, audit, codec):

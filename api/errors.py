@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.allowed import methods_at
 from elements.sandbox import SandboxUnavailable
 from registry.catalogue import AlreadyThere
 from registry.store import BadCursor as BadRegistryCursor
@@ -36,7 +37,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 MAX_ERRORS = 100
 """Bad fields that one answer names."""
-TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """As RFC 9110 has them; Python's differ from version to version."""
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is out of reach.",
@@ -208,8 +209,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return _response(from_validation(error.errors()))
 
-    async def render_http(_: Request, error: Exception) -> Response:
+    async def render_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            error.headers = {"allow": methods_at(app, request.scope["path"])}
         return _response(error if isinstance(error, Problem) else _from_http(error))
 
     for ours in (

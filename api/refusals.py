@@ -1,11 +1,10 @@
 """Answers that no route gives, since there is no request yet: problem documents too."""
 
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from api.errors import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemDocument
+from api.errors import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemDocument, title
 
 MAX_URL = 8 * 1024
 MAX_HEAD = 32 * 1024
@@ -17,15 +16,17 @@ class Refusal(NamedTuple):
     """One such answer; the connection is closed after it."""
 
     status: int
-    title: str
-    detail: str
     kind: str
+    detail: str
     retry_after: int | None = None
 
     @property
     def body(self) -> bytes:
         document = ProblemDocument(
-            type=f"urn:hookkeeper:problem:{self.kind}", title=self.title, status=self.status, detail=self.detail
+            type=f"urn:hookkeeper:problem:{self.kind}",
+            title=title(self.status),
+            status=self.status,
+            detail=self.detail,
         )
         return document.model_dump_json().encode()
 
@@ -37,7 +38,7 @@ class Refusal(NamedTuple):
 
     def written(self) -> bytes:
         """Write the answer as it goes over the wire."""
-        lines = [b"HTTP/1.1 %d %s" % (self.status, self.title.encode()), *map(b": ".join, self.headers)]
+        lines = [b"HTTP/1.1 %d %s" % (self.status, title(self.status).encode()), *map(b": ".join, self.headers)]
         return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 
     async def app(self, _: Scope, __: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -47,21 +48,12 @@ class Refusal(NamedTuple):
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-NO_HTTP = Refusal(HTTPStatus.BAD_REQUEST, "Bad Request", "This is not HTTP/1.1.", "malformed")
-TOO_SLOW = Refusal(HTTPStatus.REQUEST_TIMEOUT, "Request Timeout", "The body came too slowly.", "request-timeout")
-URL_TOO_LONG = Refusal(
-    HTTPStatus.REQUEST_URI_TOO_LONG, "URI Too Long", f"The URL is longer than {MAX_URL} bytes.", "uri-too-long"
-)
+NO_HTTP = Refusal(400, "malformed", "This is not HTTP/1.1.")
+TOO_SLOW = Refusal(408, "request-timeout", "The body came too slowly.")
+URL_TOO_LONG = Refusal(414, "uri-too-long", f"The URL is longer than {MAX_URL} bytes.")
 HEAD_TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "Request Header Fields Too Large",
-    f"URL and headers are larger than {MAX_HEAD} bytes, or there are more than {MAX_HEADERS} headers.",
+    431,
     "request-header-fields-too-large",
+    f"URL and headers are larger than {MAX_HEAD} bytes, or there are more than {MAX_HEADERS} headers.",
 )
-FULL = Refusal(
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    "Service Unavailable",
-    "Too many requests are under way: try again.",
-    "unavailable",
-    RETRY_AFTER_SECONDS,
-)
+FULL = Refusal(503, "unavailable", "Too many requests are under way: try again.", RETRY_AFTER_SECONDS)

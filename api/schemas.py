@@ -163,7 +163,7 @@ class SampleEvent(Taken):
 class EventTypeChanges(Taken):
     """Only what is given is changed."""
 
-    description: str = Field("", max_length=4096)
+    description: Text = Field("", max_length=4096)
     schema_: JsonSchema | None = Field(None, alias="schema")
     """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
     examples: list[Any] = Field(default_factory=list, max_length=20)

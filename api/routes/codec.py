@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from starlette.requests import ClientDisconnect
 from temporalio.api.common.v1 import Payloads
 
 from api import codec_page
@@ -59,7 +60,9 @@ page_router = APIRouter(prefix="/codec", tags=["codec"])
 PAYLOADS = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "properties": {"payloads": {"type": "array"}}}}},
+        "content": {
+            "application/json": {"schema": {"type": "object", "properties": {"payloads": {"type": ["array", "null"]}}}}
+        },
     }
 }
 
@@ -101,7 +104,12 @@ async def show_page(request: Request) -> Response:
     return _page(codec_page.signed_in_page(f"{settings.public_url}/codec", settings.temporal_ui_url))
 
 
-@page_router.post("", status_code=303, responses={401: {"description": "Not the admin key"}, **responses(400, 429)})
+@page_router.post(
+    "",
+    status_code=303,
+    response_class=Response,
+    responses={401: {"description": "Not the admin key"}, **responses(400, 429)},
+)
 async def sign_in(request: Request) -> Response:
     """Take the admin key (form field `key`) and give the cookie; or take the cookie back (`end`)."""
     settings: Settings = request.app.state.settings
@@ -129,10 +137,13 @@ def _page(html: str, status: int = 200) -> Response:
 
 async def _form(request: Request) -> dict[str, list[str]]:
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise Malformed("This is not what the form sends.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_FORM_BYTES:
+                raise Malformed("This is not what the form sends.")
+    except ClientDisconnect:
+        raise Malformed("The body was cut off.") from None
     return parse_qs(body.decode(errors="replace"))
 
 

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -261,7 +262,7 @@ async def test_headers_after_the_body_are_none(server: Server, door: House) -> N
     assert (status, b"of-the-trailer" in answer) == (202, False)
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/codec/decode"])
+@pytest.mark.parametrize("path", ["/v1/events", "/codec/decode", "/codec"])
 async def test_a_body_that_is_cut_off_is_no_fault_of_ours(
     server: Server, capsys: pytest.CaptureFixture[str], path: str
 ) -> None:
@@ -351,3 +352,30 @@ def _is_open(schema: dict[str, Any]) -> bool:
         case "object":
             return schema.get("additionalProperties", False) is not False and "maxProperties" not in schema
     return False
+
+
+# What a database cannot keep
+
+
+@pytest.fixture
+async def kept(temporal: Temporal, tmp_path: Path, database_url: str) -> AsyncIterator[House]:
+    """A house on SQLite, and one on PostgreSQL, whose texts cannot hold the character NUL."""
+    async with house(temporal, tmp_path, database_url=database_url) as built:
+        yield built
+
+
+async def test_a_nul_is_refused_in_text_and_kept_in_json(kept: House) -> None:
+    nul = {"\0": "\0", "a": ["\0"]}
+    types = "/v1/event-types"
+    problem(await kept.http.post(types, json={"name": "a", "description": "\0"}), 422, "description")
+    for path in ("/v1/webhooks", "/v1/keys"):
+        answer = await kept.http.post(path, json={"name": "\0", "tenant": "a", "url": "https://acme.example/"})
+        assert answer.status_code == 422
+    made = await kept.http.post(types, json={"name": "a", "schema": {"const": nul}, "examples": [nul]})
+    assert made.status_code == 201, made.text
+    assert (await kept.http.get(f"{types}/a")).json()["examples"] == [nul]
+    fields = {"metadata": {"\0": "\0"}, "payload": {"static": nul}}
+    made = await kept.http.post("/v1/webhooks", json={"url": "https://acme.example/", **fields})
+    assert made.status_code == 201, made.text
+    shown = (await kept.http.get(f"/v1/webhooks/{made.json()['id']}")).json()
+    assert (shown["metadata"], shown["payload"]["static"]) == ({"\0": "\0"}, nul)

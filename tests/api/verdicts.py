@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 from jsonschema_rs import Draft202012Validator
-from made_up import NOTHING, Call
+from made_up import NO_KEYS, NOTHING, Call
 from problems import problem
 
 JSON = ("application/json", "application/problem+json")
@@ -30,7 +30,7 @@ class Judge:
             yield from self._of_content(answer, documented.get("content", {}))
         if answer.is_error and answer.headers.get("content-type") != "text/html; charset=utf-8":
             yield from _of_problem(answer)
-        if answer.is_success and not call.key and "security" in call.operation:
+        if answer.is_success and call.key in NO_KEYS and "security" in call.operation:
             yield "let in without a key"
         if answer.is_success and sent:
             yield from self._of_what_was_taken(call, sent)
