@@ -60,9 +60,7 @@ page_router = APIRouter(prefix="/codec", tags=["codec"])
 PAYLOADS = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object", "properties": {"payloads": {"type": ["array", "null"]}}}}
-        },
+        "content": {"application/json": {"schema": {"type": "object", "properties": {"payloads": {"type": "array"}}}}},
     }
 }
 
@@ -150,7 +148,7 @@ async def _form(request: Request) -> dict[str, list[str]]:
 async def _read(request: Request) -> Payloads:
     body = await request.json()
     try:
-        if isinstance(body, dict):
+        if isinstance(body, dict) and body.get("payloads", []) is not None:
             return ParseDict(body, Payloads(), ignore_unknown_fields=True)
     except ParseError as fault:
         raise Malformed("The body's payloads are none of Temporal's.") from fault
