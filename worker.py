@@ -1,4 +1,4 @@
-"""The worker: settings -> clients -> activities -> two workers, one a task queue. A list, nothing else."""
+"""The worker: settings -> clients -> activities -> three workers, one a task queue. A list, nothing else."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +35,7 @@ from settings import BadSetting, Settings
 from version import VERSION
 from workflows import names
 from workflows.event import EventWorkflow
+from workflows.limiting import keep_rates
 
 STICKY = timedelta(seconds=2)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
@@ -50,7 +51,7 @@ SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_
 
 @asynccontextmanager
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
-    """Serve both task queues until the block ends."""
+    """Serve all task queues until the block ends."""
     allowed = parse_networks(settings.allowed_networks)
     proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
     async with (
@@ -59,6 +60,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         Services(settings.notification_services, allowed) as services,
         Sandbox() as sandbox,
     ):
+        await keep_rates(client, settings.task_queue)
         operators = _operators(settings)
         rounds = Rounds(store, client, always_alert=operators is not None)
         mail = Suppressing(_mail_provider(settings, own), store.suppressions)
@@ -86,6 +88,13 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 client,
                 task_queue=names.retry_queue(settings.task_queue),
                 activities=[*sending, alerts.alert],
+                max_heartbeat_throttle_interval=HEARTBEATS,
+                graceful_shutdown_timeout=GRACE,
+            ),
+            Worker(
+                client,
+                task_queue=names.limited_queue(settings.task_queue),
+                activities=sending,
                 max_heartbeat_throttle_interval=HEARTBEATS,
                 graceful_shutdown_timeout=GRACE,
             ),

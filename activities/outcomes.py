@@ -30,7 +30,8 @@ Verdict = Literal[
     "forbidden_address",  # the address may not be reached from here
     "rejected",  # the provider will never take it
     "bad_template",  # what the webhook wants sent cannot be made of this event
-    "held",  # no request was made: the webhook is disabled
+    "held",  # no request was made: the webhook is disabled or paused
+    "deferred",  # no request was made: the webhook takes no more at the moment
     "webhook_deleted",  # no request was made: there is no such webhook, or it has no such target, any more
 ]
 
@@ -61,9 +62,13 @@ class Outcome(Message):
     `http_<status>`, or what else a channel has to say: `smtp_<code>`, `bad_template`, `suppressed`."""
     response_excerpt: str = ""
     retry_after: float | None = None
-    """Seconds the receiver asked us to wait, whatever the status."""
+    """Seconds the receiver asked us to wait, whatever the status; where deferred, seconds to wait."""
     delays: tuple[float, ...] | None = None
     """Seconds before attempts 2, 3, … by the webhook's own policy at the time of this attempt; None: the default."""
+    rate: float | None = None
+    """Requests a second that the webhook takes, by its limit or its health at the time; None: any number."""
+    held_by: Literal["webhook_disabled", "webhook_paused"] = "webhook_disabled"
+    """Where held: why."""
     awaiting: tuple[str, ...] = ()
     """Addresses of which the provider will still say whether the email has arrived."""
     reached: tuple[str, ...] = ()

@@ -53,6 +53,8 @@ class Round(Message):
     data_inline: bool = True
     """False: the data is read back from the first event of the run's own history."""
     orders: tuple[Order, ...]
+    limited: bool = False
+    """It came through the queue that keeps each webhook's rate."""
 
 
 class RoundResult(Message):
@@ -135,8 +137,10 @@ class Rounds:
     ) -> Outcome:
         if webhook is None:
             return Outcome(delivery=order.delivery, verdict="webhook_deleted")
-        if not webhook.enabled and order.trigger == "scheduled":
+        if order.trigger == "scheduled" and not webhook.enabled:
             return Outcome(delivery=order.delivery, verdict="held")
+        if order.trigger == "scheduled" and webhook.paused_at:
+            return Outcome(delivery=order.delivery, verdict="held", held_by="webhook_paused")
         job = Job(order, webhook, event, limit)
         try:
             outcome = await attempt(job)

@@ -6,12 +6,13 @@ import httpx
 import structlog
 from temporalio import activity
 
-from activities import http, outcomes, signing
+from activities import http, outcomes, pacing, signing
 from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from activities.scrubbing import MARGIN, scrub_request
 from elements.payload import Body, body_of
 from elements.sandbox import Sandbox
+from registry.pacing import rate_of
 from registry.store import Store
 
 log = structlog.get_logger("hookkeeper.delivery")
@@ -37,6 +38,8 @@ class WebhookActivities:
         async def attempt(job: Job) -> Outcome:
             if not job.webhook.url:
                 return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
+            if deferred := pacing.not_now(job.order, job.webhook, limited=round_.limited):
+                return deferred
             if job.webhook.payload:
                 sandbox = self._sandbox.for_(round_.tenant)
                 return await self._send(job, await sandbox.call(body_of, job.webhook.payload, job.context))
@@ -68,6 +71,7 @@ class WebhookActivities:
             response_excerpt=_said(job, answer.body),
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
             delays=delays_of(job.webhook),
+            rate=rate_of(job.webhook),
         )
 
     def _headers(self, job: Job, body: Body, now: datetime) -> dict[str, str]:

@@ -19,8 +19,9 @@ from elements.faults import Fault
 from elements.sandbox import Sandbox
 from links import Links
 from registry.models import Webhook
+from registry.pacing import rate_of
 from registry.store import RegistryUnavailable, Store
-from registry.targets import targets_of
+from registry.targets import Target, targets_of
 from settings import Settings
 from times import utc_now
 from workflows.gateway import Gateway, Started
@@ -102,9 +103,7 @@ class Acceptance:
         self, request: NewEvent, event: Event, webhooks: list[Webhook], now: datetime, by_hand: bool = False
     ) -> AcceptedEvent:
         deliveries = tuple(
-            Delivery(id=target.id, webhook_id=webhook.id, channel=target.channel, target=target.shown, by_hand=by_hand)
-            for webhook in webhooks
-            for target in targets_of(webhook)
+            _delivery(webhook, target, by_hand) for webhook in webhooks for target in targets_of(webhook)
         )
         if len(deliveries) > MAX_TARGETS:
             raise Invalid(f"The event goes to {len(deliveries)} targets; at most {MAX_TARGETS} fit into one run.")
@@ -161,6 +160,17 @@ class Acceptance:
 
 def _event(request: NewEvent, event_id: str, now: datetime) -> Event:
     return Event(event_id, request.type, request.tenant, request.timestamp or now, request.data)
+
+
+def _delivery(webhook: Webhook, target: Target, by_hand: bool) -> Delivery:
+    return Delivery(
+        id=target.id,
+        webhook_id=webhook.id,
+        channel=target.channel,
+        target=target.shown,
+        by_hand=by_hand,
+        rate=rate_of(webhook) if target.channel == "webhook" else None,
+    )
 
 
 def new_event_id() -> str:

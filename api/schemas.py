@@ -61,6 +61,8 @@ class WebhookFields(Taken):
     """Null: ten attempts in about three days."""
     timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
     """Seconds for connect, response headers and body together."""
+    rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
+    """Requests a second to the URL; null: any number. More wait their turn, which costs no attempt."""
     enabled: bool = Field(True, strict=True)
     """Deliveries of a disabled webhook are held, not dropped."""
     metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
@@ -120,10 +122,13 @@ class Webhook(Given):
     signature_scheme: Scheme
     retry: RetryPolicy | None
     timeout: float
+    rate_limit: float | None
     enabled: bool
     disabled_reason: str | None
     """`gone`: the receiver answered 410. `manual`: somebody disabled it."""
     disabled_at: Time | None
+    paused_at: Time | None
+    """Set while the webhook is paused: its deliveries are held."""
     metadata: dict[str, str]
     created_at: Time
     updated_at: Time

@@ -19,6 +19,7 @@ SHOWN_ONLY = frozenset(
         "filter_error",
         "filter_errors",
         "id",
+        "paused_at",
         "public_key",
         "updated_at",
     }
@@ -43,6 +44,7 @@ def fields_of(
     headers: list[str] | None,
     retry: str | None,
     timeout: float | None,
+    rate_limit: float | None,
 ) -> Json:
     """Give the fields of the file, and over them those of the options that were given."""
     options: dict[str, tuple[Any, Callable[[Any], Any]]] = {
@@ -55,6 +57,7 @@ def fields_of(
         "headers": (headers or None, _headers),
         "retry": (retry, _retry),
         "timeout": (timeout, float),
+        "rate_limit": (rate_limit, lambda rate: rate or None),
     }
     given = {field: convert(value) for field, (value, convert) in options.items() if value is not None}
     return (read_webhook(file) if file else {}) | given

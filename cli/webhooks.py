@@ -31,6 +31,7 @@ Notify = Annotated[
 Header = Annotated[list[str] | None, typer.Option(help="name: value; can be given again.")]
 Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, as 5,300; none for one attempt.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
+RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 for any number.")]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
 
 
@@ -74,6 +75,7 @@ def create(
     header: Header = None,
     retry: Retry = None,
     timeout: Timeout = None,
+    rate_limit: RateLimit = None,
     secret: Annotated[str | None, typer.Option(help="Signing key; made where none is given.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -89,6 +91,7 @@ def create(
         headers=header,
         retry=retry,
         timeout=timeout,
+        rate_limit=rate_limit,
     )
     body |= {field: value for field, value in {"tenant": tenant, "secret": secret}.items() if value}
     _print_webhook(Api.of_environment().call("POST", "webhooks", body=body), as_json)
@@ -113,6 +116,7 @@ def update(
     header: Header = None,
     retry: Retry = None,
     timeout: Timeout = None,
+    rate_limit: RateLimit = None,
     enabled: Annotated[bool | None, typer.Option(help="Deliveries of a disabled webhook are held.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,6 +132,7 @@ def update(
         headers=header,
         retry=retry,
         timeout=timeout,
+        rate_limit=rate_limit,
     )
     body = {field: value for field, value in given.items() if field not in webhook_fields.FIXED}
     if enabled is not None:

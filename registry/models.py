@@ -148,9 +148,26 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     tls: Mapped[Tls | None] = mapped_column(EncryptedJson("webhooks.tls", ElementJson(Tls)), default=None)
     retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
     timeout: Mapped[float] = mapped_column(default=15.0)
+    rate_limit: Mapped[float | None] = mapped_column(default=None)
+    """Requests a second; NULL: any number."""
+    ordered: Mapped[str | None] = mapped_column(default=None)
+    """`block` or `skip`: one delivery at a time, in the order of acceptance; NULL: all at once."""
     enabled: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)
+    paused_at: Mapped[datetime | None] = mapped_column(default=None)
+    disable_after: Mapped[float | None] = mapped_column(default=None)
+    """Seconds of nothing but failures; NULL: as the setting says."""
+    failing_since: Mapped[datetime | None] = mapped_column(default=None)
+    """When the first of the failures was that no success has followed."""
+    failures: Mapped[int | None] = mapped_column(default=None)
+    """In a row; NULL is none."""
+    timeouts: Mapped[int | None] = mapped_column(default=None)
+    """In a row; NULL is none."""
+    last_success_at: Mapped[datetime | None] = mapped_column(default=None)
+    """To the minute."""
+    throttled_until: Mapped[datetime | None] = mapped_column(default=None)
+    """It said that it has too much to do."""
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
     payload: Mapped[Payload | None] = mapped_column(
         EncryptedJson("webhooks.payload", ElementJson(Payload)), default=None

@@ -30,6 +30,7 @@ __all__ = ["BadCursor", "RegistryUnavailable", "Store", "TooManyWebhooks"]
 CHANGEABLE = frozenset(
     {
         *("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_"),
+        *("rate_limit", "ordered", "disable_after"),
         *("payload", "filter", "emails", "notifications", "on_failure", "tls"),
     }
 )

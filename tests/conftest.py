@@ -43,6 +43,7 @@ async def temporal() -> AsyncIterator[Client]:
             names.EVENT_TYPE,
             names.WEBHOOKS,
             names.TROUBLE,
+            names.HELD,
             names.DELIVER_AT,
             names.RUN_NUMBER,
         ],

@@ -55,6 +55,13 @@ class Controls(Telling):
     def signal_release(self, delivery: str | None = None) -> None:
         self._obey_if_sensible("release", delivery)
 
+    @workflow.signal(name="release_webhook", description="Let go on what is held because this webhook was off.")
+    def signal_release_webhook(self, webhook_id: str) -> None:
+        for progress in self._deliveries.values():
+            if progress.delivery.webhook_id == webhook_id and progress.is_held_by_webhook:
+                progress.release()
+        self._tell_trouble()
+
     @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
     def signal_receipt(self, heard: Heard) -> None:
         progress = self._deliveries.get(heard.delivery)

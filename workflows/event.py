@@ -6,45 +6,21 @@ This code is for ever: runs that are open today replay it tomorrow. Any change o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
-from pydantic_core import to_json
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    ApplicationErrorCategory,
-)
-from temporalio.workflow import ActivityCancellationType, ActivityHandle
+from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 
 from activities.closing import Closing, ClosingActivities
-from activities.emails import EmailActivities
-from activities.notifications import NotificationActivities
-from activities.rounds import Order, Round, RoundResult
-from activities.webhooks import WebhookActivities
 from workflows import names, summaries
 from workflows.controls import Controls, RoundUnderWay
-from workflows.models import AWAITING_BUDGET, Channel, EventInput, EventState, event_status, fit
+from workflows.models import AWAITING_BUDGET, EventInput, EventState, event_status, fit
 from workflows.progress import Progress
-
-INLINE_DATA = 32 * 1024
-"""Bytes of data that travel in the first round's input; a larger body is read back from the run's own history."""
+from workflows.sending import OUR_FAULTS, start_round
 
 LONG_HISTORY = 10_000
 """Events after which a run goes on as a new one; Temporal ends a run at 51,200."""
-
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
-"""Registry down, worker killed, a bug: retried without limit, never charged to the webhook."""
-
-SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
-    "webhook": WebhookActivities.deliver,
-    "email": EmailActivities.send,
-    "notification": NotificationActivities.notify,
-}
-"""The activity of each channel; each takes a round."""
 
 
 @workflow.defn(name="EventWorkflow")
@@ -61,6 +37,7 @@ class EventWorkflow(Controls):
         self._rounds = []
         self._alerts = {}
         self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
+        self._held = list(workflow.info().typed_search_attributes.get(names.HELD, ()))
         self._cancel_requested = False
 
     @workflow.run
@@ -101,14 +78,13 @@ class EventWorkflow(Controls):
         )
 
     def _groups(self) -> list[list[Progress]]:
-        """Give what goes out in one round: all webhooks; each email and notification alone.
+        """Give what goes out in one round: all webhooks that take any number of requests; each of the others alone.
 
-        A worker that is killed can forget the last outcomes of a round. A webhook that comes twice has the same
-        `webhook-id`; an email that comes twice has been read twice.
+        So does each email and notification: a worker that is killed can forget the last outcomes of a round. A webhook
+        that comes twice has the same `webhook-id`; an email that comes twice has been read twice.
         """
-        webhooks = [each for each in self._deliveries.values() if each.delivery.channel == "webhook"]
-        others = [[each] for each in self._deliveries.values() if each.delivery.channel != "webhook"]
-        return [webhooks, *others]
+        together = [each for each in self._deliveries.values() if each.goes_with_others]
+        return [together, *([each] for each in self._deliveries.values() if not each.goes_with_others)]
 
     async def _deliver_together(self, group: list[Progress]) -> None:
         """Attempt all at once, then see each through; no group waits for another."""
@@ -125,6 +101,8 @@ class EventWorkflow(Controls):
                 await self._until_touched(progress, wait)
             elif progress.is_sent and not progress.forced:
                 progress.stop_awaiting()
+            elif progress.held and not progress.forced:
+                progress.release()
             else:
                 await self._attempt([progress])
 
@@ -138,7 +116,7 @@ class EventWorkflow(Controls):
 
     async def _attempt(self, deliveries: list[Progress], first_round: bool = False) -> None:
         """Make one attempt of each at once and record what it came to."""
-        round_ = RoundUnderWay(deliveries, self._start_round(deliveries, first_round))
+        round_ = RoundUnderWay(deliveries, start_round(self._event, deliveries, first_round))
         self._rounds.append(round_)
         try:
             result = await round_.handle
@@ -152,45 +130,17 @@ class EventWorkflow(Controls):
             for outcome in result.outcomes:
                 jitter = workflow.random().random()
                 self._deliveries[outcome.delivery].finish(outcome, workflow.now(), jitter)
+            self._look_again_at(deliveries)
         finally:
             self._rounds.remove(round_)
         self._tell(*deliveries)
 
-    def _start_round(self, deliveries: list[Progress], first_round: bool) -> ActivityHandle[RoundResult]:
-        event, queue = self._event, workflow.info().task_queue
-        channel = deliveries[0].delivery.channel
-        inline = first_round and len(to_json(event.data)) <= INLINE_DATA
-        number = deliveries[0].next_number
-        orders = tuple(
-            Order(
-                delivery=each.id,
-                webhook_id=each.delivery.webhook_id,
-                number=each.next_number,
-                trigger=each.begin(),
-                reached=each.delivery.reached,
-                redelivered_from=each.delivery.redelivered_from,
-            )
-            for each in deliveries
-        )
-        return workflow.start_activity_method(
-            SENDERS[channel],
-            Round(
-                id=event.id,
-                type=event.type,
-                tenant=event.tenant,
-                timestamp=event.timestamp,
-                data=event.data if inline else None,
-                data_inline=inline,
-                orders=orders,
-            ),
-            task_queue=queue if first_round else names.retry_queue(queue),
-            start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
-            heartbeat_timeout=timedelta(seconds=10),
-            retry_policy=OUR_FAULTS,
-            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            priority=Priority(fairness_key=event.tenant if first_round else deliveries[0].delivery.webhook_id),
-            summary=summaries.attempt_summary(channel, [each.delivery.target for each in deliveries], number),
-        )
+    def _look_again_at(self, deliveries: list[Progress]) -> None:
+        """Let what its webhook holds look whether it still has to: whoever resumes it can have missed this run."""
+        held = [each for each in deliveries if each.is_held_by_webhook]
+        if held and workflow.patched("held-looks-again"):
+            for each in held:
+                each.look_again(workflow.now())
 
     # The end
 

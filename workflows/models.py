@@ -20,6 +20,7 @@ Reason = Literal[
     "forbidden_address",
     "webhook_deleted",
     "webhook_disabled",
+    "webhook_paused",
 ]
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
 
@@ -90,6 +91,10 @@ class Delivery(Message):
     """Digests of the addresses that have the email, although others have not yet."""
     redelivered_from: int = 0
     """The attempt that the latest redelivery began with: what is sent since is not the first of its kind."""
+    rate: float | None = None
+    """Requests a second that its webhook takes; None: any number."""
+    look_again_at: datetime | None = None
+    """When held because of its webhook: then it looks whether it still has to be."""
     alerts: bool = False
     """Somebody wants to be told when it fails."""
 

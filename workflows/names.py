@@ -1,24 +1,33 @@
 """Ids, task queues and search attributes: each is spelled here and nowhere else."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from temporalio.common import SearchAttributeKey
+
+EVENT, FAN_OUT, PART = "EventWorkflow", "FanOutWorkflow", "EventPart"
+"""Types of workflows: the run of an event; where it has many targets, its run and those of its parts."""
 
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
 EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
 WEBHOOKS = SearchAttributeKey.for_keyword_list("HookWebhooks")
 TROUBLE = SearchAttributeKey.for_keyword_list("HookTrouble")
 """Webhooks whose delivery is retrying, held or failed; absent where all is well."""
+HELD = SearchAttributeKey.for_keyword_list("HookHeld")
+"""Webhooks whose delivery is held; absent where none is."""
 DELIVER_AT = SearchAttributeKey.for_datetime("HookDeliverAt")
 """Only while a run waits for its time."""
 RUN_NUMBER = SearchAttributeKey.for_int("HookRunNumber")
-"""Only on redeliveries: 2 for the second run of an event, and so on."""
+"""Only on redeliveries: 2 for the second run of an event, and so on. Where it has parts, theirs are counted with it."""
+FIRED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+"""Temporal's own, on what a schedule starts: the time that it stands for, without jitter."""
 
 SEARCH_ATTRIBUTES = {
     TENANT.name: "Keyword",
     EVENT_TYPE.name: "Keyword",
     WEBHOOKS.name: "KeywordList",
     TROUBLE.name: "KeywordList",
+    HELD.name: "KeywordList",
     DELIVER_AT.name: "Datetime",
     RUN_NUMBER.name: "Int",
 }
@@ -49,12 +58,56 @@ def workflow_id(tenant: str, event_id: str) -> str:
     return f"event-{tenant.replace('-', '.')}-{event_id}"
 
 
+def part_id(tenant: str, event_id: str, part: int) -> str:
+    """Name the run of a part of an event: `event-<tenant>-<event id>.<n>`. An event id holds no dot."""
+    return f"{workflow_id(tenant, event_id)}.{part}"
+
+
 def event_of(workflow: str) -> tuple[str, str]:
-    """Read tenant and event id back from a workflow id."""
-    _, tenant, event_id = workflow.split("-", 2)
-    return tenant.replace(".", "-"), event_id
+    """Read tenant and event id back from a workflow id, also from that of a part."""
+    _, tenant, event = workflow.split("-", 2)
+    return tenant.replace(".", "-"), event.partition(".")[0]
+
+
+def part_of(workflow: str) -> int:
+    """Read back from a workflow id which part of its event it is; 0 is the whole."""
+    return int(workflow.split("-", 2)[2].partition(".")[2] or 0)
+
+
+SCHEDULE_PREFIX = "schedule-"
+
+
+def schedule_id(tenant: str, schedule: str) -> str:
+    """Name a tenant's schedule in Temporal: `schedule-<tenant>-<id>`, with dots as in `workflow_id`."""
+    return f"{SCHEDULE_PREFIX}{tenant.replace('-', '.')}-{schedule}"
+
+
+def schedule_of(name: str) -> tuple[str, str]:
+    """Read tenant and id back from what `schedule_id` has named."""
+    tenant, schedule = name.removeprefix(SCHEDULE_PREFIX).split("-", 1)
+    return tenant.replace(".", "-"), schedule
+
+
+def firing_id(tenant: str, schedule: str) -> str:
+    """Name what a schedule starts. Temporal adds the time: `firing-<tenant>-<id>-2026-01-02T09:00:00Z`."""
+    return f"firing-{tenant.replace('-', '.')}-{schedule}"
+
+
+def fired_for(firing: str) -> datetime:
+    """Read the time back that Temporal has added to a firing's workflow id."""
+    return datetime.strptime(firing[-20:], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def scheduled_event_id(schedule: str, when: datetime) -> str:
+    """Name the event that a schedule makes for a time, always the same: `<id>-20260102T090000Z`."""
+    return f"{schedule}-{when.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def retry_queue(task_queue: str) -> str:
     """Name the queue of all but first rounds, so that dead endpoints never take a healthy one's slot."""
     return f"{task_queue}-retries"
+
+
+def limited_queue(task_queue: str) -> str:
+    """Name the queue of webhooks that take only so many requests a second: Temporal keeps each one's limit there."""
+    return f"{task_queue}-limited"

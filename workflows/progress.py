@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from activities.outcomes import Outcome, Verdict
 from elements.context import AlertKind
-from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
+from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
 from workflows.retry import next_delay
+from workflows.tracking import Tracking
 
 FINAL_REASONS: dict[Verdict, Reason] = {
     "gone": "gone",
@@ -19,13 +20,8 @@ FINAL_REASONS: dict[Verdict, Reason] = {
 }
 """Verdicts that no later attempt can change."""
 
-LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
-"""Words of a provider after which an email will not arrive."""
-ARRIVED: frozenset[ReceiptKind] = frozenset({"delivered", "spam_report"})
-
-PATIENCE = timedelta(hours=72)
-"""A provider tries for so long to hand an email over; hearing nothing by then, we take it as delivered."""
-KEPT_RECEIPTS = 50
+LOOK_AGAIN = timedelta(hours=1)
+"""What is held because of its webhook looks at it this often: a release can have missed it."""
 
 KEPT_ATTEMPTS = 200
 """Attempts that a run keeps in memory for one delivery; history has all of them."""
@@ -49,7 +45,7 @@ def reopened(delivery: Delivery) -> Delivery:
 
 
 @dataclass(eq=False)
-class Progress:
+class Progress(Tracking):
     """The mutable half of a delivery; `record` gives the message."""
 
     delivery: Delivery
@@ -90,17 +86,18 @@ class Progress:
     @property
     def is_fresh(self) -> bool:
         """Nothing of the schedule has been used yet, and nothing stands in the way."""
-        return not (self.is_final or self.held or self.forced or self.is_sent or self.delivery.steps_taken)
-
-    @property
-    def is_sent(self) -> bool:
-        """The provider has it, and will say whether it arrives."""
-        return bool(self.delivery.awaiting)
+        begun = self.delivery.steps_taken or self.delivery.next_attempt_at
+        return not (self.is_final or self.held or self.forced or self.is_sent or begun)
 
     @property
     def is_exhausted(self) -> bool:
         """The schedule has no further attempt."""
         return self.delivery.steps_taken > 0 and self.delivery.next_attempt_at is None and not self.is_sent
+
+    @property
+    def is_held_by_webhook(self) -> bool:
+        """It waits for its webhook to be resumed or enabled."""
+        return self.held and self.delivery.reason in ("webhook_disabled", "webhook_paused")
 
     @property
     def is_troubled(self) -> bool:
@@ -121,6 +118,11 @@ class Progress:
             return "sent"
         return "retrying" if self.delivery.steps_taken else "pending"
 
+    @property
+    def goes_with_others(self) -> bool:
+        """Its first attempt is made in one round with those of other webhooks."""
+        return self.delivery.channel == "webhook" and self.delivery.rate is None
+
     # What comes next
 
     def seconds_until_due(self, now: datetime) -> float | None:
@@ -130,13 +132,18 @@ class Progress:
         if self.forced:
             return 0.0
         if self.held:
-            return None
+            return _seconds_until(self.delivery.look_again_at, now)
         due = self.delivery.awaiting_until if self.is_sent else self.delivery.next_attempt_at
-        return 0.0 if due is None else max(0.0, (due - now).total_seconds())
+        return 0.0 if due is None else _seconds_until(due, now)
 
     @property
     def next_number(self) -> int:
         return self.delivery.attempts_made + 1
+
+    @property
+    def pace(self) -> float | None:
+        """Requests a second within which the attempt under way is made; None: at once, as what a person asked for."""
+        return None if self.extra else self.delivery.rate
 
     def begin(self) -> Trigger:
         """Start an attempt; say whether the schedule or a person wanted it."""
@@ -155,17 +162,25 @@ class Progress:
             self._update(target=outcome.target)
         if outcome.verdict == "webhook_deleted":
             return self._end("cancelled", "webhook_deleted")
-        if outcome.verdict == "held":
-            self.held = True
-            self._update(reason="webhook_disabled")
+        if outcome.verdict in ("held", "deferred"):
+            self._put_off(outcome, now)
             return self._end("cancelled") if self.cancelling else None
         self._append(outcome, trigger)
-        self._update(alerts=outcome.alerts, reached=(*self.delivery.reached, *outcome.reached))
+        reached = (*self.delivery.reached, *outcome.reached)
+        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate)
         self.recovered = outcome.recovered
         self._settle(outcome, now, jitter, uses_a_step=not self.extra)
         for receipt in self.delivery.receipts:  # the provider may be faster than our own answer
             self._judge(receipt)
         return None
+
+    def _put_off(self, outcome: Outcome, now: datetime) -> None:
+        """Record that no request was made, which uses no step of the schedule."""
+        if outcome.verdict == "deferred":
+            self._update(rate=outcome.rate, next_attempt_at=now + timedelta(seconds=outcome.retry_after or 0))
+        elif not self.held:  # what a person holds stays theirs to release
+            self.held = True
+            self._update(reason=outcome.held_by)
 
     def _append(self, outcome: Outcome, trigger: Trigger) -> None:
         assert outcome.started_at is not None
@@ -213,49 +228,10 @@ class Progress:
         if self.cancelling:
             self._end("cancelled")
 
-    # What the provider says of an email
-
-    def _can_await(self, outcome: Outcome) -> bool:
-        size = len("".join(outcome.awaiting).encode())
-        return 0 < size <= self.room and not self.cancelling
-
-    def _await_receipts(self, outcome: Outcome, now: datetime) -> None:
-        self.forced = self.held = False
-        self._update(
-            awaiting=outcome.awaiting,
-            awaiting_attempt=self.delivery.attempts_made,
-            awaiting_until=now + PATIENCE,
-            next_attempt_at=None,
-        )
-
-    def hear(self, receipt: Receipt) -> None:
-        """Record what the provider says; it ends the delivery when no address is left to hear of, or one is lost."""
-        if receipt.id in {known.id for known in self.delivery.receipts}:
-            return
-        self.touched += 1
-        self._update(receipts=(*self.delivery.receipts, receipt)[-KEPT_RECEIPTS:])
-        if not self.in_flight:
-            self._judge(receipt)
-
-    def _judge(self, receipt: Receipt) -> None:
-        if receipt.attempt != self.delivery.awaiting_attempt or receipt.address not in self.delivery.awaiting:
-            return
-        if receipt.kind in LOST:
-            self._end("failed", LOST[receipt.kind])
-        elif receipt.kind in ARRIVED:
-            awaiting = tuple(address for address in self.delivery.awaiting if address != receipt.address)
-            self._update(awaiting=awaiting)
-            if not awaiting:
-                self._end("succeeded")
-
     def take_news(self) -> AlertKind | None:
         """Give what is to be told, once."""
         news, self.news = self.news, None
         return news
-
-    def stop_awaiting(self) -> None:
-        """Take what was sent as delivered: the provider has said nothing else for three days."""
-        self._end("succeeded")
 
     # What a person asked for; `workflows.commands` has said that it makes sense
 
@@ -285,7 +261,11 @@ class Progress:
         """Go on with the schedule; what has become due meanwhile is due now."""
         self.touched += 1
         self.held = False
-        self._update(reason=None)
+        self._update(reason=None, look_again_at=None)
+
+    def look_again(self, now: datetime) -> None:
+        """Be released in an hour, if nobody does it before."""
+        self._update(look_again_at=now + LOOK_AGAIN)
 
     def _end(self, status: DeliveryStatus, reason: Reason | None = None) -> None:
         assert status in FINAL
@@ -294,7 +274,9 @@ class Progress:
             self.news = "failed"
         if status == "succeeded" and self.recovered:
             self.news = "recovered"
-        self._update(status=status, reason=reason, next_attempt_at=None, awaiting=(), awaiting_until=None)
+        self._update(status=status, reason=reason, next_attempt_at=None, look_again_at=None)
+        self._update(awaiting=(), awaiting_until=None)
 
-    def _update(self, **changes: object) -> None:
-        self.delivery = self.delivery.model_copy(update=changes)
+
+def _seconds_until(due: datetime | None, now: datetime) -> float | None:
+    return None if due is None else max(0.0, (due - now).total_seconds())

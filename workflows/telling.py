@@ -1,10 +1,11 @@
 """How a run tells of itself: search attributes for those who look, alerts for those who want to be told."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import ActivityError
 
 from activities.alerts import AlertActivities
@@ -12,7 +13,8 @@ from activities.news import Alert
 from elements.context import AlertKind
 from workflows import names, summaries
 from workflows.models import Delivery, EventInput
-from workflows.progress import LOST, Progress
+from workflows.progress import Progress
+from workflows.tracking import LOST
 
 PATIENCE = RetryPolicy(
     initial_interval=timedelta(seconds=5),
@@ -32,6 +34,7 @@ class Telling:
     _event: EventInput
     _deliveries: dict[str, Progress]
     _trouble: list[str]
+    _held: list[str]
     _alerts: dict[asyncio.Task[None], Alert]
     _cancel_requested: bool
 
@@ -49,11 +52,18 @@ class Telling:
 
     def _tell_trouble(self) -> None:
         """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
-        trouble = names.listed(each.delivery.webhook_id for each in self._deliveries.values() if each.is_troubled)
+        known = self._deliveries.values()
+        trouble = names.listed(each.delivery.webhook_id for each in known if each.is_troubled)
+        held = names.listed(each.delivery.webhook_id for each in known if each.held)
+        updates: list[SearchAttributeUpdate[Sequence[str]]] = []
         if trouble != self._trouble:
             self._trouble = trouble
-            update = names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset()
-            workflow.upsert_search_attributes([update])
+            updates.append(_listing(names.TROUBLE, trouble))
+        if held != self._held and workflow.patched("held-is-listed"):
+            self._held = held
+            updates.append(_listing(names.HELD, held))
+        if updates:
+            workflow.upsert_search_attributes(updates)
 
     def _alert_of(self, delivery: Delivery, kind: AlertKind) -> Alert:
         event = self._event
@@ -103,6 +113,10 @@ class Telling:
     def _untold(self) -> tuple[Alert, ...]:
         """Give the alerts that are still on their way."""
         return tuple(alert for task, alert in self._alerts.items() if not task.done())
+
+
+def _listing(key: SearchAttributeKey[Sequence[str]], webhooks: list[str]) -> SearchAttributeUpdate[Sequence[str]]:
+    return key.value_set(webhooks) if webhooks else key.value_unset()
 
 
 def _last_words(delivery: Delivery) -> str:

@@ -54,6 +54,7 @@ async def create_webhook(
         secret=new.secret or new_secret(new.signature_scheme),
         retry=new.retry,
         timeout=new.timeout,
+        rate_limit=new.rate_limit,
         enabled=new.enabled,
         metadata_=new.metadata,
     )

@@ -10,7 +10,7 @@ from api import schemas
 from cli.webhook_fields import FIXED, SHOWN_ONLY, fields_of, read_webhook
 
 NOTHING: dict[str, Any] = dict.fromkeys(
-    ("url", "events", "filter_", "emails", "notify", "name", "headers", "retry", "timeout")
+    ("url", "events", "filter_", "emails", "notify", "name", "headers", "retry", "timeout", "rate_limit")
 )
 
 

@@ -1,0 +1,69 @@
+"""A webhook gets as many requests a second as it takes. To wait for a turn is no failure and no attempt."""
+
+import asyncio
+
+from house import House
+from receivers import Receiver
+
+RATE = 5.0
+EVENTS = 20
+BURST = 1.5
+"""Temporal lets about one second's worth through at once."""
+
+
+async def test_events_are_spread_over_time(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url, rate_limit=RATE)
+    sent = await asyncio.gather(*(home.send(data={"n": n}) for n in range(EVENTS)))
+    requests = await inbox.got(EVENTS, seconds=30)
+    took = max(each.at for each in requests) - min(each.at for each in requests)
+    assert took > (EVENTS - BURST * RATE) / RATE * 0.8
+    for each in sent:
+        event = await home.until_final(each["id"])
+        assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
+
+
+async def test_a_limit_set_later_counts_at_once(idle_house: House, inbox: Receiver) -> None:
+    webhook = await idle_house.webhook(inbox.url)
+    sent = [await idle_house.send() for _ in range(EVENTS)]
+    await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json={"rate_limit": RATE})
+    async with idle_house.working():
+        requests = await inbox.got(EVENTS, seconds=30)
+        took = max(each.at for each in requests) - min(each.at for each in requests)
+        assert took > (EVENTS - BURST * RATE) / RATE * 0.8
+        event = await idle_house.until_final(sent[0]["id"])
+    (delivery,) = event["deliveries"]
+    assert len(delivery["attempts"]) == 1
+    assert delivery["attempts"][0]["trigger"] == "scheduled"
+
+
+async def test_other_webhooks_of_the_event_do_not_wait(home: House, inbox: Receiver) -> None:
+    slow = await home.webhook(inbox.url, rate_limit=0.01, events=["slow"])
+    for _ in range(3):
+        await home.send("slow")
+    await home.http.patch(f"/v1/webhooks/{slow['id']}", json={"events": ["*"]})
+    await home.webhook(inbox.url + "/fast", events=["order.*"])
+    event = await home.send("order.paid")
+    shown = await home.until_delivery(event["id"], "succeeded", n=1)
+    assert shown["deliveries"][0]["status"] == "pending"
+    # What a person asks for does not wait either.
+    assert (await home.command(event["id"], "retry", slow["id"])).status_code == 202
+
+
+async def test_a_failing_limited_webhook_is_retried(home: House, inbox: Receiver) -> None:
+    inbox.fails(503, 503)
+    await home.webhook(inbox.url, rate_limit=50, retry={"schedule": [0.1, 0.1]})
+    event = await home.until_final((await home.send())["id"])
+    assert event["status"] == "succeeded"
+    assert [each["status_code"] for each in event["deliveries"][0]["attempts"]] == [503, 503, 200]
+
+
+async def test_a_delivery_that_waits_for_its_turn_can_be_cancelled(home: House, inbox: Receiver) -> None:
+    webhook = await home.webhook(inbox.url, rate_limit=0.01)
+    events = [await home.send() for _ in range(3)]
+    await asyncio.sleep(1)
+    waiting = [each for each in events if (await home.event(each["id"]))["status"] == "delivering"]
+    assert waiting
+    assert (await home.command(waiting[-1]["id"], "cancel", webhook["id"])).status_code == 202
+    event = await home.until_final(waiting[-1]["id"])
+    assert event["status"] == "cancelled"
+    assert event["deliveries"][0]["attempts"] == []

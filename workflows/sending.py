@@ -1,0 +1,84 @@
+"""How a round leaves the workflow: which activity makes it, through which queue, and in whose turn."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pydantic_core import to_json
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
+
+from activities.emails import EmailActivities
+from activities.notifications import NotificationActivities
+from activities.rounds import Order, Round, RoundResult
+from activities.webhooks import WebhookActivities
+from workflows import names, summaries
+from workflows.models import Channel, EventInput
+from workflows.progress import Progress
+
+INLINE_DATA = 32 * 1024
+"""Bytes of data that travel in the first round's input; a larger body is read back from the run's own history."""
+
+OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""Registry down, worker killed, a bug: retried without limit, never charged to the webhook."""
+
+SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
+    "webhook": WebhookActivities.deliver,
+    "email": EmailActivities.send,
+    "notification": NotificationActivities.notify,
+}
+"""The activity of each channel; each takes a round."""
+
+
+def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: bool) -> ActivityHandle[RoundResult]:
+    """Begin one attempt of each delivery; all are of one channel."""
+    channel = deliveries[0].delivery.channel
+    inline = first_round and len(to_json(event.data)) <= INLINE_DATA
+    number = deliveries[0].next_number
+    orders = tuple(map(_order, deliveries))
+    queue, priority = _turn(event, deliveries[0], first_round)
+    return workflow.start_activity_method(
+        SENDERS[channel],
+        Round(
+            id=event.id,
+            type=event.type,
+            tenant=event.tenant,
+            timestamp=event.timestamp,
+            data=event.data if inline else None,
+            data_inline=inline,
+            orders=orders,
+            limited=deliveries[0].pace is not None,
+        ),
+        task_queue=queue,
+        start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
+        heartbeat_timeout=timedelta(seconds=10),
+        retry_policy=OUR_FAULTS,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        priority=priority,
+        summary=summaries.attempt_summary(channel, [each.delivery.target for each in deliveries], number),
+    )
+
+
+def _order(progress: Progress) -> Order:
+    return Order(
+        delivery=progress.id,
+        webhook_id=progress.delivery.webhook_id,
+        number=progress.next_number,
+        trigger=progress.begin(),
+        reached=progress.delivery.reached,
+        redelivered_from=progress.delivery.redelivered_from,
+    )
+
+
+def _turn(event: EventInput, first: Progress, first_round: bool) -> tuple[str, Priority]:
+    """Give the queue, and who shares its turns: tenants in first rounds, webhooks after them.
+
+    The limited queue lets through one a second of each webhook, times the weight.
+    """
+    queue, webhook_id = workflow.info().task_queue, first.delivery.webhook_id
+    if first.pace is not None:
+        return names.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.pace)
+    if first_round:
+        return queue, Priority(fairness_key=event.tenant)
+    return names.retry_queue(queue), Priority(fairness_key=webhook_id)
