@@ -12,6 +12,6 @@ def not_now(order: Order, webhook: Webhook, *, limited: bool) -> Outcome | None:
     `limited`: it came through the queue that keeps the webhook's rate. What a person asks for is made at once.
     """
     rate = rate_of(webhook)
-    if order.trigger == "scheduled" and rate is not None and not limited:
+    if not order.at_once and rate is not None and not limited:
         return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=0.0)
     return None

@@ -36,6 +36,8 @@ class Order(Message):
     webhook_id: str
     number: int
     trigger: Literal["scheduled", "manual"] = "scheduled"
+    at_once: bool = False
+    """A person wants it now, whatever the webhook's rate."""
     reached: tuple[str, ...] = ()
     """Digests of the addresses that have the email already."""
     redelivered_from: int = 0

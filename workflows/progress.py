@@ -28,7 +28,10 @@ KEPT_ATTEMPTS = 200
 
 
 def reopened(delivery: Delivery) -> Delivery:
-    """Give a final delivery its whole schedule again, from an attempt that a person asked for; numbers go on."""
+    """Give a final delivery its whole schedule again, from an attempt that a person asked for; numbers go on.
+
+    Its webhook's rate may be another by now: whoever makes that attempt looks.
+    """
     return delivery.model_copy(
         update={
             "status": "pending",
@@ -36,6 +39,7 @@ def reopened(delivery: Delivery) -> Delivery:
             "next_attempt_at": None,
             "steps_taken": 0,
             "by_hand": True,
+            "rate": None,
             "awaiting": (),
             "awaiting_until": None,
             "reached": () if delivery.status == "succeeded" else delivery.reached,

@@ -66,6 +66,7 @@ def _order(progress: Progress) -> Order:
         webhook_id=progress.delivery.webhook_id,
         number=progress.next_number,
         trigger=progress.begin(),
+        at_once=progress.extra,
         reached=progress.delivery.reached,
         redelivered_from=progress.delivery.redelivered_from,
     )
