@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli import event_types, events, keys, suppressions, webhooks
+from cli import event_types, events, keys, recoveries, schedules, suppressions, webhooks
 from cli.console import Failed, tell_failure
 from cli.datadir import DEFAULT
 from version import VERSION
@@ -73,6 +73,8 @@ def listen(
 
 app.add_typer(events.app, name="events")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(recoveries.app, name="recoveries")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(keys.app, name="keys")

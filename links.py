@@ -1,4 +1,4 @@
-"""Where people find an event: in the API, and in the Temporal web UI. A leaf: every layer may import it."""
+"""Where people find an event or a schedule: in the API, and in the Temporal web UI. A leaf: any layer may import it."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -14,12 +14,29 @@ class Links:
 
     def event(self, tenant: str, event_id: str) -> str:
         """Give the event's URL in the API."""
-        query = "" if tenant == DEFAULT_TENANT else f"?tenant={tenant}"
-        return f"{self.public_url}/v1/events/{event_id}{query}"
+        return f"{self.public_url}/v1/events/{event_id}{_query(tenant)}"
+
+    def webhook(self, webhook_id: str) -> str:
+        """Give the webhook's URL in the API."""
+        return f"{self.public_url}/v1/webhooks/{webhook_id}"
+
+    def schedule(self, tenant: str, schedule: str) -> str:
+        """Give the schedule's URL in the API."""
+        return f"{self.public_url}/v1/schedules/{schedule}{_query(tenant)}"
 
     def run(self, workflow_id: str, run_id: str) -> str | None:
         """Give the run's page in the Temporal web UI, if there is one."""
+        return self._in_temporal(f"workflows/{workflow_id}/{run_id}/timeline")
+
+    def temporal_schedule(self, name: str) -> str | None:
+        """Give the schedule's page in the Temporal web UI, if there is one."""
+        return self._in_temporal(f"schedules/{name}")
+
+    def _in_temporal(self, page: str) -> str | None:
         if self.temporal_ui_url is None:
             return None
-        namespace = quote(self.namespace, safe="")
-        return f"{self.temporal_ui_url}/namespaces/{namespace}/workflows/{workflow_id}/{run_id}/timeline"
+        return f"{self.temporal_ui_url}/namespaces/{quote(self.namespace, safe='')}/{page}"
+
+
+def _query(tenant: str) -> str:
+    return "" if tenant == DEFAULT_TENANT else f"?tenant={tenant}"

@@ -1,9 +1,9 @@
-"""What a webhook asks for when a delivery fails. A leaf: every layer may import it, it imports none.
+"""What a webhook asks for: when a delivery fails, and in which order. A leaf: all may import it, it imports none.
 
 The rule that reads a policy is `workflows.retry.next_delay`.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -23,6 +23,10 @@ DEFAULT_SCHEDULE = (
     24 * HOUR,
 )
 """Seconds before attempts 2 to 10: ten attempts in a little over three days."""
+
+OrderPolicy = Literal["block", "skip"]
+"""What a failing event of an ordered webhook does to those behind it: `block` until it is final; `skip` lets them go on
+after its first failed attempt."""
 
 
 class RetryPolicy(BaseModel):

@@ -64,12 +64,35 @@ class Settings(BaseSettings):
         description="Connections that an API process holds at once; one more ends the one that has kept it waiting"
         " longest",
     )
+    max_concurrent_rounds: int = Field(
+        100, ge=1, le=10_000, description="Rounds of deliveries that a worker makes at once from each of its queues"
+    )
+    max_concurrent_per_webhook: int = Field(
+        20, ge=1, description="Requests that a worker has under way to one webhook; more wait their turn"
+    )
+    max_backlog: int | None = Field(
+        None,
+        ge=1,
+        description="Rounds and steps of runs that may wait for a worker; above it, new events are answered 429",
+    )
     max_webhooks_per_tenant: int = Field(1000, ge=1, description="Webhooks that one tenant may have")
     rate_limit: str | None = Field(
         None,
         pattern=RATE,
         description="Requests that each key may make, such as `100/second`; a key's own `rate_limit` goes before,"
         " the admin key has none. Counted in each API process",
+    )
+    disable_after: timedelta | None = Field(
+        5 * DAY,
+        ge=timedelta(0),
+        description="A webhook that has only failed for so long is disabled, and its owner told; `0` is never. A"
+        " webhook's own `disable_after` goes before",
+    )
+    probe_interval: timedelta | None = Field(
+        None,
+        ge=timedelta(seconds=1),
+        description="A webhook that was disabled for failing is sent a `hookkeeper.test` event this often, and enabled"
+        " when it answers 2xx; without, a person enables it",
     )
     retention: timedelta = Field(
         30 * DAY,
@@ -132,10 +155,16 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("outbox", mode="before")
+    @field_validator("outbox", "disable_after", "probe_interval", mode="before")
     @classmethod
-    def _no_outbox(cls, value: object) -> object:
+    def _or_none(cls, value: object) -> object:
         return value or None
+
+    @field_validator("retention", "disable_after", "probe_interval", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        """Read `90` as seconds: Pydantic does so with a number, and the environment has only text."""
+        return float(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
     @field_validator("allowed_networks")
     @classmethod

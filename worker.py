@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,7 +15,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities import http
 from activities.alerts import AlertActivities
 from activities.closing import ClosingActivities
+from activities.crowding import Crowds
 from activities.emails import EmailActivities
+from activities.firing import FiringActivities
+from activities.health import HealthBook
+from activities.lanes import LaneActivities
 from activities.mail.outbox import Outbox
 from activities.mail.provider import MailProvider, NoProvider
 from activities.mail.sendgrid import SendGrid
@@ -23,9 +28,14 @@ from activities.mail.suppressing import Suppressing
 from activities.network import EVERYWHERE, parse_networks
 from activities.notifications import NotificationActivities
 from activities.notifier import Notifier
+from activities.probing import ProbeActivities
+from activities.recovering import RecoveryActivities
+from activities.releasing import ReleaseActivities
 from activities.rounds import Rounds
 from activities.services import Services
 from activities.webhooks import WebhookActivities
+from api.accepting import Acceptance
+from api.firing import ScheduledAcceptance
 from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
 from elements.services import check_service
@@ -34,8 +44,20 @@ from registry.store import Store
 from settings import BadSetting, Settings
 from version import VERSION
 from workflows import names
+from workflows.deliveries import Deliveries
 from workflows.event import EventWorkflow
+from workflows.fan_out import FanOutWorkflow
+from workflows.gateway import Gateway
+from workflows.lane import LaneWorkflow
 from workflows.limiting import keep_rates
+from workflows.lost import LostDeliveries
+from workflows.part import EventPart
+from workflows.probe import ProbeWorkflow
+from workflows.probes import Probes
+from workflows.recovery import RecoveryWorkflow
+from workflows.release import ReleaseWorkflow
+from workflows.releases import HeldDeliveries
+from workflows.scheduled import ScheduledEventWorkflow
 
 STICKY = timedelta(seconds=2)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
@@ -43,8 +65,20 @@ GRACE = timedelta(seconds=30)
 """A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
 HEARTBEATS = timedelta(milliseconds=100)
 """What a round knows is told to Temporal this often at most: so much of it a killed worker takes along."""
+BULK = 20
+"""Releases and recoveries that have their turns at the same time; each waits for deliveries most of the time."""
 USER_AGENT = f"Hookkeeper/{VERSION}"
 
+WORKFLOWS: list[type] = [
+    EventWorkflow,
+    FanOutWorkflow,
+    EventPart,
+    ScheduledEventWorkflow,
+    LaneWorkflow,
+    ReleaseWorkflow,
+    RecoveryWorkflow,
+    ProbeWorkflow,
+]
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
 """Keeps clocks and random numbers out of workflows. Passing modules through saves a third of its cost."""
 
@@ -66,37 +100,63 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         mail = Suppressing(_mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
+        crowds = Crowds(settings.max_concurrent_per_webhook)
+        interval = settings.probe_interval
+        probes = Probes(client, settings.task_queue, interval) if interval else None
+        health = HealthBook(store, settings.disable_after, probes)
+        webhooks = WebhookActivities(rounds, health, web, sandbox, USER_AGENT, crowds)
         sending: list[Callable[..., Any]] = [
-            WebhookActivities(rounds, store, web, sandbox, USER_AGENT).deliver,
+            webhooks.deliver,
             EmailActivities(rounds, mail, sandbox).send,
             NotificationActivities(rounds, notifier, sandbox).notify,
         ]
         closing = ClosingActivities(client)
         alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators)
+        gateway = Gateway(client, settings.task_queue)
+        acceptance = Acceptance(gateway, store, links, sandbox, settings)
+        lanes = LaneActivities(gateway.lanes, store)
+        firing = FiringActivities(ScheduledAcceptance(acceptance), Deliveries(client, gateway))
+        release = ReleaseActivities(store, HeldDeliveries(client))
+        probing = ProbeActivities(store, webhooks, gateway.releases, interval)
+        recovery = RecoveryActivities(store, LostDeliveries(client, gateway))
+        serving = partial(
+            Worker,
+            client,
+            max_concurrent_activities=settings.max_concurrent_rounds,
+            max_heartbeat_throttle_interval=HEARTBEATS,
+            graceful_shutdown_timeout=GRACE,
+        )
         async with (
-            Worker(
-                client,
+            serving(
                 task_queue=settings.task_queue,
-                workflows=[EventWorkflow],
-                activities=[*sending, closing.close_as_cancelled],
+                workflows=WORKFLOWS,
+                activities=[
+                    *sending,
+                    closing.close_as_cancelled,
+                    firing.accept,
+                    lanes.take_place,
+                    lanes.look_after_turn,
+                ],
                 workflow_runner=SANDBOX,
                 sticky_queue_schedule_to_start_timeout=STICKY,
-                max_heartbeat_throttle_interval=HEARTBEATS,
-                graceful_shutdown_timeout=GRACE,
             ),
-            Worker(
-                client,
+            serving(
                 task_queue=names.retry_queue(settings.task_queue),
-                activities=[*sending, alerts.alert],
-                max_heartbeat_throttle_interval=HEARTBEATS,
-                graceful_shutdown_timeout=GRACE,
+                activities=[
+                    *sending,
+                    alerts.alert,
+                    firing.await_delivery,
+                    firing.cancel,
+                    probing.knock,
+                    probing.enable,
+                ],
             ),
-            Worker(
-                client,
-                task_queue=names.limited_queue(settings.task_queue),
-                activities=sending,
-                max_heartbeat_throttle_interval=HEARTBEATS,
-                graceful_shutdown_timeout=GRACE,
+            serving(task_queue=names.limited_queue(settings.task_queue), activities=sending),
+            serving(
+                task_queue=names.bulk_queue(settings.task_queue),
+                activities=[release.find, release.release, recovery.count, recovery.find, recovery.redeliver],
+                max_concurrent_activities=BULK,
+                max_concurrent_activity_task_polls=2,
             ),
         ):
             yield

@@ -1,7 +1,8 @@
-"""Escalation: tell the owner of a webhook, and the operator, that a delivery has failed, or works again.
+"""Escalation: tell the owner of a webhook, and the operator, that a delivery has failed, that the webhook was disabled
+for it, or that it works again.
 
-At most one alert a webhook and hour (`registry.alerts`). What was sent travels in the heartbeat, so that a retry after
-a fault of one recipient does not tell the others again.
+At most one failure a webhook and hour (`registry.alerts`). What was sent travels in the heartbeat, so that a retry
+after a fault of one recipient does not tell the others again.
 """
 
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from elements.sandbox import Sandbox
 from links import Links
 from registry.models import Webhook
 from registry.store import Store
+from times import rfc3339
 
 TIMEOUT = 15.0
 KEEP = 512
@@ -153,14 +155,20 @@ class AlertActivities:
 
     async def _context(self, alert: Alert, webhook: Webhook, folded: int) -> dict[str, Any]:
         event = Event(alert.id, alert.type, alert.tenant, alert.timestamp, await self._data.of_this_run())
+        reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
+        since = webhook.failing_since
         info = activity.info()
         run = self._links.run(info.workflow_id or "", info.workflow_run_id or "")
+        page = self._links.webhook(webhook.id) if alert.probed else self._links.event(alert.tenant, alert.id)
         return context_of(event, about(webhook)) | {
             "alert": {
-                **alert.model_dump(include={"kind", "reason", "tenant", "delivery", "channel", "target", "attempts"}),
+                **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),
+                "reason": reason,
+                "failures": webhook.failures or 0,
+                "failing_since": rfc3339(since) if since else None,
                 "webhook": {"id": webhook.id, "name": webhook.name, "enabled": webhook.enabled},
                 "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),
-                "link": run or self._links.event(alert.tenant, alert.id),
+                "link": run or page,
                 "folded": folded,
             }
         }

@@ -7,7 +7,7 @@ from elements.context import AlertKind
 
 
 class Alert(Message):
-    """A delivery has failed for good, or works again."""
+    """A delivery has failed for good, or was one failure too many for its webhook, or works again."""
 
     token: str
     """Names the alert: it is told once, whatever run or try of an activity does it."""
@@ -26,6 +26,8 @@ class Alert(Message):
     error: str | None = None
     text: str = ""
     """What the receiver or provider said last."""
+    probed: bool = False
+    """A probe has found it out: no run delivers this event."""
 
 
 class AlertResult(Message):

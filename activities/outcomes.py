@@ -11,7 +11,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from policy import OrderPolicy
+
 MAX_RETRY_AFTER = 86400.0
+BUSY_STATUS_CODES = frozenset({429, 502, 504})
+"""A receiver with so much to do that it takes no more."""
 MAX_EXCERPT, MIN_EXCERPT = 4096, 128
 MAX_BATCH = 1024 * 1024
 """Bytes that the outcomes of one batch may take in history; Temporal refuses a result of over 2 MB."""
@@ -67,6 +71,8 @@ class Outcome(Message):
     """Seconds before attempts 2, 3, … by the webhook's own policy at the time of this attempt; None: the default."""
     rate: float | None = None
     """Requests a second that the webhook takes, by its limit or its health at the time; None: any number."""
+    ordered: OrderPolicy | None = None
+    """How the webhook wanted its events ordered at the time of this attempt."""
     held_by: Literal["webhook_disabled", "webhook_paused"] = "webhook_disabled"
     """Where held: why."""
     awaiting: tuple[str, ...] = ()
@@ -77,6 +83,8 @@ class Outcome(Message):
     """Somebody wants to be told when this delivery has failed."""
     recovered: bool = False
     """Somebody was told that it failed, and wants to be told that it works again."""
+    disabled: bool = False
+    """This attempt was one too many: its webhook has been disabled."""
 
 
 def verdict_of(status_code: int | None, error: str | None = None) -> Verdict:

@@ -1,17 +1,61 @@
-"""Whether a webhook takes a request now. Pure."""
+"""Whether a webhook takes a request now, or how long it takes none. Pure, but for the spread of what comes back."""
 
-from activities.outcomes import Outcome
+import random
+from datetime import datetime
+
+from activities.outcomes import BUSY_STATUS_CODES, Outcome
 from activities.rounds import Order
 from registry.models import Webhook
 from registry.pacing import rate_of
 
+BUSY_SECONDS = 5.0
+"""A receiver that is busy, and does not say until when, is left alone so long; twice as long each time in a row."""
+MAX_BUSY_SECONDS = MAX_SPREAD = 60.0
+DOUBLED_AT_MOST = 4
 
-def not_now(order: Order, webhook: Webhook, *, limited: bool) -> Outcome | None:
+
+def not_now(order: Order, webhook: Webhook, now: datetime, *, limited: bool) -> Outcome | None:
     """Give the outcome of a request that is not made yet, or None where it may be made.
 
     `limited`: it came through the queue that keeps the webhook's rate. What a person asks for is made at once.
     """
-    rate = rate_of(webhook)
-    if not order.at_once and rate is not None and not limited:
-        return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=0.0)
+    if order.at_once:
+        return None
+    if webhook.throttled_until and now < webhook.throttled_until:
+        return _deferred(order, webhook, _spread((webhook.throttled_until - now).total_seconds()))
+    if rate_of(webhook) is not None and not limited:
+        return _deferred(order, webhook, 0.0)
     return None
+
+
+def _deferred(order: Order, webhook: Webhook, wait: float) -> Outcome:
+    rate = rate_of(webhook)
+    return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=wait)
+
+
+def _spread(wait: float) -> float:
+    """Give up to twice the wait, and a minute more at most: all that waits must not come back at once."""
+    return wait + random.uniform(0, min(max(wait, 1.0), MAX_SPREAD))  # noqa: S311
+
+
+def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
+    """Give the seconds for which the webhook takes no requests after such an answer; 0 is none.
+
+    `webhook` is as it was before. Where nobody says how long, its own policy may be shorter by choice.
+    """
+    asked = outcome.retry_after or 0.0
+    if outcome.status_code not in BUSY_STATUS_CODES:
+        return asked
+    in_a_row = webhook.failures or 0 if webhook else 0
+    ours = BUSY_SECONDS * 2.0 ** min(in_a_row, DOUBLED_AT_MOST)
+    return max(asked, min(ours, MAX_BUSY_SECONDS, *(outcome.delays or ())))
+
+
+def crowded_out(order: Order, webhook: Webhook, at_most: int) -> Outcome:
+    """Give the outcome of a request that found `at_most` others under way to its webhook.
+
+    It waits in the limited queue, which lets as many through in a second: an endpoint that is slow keeps its pace, and
+    one that hangs is degraded by the time that its first requests have timed out.
+    """
+    rate = float(at_most)
+    return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=0.0)

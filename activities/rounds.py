@@ -80,7 +80,8 @@ class Job:
 
 Attempt = Callable[[Job], Awaitable[Outcome]]
 """Says what came of it; raises `Fault` for what the webhook's owner wrote, else for our own faults only."""
-Afterwards = Callable[[Round, RoundResult], Awaitable[None]]
+Afterwards = Callable[[Round, RoundResult], Awaitable[RoundResult]]
+"""Does what the outcomes ask for, again where it is tried again, and gives the result with what came of that."""
 
 
 class Rounds:
@@ -127,9 +128,7 @@ class Rounds:
 
             await every(make_one(order) for order in orders)
         result = RoundResult(outcomes=tuple(known[order.delivery] for order in round_.orders))
-        if afterwards:
-            await afterwards(round_, result)
-        return result
+        return await afterwards(round_, result) if afterwards else result
 
     async def _data_of(self, round_: Round) -> Any:
         return round_.data if round_.data_inline else await self._data.of_this_run()

@@ -3,50 +3,69 @@
 from datetime import UTC, datetime
 
 import httpx
-import structlog
 from temporalio import activity
 
 from activities import http, outcomes, pacing, signing
+from activities.crowding import Crowds
+from activities.health import HealthBook, clock_ahead
 from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from activities.scrubbing import MARGIN, scrub_request
 from elements.payload import Body, body_of
 from elements.sandbox import Sandbox
-from registry.pacing import rate_of
-from registry.store import Store
-
-log = structlog.get_logger("hookkeeper.delivery")
+from registry.models import Webhook
+from registry.pacing import order_of, rate_of
 
 
 class WebhookActivities:
     """Deliveries to URLs."""
 
     def __init__(
-        self, rounds: Rounds, store: Store, client: httpx.AsyncClient, sandbox: Sandbox, user_agent: str
+        self,
+        rounds: Rounds,
+        health: HealthBook,
+        client: httpx.AsyncClient,
+        sandbox: Sandbox,
+        user_agent: str,
+        crowds: Crowds,
     ) -> None:
         self._rounds = rounds
-        self._store = store
+        self._health = health
         self._http = client
         self._sandbox = sandbox
         self._user_agent = user_agent
+        self._crowds = crowds
 
     @activity.defn(name="deliver_webhooks")
     async def deliver(self, round_: Round) -> RoundResult:
-        """Make every attempt of the round; switch off the webhooks that answered 410."""
+        """Make every attempt of the round; note what they say of the health of its webhooks."""
         standard: list[Body] = []
+        seen: dict[str, Webhook] = {}
+        ahead = clock_ahead()
+
+        async def body(job: Job) -> Body:
+            if job.webhook.payload:
+                sandbox = self._sandbox.for_(round_.tenant)
+                return await sandbox.call(body_of, job.webhook.payload, job.context)
+            standard[:] = standard or [body_of(None, job.context)]
+            return standard[0]
 
         async def attempt(job: Job) -> Outcome:
             if not job.webhook.url:
                 return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-            if deferred := pacing.not_now(job.order, job.webhook, limited=round_.limited):
+            now = datetime.now(UTC) + ahead
+            if deferred := pacing.not_now(job.order, job.webhook, now, limited=round_.limited):
                 return deferred
-            if job.webhook.payload:
-                sandbox = self._sandbox.for_(round_.tenant)
-                return await self._send(job, await sandbox.call(body_of, job.webhook.payload, job.context))
-            standard[:] = standard or [body_of(None, job.context)]
-            return await self._send(job, standard[0])
+            seen[job.webhook.id] = job.webhook
+            with self._crowds.joined(job.webhook.id) as has_room:
+                if not (has_room or round_.limited or job.order.at_once):
+                    return pacing.crowded_out(job.order, job.webhook, self._crowds.at_most)
+                return await self._send(job, await body(job))
 
-        return await self._rounds.make(round_, attempt, self._disable_gone)
+        async def note(round_: Round, result: RoundResult) -> RoundResult:
+            return await self._health.note(round_, result, seen, ahead)
+
+        return await self._rounds.make(round_, attempt, note)
 
     async def _send(self, job: Job, body: Body) -> Outcome:
         """Call, and say what it came to."""
@@ -72,6 +91,7 @@ class WebhookActivities:
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
             delays=delays_of(job.webhook),
             rate=rate_of(job.webhook),
+            ordered=order_of(job.webhook),
         )
 
     def _headers(self, job: Job, body: Body, now: datetime) -> dict[str, str]:
@@ -90,12 +110,6 @@ class WebhookActivities:
                 "webhook-signature": signature,
             }
         )
-
-    async def _disable_gone(self, round_: Round, result: RoundResult) -> None:
-        """Switch off webhooks that answered 410. Idempotent, so a retry of the activity may do it again."""
-        for order, outcome in zip(round_.orders, result.outcomes, strict=True):
-            if outcome.verdict == "gone" and await self._store.disable(order.webhook_id, "gone"):
-                log.warning("webhook disabled", webhook=order.webhook_id, tenant=round_.tenant, reason="gone")
 
 
 def _said(job: Job, body: bytes) -> str:

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import json
 import secrets
+from asyncio import Future
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +21,7 @@ from elements.faults import Fault
 from elements.sandbox import Sandbox
 from links import Links
 from registry.models import Webhook
-from registry.pacing import rate_of
+from registry.pacing import order_of, rate_of
 from registry.store import RegistryUnavailable, Store
 from registry.targets import Target, targets_of
 from settings import Settings
@@ -32,7 +34,7 @@ log = structlog.get_logger("hookkeeper.acceptance")
 PATIENCE = 4.8
 """Seconds: within five, a request is either in Temporal or told that it is not."""
 MAX_TARGETS = 1000
-"""Of one event: Temporal takes no more than 2 MB to start a run, and a run's state must stay under 512 KiB."""
+"""Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
 LATE = timedelta(minutes=1)
 """A `deliver_at` this far in the past is a clock that is a little off: deliver now."""
 MAX_AHEAD = timedelta(days=366)
@@ -50,16 +52,23 @@ class Acceptance:
         self._links = links
         self._sandbox = sandbox
 
-    async def accept(self, request: NewEvent, idempotency_key: str | None = None) -> AcceptedEvent:
-        """Start the event's run with all webhooks that match; a repeated id answers with the run that is there."""
+    async def accept(
+        self, request: NewEvent, idempotency_key: str | None = None, behind: Sequence[Future[Any]] = ()
+    ) -> AcceptedEvent:
+        """Start the event's run with all webhooks that match; a repeated id answers with the run that is there.
+
+        For an ordered webhook it comes after all that it is `behind`.
+        """
         self._check_size(request)
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._accept(request, idempotency_key, utc_now())
+                return await self._accept(request, idempotency_key, utc_now(), behind)
         except TimeoutError:
             raise Unavailable("the registry and Temporal together took too long") from None
 
-    async def _accept(self, request: NewEvent, key: str | None, now: datetime) -> AcceptedEvent:
+    async def _accept(
+        self, request: NewEvent, key: str | None, now: datetime, behind: Sequence[Future[Any]]
+    ) -> AcceptedEvent:
         try:
             _check_times(request, now)
             await self._check_type(request)
@@ -71,10 +80,18 @@ class Acceptance:
         event = _event(request, request.id or key or new_event_id(), now)
         wanting = await asyncio.gather(*(self._wants(webhook, event) for webhook in listening))
         asked = list(zip(listening, wanting, strict=True))
-        accepted = await self._start(request, event, [webhook for webhook, wants in asked if wants is True], now)
+        wanted = [webhook for webhook, wants in asked if wants is True]
+        if behind and any(webhook.ordered for webhook in wanted):
+            await asyncio.wait(behind)
+        accepted = await self._start(request, event, wanted, now)
         if not accepted.duplicate:
             await self._note({webhook.id: str(fault) for webhook, fault in asked if isinstance(fault, Fault)})
         return accepted
+
+    async def check(self, request: NewEvent) -> None:
+        """Raise `Invalid` or `TooLarge` for an event that would be refused if it came now."""
+        self._check_size(request)
+        await self._check_type(request)
 
     async def accept_test(self, request: NewEvent, webhook: Webhook) -> AcceptedEvent:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
@@ -106,7 +123,7 @@ class Acceptance:
             _delivery(webhook, target, by_hand) for webhook in webhooks for target in targets_of(webhook)
         )
         if len(deliveries) > MAX_TARGETS:
-            raise Invalid(f"The event goes to {len(deliveries)} targets; at most {MAX_TARGETS} fit into one run.")
+            raise Invalid(f"The event goes to {len(deliveries)} targets; one event may have at most {MAX_TARGETS}.")
         started = EventInput(
             id=event.id,
             type=event.type,
@@ -163,13 +180,15 @@ def _event(request: NewEvent, event_id: str, now: datetime) -> Event:
 
 
 def _delivery(webhook: Webhook, target: Target, by_hand: bool) -> Delivery:
+    to_url = target.channel == "webhook"
     return Delivery(
         id=target.id,
         webhook_id=webhook.id,
         channel=target.channel,
         target=target.shown,
         by_hand=by_hand,
-        rate=rate_of(webhook) if target.channel == "webhook" else None,
+        rate=rate_of(webhook) if to_url else None,
+        ordered=order_of(webhook) if to_url and not by_hand else None,
     )
 
 

@@ -8,17 +8,23 @@ from fastapi import FastAPI
 from api import errors
 from api.accepting import Acceptance
 from api.access import check_routes
+from api.backlog import Backlog
+from api.counting import HeldCounts
 from api.doorkeeper import Doorkeeper
 from api.routes import (
     audit,
     codec,
+    deliveries,
     erasure,
     event_types,
     events,
     health,
     keys,
+    pausing,
     preview,
     providers,
+    recoveries,
+    schedules,
     suppressions,
     webhooks,
 )
@@ -60,7 +66,9 @@ def _bare_app(settings: Settings) -> FastAPI:
     )
     app.state.settings, app.state.sandbox = settings, Sandbox()
     app.state.written = Written(app.state.sandbox, settings)
-    for each in (health, providers, preview, webhooks, suppressions, event_types, events, erasure, keys, audit, codec):
+    of_webhooks = (preview, webhooks, pausing, deliveries, recoveries)
+    of_tenants = (*of_webhooks, suppressions, event_types, events, erasure, schedules)
+    for each in (health, providers, *of_tenants, keys, audit, codec):
         app.include_router(each.router)
     app.include_router(event_types.export_router)
     app.include_router(codec.page_router)
@@ -80,4 +88,6 @@ def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -
     app.state.links, app.state.store, app.state.gateway = links, store, gateway
     assert settings.admin_key is not None
     app.state.doorkeeper = Doorkeeper(settings.admin_key.get_secret_value(), store.api_keys, settings.rate_limit)
+    app.state.held_counts = HeldCounts()
+    app.state.backlog = Backlog(gateway, settings.max_backlog)
     app.state.acceptance = Acceptance(gateway, store, links, app.state.sandbox, settings)

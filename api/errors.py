@@ -31,7 +31,7 @@ from registry.store import BadCursor as BadRegistryCursor
 from registry.store import RegistryUnavailable, TooManyWebhooks
 from workflows.commands import Refused, UnknownDelivery
 from workflows.listing import BadCursor
-from workflows.reaching import Conflict, Unavailable, UnknownEvent
+from workflows.reaching import Conflict, LaneFull, Unavailable, UnknownEvent, UnknownRecovery, UnknownSchedule
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -168,12 +168,14 @@ def as_problem(error: Exception, **context: str) -> Problem:
     match error:
         case Problem():
             return error
-        case UnknownEvent() | UnknownDelivery():
+        case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return NotFound(_sentence(error))
         case Conflict() | Refused() | AlreadyThere() | TooManyWebhooks():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return Invalid.field("cursor", "not a cursor that this list gave")
+        case LaneFull():
+            return TooMany(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             log.warning("out of reach", error=type(error).__name__, detail=str(error))
             what = _OUT_OF_REACH.get(type(error)) or _sentence(error)
@@ -218,7 +220,10 @@ def install(app: FastAPI) -> None:
     for ours in (
         UnknownEvent,
         UnknownDelivery,
+        UnknownSchedule,
+        UnknownRecovery,
         Conflict,
+        LaneFull,
         Refused,
         AlreadyThere,
         TooManyWebhooks,

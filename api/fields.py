@@ -61,8 +61,14 @@ EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
 EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
-Secret = Annotated[str, Field(max_length=256), AfterValidator(_usable_secret)]
-Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(check_url)]
+Secret = Annotated[
+    str, Field(max_length=256, json_schema_extra={"pattern": "^wh(sec|sk)_"}), AfterValidator(_usable_secret)
+]
+Url = Annotated[
+    str,
+    Field(max_length=MAX_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),  # JSON Schema has no flags
+    AfterValidator(check_url),
+]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
 JsonSchema = Annotated[dict[str, Any], AfterValidator(check_schema)]
 MetadataText = Annotated[str, Field(max_length=512)]

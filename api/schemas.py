@@ -28,7 +28,8 @@ from elements.payload import Payload
 from elements.tls import Tls
 from keys import Scheme
 from links import DEFAULT_TENANT
-from policy import RetryPolicy
+from policy import OrderPolicy, RetryPolicy
+from registry.health import Status
 from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
 
 # Webhooks
@@ -52,7 +53,8 @@ class WebhookFields(Taken):
     notifications: tuple[Notification, ...] = Field((), max_length=10)
     """Notes to services such as Slack, or calls of any HTTP API, for each event. URLs are masked when read back."""
     on_failure: OnFailure | None = None
-    """Who is told when a delivery has failed, and when it works again: at most once an hour."""
+    """Who is told when a delivery has failed, at most once an hour, when the webhook is disabled for that, and when it
+    works again."""
     headers: Headers = Field(default_factory=dict)
     """Sent along with each delivery. Values are masked when read back."""
     tls: Tls | None = None
@@ -63,6 +65,13 @@ class WebhookFields(Taken):
     """Seconds for connect, response headers and body together."""
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
     """Requests a second to the URL; null: any number. More wait their turn, which costs no attempt."""
+    ordered: bool = Field(False, strict=True)
+    """One request to the URL at a time, in the order in which events were accepted."""
+    order_policy: OrderPolicy = "block"
+    """Where ordered: with `block`, a failing event holds up those behind it until it is final; with `skip`, they go on
+    after its first failed attempt."""
+    disable_after: float | None = Field(None, ge=0, le=365 * 86400, allow_inf_nan=False, strict=True)
+    """Seconds of nothing but failures after which the webhook is disabled; 0: never. Null: as the operator says."""
     enabled: bool = Field(True, strict=True)
     """Deliveries of a disabled webhook are held, not dropped."""
     metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
@@ -101,6 +110,22 @@ class WebhookChanges(WebhookFields):
     """Only what is given is changed."""
 
 
+class Health(Given):
+    """How requests to the URL have been going."""
+
+    status: Status
+    """`throttled`: it has too much to do, and scheduled attempts wait. `degraded`: it does not answer in time, and gets
+    two requests a second. `failing`: the latest request failed. `unknown`: there was none yet."""
+    failing_since: Time | None
+    """When the first of the failures was that no success has followed."""
+    failures: int
+    """In a row, about."""
+    last_success_at: Time | None
+    """To the minute."""
+    throttled_until: Time | None
+    """Null where that is over."""
+
+
 class Webhook(Given):
     id: str
     tenant: str
@@ -123,9 +148,13 @@ class Webhook(Given):
     retry: RetryPolicy | None
     timeout: float
     rate_limit: float | None
+    ordered: bool
+    order_policy: OrderPolicy
+    disable_after: float | None
+    health: Health
     enabled: bool
     disabled_reason: str | None
-    """`gone`: the receiver answered 410. `manual`: somebody disabled it."""
+    """`gone`: the receiver answered 410. `failing`: it had only failed for too long. `manual`: somebody disabled it."""
     disabled_at: Time | None
     paused_at: Time | None
     """Set while the webhook is paused: its deliveries are held."""

@@ -8,7 +8,10 @@ from elements.headers import masked
 from elements.on_failure import OnFailure
 from keys import is_asymmetric, public_key
 from links import Links
+from registry.health import status_of
 from registry.models import EventType, Webhook
+from registry.pacing import order_of
+from times import utc_now
 from workflows.gateway import Run
 from workflows.listing import Row
 from workflows.models import Delivery
@@ -35,6 +38,10 @@ def webhook(row: Webhook) -> schemas.Webhook:
         retry=row.retry,
         timeout=row.timeout,
         rate_limit=row.rate_limit,
+        ordered=row.ordered is not None,
+        order_policy=order_of(row) or "block",
+        disable_after=row.disable_after,
+        health=_health(row),
         enabled=row.enabled,
         disabled_reason=row.disabled_reason,
         disabled_at=row.disabled_at,
@@ -42,6 +49,18 @@ def webhook(row: Webhook) -> schemas.Webhook:
         metadata=row.metadata_,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def _health(row: Webhook) -> schemas.Health:
+    now = utc_now()
+    throttled = row.throttled_until is not None and now < row.throttled_until
+    return schemas.Health(
+        status=status_of(row, now),
+        failing_since=row.failing_since,
+        failures=row.failures or 0,
+        last_success_at=row.last_success_at,
+        throttled_until=row.throttled_until if throttled else None,
     )
 
 

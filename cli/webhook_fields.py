@@ -18,6 +18,7 @@ SHOWN_ONLY = frozenset(
         "disabled_reason",
         "filter_error",
         "filter_errors",
+        "health",
         "id",
         "paused_at",
         "public_key",
@@ -45,6 +46,8 @@ def fields_of(
     retry: str | None,
     timeout: float | None,
     rate_limit: float | None,
+    ordered: bool | None,
+    order_policy: str | None,
 ) -> Json:
     """Give the fields of the file, and over them those of the options that were given."""
     options: dict[str, tuple[Any, Callable[[Any], Any]]] = {
@@ -58,6 +61,8 @@ def fields_of(
         "retry": (retry, _retry),
         "timeout": (timeout, float),
         "rate_limit": (rate_limit, lambda rate: rate or None),
+        "ordered": (ordered, bool),
+        "order_policy": (order_policy, str),
     }
     given = {field: convert(value) for field, (value, convert) in options.items() if value is not None}
     return (read_webhook(file) if file else {}) | given

@@ -45,10 +45,26 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
         elif name == "on_failure" and value:
             yield from ((name, f"email to {_email(email)}") for email in value["emails"])
             yield from ((name, f"notify {_notified(each)}") for each in value["notifications"])
+        elif name == "health":
+            yield from _health(value)
+        elif name == "disable_after" and value == 0:
+            yield name, "never"
         elif name == "tls" and value:
             yield name, ", ".join(part for part, pem in value.items() if pem and part != "key")
         elif value or name == "enabled":
             yield name, text_of(value)
+
+
+def _health(health: Json) -> Iterator[tuple[str, str]]:
+    """Say how it does, and what is known of that: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
+    words = health["status"]
+    if health["failures"]:
+        words += f", {health['failures']} in a row since {health['failing_since']}"
+    if health["throttled_until"]:
+        words += f", no requests until {health['throttled_until']}"
+    yield "health", words
+    if health["last_success_at"]:
+        yield "last_success_at", health["last_success_at"]
 
 
 def _email(email: Json) -> str:

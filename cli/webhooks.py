@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from cli import webhook_fields, webhook_views
+from cli import recoveries, webhook_fields, webhook_flow, webhook_views
 from cli.client import Api
 from cli.console import out, print_table
 from cli.given import STDIN, read_json
+from policy import OrderPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,6 +33,15 @@ Header = Annotated[list[str] | None, typer.Option(help="name: value; can be give
 Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, as 5,300; none for one attempt.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
 RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 for any number.")]
+Ordered = Annotated[
+    bool | None, typer.Option(help="One request to the URL at a time, in the order in which events were accepted.")
+]
+Policy = Annotated[
+    OrderPolicy | None,
+    typer.Option(
+        help="Where ordered: a failing event blocks those behind it, or they skip it after its first attempt."
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
 
 
@@ -76,6 +86,8 @@ def create(
     retry: Retry = None,
     timeout: Timeout = None,
     rate_limit: RateLimit = None,
+    ordered: Ordered = None,
+    order_policy: Policy = None,
     secret: Annotated[str | None, typer.Option(help="Signing key; made where none is given.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,6 +104,8 @@ def create(
         retry=retry,
         timeout=timeout,
         rate_limit=rate_limit,
+        ordered=ordered,
+        order_policy=order_policy,
     )
     body |= {field: value for field, value in {"tenant": tenant, "secret": secret}.items() if value}
     _print_webhook(Api.of_environment().call("POST", "webhooks", body=body), as_json)
@@ -117,6 +131,8 @@ def update(
     retry: Retry = None,
     timeout: Timeout = None,
     rate_limit: RateLimit = None,
+    ordered: Ordered = None,
+    order_policy: Policy = None,
     enabled: Annotated[bool | None, typer.Option(help="Deliveries of a disabled webhook are held.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -133,6 +149,8 @@ def update(
         retry=retry,
         timeout=timeout,
         rate_limit=rate_limit,
+        ordered=ordered,
+        order_policy=order_policy,
     )
     body = {field: value for field, value in given.items() if field not in webhook_fields.FIXED}
     if enabled is not None:
@@ -202,13 +220,19 @@ def preview(
         webhook_views.print_preview(answer)
 
 
+for _command in (webhook_flow.pause, webhook_flow.resume, webhook_flow.deliveries, recoveries.recover):
+    app.command()(_command)
+
+
 def _target(webhook: dict[str, Any]) -> str:
     first, *others = webhook_views.targets(webhook)
     return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
 
 
 def _state(webhook: dict[str, Any]) -> str:
-    return "" if webhook["enabled"] else f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
+    if not webhook["enabled"]:
+        return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
+    return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
 
 
 def _print_webhook(webhook: dict[str, Any], as_json: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from times import rfc3339
 
 Context = Mapping[str, Any]
-AlertKind = Literal["failed", "recovered"]
+AlertKind = Literal["failed", "disabled", "recovered"]
+"""A delivery has failed for good; its webhook has been disabled by nobody; it works again."""
 
 
 @dataclass(frozen=True, slots=True)

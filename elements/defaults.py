@@ -42,6 +42,8 @@ def _event_lines(context: Context, limit: int) -> Iterator[str]:
 
 def _alert_subject(context: Context) -> str:
     alert = context["alert"]
+    if alert["kind"] == "disabled":
+        return f"Webhook disabled: {_name_of(alert)} ({alert['tenant']})"
     what = "Delivered again" if alert["kind"] == "recovered" else "Delivery failed"
     return f"{what}: {context['event']['type']} to {_name_of(alert)} ({alert['tenant']})"
 
@@ -66,10 +68,19 @@ def _alert_lines(context: Context) -> Iterator[str]:
 
 
 def _what_happened(alert: Mapping[str, Any]) -> str:
+    reason = alert["reason"]
     if alert["kind"] == "recovered":
         return "Hookkeeper can deliver again."
-    reason = alert["reason"]
+    if alert["kind"] == "disabled":
+        return f"{_why_disabled(alert)}: the webhook is disabled now, and its deliveries are held until it is enabled."
     return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'The reason: {reason}.')}"
+
+
+def _why_disabled(alert: Mapping[str, Any]) -> str:
+    if alert["reason"] == "gone":
+        return "The receiver wants no more events (410)"
+    since = f" since {alert['failing_since']}" if alert.get("failing_since") else ""
+    return f"Nothing but failures{since}, {alert.get('failures', 0)} in a row"
 
 
 def _outcome(alert: Mapping[str, Any]) -> str:

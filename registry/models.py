@@ -5,7 +5,7 @@ Those of keys and of the audit log stand beside what keeps them: `registry.api_k
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Any, ClassVar, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -13,6 +13,7 @@ from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator
 
+from elements.context import AlertKind
 from elements.emails import Email
 from elements.notifications import Notification
 from elements.on_failure import OnFailure
@@ -81,7 +82,7 @@ class AlertState(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     at: datetime
-    kind: Literal["failed", "recovered"]
+    kind: AlertKind
     delivery: str
     token: str
     """Names the alert, so that whoever claimed it can claim it again."""
@@ -91,6 +92,8 @@ class AlertState(BaseModel):
     """Failures since."""
     recent: tuple[str, ...] = ()
     """Tokens of the latest of these, so that none is counted twice."""
+    disabled_at: datetime | None = None
+    """When the webhook was disabled the last time that this was told of."""
 
 
 class Base(MappedAsDataclass, DeclarativeBase):

@@ -1,5 +1,6 @@
-"""How many requests a second a webhook takes at the moment. Pure."""
+"""How many requests a second a webhook takes at the moment, and in which order. Pure."""
 
+from policy import OrderPolicy
 from registry.models import Webhook
 
 DEGRADED_AFTER = 3
@@ -18,3 +19,10 @@ def rate_of(webhook: Webhook) -> float | None:
     if not is_degraded(webhook):
         return webhook.rate_limit
     return min(DEGRADED_RATE, webhook.rate_limit or DEGRADED_RATE)
+
+
+def order_of(webhook: Webhook) -> OrderPolicy | None:
+    """Give how the webhook wants its events ordered; None: not at all."""
+    if webhook.ordered is None:
+        return None
+    return "skip" if webhook.ordered == "skip" else "block"

@@ -19,9 +19,11 @@ from registry.audit import AuditEntry, AuditLog, note
 from registry.catalogue import Catalogue
 from registry.cursors import BadCursor, read_cursor, write_cursor
 from registry.database import RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
+from registry.health import Health, forgive
 from registry.models import Webhook, WebhookPattern, utc_now
 from registry.numbering import first, renumber
 from registry.patterns import patterns_for
+from registry.pausing import Pauses
 from registry.resealing import reseal
 from registry.suppressions import Suppressions
 
@@ -52,6 +54,8 @@ class Store:
         self.catalogue = Catalogue(engine)
         self.suppressions = Suppressions(engine)
         self.alerts = Alerts(engine)
+        self.health = Health(engine)
+        self.pauses = Pauses(engine)
         self.api_keys = ApiKeys(engine)
         self.audit = AuditLog(engine)
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
@@ -151,8 +155,13 @@ class Store:
             if (webhook := await session.scalar(query)) is None:
                 return None
             now = utc_now()
-            if changes.get("enabled", webhook.enabled) != webhook.enabled:
+            changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
+            if "enabled" in changed:
                 webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
+            elif changes.get("enabled") is False and webhook.disabled_reason == "failing":
+                webhook.disabled_reason = "manual"  # somebody wants it so: no probe enables it again
+            if "url" in changed or ("enabled" in changed and changes["enabled"]):
+                forgive(webhook)
             if changes.get("filter", webhook.filter) != webhook.filter:
                 webhook.filter_errors = webhook.filter_error = None
             _renumber(webhook, changes)
@@ -183,18 +192,6 @@ class Store:
             webhook.updated_at = now
             note(session, entry)
         return webhook
-
-    async def disable(self, webhook_id: str, reason: str) -> bool:
-        """Disable a webhook; True only for the one call that changed it, so that its owner is told once."""
-        now = utc_now()
-        query = (
-            update(Webhook)
-            .where(Webhook.id == webhook_id, Webhook.enabled)
-            .values(enabled=False, disabled_reason=reason, disabled_at=now, updated_at=now)
-            .returning(Webhook.id)
-        )
-        async with reaching_database(), self._writes.begin() as session:
-            return await session.scalar(query) is not None
 
     async def note_filter_error(self, webhook_id: str, error: str) -> None:
         """Count an event that the filter failed for."""

@@ -3,6 +3,7 @@
 import asyncio
 import sysconfig
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,9 @@ def binary(name: str) -> str:
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
-@pytest.fixture(scope="session")
-async def temporal() -> AsyncIterator[Client]:
-    """A real Temporal server in memory, with our search attributes."""
+@asynccontextmanager
+async def temporal_server() -> AsyncIterator[Client]:
+    """Start a real Temporal server in memory, with our search attributes."""
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
@@ -62,6 +63,13 @@ async def temporal() -> AsyncIterator[Client]:
     async with environment:
         yield environment.client
     await asyncio.sleep(0.05)  # see docs/temporal.md: Temporal's threads need a moment at the end
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """The server of most tests: each has a task queue and a tenant of its own."""
+    async with temporal_server() as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +67,7 @@ class House:
 
         A run that a killed worker had in its cache answers nobody until that worker's own queue is given up: 503.
         """
-        async with asyncio.timeout(seconds):
-            while True:
-                answer = await self.http.get(f"/v1/events/{event_id}", params={"tenant": self.tenant})
-                assert answer.status_code in (200, 503), answer.text
-                if answer.status_code == 200 and answer.json()["status"] in statuses:
-                    return answer.json()  # type: ignore[no-any-return]
-                await asyncio.sleep(0.03)
+        return await self._until(event_id, lambda event: event["status"] in statuses, seconds)
 
     async def until_final(self, event_id: str, seconds: float = 20.0) -> dict[str, Any]:
         return await self.until(event_id, *FINAL, seconds=seconds)
@@ -87,12 +81,20 @@ class House:
 
     async def until_delivery(self, event_id: str, status: str, attempts: int = 0, n: int = 0) -> dict[str, Any]:
         """Wait until the nth delivery has the status and at least so many attempts."""
-        async with asyncio.timeout(20):
+
+        def is_there(event: dict[str, Any]) -> bool:
+            delivery = event["deliveries"][n]
+            return delivery["status"] == status and len(delivery["attempts"]) >= attempts
+
+        return await self._until(event_id, is_there, 20)
+
+    async def _until(self, event_id: str, is_there: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+        async with asyncio.timeout(seconds):
             while True:
-                event = await self.event(event_id)
-                delivery = event["deliveries"][n]
-                if delivery["status"] == status and len(delivery["attempts"]) >= attempts:
-                    return event
+                answer = await self.http.get(f"/v1/events/{event_id}", params={"tenant": self.tenant})
+                assert answer.status_code in (200, 503), answer.text
+                if answer.status_code == 200 and is_there(answer.json()):
+                    return answer.json()  # type: ignore[no-any-return]
                 await asyncio.sleep(0.03)
 
     def run(self, event_id: str) -> WorkflowHandle[Any, Any]:

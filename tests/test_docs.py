@@ -60,7 +60,7 @@ def test_commands() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     table = rows("Command line")
     assert set(table) == {f"hookkeeper {name}" for name in commands}
-    for group in ("events", "webhooks", "event-types", "suppressions", "keys"):
+    for group in ("events", "schedules", "webhooks", "recoveries", "event-types", "suppressions", "keys"):
         assert re.findall(r"`([a-z-]+)`", table[f"hookkeeper {group}"][0]) == sorted_as_in(group, commands)
 
 

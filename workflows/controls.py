@@ -13,8 +13,8 @@ from temporalio.workflow import ActivityHandle
 from activities.rounds import RoundResult
 from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
 from workflows.models import Command, Heard
+from workflows.places import Places
 from workflows.progress import Progress
-from workflows.telling import Telling
 
 
 @dataclass(eq=False)
@@ -32,7 +32,7 @@ class RoundUnderWay:
             self.handle.cancel()
 
 
-class Controls(Telling):
+class Controls(Places):
     """The part of `EventWorkflow` that listens."""
 
     _rounds: list[RoundUnderWay]

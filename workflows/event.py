@@ -59,7 +59,9 @@ class EventWorkflow(Controls):
     async def _deliver(self) -> None:
         await self._until_deliver_at()
         self._tell_what_was_left()
-        await asyncio.gather(*(self._deliver_together(each) for each in self._groups()))
+        standing = [self._stand_in_lane(each) for each in self._deliveries.values() if each.delivery.ordered]
+        await asyncio.gather(*(self._deliver_together(each) for each in self._groups()), *standing)
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
     # The story
 
@@ -87,7 +89,9 @@ class EventWorkflow(Controls):
         return [together, *([each] for each in self._deliveries.values() if not each.goes_with_others)]
 
     async def _deliver_together(self, group: list[Progress]) -> None:
-        """Attempt all at once, then see each through; no group waits for another."""
+        """Attempt all at once, then see each through; no group waits for another, but in a lane."""
+        if group and group[0].delivery.ordered:
+            await self._until_turn(group[0])
         fresh = [each for each in group if each.is_fresh]
         if fresh:
             await self._attempt(fresh, first_round=True)

@@ -1,9 +1,13 @@
-"""Find runs through Temporal's visibility. Open runs come first, then closed ones, newest first."""
+"""Find events through Temporal's visibility. Open runs come first, then closed ones, newest first.
+
+An event that goes in parts is listed by its own run, but a search for a webhook goes to the parts: that run lists the
+first hundred webhooks only. What is found is shown as its event, and must be an event that the search means.
+"""
 
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
@@ -57,6 +61,8 @@ class Row:
     tenant: str
     status: EventStatus
     accepted_at: datetime
+    started_at: datetime
+    """Of the run: a redelivery has a later one."""
     finished_at: datetime | None
     deliver_at: datetime | None
     webhooks: tuple[str, ...]
@@ -70,35 +76,79 @@ async def find(client: Client, search: Search, limit: int, cursor: str | None) -
     """Give one page of events and the cursor of the next; raise `BadCursor` or Temporal's `RPCError`.
 
     A page can be shorter than `limit` and still not be the last: an event that was redelivered has a run each time,
-    and only its latest is listed.
+    and only its latest is listed; and a part can be of an event that is not meant.
     """
     query = query_of(search)
-    runs = client.list_workflows(query, page_size=limit, next_page_token=_token(query, cursor))
+    runs = client.list_workflows(query, page_size=limit, next_page_token=unsealed(query, cursor))
     await runs.fetch_next_page()
     rows = [await _row(run) for run in runs.current_page or []]
     latest = await _latest_numbers(client, rows)
     newest = [row for row in rows if row.run_number >= latest.get(row.workflow_id, 1)]
-    return newest, _cursor(query, runs.next_page_token)
+    return await _events_of(client, search, newest), sealed(query, runs.next_page_token)
 
 
 def query_of(search: Search) -> str:
     """Write the search in visibility's language."""
-    parts = ["WorkflowType = 'EventWorkflow'", "ExecutionStatus != 'ContinuedAsNew'"]
+    parts = ["ExecutionStatus != 'ContinuedAsNew'"]
     if search.tenant:
         parts.append(f"{names.TENANT.name} = {_quoted(search.tenant)}")
     if search.type:
         parts.append(f"{names.EVENT_TYPE.name} = {_quoted(search.type)}")
+    if search.since:
+        parts.append(f"StartTime >= {_quoted(rfc3339(search.since))}")
+    whole = _of_events(search)
     if search.webhook:
         parts.append(f"{names.WEBHOOKS.name} = {_quoted(search.webhook)}")
+        alone = " AND ".join([f"WorkflowType = '{names.EVENT}'", *whole])
+        return " AND ".join([f"(WorkflowType = '{names.PART}' OR ({alone}))", *parts])
+    return " AND ".join([f"WorkflowType IN ('{names.EVENT}', '{names.FAN_OUT}')", *parts, *whole])
+
+
+def _of_events(search: Search) -> list[str]:
+    """Give the conditions on an event's own run that need not hold for its parts. `_is_meant` says the same."""
+    parts: list[str] = []
     if search.status:
         parts.append(STATUS_QUERIES[search.status])
     if search.trouble is not None:
         parts.append(f"{names.TROUBLE.name} IS {'NOT ' if search.trouble else ''}NULL")
-    if search.since:
-        parts.append(f"StartTime >= {_quoted(rfc3339(search.since))}")
     if search.until:
         parts.append(f"StartTime < {_quoted(rfc3339(search.until))}")
-    return " AND ".join(parts)
+    return parts
+
+
+def _is_meant(search: Search, row: Row) -> bool:
+    return (
+        (search.status is None or row.status == search.status)
+        and (search.trouble is None or bool(row.trouble) == search.trouble)
+        and (search.since is None or row.started_at >= search.since)
+        and (search.until is None or row.started_at < search.until)
+    )
+
+
+async def _events_of(client: Client, search: Search, rows: list[Row]) -> list[Row]:
+    """Put events in the place of their parts; one query a page, where it has any."""
+    ids = {row.workflow_id: names.workflow_id(row.tenant, row.id) for row in rows}
+    wanted = sorted({event for found, event in ids.items() if event != found})
+    if not wanted:
+        return rows
+    events: dict[str, Row] = {}
+    query = f"WorkflowType = '{names.FAN_OUT}' AND WorkflowId IN ({', '.join(map(_quoted, wanted))})"
+    async for run in client.list_workflows(query):
+        row = await _row(run)
+        if row.workflow_id not in events or row.run_number > events[row.workflow_id].run_number:
+            events[row.workflow_id] = row
+    found = {ids[row.workflow_id]: row for row in rows if ids[row.workflow_id] == row.workflow_id}
+    for event_id, event in events.items():
+        if _is_meant(search, event):
+            found[event_id] = _listing(event, search.webhook)
+    return [found[each] for each in dict.fromkeys(ids.values()) if each in found]
+
+
+def _listing(event: Row, webhook: str | None) -> Row:
+    """Let an event that was found by a webhook list it, also where its own run has no room for it."""
+    if webhook is None or webhook in event.webhooks:
+        return event
+    return replace(event, webhooks=(*event.webhooks, webhook))
 
 
 async def _latest_numbers(client: Client, rows: list[Row]) -> dict[str, int]:
@@ -125,6 +175,7 @@ async def _row(run: WorkflowExecution) -> Row:
         tenant=tenant,
         status=STATUSES.get(run.status, waiting) if run.status else waiting,
         accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
+        started_at=run.start_time,
         finished_at=run.close_time,
         deliver_at=deliver_at,
         webhooks=tuple(found.get(names.WEBHOOKS, ())),
@@ -135,12 +186,13 @@ async def _row(run: WorkflowExecution) -> Row:
     )
 
 
-def _cursor(query: str, token: bytes | None) -> str | None:
+def sealed(query: str, token: bytes | None) -> str | None:
     """Give the server's token with a seal: it fails in its own way, and slowly, on a token that it did not make."""
     return base64.urlsafe_b64encode(_seal(query, token) + token).decode() if token else None
 
 
-def _token(query: str, cursor: str | None) -> bytes | None:
+def unsealed(query: str, cursor: str | None) -> bytes | None:
+    """Give the server's token back; raise `BadCursor` for what `sealed` has not made of this query."""
     if cursor is None:
         return None
     try:

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from activities.news import Alert
 from activities.outcomes import Message
+from policy import OrderPolicy
 
 Channel = Literal["webhook", "email", "notification"]
 Trigger = Literal["scheduled", "manual"]
@@ -21,6 +22,7 @@ Reason = Literal[
     "webhook_deleted",
     "webhook_disabled",
     "webhook_paused",
+    "waits_for_turn",
 ]
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
 
@@ -97,6 +99,12 @@ class Delivery(Message):
     """When held because of its webhook: then it looks whether it still has to be."""
     alerts: bool = False
     """Somebody wants to be told when it fails."""
+    ordered: OrderPolicy | None = None
+    """It goes in the order of its webhook's lane, and has not told the lane yet that others may go on."""
+    has_place: bool = False
+    """Where ordered: its place in the lane is taken."""
+    has_turn: bool = False
+    """Where ordered: its turn has come."""
 
     @property
     def attempts_made(self) -> int:

@@ -7,6 +7,14 @@ from temporalio.common import SearchAttributeKey
 
 EVENT, FAN_OUT, PART = "EventWorkflow", "FanOutWorkflow", "EventPart"
 """Types of workflows: the run of an event; where it has many targets, its run and those of its parts."""
+LANE = "LaneWorkflow"
+"""The type of what keeps the order of a webhook's events."""
+LANE_FULL = "full"
+"""Memo of a lane: no event is accepted any more until there is room again."""
+RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
+"""Types of those that go through many events."""
+PROBE = "ProbeWorkflow"
+"""The type of what finds out whether a webhook answers again."""
 
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
 EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
@@ -74,7 +82,24 @@ def part_of(workflow: str) -> int:
     return int(workflow.split("-", 2)[2].partition(".")[2] or 0)
 
 
+def lane_id(webhook_id: str) -> str:
+    """Name what keeps the order of a webhook's events: `lane-<webhook id>`."""
+    return f"lane-{webhook_id}"
+
+
+def place_of(tenant: str, workflow: str) -> str:
+    """Name the place of a run in a lane of its tenant: the event's id, and of a part `<event id>.<n>`."""
+    return workflow.removeprefix(workflow_id(tenant, ""))
+
+
+def run_at(tenant: str, place: str) -> str:
+    """Name the run that has this place."""
+    return workflow_id(tenant, place)
+
+
 SCHEDULE_PREFIX = "schedule-"
+FIRING_TIME, EVENT_TIME = "%Y-%m-%dT%H:%M:%SZ", "%Y%m%dT%H%M%SZ"
+"""How Temporal adds the time to what a schedule starts, and how we do to its event."""
 
 
 def schedule_id(tenant: str, schedule: str) -> str:
@@ -95,12 +120,22 @@ def firing_id(tenant: str, schedule: str) -> str:
 
 def fired_for(firing: str) -> datetime:
     """Read the time back that Temporal has added to a firing's workflow id."""
-    return datetime.strptime(firing[-20:], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return datetime.strptime(firing[-20:], FIRING_TIME).replace(tzinfo=UTC)
 
 
 def scheduled_event_id(schedule: str, when: datetime) -> str:
     """Name the event that a schedule makes for a time, always the same: `<id>-20260102T090000Z`."""
-    return f"{schedule}-{when.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return f"{schedule}-{when.astimezone(UTC):{EVENT_TIME}}"
+
+
+def firing_of(tenant: str, event_id: str) -> str | None:
+    """Name the firing that makes an event of this id, if it is one that a schedule could have made."""
+    schedule, _, time = event_id.rpartition("-")
+    try:
+        when = datetime.strptime(time, EVENT_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return f"{firing_id(tenant, schedule)}-{when:{FIRING_TIME}}"
 
 
 def retry_queue(task_queue: str) -> str:
@@ -111,3 +146,38 @@ def retry_queue(task_queue: str) -> str:
 def limited_queue(task_queue: str) -> str:
     """Name the queue of webhooks that take only so many requests a second: Temporal keeps each one's limit there."""
     return f"{task_queue}-limited"
+
+
+def bulk_queue(task_queue: str) -> str:
+    """Name the queue of what goes through many events. It waits for deliveries, and must not take their places."""
+    return f"{task_queue}-bulk"
+
+
+def release_id(webhook_id: str) -> str:
+    """Name the run that releases what a webhook held: there is one at a time."""
+    return f"release-{webhook_id}"
+
+
+def probe_id(webhook_id: str) -> str:
+    """Name the run that probes a disabled webhook: there is one at a time."""
+    return f"probe-{webhook_id}"
+
+
+ALL_OF = "tenant_"
+"""No webhook's id begins like that."""
+
+
+def recovery_job(nonce: str, tenant: str, webhook_id: str | None) -> str:
+    """Name a recovery of a webhook, or of a whole tenant: `rec_<nonce>_wh_…`, `rec_<nonce>_tenant_<tenant>`."""
+    return f"rec_{nonce}_{webhook_id or ALL_OF + tenant}"
+
+
+def recovery_id(job: str) -> str | None:
+    """Name the run of a recovery, the same for all of a webhook: there is one at a time. None: no such name."""
+    prefix, _, rest = job.partition("_")
+    _, _, subject = rest.partition("_")
+    if prefix != "rec" or not subject:
+        return None
+    if subject.startswith(ALL_OF):
+        return f"recovery-tenant-{subject.removeprefix(ALL_OF).replace('-', '.')}"
+    return f"recovery-{subject}"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from activities.outcomes import Outcome, Verdict
 from elements.context import AlertKind
 from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
+from workflows.ordering import Ordering
 from workflows.retry import next_delay
 from workflows.tracking import Tracking
 
@@ -44,12 +45,13 @@ def reopened(delivery: Delivery) -> Delivery:
             "awaiting_until": None,
             "reached": () if delivery.status == "succeeded" else delivery.reached,
             "redelivered_from": delivery.attempts_made + 1,
+            "ordered": None,
         }
     )
 
 
 @dataclass(eq=False)
-class Progress(Tracking):
+class Progress(Tracking, Ordering):
     """The mutable half of a delivery; `record` gives the message."""
 
     delivery: Delivery
@@ -91,7 +93,7 @@ class Progress(Tracking):
     def is_fresh(self) -> bool:
         """Nothing of the schedule has been used yet, and nothing stands in the way."""
         begun = self.delivery.steps_taken or self.delivery.next_attempt_at
-        return not (self.is_final or self.held or self.forced or self.is_sent or begun)
+        return not (self.is_final or self.held or self.forced or self.is_sent or begun or self.waits_for_turn)
 
     @property
     def is_exhausted(self) -> bool:
@@ -113,7 +115,8 @@ class Progress(Tracking):
         """The delivery as it stands."""
         if self.is_final:
             return self.delivery
-        return self.delivery.model_copy(update={"status": self._open_status(), "forced": self.forced})
+        open_ = {"status": self._open_status(), "reason": self._open_reason(), "forced": self.forced}
+        return self.delivery.model_copy(update=open_)
 
     def _open_status(self) -> DeliveryStatus:
         if self.held:
@@ -122,10 +125,15 @@ class Progress(Tracking):
             return "sent"
         return "retrying" if self.delivery.steps_taken else "pending"
 
+    def _open_reason(self) -> Reason | None:
+        stands_in_lane = self.waits_for_turn and self.delivery.has_place and not self.held
+        return "waits_for_turn" if stands_in_lane else self.delivery.reason
+
     @property
     def goes_with_others(self) -> bool:
         """Its first attempt is made in one round with those of other webhooks."""
-        return self.delivery.channel == "webhook" and self.delivery.rate is None
+        delivery = self.delivery
+        return delivery.channel == "webhook" and delivery.rate is None and delivery.ordered is None
 
     # What comes next
 
@@ -137,6 +145,8 @@ class Progress(Tracking):
             return 0.0
         if self.held:
             return _seconds_until(self.delivery.look_again_at, now)
+        if self.waits_for_turn:
+            return None
         due = self.delivery.awaiting_until if self.is_sent else self.delivery.next_attempt_at
         return 0.0 if due is None else _seconds_until(due, now)
 
@@ -172,8 +182,11 @@ class Progress(Tracking):
         self._append(outcome, trigger)
         reached = (*self.delivery.reached, *outcome.reached)
         self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate)
+        self._obey_order(outcome.ordered)
         self.recovered = outcome.recovered
         self._settle(outcome, now, jitter, uses_a_step=not self.extra)
+        if outcome.disabled and outcome.alerts:
+            self.news = "disabled"  # for one cause, one alert: also where this has ended the delivery
         for receipt in self.delivery.receipts:  # the provider may be faster than our own answer
             self._judge(receipt)
         return None

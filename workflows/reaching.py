@@ -2,8 +2,11 @@
 
 GatewayError
 ├── Unavailable        Temporal, or the worker that answers for an open run, is out of reach: try again
+├── LaneFull           too many events of an ordered webhook wait for their turn: try again, later
 ├── UnknownEvent       there is no run of this event, or retention is over
-└── Conflict           another event has this id
+├── UnknownSchedule    there is no such schedule
+├── UnknownRecovery    there is no such recovery
+└── Conflict           another event, or schedule, has this id
 """
 
 import asyncio
@@ -39,12 +42,24 @@ class Unavailable(GatewayError):
     """Nothing was done for certain; trying again with the same ids is safe."""
 
 
+class LaneFull(GatewayError):
+    """Nothing was done: an ordered webhook has as many events waiting as may."""
+
+
 class UnknownEvent(GatewayError):
     """There is no run of this event."""
 
 
+class UnknownSchedule(GatewayError):
+    """There is no such schedule."""
+
+
+class UnknownRecovery(GatewayError):
+    """There is no such recovery."""
+
+
 class Conflict(GatewayError):
-    """The id is taken by another event."""
+    """The id is taken by another event, or schedule."""
 
 
 @asynccontextmanager

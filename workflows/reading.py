@@ -44,7 +44,7 @@ async def state_of(
     if status == WorkflowExecutionStatus.CANCELED and (state := await _in_tail(client, handle)):
         return state
     state = await handle.query(EventWorkflow.state)
-    return state if status == WorkflowExecutionStatus.RUNNING else _cut_short(state)
+    return state if status == WorkflowExecutionStatus.RUNNING else cut_short(state)
 
 
 async def _in_failure(handle: WorkflowHandle[Any, Any]) -> EventState | None:
@@ -74,8 +74,8 @@ async def _in_tail(client: Client, handle: WorkflowHandle[Any, Any]) -> EventSta
     return None
 
 
-def _cut_short(state: EventState) -> EventState:
-    """Say of a terminated run what is true of it: what was open will not be delivered."""
+def cut_short(state: EventState) -> EventState:
+    """Say of a run that was ended what is true of it: what was open will not be delivered."""
     deliveries = tuple(
         each if each.is_final else each.model_copy(update={"status": "cancelled", "next_attempt_at": None})
         for each in state.deliveries

@@ -1,11 +1,10 @@
 """When the next attempt comes. Pure: the schedule of a delivery can be read, and tested, without a clock."""
 
-from activities.outcomes import Outcome
+from activities.outcomes import BUSY_STATUS_CODES, Outcome
 from policy import DAY, DEFAULT_SCHEDULE, MINUTE
 
 MAX_JITTER = 0.10
 MAX_RETRY_AFTER = DAY
-BUSY_STATUS_CODES = frozenset({429, 502, 504})
 
 
 def next_delay(own_delays: tuple[float, ...] | None, steps_taken: int, outcome: Outcome, jitter: float) -> float | None:

@@ -35,7 +35,7 @@ def wait_summary(delivery: Delivery, seconds: float) -> str:
 
 def alert_summary(alert: Alert) -> str:
     """`alert: https://acme.example/hook failed · exhausted`."""
-    words = f"failed · {alert.reason}" if alert.kind == "failed" else "works again"
+    words = {"failed": f"failed · {alert.reason}", "disabled": "is disabled", "recovered": "works again"}[alert.kind]
     return f"alert: {alert.target[:MAX_SUMMARY]} {words}"
 
 

@@ -18,7 +18,7 @@ class AuditRecord(Given):
     id: str
     at: Time
     key_id: str
-    """Whose doing it was; `admin` for the admin key."""
+    """Whose doing it was; `admin` for the admin key, `hookkeeper` where it was nobody's."""
     key_name: str
     action: str
     """Such as `webhook.update`, `key.revoke`, `event.cancel`."""

@@ -57,12 +57,16 @@ class CodecRoute(APIRoute):
 
 router = APIRouter(prefix="/codec", tags=["codec"], route_class=CodecRoute)
 page_router = APIRouter(prefix="/codec", tags=["codec"])
-PAYLOADS = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "properties": {"payloads": {"type": "array"}}}}},
-    }
+_BYTES = {"type": ["string", "null"], "format": "byte"}
+_PAYLOAD = {
+    "type": "object",
+    "properties": {
+        "metadata": {"type": ["object", "null"], "additionalProperties": {"type": "string", "format": "byte"}},
+        "data": _BYTES,
+    },
 }
+_PAYLOADS = {"type": "object", "properties": {"payloads": {"type": "array", "items": _PAYLOAD}}}
+TAKES_PAYLOADS = {"requestBody": {"required": True, "content": {"application/json": {"schema": _PAYLOADS}}}}
 
 
 @router.options("/decode", include_in_schema=False)
@@ -72,7 +76,7 @@ async def may_ask() -> Response:
     return Response(status_code=204)
 
 
-@router.post("/decode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=PAYLOADS)
+@router.post("/decode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=TAKES_PAYLOADS)
 async def decode(request: Request, gateway: GatewayDep) -> Response:
     """Decrypt payloads (`temporal.api.common.v1.Payloads` as JSON). What is not encrypted comes back as it is."""
     payloads = await _read(request)
@@ -84,7 +88,7 @@ async def decode(request: Request, gateway: GatewayDep) -> Response:
     return JSONResponse(MessageToDict(payloads))
 
 
-@router.post("/encode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=PAYLOADS)
+@router.post("/encode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=TAKES_PAYLOADS)
 async def encode(request: Request, gateway: GatewayDep) -> Response:
     """Encrypt payloads: the input of a signal that somebody sends from the web UI."""
     payloads = await _read(request)
@@ -106,7 +110,7 @@ async def show_page(request: Request) -> Response:
     "",
     status_code=303,
     response_class=Response,
-    responses={401: {"description": "Not the admin key"}, **responses(400, 429)},
+    responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 429)},
 )
 async def sign_in(request: Request) -> Response:
     """Take the admin key (form field `key`) and give the cookie; or take the cookie back (`end`)."""
@@ -147,12 +151,14 @@ async def _form(request: Request) -> dict[str, list[str]]:
 
 async def _read(request: Request) -> Payloads:
     body = await request.json()
+    given = body.get("payloads", []) if isinstance(body, dict) else None
+    # protobuf would take null for no payloads, and a string or a list for an object without fields.
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        raise Malformed("The body is not a JSON object with payloads.")
     try:
-        if isinstance(body, dict) and body.get("payloads", []) is not None:
-            return ParseDict(body, Payloads(), ignore_unknown_fields=True)
+        return ParseDict(body, Payloads(), ignore_unknown_fields=True)
     except ParseError as fault:
         raise Malformed("The body's payloads are none of Temporal's.") from fault
-    raise Malformed("The body is not a JSON object with payloads.")
 
 
 async def _admit(request: Request, settings: Settings) -> None:

@@ -16,7 +16,7 @@ class Erased(Given):
 
     id: str
     runs: int
-    """Runs of the event that are being deleted: one, and one more for each redelivery."""
+    """Runs of the event that are being deleted: one, one more for each redelivery, and those of its parts."""
 
 
 @router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])

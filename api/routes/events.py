@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from api import views
 from api.accepting import Acceptance, check_deliver_at
 from api.access import Caller, GuardedRoute, needs
+from api.backlog import UNLESS_LATE
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
 from api.errors import KEYED, OutOfReach, Problem, as_problem, document, from_validation, responses
 from api.fields import EVENT_ID, EventType, GivenTime, Page
@@ -36,6 +37,7 @@ router = APIRouter(
 )
 BATCH_AT_ONCE = 20
 """Events of a batch that are started at the same time."""
+Accepting = asyncio.Task[BatchAnswer]
 
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
 IdempotencyKey = Annotated[
@@ -47,7 +49,7 @@ IdempotencyKey = Annotated[
     "",
     status_code=202,
     responses={200: {"model": AcceptedEvent, "description": "Accepted before"}, **responses(409)},
-    dependencies=[needs("events:write")],
+    dependencies=[needs("events:write"), UNLESS_LATE],
 )
 async def post_event(
     event: NewEvent, request: Request, response: Response, caller: CallerDep, idempotency_key: IdempotencyKey = None
@@ -63,22 +65,29 @@ async def post_event(
     return accepted
 
 
-@router.post("/batch", status_code=207, dependencies=[needs("events:write")])
+@router.post("/batch", status_code=207, dependencies=[needs("events:write"), UNLESS_LATE])
 async def post_batch(batch: Batch, request: Request, caller: CallerDep) -> BatchAnswers:
-    """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out."""
+    """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out.
+
+    They are accepted at the same time, but ordered webhooks get them in the order of the batch.
+    """
     slots = asyncio.Semaphore(BATCH_AT_ONCE)
     outages: list[BatchAnswer] = []
 
-    async def accept(raw: Any) -> BatchAnswer:
+    async def accept(raw: Any, behind: list[Accepting]) -> BatchAnswer:
         async with slots:
             if outages:  # the next would wait as long, and be told the same
                 return outages[0]
-            answer = await _accept_one(request, caller, raw)
+            answer = await _accept_one(request, caller, raw, behind)
             if answer.status == OutOfReach.status:
                 outages.append(answer)
             return answer
 
-    return BatchAnswers(items=await asyncio.gather(*(accept(raw) for raw in batch.events)))
+    accepting: list[Accepting] = []
+    async with asyncio.TaskGroup() as group:
+        for raw in batch.events:
+            accepting.append(group.create_task(accept(raw, accepting.copy())))
+    return BatchAnswers(items=[each.result() for each in accepting])
 
 
 @router.get("", dependencies=[needs("events:read")])
@@ -174,10 +183,11 @@ def _acceptance(request: Request) -> Acceptance:
     return acceptance
 
 
-async def _accept_one(request: Request, caller: Caller, raw: Any) -> BatchAnswer:
+async def _accept_one(request: Request, caller: Caller, raw: Any, behind: list[Accepting]) -> BatchAnswer:
     """Accept one event of a batch; its problem is its own."""
     try:
-        accepted = await _acceptance(request).accept(caller.own(NewEvent.model_validate(raw)))
+        event = caller.own(NewEvent.model_validate(raw))
+        accepted = await _acceptance(request).accept(event, behind=behind)
     except ValidationError as error:
         return _refused(from_validation(error.errors()))
     except Exception as error:  # noqa: BLE001 - `as_problem` logs what is a bug; the other events have their answers

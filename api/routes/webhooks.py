@@ -9,10 +9,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from api import schemas, views
 from api.accepting import Acceptance
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep
+from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import EVENT_ID, EventType, Page
 from api.masks import unmasked
+from api.releasing import release_held
 from api.schemas import NewEvent, NewWebhook, Rotation, SampleEvent, WebhookChanges
 from api.written import Written
 from keys import is_asymmetric, new_secret
@@ -55,6 +56,8 @@ async def create_webhook(
         retry=new.retry,
         timeout=new.timeout,
         rate_limit=new.rate_limit,
+        disable_after=new.disable_after,
+        ordered=_order(dict(new)),
         enabled=new.enabled,
         metadata_=new.metadata,
     )
@@ -80,16 +83,24 @@ async def list_webhooks(
 @router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
 async def show_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
     """Show a webhook, without its secret."""
-    return views.webhook(_found(await store.get(webhook_id, caller.tenant)))
+    return views.webhook(found(await store.get(webhook_id, caller.tenant)))
 
 
 @router.patch("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def change_webhook(
-    webhook_id: WebhookId, changes: WebhookChanges, store: StoreDep, caller: CallerDep, request: Request
+    webhook_id: WebhookId,
+    changes: WebhookChanges,
+    store: StoreDep,
+    caller: CallerDep,
+    gateway: GatewayDep,
+    request: Request,
 ) -> schemas.Webhook:
-    """Change what is given; deliveries that wait for a retry use it at their next attempt."""
+    """Change what is given; deliveries that wait for a retry use it at their next attempt.
+
+    Enabled, it gets what was held for it, oldest first, as by `POST …/resume`.
+    """
     given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
-    known = _found(await store.get(webhook_id, caller.tenant))
+    known = found(await store.get(webhook_id, caller.tenant))
     given |= unmasked(given, known)
     _check_targets(given, known)
     await _written(request).for_(known.tenant).check(given)
@@ -97,23 +108,33 @@ async def change_webhook(
         given["metadata_"] = given.pop("metadata")
     if "url" in given:
         given["url"] = given["url"] or ""
+    if "ordered" in given or "order_policy" in given:
+        given["ordered"] = _order(given, known)
+        given.pop("order_policy", None)
     entry = caller.did("webhook.update", webhook_id, known.tenant, changes.model_fields_set)
-    return views.webhook(_found(await store.update(webhook_id, caller.tenant, given, entry)))
+    changed = found(await store.update(webhook_id, caller.tenant, given, entry))
+    if changed.ordered != known.ordered:
+        await gateway.lanes.look_again(webhook_id)
+    if given.get("enabled"):
+        await release_held(gateway, changed)
+    return views.webhook(changed)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
-async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> Response:
+async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
     """Remove a webhook. Deliveries to it that are still open are cancelled when their next attempt is due."""
-    known = _found(await store.get(webhook_id, caller.tenant))
+    known = found(await store.get(webhook_id, caller.tenant))
     if not await store.delete(webhook_id, caller.tenant, caller.did("webhook.delete", webhook_id, known.tenant)):
         raise _unknown()
+    if known.ordered:
+        await gateway.lanes.look_again(webhook_id)
     return Response(status_code=204)
 
 
 @router.get("/{webhook_id}/secret", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.WebhookSecret:
     """Show the signing key. It takes the scope to change it: whoever has it can sign."""
-    return views.secret(_found(await store.get(webhook_id, caller.tenant)))
+    return views.secret(found(await store.get(webhook_id, caller.tenant)))
 
 
 @router.post("/{webhook_id}/rotate-secret", responses=responses(404), dependencies=[needs("webhooks:write")])
@@ -122,10 +143,10 @@ async def rotate_secret(
 ) -> schemas.WebhookSecret:
     """Give the webhook a new key; during the grace both sign, so that receivers can change over."""
     rotation = rotation or Rotation()
-    known = _found(await store.get(webhook_id, caller.tenant))
+    known = found(await store.get(webhook_id, caller.tenant))
     secret = rotation.secret or new_secret("v1a" if is_asymmetric(known.secret) else "v1")
     entry = caller.did("webhook.rotate-secret", webhook_id, known.tenant, rotation.model_fields_set)
-    return views.secret(_found(await store.rotate_secret(webhook_id, caller.tenant, secret, rotation.grace, entry)))
+    return views.secret(found(await store.rotate_secret(webhook_id, caller.tenant, secret, rotation.grace, entry)))
 
 
 @router.post("/{webhook_id}/test", status_code=202, responses=responses(404), dependencies=[needs("webhooks:write")])
@@ -134,7 +155,7 @@ async def send_test(
 ) -> schemas.AcceptedEvent:
     """Send a real signed event to this webhook only, also while it is disabled."""
     sample = sample or SampleEvent()
-    webhook = _found(await store.get(webhook_id, caller.tenant))
+    webhook = found(await store.get(webhook_id, caller.tenant))
     known = await store.catalogue.get(sample.type)
     from_catalogue = known is not None and known.examples and "data" not in sample.model_fields_set
     acceptance: Acceptance = request.app.state.acceptance
@@ -151,7 +172,8 @@ def new_webhook_id() -> str:
     return "wh_" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(12))
 
 
-def _found(webhook: Webhook | None) -> Webhook:
+def found(webhook: Webhook | None) -> Webhook:
+    """Give the webhook; raise NotFound where there is none."""
     if webhook is None:
         raise _unknown()
     return webhook
@@ -170,6 +192,17 @@ def _check_targets(given: dict[str, Any], known: Webhook) -> None:
     """Refuse a change that leaves nothing to send to."""
     if not any(given.get(name, getattr(known, name)) for name in ("url", "emails", "notifications")):
         raise Invalid("A webhook needs a url, emails or notifications.")
+
+
+def _order(given: dict[str, Any], known: Webhook | None = None) -> str | None:
+    """Make one of `ordered` and `order_policy`, as the registry keeps them; what is not given stays as it is."""
+    before = known.ordered if known else None
+    policy = given.get("order_policy")
+    if given.get("ordered", before is not None):
+        return policy or before or "block"
+    if policy == "skip":
+        raise Invalid.field("order_policy", "has a meaning only where ordered is true")
+    return None
 
 
 def _check_scheme(new: NewWebhook) -> None:

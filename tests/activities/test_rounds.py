@@ -1,45 +1,13 @@
 """A round whose worker dies or is stopped: real worker processes, real signals."""
 
 import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from house import House
 from receivers import Answer, Receiver, receiver
-
-ROOT = Path(__file__).parents[2]
-
-
-@asynccontextmanager
-async def worker_process(home: House) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `hookkeeper worker` for this house, and see to it that it ends with the block."""
-    settings = home.settings
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "hookkeeper", "worker"),
-        env=os.environ
-        | {
-            "PYTHONPATH": str(ROOT),
-            "HOOKKEEPER_DATABASE_URL": settings.database_url,
-            "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
-            "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
-            "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
-        },
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+from worker_processes import worker_process
 
 
 @pytest.mark.timeout(90)
@@ -80,11 +48,11 @@ async def test_a_stopping_worker_finishes_what_is_under_way(idle_house: House, i
 
 
 async def test_a_round_of_many_is_one_activity(home: House, inbox: Receiver) -> None:
-    for _ in range(150):
+    for _ in range(100):
         await home.webhook(inbox.url)
     event = await home.until_final((await home.send())["id"], seconds=30)
     assert event["status"] == "succeeded"
-    assert len(event["deliveries"]) == len(inbox.requests) == 150
+    assert len(event["deliveries"]) == len(inbox.requests) == 100
     history = await home.run(event["id"]).fetch_history()
     scheduled = [each for each in history.events if each.HasField("activity_task_scheduled_event_attributes")]
     assert len(scheduled) == 1

@@ -276,6 +276,8 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"x-a": 1}}, "headers.x-a"),
     ({"headers": [["x-a", "1"]]}, "headers"),
     *(({"timeout": timeout}, "timeout") for timeout in (0, 0.99, 30.01, 31, -1, 10**400, "15", "fast", None, True)),
+    *(({"disable_after": after}, "disable_after") for after in (-1, 365 * 86400 + 1, "60", True)),
+    ({"health": {"status": "healthy"}}, "health"),
     *(({"enabled": enabled}, "enabled") for enabled in ("yes", 1, None)),
     *(({"tenant": tenant}, "tenant") for tenant in ("", "a.b", "x" * 65, "a\n", None, 1)),
     ({"name": "a" * 257}, "name"),

@@ -125,7 +125,14 @@ async def test_what_is_no_payload_of_ours(sealed: House) -> None:
     damaged = await encrypted(PLAIN)
     damaged["payloads"][0]["data"] = "AAAA"
     problem(await decode(sealed.http, damaged, origin=None), 422)
-    for body in ("", "nonsense", "[]", '{"payloads": 1}', '{"payloads": null}', "\xff"):
+    bodies = (
+        "",
+        "nonsense",
+        "[]",
+        *(f'{{"payloads": {each}}}' for each in ("1", "null", "[null]", '["a"]', "[[]]")),
+        "\xff",
+    )
+    for body in bodies:
         answer = await sealed.http.post(
             "/codec/decode", content=body.encode("latin-1"), headers={"content-type": "application/json"}
         )

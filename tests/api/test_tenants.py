@@ -17,10 +17,13 @@ from problems import problem
 
 from house import House
 
+TODAY = datetime.now(UTC).isoformat()
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 ADDRESS = "ann@acme.example"
 TYPE = "order.paid"
 HOOK = {"url": "https://acme.example/hook"}
+NEVER = {"event": {"type": TYPE}, "every": 86400 * 300, "offset": 86400 * 299}
+NOBODYS_PERIOD = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"}
 
 OBJECT, LISTS, MAKES, GLOBAL, ADMIN = "object", "lists", "makes", "global", "admin"
 KINDS = {
@@ -32,7 +35,18 @@ KINDS = {
     "GET /v1/webhooks/{webhook_id}/secret": OBJECT,
     "POST /v1/webhooks/{webhook_id}/rotate-secret": OBJECT,
     "POST /v1/webhooks/{webhook_id}/test": OBJECT,
+    "POST /v1/webhooks/{webhook_id}/pause": OBJECT,
+    "POST /v1/webhooks/{webhook_id}/resume": OBJECT,
+    "GET /v1/webhooks/{webhook_id}/deliveries": OBJECT,
+    "GET /v1/webhooks/{webhook_id}/held": OBJECT,
+    "POST /v1/webhooks/{webhook_id}/recover": OBJECT,
     "POST /v1/webhooks/preview": OBJECT,
+    "POST /v1/recoveries": MAKES,
+    "GET /v1/recoveries": LISTS,
+    "GET /v1/recoveries/{recovery_id}": OBJECT,
+    "POST /v1/recoveries/{recovery_id}/pause": OBJECT,
+    "POST /v1/recoveries/{recovery_id}/resume": OBJECT,
+    "POST /v1/recoveries/{recovery_id}/cancel": OBJECT,
     "GET /v1/suppressions": LISTS,
     "POST /v1/suppressions": MAKES,
     "DELETE /v1/suppressions/{address:path}": OBJECT,
@@ -47,6 +61,15 @@ KINDS = {
     "POST /v1/events/{event_id}/redeliver": OBJECT,
     "POST /v1/events/{event_id}/reschedule": OBJECT,
     "DELETE /v1/events/{event_id}/data": OBJECT,
+    "POST /v1/schedules": MAKES,
+    "GET /v1/schedules": LISTS,
+    "GET /v1/schedules/{schedule_id}": OBJECT,
+    "PATCH /v1/schedules/{schedule_id}": OBJECT,
+    "DELETE /v1/schedules/{schedule_id}": OBJECT,
+    "POST /v1/schedules/{schedule_id}/pause": OBJECT,
+    "POST /v1/schedules/{schedule_id}/resume": OBJECT,
+    "POST /v1/schedules/{schedule_id}/trigger": OBJECT,
+    "POST /v1/schedules/{schedule_id}/backfill": OBJECT,
     "GET /v1/event-types": GLOBAL,
     "GET /v1/event-types/{name}": GLOBAL,
     "GET /v1/catalogue": GLOBAL,
@@ -99,6 +122,7 @@ class Two:
             "secret": (await admin.get(f"/v1/webhooks/{hook}/secret")).json(),
             "suppressions": (await admin.get("/v1/suppressions", params=of_a)).json(),
             "event": (await admin.get(f"/v1/events/{event}", params=of_a)).json(),
+            "schedule": (await admin.get(f"/v1/schedules/{self.fixtures['schedule_id']}", params=of_a)).json(),
             "audit": (await admin.get("/v1/audit", params=of_a)).json(),
             "types": (await admin.get("/v1/event-types")).json(),
             "keys": [key["id"] for key in (await admin.get("/v1/keys")).json()["items"] if not key["revoked_at"]],
@@ -114,8 +138,12 @@ async def two(home: House) -> AsyncIterator[Two]:
         await a.post("/v1/suppressions", json={"address": ADDRESS})
         hook = (await a.post("/v1/webhooks", json=HOOK)).json()["id"]
         event = (await a.post("/v1/events", json={"type": TYPE, "deliver_at": TOMORROW})).json()["id"]
+        schedule = (await a.post("/v1/schedules", json=NEVER)).json()["id"]
+        recovery = (await a.post("/v1/recoveries", json={"since": TODAY})).json()["id"]
         fixtures = {
             "webhook_id": hook,
+            "recovery_id": recovery,
+            "schedule_id": schedule,
             "event_id": event,
             "address": ADDRESS,
             "name": TYPE,
@@ -125,10 +153,15 @@ async def two(home: House) -> AsyncIterator[Two]:
             "POST /v1/webhooks": HOOK,
             "PATCH /v1/webhooks/{webhook_id}": {"name": "taken over"},
             "POST /v1/webhooks/preview": {"webhook_id": hook},
+            "POST /v1/webhooks/{webhook_id}/recover": {"since": TODAY},
+            "POST /v1/recoveries": {"since": TODAY},
             "POST /v1/suppressions": {"address": "bob@acme.example"},
             "POST /v1/events": {"type": TYPE},
             "POST /v1/events/batch": {"events": [{"type": TYPE}]},
             "POST /v1/events/{event_id}/reschedule": {"deliver_at": TOMORROW},
+            "POST /v1/schedules": NEVER,
+            "PATCH /v1/schedules/{schedule_id}": {"name": "taken over"},
+            "POST /v1/schedules/{schedule_id}/backfill": NOBODYS_PERIOD,
             "POST /v1/event-types": {"name": "order.new"},
             "PATCH /v1/event-types/{name}": {"description": "changed"},
             "POST /v1/keys": {"name": "mine", "tenant": home.tenant},

@@ -125,11 +125,23 @@ async def everything_says_503(home: House, event_id: str) -> None:
             http.get("/v1/events", params=query),
             http.post(f"/v1/events/{event_id}/cancel", params=query),
             http.get("/readyz"),
+            *schedules_say_503(home),
         ),
         each_unavailable(home, http, 100),
     )
     assert (await http.get("/healthz")).status_code == 200
     assert (await http.get("/v1/webhooks", params=query)).status_code == 200, "needs no Temporal"
+
+
+def schedules_say_503(home: House) -> list[Coroutine[Any, Any, httpx.Response]]:
+    http, query, path = home.http, {"tenant": home.tenant}, "/v1/schedules/any"
+    return [
+        http.post("/v1/schedules", json=query | {"event": {"type": "order.paid"}, "every": 60}),
+        http.get("/v1/schedules", params=query),
+        http.get(path, params=query),
+        http.patch(path, params=query, json={"name": "x"}),
+        http.post(f"{path}/trigger", params=query),
+    ]
 
 
 async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, inbox: Receiver) -> None:

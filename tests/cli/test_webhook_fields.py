@@ -10,7 +10,10 @@ from api import schemas
 from cli.webhook_fields import FIXED, SHOWN_ONLY, fields_of, read_webhook
 
 NOTHING: dict[str, Any] = dict.fromkeys(
-    ("url", "events", "filter_", "emails", "notify", "name", "headers", "retry", "timeout", "rate_limit")
+    (
+        *("url", "events", "filter_", "emails", "notify", "name", "headers", "retry", "timeout", "rate_limit"),
+        *("ordered", "order_policy"),
+    )
 )
 
 

@@ -104,6 +104,28 @@ def test_an_alert_of_success_says_what_the_receiver_said() -> None:
     assert "Outcome:  202, accepted as 7\n" in told.text
 
 
+@pytest.mark.parametrize(
+    ("reason", "since", "why"),
+    [
+        ("gone", "2026-01-02T03:04:05.678Z", "The receiver wants no more events (410)"),
+        (
+            "failing",
+            "2026-01-02T03:04:05.678Z",
+            "Nothing but failures since 2026-01-02T03:04:05.678Z, 17 in a row",
+        ),
+        ("failing", None, "Nothing but failures, 17 in a row"),
+    ],
+)
+def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str) -> None:
+    alert = alerting(kind="disabled", reason=reason, failures=17, failing_since=since)
+    told = letter_of(Email(to=(TO,)), alert)
+    assert told.subject == "Webhook disabled: Orders (acme)"
+    assert told.text is not None
+    assert told.text.startswith(f"{why}: the webhook is disabled now, and its deliveries are held until it is enabled.")
+    assert "Event:    order.paid evt_1\n" in told.text
+    assert "Look at:  https://temporal.example/run" in told.text
+
+
 def test_templates_of_alerts_see_alert_and_event() -> None:
     email = Email(to=(TO,), subject="{{ alert.reason }} {{ event.id }}", text="{{ alert.webhook.id }}")
     told = letter_of(email, alerting())

@@ -114,7 +114,7 @@ async def test_matching_is_each_webhook_once_oldest_first(store: Store, make_web
     listens = {"wh_d": ["*", "order.*", "order.created"], "wh_c": ["order"], "wh_b": ["order.*"], "wh_a": ["invoice.*"]}
     for age, (webhook_id, events) in enumerate(listens.items()):
         await store.add(make_webhook(webhook_id, events=events, created_at=start + timedelta(days=age)))
-    await store.disable("wh_b", "gone")
+    await store.update("wh_b", None, {"enabled": False})
 
     async def matching(event_type: str) -> list[str]:
         return [webhook.id for webhook in await store.matching("acme", event_type)]

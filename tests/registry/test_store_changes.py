@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from policy import RetryPolicy
-from registry.models import Webhook
+from registry.health import Result
+from registry.models import Webhook, utc_now
 from registry.store import Store
 
 Make = Callable[..., Webhook]
@@ -59,19 +60,10 @@ async def test_pause_and_resume(store: Store, make_webhook: Make) -> None:
 
 async def test_pausing_what_is_gone_keeps_the_reason(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    await store.disable("wh_1", "gone")
+    await store.health.note([Result("wh_1", "gone", utc_now())])
     paused = await store.update("wh_1", "acme", {"enabled": False})
     assert paused is not None
     assert paused.disabled_reason == "gone"
-
-
-async def test_only_one_of_many_disables(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
-    assert sum(await asyncio.gather(*(store.disable("wh_1", "gone") for _ in range(12)))) == 1
-    webhook = await store.get("wh_1")
-    assert webhook is not None
-    assert (webhook.enabled, webhook.disabled_reason, webhook.disabled_at) == (False, "gone", webhook.updated_at)
-    assert await store.disable("wh_none", "gone") is False
 
 
 async def test_updates_at_once_are_all_kept(store: Store, make_webhook: Make) -> None:

@@ -4,17 +4,22 @@ Run it when a new kind of story is worth keeping, never to make a failing replay
 runs that are open somewhere.
 """
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
+from activities.lanes import Place
+from crowds import crowd
 from house import House, house
 from mail_servers import KEY, SendGridServer, sendgrid_server
-from receivers import Answer, Receiver
+from receivers import Answer, Receiver, receiver
+from workflows import names
 from workflows.models import Receipt
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -32,6 +37,115 @@ async def test_record(home: House, inbox: Receiver) -> None:
     await redelivered(home, inbox)
     await scheduled(home, inbox)
     await large(home, inbox)
+
+
+async def test_record_parts(home: House, inbox: Receiver) -> None:
+    await in_parts(home, inbox)
+    await in_parts_cancelled(home, inbox)
+
+
+async def in_parts(home: House, inbox: Receiver) -> None:
+    """The second part waits for a retry; the first is over, and begins again; both hear signals; one fails."""
+    webhooks = await crowd(home, inbox.url, 100)
+    bad = await home.webhook(inbox.url + "/bad", retry={"schedule": [3600]})
+    inbox.otherwise = Answer(500)
+    event_id = (await home.send(deliver_at=in_days(1)))["id"]
+    for id_ in webhooks[1:]:
+        await home.store.delete(id_, home.tenant)
+    await home.command(event_id, "release")
+    await home.until_delivery(event_id, "retrying", 1, n=100)
+    await home.until_delivery(event_id, "failed", 1)
+    inbox.otherwise = Answer()
+    await home.command(event_id, "redeliver", webhooks[0])
+    await home.until_delivery(event_id, "succeeded", 2)
+    await home.run(event_id).signal("hold", bad["id"])
+    await home.until_delivery(event_id, "held", 1, n=100)
+    inbox.otherwise = Answer(410)
+    await home.run(event_id).signal("retry", bad["id"])
+    await save(home, event_id, "in_parts")
+    part = home.temporal.get_workflow_handle(names.part_id(home.tenant, event_id, 2))
+    write(HISTORIES / "part.json", (await part.fetch_history()).to_json())
+    for id_ in (webhooks[0], bad["id"]):
+        await home.store.delete(id_, home.tenant)
+
+
+async def in_parts_cancelled(home: House, inbox: Receiver) -> None:
+    webhooks = await crowd(home, inbox.url, 101)
+    by_command, by_temporal = [(await home.send(deliver_at=in_days(1)))["id"] for _ in range(2)]
+    await home.command(by_command, "cancel")
+    await home.command(by_temporal, "hold", webhooks[0])
+    await home.run(by_temporal).cancel()
+    await save(home, by_command, "in_parts_cancelled")
+    await save(home, by_temporal, "in_parts_cancelled_by_temporal")
+
+
+@pytest.mark.timeout(300)
+async def test_record_ordered(home: House, inbox: Receiver) -> None:
+    """A place that nobody comes to, an event that blocks, one that is skipped, one that was scheduled; then nobody."""
+    webhook = await fresh(home, inbox, 500, 200, 500, ordered=True, retry={"schedule": [0.1]})
+    nobody = Place(webhook_id=str(webhook["id"]), tenant=home.tenant, place="nobody")
+    await home.gateway.lanes.join(nobody)
+    blocks = (await home.send())["id"]
+    scheduled = (await home.send(deliver_at=in_days(1)))["id"]
+    await home.until(blocks, "succeeded", seconds=60)
+    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"retry": {"schedule": [3600]}})
+    skipped = (await home.send())["id"]
+    await home.until_delivery(skipped, "retrying")
+    await home.command(scheduled, "release")
+    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"order_policy": "skip"})
+    await save(home, scheduled, "ordered_scheduled")
+    await home.command(skipped, "retry")
+    await save(home, skipped, "ordered_skipped")
+    await save(home, blocks, "ordered")
+    lane = home.temporal.get_workflow_handle(names.lane_id(str(webhook["id"])))
+    await lane.result()
+    write(HISTORIES / "lane.json", (await lane.fetch_history()).to_json())
+    await drop(home, webhook)
+
+
+async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """A webhook that fails for too long is disabled, and told of; the first knock is in vain, the second is not."""
+    inbox.fails(500, 500, 500)
+    async with receiver() as desk, house(temporal, tmp_path, probe_interval=timedelta(seconds=1)) as home:
+        policy = {"retry": {"schedule": [0.1, 0.1]}, "disable_after": 0.05}
+        async with home.working():
+            on_failure = {"notifications": [{"http": {"url": desk.url}}]}
+            webhook = await home.webhook(inbox.url, on_failure=on_failure, **policy)
+            await save(home, (await home.send())["id"], "disabled")
+            probe = home.temporal.get_workflow_handle(names.probe_id(str(webhook["id"])))
+            await probe.result()
+            write(HISTORIES / "probed.json", (await probe.fetch_history()).to_json())
+
+
+@pytest.mark.timeout(300)
+async def test_record_walks(home: House, inbox: Receiver) -> None:
+    """What was held is released, twice over; what has failed is recovered, with a pause in between."""
+    webhook = await fresh(home, inbox, retry={"schedule": []})
+    inbox.otherwise = Answer(500)
+    url = f"/v1/webhooks/{webhook['id']}"
+    await home.http.post(f"{url}/pause")
+    events = [(await home.send())["id"] for _ in range(3)]
+    for event in events:
+        await home.until_delivery(event, "held")
+    for _ in range(2):
+        await home.http.post(f"{url}/resume")
+        await asyncio.sleep(1)
+    for event in events:
+        await home.until(event, "failed")
+    await asyncio.sleep(1)  # visibility follows
+    recovery = await home.http.post(f"{url}/recover", json={"since": in_days(-1), "rate": 0.5})
+    await asyncio.sleep(1)
+    for command in ("pause", "resume"):
+        await home.http.post(f"/v1/recoveries/{recovery.json()['id']}/{command}")
+        await asyncio.sleep(3)
+    for name, workflow_id in (
+        ("released", names.release_id(str(webhook["id"]))),
+        ("recovered", names.recovery_id(recovery.json()["id"])),
+    ):
+        run = home.temporal.get_workflow_handle(str(workflow_id))
+        await run.result()
+        write(HISTORIES / f"{name}.json", (await run.fetch_history()).to_json())
+    await drop(home, webhook)
 
 
 async def test_record_channels(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
@@ -167,13 +281,16 @@ async def drop(home: House, webhook: dict[str, object]) -> None:
 
 
 async def save(home: House, event_id: str, name: str) -> None:
-    """Save the run's history, without the name and the paths of the machine that it ran on."""
     await home.until_closed(event_id)
-    text = (await home.run(event_id).fetch_history()).to_json()
+    write(HISTORIES / f"{name}.json", (await home.run(event_id).fetch_history()).to_json())
+
+
+def write(path: Path, text: str) -> None:
+    """Save a run's history, without the name and the paths of the machine that it ran on."""
     identity = re.compile(r'"(\d+@[^"]+)"')
     hosts = {match.split("@")[1] for match in identity.findall(text)}
     text = identity.sub('"worker"', text)
     for host in hosts:
         text = text.replace(host, "worker")
     text = re.sub(r'"stackTrace":\s*"(?:[^"\\]|\\.)*"', '"stackTrace": ""', text)
-    (HISTORIES / f"{name}.json").write_text(json.dumps(json.loads(text), indent=1) + "\n")
+    path.write_text(json.dumps(json.loads(text), indent=1) + "\n")

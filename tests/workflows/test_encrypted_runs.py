@@ -16,9 +16,8 @@ from temporalio.worker import Replayer
 from ciphers import Keyring, Undecipherable, UnknownKey, new_key
 from house import House, house
 from receivers import Answer, Receiver
-from worker import SANDBOX
+from worker import SANDBOX, WORKFLOWS
 from workflows.encryption import EncryptionCodec, data_converter
-from workflows.event import EventWorkflow
 
 OLD, NEW = new_key("old"), new_key("new")
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -206,8 +205,8 @@ async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Pat
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_plain_history_replays_with_keys(path: Path) -> None:
     converter = data_converter(Keyring.parse(OLD))
-    replayer = Replayer(workflows=[EventWorkflow], data_converter=converter, workflow_runner=SANDBOX)
-    await replayer.replay_workflow(WorkflowHistory.from_json(f"event-{path.stem}", path.read_text()))
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=converter, workflow_runner=SANDBOX)
+    await replayer.replay_workflow(WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text()))
 
 
 async def test_the_codec() -> None:

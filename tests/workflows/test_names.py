@@ -28,6 +28,24 @@ def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
     assert names.event_of(names.workflow_id(tenant, event_id)) == (tenant, event_id)
 
 
+@given(TENANTS, EVENTS, st.integers(1, 1000))
+def test_a_parts_id_is_of_its_event(tenant: str, event_id: str, part: int) -> None:
+    part_id = names.part_id(tenant, event_id, part)
+    assert names.event_of(part_id) == (tenant, event_id)
+    assert names.part_of(part_id) == part
+    assert names.part_of(names.workflow_id(tenant, event_id)) == 0
+
+
+@given(TENANTS, EVENTS, st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - made aware below
+def test_a_schedule_its_firings_and_its_events_are_of_each_other(tenant: str, schedule: str, time: datetime) -> None:
+    when = time.replace(microsecond=0, tzinfo=UTC)
+    assert names.schedule_of(names.schedule_id(tenant, schedule)) == (tenant, schedule)
+    firing = f"{names.firing_id(tenant, schedule)}-{when:%Y-%m-%dT%H:%M:%SZ}"
+    assert names.fired_for(firing) == when
+    assert names.firing_of(tenant, names.scheduled_event_id(schedule, when)) == firing
+    assert names.firing_of(tenant, schedule) is None
+
+
 def test_two_events_never_share_a_run() -> None:
     assert names.workflow_id("a", "b-c") != names.workflow_id("a-b", "c")
     assert names.workflow_id("acme", "evt_1") == "event-acme-evt_1"
@@ -81,6 +99,8 @@ def test_other_summaries() -> None:
     assert summaries.alert_summary(failed) == "alert: https://a.b/hook failed · exhausted"
     recovered = failed.model_copy(update={"kind": "recovered"})
     assert summaries.alert_summary(recovered) == "alert: https://a.b/hook works again"
+    disabled = failed.model_copy(update={"kind": "disabled"})
+    assert summaries.alert_summary(disabled) == "alert: https://a.b/hook is disabled"
 
 
 def test_searches_are_written_in_visibilitys_language() -> None:
@@ -94,10 +114,14 @@ def test_searches_are_written_in_visibilitys_language() -> None:
         until=datetime(2026, 1, 2, tzinfo=UTC),
     )
     assert query_of(everything) == (
-        "WorkflowType = 'EventWorkflow' AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme'"
-        " AND HookEventType = 'order.paid' AND HookWebhooks = 'wh_1' AND ExecutionStatus = 'Running'"
-        " AND HookDeliverAt IS NULL AND HookTrouble IS NOT NULL AND StartTime >= '2026-01-01T00:00:00.000Z'"
-        " AND StartTime < '2026-01-02T00:00:00.000Z'"
+        "(WorkflowType = 'EventPart' OR (WorkflowType = 'EventWorkflow' AND ExecutionStatus = 'Running'"
+        " AND HookDeliverAt IS NULL AND HookTrouble IS NOT NULL AND StartTime < '2026-01-02T00:00:00.000Z'))"
+        " AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme' AND HookEventType = 'order.paid'"
+        " AND StartTime >= '2026-01-01T00:00:00.000Z' AND HookWebhooks = 'wh_1'"
+    )
+    assert query_of(Search(trouble=False)) == (
+        "WorkflowType IN ('EventWorkflow', 'FanOutWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
+        " AND HookTrouble IS NULL"
     )
     with pytest.raises(ValueError, match="not an id"):
         query_of(Search(tenant="x' OR '1'='1"))

@@ -187,6 +187,21 @@ def test_news_is_told_once(story: str, news: str | None) -> None:
     assert progress.take_news() is None
 
 
+@pytest.mark.parametrize(("result", "status"), [("500", "retrying"), ("410", "failed")])
+def test_that_the_webhook_is_disabled_is_the_one_news(result: str, status: str) -> None:
+    progress = play("begin")
+    progress.finish(outcome(result).model_copy(update={"disabled": True}), NOW, 0.0)
+    assert progress.record.status == status
+    assert progress.take_news() == "disabled"
+    assert progress.take_news() is None
+
+
+def test_nobody_is_told_who_does_not_want_to_be() -> None:
+    progress = play("begin")
+    progress.finish(outcome("410").model_copy(update={"disabled": True, "alerts": False}), NOW, 0.0)
+    assert progress.take_news() is None
+
+
 def test_recovery_is_news_only_where_the_outcome_says_so() -> None:
     progress = play("begin")
     progress.finish(outcome("ok").model_copy(update={"recovered": True}), NOW, 0.0)

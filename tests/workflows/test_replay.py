@@ -7,8 +7,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from worker import SANDBOX
-from workflows.event import EventWorkflow
+from worker import SANDBOX, WORKFLOWS
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 STORIES = {
@@ -16,11 +15,23 @@ STORIES = {
     "cancelled_by_temporal",
     "channels",
     "delivered",
+    "disabled",
     "exhausted",
     "forced_held_and_released",
     "gone",
+    "in_parts",
+    "in_parts_cancelled",
+    "in_parts_cancelled_by_temporal",
+    "lane",
     "large",
+    "ordered",
+    "ordered_scheduled",
+    "ordered_skipped",
+    "part",
+    "probed",
+    "recovered",
     "redelivered",
+    "released",
     "retried",
     "scheduled",
     "told",
@@ -30,7 +41,7 @@ STORIES = {
 
 
 def replayer() -> Replayer:
-    return Replayer(workflows=[EventWorkflow], data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
+    return Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
 
 
 def test_every_story_is_there() -> None:
@@ -39,7 +50,7 @@ def test_every_story_is_there() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_saved_history_replays(path: Path) -> None:
-    history = WorkflowHistory.from_json(f"event-{path.stem}", path.read_text())
+    history = WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text())
     assert len(history.events) > 3
     await replayer().replay_workflow(history)
 

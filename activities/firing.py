@@ -1,0 +1,87 @@
+"""What a schedule's firing does: have its event accepted, and look whether that has been delivered.
+
+The event is accepted where those of `POST /v1/events` are; its id is made of the schedule's id and the time, so that a
+retry, or a backfill of the same time, makes no second one.
+"""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from activities.outcomes import Message
+from elements.faults import Fault
+
+LINGER = 3.0
+"""Seconds that one look waits for the end of a delivery: most are over by then."""
+REFUSED = "EventRefused"
+"""Type of the failure of a firing whose event nobody may accept."""
+
+
+class Firing(Message):
+    """The event of one firing."""
+
+    event_id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    data: Any = None
+
+
+class Fired(Message):
+    """An event that is meant by its name."""
+
+    event_id: str
+    tenant: str
+
+
+class Acceptor(Protocol):
+    """Accepts events."""
+
+    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any) -> None:
+        """Accept an event, once. Raises `Fault` where it is refused; anything else is our own fault."""
+
+
+class Deliveries(Protocol):
+    """The runs of events."""
+
+    async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
+        """Tell whether the delivery of an event is over; wait up to `patience` seconds for that."""
+
+    async def cancel(self, tenant: str, event_id: str) -> None:
+        """Cancel what is open of an event. One that is over, or was never accepted, stays as it is."""
+
+
+class FiringActivities:
+    def __init__(self, acceptor: Acceptor, deliveries: Deliveries) -> None:
+        self._acceptor = acceptor
+        self._deliveries = deliveries
+
+    @activity.defn(name="accept_scheduled_event")
+    async def accept(self, firing: Firing) -> None:
+        """Have the event accepted; fail for good, with the reason, where it is refused."""
+        try:
+            await self._acceptor.accept(firing.tenant, firing.event_id, firing.type, firing.timestamp, firing.data)
+        except Fault as refusal:
+            raise ApplicationError(
+                str(refusal), type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+            ) from None
+
+    @activity.defn(name="await_delivery")
+    async def await_delivery(self, fired: Fired) -> None:
+        """Return when the event's delivery is over; fail while it is not, to be tried again later.
+
+        So a delivery that takes days costs neither a slot of a worker nor an event of history.
+        """
+        if not await self._deliveries.have_ended(fired.tenant, fired.event_id, LINGER):
+            raise ApplicationError(
+                f"event {fired.event_id} is still being delivered",
+                type="StillUnderWay",
+                category=ApplicationErrorCategory.BENIGN,
+            )
+
+    @activity.defn(name="cancel_scheduled_event")
+    async def cancel(self, fired: Fired) -> None:
+        """Cancel the event, if it is there and open."""
+        await self._deliveries.cancel(fired.tenant, fired.event_id)

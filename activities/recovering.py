@@ -1,0 +1,180 @@
+"""What delivers again in bulk: count what there is, find it, oldest first, redeliver it at a set rate.
+
+A batch is planned before any of it is done, and its outcomes travel in heartbeats, so that a try after a kill goes on
+where the last one was. What that try had done and could not tell any more is seen in the event itself: a delivery that
+was opened again since the recovery began is not opened once more.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Literal, Protocol
+
+import structlog
+from temporalio import activity
+
+from activities.living import heartbeating
+from activities.outcomes import Message
+from registry.store import Store
+
+SLICE = 200
+"""Runs that are planned at once."""
+AT_ONCE = 5
+"""Events that are being redelivered at the same time: at a high rate, one takes longer than its turn."""
+TRIES = 10
+"""After these, minutes later, an event that cannot be redelivered is left behind."""
+
+Wanted = Literal["failed", "cancelled"]
+Outcome = Literal["redelivered", "skipped", "nothing", "failed"]
+"""`skipped`: it needs it no more. `nothing`: an open event that has nothing to redeliver (yet)."""
+log = structlog.get_logger("hookkeeper.recovery")
+
+
+class Scope(Message):
+    """What a recovery is about."""
+
+    tenant: str
+    webhook_id: str | None = None
+    """None: all of the tenant."""
+    status: Wanted = "failed"
+    types: tuple[str, ...] = ()
+    """Types of events; none means any."""
+    since: datetime
+    until: datetime
+    began: datetime
+    """When the recovery did: what was redelivered since is done."""
+
+
+class Search(Message):
+    """Where a recovery is."""
+
+    scope: Scope
+    after: datetime
+
+
+class Lost(Message):
+    """A run with a delivery that may have to be made again."""
+
+    workflow_id: str
+    is_open: bool = False
+
+
+class Plan(Message):
+    """The oldest of them, and where to go on."""
+
+    runs: tuple[Lost, ...]
+    end: datetime | None
+    """None: there is no more."""
+
+
+class Batch(Message):
+    """Runs to redeliver, in order."""
+
+    scope: Scope
+    runs: tuple[Lost, ...]
+    rate: float
+    """Events a second."""
+
+
+class Tally(Message):
+    """What became of the events of a batch."""
+
+    redelivered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    discovered: int = 0
+    """Events that were open when they were found, and so not counted before."""
+    off: bool = False
+    """The webhook is paused or disabled: nothing was done."""
+
+
+class LostDeliveries(Protocol):
+    """The runs whose deliveries have failed."""
+
+    async def count(self, scope: Scope) -> int:
+        """Count the finished events that would be redelivered."""
+
+    async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
+        """Give the oldest runs with a delivery that may be meant, and where to go on."""
+
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Outcome:
+        """Deliver again what is meant of a run, unless that was done since the recovery began.
+
+        Webhooks that are `off` get nothing.
+        """
+
+
+class RecoveryActivities:
+    def __init__(self, store: Store, lost: LostDeliveries) -> None:
+        self._store = store
+        self._lost = lost
+
+    @activity.defn(name="count_lost")
+    async def count(self, scope: Scope) -> int:
+        """Count the finished events that would be redelivered."""
+        async with heartbeating():
+            return await self._lost.count(scope)
+
+    @activity.defn(name="find_lost")
+    async def find(self, search: Search) -> Plan:
+        """Find the oldest runs with a delivery that may be meant."""
+        async with heartbeating():
+            runs, end = await self._lost.oldest(search.scope, search.after, SLICE)
+        return Plan(runs=tuple(runs), end=end)
+
+    @activity.defn(name="redeliver_lost")
+    async def redeliver(self, batch: Batch) -> Tally:
+        """Redeliver one after the other at the rate; none twice, however often this is tried."""
+        off = await self._store.pauses.off(batch.scope.tenant)
+        if batch.scope.webhook_id in off:
+            return Tally(off=True)
+        known = _known_of_earlier_try()
+        waiting = [run for run in batch.runs if run.workflow_id not in known]
+        slots, beginning = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time()
+
+        async def redeliver_one(n: int, run: Lost) -> None:
+            await asyncio.sleep(beginning + n / batch.rate - asyncio.get_running_loop().time())
+            async with slots:
+                known[run.workflow_id] = await self._outcome(batch.scope, run, off)
+            activity.heartbeat(known)
+
+        async with heartbeating(lambda: known):
+            await _every([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(waiting)])
+        return _tally(batch, known)
+
+    async def _outcome(self, scope: Scope, run: Lost, off: Collection[str]) -> Outcome:
+        try:
+            return await self._lost.redeliver(scope, run.workflow_id, off)
+        except Exception as fault:  # one event that cannot be read must not stop all that are behind
+            if activity.info().attempt <= TRIES:
+                raise
+            log.error("not redelivered", run=run.workflow_id, tenant=scope.tenant, exc_info=fault)
+            return "failed"
+
+
+def _tally(batch: Batch, known: dict[str, Outcome]) -> Tally:
+    counts = Counter(known[run.workflow_id] for run in batch.runs)
+    discovered = sum(run.is_open and known[run.workflow_id] != "nothing" for run in batch.runs)
+    return Tally(
+        redelivered=counts["redelivered"],
+        failed=counts["failed"],
+        skipped=counts["skipped"] + sum(not run.is_open and known[run.workflow_id] == "nothing" for run in batch.runs),
+        discovered=discovered,
+    )
+
+
+async def _every(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all, and only then raise the first fault: what is being redelivered is seen through."""
+    try:
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _known_of_earlier_try() -> dict[str, Outcome]:
+    details: Sequence[dict[str, Outcome]] = activity.info().heartbeat_details
+    return dict(details[0]) if details else {}

@@ -1,0 +1,66 @@
+"""Times as people write them: cron expressions, and names of time zones. Pure.
+
+Temporal reads more kinds of cron than this: with seconds, years, a time zone, a comment. What means the same is written
+in fields of their own here; what is left is the cron of Unix.
+"""
+
+import re
+from functools import cache
+from zoneinfo import available_timezones
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
+    ("minute", 0, 59, {}),
+    ("hour", 0, 23, {}),
+    ("day of the month", 1, 31, {}),
+    ("month", 1, 12, {name: number for number, name in enumerate(MONTHS, start=1)}),
+    ("day of the week", 0, 7, {name: number for number, name in enumerate(DAYS)}),
+)
+"""Name, least and greatest number, and names of numbers."""
+SHORT = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?", re.ASCII)
+NO_PLACES = frozenset({"Factory", "localtime", "posixrules"})
+"""What a machine has beside the zones of the world."""
+
+
+def check_cron(text: str) -> str:
+    """Give the expression back; raise `ValueError` that says what is wrong with it."""
+    if text in SHORT:
+        return text
+    fields = text.split(" ")
+    if len(fields) != len(FIELDS):
+        raise ValueError(
+            "must be five fields, each after one space, such as `0 9 * * 1-5`, or one of " + ", ".join(SHORT)
+        )
+    for field, (name, least, most, names) in zip(fields, FIELDS, strict=True):
+        for part in field.split(","):
+            if not _is_part(part, least, most, names):
+                raise ValueError(f"the {name} {part!r} is neither *, nor a number or a range from {least} to {most}")
+    return text
+
+
+def check_timezone(name: str) -> str:
+    """Give the name back; raise `ValueError` where there is no such zone."""
+    if name not in _timezones():
+        raise ValueError("is no time zone of the IANA database, such as Europe/Berlin")
+    return name
+
+
+def _is_part(part: str, least: int, most: int, names: dict[str, int]) -> bool:
+    match = PART.fullmatch(part)
+    if match is None or (match["step"] is not None and not 1 <= int(match["step"][:3]) <= most):
+        return False
+    if match["first"] is None:
+        return True
+    first, last = _number(match["first"], names), _number(match["last"] or match["first"], names)
+    return first is not None and last is not None and least <= first <= last <= most
+
+
+def _number(text: str, names: dict[str, int]) -> int | None:
+    return int(text[:3]) if text.isdecimal() else names.get(text.lower())
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    return frozenset(available_timezones()) - NO_PLACES

@@ -1,0 +1,64 @@
+"""The deliveries of a webhook: what became of them, and how many are held."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from api.access import GuardedRoute, needs
+from api.counting import HeldCounts
+from api.deps import CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.errors import KEYED, responses
+from api.fields import Page
+from api.recovery_schemas import HeldCount, WebhookDelivery
+from api.routes.webhooks import WebhookId, found
+from api.views import links_of
+from links import Links
+from workflows.delivery_log import Row
+from workflows.models import DeliveryStatus
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
+
+
+@router.get("/{webhook_id}/deliveries", responses=responses(404), dependencies=[needs("events:read")])
+async def list_deliveries(
+    webhook_id: WebhookId,
+    store: StoreDep,
+    gateway: GatewayDep,
+    caller: CallerDep,
+    request: Request,
+    status: Annotated[DeliveryStatus | None, Query(description="Only deliveries that are so now")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[WebhookDelivery]:
+    """List what became of a webhook's events: those under way first, then the finished ones, each newest first.
+
+    A page can have fewer items than `limit` and still not be the last: go by `next_cursor`.
+    """
+    found(await store.get(webhook_id, caller.tenant))
+    rows, next_cursor = await gateway.delivery_log.page(webhook_id, status, limit, cursor)
+    return Page(items=[_shown(row, request.app.state.links) for row in rows], next_cursor=next_cursor)
+
+
+@router.get("/{webhook_id}/held", responses=responses(404), dependencies=[needs("events:read")])
+async def count_held(
+    webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep, request: Request
+) -> HeldCount:
+    """Count what the webhook holds: because it is paused or disabled, or because somebody holds it."""
+    found(await store.get(webhook_id, caller.tenant))
+    counts: HeldCounts = request.app.state.held_counts
+    count, counted_at = await counts.of(webhook_id, gateway.releases.held)
+    return HeldCount(webhook_id=webhook_id, held=count, counted_at=counted_at)
+
+
+def _shown(row: Row, links: Links) -> WebhookDelivery:
+    return WebhookDelivery(
+        event_id=row.event_id,
+        type=row.type,
+        tenant=row.tenant,
+        status=row.status,
+        accepted_at=row.accepted_at,
+        finished_at=row.finished_at,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        links=links_of(links, row.tenant, row.event_id, row.workflow_id, row.run_id),
+    )

@@ -1,0 +1,35 @@
+"""Pause webhooks and let them go on."""
+
+from fastapi import APIRouter
+
+from api import schemas, views
+from api.access import GuardedRoute, needs
+from api.deps import CallerDep, GatewayDep, StoreDep
+from api.errors import KEYED, responses
+from api.releasing import release_held
+from api.routes.webhooks import WebhookId, found
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
+
+
+@router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
+async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
+    """Hold what is due until the webhook is resumed. What is under way is seen through; what is asked by hand is sent."""
+    known = found(await store.get(webhook_id, caller.tenant))
+    entry = caller.did("webhook.pause", webhook_id, known.tenant)
+    return views.webhook(found(await store.pauses.set(webhook_id, caller.tenant, True, entry)))
+
+
+@router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
+async def resume_webhook(
+    webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep
+) -> schemas.Webhook:
+    """Let the webhook go on. What it held is released in the background, oldest first, as fast as it is taken.
+
+    Repeat the request where it was answered with 503: the webhook goes on by then, but what it held may not.
+    """
+    known = found(await store.get(webhook_id, caller.tenant))
+    entry = caller.did("webhook.resume", webhook_id, known.tenant)
+    resumed = found(await store.pauses.set(webhook_id, caller.tenant, False, entry))
+    await release_held(gateway, resumed)
+    return views.webhook(resumed)

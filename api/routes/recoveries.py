@@ -1,0 +1,124 @@
+"""Recoveries: deliver again, in bulk, what has failed."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api import recovering
+from api.access import Caller, GuardedRoute, needs
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.errors import KEYED, Conflicting, NotFound, responses
+from api.fields import EVENT_ID, Page
+from api.recovery_schemas import NewRecovery, Recover, Recovery, Steered
+from api.routes.webhooks import WebhookId, found
+from workflows.gateway import Gateway
+from workflows.recoveries import Steer
+from workflows.recovery import RecoveryState
+
+router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
+RecoveryId = Annotated[str, Path(pattern=EVENT_ID)]
+COUNTED = {"model": Recovery, "description": "Counted: a dry run"}
+
+
+@router.post(
+    "/webhooks/{webhook_id}/recover",
+    status_code=202,
+    responses={200: COUNTED, **responses(404, 409)},
+    dependencies=[needs("events:write")],
+)
+async def recover_webhook(
+    webhook_id: WebhookId,
+    wanted: Recover,
+    store: StoreDep,
+    gateway: GatewayDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    response: Response,
+) -> Recovery:
+    """Deliver again what has failed for this webhook, oldest first, at a set rate, in the background.
+
+    There is one recovery of a webhook at a time (409), and none while its whole tenant is recovered. It pauses itself
+    while the webhook is paused or disabled. Each event is delivered again once: what is opened again by anybody while
+    the recovery runs is left alone.
+    """
+    webhook = found(await store.get(webhook_id, caller.tenant))
+    if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
+        raise Conflicting(f"The webhook is {'paused' if webhook.enabled else 'disabled'}: let it go on first.")
+    scope = recovering.scope_of(wanted, webhook.tenant, webhook_id)
+    if wanted.dry_run:
+        response.status_code = 200
+        return recovering.counted(scope, wanted.rate, await gateway.recoveries.count(scope))
+    state = await gateway.recoveries.start(scope, wanted.rate)
+    await audit.keep(caller.did("webhook.recover", webhook_id, webhook.tenant, wanted.model_fields_set, job=state.id))
+    return recovering.shown(state)
+
+
+@router.post(
+    "/recoveries", status_code=202, responses={200: COUNTED, **responses(409)}, dependencies=[needs("events:write")]
+)
+async def recover_tenant(
+    wanted: NewRecovery, gateway: GatewayDep, audit: AuditDep, caller: CallerDep, response: Response
+) -> Recovery:
+    """Deliver again what has failed for all webhooks of a tenant. Those that are paused or disabled get nothing.
+
+    There is one at a time (409), and none while a webhook of the tenant is recovered.
+    """
+    fields, wanted = wanted.model_fields_set, caller.own(wanted)
+    scope = recovering.scope_of(wanted, wanted.tenant, None)
+    if wanted.dry_run:
+        response.status_code = 200
+        return recovering.counted(scope, wanted.rate, await gateway.recoveries.count(scope))
+    state = await gateway.recoveries.start(scope, wanted.rate)
+    await audit.keep(caller.did("tenant.recover", wanted.tenant, wanted.tenant, fields, job=state.id))
+    return recovering.shown(state)
+
+
+@router.get("/recoveries", dependencies=[needs("events:read")])
+async def list_recoveries(
+    gateway: GatewayDep,
+    tenant: AnyTenant,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only recoveries of this webhook")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[Recovery]:
+    """List recoveries: those under way first, then the finished ones, each newest first."""
+    states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor)
+    return Page(items=[recovering.shown(state) for state in states], next_cursor=next_cursor)
+
+
+@router.get("/recoveries/{recovery_id}", responses=responses(404), dependencies=[needs("events:read")])
+async def show_recovery(recovery_id: RecoveryId, gateway: GatewayDep, caller: CallerDep) -> Recovery:
+    """Show how a recovery is doing, or what it came to."""
+    return recovering.shown(await _known(gateway, recovery_id, caller))
+
+
+def _add_command(command: Steer, description: str) -> None:
+    async def act(recovery_id: RecoveryId, gateway: GatewayDep, audit: AuditDep, caller: CallerDep) -> Steered:
+        state = await _known(gateway, recovery_id, caller)
+        await gateway.recoveries.steer(recovery_id, command)
+        await audit.keep(caller.did(f"recovery.{command}", recovery_id, state.scope.tenant))
+        return Steered(id=recovery_id, command=command)
+
+    router.add_api_route(
+        f"/recoveries/{{recovery_id}}/{command}",
+        act,
+        methods=["POST"],
+        status_code=202,
+        name=f"{command}_recovery",
+        summary=command.capitalize(),
+        description=description,
+        responses=responses(404, 409),
+        dependencies=[needs("events:write")],
+    )
+
+
+_add_command("pause", "Redeliver nothing until resumed. What is being redelivered is seen through: some five seconds.")
+_add_command("resume", "Go on.")
+_add_command("cancel", "End the recovery. What it has redelivered goes on; the rest stays as it is.")
+
+
+async def _known(gateway: Gateway, recovery_id: str, caller: Caller) -> RecoveryState:
+    state = await gateway.recoveries.read(recovery_id)
+    if caller.tenant not in (None, state.scope.tenant):
+        raise NotFound("There is no such recovery.")
+    return state

@@ -1,0 +1,201 @@
+"""Schedules: events that come by themselves, by cron or at an interval."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from api import scheduling
+from api.accepting import Acceptance
+from api.access import GuardedRoute, needs
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
+from api.errors import KEYED, Invalid, responses
+from api.fields import Page
+from api.schedule_schemas import (
+    SCHEDULE_ID,
+    Backfill,
+    Fired,
+    NewSchedule,
+    Noted,
+    Schedule,
+    ScheduleChanges,
+    ScheduleHead,
+    Trigger,
+)
+from links import Links
+from times import utc_now
+from workflows import names
+from workflows.schedules import BadTimes, Schedules
+
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
+MAX_TIMES = 1000
+"""That one backfill may make up for: Temporal lists no more, and buffers no more."""
+A_LITTLE_AHEAD = timedelta(minutes=1)
+"""A clock that is a little off may call this now."""
+
+PathId = Annotated[str, Path(pattern=SCHEDULE_ID, description="The schedule's id")]
+
+
+async def _schedules(gateway: GatewayDep) -> Schedules:
+    return gateway.schedules
+
+
+async def _acceptance(request: Request) -> Acceptance:
+    acceptance: Acceptance = request.app.state.acceptance
+    return acceptance
+
+
+async def _links(request: Request) -> Links:
+    links: Links = request.app.state.links
+    return links
+
+
+SchedulesDep = Annotated[Schedules, Depends(_schedules)]
+AcceptanceDep = Annotated[Acceptance, Depends(_acceptance)]
+LinksDep = Annotated[Links, Depends(_links)]
+
+
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs("events:write")])
+async def create_schedule(
+    new: NewSchedule,
+    schedules: SchedulesDep,
+    acceptance: AcceptanceDep,
+    links: LinksDep,
+    audit: AuditDep,
+    caller: CallerDep,
+) -> Schedule:
+    """Make a schedule. Each of its events is accepted as if it were posted at that time.
+
+    An event's id is the schedule's id and the time, its timestamp the time: a time has one event, whatever fails and is
+    tried again. What is refused then, because its type is archived, say, is shown with the reason in `recent`.
+    """
+    fields, new = new.model_fields_set, caller.own(new)
+    plan = scheduling.new_plan(new)
+    await scheduling.check_event(acceptance, plan.tenant, new.event)
+    try:
+        known = await schedules.create(plan, new.paused, new.note)
+    except BadTimes as error:
+        raise scheduling.bad_times(error) from None
+    await audit.keep(caller.did("schedule.create", plan.id, plan.tenant, fields))
+    return scheduling.shown(known, links)
+
+
+@router.get("", dependencies=[needs("events:read")])
+async def list_schedules(
+    schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, limit: Limit = 50, cursor: Cursor = None
+) -> Page[ScheduleHead]:
+    """List schedules with their next times, the newest first. One that was just made may be missing for a moment."""
+    found, next_cursor = await schedules.page(tenant, limit, cursor)
+    return Page(items=[scheduling.head(each, links) for each in found], next_cursor=next_cursor)
+
+
+@router.get("/{schedule_id}", responses=responses(404), dependencies=[needs("events:read")])
+async def show_schedule(schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, tenant: Tenant) -> Schedule:
+    """Show a schedule: its event, its next times, and what came of the latest."""
+    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+
+
+@router.patch("/{schedule_id}", responses=responses(404), dependencies=[needs("events:write")])
+async def update_schedule(
+    schedule_id: PathId,
+    changes: ScheduleChanges,
+    schedules: SchedulesDep,
+    acceptance: AcceptanceDep,
+    links: LinksDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    tenant: Tenant,
+) -> Schedule:
+    """Change what is given, from the next time on. Events that were made stay as they are."""
+    if changes.event:
+        await scheduling.check_event(acceptance, tenant, changes.event)
+    try:
+        await schedules.change(tenant, schedule_id, lambda known: scheduling.changed(known, changes))
+    except BadTimes as error:
+        raise scheduling.bad_times(error) from None
+    await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
+    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+
+
+@router.delete("/{schedule_id}", status_code=204, responses=responses(404), dependencies=[needs("events:write")])
+async def delete_schedule(
+    schedule_id: PathId, schedules: SchedulesDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
+) -> Response:
+    """Remove a schedule. Events that it made stay, and are delivered."""
+    await schedules.delete(tenant, schedule_id)
+    await audit.keep(caller.did("schedule.delete", schedule_id, tenant))
+    return Response(status_code=204)
+
+
+@router.post("/{schedule_id}/pause", responses=responses(404), dependencies=[needs("events:write")])
+async def pause_schedule(
+    schedule_id: PathId,
+    schedules: SchedulesDep,
+    links: LinksDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    tenant: Tenant,
+    noted: Noted | None = None,
+) -> Schedule:
+    """Make no more events, until it is resumed. Times that pass meanwhile are not made up for: see `backfill`."""
+    await schedules.pause(tenant, schedule_id, (noted and noted.note) or "Paused through the API")
+    await audit.keep(caller.did("schedule.pause", schedule_id, tenant))
+    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+
+
+@router.post("/{schedule_id}/resume", responses=responses(404), dependencies=[needs("events:write")])
+async def resume_schedule(
+    schedule_id: PathId,
+    schedules: SchedulesDep,
+    links: LinksDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    tenant: Tenant,
+    noted: Noted | None = None,
+) -> Schedule:
+    """Make events again, from the next time on."""
+    await schedules.resume(tenant, schedule_id, (noted and noted.note) or "Resumed through the API")
+    await audit.keep(caller.did("schedule.resume", schedule_id, tenant))
+    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+
+
+@router.post("/{schedule_id}/trigger", status_code=202, responses=responses(404), dependencies=[needs("events:write")])
+async def trigger_schedule(
+    schedule_id: PathId,
+    schedules: SchedulesDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    tenant: Tenant,
+    trigger: Trigger | None = None,
+) -> Fired:
+    """Make an event now, also while it is paused. A schedule makes one event a second at most; `recent` shows it."""
+    await schedules.trigger(tenant, schedule_id, (trigger or Trigger()).overlap)
+    await audit.keep(caller.did("schedule.trigger", schedule_id, tenant))
+    return Fired(id=schedule_id, command="trigger")
+
+
+@router.post("/{schedule_id}/backfill", status_code=202, responses=responses(404), dependencies=[needs("events:write")])
+async def backfill_schedule(
+    schedule_id: PathId,
+    backfill: Backfill,
+    schedules: SchedulesDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    tenant: Tenant,
+) -> Fired:
+    """Make the events of all times in a period that has passed, about ten a second, also while it is paused.
+
+    A time that has its event already gets no second one. A period may have fewer than 1000 times.
+    """
+    if backfill.until <= backfill.since:
+        raise Invalid.field("until", "must be after `since`")
+    if backfill.until > utc_now() + A_LITTLE_AHEAD:
+        raise Invalid.field("until", "is in the future")
+    times = await schedules.times(tenant, schedule_id, backfill.since, backfill.until)
+    if len(times) >= MAX_TIMES:
+        raise Invalid.field("since", f"is too long ago: the period has {MAX_TIMES} times or more")
+    await schedules.backfill(tenant, schedule_id, backfill.since, backfill.until, backfill.overlap)
+    await audit.keep(caller.did("schedule.backfill", schedule_id, tenant, ["since", "until"]))
+    return Fired(
+        id=schedule_id, command="backfill", events=[names.scheduled_event_id(schedule_id, each) for each in times]
+    )

@@ -1,0 +1,139 @@
+"""`make bench` of isolation: what a dead endpoint, and a tenant that floods, cost the others. Embedded server.
+
+The ratios within one run count, not the absolute times.
+"""
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from benchmarks.rig import Sink, loud, out, post, quiet, register, sink
+from cli import stack
+from cli.datadir import DataDir
+from cli.demo import free_ports
+from cli.processes import run
+
+RATE = float(os.environ.get("BENCH_RATE", "10"))
+"""Events a second to the healthy endpoint; as many go to the dead one."""
+SECONDS = 40
+FLOOD = 5000
+FLOOD_AT_ONCE = 50
+QUIET_RATE = 2.0
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            sink() as receiver,
+            dead_end() as dead,
+            stack.running(DataDir(Path(folder)), "127.0.0.1", free_ports(), on_ready=quiet, on_event=loud) as house,
+            httpx.AsyncClient(
+                base_url=house.url, headers={"authorization": f"Bearer {house.admin_key}"}, timeout=60
+            ) as api,
+        ):
+            out.print("[bold]Isolation[/bold]  embedded Temporal server, SQLite, one worker process\n")
+            await register(api, receiver, "healthy")
+            await register(api, dead, "dead")
+            await dead_endpoint(api, receiver)
+            await register(api, receiver, "flood")
+            await flood(api, receiver)
+
+
+@asynccontextmanager
+async def dead_end() -> AsyncIterator[Sink]:
+    """Take connections and never answer."""
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    async with server:
+        yield Sink(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+async def dead_endpoint(api: httpx.AsyncClient, receiver: Sink) -> None:
+    """Compare a healthy endpoint's times without and with a dead one that takes as many events."""
+    out.print(f"  {RATE:g} events/s to a healthy endpoint, {SECONDS} s [dim](ms)[/dim]   p50     p95     p99")
+    await steady(api, receiver, "healthy", RATE, 5)
+    alone = await steady(api, receiver, "healthy", RATE, SECONDS)
+    _row("alone", alone)
+    noise = asyncio.create_task(steady(api, None, "dead", RATE, SECONDS))
+    beside = await steady(api, receiver, "healthy", RATE, SECONDS)
+    _row("beside as many to a dead one", beside)
+    await noise
+    ratio = statistics.quantiles(beside, n=100)[98] / statistics.quantiles(alone, n=100)[98]
+    out.print(f"  p99 is {ratio:.2f} times what it is alone")
+
+
+async def flood(api: httpx.AsyncClient, receiver: Sink) -> None:
+    """Measure one tenant's times while another posts thousands of events as fast as it can."""
+    done = asyncio.Event()
+
+    async def pour() -> None:
+        slots = asyncio.Semaphore(FLOOD_AT_ONCE)
+
+        async def one() -> str:
+            async with slots:
+                return await post(api, "flood")
+
+        ids = await asyncio.gather(*(one() for _ in range(FLOOD)))
+        posted = time.perf_counter() - begun
+        for event_id in ids:
+            await receiver.until(partial(receiver.arrived.__contains__, event_id))
+        done.set()
+        whole = time.perf_counter() - begun
+        out.print(f"\n  {FLOOD} events of one tenant: posted in {posted:.0f} s, delivered in {whole:.0f} s")
+
+    begun = time.perf_counter()
+    pouring = asyncio.create_task(pour())
+    others = await steady(api, receiver, "healthy", QUIET_RATE, None, done)
+    await pouring
+    out.print("  another tenant meanwhile [dim](ms)[/dim]                p50     p95     p99")
+    _row(f"{len(others)} events", others)
+
+
+async def steady(
+    api: httpx.AsyncClient,
+    receiver: Sink | None,
+    tenant: str,
+    rate: float,
+    seconds: float | None,
+    until: asyncio.Event | None = None,
+) -> list[float]:
+    """Post at a rate; give the times from sending each to its arrival, where it arrives."""
+    times: list[float] = []
+
+    async def one() -> None:
+        begun = time.perf_counter()
+        event_id = await post(api, tenant)
+        if receiver:
+            await receiver.until(partial(receiver.arrived.__contains__, event_id))
+            times.append(receiver.arrived[event_id] - begun)
+
+    loop = asyncio.get_running_loop()
+    posting: list[asyncio.Task[None]] = []
+    start = loop.time()
+    while not (until and until.is_set()) and (seconds is None or len(posting) < rate * seconds):
+        posting.append(asyncio.create_task(one()))
+        await asyncio.sleep(max(0.0, start + len(posting) / rate - loop.time()))
+    await asyncio.gather(*posting)
+    return times
+
+
+def _row(name: str, seconds: list[float]) -> None:
+    cuts = statistics.quantiles(seconds, n=100)
+    out.print(f"  {name:<46} {cuts[49] * 1e3:7.1f} {cuts[94] * 1e3:7.1f} {cuts[98] * 1e3:7.1f}")
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,58 @@
+"""A disk of the registry's own that is small enough to be filled: a tmpfs, where this process may mount one.
+
+A limit on file sizes would be no stand-in: PostgreSQL calls that another error than a full disk.
+"""
+
+import errno
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SIZE = 80
+"""Megabytes: an empty PostgreSQL takes half of it."""
+CHUNK = b"\0" * 4096
+
+
+class SmallDisk:
+    """A mounted folder, and a file in it that takes up all that is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        """Leave not one block free."""
+        with self._ballast.open("ab", buffering=0) as file:
+            try:
+                while file.write(CHUNK):
+                    pass
+            except OSError as fault:
+                if fault.errno != errno.ENOSPC:
+                    raise
+
+    def free(self) -> None:
+        """Give all of it back."""
+        self._ballast.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(wanted: bool) -> Iterator[SmallDisk | None]:
+    """Mount a small disk for the block; None where it is not wanted, or this process may not mount."""
+    with tempfile.TemporaryDirectory(prefix="hookkeeper-disk-") as name:
+        if not (wanted and _mounted(name)):
+            yield None
+            return
+        try:
+            yield SmallDisk(Path(name))
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def _mounted(folder: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}m,mode=755", "tmpfs", folder]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False

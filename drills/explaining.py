@@ -1,0 +1,95 @@
+"""Which requests a fault excuses, and which requests the log shows. Pure."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from drills.books import Logged, Request, Window
+from drills.schedule import EVERYTHING, WORKERS
+
+SETTLING = 0.5
+"""Seconds from a receiver's answer until Temporal has the outcome: a tenth by design, the rest for a busy machine."""
+WAKING = 2.0
+"""Seconds in which a worker that goes on after a stop sends what it had taken before."""
+CLOCKS = 0.5
+"""Seconds by which what receiver and log note of one attempt may differ, in busy processes."""
+FORGETFUL = frozenset({*WORKERS, "temporal", EVERYTHING})
+"""Whose death can make an attempt forgotten that a receiver has seen. API and registry know of none."""
+
+Pair = tuple[str, str]
+"""An event and a webhook."""
+Entry = TypeVar("Entry", Request, Logged)
+
+
+def by_pair(entries: Iterable[Entry]) -> dict[Pair, list[Entry]]:
+    """Sort entries by what they are of; each list is in the order that it was given."""
+    found: dict[Pair, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[entry.event_id, entry.webhook].append(entry)
+    return dict(found)
+
+
+def was_in_flight(request: Request, windows: Collection[Window]) -> bool:
+    """Say whether the request was under way, or just answered, at a fault that can make it forgotten."""
+    return any(_touches(request, window) for window in windows if window.target in FORGETFUL)
+
+
+def _touches(request: Request, window: Window) -> bool:
+    return any(request.ended >= begin and request.arrived <= end for begin, end in _risky(window))
+
+
+def _risky(window: Window) -> list[tuple[float, float]]:
+    """Give the spans of time in which a request is at risk."""
+    began, ended = window.began, window.ended
+    if window.kind == "stop":  # what it had under way; what it sends when others have taken its place
+        return [(began - SETTLING, began + CLOCKS), (ended, ended + WAKING)]
+    if window.target in WORKERS:  # the process that comes after it knows nothing of it
+        return [(began - SETTLING, began + CLOCKS)]
+    return [(began - SETTLING, ended + CLOCKS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a receiver saw of a pair, held against what the log shows of it."""
+
+    unlogged: list[Request]
+    """Not in the log."""
+    repeated: list[Request]
+    """Broken off without an answer, and sent again at once within the same attempt: the log shows one."""
+    unseen: list[Logged]
+    """Answers that nobody gave. An attempt without an answer may never have arrived: it is not among them."""
+
+
+def compare(requests: list[Request], logged: list[Logged]) -> Compared:
+    """Match requests and attempts of one pair, each with one at most.
+
+    Where a kept connection breaks before it answers, an attempt is two requests: so looks a receiver that closes an
+    idle connection in that very moment (`activities/http.py`).
+    """
+    left = sorted(requests, key=lambda request: request.arrived)
+    unseen = []
+    # Those with an answer first: they can be of few requests only.
+    for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
+        match = next((request for request in left if _is_of(request, attempt)), None)
+        if match:
+            left.remove(match)
+        elif attempt.status is not None:
+            unseen.append(attempt)
+    repeated = [each for each in left if each.status is None and _is_one_of_two(each, requests)]
+    return Compared([each for each in left if each not in repeated], repeated, unseen)
+
+
+def _is_one_of_two(request: Request, others: list[Request]) -> bool:
+    """Say whether it broke off and was sent again, or is what was sent again, and broke off too."""
+    return any(_follows(other, request) or _follows(request, other) for other in others)
+
+
+def _follows(later: Request, earlier: Request) -> bool:
+    return later is not earlier and earlier.status is None and abs(later.arrived - earlier.ended) <= CLOCKS
+
+
+def _is_of(request: Request, attempt: Logged) -> bool:
+    if attempt.status not in (None, request.status):
+        return False
+    return attempt.started - CLOCKS <= request.arrived <= attempt.ended + CLOCKS

@@ -1,0 +1,70 @@
+"""Reads the log of a drill's events through the API, when they are over."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from drills.books import Logged
+
+AT_ONCE = 8
+TRIES = 20
+
+
+@dataclass
+class Log:
+    """What the API says of each event. `webhooks` gives the name of each webhook's id."""
+
+    http: httpx.AsyncClient
+    tenant: str
+    webhooks: dict[str, str]
+    statuses: dict[str, str] = field(default_factory=dict)
+    attempts: list[Logged] = field(default_factory=list)
+
+    async def until_over(self, patience: float) -> bool:
+        """Wait until no event of the tenant is being delivered; False where that takes longer than `patience` (s)."""
+        query = {"tenant": self.tenant, "status": "delivering", "limit": 1}
+        try:
+            async with asyncio.timeout(patience):
+                while True:
+                    page = await self._get("/v1/events", query)
+                    if page is not None and not page["items"]:
+                        return True
+                    await asyncio.sleep(0.5)
+        except TimeoutError:
+            return False
+
+    async def read(self, event_ids: Iterable[str]) -> None:
+        """Read these events. One that cannot be read has no status."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def read_one(event_id: str) -> None:
+            async with slots:
+                for _ in range(TRIES):
+                    event = await self._get(f"/v1/events/{event_id}", {"tenant": self.tenant})
+                    if event is not None:
+                        self._note(event)
+                        return
+                    await asyncio.sleep(0.5)
+
+        await asyncio.gather(*map(read_one, event_ids))
+
+    async def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            answer = await self.http.get(path, params=query)
+        except httpx.TransportError:
+            return None
+        return answer.json() if answer.status_code == 200 else None
+
+    def _note(self, event: dict[str, Any]) -> None:
+        self.statuses[event["id"]] = event["status"]
+        for delivery in event["deliveries"]:
+            for attempt in delivery["attempts"]:
+                started = datetime.fromisoformat(attempt["started_at"]).timestamp()
+                ended = started + attempt["duration_ms"] / 1000
+                name = self.webhooks[delivery["webhook_id"]]
+                entry = Logged(event["id"], name, started, ended, attempt["status_code"], attempt["error"])
+                self.attempts.append(entry)

@@ -1,0 +1,74 @@
+"""Receivers of a drill: real HTTP on one port, one path a webhook. They write down every request, however it ends."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from cli.receiver import verify
+from drills.answers import Answer
+from drills.books import Request
+
+Answers = Callable[[str, int], Answer]
+"""How to answer an event's request, the n-th for this webhook."""
+
+
+def digest_of(data: Any) -> str:
+    """Give what two pieces of JSON have in common if they are the same."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass
+class Receivers:
+    """All of a drill. `answers` and `secrets` are by webhook, which is the path."""
+
+    url: str = ""
+    answers: dict[str, Answers] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Answer as it is due, and write it down."""
+        arrived, name, body = time.time(), request.match_info["name"], await request.read()
+        event_id = request.headers["webhook-id"]
+        self._seen[event_id, name] += 1
+        answer = self.answers[name](event_id, self._seen[event_id, name])
+        digest = digest_of(json.loads(body)["data"]) if verify([self.secrets[name]], request.headers, body) else ""
+        await asyncio.sleep(answer.delay)
+        self.requests.append(Request(event_id, name, arrived, time.time(), answer.status, digest))
+        if answer.status is None:
+            _hang_up(request, answer)
+        return web.Response(status=answer.status or 500)
+
+
+def _hang_up(request: web.Request, answer: Answer) -> None:
+    if request.transport is None:  # the other side did so before
+        return
+    if answer.how == "reset":
+        request.transport.abort()
+    else:
+        request.transport.close()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receivers]:
+    """Serve on a free port until the block ends."""
+    state = Receivers()
+    app = web.Application(client_max_size=1024 * 1024)
+    app.router.add_post("/{name}", state.receive)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+        state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield state
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,64 @@
+"""Which fault comes when. Pure: the same seed gives the same schedule."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, get_args
+
+Kind = Literal["kill", "kill everything", "stop", "disk full"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+WORKERS = ("worker-1", "worker-2")
+REGISTRY = "registry"
+TARGETS = (*WORKERS, "api", "temporal", REGISTRY)
+EVERYTHING = "everything"
+
+KILL_EVERY = 5.0
+STOP_EVERY, STOP_SECONDS = 30.0, (12.0, 15.0)
+"""A worker is stopped for longer than the heartbeat of 10 s: others take over what it had, and then it wakes up."""
+DISK_EVERY, DISK_SECONDS = 90.0, (8.0, 12.0)
+EVERYTHING_EVERY = 150.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """Something to be done to a process, `at` so many seconds after the first event."""
+
+    at: float
+    kind: Kind
+    target: str
+    seconds: float = 0.0
+    """How long it lasts; a kill takes no time."""
+
+
+def make_schedule(seed: int, seconds: float, kinds: Collection[Kind] = KINDS) -> tuple[Fault, ...]:
+    """Give all faults that begin within `seconds`, in order.
+
+    Each kind draws from a source of its own: leaving one out leaves the others as they were.
+    """
+    faults: list[Fault] = []
+    for kind in kinds:
+        faults += _faults(kind, Random(f"{seed} {kind}"), seconds)
+    return tuple(sorted(faults))
+
+
+def _faults(kind: Kind, random: Random, seconds: float) -> Iterator[Fault]:
+    match kind:
+        case "kill":
+            for at in _times(random, KILL_EVERY, seconds):
+                yield Fault(at, kind, random.choice(TARGETS))
+        case "kill everything":
+            for at in _times(random, EVERYTHING_EVERY, seconds):
+                yield Fault(at, kind, EVERYTHING)
+        case "stop":
+            for at in _times(random, STOP_EVERY, seconds):
+                yield Fault(at, kind, random.choice(WORKERS), round(random.uniform(*STOP_SECONDS), 2))
+        case "disk full":
+            for at in _times(random, DISK_EVERY, seconds):
+                yield Fault(at, kind, REGISTRY, round(random.uniform(*DISK_SECONDS), 2))
+
+
+def _times(random: Random, every: float, seconds: float) -> Iterator[float]:
+    """Give one moment in each stretch of `every` seconds, off its edges: two are never at once, none is regular."""
+    for n in range(int(seconds / every)):
+        yield round((n + random.uniform(0.2, 0.8)) * every, 2)

@@ -1,0 +1,50 @@
+"""A webhook that hangs takes some places of a worker, never all of them."""
+
+import asyncio
+from pathlib import Path
+
+from temporalio.client import Client
+
+from activities.crowding import Crowds
+from house import house
+from receivers import Answer, receiver
+
+
+def test_there_is_room_for_so_many() -> None:
+    crowds = Crowds(2)
+    joined = crowds.joined
+    with joined("a") as first, joined("a") as second, joined("a") as third, joined("b") as other:
+        assert (first, second, third, other) == (True, True, False, True)
+    with crowds.joined("a") as again:
+        assert again
+
+
+async def test_a_hanging_webhook_holds_nobody_else_up(temporal: Client, tmp_path: Path) -> None:
+    settings = {"max_concurrent_rounds": 6, "max_concurrent_per_webhook": 2}
+    async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
+        hanging.otherwise = Answer(delay=3.0)
+        await home.webhook(hanging.url, events=["bad"], timeout=1, retry={"schedule": []})
+        await home.webhook(healthy.url, events=["good"])
+        async with home.working():
+            bad = [await home.send("bad") for _ in range(20)]
+            good = [await home.send("good") for _ in range(20)]
+            await asyncio.gather(*(home.until(each["id"], "succeeded") for each in good))
+            # Six places at a second each would have kept the healthy ones waiting for the hanging ones before them.
+            assert len([each for each in bad if (await home.event(each["id"]))["status"] == "delivering"]) >= 10
+            await home.command(bad[-1]["id"], "cancel")
+            event = await home.until_final(bad[-1]["id"])
+            assert event["status"] == "cancelled"
+
+
+async def test_what_found_no_room_costs_no_attempt(temporal: Client, tmp_path: Path) -> None:
+    settings = {"max_concurrent_per_webhook": 2}
+    async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
+        slow.otherwise = Answer(delay=0.3)
+        await home.webhook(slow.url, retry={"schedule": []})
+        async with home.working():
+            sent = await asyncio.gather(*(home.send() for _ in range(10)))
+            for each in sent:
+                event = await home.until_final(each["id"], seconds=40)
+                assert event["status"] == "succeeded"
+                assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
+        assert len(slow.requests) == 10

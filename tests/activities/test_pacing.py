@@ -1,0 +1,83 @@
+"""When a webhook takes a request, and for how long it takes none."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from activities.outcomes import Outcome
+from activities.pacing import not_now, throttled_for
+from activities.rounds import Order
+from registry.models import Webhook
+
+Make = Callable[..., Webhook]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ORDER = Order(delivery="wh_1", webhook_id="wh_1", number=2)
+
+
+def answer(status: int | None, retry_after: float | None = None, delays: tuple[float, ...] | None = None) -> Outcome:
+    return Outcome(delivery="wh_1", verdict="failed", status_code=status, retry_after=retry_after, delays=delays)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failures", "seconds"),
+    [
+        (answer(500), 7, 0),
+        (answer(None), 7, 0),
+        (answer(503), 0, 0),
+        (answer(503, 30), 0, 30),  # on any status
+        (answer(429), None, 5),
+        (answer(502), 1, 10),
+        (answer(504), 2, 20),
+        (answer(429), 3, 40),
+        (answer(429), 4, 60),
+        (answer(429), 1_000_000, 60),
+        (answer(429, 30), 0, 30),
+        (answer(429, 2), 0, 5),
+        (answer(429, 86400), 4, 86400),
+        (answer(429, None, (0.5, 300)), 4, 0.5),  # its policy is shorter by choice
+        (answer(429, 30, (0.5, 300)), 4, 30),
+        (answer(429, None, ()), 0, 5),
+        (answer(429, None, (300,)), 4, 60),
+    ],
+)
+def test_throttled_for(make_webhook: Make, outcome: Outcome, failures: int | None, seconds: float) -> None:
+    webhook = make_webhook()
+    webhook.failures = failures
+    assert throttled_for(webhook, outcome) == seconds
+    if not failures:
+        assert throttled_for(None, outcome) == seconds
+
+
+@pytest.mark.parametrize(("rest", "latest"), [(0.1, 1.1), (10, 20), (3600, 3660)])
+def test_what_comes_while_it_is_throttled_comes_back_later_and_not_all_at_once(
+    make_webhook: Make, rest: float, latest: float
+) -> None:
+    webhook = make_webhook(rate_limit=7.0)
+    webhook.throttled_until = NOW + timedelta(seconds=rest)
+    outcomes = [not_now(ORDER, webhook, NOW, limited=True) for _ in range(100)]
+    waits = [each.retry_after for each in outcomes if each and each.verdict == "deferred" and each.rate == 7]
+    assert len(waits) == 100
+    assert rest <= min(map(float, filter(None, waits))) <= max(map(float, filter(None, waits))) <= latest
+    assert len(set(waits)) > 50
+
+
+@pytest.mark.parametrize(
+    ("fields", "order", "limited", "made"),
+    [
+        ({}, {}, False, True),
+        ({"throttled_until": NOW}, {}, False, True),
+        ({"throttled_until": NOW + timedelta(hours=1)}, {"at_once": True}, False, True),
+        ({"rate_limit": 1.0}, {}, False, False),
+        ({"rate_limit": 1.0}, {}, True, True),
+        ({"rate_limit": 1.0}, {"at_once": True}, False, True),
+        ({"timeouts": 3}, {}, False, False),
+        ({"timeouts": 2}, {}, False, True),
+    ],
+)
+def test_not_now(make_webhook: Make, fields: dict[str, Any], order: dict[str, Any], limited: bool, made: bool) -> None:
+    webhook = make_webhook()
+    for name, value in fields.items():
+        setattr(webhook, name, value)
+    assert (not_now(ORDER.model_copy(update=order), webhook, NOW, limited=limited) is None) is made

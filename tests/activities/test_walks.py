@@ -1,0 +1,112 @@
+"""One run that is stuck, or that nobody can read, does not stop all that are behind it."""
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities import recovering, releasing
+from activities.recovering import Lost, Outcome, RecoveryActivities, Scope
+from activities.releasing import ReleaseActivities, Stage
+from registry.store import Store
+
+RUNS = tuple(f"event-acme-{n}" for n in range(25))
+STUCK = RUNS[3]
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+SCOPE = Scope(tenant="acme", webhook_id="wh_1", since=NOW, until=NOW, began=NOW)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store.connect(f"sqlite+aiosqlite:///{tmp_path / 'registry.db'}")
+    await store.migrate()
+    yield store
+    await store.close()
+
+
+class Held:
+    """Runs that are sent at once, but for one that never decides."""
+
+    def __init__(self) -> None:
+        self.released: list[str] = []
+        self.most = 0
+        self.sent: set[str] = set()
+
+    async def oldest(self, webhook_id: str, after: datetime | None, at_most: int) -> tuple[list[str], datetime | None]:
+        return list(RUNS), None
+
+    async def release(self, workflow_id: str, webhook_id: str) -> None:
+        self.released.append(workflow_id)
+        self.most = max(self.most, len(self.released) - len(self.sent))
+
+    async def stage(self, workflow_id: str, webhook_id: str) -> Stage:
+        if workflow_id == STUCK:
+            return "deciding"
+        self.sent.add(workflow_id)
+        return "sent"
+
+
+async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releasing, "PATIENCE", 0.3)
+    held = Held()
+    batch = releasing.Batch(webhook_id="wh_1", runs=RUNS)
+    progress = await ActivityEnvironment().run(ReleaseActivities(store, held).release, batch)
+    assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
+    assert held.released == list(RUNS)
+    assert held.most <= releasing.AT_ONCE + 1  # the one that is passed is still not sent
+
+
+async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
+    held, environment = Held(), ActivityEnvironment()
+    known = releasing.Progress(through=20, released=18)
+    environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
+    batch = releasing.Batch(webhook_id="wh_1", runs=RUNS)
+    progress = await environment.run(ReleaseActivities(store, held).release, batch)
+    assert held.released == list(RUNS[20:])
+    assert (progress.through, progress.released) == (25, 23)
+
+
+class Unreadable:
+    """Runs that are redelivered, but for one that nobody can read."""
+
+    def __init__(self) -> None:
+        self.redelivered: list[str] = []
+
+    async def count(self, scope: Scope) -> int:
+        return len(RUNS)
+
+    async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
+        return [], None
+
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Outcome:
+        if workflow_id == STUCK:
+            raise ValueError("unreadable")
+        self.redelivered.append(workflow_id)
+        return "redelivered"
+
+
+def batch_of(*runs: str) -> recovering.Batch:
+    return recovering.Batch(scope=SCOPE, runs=tuple(Lost(workflow_id=run) for run in runs), rate=1000)
+
+
+async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store) -> None:
+    lost, environment = Unreadable(), ActivityEnvironment()
+    activities = RecoveryActivities(store, lost)
+    with pytest.raises(ValueError, match="unreadable"):
+        await environment.run(activities.redeliver, batch_of(*RUNS))
+    assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
+    environment.info = replace(environment.info, attempt=recovering.TRIES + 1)
+    tally = await environment.run(activities.redeliver, batch_of(*RUNS))
+    assert (tally.redelivered, tally.failed, tally.skipped) == (len(RUNS) - 1, 1, 0)
+
+
+async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
+    lost, environment = Unreadable(), ActivityEnvironment()
+    known: dict[str, Outcome] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
+    environment.info = replace(environment.info, heartbeat_details=[known])
+    tally = await environment.run(RecoveryActivities(store, lost).redeliver, batch_of(*RUNS[:6]))
+    assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))
+    assert (tally.redelivered, tally.skipped) == (4, 2)

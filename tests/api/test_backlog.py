@@ -1,0 +1,45 @@
+"""Where the operator says how much may wait, events beyond it are refused and not accepted late."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from problems import problem
+from temporalio.client import Client
+
+from api import backlog
+from house import house
+from receivers import Receiver
+
+EVENTS = 12
+
+
+async def test_events_are_refused_while_many_wait(
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "KNOWN_FOR", 0.0)
+    async with house(temporal, tmp_path, max_backlog=EVENTS - 2) as home:
+        await home.webhook(inbox.url)
+        body = {"type": "order.paid", "tenant": home.tenant}
+        accepted = [await home.send() for _ in range(EVENTS)]
+        async with asyncio.timeout(10):
+            while (answer := await home.http.post("/v1/events", json=body)).status_code == 202:
+                accepted.append(answer.json())
+        problem(answer, 429)
+        assert answer.headers["retry-after"] == "5"
+        problem(await home.http.post("/v1/events/batch", json={"events": [body]}), 429)
+
+        async with home.working():
+            for each in accepted:
+                assert (await home.until_final(each["id"]))["status"] == "succeeded"
+            async with asyncio.timeout(10):
+                while (answer := await home.http.post("/v1/events", json=body)).status_code == 429:
+                    await asyncio.sleep(0.1)
+            assert answer.status_code == 202
+
+
+async def test_no_limit_is_the_default(temporal: Client, tmp_path: Path) -> None:
+    async with house(temporal, tmp_path) as home:
+        assert home.settings.max_backlog is None
+        for _ in range(EVENTS):
+            await home.send()

@@ -1,0 +1,285 @@
+"""Schedules over the API: what is taken, what is shown, what is refused."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from callers import calling, make_key
+from problems import problem
+from temporalio.client import Client
+
+from house import House
+from schedules import forgotten_at_last
+from times import rfc3339
+from workflows import names
+
+EVENT = {"type": "report.due", "data": {"report": "orders"}}
+DAILY = {"event": EVENT, "cron": ["0 9 * * *"]}
+SELDOM = {"event": EVENT, "every": 86400 * 300, "offset": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def no_schedule_is_left(temporal: Client) -> AsyncIterator[None]:
+    async with forgotten_at_last(temporal):
+        yield
+
+
+async def make(home: House, **fields: Any) -> dict[str, Any]:
+    answer = await post(home, **fields)
+    assert answer.status_code == 201, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def post(home: House, **fields: Any) -> httpx.Response:
+    return await home.http.post("/v1/schedules", json={"tenant": home.tenant, **fields})
+
+
+async def call(home: House, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+    params = {"tenant": home.tenant, **query}
+    return await home.http.request(method, f"/v1/schedules/{path}", params=params, json=body)
+
+
+async def listed(home: House, count: int) -> list[dict[str, Any]]:
+    """Wait until the list has so many."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await home.http.get("/v1/schedules", params={"tenant": home.tenant})
+            assert answer.status_code == 200, answer.text
+            if len(answer.json()["items"]) == count:
+                return answer.json()["items"]  # type: ignore[no-any-return]
+            await asyncio.sleep(0.03)
+
+
+async def test_a_schedule_is_shown_as_it_was_written(idle_house: House) -> None:
+    fields = {
+        "id": "daily-report",
+        "name": "The daily report",
+        **DAILY,
+        "timezone": "Europe/Berlin",
+        "overlap": "buffer_one",
+        "catchup_window": 3600,
+        "jitter": 5,
+        "start_at": "2027-01-01T00:00:00.000Z",
+        "end_at": "2028-01-01T00:00:00.000Z",
+        "paused": True,
+        "note": "Not yet.",
+    }
+    made = await make(idle_house, **fields)
+    assert fields.items() <= made.items()
+    assert made["tenant"] == idle_house.tenant
+    assert (made["type"], made["every"], made["offset"]) == ("report.due", None, 0)
+    assert (made["recent"], made["skipped"], made["missed"], made["updated_at"]) == ([], 0, 0, None)
+    assert made["links"] == {
+        "self": f"{idle_house.settings.public_url}/v1/schedules/daily-report?tenant={idle_house.tenant}",
+        "temporal": "http://temporal-ui.test/namespaces/default/schedules/"
+        + names.schedule_id(idle_house.tenant, "daily-report"),
+    }
+    assert (await call(idle_house, "GET", "daily-report")).json() == made
+    (row,) = await listed(idle_house, 1)
+    assert row.items() <= made.items()
+    assert "event" not in row
+
+
+async def test_next_times_keep_to_the_clock_on_the_wall(idle_house: House) -> None:
+    """Nine in the morning stays nine in the morning, on both sides of the change to summer time and to winter time."""
+    for zone, first in (
+        ("Europe/Berlin", "2027-03-26"),
+        ("America/New_York", "2027-11-05"),
+        ("Asia/Kolkata", "2027-03-26"),
+    ):
+        day = datetime.fromisoformat(first)
+        made = await make(idle_house, **DAILY, timezone=zone, start_at=f"{first}T00:00:00Z")
+        wall = [(day + timedelta(days=n)).replace(hour=9, tzinfo=ZoneInfo(zone)) for n in range(10)]
+        assert made["next"] == [rfc3339(each) for each in wall]
+    assert len({each[11:] for each in made["next"]}) == 1, "India keeps its clocks"
+
+
+async def test_an_interval_is_counted_from_1970_on(idle_house: House) -> None:
+    made = await make(idle_house, event=EVENT, every=3600, offset=300, start_at="2027-01-01T00:00:00Z")
+    assert made["next"][:2] == ["2027-01-01T00:05:00.000Z", "2027-01-01T01:05:00.000Z"]
+    assert made["id"].startswith("sch_")
+    assert made["cron"] is None
+
+
+async def test_what_is_given_is_changed(idle_house: House) -> None:
+    made = await make(idle_house, id="a", **DAILY, name="One", timezone="Europe/Berlin", note="kept")
+    changed = (await call(idle_house, "PATCH", "a", {"every": 86400, "paused": True})).json()
+    assert (changed["cron"], changed["every"], changed["paused"], changed["note"]) == (None, 86400, True, "kept")
+    assert changed["next"] != made["next"]
+    assert changed["updated_at"] > made["created_at"]
+    again = await call(
+        idle_house, "PATCH", "a", {"cron": ["@hourly"], "event": {"type": "a.b", "data": [1]}, "name": "Two"}
+    )
+    assert again.json() == (await call(idle_house, "GET", "a")).json()
+    shown = again.json()
+    assert (shown["cron"], shown["every"], shown["name"], shown["type"]) == (["@hourly"], None, "Two", "a.b")
+    assert (shown["event"], shown["timezone"], shown["paused"]) == ({"type": "a.b", "data": [1]}, "Europe/Berlin", True)
+    same = (await call(idle_house, "PATCH", "a", {})).json()
+    assert same | {"updated_at": None} == shown | {"updated_at": None}
+    problem(await call(idle_house, "PATCH", "a", {"cron": None}), 422, "cron")
+    problem(await call(idle_house, "PATCH", "a", {"offset": 5}), 422, "offset")
+    problem(await call(idle_house, "PATCH", "a", {"tenant": "b"}), 422, "tenant")
+
+
+async def test_changes_at_the_same_time_are_all_made(idle_house: House) -> None:
+    """Temporal drops a change of what was changed meanwhile, and does not say so."""
+    await make(idle_house, id="a", **DAILY)
+    changes: list[dict[str, Any]] = [
+        {"name": "Two"},
+        {"timezone": "Europe/Berlin"},
+        {"jitter": 7},
+        {"overlap": "allow_all"},
+    ]
+    answers = await asyncio.gather(*(call(idle_house, "PATCH", "a", each) for each in changes))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    shown = (await call(idle_house, "GET", "a")).json()
+    for change in changes:
+        assert change.items() <= shown.items()
+
+
+async def test_pause_and_resume_have_a_note(idle_house: House) -> None:
+    await make(idle_house, id="a", **DAILY)
+    paused = (await call(idle_house, "POST", "a/pause", {"note": "Holidays."})).json()
+    assert (paused["paused"], paused["note"]) == (True, "Holidays.")
+    assert (await listed(idle_house, 1))[0]["paused"] is True
+    resumed = (await call(idle_house, "POST", "a/resume")).json()
+    assert (resumed["paused"], resumed["note"]) == (False, "Resumed through the API")
+    longest = "\N{BEACH WITH UMBRELLA}" * 250
+    assert (await call(idle_house, "POST", "a/pause", {"note": longest})).json()["note"] == longest
+
+
+async def test_a_list_goes_page_by_page(idle_house: House) -> None:
+    for n in range(5):
+        await make(idle_house, id=f"s{n}", **DAILY)
+    await listed(idle_house, 5)
+    cursor, found = None, []
+    while True:
+        query = {"tenant": idle_house.tenant, "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await idle_house.http.get("/v1/schedules", params=query)).json()
+        found += [each["id"] for each in page["items"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+        wrong = await idle_house.http.get("/v1/schedules", params={"tenant": "other", "cursor": cursor})
+        problem(wrong, 422, "cursor")
+    assert found == ["s4", "s3", "s2", "s1", "s0"]
+    problem(await idle_house.http.get("/v1/schedules", params={"cursor": "bm9uZQ=="}), 422, "cursor")
+
+
+async def test_an_id_is_taken_once_by_each_tenant(idle_house: House) -> None:
+    await make(idle_house, id="a-b", **DAILY)
+    assert "a-b" in problem(await post(idle_house, id="a-b", **DAILY), 409)["detail"]
+    other = await idle_house.http.post("/v1/schedules", json={"tenant": f"{idle_house.tenant}-a", "id": "b", **DAILY})
+    assert other.status_code == 201, "a dash belongs to one of them"
+    assert (await call(idle_house, "DELETE", "a-b")).status_code == 204
+    problem(await call(idle_house, "GET", "a-b"), 404)
+    assert (await post(idle_house, id="a-b", **DAILY)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("cron.0", {"cron": ["every day"]}),
+        ("cron.1", {"cron": ["0 9 * * *", "61 * * * *"]}),
+        ("cron.0", {"cron": ["0 9 * * 5-1"]}),
+        ("cron.0", {"cron": ["CRON_TZ=UTC 0 9 * * *"]}),
+        ("cron.0", {"cron": ["0 9 * * * # daily"]}),
+        ("cron.0", {"cron": ["@every 5s"]}),
+        ("cron", {"cron": []}),
+        ("cron", {"cron": None}),
+        ("every", {"every": 60}),
+        ("every", {"cron": None, "every": 0}),
+        ("offset", {"cron": None, "every": 60, "offset": 60}),
+        ("timezone", {"timezone": "Europe/Nowhere"}),
+        ("timezone", {"timezone": "../etc/passwd"}),
+        ("overlap", {"overlap": "terminate_other"}),
+        ("catchup_window", {"catchup_window": 9}),
+        ("end_at", {"start_at": "2027-01-02T00:00:00Z", "end_at": "2027-01-01T00:00:00Z"}),
+        ("start_at", {"start_at": "0001-01-01T00:00:00Z"}),
+        ("id", {"id": "a.b"}),
+        ("id", {"id": "a" * 101}),
+        ("event.type", {"event": {"type": "a b"}}),
+        ("event.id", {"event": {"type": "a", "id": "mine"}}),
+        ("event", {"event": None}),
+        ("colour", {"colour": "red"}),
+    ],
+)
+async def test_what_is_wrong_is_named(idle_house: House, path: str, fields: dict[str, Any]) -> None:
+    problem(await post(idle_house, **(DAILY | fields)), 422, path)
+
+
+async def test_an_event_that_would_be_refused_now_is_refused_already_now(idle_house: House) -> None:
+    type_ = f"t{uuid.uuid4().hex[:8]}"
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    await idle_house.http.post("/v1/event-types", json={"name": type_, "schema": schema})
+    bad = {"event": {"type": type_, "data": {"n": "one"}}, "cron": ["@daily"]}
+    problem(await post(idle_house, **bad), 422, "event.data/n")
+    await make(idle_house, id="good", **DAILY)
+    problem(await call(idle_house, "PATCH", "good", {"event": bad["event"]}), 422, "event.data/n")
+    await idle_house.http.patch(f"/v1/event-types/{type_}", json={"archived": True})
+    problem(await post(idle_house, **bad), 422, "event.type")
+
+
+@pytest.mark.parametrize(
+    ("path", "since", "until"),
+    [
+        ("until", timedelta(hours=-1), timedelta(hours=-1)),
+        ("until", timedelta(hours=-1), timedelta(hours=1)),
+        ("since", timedelta(seconds=-1000), timedelta()),
+    ],
+)
+async def test_a_period_has_passed_and_is_bounded(
+    idle_house: House, path: str, since: timedelta, until: timedelta
+) -> None:
+    await make(idle_house, id="a", event=EVENT, every=1, paused=True)
+    now = datetime.now(UTC)
+    period = {"since": (now + since).isoformat(), "until": (now + until).isoformat()}
+    problem(await call(idle_house, "POST", "a/backfill", period), 422, path)
+
+
+async def test_nothing_is_known_of_what_is_not_there(idle_house: House) -> None:
+    period = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
+    for method, path, body in (
+        ("GET", "a", None),
+        ("PATCH", "a", {"name": "x"}),
+        ("DELETE", "a", None),
+        ("POST", "a/pause", None),
+        ("POST", "a/resume", None),
+        ("POST", "a/trigger", None),
+        ("POST", "a/backfill", period),
+    ):
+        problem(await call(idle_house, method, path, body), 404)
+
+
+async def test_each_change_is_in_the_audit_log(idle_house: House) -> None:
+    await make(idle_house, id="a", **SELDOM)
+    await call(idle_house, "PATCH", "a", {"name": "hush", "jitter": 1})
+    for command in ("pause", "resume", "trigger"):
+        await call(idle_house, "POST", f"a/{command}")
+    await call(idle_house, "POST", "a/backfill", {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"})
+    await call(idle_house, "DELETE", "a")
+    entries = (await idle_house.http.get("/v1/audit", params={"tenant": idle_house.tenant})).json()["items"]
+    assert [(each["action"], each["object_id"], each["detail"].get("fields")) for each in entries[::-1]] == [
+        ("schedule.create", "a", ["event", "every", "id", "offset", "tenant"]),
+        ("schedule.update", "a", ["jitter", "name"]),
+        ("schedule.pause", "a", None),
+        ("schedule.resume", "a", None),
+        ("schedule.trigger", "a", None),
+        ("schedule.backfill", "a", ["since", "until"]),
+        ("schedule.delete", "a", None),
+    ]
+    assert "hush" not in str(entries)
+
+
+async def test_reading_needs_less_than_writing(idle_house: House) -> None:
+    await make(idle_house, id="a", **DAILY)
+    reader = await make_key(idle_house, idle_house.tenant, scopes=["events:read"])
+    async with calling(idle_house.app, reader["key"]) as http:
+        assert (await http.get("/v1/schedules/a")).status_code == 200
+        assert (await http.get("/v1/schedules")).status_code == 200
+        problem(await http.post("/v1/schedules", json=DAILY), 403)
+        problem(await http.post("/v1/schedules/a/trigger"), 403)

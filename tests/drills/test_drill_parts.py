@@ -1,0 +1,134 @@
+"""The parts of a drill that touch the world: poster, receivers, disk. Each writes down what really happened."""
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+import keys
+from drills.answers import Answer
+from drills.disk import small_disk
+from drills.poster import Poster
+from drills.receiver import Receivers, digest_of, receiving
+from receivers import Answer as ApiAnswer
+from receivers import Receiver
+from times import utc_now
+
+SECRET = keys.new_secret("v1")
+DATA = {"n": 1, "text": "é"}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def receivers() -> AsyncIterator[Receivers]:
+    async with receiving() as receivers:
+        receivers.secrets["hook"] = SECRET
+        yield receivers
+
+
+async def send(client: httpx.AsyncClient, receivers: Receivers, secret: str = SECRET) -> httpx.Response:
+    body, now = json.dumps({"data": DATA}), utc_now()
+    headers = {
+        "webhook-id": "evt-1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("evt-1", now, body),
+    }
+    return await client.post(f"{receivers.url}/hook", content=body, headers=headers)
+
+
+async def test_a_receiver_answers_as_it_is_told_and_writes_it_down(
+    client: httpx.AsyncClient, receivers: Receivers
+) -> None:
+    answers = [Answer(503, 0.0), Answer(None, 0.0, "reset"), Answer(None, 0.0), Answer(200, 0.05)]
+    receivers.answers["hook"] = lambda _, number: answers[number - 1]
+    assert (await send(client, receivers)).status_code == 503
+    for _ in range(2):
+        with pytest.raises(httpx.TransportError):
+            await send(client, receivers)
+    assert (await send(client, receivers)).status_code == 200
+    seen = receivers.requests
+    assert [(each.event_id, each.webhook, each.status) for each in seen] == [
+        ("evt-1", "hook", status) for status in (503, None, None, 200)
+    ]
+    assert {each.digest for each in seen} == {digest_of(DATA)}
+    assert seen[-1].ended - seen[-1].arrived >= 0.05
+
+
+async def test_a_wrong_signature_has_no_digest(client: httpx.AsyncClient, receivers: Receivers) -> None:
+    receivers.answers["hook"] = lambda _, number: Answer(200, 0.0)
+    await send(client, receivers, secret=keys.new_secret("v1"))
+    assert receivers.requests[0].digest == ""
+
+
+def poster_to(inbox: Receiver) -> Poster:
+    base = inbox.url.removesuffix("/hook")
+    return Poster(httpx.AsyncClient(base_url=base, trust_env=False), "drill", seed=7)
+
+
+async def test_the_poster_asks_again_with_the_same_id(inbox: Receiver) -> None:
+    inbox.fails(503, 429)
+    inbox.otherwise = ApiAnswer(202)
+    poster = poster_to(inbox)
+    async with poster.http:
+        await poster.send(0, patience=10)
+    bodies = [json.loads(request.body) for request in inbox.requests]
+    assert [body["id"] for body in bodies] == ["drill-7-0"] * 3
+    assert [(each.event_id, each.digest) for each in poster.accepted] == [("drill-7-0", digest_of(bodies[0]["data"]))]
+    assert not poster.unaccepted
+    assert not poster.refused
+
+
+async def test_the_poster_takes_no_other_refusal(inbox: Receiver) -> None:
+    inbox.fails(500)
+    poster = poster_to(inbox)
+    async with poster.http:
+        await poster.send(0, patience=10)
+    assert len(inbox.requests) == 1
+    assert poster.refused == ["drill-7-0: 500 answer 500"]
+
+
+async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
+    inbox.otherwise = ApiAnswer(503)
+    poster = poster_to(inbox)
+    async with poster.http:
+        await poster.send(0, patience=0.3)
+    assert poster.unaccepted == ["drill-7-0"]
+
+
+async def test_the_poster_keeps_its_rate_while_nobody_answers(inbox: Receiver) -> None:
+    inbox.otherwise = ApiAnswer(202, delay=0.5)
+    poster = poster_to(inbox)
+    async with poster.http, asyncio.timeout(10):
+        await poster.post(seconds=0.5, rate=20)
+    times = [request.at for request in inbox.requests]
+    assert len(times) == len(poster.accepted) == 10
+    assert times[-1] - times[0] >= 0.4
+
+
+def test_a_full_disk_is_full_until_it_is_freed() -> None:
+    with small_disk(wanted=True) as disk:
+        if disk is None:
+            pytest.skip("this process may mount nothing")
+        disk.fill()
+        file = Path(disk.folder) / "more"
+        with pytest.raises(OSError, match="No space left") as raised:
+            file.write_bytes(b"x" * 10_000)
+        assert raised.value.errno == errno.ENOSPC
+        disk.free()
+        file.write_bytes(b"x" * 10_000)
+    assert not disk.folder.exists()
+
+
+def test_no_disk_is_made_where_none_is_wanted() -> None:
+    with small_disk(wanted=False) as disk:
+        assert disk is None

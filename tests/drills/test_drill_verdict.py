@@ -1,0 +1,154 @@
+"""The verdict on the books of a drill, row by row: what passes, what fails, and by which name."""
+
+from dataclasses import replace
+
+import pytest
+
+from drills.books import Accepted, Books, Logged, Request, Window
+from drills.schedule import Kind
+from drills.verdict import judge
+
+T = 1_000.0
+"""When the event was accepted."""
+
+
+def request(arrived: float = T + 1, status: int | None = 200, seconds: float = 0.1, digest: str = "d") -> Request:
+    return Request("evt-1", "steady", arrived, arrived + seconds, status, digest)
+
+
+def logged(started: float = T + 1, status: int | None = 200, seconds: float = 0.1) -> Logged:
+    return Logged("evt-1", "steady", started, started + seconds, status, None)
+
+
+def window(target: str, began: float, ended: float | None = None, kind: Kind = "kill") -> Window:
+    return Window(kind, target, began, ended or began)
+
+
+GOOD = Books(
+    webhooks=("steady",),
+    accepted=(Accepted("evt-1", T, "d"),),
+    requests=(request(),),
+    logged=(logged(),),
+    statuses={"evt-1": "succeeded"},
+    windows=(),
+)
+
+
+def failures(**changes: object) -> set[str]:
+    return set(judge(replace(GOOD, **changes)).failures)  # type: ignore[arg-type]
+
+
+def test_books_that_were_kept_pass() -> None:
+    verdict = judge(GOOD)
+    assert not verdict.failures
+    assert (verdict.accepted, verdict.delivered, verdict.duplicates, verdict.unlogged) == (1, 1, 0, 0)
+    assert verdict.longest == pytest.approx(1.1)
+
+
+def test_a_delivery_that_no_receiver_took_is_lost() -> None:
+    assert failures(webhooks=("steady", "flaky")) == {"lost"}
+    assert judge(replace(GOOD, webhooks=("steady", "flaky"))).lost == ("evt-1 flaky",)
+
+
+def test_a_failed_request_is_no_delivery() -> None:
+    assert failures(requests=(request(status=500),), logged=(logged(status=500),)) == {"lost"}
+
+
+@pytest.mark.parametrize("statuses", [{}, {"evt-1": "delivering"}, {"evt-1": "failed"}])
+def test_an_event_that_did_not_end_well_is_stuck(statuses: dict[str, str]) -> None:
+    assert failures(statuses=statuses) == {"stuck"}
+
+
+def test_nothing_accepted_is_no_success() -> None:
+    assert "accepted" in failures(accepted=(), requests=(), logged=(), statuses={})
+
+
+TWICE = (request(), request(T + 12))
+"""The second is in the log, the first is not."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "excused"),
+    [
+        (window("worker-1", T + 1.05), True),  # while it was under way
+        (window("worker-1", T + 1.3), True),  # it was answered, and nobody told
+        (window("worker-1", T + 3), False),
+        (window("worker-1", T + 0.3), False),  # it came before
+        (window("worker-1", T + 11, T + 14), False),  # that it took long to come back excuses nothing
+        (window("worker-2", T + 1.0, T + 14, "stop"), True),
+        (window("worker-2", T - 2, T + 5, "stop"), False),
+        (window("temporal", T + 0.5, T + 2), True),
+        (window("everything", T + 1, T + 6, "kill everything"), True),
+        (window("api", T + 1.05), False),
+        (window("registry", T + 1.05), False),
+        (window("registry", T + 0.5, T + 2, "disk full"), False),
+    ],
+)
+def test_a_duplicate_needs_a_fault_that_makes_forget(fault: Window, excused: bool) -> None:
+    verdict = judge(replace(GOOD, requests=TWICE, logged=(logged(T + 12),), windows=(fault,)))
+    assert verdict.duplicates == 1
+    assert bool(verdict.failures) is not excused
+    assert bool(verdict.unexplained) is not excused
+    assert bool(verdict.in_flight) is excused
+
+
+def test_a_worker_that_wakes_up_sends_what_others_have_sent() -> None:
+    books = replace(GOOD, requests=TWICE, logged=(logged(),))
+    assert not judge(replace(books, windows=(window("worker-2", T - 2, T + 11.5, "stop"),))).failures
+    assert failures(requests=TWICE, logged=(logged(),), windows=(window("worker-2", T - 2, T + 9, "stop"),)) == {
+        "duplicates",
+        "duplicates without a fault",
+        "requests that no log shows",
+    }
+
+
+def test_more_duplicates_than_were_in_flight_fail() -> None:
+    """One request was under way at the kill; two copies of it cannot both come of that."""
+    books = replace(
+        GOOD,
+        requests=(*TWICE, request(T + 24)),
+        logged=(logged(T + 12), logged(T + 24)),
+        windows=(window("worker-1", T + 1.05),),
+    )
+    verdict = judge(books)
+    assert (verdict.duplicates, verdict.in_flight) == (2, 1)
+    assert set(verdict.failures) == {"duplicates"}
+
+
+def test_a_request_that_the_log_does_not_show_needs_a_fault() -> None:
+    seen = (request(T + 0.5, 500), request())
+    assert failures(requests=seen) == {"requests that no log shows"}
+    assert not failures(requests=seen, windows=(window("worker-2", T + 0.55),))
+
+
+def test_a_kept_connection_that_breaks_is_sent_again_within_its_attempt() -> None:
+    broke, again = request(status=None), request(T + 1.12)
+    verdict = judge(replace(GOOD, requests=(broke, again), logged=(logged(seconds=0.25),)))
+    assert not verdict.failures
+    assert verdict.repeated == 1
+    both_broke = (request(T, None), request(T + 0.12, None), request(T + 2))
+    verdict = judge(replace(GOOD, requests=both_broke, logged=(logged(T, None, 0.25), logged(T + 2))))
+    assert not verdict.failures
+    assert verdict.repeated == 1
+
+
+def test_an_answer_in_the_log_that_nobody_gave_fails() -> None:
+    assert failures(logged=(logged(), logged(T + 3, 503))) == {"answers that nobody gave"}
+    assert failures(logged=(logged(status=201),)) == {"answers that nobody gave", "requests that no log shows"}
+    assert not failures(logged=(logged(), logged(T - 3, None)))  # it may never have arrived
+
+
+@pytest.mark.parametrize("digest", ["other", ""])
+def test_other_data_or_a_wrong_signature_fails(digest: str) -> None:
+    assert failures(requests=(request(digest=digest),)) == {"altered"}
+
+
+def test_what_the_poster_and_the_clerk_complain_of_fails() -> None:
+    assert failures(unaccepted=("evt-2",)) == {"never accepted"}
+    assert failures(refused=("evt-2: 500",)) == {"refused"}
+    assert failures(changes_lost=("change 3",)) == {"changes lost"}
+
+
+def test_faults_are_counted_by_kind_and_target() -> None:
+    windows = (window("api", T), window("api", T + 9), window("worker-1", T, T + 12, "stop"))
+    assert judge(replace(GOOD, windows=windows)).faults == {"kill api": 2, "stop worker-1": 1}

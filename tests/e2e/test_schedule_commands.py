@@ -1,0 +1,93 @@
+"""`hookkeeper schedules`: from making one to removing it, on the command line."""
+
+import asyncio
+import json
+import os
+import signal
+from datetime import datetime
+from typing import Any
+
+import stage
+
+from receivers import Receiver
+
+pytest_plugins = ["devs"]
+
+
+async def ran(dev: stage.Dev, *args: str) -> str:
+    done = await dev.run("schedules", *args)
+    assert (done.code, done.err) == (0, ""), done
+    return done.out
+
+
+async def until_made(dev: stage.Dev, tenant: str, count: int) -> dict[str, Any]:
+    """Wait until so many events of the schedule were made; give the schedule."""
+    async with asyncio.timeout(20):
+        while True:
+            shown = json.loads(await ran(dev, "show", "daily", "--tenant", tenant, "--json"))
+            if len([each for each in shown["recent"] if each["status"] == "done"]) >= count:
+                return shown  # type: ignore[no-any-return]
+
+
+async def test_a_schedule_from_its_making_to_its_end(running_dev: stage.Dev, tenant: str) -> None:
+    """Setup: `dev`. Timeline: a schedule is made, paused, triggered, backfilled, resumed, removed.
+    What this proves: each command does what it says.
+    """
+    of = ("--tenant", tenant)
+    when = ("--cron", "0 9 * * 1-5", "--cron", "@monthly", "--timezone", "Europe/Berlin")
+    made = await ran(running_dev, "create", "report.due", *when, "--id", "daily", "--data", '{"n": 1}', *of)
+    assert made.startswith("daily  report.due, 0 9 * * 1-5 or @monthly Europe/Berlin\n  next  20")
+    assert made.count("next") == 5
+    listed = await ran(running_dev, "list", *of)
+    assert f"daily     {tenant}" in listed
+    paused = await ran(running_dev, "pause", "daily", "--note", "Holidays.", *of)
+    assert paused.splitlines()[0].endswith("paused Holidays.")
+    assert await ran(running_dev, "trigger", "daily", *of) == "trigger: Temporal has taken it\n"
+    await until_made(running_dev, tenant, 1)
+    period = ("2026-01-05T00:00:00Z", "2026-01-07T00:00:00Z")
+    assert (
+        await ran(running_dev, "backfill", "daily", *period, *of) == "daily-20260105T080000Z\ndaily-20260106T080000Z\n"
+    )
+    shown = await until_made(running_dev, tenant, 3)
+    assert shown["event"] == {"type": "report.due", "data": {"n": 1}}
+    told = await ran(running_dev, "show", "daily", *of)
+    assert "2026-01-06T08:00:00.000Z  done  daily-20260106T080000Z" in told
+    assert "paused" not in await ran(running_dev, "resume", "daily", *of)
+    assert await ran(running_dev, "delete", "daily", *of) == "daily is deleted\n"
+    gone = await running_dev.run("schedules", "show", "daily", *of)
+    assert (gone.code, gone.out) == (1, "")
+    assert "404 Not Found: No such schedule." in gone.err
+
+
+async def test_each_time_has_its_event_whatever_is_killed(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    """Setup: an event each second. Timeline: kill -9 of the worker, then of Temporal; then the schedule is paused.
+    What this proves: from the first second to the last, each has its event.
+    """
+    await running_dev.webhook(inbox.url, tenant)
+    await ran(
+        running_dev, "create", "tick", "--every", "1", "--overlap", "allow_all", "--id", "tick", "--tenant", tenant
+    )
+    for name in ("worker", "temporal"):
+        await inbox.got(len(inbox.requests) + 2, seconds=30)
+        os.kill((await stage.children(running_dev.process.pid))[name], signal.SIGKILL)
+        await running_dev.process.says(f"{name} died (signal 9), restarted")
+    await running_dev.until_ready()
+    await inbox.got(len(inbox.requests) + 2, seconds=30)
+    paused = json.loads(await ran(running_dev, "pause", "tick", "--tenant", tenant, "--json"))
+    async with asyncio.timeout(30):
+        while paused["recent"][0]["event_id"] not in (made := {request.webhook_id for request in inbox.requests}):
+            await asyncio.sleep(0.1)
+    times = sorted(datetime.strptime(each, "tick-%Y%m%dT%H%M%S%z") for each in made)
+    missing = int((times[-1] - times[0]).total_seconds()) + 1 - len(times)
+    while missing > 0:  # one that was under way at a kill comes later
+        await inbox.got(len(inbox.requests) + 1, seconds=30)
+        missing = int((times[-1] - times[0]).total_seconds()) + 1 - len({each.webhook_id for each in inbox.requests})
+
+
+async def test_what_is_wrong_is_told(running_dev: stage.Dev, tenant: str) -> None:
+    wrong = await running_dev.run(
+        "schedules", "create", "report.due", "--cron", "61 * * * *", "--timezone", "Mars", "--tenant", tenant
+    )
+    assert wrong.code == 1
+    assert "cron.0: the minute '61' is neither" in wrong.err
+    assert "timezone: is no time zone" in wrong.err

@@ -1,0 +1,23 @@
+"""What tests of schedules share. A schedule goes on although its house is gone: tests remove what they have made."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from workflows import names
+
+
+@asynccontextmanager
+async def forgotten_at_last(temporal: Client) -> AsyncIterator[None]:
+    """Remove all tenants' schedules when the block ends."""
+    try:
+        yield
+    finally:
+        async for each in await temporal.list_schedules(f"ScheduleId STARTS_WITH '{names.SCHEDULE_PREFIX}'"):
+            try:
+                await temporal.get_schedule_handle(each.id).delete()
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:  # the list lags behind
+                    raise

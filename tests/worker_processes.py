@@ -1,0 +1,39 @@
+"""A worker in a process of its own, for tests that kill it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from house import House
+
+ROOT = Path(__file__).parents[1]
+
+
+@asynccontextmanager
+async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `hookkeeper worker` for this house, of the code in this folder, and see to it that it ends with the block."""
+    settings = home.settings
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "hookkeeper", "worker"),
+        env=os.environ
+        | {
+            "PYTHONPATH": str(code),
+            "HOOKKEEPER_DATABASE_URL": settings.database_url,
+            "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
+            "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
+            "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
+        },
+        cwd=code,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

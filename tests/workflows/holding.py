@@ -1,0 +1,43 @@
+"""What tests of release and recovery share: many events, and who got them in which order."""
+
+import asyncio
+from typing import Any
+
+from house import House
+from receivers import Receiver
+
+
+async def send_many(home: House, count: int, type_: str = "order.paid") -> list[str]:
+    """Post so many events, one after the other; give their ids in this order."""
+    return [(await home.send(type_, data={"n": n}))["id"] for n in range(count)]
+
+
+async def until_held(home: House, webhook: str, count: int, seconds: float = 30) -> None:
+    """Wait until visibility knows of so many events that hold a delivery of the webhook."""
+    async with asyncio.timeout(seconds):
+        while await home.gateway.releases.held(webhook) != count:
+            await asyncio.sleep(0.05)
+
+
+async def until_listed(home: House, webhook: str, status: str, count: int) -> list[dict[str, Any]]:
+    """Wait until the webhook's list has so many deliveries of a status."""
+    async with asyncio.timeout(30):
+        while len(items := await listed(home, webhook, status)) != count:
+            await asyncio.sleep(0.05)
+    return items
+
+
+async def listed(home: House, webhook: str, status: str | None = None) -> list[dict[str, Any]]:
+    query = {"status": status} if status else {}
+    answer = await home.http.get(f"/v1/webhooks/{webhook}/deliveries", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]  # type: ignore[no-any-return]
+
+
+def ids(inbox: Receiver) -> list[str]:
+    return [request.webhook_id for request in inbox.requests]
+
+
+def farthest(sent: list[str], got: list[str]) -> int:
+    """Say by how many places an event was out of its turn, at most."""
+    return max(abs(n - sent.index(each)) for n, each in enumerate(got))

@@ -1,0 +1,280 @@
+"""What keeps the order: places without runs, runs without places, lanes that end, go on as new runs, or are full."""
+
+import asyncio
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from activities.lanes import Place
+from ciphers import new_key
+from conftest import binary
+from house import House, house
+from lanes import first_numbers, lane_of, numbers, send_numbered
+from receivers import Receiver
+from workflows import names
+from workflows.lane import MOST, LaneWorkflow, Line
+
+LATER = {"schedule": [3600]}
+
+
+# A place and no run
+
+
+async def test_a_place_whose_run_is_never_started_costs_its_grace(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.GRACE", timedelta(seconds=0.5))
+    webhook = await home.webhook(inbox.url, ordered=True)
+    for n in range(3):
+        await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place=f"never-{n}"))
+    sent = await send_numbered(home, 2)
+    for event_id in sent:
+        await home.until_final(event_id)
+    assert numbers(inbox) == [0, 1]
+
+
+async def test_a_run_that_is_started_late_has_its_place(home: House, inbox: Receiver) -> None:
+    webhook = await home.webhook(inbox.url, ordered=True)
+    await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
+    behind = await send_numbered(home, 2)
+    await asyncio.sleep(0.5)
+    assert inbox.requests == []
+    await home.send(id="late", data={"n": 99})
+    for event_id in behind:
+        await home.until_final(event_id)
+    assert numbers(inbox) == [99, 0, 1]
+
+
+async def test_an_event_that_is_posted_again_and_again_is_delivered_once(home: House, inbox: Receiver) -> None:
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    blocking, waiting = await send_numbered(home, 2)
+    await home.until_delivery(blocking, "retrying")
+    again: dict[str, Any] = {"id": waiting, "data": {"n": 1}}
+    assert all([(await home.send(**again))["duplicate"] for _ in range(3)])
+    other = {"type": "order.paid", "tenant": home.tenant, "id": waiting, "data": "another"}
+    assert (await home.http.post("/v1/events", json=other)).status_code == 409
+    assert await lane_of(home, webhook).query("places") == [blocking, waiting]
+    await home.command(blocking, "retry")
+    await home.until_closed(waiting)
+    assert (await home.send(**again))["duplicate"]
+    (last,) = await send_numbered(home, 1)
+    await home.until_final(last)
+    assert numbers(inbox) == [0, 0, 1, 0]
+
+
+async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, inbox: Receiver) -> None:
+    """Its run is open for another webhook; posted again, it takes a place anew, and gives it back."""
+    ordered = await home.webhook(inbox.url, ordered=True)
+    await home.webhook("http://127.0.0.1:61999/closed", retry=LATER)
+    await home.send(id="twice", data={"n": 0})
+    await inbox.got(1)
+    assert (await home.send(id="twice", data={"n": 0}))["duplicate"]
+    await send_numbered(home, 2)
+    await inbox.got(3)
+    assert numbers(inbox) == [0, 0, 1]
+    assert (await home.event("twice"))["status"] == "delivering"
+    assert await lane_of(home, ordered).query("places") == []
+
+
+# A run that says nothing, or has no place
+
+
+async def test_a_run_that_was_terminated_holds_up_nobody(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.CHECK", timedelta(seconds=0.3))
+    inbox.fails(500)
+    await home.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second, third = await send_numbered(home, 3)
+    await home.until_delivery(first, "retrying")
+    await home.run(second).terminate()
+    await home.run(first).terminate()
+    assert (await home.until_final(third))["status"] == "succeeded"
+
+
+async def test_runs_take_their_places_again_where_a_lane_was_terminated(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.places.LONG_WAIT", timedelta(seconds=1))
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    first, *others = await send_numbered(home, 4)
+    await home.until_delivery(first, "retrying")
+    await lane_of(home, webhook).terminate()
+    for event_id in others:
+        assert (await home.until_final(event_id))["status"] == "succeeded"
+
+
+# Lanes that end and go on
+
+
+async def test_a_lane_goes_on_as_a_new_run_with_all_who_wait(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.LONG_HISTORY", 40)
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    first, *_ = await send_numbered(home, 20)
+    await home.until_delivery(first, "retrying")
+    runs = {(await lane_of(home, webhook).describe()).run_id}
+    await home.command(first, "retry")
+    await inbox.got(21)
+    runs.add((await lane_of(home, webhook).describe()).run_id)
+    assert numbers(inbox) == [0, *range(20)]
+    assert len(runs) == 2
+    history = await lane_of(home, webhook).fetch_history()
+    assert len(history.events) < 100
+
+
+async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.IDLE", timedelta(seconds=0.1))
+    webhook = await home.webhook(inbox.url, ordered=True)
+    dice = random.Random(1)
+    for n in range(15):
+        await home.send(data={"n": n})
+        await asyncio.sleep(dice.uniform(0.1, 0.2))  # about when the lane ends
+    await inbox.got(15)
+    assert numbers(inbox) == list(range(15))
+    async with asyncio.timeout(5):
+        while (await lane_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
+            await asyncio.sleep(0.05)
+
+
+# Lanes that are full
+
+
+async def test_a_full_lane_takes_no_more_until_there_is_room(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.FULL", 3)
+    monkeypatch.setattr("workflows.lane.ROOM_AGAIN", 2)
+    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second, third = await send_numbered(home, 3)
+    refused = await until_refused(home, 429)
+    assert refused.headers["retry-after"] == "5"
+    assert webhook["id"] in refused.json()["detail"]
+    assert (await home.send(id=third, data={"n": 2}))["duplicate"]  # it has been accepted
+    await home.command(first, "retry")
+    for event_id in (second, third):
+        await home.until_final(event_id)
+    await home.until_final(await until_accepted(home))
+    assert first_numbers(inbox)[:3] == [0, 1, 2]
+
+
+async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
+    idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lanes.UNREAD", 10)
+    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    await idle_house.webhook(inbox.url, ordered=True)
+    accepted = 0
+    while (await post(idle_house, accepted)).status_code == 202:
+        accepted += 1
+    assert (await post(idle_house, accepted)).status_code == 429
+    assert 5 < accepted < 12
+    async with idle_house.working():
+        await inbox.got(accepted)
+    assert numbers(inbox) == list(range(accepted))
+
+
+async def test_a_lane_is_kept_encrypted_too(
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.FULL", 3)
+    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    async with house(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as home, home.working():
+        inbox.fails(500)
+        await home.webhook(inbox.url, ordered=True, retry=LATER)
+        first, *others = await send_numbered(home, 3)
+        await until_refused(home, 429)
+        await home.command(first, "retry")
+        for event_id in others:
+            await home.until_final(event_id)
+    assert numbers(inbox) == [0, 0, 1, 2]
+
+
+async def test_what_temporal_itself_refuses_is_not_promised(
+    tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: a server that takes forty signals a run, and no worker. What this proves: an event that would need one
+    more is answered 503; those that were accepted arrive, in order.
+    """
+    monkeypatch.setattr("workflows.lane.LONG_HISTORY", 30)
+    few_signals = (
+        *("--dynamic-config-value", "history.maximumSignalsPerExecution=40"),
+        *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
+    )
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary("temporal"),
+        dev_server_log_level="error",
+        data_converter=pydantic_data_converter,
+        search_attributes=[names.TENANT, names.EVENT_TYPE, names.WEBHOOKS, names.TROUBLE, names.HELD],
+        dev_server_extra_args=few_signals,
+    )
+    async with environment, house(environment.client, tmp_path) as home:
+        webhook = await home.webhook(inbox.url, ordered=True)
+        await send_numbered(home, 3)
+        for _ in range(37):
+            await lane_of(home, webhook).signal("look")
+        for _ in range(2):
+            refused = await post(home, 3)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        async with home.working():
+            await inbox.got(3)
+            await send_numbered(home, 1)
+            await inbox.got(4)
+        assert numbers(inbox) == [0, 1, 2, 0]
+    await asyncio.sleep(0.05)
+
+
+async def post(home: House, n: int) -> Any:
+    return await home.http.post("/v1/events", json={"type": "order.paid", "tenant": home.tenant, "data": {"n": n}})
+
+
+async def until_refused(home: House, status: int) -> Any:
+    async with asyncio.timeout(10):
+        while (answer := await post(home, 1000)).status_code != status:
+            await asyncio.sleep(0.03)
+    return answer
+
+
+async def until_accepted(home: House) -> str:
+    async with asyncio.timeout(10):
+        while (answer := await post(home, 2000)).status_code != 202:
+            await asyncio.sleep(0.03)
+    accepted: str = answer.json()["id"]
+    return accepted
+
+
+async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it carries is close to the 2 MB that Temporal takes; who comes on top has to come again."""
+    monkeypatch.setattr("workflows.lane.LONG_HISTORY", 20)
+    webhook = await home.webhook("https://acme.example/hook", ordered=True)
+    line = Line(webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MOST - 5)))
+    first = await home.temporal.start_workflow(
+        LaneWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue
+    )
+    for n in range(30):
+        await lane_of(home, webhook).signal("join", f"{n:0127}x")
+    lane = lane_of(home, webhook)
+    async with asyncio.timeout(20):
+        while (now := await lane.describe()).run_id == first.first_execution_run_id:
+            await asyncio.sleep(0.1)
+    assert await now.memo_value(names.LANE_FULL)
+    assert len(await lane.query("places")) == MOST
+    assert (await post(home, 0)).status_code == 429
+    await lane.terminate()

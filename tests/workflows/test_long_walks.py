@@ -1,0 +1,54 @@
+"""What walks through very many events goes on as a new run now and then, and forgets nothing of what it was about."""
+
+import asyncio
+
+import pytest
+from holding import farthest, ids, send_many, until_held, until_listed
+from test_recovery import LONG_AGO, OVER, counts, until
+from test_release import pause, resume
+
+from activities import recovering, releasing
+from house import House
+from receivers import Answer, Receiver
+from workflows import names, recovery, release
+
+EVENTS = 12
+
+
+async def runs_of(home: House, workflow_id: str) -> int:
+    return (await home.temporal.count_workflows(f"WorkflowId = '{workflow_id}'")).count
+
+
+async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releasing, "SLICE", 3)
+    monkeypatch.setattr(release, "LONG_HISTORY", 10)
+    webhook = (await home.webhook(inbox.url))["id"]
+    await pause(home, webhook)
+    sent = await send_many(home, EVENTS)
+    await until_held(home, webhook, EVENTS)
+    await resume(home, webhook)
+    await inbox.got(EVENTS, seconds=30)
+    assert farthest(sent, ids(inbox)) <= releasing.AT_ONCE
+    assert await runs_of(home, names.release_id(webhook)) > 1
+    await pause(home, webhook)
+    done = await home.temporal.get_workflow_handle_for(release.ReleaseWorkflow.run, names.release_id(webhook)).result()
+    assert done.released == EVENTS == len(inbox.requests)
+
+
+async def test_a_long_recovery(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovering, "SLICE", 3)
+    monkeypatch.setattr(recovery, "LONG_HISTORY", 10)
+    inbox.otherwise = Answer(503)
+    webhook = (await home.webhook(inbox.url, retry={"schedule": []}))["id"]
+    await send_many(home, EVENTS)
+    await until_listed(home, webhook, "failed", EVENTS)
+    job = (await home.http.post(f"/v1/webhooks/{webhook}/recover", json={"since": LONG_AGO, "rate": 100})).json()
+    over = await until(home, job, *OVER)
+    assert counts(over) == (EVENTS, EVENTS, 0, 0)
+    async with asyncio.timeout(20):
+        while len(inbox.requests) < 2 * EVENTS:
+            await asyncio.sleep(0.05)
+    assert len(inbox.requests) == 2 * EVENTS
+    assert await runs_of(home, str(names.recovery_id(job["id"]))) > 1
+    listed = (await home.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
+    assert [each["id"] for each in listed] == [job["id"]]

@@ -1,0 +1,65 @@
+"""What a recovery makes of a delivery, from what the delivery says of itself."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from activities.recovering import Scope
+from workflows.lost import is_to_redeliver, was_reopened
+from workflows.models import Attempt, Delivery, EventState
+
+BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+BEFORE, AFTER = BEGAN - timedelta(minutes=1), BEGAN + timedelta(minutes=1)
+SCOPE = Scope(tenant="acme", webhook_id="wh_1", since=BEFORE, until=BEGAN, began=BEGAN)
+
+
+def delivery(*attempts: datetime, **fields: Any) -> Delivery:
+    made = tuple(Attempt(number=n, started_at=at, duration_ms=1) for n, at in enumerate(attempts, start=1))
+    return Delivery(id="wh_1", webhook_id="wh_1", attempts=made, **{"status": "failed", **fields})
+
+
+def state(each: Delivery, finished_at: datetime | None) -> EventState:
+    return EventState(
+        id="evt_1",
+        type="order.paid",
+        tenant="acme",
+        timestamp=BEFORE,
+        status="failed",
+        accepted_at=BEFORE,
+        finished_at=finished_at,
+        deliveries=(each,),
+    )
+
+
+CASES = [
+    ("it failed before", delivery(BEFORE), BEFORE, True),
+    ("it failed since, as its schedule had it", delivery(BEFORE, AFTER), AFTER, True),
+    ("it succeeded", delivery(BEFORE, status="succeeded"), BEFORE, False),
+    ("it is retried", delivery(BEFORE, status="retrying"), None, False),
+    (
+        "somebody redelivered it before, in vain",
+        delivery(BEFORE, BEFORE, by_hand=True, redelivered_from=2),
+        BEFORE,
+        True,
+    ),
+    ("it was redelivered since, in vain", delivery(BEFORE, AFTER, by_hand=True, redelivered_from=2), AFTER, False),
+    (
+        "and was tried more than once",
+        delivery(BEFORE, AFTER, AFTER, by_hand=True, redelivered_from=2),
+        AFTER,
+        False,
+    ),
+    ("it is another time's redelivery", delivery(BEFORE, by_hand=True, redelivered_from=2), BEFORE, True),
+    ("it is about to be redelivered", delivery(BEFORE, by_hand=True, redelivered_from=2), None, False),
+]
+
+
+@pytest.mark.parametrize(("_", "each", "finished_at", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_what_is_redelivered(_: str, each: Delivery, finished_at: datetime | None, expected: bool) -> None:
+    assert is_to_redeliver(each, state(each, finished_at), SCOPE) is expected
+
+
+def test_what_was_sent_by_hand_long_ago_was_not_reopened() -> None:
+    test_event = delivery(BEFORE, by_hand=True)
+    assert not was_reopened(test_event, state(test_event, BEFORE), BEGAN)

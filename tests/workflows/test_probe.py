@@ -1,0 +1,114 @@
+"""A webhook that was disabled for failing is knocked at until it answers, and then gets what it missed."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+
+from house import House, house
+from receivers import Answer, Receiver, receiver
+from workflows import names
+
+EVERY = timedelta(seconds=1)
+BODY = '{"kind": {{ alert.kind }}, "type": {{ event.type }}, "link": {{ alert.link }}}'
+
+
+@pytest.fixture
+async def probing(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    """A house that probes."""
+    async with house(temporal, tmp_path, probe_interval=EVERY) as home, home.working():
+        yield home
+
+
+async def disabled(home: House, inbox: Receiver, **fields: Any) -> tuple[dict[str, Any], str]:
+    """Give a webhook that has failed for too long, and the event that it holds."""
+    inbox.otherwise = Answer(500)
+    webhook = await home.webhook(inbox.url, disable_after=0.05, retry={"schedule": [0.1, 0.1]}, **fields)
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "held", attempts=2)
+    assert (await show(home, webhook))["disabled_reason"] == "failing"
+    return webhook, event_id
+
+
+async def show(home: House, webhook: dict[str, Any]) -> dict[str, Any]:
+    return (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()  # type: ignore[no-any-return]
+
+
+def probe_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
+    return home.temporal.get_workflow_handle(names.probe_id(webhook["id"]))
+
+
+async def until_over(probe: WorkflowHandle[Any, Any]) -> None:
+    async with asyncio.timeout(20):
+        while (await probe.describe()).status == WorkflowExecutionStatus.RUNNING:
+            await asyncio.sleep(0.05)
+
+
+async def test_it_is_enabled_when_it_answers(probing: House, inbox: Receiver) -> None:
+    """Timeline: three requests to a webhook that fails; disabled; a knock that fails; one that does not.
+
+    Proves: knocks are signed; the webhook is enabled, by nobody; what it held is delivered; it is told of once.
+    """
+    async with receiver() as desk:
+        on_failure = {"notifications": [{"http": {"url": desk.url, "body": BODY}}]}
+        webhook, event_id = await disabled(probing, inbox, on_failure=on_failure)
+        await inbox.got(3, seconds=20)
+        assert (await show(probing, webhook))["enabled"] is False
+        inbox.otherwise = Answer()
+        await probing.until(event_id, "succeeded")
+        await until_over(probe_of(probing, webhook))
+        await desk.got(2)
+        told = [json.loads(each.body) for each in desk.requests]
+    knock = json.loads(inbox.requests[2].body)
+    assert knock["type"] == "hookkeeper.test"
+    Webhook(webhook["secret"]).verify(inbox.requests[2].body.decode(), inbox.requests[2].headers)
+    assert [(each["kind"], each["type"]) for each in told] == [
+        ("disabled", "order.paid"),
+        ("recovered", "hookkeeper.test"),
+    ]
+    shown = await show(probing, webhook)
+    assert (shown["enabled"], shown["disabled_reason"], shown["health"]["status"]) == (True, None, "healthy")
+    entries = (await probing.http.get("/v1/audit", params={"tenant": probing.tenant})).json()["items"]
+    assert [(each["key_id"], each["action"]) for each in entries][:2] == [
+        ("hookkeeper", "webhook.enable"),
+        ("hookkeeper", "webhook.disable"),
+    ]
+    events = (await probing.http.get("/v1/events", params={"tenant": probing.tenant})).json()["items"]
+    assert [each["id"] for each in events] == [event_id], "a probe is no event"
+
+
+@pytest.mark.parametrize("by", ["disabling", "enabling", "deleting", "gone"])
+async def test_it_ends_where_somebody_decides(probing: House, inbox: Receiver, by: str) -> None:
+    webhook, _ = await disabled(probing, inbox)
+    path = f"/v1/webhooks/{webhook['id']}"
+    if by == "gone":
+        inbox.otherwise = Answer(410)
+    elif by == "deleting":
+        await probing.http.delete(path)
+    else:
+        await probing.http.patch(path, json={"enabled": by == "enabling", "disable_after": 0})
+    await until_over(probe_of(probing, webhook))
+    if by == "disabling":
+        assert (await show(probing, webhook))["disabled_reason"] == "manual"
+
+
+async def test_it_goes_on_as_a_new_run(probing: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workflows.probe.KNOCKS_A_RUN", 1)
+    webhook, event_id = await disabled(probing, inbox)
+    await inbox.got(4, seconds=20)
+    inbox.otherwise = Answer()
+    await probing.until(event_id, "succeeded")
+    first = await anext(probe_of(probing, webhook).fetch_history_events(page_size=1))
+    assert first.workflow_execution_started_event_attributes.continued_execution_run_id
+
+
+async def test_nobody_knocks_where_the_operator_has_not_asked_for_it(home: House, inbox: Receiver) -> None:
+    webhook, _ = await disabled(home, inbox)
+    with pytest.raises(Exception, match="not found"):
+        await probe_of(home, webhook).describe()

@@ -1,0 +1,121 @@
+"""What a webhook holds is let go when it is on again: all of it, oldest first, by a run that survives."""
+
+import asyncio
+
+from holding import farthest, ids, listed, send_many, until_held
+
+from activities.releasing import AT_ONCE
+from house import House
+from receivers import Receiver
+from workflows import names
+from workflows.release import ReleaseWorkflow
+
+EVENTS = 30
+
+
+async def pause(home: House, webhook: str) -> None:
+    answer = await home.http.post(f"/v1/webhooks/{webhook}/pause")
+    assert answer.status_code == 200 and answer.json()["paused_at"]
+
+
+async def resume(home: House, webhook: str) -> None:
+    answer = await home.http.post(f"/v1/webhooks/{webhook}/resume")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["paused_at"] is None
+
+
+async def test_what_was_held_goes_out_oldest_first(home: House, inbox: Receiver) -> None:
+    """Setup: a paused webhook.
+    Timeline: thirty events are held; it is resumed.
+    What this proves: each is delivered once, none farther from its turn than there are released at once.
+    """
+    webhook = (await home.webhook(inbox.url))["id"]
+    await pause(home, webhook)
+    sent = await send_many(home, EVENTS)
+    await until_held(home, webhook, EVENTS)
+    assert inbox.requests == []
+    (delivery,) = (await home.event(sent[0]))["deliveries"]
+    assert (delivery["status"], delivery["reason"]) == ("held", "webhook_paused")
+    await resume(home, webhook)
+    await inbox.got(EVENTS, seconds=30)
+    assert sorted(ids(inbox)) == sorted(sent)
+    assert farthest(sent, ids(inbox)) <= AT_ONCE
+    for each in sent:
+        assert (await home.until_final(each))["status"] == "succeeded"
+    await until_held(home, webhook, 0)
+    assert len(inbox.requests) == EVENTS
+
+
+async def test_enabling_releases_too(home: House, inbox: Receiver) -> None:
+    webhook = (await home.webhook(inbox.url, enabled=False))["id"]
+    event = (await home.send())["id"]
+    await until_held(home, webhook, 1)
+    answer = await home.http.patch(f"/v1/webhooks/{webhook}", json={"enabled": True})
+    assert answer.status_code == 200
+    assert (await home.until_final(event))["status"] == "succeeded"
+
+
+async def test_it_keeps_to_the_rate_and_stops_where_the_webhook_is_paused_again(home: House, inbox: Receiver) -> None:
+    webhook, events = (await home.webhook(inbox.url, rate_limit=5))["id"], AT_ONCE + 5
+    await pause(home, webhook)
+    await send_many(home, events)
+    await until_held(home, webhook, events)
+    await resume(home, webhook)
+    await inbox.got(3, seconds=20)
+    await pause(home, webhook)
+    run = home.temporal.get_workflow_handle_for(ReleaseWorkflow.run, names.release_id(webhook))
+    async with asyncio.timeout(20):
+        await run.result()
+    assert len(inbox.requests) < events
+    await resume(home, webhook)
+    await inbox.got(events, seconds=30)
+    assert len(set(ids(inbox))) == len(inbox.requests) == events
+
+
+async def test_what_a_person_holds_stays_held(home: House, inbox: Receiver) -> None:
+    inbox.fails(503)
+    webhook = (await home.webhook(inbox.url, retry={"schedule": [3600]}))["id"]
+    theirs = (await home.send())["id"]
+    await home.until_delivery(theirs, "retrying", attempts=1)
+    assert (await home.command(theirs, "hold")).status_code == 202
+    await pause(home, webhook)
+    event = (await home.send())["id"]
+    await until_held(home, webhook, 2)
+    await resume(home, webhook)
+    assert (await home.until_final(event))["status"] == "succeeded"
+    await until_held(home, webhook, 1)
+    assert [each["event_id"] for each in await listed(home, webhook, "held")] == [theirs]
+    assert len(inbox.requests) == 2
+
+
+async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(idle_house: House, inbox: Receiver) -> None:
+    """Setup: an event is held.
+    Timeline: the webhook is resumed, and the first pass releases the event; after it another one is held, as by a round
+    that had read the webhook before.
+    What this proves: a later pass releases that too.
+    """
+    home = idle_house
+    webhook = (await home.webhook(inbox.url))["id"]
+    await pause(home, webhook)
+    async with home.working():
+        first = (await home.send())["id"]
+        await until_held(home, webhook, 1)
+        await resume(home, webhook)
+        await inbox.got(1)
+        await home.store.pauses.set(webhook, None, True)
+        late = (await home.send())["id"]
+        await home.until_delivery(late, "held")
+        await home.store.pauses.set(webhook, None, False)  # nobody starts another release
+        assert (await home.until_final(late, seconds=30))["status"] == "succeeded"
+    assert ids(inbox) == [first, late]
+
+
+async def test_resuming_again_repairs_a_release_that_was_never_started(home: House, inbox: Receiver) -> None:
+    """As after a 503: the registry says that the webhook goes on, and Temporal was never told."""
+    webhook = (await home.webhook(inbox.url))["id"]
+    await pause(home, webhook)
+    event = (await home.send())["id"]
+    await until_held(home, webhook, 1)
+    await home.store.pauses.set(webhook, None, False)
+    await resume(home, webhook)
+    assert (await home.until_final(event))["status"] == "succeeded"

@@ -1,0 +1,288 @@
+"""Firings of schedules, on a real server with a real worker and a real receiver."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from ciphers import new_key
+from house import House, house
+from receivers import Answer, Receiver
+from schedules import forgotten_at_last
+from times import rfc3339, utc_now
+from worker import SANDBOX
+from workflows import names
+from workflows.scheduled import ScheduledEventWorkflow
+
+HISTORIES = sorted((Path(__file__).parent / "histories" / "firings").glob("*.json"))
+EVENT = {"type": "report.due", "data": {"report": "orders"}}
+SELDOM = 86400 * 300
+"""Seconds: a schedule that fires when it is told to."""
+
+
+async def make(home: House, **fields: Any) -> dict[str, Any]:
+    answer = await home.http.post("/v1/schedules", json={"tenant": home.tenant, "id": "s", "event": EVENT, **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def post(home: House, command: str, **body: Any) -> dict[str, Any]:
+    answer = await home.http.post(f"/v1/schedules/s/{command}", params={"tenant": home.tenant}, json=body)
+    assert answer.is_success, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def show(home: House) -> dict[str, Any]:
+    answer = await home.http.get("/v1/schedules/s", params={"tenant": home.tenant})
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def until(home: House, count: int, *statuses: str) -> list[dict[str, Any]]:
+    """Wait until so many of the latest firings have one of the statuses; give those, the oldest first."""
+    async with asyncio.timeout(30):
+        while True:
+            found = [each for each in (await show(home))["recent"] if each["status"] in statuses]
+            if len(found) >= count:
+                return found[::-1]
+            await asyncio.sleep(0.05)
+
+
+async def event_ids(home: House) -> set[str]:
+    answer = await home.http.get("/v1/events", params={"tenant": home.tenant, "limit": "100"})
+    return {each["id"] for each in answer.json()["items"]}
+
+
+@pytest.fixture(autouse=True)
+async def no_schedule_is_left(temporal: Client) -> AsyncIterator[None]:
+    async with forgotten_at_last(temporal):
+        yield
+
+
+async def test_an_interval_makes_events_that_are_delivered(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    await make(home, every=1)
+    requests = await inbox.got(3)
+    await post(home, "pause")
+    bodies = [json.loads(request.body) for request in requests[:3]]
+    assert [body["id"] for body in bodies] == [request.webhook_id for request in requests[:3]]
+    times = [datetime.fromisoformat(body["timestamp"]) for body in bodies]
+    assert [names.scheduled_event_id("s", each) for each in times] == [body["id"] for body in bodies]
+    assert len(set(times)) == 3
+    assert all((body["type"], body["data"]) == ("report.due", {"report": "orders"}) for body in bodies)
+
+    await home.until_final(bodies[0]["id"])
+    firing = next(each for each in await until(home, 3, "done") if each["event_id"] == bodies[0]["id"])
+    assert (firing["time"], firing["reason"]) == (bodies[0]["timestamp"], None)
+    assert firing["links"]["event"] == f"{home.settings.public_url}/v1/events/{firing['event_id']}?tenant={home.tenant}"
+    assert "/workflows/firing-" in firing["links"]["temporal"]
+    async with asyncio.timeout(10):
+        while bodies[0]["id"] not in (listed := await event_ids(home)):
+            await asyncio.sleep(0.05)
+    assert all(each.startswith("s-20") for each in listed), "the firings are no events"
+
+
+async def test_a_paused_schedule_makes_nothing_until_it_is_resumed(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    await make(home, every=1)
+    await inbox.got(1)
+    await post(home, "pause")
+    paused = rfc3339(utc_now())
+    await asyncio.sleep(2.2)
+    assert (await show(home))["recent"][0]["time"] < paused
+    await post(home, "resume")
+    async with asyncio.timeout(20):
+        while (await show(home))["recent"][0]["time"] < paused:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_backfill_makes_each_event_once(home: House, inbox: Receiver) -> None:
+    """Setup: a paused schedule. Timeline: the same hour is made up for, twice, and then a longer one.
+    What this proves: since is included, until is not, and a time has one event however often it is fired.
+    """
+    await home.webhook(inbox.url)
+    await make(home, every=1200, paused=True)
+    hour = datetime(2026, 1, 1, 9, tzinfo=UTC)
+    period = {"since": hour.isoformat(), "until": (hour + timedelta(hours=1)).isoformat()}
+    wanted = ["s-20260101T090000Z", "s-20260101T092000Z", "s-20260101T094000Z"]
+    assert (await post(home, "backfill", **period))["events"] == wanted
+    assert sorted(each["event_id"] for each in await until(home, 3, "done")) == wanted
+    assert (await post(home, "backfill", **period, overlap="buffer_all"))["events"] == wanted
+    await until(home, 6, "done")
+    period["until"] = (hour + timedelta(hours=1, seconds=1)).isoformat()
+    wanted.append("s-20260101T100000Z")
+    assert (await post(home, "backfill", **period))["events"] == wanted
+    await until(home, 10, "done")
+    assert sorted(request.webhook_id for request in inbox.requests) == wanted
+
+
+async def test_a_trigger_makes_an_event_also_while_paused(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    await make(home, every=SELDOM, paused=True)
+    assert await post(home, "trigger") == {"id": "s", "command": "trigger", "events": None}
+    (request,) = await inbox.got(1)
+    (firing,) = await until(home, 1, "done")
+    assert firing["event_id"] == request.webhook_id
+
+
+async def test_skip_means_not_while_the_last_is_being_delivered(home: House, inbox: Receiver) -> None:
+    """Setup: a receiver that fails, so that the first event waits for its retry.
+    Timeline: times pass; a person has the event attempted again, and it succeeds.
+    What this proves: no event is made meanwhile, and one is afterwards.
+    """
+    inbox.fails(503)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    await make(home, every=1)
+    await inbox.got(1)
+    first = inbox.requests[0].webhook_id
+    await home.until_delivery(first, "retrying", 1)
+    async with asyncio.timeout(30):
+        while (shown := await show(home))["skipped"] < 2:
+            await asyncio.sleep(0.05)
+    assert [(each["event_id"], each["status"]) for each in shown["recent"]] == [(first, "running")]
+    assert len(inbox.requests) == 1
+    await home.command(first, "retry")
+    assert (await inbox.got(3, seconds=30))[2].webhook_id != first
+    await post(home, "pause")
+
+
+async def test_a_buffered_time_comes_after_the_delivery(home: House, inbox: Receiver) -> None:
+    inbox.fails(503)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    await make(home, every=SELDOM)
+    await post(home, "trigger", overlap="buffer_one")
+    first = (await inbox.got(1))[0].webhook_id
+    await home.until_delivery(first, "retrying", 1)
+    await asyncio.sleep(1)  # a trigger in the same second would be the same event
+    await post(home, "trigger", overlap="buffer_one")
+    schedule = home.temporal.get_schedule_handle(names.schedule_id(home.tenant, "s"))
+    async with asyncio.timeout(10):
+        while (await schedule.describe()).raw_description.info.buffer_size == 0:
+            await asyncio.sleep(0.05)
+    assert len(inbox.requests) == 1
+    await home.command(first, "cancel")
+    (_, second) = await inbox.got(2, seconds=30)
+    assert second.webhook_id != first
+    assert [each["status"] for each in await until(home, 2, "done")] == ["done", "done"]
+
+
+async def test_the_one_before_can_be_cancelled(home: House, inbox: Receiver) -> None:
+    inbox.fails(503)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    await make(home, every=SELDOM)
+    await post(home, "trigger", overlap="skip")
+    first = (await inbox.got(1))[0].webhook_id
+    await home.until_delivery(first, "retrying", 1)
+    await asyncio.sleep(1)  # as above
+    await post(home, "trigger", overlap="cancel_other")
+    await inbox.got(2, seconds=30)
+    assert (await home.until_final(first))["status"] == "cancelled"
+    assert [each["status"] for each in await until(home, 2, "done", "cancelled")] == ["cancelled", "done"]
+
+
+async def test_all_may_overlap(home: House, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(503)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    await make(home, every=1, overlap="allow_all")
+    requests = await inbox.got(3, seconds=20)
+    await post(home, "pause")
+    assert len({request.webhook_id for request in requests}) == len(requests)
+    await until(home, 3, "done")
+    assert (await home.event(requests[0].webhook_id))["status"] == "delivering"
+
+
+async def test_what_is_refused_says_why(home: House, inbox: Receiver) -> None:
+    type_ = f"t{home.tenant}"
+    await home.webhook(inbox.url)
+    await home.http.post("/v1/event-types", json={"name": type_})
+    await make(home, every=SELDOM, event={"type": type_, "data": {"n": 1}})
+    await home.http.patch(f"/v1/event-types/{type_}", json={"archived": True})
+    await post(home, "trigger")
+    (firing,) = await until(home, 1, "refused")
+    assert firing["reason"] == "type is archived: it takes no new events"
+    assert (firing["event_id"], firing["links"]["event"]) == (None, None)
+    runs = [run async for run in home.temporal.list_workflows(f"{names.TENANT.name} = '{home.tenant}'")]
+    assert {run.workflow_type for run in runs} <= {"ScheduledEventWorkflow"}
+    schema = {"properties": {"n": {"type": "string"}}}
+    await home.http.patch(f"/v1/event-types/{type_}", json={"archived": False, "schema": schema})
+    await asyncio.sleep(1)  # a trigger in the same second would be the same firing
+    await post(home, "trigger")
+    assert (await until(home, 2, "refused"))[1]["reason"].startswith('data/n this is not of type "string"')
+    assert inbox.requests == []
+
+
+async def test_a_firing_survives_its_workers(idle_house: House, inbox: Receiver) -> None:
+    """Setup: nobody works. Timeline: a schedule fires; a worker comes, and goes while the event waits for its retry;
+    another one comes. What this proves: the event is made once, and the firing ends when it is delivered.
+    """
+    inbox.fails(503)
+    await idle_house.webhook(inbox.url, retry={"schedule": [3600]})
+    await make(idle_house, every=SELDOM)
+    await post(idle_house, "trigger")
+    (firing,) = await until(idle_house, 1, "running")
+    async with idle_house.working():
+        await inbox.got(1)
+        await idle_house.until_delivery(firing["event_id"], "retrying", 1)
+    assert (await until(idle_house, 1, "running"))[0] == firing
+    async with idle_house.working():
+        await idle_house.until(firing["event_id"], "delivering")
+        await idle_house.command(firing["event_id"], "retry")
+        (done,) = await until(idle_house, 1, "done")
+    assert done["event_id"] == firing["event_id"]
+    assert [request.webhook_id for request in inbox.requests] == [firing["event_id"]] * 2
+
+
+async def test_nothing_of_the_event_is_readable_in_temporal(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    secret = {"type": "report.due", "data": {"name": "customer-word"}}
+    keys = SecretStr(new_key("k"))
+    async with house(temporal, tmp_path, encryption_keys=keys) as home, home.working():
+        await home.webhook(inbox.url)
+        made = await make(home, every=SELDOM, event=secret, name="name-word", note="seen by all")
+        assert (made["event"], made["name"]) == (secret, "name-word")
+        await post(home, "trigger")
+        (request,) = await inbox.got(1)
+        assert json.loads(request.body)["data"] == {"name": "customer-word"}
+        await until(home, 1, "done")
+        described = await temporal.get_schedule_handle(names.schedule_id(home.tenant, "s")).describe()
+        seen = [str(described.raw_description)]
+        async for run in temporal.list_workflows(f"{names.TENANT.name} = '{home.tenant}'"):
+            history = await temporal.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+            seen += [str(run.raw_info), *map(str, history.events)]
+    assert len(seen) > 10
+    assert not [each for each in seen if "-word" in each]
+    assert "seen by all" in seen[0], "a note is Temporal's own: documented"
+
+
+async def test_an_event_is_erased_with_its_firing(home: House, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    await make(home, every=SELDOM)
+    await post(home, "trigger")
+    (firing,) = await until(home, 1, "done")
+    await home.until_closed(firing["event_id"])
+    answer = await home.http.delete(f"/v1/events/{firing['event_id']}/data", params={"tenant": home.tenant})
+    assert (answer.status_code, answer.json()["runs"]) == (202, 1)
+    async with asyncio.timeout(20):
+        while (await show(home))["recent"]:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_saved_firing_replays(path: Path) -> None:
+    replayer = Replayer(
+        workflows=[ScheduledEventWorkflow], data_converter=pydantic_data_converter, workflow_runner=SANDBOX
+    )
+    history = WorkflowHistory.from_json(f"firing-{path.stem}", path.read_text())
+    assert len(history.events) > 3
+    await replayer.replay_workflow(history)
+
+
+def test_every_story_of_a_firing_is_there() -> None:
+    assert {path.stem for path in HISTORIES} >= {"waited_for", "not_waited_for", "refused", "cancelled"}

@@ -1,0 +1,152 @@
+"""The client side of lanes: take places, see how runs in them are doing.
+
+Acceptance takes places before it starts the run; were it the other way round, a run whose API died in between would
+have none. `workflows.lane` says what becomes of a place whose run is never started.
+"""
+
+import asyncio
+import time
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.lanes import Found, Place, Sight
+from times import utc_now
+from workflows import names
+from workflows.event import EventWorkflow
+from workflows.lane import LaneWorkflow, Line
+from workflows.models import Delivery, EventInput
+from workflows.partition import PART, partition
+from workflows.reaching import LaneFull, Unavailable
+
+log = structlog.get_logger("hookkeeper.lanes")
+KNOWN_FOR = 2.0
+"""Seconds that acceptance goes by what it has seen of a lane."""
+QUICKLY = timedelta(seconds=2)
+KNOWN_LANES = 10_000
+UNREAD = 5_000
+"""Events in the history of a lane, which goes on as a new run at two thousand: with so many, no worker takes note of
+them. Temporal takes 10,000 signals."""
+
+
+class Lanes:
+    """All lanes. One for the process."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._had_room: dict[str, float] = {}
+
+    async def take_places(self, event: EventInput) -> EventInput:
+        """Take a place for each ordered delivery, and give the event with them. One that is to wait takes none yet.
+
+        Raises `LaneFull`, and Temporal's `RPCError`.
+        """
+        if not any(each.ordered for each in event.deliveries) or _is_to_wait(event):
+            return event
+        places = _places_of(event)
+        for place in places:
+            await self._check_room(place.webhook_id)
+        await asyncio.gather(*map(self._join_unless_full, places))
+        return event.model_copy(update={"deliveries": tuple(map(_with_place, event.deliveries))})
+
+    async def join(self, place: Place) -> None:
+        """Have a place taken, and the lane started if there is none."""
+        await self._client.start_workflow(
+            LaneWorkflow.run,
+            Line(webhook_id=place.webhook_id, tenant=place.tenant),
+            id=names.lane_id(place.webhook_id),
+            task_queue=self._task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal="join",
+            start_signal_args=[place.place],
+            static_summary=f"the order of {place.webhook_id}",
+        )
+
+    async def look(self, place: Place) -> Sight:
+        """Say how a run is doing."""
+        workflow_id = names.run_at(place.tenant, place.place)
+        run = await self._describe(workflow_id)
+        if run is None:
+            return Sight(found=await self._look_for_parent(place))
+        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (names.EVENT, names.PART):
+            return Sight(found="over")
+        state = await self._client.get_workflow_handle(workflow_id).query(EventWorkflow.state)
+        delivery = next((each for each in state.deliveries if each.id == place.webhook_id), None)
+        if delivery is None or delivery.is_final:
+            return Sight(found="over")
+        return Sight(found="open", waits=delivery.reason == "waits_for_turn", failed=delivery.steps_taken > 0)
+
+    async def look_again(self, webhook_id: str) -> None:
+        """Let a lane see whether there is still an order to keep. Where this fails, it looks by itself, but later."""
+        try:
+            await self._client.get_workflow_handle(names.lane_id(webhook_id)).signal(
+                LaneWorkflow.look, rpc_timeout=QUICKLY
+            )
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                log.warning("the lane was not told of the change", webhook=webhook_id, error=error.message)
+
+    async def _join_unless_full(self, place: Place) -> None:
+        try:
+            await self.join(place)
+        except RPCError as error:
+            if error.status == RPCStatusCode.INVALID_ARGUMENT and "limit for signal" in error.message:
+                raise Unavailable(f"the lane of webhook {place.webhook_id} takes no more signals") from error
+            raise
+
+    async def _check_room(self, webhook_id: str) -> None:
+        """Raise `LaneFull` where too many wait, or no worker takes note of them. Asks Temporal every two seconds."""
+        now = time.monotonic()
+        if now - self._had_room.get(webhook_id, float("-inf")) < KNOWN_FOR:
+            return
+        lane = await self._describe(names.lane_id(webhook_id))
+        if lane and lane.status == WorkflowExecutionStatus.RUNNING and await _is_full(lane):
+            raise LaneFull(f"too many events of the ordered webhook {webhook_id} wait for their turn")
+        if len(self._had_room) >= KNOWN_LANES:
+            self._had_room.clear()
+        self._had_room[webhook_id] = now
+
+    async def _look_for_parent(self, place: Place) -> Found:
+        """Say of a part that has no run whether its event will start it."""
+        tenant, event_id = names.event_of(names.run_at(place.tenant, place.place))
+        parent = await self._describe(names.workflow_id(tenant, event_id))
+        if parent is None or parent.workflow_type != names.FAN_OUT:
+            return "unknown"
+        return "to_come" if parent.status == WorkflowExecutionStatus.RUNNING else "over"
+
+    async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
+        try:
+            return await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+
+
+async def _is_full(lane: WorkflowExecutionDescription) -> bool:
+    return lane.history_length > UNREAD or bool(await lane.memo_value(names.LANE_FULL, default=False))
+
+
+def _is_to_wait(event: EventInput) -> bool:
+    return event.deliver_at is not None and event.deliver_at > utc_now()
+
+
+def _places_of(event: EventInput) -> list[Place]:
+    """Give the place of each ordered delivery: it stands in the run of the event, or in that of its part."""
+    parts = partition(event.deliveries)
+    split = len(event.deliveries) > PART
+    return [
+        Place(webhook_id=each.webhook_id, tenant=event.tenant, place=f"{event.id}.{n}" if split else event.id)
+        for n, part in enumerate(parts, start=1)
+        for each in part
+        if each.ordered
+    ]
+
+
+def _with_place(delivery: Delivery) -> Delivery:
+    return delivery.model_copy(update={"has_place": True}) if delivery.ordered else delivery

@@ -1,0 +1,113 @@
+"""The run that probes a webhook which was disabled for failing: every so often a signed event, until it answers.
+
+It looks at the webhook before each, so that it ends where somebody has enabled, disabled or deleted it, and goes on
+where it is disabled for failing once more by then.
+
+This code is for ever, as that of `workflows.event` is.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError
+
+from activities.alerts import AlertActivities
+from activities.news import Alert
+from activities.outcomes import Message, Outcome
+from activities.probing import TEST, Knock, Knocked, ProbeActivities, Probed
+from workflows import names, summaries
+from workflows.telling import PATIENCE, SHOWN
+
+OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""Registry down, worker killed, a bug: retried without limit."""
+KNOCKS_A_RUN = 200
+"""Of some ten events of history each; then it goes on as a new run."""
+
+
+class Probe(Message):
+    """What a probe begins with."""
+
+    webhook_id: str
+    tenant: str
+    interval: float
+    """Seconds before the first knock; each says when the next one is."""
+
+
+@workflow.defn(name=names.PROBE)
+class ProbeWorkflow:
+    """One webhook that does not answer."""
+
+    @workflow.run
+    async def run(self, probe: Probe) -> None:
+        """Knock until it answers, or nobody wants to know."""
+        for _ in range(KNOCKS_A_RUN):
+            wait = f"knock again in {summaries.duration(probe.interval)}"
+            await workflow.sleep(timedelta(seconds=probe.interval), summary=wait)
+            knocked = await self._knock(probe)
+            while knocked.state == "answers":
+                await self._welcome(probe, knocked)
+                knocked = await self._knock(probe)  # over, unless it has been disabled once more meanwhile
+            if knocked.state == "over":
+                return
+            probe = probe.model_copy(update={"interval": knocked.interval})
+        workflow.continue_as_new(probe)
+
+    async def _knock(self, probe: Probe) -> Knocked:
+        event_id = f"evt_{workflow.uuid4().hex[:24]}"
+        return await workflow.execute_activity_method(
+            ProbeActivities.knock,
+            Knock(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
+            task_queue=names.retry_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(minutes=1),
+            heartbeat_timeout=timedelta(seconds=10),
+            retry_policy=OUR_FAULTS,
+            priority=Priority(fairness_key=probe.webhook_id),
+            summary=f"knock at {probe.webhook_id}",
+        )
+
+    async def _welcome(self, probe: Probe, knocked: Knocked) -> None:
+        """Enable it, and tell whoever was told that it was disabled."""
+        enabled = await workflow.execute_activity_method(
+            ProbeActivities.enable,
+            Probed(webhook_id=probe.webhook_id, tenant=probe.tenant),
+            task_queue=names.retry_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(seconds=20),
+            retry_policy=OUR_FAULTS,
+            summary=f"enable {probe.webhook_id}",
+        )
+        if enabled and knocked.outcome and knocked.outcome.alerts:
+            await self._tell(_alert_of(probe, knocked.event_id, knocked.outcome))
+
+    async def _tell(self, alert: Alert) -> None:
+        try:
+            await workflow.execute_activity_method(
+                AlertActivities.alert,
+                alert,
+                task_queue=names.retry_queue(workflow.info().task_queue),
+                start_to_close_timeout=timedelta(minutes=2),
+                heartbeat_timeout=timedelta(seconds=60),
+                retry_policy=PATIENCE,
+                summary=summaries.alert_summary(alert),
+            )
+        except ActivityError as error:
+            workflow.logger.warning("alert given up: %r", error.cause)
+
+
+def _alert_of(probe: Probe, event_id: str, outcome: Outcome) -> Alert:
+    return Alert(
+        token=f"{workflow.info().run_id}/{event_id}",
+        kind="recovered",
+        id=event_id,
+        type=TEST,
+        tenant=probe.tenant,
+        timestamp=workflow.now(),
+        webhook_id=probe.webhook_id,
+        delivery=probe.webhook_id,
+        channel="webhook",
+        target=outcome.target,
+        attempts=1,
+        status_code=outcome.status_code,
+        text=outcome.response_excerpt[:SHOWN],
+        probed=True,
+    )

@@ -1,0 +1,187 @@
+"""The run that delivers again, in bulk, what has failed: oldest first, at a set rate, however often all is killed.
+
+What it does next is in its history before it is done: a plan of the oldest runs, and batches of that. So a kill costs
+the answers of a few redeliveries, which the events themselves remember (`activities.recovering`).
+
+This code is for ever, as that of `workflows.event` is.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Literal
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+
+from activities.outcomes import Message
+from activities.recovering import Batch, Lost, Plan, RecoveryActivities, Search, Tally
+from activities.recovering import Scope as Scope  # for those who may not know activities
+from workflows import names
+
+OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""Registry down, Temporal slow, a bug: retried without limit."""
+HEARTBEAT = timedelta(seconds=10)
+BATCH_SECONDS = 5.0
+"""What a batch takes at the set rate: so long it can be until a pause or a cancellation counts."""
+LARGEST_BATCH = 100
+LONG_HISTORY = 2_000
+"""Events after which it goes on as a new run."""
+
+RecoveryStatus = Literal["running", "paused", "finished", "cancelled"]
+
+
+class RecoveryState(Message):
+    """How a recovery is doing. Also what it begins with, and goes on from as a new run."""
+
+    id: str
+    scope: Scope
+    rate: float
+    """Events a second."""
+    status: RecoveryStatus = "running"
+    found: int | None = None
+    """Events; None until they are counted."""
+    redelivered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    after: datetime | None = None
+    """Where it is."""
+    finished_at: datetime | None = None
+
+
+@workflow.defn(name=names.RECOVERY)
+class RecoveryWorkflow:
+    """One recovery."""
+
+    @workflow.init
+    def __init__(self, state: RecoveryState) -> None:
+        self._state = state
+
+    @workflow.run
+    async def run(self, state: RecoveryState) -> RecoveryState:
+        """Count, then redeliver slice by slice; return what it came to. Where its webhook is off, it pauses itself."""
+        if self._state.found is None:
+            self._set(scope=_as_of(self._state.scope, workflow.info().start_time))
+            self._set(found=await self._count())
+        after: datetime | None = self._state.after or self._state.scope.since
+        while after and not self._is_cancelled():
+            plan = await self._plan(after)
+            await self._redeliver(plan.runs)
+            after = plan.end
+            self._set(after=after)
+            if after and workflow.info().get_current_history_length() > LONG_HISTORY:
+                workflow.continue_as_new(self._state)
+        self._set(status="cancelled" if self._is_cancelled() else "finished", finished_at=workflow.now())
+        return self._state
+
+    @workflow.signal(description="Redeliver nothing until resumed.")
+    def pause(self) -> None:
+        self._turn("running", "paused")
+
+    @workflow.signal(description="Go on.")
+    def resume(self) -> None:
+        self._turn("paused", "running")
+
+    @workflow.signal(description="End, and leave the rest as it is.")
+    def cancel(self) -> None:
+        self._set(status="cancelled")
+
+    @workflow.query(name="state")
+    def state(self) -> RecoveryState:
+        """Give how it is doing."""
+        return self._state
+
+    # The story
+
+    async def _redeliver(self, runs: tuple[Lost, ...]) -> None:
+        size = min(LARGEST_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
+        while runs:
+            await workflow.wait_condition(lambda: self._state.status != "paused")
+            if self._is_cancelled():
+                return
+            begun, batch = workflow.now(), runs[:size]
+            tally = await self._redeliver_batch(batch)
+            if tally.off:
+                self.pause()
+                continue
+            runs = runs[size:]
+            self._add(tally)
+            if tally.redelivered:
+                await self._until(begun + timedelta(seconds=len(batch) / self._state.rate), self._is_cancelled)
+
+    def _add(self, tally: Tally) -> None:
+        known = self._state
+        self._set(
+            found=(known.found or 0) + tally.discovered,
+            redelivered=known.redelivered + tally.redelivered,
+            skipped=known.skipped + tally.skipped,
+            failed=known.failed + tally.failed,
+        )
+
+    async def _until(self, when: datetime, unless: Callable[[], bool]) -> None:
+        """Keep to the rate: the next batch begins when this one had to last until."""
+        rest = (when - workflow.now()).total_seconds()
+        if rest <= 0:
+            return
+        try:
+            await workflow.wait_condition(unless, timeout=rest, timeout_summary="keep to the rate")
+        except TimeoutError:
+            return
+
+    def _is_cancelled(self) -> bool:
+        return self._state.status == "cancelled"
+
+    def _turn(self, before: RecoveryStatus, after: RecoveryStatus) -> None:
+        if self._state.status == before:
+            self._set(status=after)
+
+    def _set(self, **changes: object) -> None:
+        self._state = self._state.model_copy(update=changes)
+
+    # Its activities
+
+    async def _count(self) -> int:
+        return await workflow.execute_activity_method(
+            RecoveryActivities.count,
+            self._state.scope,
+            task_queue=self._queue(),
+            start_to_close_timeout=timedelta(hours=1),
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=OUR_FAULTS,
+            priority=self._priority(),
+            summary="count",
+        )
+
+    async def _plan(self, after: datetime) -> Plan:
+        return await workflow.execute_activity_method(
+            RecoveryActivities.find,
+            Search(scope=self._state.scope, after=after),
+            task_queue=self._queue(),
+            start_to_close_timeout=timedelta(minutes=10),
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=OUR_FAULTS,
+            priority=self._priority(),
+            summary="find the oldest",
+        )
+
+    async def _redeliver_batch(self, runs: tuple[Lost, ...]) -> Tally:
+        return await workflow.execute_activity_method(
+            RecoveryActivities.redeliver,
+            Batch(scope=self._state.scope, runs=runs, rate=self._state.rate),
+            task_queue=self._queue(),
+            start_to_close_timeout=timedelta(minutes=10),
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=OUR_FAULTS,
+            priority=self._priority(),
+            summary=f"redeliver {len(runs)}",
+        )
+
+    def _queue(self) -> str:
+        return names.bulk_queue(workflow.info().task_queue)
+
+    def _priority(self) -> Priority:
+        return Priority(fairness_key=self._state.scope.webhook_id or self._state.scope.tenant)
+
+
+def _as_of(scope: Scope, began: datetime) -> Scope:
+    """Leave out what comes after the beginning: among that is what the recovery itself starts."""
+    return scope.model_copy(update={"began": began, "until": min(scope.until, began)})

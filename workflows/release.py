@@ -1,0 +1,143 @@
+"""The run that lets go what a webhook held, once that is resumed or enabled: oldest first, however often all is killed.
+
+It makes several passes. What was on its way to be held while the webhook was resumed comes to rest a moment later, and
+lists of runs follow what happens at some distance. What even the last pass misses looks at its webhook itself, within
+the hour. Asked again while it runs, it begins anew; it ends where the webhook is off again.
+
+This code is for ever, as that of `workflows.event` is.
+"""
+
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+
+from activities.outcomes import Message
+from activities.releasing import Ask, Batch, Held, Progress, ReleaseActivities
+from workflows import names
+
+OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""Registry down, Temporal slow, a bug: retried without limit."""
+HEARTBEAT = timedelta(seconds=10)
+PAUSES = (0.0, 2.0, 10.0, 60.0)
+"""Seconds before each pass."""
+LONG_HISTORY = 2_000
+"""Events after which it goes on as a new run."""
+
+
+class Release(Message):
+    """What a release begins with; more where it goes on as a new run."""
+
+    webhook_id: str
+    passes: int = 0
+    """That are over."""
+    after: datetime | None = None
+    """Where the present pass is."""
+    released: int = 0
+    asked: bool = False
+
+
+class Released(Message):
+    """What a release came to."""
+
+    webhook_id: str
+    released: int
+
+
+@workflow.defn(name=names.RELEASE)
+class ReleaseWorkflow:
+    """One webhook's held deliveries on their way."""
+
+    @workflow.init
+    def __init__(self, release: Release) -> None:
+        self._webhook_id = release.webhook_id
+        self._passes = release.passes
+        self._after = release.after
+        self._released = release.released
+        self._asked = release.asked
+
+    @workflow.run
+    async def run(self, release: Release) -> Released:
+        """Make all passes; fewer where the webhook is off again."""
+        while self._asked or self._passes < len(PAUSES):
+            if not self._asked:
+                await self._until_next_pass()
+            if self._asked:
+                self._asked, self._passes, self._after = False, 0, None
+            self._passes = self._passes + 1 if await self._pass() else len(PAUSES)
+        return self.state()
+
+    @workflow.signal(description="Make all passes, from now on.")
+    def again(self) -> None:
+        self._asked = True
+
+    @workflow.query
+    def state(self) -> Released:
+        """Give what was released so far."""
+        return Released(webhook_id=self._webhook_id, released=self._released)
+
+    async def _until_next_pass(self) -> None:
+        pause = PAUSES[self._passes]
+        if not pause or self._after:
+            return
+        try:
+            await workflow.wait_condition(
+                lambda: self._asked, timeout=pause, timeout_summary="what is still being held comes to rest"
+            )
+        except TimeoutError:
+            return
+
+    async def _pass(self) -> bool:
+        """Release all that is held; False where the webhook is off."""
+        while True:
+            held = await self._find()
+            if held.off or not await self._release(held.runs):
+                return False
+            self._after = held.end
+            if held.end is None:
+                return True
+            if workflow.info().get_current_history_length() > LONG_HISTORY:
+                workflow.continue_as_new(self._carried_over())
+
+    async def _find(self) -> Held:
+        return await workflow.execute_activity_method(
+            ReleaseActivities.find,
+            Ask(webhook_id=self._webhook_id, after=self._after),
+            task_queue=names.bulk_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(minutes=10),
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=OUR_FAULTS,
+            priority=Priority(fairness_key=self._webhook_id),
+            summary="find what is held",
+        )
+
+    async def _release(self, runs: tuple[str, ...]) -> bool:
+        """Release these, in as many turns as it takes; False where the webhook is off."""
+        while runs:
+            progress = await self._take_turn(runs)
+            self._released += progress.released
+            runs = runs[progress.through :]
+            if progress.off:
+                return False
+        return True
+
+    async def _take_turn(self, runs: tuple[str, ...]) -> Progress:
+        return await workflow.execute_activity_method(
+            ReleaseActivities.release,
+            Batch(webhook_id=self._webhook_id, runs=runs),
+            task_queue=names.bulk_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(minutes=5),
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=OUR_FAULTS,
+            priority=Priority(fairness_key=self._webhook_id),
+            summary=f"release {len(runs)}",
+        )
+
+    def _carried_over(self) -> Release:
+        return Release(
+            webhook_id=self._webhook_id,
+            passes=self._passes,
+            after=self._after,
+            released=self._released,
+            asked=self._asked,
+        )

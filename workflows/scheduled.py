@@ -1,0 +1,95 @@
+"""The run of one firing of a schedule: have the event accepted, and last as long as its delivery where that matters.
+
+Temporal's overlap policies look at this run. Whoever says "skip" means: not while the last event is still being
+delivered. So the run stays open until then, unless all may overlap.
+
+This code is for ever, as that of `workflows.event` is.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    is_cancelled_exception,
+)
+
+from activities.firing import REFUSED, Fired, Firing, FiringActivities
+from workflows import names
+from workflows.plans import Plan
+
+OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""Registry down, Temporal slow, a bug: retried without limit."""
+LOOKS = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(minutes=1)
+)
+"""When to look again whether a delivery is over: late by a fifth of the time that it takes, and by a minute at most."""
+
+
+@workflow.defn(name="ScheduledEventWorkflow")
+class ScheduledEventWorkflow:
+    """One firing of a schedule."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> Fired:
+        """Make the event; return its name, or fail with the reason why it is refused."""
+        when = workflow.info().typed_search_attributes[names.FIRED_FOR]
+        fired = Fired(event_id=names.scheduled_event_id(plan.id, when), tenant=plan.tenant)
+        firing = Firing(event_id=fired.event_id, type=plan.type, tenant=plan.tenant, timestamp=when, data=plan.data)
+        accepting = asyncio.create_task(self._accept(firing))
+        try:
+            await asyncio.shield(accepting)
+            if plan.waits:
+                await self._until_delivered(fired, plan.id)
+        except (asyncio.CancelledError, ActivityError) as error:
+            if is_cancelled_exception(error):
+                await self._withdraw(accepting, fired)
+            raise
+        return fired
+
+    async def _accept(self, firing: Firing) -> None:
+        try:
+            await workflow.execute_activity_method(
+                FiringActivities.accept,
+                firing,
+                start_to_close_timeout=timedelta(seconds=20),
+                retry_policy=OUR_FAULTS,
+                priority=Priority(fairness_key=firing.tenant),
+                summary=f"accept {firing.type}",
+            )
+        except ActivityError as error:
+            cause = error.cause
+            if isinstance(cause, ApplicationError) and cause.type == REFUSED:
+                raise ApplicationError(
+                    cause.message, type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+                ) from None
+            raise
+
+    async def _until_delivered(self, fired: Fired, schedule: str) -> None:
+        await workflow.execute_activity_method(
+            FiringActivities.await_delivery,
+            fired,
+            task_queue=names.retry_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(seconds=20),
+            retry_policy=LOOKS,
+            priority=Priority(fairness_key=schedule[:64]),
+            summary="wait until it is delivered",
+        )
+
+    async def _withdraw(self, accepting: asyncio.Task[None], fired: Fired) -> None:
+        """Cancel the event, once it is known whether there is one."""
+        await workflow.wait_condition(accepting.done)
+        if accepting.exception():
+            return
+        await workflow.execute_activity_method(
+            FiringActivities.cancel,
+            fired,
+            task_queue=names.retry_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(seconds=20),
+            retry_policy=OUR_FAULTS,
+            summary="cancel the event",
+        )
