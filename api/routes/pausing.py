@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Guarded
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
-    """Hold what is due until the webhook is resumed. What is under way is seen through; what is asked by hand is sent."""
+    """Hold what is due until the webhook is resumed. What is under way is seen through; what is asked for is sent."""
     known = found(await store.get(webhook_id, caller.tenant))
     entry = caller.did("webhook.pause", webhook_id, known.tenant)
     return views.webhook(found(await store.pauses.set(webhook_id, caller.tenant, True, entry)))
