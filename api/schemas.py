@@ -66,7 +66,7 @@ class WebhookFields(Taken):
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
     """Requests a second to the URL; null: any number. More wait their turn, which costs no attempt."""
     ordered: bool = Field(False, strict=True)
-    """One request to the URL at a time, in the order in which events were accepted."""
+    """One event at a time to the URL, in the order in which they were accepted."""
     order_policy: OrderPolicy = "block"
     """Where ordered: with `block`, a failing event holds up those behind it until it is final; with `skip`, they go on
     after its first failed attempt."""

@@ -34,7 +34,7 @@ Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, as 5
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
 RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 for any number.")]
 Ordered = Annotated[
-    bool | None, typer.Option(help="One request to the URL at a time, in the order in which events were accepted.")
+    bool | None, typer.Option(help="One event at a time to the URL, in the order in which they were accepted.")
 ]
 Policy = Annotated[
     OrderPolicy | None,

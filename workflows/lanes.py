@@ -48,8 +48,7 @@ class Lanes:
         if not any(each.ordered for each in event.deliveries) or _is_to_wait(event):
             return event
         places = _places_of(event)
-        for place in places:
-            await self._check_room(place.webhook_id)
+        await asyncio.gather(*(self._check_room(place.webhook_id) for place in places))
         await asyncio.gather(*map(self._join_unless_full, places))
         return event.model_copy(update={"deliveries": tuple(map(_with_place, event.deliveries))})
 

@@ -25,7 +25,8 @@ class Places(Telling):
     @workflow.signal(name="turn", description="The turn of a delivery of this ordered webhook has come.")
     async def signal_turn(self, webhook_id: str) -> None:
         progress = self._deliveries.get(webhook_id)
-        if progress is None or not progress.holds_others_up:
+        # An event that has still to wait for its time takes a place of its own then.
+        if progress is None or not progress.holds_others_up or self._is_scheduled():
             await self._let_others_go(webhook_id)
         elif progress.waits_for_turn:
             progress.take_turn()
@@ -77,6 +78,9 @@ class Places(Telling):
 
     def _own_place(self) -> str:
         return names.place_of(self._event.tenant, workflow.info().workflow_id)
+
+    def _is_scheduled(self) -> bool:
+        raise NotImplementedError
 
     def _history_is_long(self) -> bool:
         raise NotImplementedError

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.lanes import Place
 from crowds import crowd
 from house import House
 from lanes import first_numbers, lane_of, numbers, send_numbered
@@ -194,6 +195,8 @@ async def test_a_scheduled_event_takes_its_place_when_it_is_due(home: House, inb
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     scheduled = (await home.send(data={"n": 99}, deliver_at=later))["id"]
+    # A place that somebody took for it before, without a time to wait for, is passed.
+    await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place=scheduled))
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")
     await home.command(scheduled, "release")
