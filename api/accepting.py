@@ -13,7 +13,7 @@ import structlog
 
 from api.errors import BadField, Invalid, TooLarge
 from api.json_schemas import faults
-from api.schemas import AcceptedEvent, DeliveryHead, NewEvent
+from api.schemas.events import AcceptedEvent, DeliveryHead, NewEvent
 from api.views import links_of
 from elements import filters
 from elements.context import Event

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from api.accepting import Acceptance
 from api.errors import Invalid, Problem, TooLarge, from_validation
-from api.schemas import NewEvent
+from api.schemas.events import NewEvent
 from elements.faults import Fault
 from workflows.reaching import Conflict
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.errors import Invalid
 from api.fields import EVENT_ID, Given, Taken
-from api.schemas import NewWebhook, SampleEvent
+from api.schemas.webhooks import NewWebhook, SampleEvent
 from elements import filters
 from elements.context import About, Event, context_of
 from elements.emails import Email, Letter, letter_of

@@ -1,6 +1,6 @@
 """From what is asked of a recovery to its scope, and from its state to what is shown."""
 
-from api.recovery_schemas import Recover, Recovery
+from api.schemas.recoveries import Recover, Recovery
 from times import utc_now
 from workflows.recovery import RecoveryState, Scope
 

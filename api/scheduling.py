@@ -3,11 +3,11 @@
 import secrets
 from typing import Any
 
-from api import schedule_schemas as schemas
 from api.accepting import Acceptance
 from api.errors import BadField, Invalid
-from api.schedule_schemas import EventToMake, NewSchedule, ScheduleChanges
-from api.schemas import NewEvent
+from api.schemas import schedules as schemas
+from api.schemas.events import NewEvent
+from api.schemas.schedules import EventToMake, NewSchedule, ScheduleChanges
 from links import Links
 from workflows import names
 from workflows.plans import Plan

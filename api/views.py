@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
-from api import schemas
+from api.schemas import event_types as type_schemas
+from api.schemas import events as event_schemas
+from api.schemas import webhooks as webhook_schemas
 from elements import notifications, tls
 from elements.headers import masked
 from elements.on_failure import OnFailure
@@ -17,8 +19,8 @@ from workflows.listing import Row
 from workflows.models import Delivery
 
 
-def webhook(row: Webhook) -> schemas.Webhook:
-    return schemas.Webhook(
+def webhook(row: Webhook) -> webhook_schemas.Webhook:
+    return webhook_schemas.Webhook(
         id=row.id,
         tenant=row.tenant,
         name=row.name,
@@ -52,10 +54,10 @@ def webhook(row: Webhook) -> schemas.Webhook:
     )
 
 
-def _health(row: Webhook) -> schemas.Health:
+def _health(row: Webhook) -> webhook_schemas.Health:
     now = utc_now()
     throttled = row.throttled_until is not None and now < row.throttled_until
-    return schemas.Health(
+    return webhook_schemas.Health(
         status=status_of(row, now),
         failing_since=row.failing_since,
         failures=row.failures or 0,
@@ -64,20 +66,20 @@ def _health(row: Webhook) -> schemas.Health:
     )
 
 
-def webhook_with_secret(row: Webhook) -> schemas.WebhookWithSecret:
-    return schemas.WebhookWithSecret(**dict(webhook(row)), secret=row.secret, public_key=_public_key(row))
+def webhook_with_secret(row: Webhook) -> webhook_schemas.WebhookWithSecret:
+    return webhook_schemas.WebhookWithSecret(**dict(webhook(row)), secret=row.secret, public_key=_public_key(row))
 
 
-def secret(row: Webhook) -> schemas.WebhookSecret:
-    return schemas.WebhookSecret(
+def secret(row: Webhook) -> webhook_schemas.WebhookSecret:
+    return webhook_schemas.WebhookSecret(
         secret=row.secret,
         public_key=_public_key(row),
         previous_secret_expires_at=row.previous_secret_expires_at,
     )
 
 
-def event_type(row: EventType) -> schemas.EventTypeEntry:
-    return schemas.EventTypeEntry(
+def event_type(row: EventType) -> type_schemas.EventTypeEntry:
+    return type_schemas.EventTypeEntry(
         name=row.name,
         description=row.description,
         schema=row.schema,
@@ -88,10 +90,10 @@ def event_type(row: EventType) -> schemas.EventTypeEntry:
     )
 
 
-def event(run: Run, links: Links) -> schemas.Event:
+def event(run: Run, links: Links) -> event_schemas.Event:
     state = run.state
     scheduled_for = state.deliver_at if state.status == "scheduled" else None
-    return schemas.Event(
+    return event_schemas.Event(
         id=state.id,
         type=state.type,
         tenant=state.tenant,
@@ -108,8 +110,8 @@ def event(run: Run, links: Links) -> schemas.Event:
     )
 
 
-def event_row(row: Row, links: Links) -> schemas.EventRow:
-    return schemas.EventRow(
+def event_row(row: Row, links: Links) -> event_schemas.EventRow:
+    return event_schemas.EventRow(
         id=row.id,
         type=row.type,
         tenant=row.tenant,
@@ -125,13 +127,13 @@ def event_row(row: Row, links: Links) -> schemas.EventRow:
     )
 
 
-def links_of(links: Links, tenant: str, event_id: str, workflow_id: str, run_id: str) -> schemas.Links:
-    return schemas.Links(self=links.event(tenant, event_id), temporal=links.run(workflow_id, run_id))
+def links_of(links: Links, tenant: str, event_id: str, workflow_id: str, run_id: str) -> event_schemas.Links:
+    return event_schemas.Links(self=links.event(tenant, event_id), temporal=links.run(workflow_id, run_id))
 
 
-def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> schemas.Delivery:
+def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> event_schemas.Delivery:
     waits = delivery.status in ("pending", "retrying")
-    return schemas.Delivery(
+    return event_schemas.Delivery(
         id=delivery.id,
         webhook_id=delivery.webhook_id,
         channel=delivery.channel,
@@ -139,10 +141,10 @@ def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> schemas.Del
         status=delivery.status,
         reason=delivery.reason,
         next_attempt_at=(delivery.next_attempt_at or scheduled_for) if waits else None,
-        attempts=[schemas.Attempt(**dict(attempt)) for attempt in delivery.attempts],
+        attempts=[event_schemas.Attempt(**dict(attempt)) for attempt in delivery.attempts],
         attempts_omitted=delivery.attempts_omitted,
         awaiting=list(delivery.awaiting),
-        receipts=[schemas.Receipt(**receipt.model_dump(exclude={"id"})) for receipt in delivery.receipts],
+        receipts=[event_schemas.Receipt(**receipt.model_dump(exclude={"id"})) for receipt in delivery.receipts],
     )
 
 

@@ -9,8 +9,8 @@ from api.counting import HeldCounts
 from api.deps import CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.errors import KEYED, responses
 from api.fields import Page
-from api.recovery_schemas import HeldCount, WebhookDelivery
 from api.routes.webhooks import WebhookId, found
+from api.schemas.recoveries import HeldCount, WebhookDelivery
 from api.views import links_of
 from links import Links
 from workflows.delivery_log import Row

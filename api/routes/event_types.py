@@ -11,7 +11,7 @@ from api.deps import CallerDep, CatalogueDep, Limit
 from api.errors import KEYED, BadField, Invalid, NotFound, responses
 from api.fields import EventType, Page
 from api.json_schemas import faults
-from api.schemas import EventTypeChanges, EventTypeEntry, NewEventType
+from api.schemas.event_types import EventTypeChanges, EventTypeEntry, NewEventType
 from registry import models
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)

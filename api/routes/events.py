@@ -13,7 +13,7 @@ from api.backlog import UNLESS_LATE
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
 from api.errors import KEYED, OutOfReach, Problem, as_problem, document, from_validation, responses
 from api.fields import EVENT_ID, EventType, GivenTime, Page
-from api.schemas import (
+from api.schemas.events import (
     AcceptedEvent,
     Batch,
     BatchAnswer,

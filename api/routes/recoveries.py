@@ -9,8 +9,8 @@ from api.access import Caller, GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.errors import KEYED, Conflicting, NotFound, responses
 from api.fields import EVENT_ID, Page
-from api.recovery_schemas import NewRecovery, Recover, Recovery, Steered
 from api.routes.webhooks import WebhookId, found
+from api.schemas.recoveries import NewRecovery, Recover, Recovery, Steered
 from workflows.gateway import Gateway
 from workflows.recoveries import Steer
 from workflows.recovery import RecoveryState
@@ -113,7 +113,7 @@ def _add_command(command: Steer, description: str) -> None:
 
 
 _add_command("pause", "Redeliver nothing until resumed. What is being redelivered is seen through: some five seconds.")
-_add_command("resume", "Go on.")
+_add_command("resume", "Go on where it was paused.")
 _add_command("cancel", "End the recovery. What it has redelivered goes on; the rest stays as it is.")
 
 

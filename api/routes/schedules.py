@@ -11,7 +11,7 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
 from api.errors import KEYED, Invalid, responses
 from api.fields import Page
-from api.schedule_schemas import (
+from api.schemas.schedules import (
     SCHEDULE_ID,
     Backfill,
     Fired,

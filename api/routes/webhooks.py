@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api import schemas, views
+from api import views
 from api.accepting import Acceptance
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
@@ -14,7 +14,9 @@ from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import EVENT_ID, EventType, Page
 from api.masks import unmasked
 from api.releasing import release_held
-from api.schemas import NewEvent, NewWebhook, Rotation, SampleEvent, WebhookChanges
+from api.schemas import webhooks as schemas
+from api.schemas.events import AcceptedEvent, NewEvent
+from api.schemas.webhooks import NewWebhook, Rotation, SampleEvent, WebhookChanges
 from api.written import Written
 from keys import is_asymmetric, new_secret
 from registry.models import Webhook
@@ -152,7 +154,7 @@ async def rotate_secret(
 @router.post("/{webhook_id}/test", status_code=202, responses=responses(404), dependencies=[needs("webhooks:write")])
 async def send_test(
     webhook_id: WebhookId, store: StoreDep, caller: CallerDep, request: Request, sample: SampleEvent | None = None
-) -> schemas.AcceptedEvent:
+) -> AcceptedEvent:
     """Send a real signed event to this webhook only, also while it is disabled."""
     sample = sample or SampleEvent()
     webhook = found(await store.get(webhook_id, caller.tenant))

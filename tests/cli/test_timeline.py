@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from api import schemas
+from api.schemas import events as schemas
 from cli import timeline
 from cli.client import Api
 from receivers import Answer, Receiver

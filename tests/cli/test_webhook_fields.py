@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import schemas
+from api.schemas import webhooks as schemas
 from cli.webhook_fields import FIXED, SHOWN_ONLY, fields_of, read_webhook
 
 NOTHING: dict[str, Any] = dict.fromkeys(

@@ -1,18 +1,14 @@
-"""What the API takes and gives. Unknown fields are refused; times are RFC 3339 UTC with milliseconds."""
+"""Webhooks, as the API takes and gives them."""
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.errors import ProblemDocument
 from api.fields import (
-    EventId,
     EventPattern,
     EventType,
     Given,
-    GivenTime,
     Headers,
-    JsonSchema,
     MetadataText,
     Secret,
     Taken,
@@ -30,9 +26,6 @@ from keys import Scheme
 from links import DEFAULT_TENANT
 from policy import OrderPolicy, RetryPolicy
 from registry.health import Status
-from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
-
-# Webhooks
 
 
 class WebhookFields(Taken):
@@ -189,185 +182,3 @@ class SampleEvent(Taken):
     type: EventType = "hookkeeper.test"
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
     """The first example of the type in the catalogue where left out."""
-
-
-# Event types
-
-
-class EventTypeChanges(Taken):
-    """Only what is given is changed."""
-
-    description: Text = Field("", max_length=4096)
-    schema_: JsonSchema | None = Field(None, alias="schema")
-    """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
-    examples: list[Any] = Field(default_factory=list, max_length=20)
-    """Examples of the data; they must fit the schema."""
-    archived: bool = Field(False, strict=True)
-    """An archived type takes no new events."""
-
-
-class NewEventType(EventTypeChanges):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "order.paid",
-                    "description": "A customer has paid.",
-                    "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
-                    "examples": [{"order": 4711}],
-                }
-            ]
-        }
-    )
-
-    name: EventType
-
-
-class EventTypeEntry(Given):
-    name: str
-    description: str
-    schema_: dict[str, Any] | None = Field(alias="schema")
-    examples: list[Any]
-    archived: bool
-    created_at: Time
-    updated_at: Time
-
-
-# Events
-
-
-class NewEvent(Taken):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}}]
-        }
-    )
-
-    type: EventType
-    data: Any = Field(default_factory=dict)
-    """Any JSON."""
-    id: EventId | None = None
-    """Yours, to make a repeated POST safe. Else the `Idempotency-Key` header, else a new one."""
-    tenant: TenantName = DEFAULT_TENANT
-    timestamp: GivenTime | None = None
-    """When it happened; now where left out."""
-    deliver_at: GivenTime | None = None
-    """Deliver no earlier; at most a year ahead."""
-
-
-class Batch(Taken):
-    events: list[Any] = Field(min_length=1, max_length=100)
-    """Events as `POST /v1/events` takes them."""
-
-
-class Links(Given):
-    self: str
-    temporal: str | None
-    """The run in the Temporal web UI."""
-
-
-class DeliveryHead(Given):
-    id: str
-    webhook_id: str
-    channel: Channel
-
-
-class AcceptedEvent(Given):
-    id: str
-    type: str
-    tenant: str
-    status: EventStatus
-    duplicate: bool
-    """The event was accepted before; nothing is delivered twice."""
-    workflow_id: str
-    run_id: str
-    deliveries: list[DeliveryHead]
-    links: Links
-
-
-class BatchAnswer(Given):
-    """What became of one event of a batch: `status` as `POST /v1/events` would have answered."""
-
-    status: int
-    event: AcceptedEvent | None = None
-    problem: ProblemDocument | None = None
-
-
-class BatchAnswers(Given):
-    items: list[BatchAnswer]
-
-
-class Attempt(Given):
-    number: int
-    trigger: Trigger
-    started_at: Time
-    duration_ms: float
-    status_code: int | None
-    error: str | None
-    response_excerpt: str
-
-
-class Receipt(Given):
-    """What the mail provider said of an email on its way."""
-
-    attempt: int
-    address: str
-    kind: ReceiptKind
-    at: Time
-    detail: str
-
-
-class Delivery(DeliveryHead):
-    target: str
-    """The URL without its query; the addresses of an email; the service of a notification."""
-    status: DeliveryStatus
-    reason: Reason | None
-    next_attempt_at: Time | None
-    attempts: list[Attempt]
-    attempts_omitted: int
-    """Older attempts that are not shown; the Temporal history has them."""
-    awaiting: list[str]
-    """Addresses of which the mail provider has still to say whether the email has arrived."""
-    receipts: list[Receipt]
-
-
-class EventHead(Given):
-    id: str
-    type: str
-    tenant: str
-    status: EventStatus
-    accepted_at: Time
-    finished_at: Time | None
-    deliver_at: Time | None
-    workflow_id: str
-    run_id: str
-    links: Links
-
-
-class Event(EventHead):
-    timestamp: Time
-    data: Any
-    deliveries: list[Delivery]
-
-
-class EventRow(EventHead):
-    webhooks: list[str]
-    trouble: list[str]
-    """Webhooks whose delivery is retrying, held or failed."""
-
-
-class Named(Taken):
-    delivery: str | None = Field(None, max_length=256)
-    """The delivery that is meant; all where left out."""
-
-
-class Reschedule(Taken):
-    deliver_at: GivenTime
-
-
-class Obeyed(Given):
-    """The run has taken the command."""
-
-    id: str
-    command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule"]
-    delivery: str | None = None

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from api.fields import EventType, Given, GivenTime, Taken, TenantName, Time
-from api.schemas import Links
+from api.schemas.events import Links
 from links import DEFAULT_TENANT
 from workflows.models import DeliveryStatus
 

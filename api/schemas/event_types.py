@@ -1,0 +1,53 @@
+"""Event types, as the API takes and gives them."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from api.fields import (
+    EventType,
+    Given,
+    JsonSchema,
+    Taken,
+    Text,
+    Time,
+)
+
+
+class EventTypeChanges(Taken):
+    """Only what is given is changed."""
+
+    description: Text = Field("", max_length=4096)
+    schema_: JsonSchema | None = Field(None, alias="schema")
+    """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
+    examples: list[Any] = Field(default_factory=list, max_length=20)
+    """Examples of the data; they must fit the schema."""
+    archived: bool = Field(False, strict=True)
+    """An archived type takes no new events."""
+
+
+class NewEventType(EventTypeChanges):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "order.paid",
+                    "description": "A customer has paid.",
+                    "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
+                    "examples": [{"order": 4711}],
+                }
+            ]
+        }
+    )
+
+    name: EventType
+
+
+class EventTypeEntry(Given):
+    name: str
+    description: str
+    schema_: dict[str, Any] | None = Field(alias="schema")
+    examples: list[Any]
+    archived: bool
+    created_at: Time
+    updated_at: Time
