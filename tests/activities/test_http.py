@@ -424,7 +424,7 @@ async def test_many_at_once_do_not_wait_for_each_other(client: httpx.AsyncClient
         start = time.monotonic()
         answers = await asyncio.gather(*(send(client, receiver.url()) for _ in range(150)))
         assert {answer.error for answer in answers} == {None}
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 150 * 0.2 / 4
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
@@ -491,12 +491,15 @@ async def test_an_answer_that_nobody_asked_for_answers_no_later_request(
     Timeline: two requests. Proves: the second 200 is not taken for the answer to the second request.
     """
     failed = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+    said = asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.say(*([OK, OK] if len(receiver.requests) == 1 else [failed]), pause=pause)
+        said.set()
 
     async with receiving(script) as receiver:
         assert (await send(client, receiver.url())).error is None
+        await said.wait()
         await asyncio.sleep(0.1)
         assert (await send(client, receiver.url())).error == "http_500"
 

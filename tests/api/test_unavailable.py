@@ -97,7 +97,7 @@ async def each_unavailable(home: House, http: httpx.AsyncClient, count: int) -> 
     events = [{"type": "order.paid", "tenant": home.tenant, "id": f"batch-{n}"} for n in range(count)]
     begun = time.perf_counter()
     answer = await http.post("/v1/events/batch", json={"events": events})
-    assert time.perf_counter() - begun < PATIENCE + 1
+    assert time.perf_counter() - begun < PATIENCE + 3
     assert (answer.status_code, [item["status"] for item in answer.json()["items"]]) == (207, [503] * count)
 
 

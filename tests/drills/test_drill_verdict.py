@@ -71,7 +71,7 @@ TWICE = (request(), request(T + 12))
     ("fault", "excused"),
     [
         (window("worker-1", T + 1.05), True),  # while it was under way
-        (window("worker-1", T + 1.3), True),  # it was answered, and nobody told
+        (window("worker-1", T + 1.6), True),  # it was answered, and nobody told
         (window("worker-1", T + 3), False),
         (window("worker-1", T + 0.3), False),  # it came before
         (window("worker-1", T + 11, T + 14), False),  # that it took long to come back excuses nothing
@@ -122,7 +122,7 @@ def test_a_request_that_the_log_does_not_show_needs_a_fault() -> None:
 
 
 def test_a_kept_connection_that_breaks_is_sent_again_within_its_attempt() -> None:
-    broke, again = request(status=None), request(T + 1.12)
+    broke, again = request(status=None), request(T + 1.12)  # less than the second that a retry waits
     verdict = judge(replace(GOOD, requests=(broke, again), logged=(logged(seconds=0.25),)))
     assert not verdict.failures
     assert verdict.repeated == 1
