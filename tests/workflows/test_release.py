@@ -90,8 +90,8 @@ async def test_what_a_person_holds_stays_held(home: House, inbox: Receiver) -> N
 
 async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(home: House, inbox: Receiver) -> None:
     """Setup: a paused webhook, and one whose receiver takes its time.
-    Timeline: a round reads both; while it waits for the slow one, the other is resumed, and the first pass finds none that
-    is held. Then the round is over, and says that the webhook was paused.
+    Timeline: a round reads both; while it waits for the slow one, the other is resumed, and the first pass finds
+    nothing that is held. Then the round is over, and says that the webhook was paused.
     What this proves: a later pass releases that too.
     """
     webhook = (await home.webhook(inbox.url))["id"]
