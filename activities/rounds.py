@@ -24,7 +24,9 @@ from registry.alerts import has_recovered
 from registry.models import Webhook
 from registry.store import Store
 
-HEARTBEAT_INTERVAL = 1.0
+HEARTBEAT_INTERVAL = 3.0
+"""Seconds between signs of life; a worker that gave none for ten is dead. Each is a write of Temporal's: many endpoints
+that hang must not keep it busy. What becomes known is told at once."""
 MAX_CONCURRENT_TARGETS = 100
 log = structlog.get_logger("hookkeeper.delivery")
 
@@ -184,7 +186,7 @@ def _asked_to_cancel() -> bool:
 
 @asynccontextmanager
 async def _heartbeats(known: dict[str, Outcome]) -> AsyncIterator[None]:
-    """Say every second that this activity is alive, and what it knows by now."""
+    """Say every few seconds that this activity is alive, and what it knows by now."""
 
     async def beat() -> None:
         while True:

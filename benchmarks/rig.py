@@ -24,7 +24,7 @@ class Sink:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a request makes the condition true."""
-        async with asyncio.timeout(60), self.changed:
+        async with asyncio.timeout(300), self.changed:
             await self.changed.wait_for(condition)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,7 @@
 """Start the run of an event: one run for at most a hundred targets, one with parts for more."""
 
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from workflows import names
 from workflows.attributes import search_attributes
@@ -30,6 +30,7 @@ async def start(
         memo={"digest": digest, "accepted_at": event.accepted_at},
         search_attributes=search_attributes(event, run_number),
         static_summary=f"{event.type} · {event.tenant}",
+        priority=Priority(fairness_key=event.tenant),
     )
     assert handle.result_run_id is not None
     return handle.result_run_id
