@@ -41,6 +41,10 @@ fuzz: $(DEV) ## Have schemathesis make requests up for ten minutes (FUZZ_SECONDS
 	@seed=$${FUZZ_SEED:-$$(date +%s)}; echo "FUZZ_SEED=$$seed"; \
 	  FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_SEED=$$seed $(BIN)/python -m pytest -p no:xdist tests/api/test_fuzz.py $(ARGS)
 
+drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRILL_SEED): nothing is lost
+	@$(BIN)/python -m drills $(if $(DRILL_SECONDS),--seconds $(DRILL_SECONDS)) $(if $(DRILL_RATE),--rate $(DRILL_RATE)) \
+	  $(if $(DRILL_SEED),--seed $(DRILL_SEED)) $(ARGS)
+
 bench: $(DEV) ## Measure the time from an event to its delivery
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
 

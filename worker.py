@@ -61,6 +61,8 @@ from workflows.scheduled import ScheduledEventWorkflow
 
 STICKY = timedelta(seconds=2)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
+CACHED_RUNS = 500
+"""Of the runs that wait, a worker keeps so many in memory, some 0.2 MB each; others are replayed when they go on."""
 GRACE = timedelta(seconds=30)
 """A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
 HEARTBEATS = timedelta(milliseconds=100)
@@ -138,6 +140,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                     lanes.look_after_turn,
                 ],
                 workflow_runner=SANDBOX,
+                max_cached_workflows=CACHED_RUNS,
                 sticky_queue_schedule_to_start_timeout=STICKY,
             ),
             serving(

@@ -28,8 +28,8 @@ from drills.verdict import Verdict, judge
 TENANT = "drill"
 RETRIES: dict[str, Any] = {"schedule": [1.0] * 49}
 """Every second, as often as a schedule may have it: what fails at random does not fail that often."""
-PATIENCE = 180.0
-"""Seconds that a run may still be open when all faults are over."""
+PATIENCE = 120.0
+"""Seconds in which something has to happen while a run is open: twice the longest pause after a fault of ours."""
 
 Tell = Callable[[float, str], None]
 
@@ -86,7 +86,7 @@ async def _drill(plan: Plan, built: House, receivers: Receivers, disk: SmallDisk
     for name in TARGETS:
         await built.until_again(name)
     log = Log(built.http, TENANT, webhooks)
-    await log.until_over(PATIENCE)
+    await log.until_over(PATIENCE, receivers.latest)
     await log.read([each.event_id for each in poster.accepted])
     return Books(
         webhooks=tuple(webhooks.values()),

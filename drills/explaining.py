@@ -8,12 +8,14 @@ from typing import TypeVar
 from drills.books import Logged, Request, Window
 from drills.schedule import EVERYTHING, WORKERS
 
-SETTLING = 0.5
+SETTLING = 1.0
 """Seconds from a receiver's answer until Temporal has the outcome: a tenth by design, the rest for a busy machine."""
 WAKING = 2.0
 """Seconds in which a worker that goes on after a stop sends what it had taken before."""
 CLOCKS = 0.5
 """Seconds by which what receiver and log note of one attempt may differ, in busy processes."""
+AT_ONCE = 1.0
+"""Seconds in which what broke off is sent again over a new connection."""
 FORGETFUL = frozenset({*WORKERS, "temporal", EVERYTHING})
 """Whose death can make an attempt forgotten that a receiver has seen. API and registry know of none."""
 
@@ -86,7 +88,7 @@ def _is_one_of_two(request: Request, others: list[Request]) -> bool:
 
 
 def _follows(later: Request, earlier: Request) -> bool:
-    return later is not earlier and earlier.status is None and abs(later.arrived - earlier.ended) <= CLOCKS
+    return later is not earlier and earlier.status is None and abs(later.arrived - earlier.ended) <= AT_ONCE
 
 
 def _is_of(request: Request, attempt: Logged) -> bool:

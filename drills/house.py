@@ -26,6 +26,7 @@ from settings import Settings
 from workflows import names
 from workflows.connection import prepare_namespace
 
+POLL = 0.25
 RECOVERY = 180.0
 """Seconds in which a process has to be itself again, whatever else is being killed meanwhile."""
 
@@ -59,7 +60,7 @@ class House:
         try:
             async with asyncio.timeout(RECOVERY):
                 while self.pid(name) in (None, killed) or not await self.services[name].ready():
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(POLL)
         except TimeoutError:
             raise Failed(f"{name} was not itself again within {RECOVERY:g} s") from None
 
@@ -79,8 +80,9 @@ async def running(folder: Path, registry: Postgres) -> AsyncIterator[House]:
             headers={"authorization": f"Bearer {settings.admin_key.get_secret_value()}"},
             trust_env=False,
             timeout=10,
-            limits=httpx.Limits(max_connections=200),
         ) as http,
+        # A client of its own: the other is busy with what the API does not answer.
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as probe,
     ):
         services = {each.name: each for each in (registry.service, _temporal(folder, ports))}
         await asyncio.gather(*(supervisor.start(each) for each in services.values()))
@@ -88,7 +90,7 @@ async def running(folder: Path, registry: Postgres) -> AsyncIterator[House]:
         await prepare_namespace(client, settings.retention)
         await migrate_registry(settings)
         environment = local.environment(settings, ports)
-        ours = [*(_worker(name, client, environment) for name in WORKERS), _api(url, environment)]
+        ours = [*(_worker(name, client, environment) for name in WORKERS), _api(probe, environment)]
         services |= {each.name: each for each in ours}
         await asyncio.gather(*(supervisor.start(each) for each in ours))
         yield House(supervisor, services, http, client)
@@ -117,14 +119,12 @@ def _worker(name: str, client: Client, environment: dict[str, str]) -> Service:
     return Service(name, [sys.executable, "-m", "hookkeeper", "worker"], polls, environment, stop_timeout=35.0)
 
 
-def _api(url: str, environment: dict[str, str]) -> Service:
+def _api(probe: httpx.AsyncClient, environment: dict[str, str]) -> Service:
     async def answers() -> bool:
-        # A client of its own: the others' is busy with what the API does not answer.
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as http:
-            try:
-                return (await http.get("/readyz")).status_code == 200
-            except httpx.TransportError:
-                return False
+        try:
+            return (await probe.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
 
     return Service("api", [sys.executable, "-m", "hookkeeper", "api"], answers, environment)
 

@@ -16,6 +16,8 @@ AGAIN = frozenset({429, 502, 503, 504})
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between two tries, of which each is a random part; they double."""
 TIMEOUT = 10.0
+AT_ONCE = 50
+"""Requests under way at once: more would only queue up in the client, which takes the longer the more there are."""
 PATIENCE = 60.0
 """Seconds that a sender goes on asking when the last event was posted for the first time."""
 
@@ -30,6 +32,7 @@ class Poster:
     accepted: list[Accepted] = field(default_factory=list)
     unaccepted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def post(self, seconds: float, rate: float) -> None:
         """Post for so long, each event when it is due, whatever became of those before; wait for all answers."""
@@ -53,7 +56,8 @@ class Poster:
 
     async def _is_answered(self, event: dict[str, Any]) -> bool:
         try:
-            answer = await self.http.post("/v1/events", json=event, timeout=TIMEOUT)
+            async with self._slots:
+                answer = await self.http.post("/v1/events", json=event, timeout=TIMEOUT)
         except httpx.TransportError:
             return False
         if answer.is_success:

@@ -35,6 +35,10 @@ class Receivers:
     requests: list[Request] = field(default_factory=list)
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    def latest(self) -> float:
+        """Give the time of the latest request, 0 where there was none."""
+        return self.requests[-1].ended if self.requests else 0.0
+
     async def receive(self, request: web.Request) -> web.Response:
         """Answer as it is due, and write it down."""
         arrived, name, body = time.time(), request.match_info["name"], await request.read()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from drills.books import Books, Logged, Request, Window
 from drills.explaining import Compared, Pair, by_pair, compare, was_in_flight
 
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -113,7 +115,7 @@ def _held_against_the_log(books: Books) -> Compared:
     requests, logged = by_pair(books.requests), by_pair(books.logged)
     whole = Compared([], [], [])
     for pair in requests.keys() | logged.keys():
-        if pair[0] in books.statuses:  # others were not accepted, or cannot be read: that is told elsewhere
+        if books.statuses.get(pair[0]) in FINAL:  # others were not accepted, or are stuck: that is told elsewhere
             found = compare(requests.get(pair, []), logged.get(pair, []))
             whole.unlogged.extend(found.unlogged)
             whole.repeated.extend(found.repeated)

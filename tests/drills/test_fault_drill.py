@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ def test_nothing_is_lost_while_processes_are_killed() -> None:
     Timeline: events all the time; a kill -9 every five seconds, a worker stopped for longer than its heartbeat.
     What this proves: what was answered 2xx is delivered, no run is stuck, and only what was in flight comes twice.
     """
-    # A seed of its own each time, unless one is given: over the weeks that is many schedules.
-    seed = os.environ.get("DRILL_SEED", str(int(time.time())))
+    # The same faults each time: `make drill` has a seed of its own each time, and so over the weeks many schedules.
+    seed = os.environ.get("DRILL_SEED", "21")
     options = ("--seconds", SECONDS, "--rate", RATE, "--seed", seed, "--kinds", "kill", "stop")
     done = subprocess.run(
         [sys.executable, "-m", "drills", *map(str, options)],
