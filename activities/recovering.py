@@ -85,6 +85,8 @@ class Tally(Message):
     failed: int = 0
     discovered: int = 0
     """Events that were open when they were found, and so not counted before."""
+    seconds: float = 0.0
+    """For how long it was worked at."""
     off: bool = False
     """The webhook is paused or disabled: nothing was done."""
 
@@ -141,7 +143,8 @@ class RecoveryActivities:
 
         async with heartbeating(lambda: known):
             await _every([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(waiting)])
-        return _tally(batch, known)
+        took = asyncio.get_running_loop().time() - beginning
+        return _tally(batch, known).model_copy(update={"seconds": took})
 
     async def _outcome(self, scope: Scope, run: Lost, off: Collection[str]) -> Outcome:
         try:

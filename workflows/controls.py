@@ -37,6 +37,8 @@ class Controls(Places):
 
     _rounds: list[RoundUnderWay]
     _deliver_at: datetime | None
+    _time_has_come: bool
+    """The timer of `deliver_at` has fired."""
     _finished_at: datetime | None
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
@@ -150,4 +152,4 @@ class Controls(Places):
 
     def _is_scheduled(self) -> bool:
         """The event waits for its time."""
-        return self._deliver_at is not None and self._deliver_at > workflow.now()
+        return self._deliver_at is not None and not self._time_has_come and self._deliver_at > workflow.now()

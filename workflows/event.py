@@ -39,6 +39,7 @@ class EventWorkflow(Controls):
         self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
         self._held = list(workflow.info().typed_search_attributes.get(names.HELD, ()))
         self._cancel_requested = False
+        self._time_has_come = False
 
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
@@ -73,11 +74,12 @@ class EventWorkflow(Controls):
 
     async def _until_moved_or(self, when: datetime | None) -> None:
         assert when is not None
-        await _wake(
-            lambda: self._deliver_at != when or self._is_over(),
+        time_has_come = await _time_passes(
             (when - workflow.now()).total_seconds(),
+            lambda: self._deliver_at != when or self._is_over(),
             summaries.deliver_at_summary(when),
         )
+        self._time_has_come = time_has_come and self._deliver_at == when
 
     def _groups(self) -> list[list[Progress]]:
         """Give what goes out in one round: all webhooks that take any number of requests; each of the others alone.
@@ -112,9 +114,9 @@ class EventWorkflow(Controls):
 
     async def _until_touched(self, progress: Progress, wait: float | None) -> None:
         seen = progress.touched
-        await _wake(
-            lambda: progress.touched != seen or self._is_over() or self._history_is_long(),
+        progress.due |= await _time_passes(
             wait,
+            lambda: progress.touched != seen or self._is_over() or self._history_is_long(),
             summaries.wait_summary(progress.delivery, wait or 0),
         )
 
@@ -215,9 +217,13 @@ class EventWorkflow(Controls):
         )
 
 
-async def _wake(condition: Callable[[], bool], wait: float | None, summary: str) -> None:
-    """Wait for the condition, or for the time (seconds) to pass where one is given."""
+async def _time_passes(seconds: float | None, unless: Callable[[], bool], summary: str) -> bool:
+    """Wait for a time, where one is given, and say that it has passed: False where the condition came true before.
+
+    Whoever waited goes by this, and asks no clock: on a new worker, `workflow.now()` can be that of an earlier step.
+    """
     try:
-        await workflow.wait_condition(condition, timeout=wait, timeout_summary=summary)
+        await workflow.wait_condition(unless, timeout=seconds, timeout_summary=summary)
     except TimeoutError:
-        return
+        return True
+    return False

@@ -7,7 +7,8 @@ The lane tells the run whose turn it is (`turn`); the run says when those behind
 is final, or, with `skip`, has failed once. What goes wrong between them:
 
 - A place, and no run: the API died in between, or another event has the id. The run is looked for, and believed not to
-  be there half a minute after the place was taken. So much time it costs, and only at the head.
+  be there when it was missed for half a minute. So much time it costs, at the head. Pauses are counted, since
+  `workflow.now()` can be that of an earlier step on a new worker.
 - A place that was taken before: a caller has posted the event again. It is one place while somebody stands there; taken
   anew later, it is passed at once, since the run says that it is done, or is closed.
 - A run that ends without a word, because it was terminated: whoever has the turn is looked after, from a minute on.
@@ -33,7 +34,7 @@ from workflows import names
 from workflows.sending import OUR_FAULTS
 
 GRACE = timedelta(seconds=30)
-"""For so long after a place was taken, its run may still be about to start: acceptance has five seconds."""
+"""For so long a run may still be about to start: acceptance has five seconds."""
 SOON, OFTEN = timedelta(seconds=0.1), timedelta(seconds=5)
 """A run that is not there is looked for soon, and then each time after twice as long, up to the second of these."""
 CHECK, SELDOM = timedelta(minutes=1), timedelta(minutes=10)
@@ -64,8 +65,8 @@ class LaneWorkflow:
     @workflow.init
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._places = dict.fromkeys(line.places, workflow.now())
-        """In order; with the time from which on a run can be believed not to be there."""
+        self._places = dict.fromkeys(line.places)
+        """In order."""
         self._is_ordered = True
         self._look_now = False
         self._full = bool(workflow.memo_value(names.LANE_FULL, default=False))
@@ -88,7 +89,7 @@ class LaneWorkflow:
         if len(self._places) >= MOST:
             workflow.logger.warning("the lane is more than full: %s has to come again", place)
             return
-        self._places[place] = workflow.now()
+        self._places[place] = None
         self._look_now = self._look_now or not self._is_ordered  # whoever sent it knows of an order
         self._tell_whether_full()
 
@@ -115,7 +116,7 @@ class LaneWorkflow:
 
     async def _see_through(self, place: str) -> None:
         """Let somebody have the turn, until it is passed on or nobody has to wait any more."""
-        given, pause = False, SOON
+        given, pause, missed = False, SOON, timedelta()
         while self._is_at(place):
             if not given and await self._give_turn(place):
                 given, pause = True, CHECK
@@ -126,10 +127,10 @@ class LaneWorkflow:
             if self._is_at(place):
                 sight = await self._look(place)
                 given = given and not sight.waits
-                if self._need_not_wait(place, sight, given):
+                if missed >= GRACE or self._need_not_wait(sight, given):
                     self.passed(place)
-                elif not given:
-                    await self._until_touched(place, pause)
+                elif not given and await self._until_touched(place, pause):
+                    missed = missed + pause if sight.found == "unknown" else timedelta()
                 pause = min(2 * pause, SELDOM if given else OFTEN)
 
     def _is_at(self, place: str) -> bool:
@@ -156,24 +157,24 @@ class LaneWorkflow:
         self._is_ordered = sight.ordered is not None
         return sight
 
-    def _need_not_wait(self, place: str, sight: Sight, given: bool) -> bool:
+    def _need_not_wait(self, sight: Sight, given: bool) -> bool:
         """Say whether those behind may go on, although nobody has passed the turn on."""
-        if sight.found == "unknown":
-            return workflow.now() - self._places.get(place, workflow.now()) > GRACE
         if sight.found == "open":
             return given and (sight.ordered is None or (sight.ordered == "skip" and sight.failed))
         return sight.found == "over"
 
-    async def _until_touched(self, place: str, pause: timedelta) -> None:
-        await self._wait(lambda: self._look_now or not self._is_at(place), pause, f"the turn of {place}")
+    async def _until_touched(self, place: str, pause: timedelta) -> bool:
+        """Wait; say whether the time has passed."""
+        return await self._wait(lambda: self._look_now or not self._is_at(place), pause, f"the turn of {place}")
 
-    async def _wait(self, condition: Callable[[], bool], pause: timedelta, summary: str) -> None:
+    async def _wait(self, condition: Callable[[], bool], pause: timedelta, summary: str) -> bool:
         if condition():
-            return
+            return False
         try:
             await workflow.wait_condition(condition, timeout=pause, timeout_summary=summary)
         except TimeoutError:
-            return
+            return True
+        return False
 
     def _tell_whether_full(self) -> None:
         """Let acceptance see when there is no room, and when there is again."""

@@ -54,7 +54,7 @@ class Progress(Standing):
     def begin(self) -> Trigger:
         """Start an attempt; say whether the schedule or a person wanted it."""
         first_by_hand = self.delivery.by_hand and not self.delivery.steps_taken
-        self.extra, self.forced = self.forced, False
+        self.extra, self.forced, self.due = self.forced, False, False
         self.trigger = "manual" if self.extra or first_by_hand else "scheduled"
         return self.trigger
 

@@ -6,7 +6,6 @@ the answers of a few redeliveries, which the events themselves remember (`activi
 This code is for ever, as that of `workflows.event` is.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -98,7 +97,7 @@ class RecoveryWorkflow:
             await workflow.wait_condition(lambda: self._state.status != "paused")
             if self._is_cancelled():
                 return
-            begun, batch = workflow.now(), runs[:size]
+            batch = runs[:size]
             tally = await self._redeliver_batch(batch)
             if tally.off:
                 self.pause()
@@ -106,7 +105,7 @@ class RecoveryWorkflow:
             runs = runs[size:]
             self._add(tally)
             if tally.redelivered:
-                await self._until(begun + timedelta(seconds=len(batch) / self._state.rate), self._is_cancelled)
+                await self._rest(len(batch) / self._state.rate - tally.seconds)
 
     def _add(self, tally: Tally) -> None:
         known = self._state
@@ -117,13 +116,12 @@ class RecoveryWorkflow:
             failed=known.failed + tally.failed,
         )
 
-    async def _until(self, when: datetime, unless: Callable[[], bool]) -> None:
-        """Keep to the rate: the next batch begins when this one had to last until."""
-        rest = (when - workflow.now()).total_seconds()
-        if rest <= 0:
+    async def _rest(self, seconds: float) -> None:
+        """Keep to the rate. How long a batch took, its activity says: here, clocks can be those of an earlier step."""
+        if seconds <= 0:
             return
         try:
-            await workflow.wait_condition(unless, timeout=rest, timeout_summary="keep to the rate")
+            await workflow.wait_condition(self._is_cancelled, timeout=seconds, timeout_summary="keep to the rate")
         except TimeoutError:
             return
 

@@ -22,6 +22,8 @@ class Standing(Tracking, Ordering):
     """Cancelled while an attempt was under way: what that attempt comes to still counts."""
     trigger: Trigger | None = None
     """Of the attempt under way, if there is one."""
+    due: bool = False
+    """The timer for what comes next has fired."""
     extra: bool = False
     """The attempt under way is a forced retry: it uses no step of the schedule."""
     touched: int = 0
@@ -104,11 +106,12 @@ class Standing(Tracking, Ordering):
         if self.forced:
             return 0.0
         if self.held:
-            return _seconds_until(self.delivery.look_again_at, now)
+            again = _seconds_until(self.delivery.look_again_at, now)
+            return 0.0 if self.due and again is not None else again
         if self.waits_for_turn:
             return None
         due = self.delivery.awaiting_until if self.is_sent else self.delivery.next_attempt_at
-        return 0.0 if due is None else _seconds_until(due, now)
+        return 0.0 if due is None or self.due else _seconds_until(due, now)
 
     @property
     def next_number(self) -> int:
