@@ -155,14 +155,14 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
     return "cancelled" if "cancelled" in statuses else "succeeded"
 
 
-EXCERPTS_BUDGET = 40 * 1024
+EXCERPTS_BUDGET = 45 * 1024
 """Bytes of all excerpts together; quotes and the like take two each as JSON."""
 ATTEMPTS_BUDGET = 500
 AWAITING_BUDGET = 64 * 1024
 """Bytes of all addresses together of which word is awaited."""
 RECEIPTS_BUDGET = 100
 """Of at most 0.7 KB each."""
-TARGETS_BUDGET = 88 * 1024
+TARGETS_BUDGET = 72 * 1024
 """Bytes of all targets together: a URL can be long."""
 
 
