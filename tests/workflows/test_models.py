@@ -52,7 +52,7 @@ def size(deliveries: tuple[Delivery, ...]) -> int:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    targets=st.integers(0, 1000),
+    targets=st.integers(0, 900),  # a run has a hundred; of a thousand in ten runs, no payload but an answer is made
     attempts=st.integers(0, 50),
     excerpt=st.sampled_from(["", "x" * 4096, "é" * 2048, '"' * 4096, "\t\n" * 2048, "�" * 1300]),
 )
