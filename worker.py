@@ -1,4 +1,4 @@
-"""The worker: settings -> clients -> activities -> three workers, one a task queue. A list, nothing else."""
+"""The worker: settings -> clients -> activities -> four workers, one a task queue. A list, nothing else."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -141,7 +141,7 @@ class RecoveryActivities:
                 known[run.workflow_id] = await self._outcome(batch.scope, run, off)
             activity.heartbeat(known)
 
-        async with heartbeating(lambda: known):
+        async with heartbeating(lambda: [known]):
             await _every([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(waiting)])
         took = asyncio.get_running_loop().time() - beginning
         return _tally(batch, known).model_copy(update={"seconds": took})

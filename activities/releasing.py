@@ -101,7 +101,7 @@ class ReleaseActivities:
         turn = _Turn(self._held, batch, _known_of_earlier_try())
         deadline = asyncio.get_running_loop().time() + TURN
         pause = LOOK
-        async with heartbeating(lambda: turn.progress):
+        async with heartbeating(lambda: [turn.progress]):
             while not turn.is_over and _may_go_on(deadline):
                 if await self._is_off(batch.webhook_id):
                     return turn.progress.model_copy(update={"off": True})

@@ -5,8 +5,7 @@ where the last try was.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from temporalio.client import Client
 
 from activities import outcomes
 from activities.history import EventData
+from activities.living import heartbeating
 from activities.outcomes import Message, Outcome
 from elements.context import About, Event, context_of
 from elements.faults import Fault
@@ -24,9 +24,6 @@ from registry.alerts import has_recovered
 from registry.models import Webhook
 from registry.store import Store
 
-HEARTBEAT_INTERVAL = 3.0
-"""Seconds between signs of life; a worker that gave none for ten is dead. Each is a write of Temporal's: many endpoints
-that hang must not keep it busy. What becomes known is told at once."""
 MAX_CONCURRENT_TARGETS = 100
 log = structlog.get_logger("hookkeeper.delivery")
 
@@ -103,7 +100,7 @@ class Rounds:
         known = _outcomes_of_earlier_try()
         work = asyncio.ensure_future(self._make(round_, known, attempt, afterwards))
         try:
-            async with _heartbeats(known):
+            async with heartbeating(known.values):
                 return await asyncio.shield(work)
         except asyncio.CancelledError:
             if not _asked_to_cancel():
@@ -182,22 +179,6 @@ def _outcomes_of_earlier_try() -> dict[str, Outcome]:
 def _asked_to_cancel() -> bool:
     details = activity.cancellation_details()
     return details is not None and details.cancel_requested and not activity.is_worker_shutdown()
-
-
-@asynccontextmanager
-async def _heartbeats(known: dict[str, Outcome]) -> AsyncIterator[None]:
-    """Say every few seconds that this activity is alive, and what it knows by now."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat(*known.values())
-            await asyncio.sleep(HEARTBEAT_INTERVAL)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
 
 
 async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -16,8 +16,9 @@ from activities.closing import Closing, ClosingActivities
 from workflows import names, summaries
 from workflows.controls import Controls, RoundUnderWay
 from workflows.models import AWAITING_BUDGET, EventInput, EventState, event_status, fit
+from workflows.our_faults import OUR_FAULTS
 from workflows.progress import Progress
-from workflows.sending import OUR_FAULTS, start_round
+from workflows.sending import start_round
 
 LONG_HISTORY = 10_000
 """Events after which a run goes on as a new one; Temporal ends a run at 51,200."""

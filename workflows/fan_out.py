@@ -16,6 +16,7 @@ This code is for ever, like that of `workflows.event`.
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -33,10 +34,10 @@ from workflows import names
 from workflows.attributes import search_attributes
 from workflows.commands import Refused, RunIsClosing
 from workflows.models import Delivery, EventInput, EventState, EventStatus
+from workflows.our_faults import OUR_FAULTS
 from workflows.part import EventPart
 from workflows.partition import part_input, partition
 from workflows.relay import Branch, Relay
-from workflows.sending import OUR_FAULTS
 
 LARGE_HISTORY = 25 * 1024 * 1024
 """Bytes after which no part is started again; Temporal ends a run at 50 MB."""
@@ -180,7 +181,7 @@ class FanOutWorkflow(Relay):
             workflow.execute_activity_method(
                 ClosingActivities.close_as_cancelled,
                 Closing(state=result.model_dump(mode="json"), request_cancel=True),
-                start_to_close_timeout=OUR_FAULTS.maximum_interval,
+                start_to_close_timeout=timedelta(minutes=1),
                 retry_policy=OUR_FAULTS,
                 summary="close as cancelled",
             )

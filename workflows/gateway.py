@@ -1,4 +1,4 @@
-"""The client side of runs: start, ask, command. With `listing`, the only code outside a worker that speaks to Temporal.
+"""The client side of runs: start, ask, command; and of lanes, schedules, releases and recoveries, by a part for each.
 
 Raises what `workflows.reaching` names, and `Refused` and `UnknownDelivery` of `workflows.commands` as the run would.
 """
@@ -57,6 +57,10 @@ class Gateway:
         self._client = client
         self._task_queue = task_queue
         self.lanes = Lanes(client, task_queue)
+        self.schedules = Schedules(client, task_queue)
+        self.releases = Releases(client, task_queue)
+        self.recoveries = Recoveries(client, task_queue)
+        self.delivery_log = DeliveryLog(client)
 
     @property
     def namespace(self) -> str:
@@ -66,26 +70,6 @@ class Gateway:
     def payload_codec(self) -> PayloadCodec | None:
         """What encrypts all payloads, if anything does."""
         return self._client.data_converter.payload_codec
-
-    @property
-    def schedules(self) -> Schedules:
-        """The client side of schedules."""
-        return Schedules(self._client, self._task_queue)
-
-    @property
-    def releases(self) -> Releases:
-        """The client side of what webhooks hold."""
-        return Releases(self._client, self._task_queue)
-
-    @property
-    def delivery_log(self) -> DeliveryLog:
-        """What became of the deliveries of webhooks."""
-        return DeliveryLog(self._client)
-
-    @property
-    def recoveries(self) -> Recoveries:
-        """The client side of recoveries."""
-        return Recoveries(self._client, self._task_queue)
 
     async def ping(self) -> None:
         """Return when Temporal answers; raise `Unavailable` otherwise."""

@@ -31,7 +31,7 @@ from temporalio.exceptions import FailureError
 from activities.lanes import LaneActivities, Place, Sight
 from activities.outcomes import Message
 from workflows import names
-from workflows.sending import OUR_FAULTS
+from workflows.our_faults import OUR_FAULTS
 
 GRACE = timedelta(seconds=30)
 """For so long a run may still be about to start: acceptance has five seconds."""

@@ -13,6 +13,8 @@ LANE_FULL = "full"
 """Memo of a lane: no event is accepted any more until there is room again."""
 RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
 """Types of those that go through many events."""
+SCHEDULED = "ScheduledEventWorkflow"
+"""The type of a firing of a schedule."""
 PROBE = "ProbeWorkflow"
 """The type of what finds out whether a webhook answers again."""
 

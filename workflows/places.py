@@ -10,8 +10,8 @@ from temporalio.exceptions import FailureError
 
 from activities.lanes import LaneActivities, Place
 from workflows import names
+from workflows.our_faults import OUR_FAULTS
 from workflows.progress import Progress
-from workflows.sending import OUR_FAULTS
 from workflows.telling import Telling
 
 LONG_WAIT = timedelta(hours=1)

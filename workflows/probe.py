@@ -9,18 +9,15 @@ This code is for ever, as that of `workflows.event` is.
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.common import Priority
 
-from activities.alerts import AlertActivities
 from activities.news import Alert
 from activities.outcomes import Message, Outcome
 from activities.probing import TEST, Knock, Knocked, ProbeActivities, Probed
 from workflows import names, summaries
-from workflows.telling import PATIENCE, SHOWN
+from workflows.our_faults import OUR_FAULTS
+from workflows.telling import SHOWN, see_told
 
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
-"""Registry down, worker killed, a bug: retried without limit."""
 KNOCKS_A_RUN = 200
 """Of some ten events of history each; then it goes on as a new run."""
 
@@ -77,21 +74,7 @@ class ProbeWorkflow:
             summary=f"enable {probe.webhook_id}",
         )
         if enabled and knocked.outcome and knocked.outcome.alerts:
-            await self._tell(_alert_of(probe, knocked.event_id, knocked.outcome))
-
-    async def _tell(self, alert: Alert) -> None:
-        try:
-            await workflow.execute_activity_method(
-                AlertActivities.alert,
-                alert,
-                task_queue=names.retry_queue(workflow.info().task_queue),
-                start_to_close_timeout=timedelta(minutes=2),
-                heartbeat_timeout=timedelta(seconds=60),
-                retry_policy=PATIENCE,
-                summary=summaries.alert_summary(alert),
-            )
-        except ActivityError as error:
-            workflow.logger.warning("alert given up: %r", error.cause)
+            await see_told(_alert_of(probe, knocked.event_id, knocked.outcome))
 
 
 def _alert_of(probe: Probe, event_id: str, outcome: Outcome) -> Alert:

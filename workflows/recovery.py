@@ -10,15 +10,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
+from temporalio.common import Priority
 
 from activities.outcomes import Message
 from activities.recovering import Batch, Lost, Plan, RecoveryActivities, Search, Tally
 from activities.recovering import Scope as Scope  # for those who may not know activities
 from workflows import names
+from workflows.our_faults import OUR_FAULTS
 
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
-"""Registry down, Temporal slow, a bug: retried without limit."""
 HEARTBEAT = timedelta(seconds=10)
 BATCH_SECONDS = 5.0
 """What a batch takes at the set rate: so long it can be until a pause or a cancellation counts."""

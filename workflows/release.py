@@ -10,14 +10,13 @@ This code is for ever, as that of `workflows.event` is.
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
+from temporalio.common import Priority
 
 from activities.outcomes import Message
 from activities.releasing import Ask, Batch, Held, Progress, ReleaseActivities
 from workflows import names
+from workflows.our_faults import OUR_FAULTS
 
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
-"""Registry down, Temporal slow, a bug: retried without limit."""
 HEARTBEAT = timedelta(seconds=10)
 PAUSES = (0.0, 2.0, 10.0, 60.0)
 """Seconds before each pass."""

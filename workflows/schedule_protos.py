@@ -82,7 +82,7 @@ async def _action(client: Client, plan: Plan, task_queue: str) -> ScheduleAction
     return ScheduleAction(
         start_workflow=NewWorkflowExecutionInfo(
             workflow_id=names.firing_id(plan.tenant, plan.id),
-            workflow_type=WorkflowType(name="ScheduledEventWorkflow"),
+            workflow_type=WorkflowType(name=names.SCHEDULED),
             task_queue=TaskQueue(name=task_queue),
             input=Payloads(payloads=[plan_payload]),
             search_attributes=search_attributes(plan),

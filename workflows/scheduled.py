@@ -20,17 +20,16 @@ from temporalio.exceptions import (
 
 from activities.firing import REFUSED, Fired, Firing, FiringActivities
 from workflows import names
+from workflows.our_faults import OUR_FAULTS
 from workflows.plans import Plan
 
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
-"""Registry down, Temporal slow, a bug: retried without limit."""
 LOOKS = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(minutes=1)
 )
 """When to look again whether a delivery is over: late by a fifth of the time that it takes, and by a minute at most."""
 
 
-@workflow.defn(name="ScheduledEventWorkflow")
+@workflow.defn(name=names.SCHEDULED)
 class ScheduledEventWorkflow:
     """One firing of a schedule."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import to_json
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
+from temporalio.common import Priority
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from activities.emails import EmailActivities
@@ -15,13 +15,11 @@ from activities.rounds import Order, Round, RoundResult
 from activities.webhooks import WebhookActivities
 from workflows import names, summaries
 from workflows.models import Channel, EventInput
+from workflows.our_faults import OUR_FAULTS
 from workflows.progress import Progress
 
 INLINE_DATA = 32 * 1024
 """Bytes of data that travel in the first round's input; a larger body is read back from the run's own history."""
-
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
-"""Registry down, worker killed, a bug: retried without limit, never charged to the webhook."""
 
 SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
     "webhook": WebhookActivities.deliver,

@@ -87,21 +87,7 @@ class Telling:
         )
 
     def _send(self, alert: Alert) -> None:
-        self._alerts[asyncio.create_task(self._see_told(alert))] = alert
-
-    async def _see_told(self, alert: Alert) -> None:
-        try:
-            await workflow.execute_activity_method(
-                AlertActivities.alert,
-                alert,
-                task_queue=names.retry_queue(workflow.info().task_queue),
-                start_to_close_timeout=timedelta(minutes=2),
-                heartbeat_timeout=timedelta(seconds=60),
-                retry_policy=PATIENCE,
-                summary=summaries.alert_summary(alert),
-            )
-        except ActivityError as error:
-            workflow.logger.warning("alert given up: %r", error.cause)
+        self._alerts[asyncio.create_task(see_told(alert))] = alert
 
     def _all_are_told(self) -> bool:
         return all(task.done() for task in self._alerts)
@@ -113,6 +99,22 @@ class Telling:
     def _untold(self) -> tuple[Alert, ...]:
         """Give the alerts that are still on their way."""
         return tuple(alert for task, alert in self._alerts.items() if not task.done())
+
+
+async def see_told(alert: Alert) -> None:
+    """Tell whoever wants to know; give up after some hours."""
+    try:
+        await workflow.execute_activity_method(
+            AlertActivities.alert,
+            alert,
+            task_queue=names.retry_queue(workflow.info().task_queue),
+            start_to_close_timeout=timedelta(minutes=2),
+            heartbeat_timeout=timedelta(seconds=60),
+            retry_policy=PATIENCE,
+            summary=summaries.alert_summary(alert),
+        )
+    except ActivityError as error:
+        workflow.logger.warning("alert given up: %r", error.cause)
 
 
 def _listing(key: SearchAttributeKey[Sequence[str]], webhooks: list[str]) -> SearchAttributeUpdate[Sequence[str]]:
