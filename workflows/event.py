@@ -24,7 +24,7 @@ LONG_HISTORY = 10_000
 """Events after which a run goes on as a new one; Temporal ends a run at 51,200."""
 
 
-@workflow.defn(name="EventWorkflow")
+@workflow.defn(name=names.EVENT)
 class EventWorkflow(Controls):
     """One event on its way to all its targets. Its history is the delivery log."""
 
