@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 import worker
 from api.app import create_app
 from ciphers import Keyring
+from patience import PATIENCE
 from registry.store import Store
 from settings import Settings
 from workflows import names
@@ -62,19 +63,19 @@ class House:
             f"/v1/events/{event_id}/{command}", params={"tenant": self.tenant}, json={"delivery": delivery}
         )
 
-    async def until(self, event_id: str, *statuses: str, seconds: float = 20.0) -> dict[str, Any]:
+    async def until(self, event_id: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until the event has one of the statuses; give it as it is then.
 
         A run that a killed worker had in its cache answers nobody until that worker's own queue is given up: 503.
         """
         return await self._until(event_id, lambda event: event["status"] in statuses, seconds)
 
-    async def until_final(self, event_id: str, seconds: float = 20.0) -> dict[str, Any]:
+    async def until_final(self, event_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         return await self.until(event_id, *FINAL, seconds=seconds)
 
     async def until_closed(self, event_id: str) -> dict[str, Any]:
         """Wait until the run has ended: whoever wants to be told has been."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (await self.run(event_id).describe()).status == WorkflowExecutionStatus.RUNNING:
                 await asyncio.sleep(0.03)
         return await self.event(event_id)

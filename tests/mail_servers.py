@@ -19,6 +19,7 @@ import jsonschema_rs
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from patience import PATIENCE
 from receivers import Answer, Request
 
 KEY = "SG.for-tests.never-a-real-one"
@@ -53,7 +54,7 @@ class SendGridServer:
         answer = _refusal(429, "too many requests")
         self.answers.append(Answer(429, answer.body, {"X-RateLimit-Reset": str(int(time.time() + seconds))}))
 
-    async def got(self, count: int, seconds: float = 10.0) -> list[dict[str, Any]]:
+    async def got(self, count: int, seconds: float = PATIENCE) -> list[dict[str, Any]]:
         """Wait until `count` messages have been taken."""
         return await _until(self.messages, count, seconds)
 
@@ -171,7 +172,7 @@ class SmtpServer:
         credentials = f"{self.user}:{self.password}@" if self.user else ""
         return f"{scheme}://{credentials}{self.host}:{self.port}"
 
-    async def got(self, count: int, seconds: float = 10.0) -> list[Delivered]:
+    async def got(self, count: int, seconds: float = PATIENCE) -> list[Delivered]:
         """Wait until `count` messages have been taken."""
         return await _until(self.messages, count, seconds)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from patience import PATIENCE
+
 
 @dataclass(frozen=True)
 class Request:
@@ -43,7 +45,7 @@ class Receiver:
     def fails(self, *statuses: int) -> None:
         self.answers += [Answer(status, f"answer {status}") for status in statuses]
 
-    async def got(self, count: int, seconds: float = 10.0) -> list[Request]:
+    async def got(self, count: int, seconds: float = PATIENCE) -> list[Request]:
         """Wait until `count` requests have arrived."""
         async with asyncio.timeout(seconds):
             while len(self.requests) < count:

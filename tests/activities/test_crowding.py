@@ -44,7 +44,7 @@ async def test_what_found_no_room_costs_no_attempt(temporal: Client, tmp_path: P
         async with home.working():
             sent = await asyncio.gather(*(home.send() for _ in range(10)))
             for each in sent:
-                event = await home.until_final(each["id"], seconds=40)
+                event = await home.until_final(each["id"])
                 assert event["status"] == "succeeded"
                 assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
         assert len(slow.requests) == 10

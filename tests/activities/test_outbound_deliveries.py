@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from authorities import Authority
 from house import House, house
+from patience import PATIENCE
 
 ONE_ATTEMPT: dict[str, list[float]] = {"schedule": []}
 """One attempt: whatever is charged ends the delivery."""
@@ -49,7 +50,7 @@ async def test_a_proxy_that_wants_another_password_costs_no_attempt(temporal: Cl
         async with behind(proxy.url, temporal, tmp_path) as home:
             await home.webhook(receiver.url(), retry=ONE_ATTEMPT)
             event = await home.send()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while len(proxy.heads) < 2:
                     await asyncio.sleep(0.05)
             [delivery] = (await home.event(event["id"]))["deliveries"]

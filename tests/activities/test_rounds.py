@@ -3,14 +3,12 @@
 import asyncio
 import signal
 
-import pytest
-
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
 from worker_processes import worker_process
 
 
-@pytest.mark.timeout(90)
 async def test_what_a_killed_worker_had_sent_is_not_sent_again(idle_house: House, inbox: Receiver) -> None:
     async with receiver() as slow:
         slow.answers = [Answer(delay=60)]
@@ -18,12 +16,12 @@ async def test_what_a_killed_worker_had_sent_is_not_sent_again(idle_house: House
             await idle_house.webhook(each.url, timeout=30)
         accepted = await idle_house.send()
         async with worker_process(idle_house) as process:
-            await inbox.got(1, seconds=30)
+            await inbox.got(1)
             await slow.got(1)
             await asyncio.sleep(2.5)  # a heartbeat, at most a second apart, carries the first outcome
             process.kill()
         async with idle_house.working():
-            event = await idle_house.until_final(accepted["id"], seconds=30)
+            event = await idle_house.until_final(accepted["id"])
         assert event["status"] == "succeeded"
         assert len(inbox.requests) == 1, "its outcome was in a heartbeat"
         assert len(slow.requests) == 2, "it was under way: only such can arrive twice"
@@ -31,15 +29,14 @@ async def test_what_a_killed_worker_had_sent_is_not_sent_again(idle_house: House
         assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1], "our fault costs no attempt"
 
 
-@pytest.mark.timeout(90)
 async def test_a_stopping_worker_finishes_what_is_under_way(idle_house: House, inbox: Receiver) -> None:
     inbox.answers = [Answer(delay=2)]
     await idle_house.webhook(inbox.url)
     accepted = await idle_house.send()
     async with worker_process(idle_house) as process:
-        await inbox.got(1, seconds=30)
+        await inbox.got(1)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0
     async with idle_house.working():
         event = await idle_house.until_final(accepted["id"])

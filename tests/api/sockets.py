@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api.connections import Patience, bounded
 from cli.run_api import listen, server_config
+from patience import PATIENCE
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Client:
 
     async def answer(self) -> tuple[int, bytes]:
         """Read one answer: status and body."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             return int(head.split()[1]), await self.reader.readexactly(length)

@@ -9,6 +9,7 @@ from temporalio.client import Client
 
 from api import backlog
 from house import house
+from patience import PATIENCE
 from receivers import Receiver
 
 EVENTS = 12
@@ -22,7 +23,7 @@ async def test_events_are_refused_while_many_wait(
         await home.webhook(inbox.url)
         body = {"type": "order.paid", "tenant": home.tenant}
         accepted = [await home.send() for _ in range(EVENTS)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (answer := await home.http.post("/v1/events", json=body)).status_code == 202:
                 accepted.append(answer.json())
         problem(answer, 429)
@@ -32,7 +33,7 @@ async def test_events_are_refused_while_many_wait(
         async with home.working():
             for each in accepted:
                 assert (await home.until_final(each["id"]))["status"] == "succeeded"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while (answer := await home.http.post("/v1/events", json=body)).status_code == 429:
                     await asyncio.sleep(0.1)
             assert answer.status_code == 202

@@ -7,6 +7,7 @@ import pytest
 from problems import FIELDS, problem
 
 from house import House
+from patience import PATIENCE
 from receivers import Receiver
 
 LIMIT = 256 * 1024
@@ -30,7 +31,7 @@ async def started(home: House) -> int:
 
 
 async def until_started(home: House, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await started(home) < count:
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.1)

@@ -7,6 +7,7 @@ from problems import problem
 from temporalio.service import RPCError
 
 from house import House
+from patience import PATIENCE
 from receivers import Receiver
 
 
@@ -17,7 +18,7 @@ async def erase(home: House, event_id: str, tenant: str | None = None) -> tuple[
 
 async def until_unknown(home: House, event_id: str) -> None:
     """Wait until the server has deleted the event."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while (await home.http.get(f"/v1/events/{event_id}", params={"tenant": home.tenant})).status_code != 404:
             await asyncio.sleep(0.05)
 
@@ -41,7 +42,7 @@ async def test_all_runs_of_a_finished_event_go(home: House, inbox: Receiver) -> 
     assert len(runs) == 2
     assert await erase(home, erased) == (202, {"id": erased, "runs": 2})
     await until_unknown(home, erased)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while await listed(home) != [kept]:
             await asyncio.sleep(0.05)
     for run_id in runs:

@@ -12,6 +12,7 @@ from problems import problem
 
 from api.accepting import MAX_TARGETS
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -30,7 +31,7 @@ async def runs(home: House, event_id: str) -> list[str]:
 
 async def until_runs(home: House, event_id: str, count: int) -> None:
     """Wait until Temporal's visibility has caught up; then it must have no more than that."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(await runs(home, event_id)) < count:
             await asyncio.sleep(0.05)
     assert len(await runs(home, event_id)) == count

@@ -19,6 +19,7 @@ from temporalio.client import Client
 from api.app import create_app
 from api.doorkeeper import Doorkeeper
 from house import KEY, House, house
+from patience import PATIENCE
 from registry.api_keys import KEY as FORM
 from registry.store import Store
 
@@ -132,7 +133,7 @@ async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_house: Hou
     assert made["last_used_at"] is None
     before = datetime.now(UTC) - timedelta(milliseconds=1)
     await asyncio.gather(*(status(idle_house.app, made["key"]) for _ in range(10)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (used := (await all_keys(idle_house))[made["id"]]["last_used_at"]) is None:
             await asyncio.sleep(0.02)
     assert before <= datetime.fromisoformat(used)
@@ -185,7 +186,7 @@ async def test_a_key_may_make_so_many_requests(temporal: Client, tmp_path: Path)
 
 async def test_the_answer_says_when_to_come_again(idle_house: House) -> None:
     made = await make_key(idle_house, "acme", rate_limit="2/second")
-    async with calling(idle_house.app, made["key"]) as http, asyncio.timeout(20):
+    async with calling(idle_house.app, made["key"]) as http, asyncio.timeout(PATIENCE):
         while (answer := await http.get(PATH)).status_code == 200:
             pass
         assert problem(answer, 429)["detail"] == "The key may make 2 requests a second."

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver
 
 Item = dict[str, Any]
@@ -42,7 +43,7 @@ async def until_listed(home: House, expected: dict[str, str]) -> None:
     """Wait until the list shows each event with its status."""
     seen: dict[str, str] = {}
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while seen != expected:
                 await asyncio.sleep(0.05)
                 seen = {item["id"]: item["status"] for item in await listed(home)}
@@ -179,7 +180,7 @@ async def test_a_redelivered_event_is_listed_once_with_its_latest_status(home: H
         await home.until("redelivered", "succeeded")
         await until_listed(home, {"redelivered": "succeeded", "other": "succeeded"})
     latest = await home.event("redelivered")
-    async with asyncio.timeout(10):  # the third run may not be visible yet where the second has succeeded, too
+    async with asyncio.timeout(PATIENCE):  # the third run may not be visible yet where the second has succeeded, too
         while latest["run_id"] not in [item["run_id"] for item in await listed(home)]:
             await asyncio.sleep(0.05)
     for query in ({}, {"limit": 1}, {"type": "order.paid"}, {"status": "succeeded"}, {"webhook": webhook["id"]}):

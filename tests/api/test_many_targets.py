@@ -8,6 +8,7 @@ from problems import problem
 
 from crowds import crowd, statuses
 from house import House
+from patience import PATIENCE
 from policy import RetryPolicy
 from receivers import Answer, Receiver
 from workflows import names
@@ -31,7 +32,7 @@ async def listed(home: House, **query: Any) -> list[dict[str, Any]]:
 
 async def until_listed(home: House, expected: dict[str, str], **query: Any) -> list[dict[str, Any]]:
     """Wait until a search finds these events with their statuses, each once."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while shown(items := await listed(home, **query)) != sorted(expected.items()):
             await asyncio.sleep(0.05)
     return items
@@ -79,7 +80,7 @@ async def test_a_search_by_any_webhook_finds_the_event_once(home: House, inbox: 
 
 
 async def until(home: House, event_id: str, wanted: dict[str, int]) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while statuses(event := await home.event(event_id)) != wanted:
             await asyncio.sleep(0.1)
     return event
@@ -156,12 +157,12 @@ async def test_erasing_takes_the_parts_along(home: House, inbox: Receiver) -> No
     await home.until_closed("e")
     ids = [names.workflow_id(home.tenant, "e"), *(names.part_id(home.tenant, "e", n) for n in (1, 2))]
     query = f"WorkflowId IN ({', '.join(map(repr, ids))})"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await home.temporal.count_workflows(query)).count < 5:
             await asyncio.sleep(0.05)
     answer = await erase(home, "e")
     assert (answer.status_code, answer.json()) == (202, {"id": "e", "runs": 5})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await home.temporal.count_workflows(query)).count:
             await asyncio.sleep(0.1)
     problem(await home.http.get("/v1/events/e", params={"tenant": home.tenant}), 404)

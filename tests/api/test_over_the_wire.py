@@ -10,6 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from house import KEY, House
+from patience import PATIENCE
 
 LIMIT = 256 * 1024
 
@@ -31,7 +32,7 @@ class Served:
         try:
             if close:
                 return 0, b""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 raw = await reader.readuntil(b"\r\n\r\n")
                 return int(raw.split()[1]), await reader.read(100_000) if b"connection: close" in raw else b""
         finally:

@@ -14,6 +14,7 @@ from problems import problem
 from temporalio.client import Client
 
 from house import House
+from patience import PATIENCE
 from schedules import forgotten_at_last
 from times import rfc3339
 from workflows import names
@@ -46,7 +47,7 @@ async def call(home: House, method: str, path: str, body: Any = None, **query: A
 
 async def listed(home: House, count: int) -> list[dict[str, Any]]:
     """Wait until the list has so many."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             answer = await home.http.get("/v1/schedules", params={"tenant": home.tenant})
             assert answer.status_code == 200, answer.text

@@ -16,6 +16,7 @@ from callers import calling, guarded, make_key
 from problems import problem
 
 from house import House
+from patience import PATIENCE
 
 TODAY = datetime.now(UTC).isoformat()
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -173,7 +174,7 @@ async def two(home: House) -> AsyncIterator[Two]:
 
 async def until_listed(two: Two, http: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
     """Wait until Temporal's visibility has caught up: a list of events follows what was accepted."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while len(items := (await http.get("/v1/events")).json()["items"]) < count:
             await asyncio.sleep(0.05)
     return items  # type: ignore[no-any-return]

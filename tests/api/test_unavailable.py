@@ -53,7 +53,7 @@ class Server:
         self._process = await asyncio.create_subprocess_exec(
             *self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not await temporal_server.is_serving("127.0.0.1", self.port):
                 await asyncio.sleep(0.05)
 
@@ -187,7 +187,7 @@ async def test_temporal_is_frozen(server: Server, shaky: House) -> None:
         await all_unavailable(post(shaky, "frozen"), shaky.http.get("/readyz"), shaky.http.get("/v1/events"))
     finally:
         server.signal(signal.SIGCONT)
-    async with shaky.working(), asyncio.timeout(20):
+    async with shaky.working(), asyncio.timeout(PATIENCE):
         while (again := await post(shaky, "frozen")).status_code == 503:
             await asyncio.sleep(0.1)
         await shaky.until_final("frozen")

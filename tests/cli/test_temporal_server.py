@@ -19,6 +19,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from cli import temporal_server
 from cli.supervisor import Service, Supervisor
 from cli.temporal_server import BinaryNotFound, VersionMismatch
+from patience import PATIENCE
 
 HOST = "127.0.0.1"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
@@ -46,7 +47,7 @@ def temporal(data_dir: Path) -> tuple[Service, int]:
 
 async def until_listed(port: int, workflow_id: str) -> None:
     """Wait until the server answers and lists this workflow as running."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             if await temporal_server.is_serving(HOST, port):
                 client = await Client.connect(f"{HOST}:{port}")
@@ -74,7 +75,7 @@ async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
         pid = supervisor.pid("temporal")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await restarted.wait()
         await until_listed(port, "one")
 

@@ -15,6 +15,7 @@ from drills.answers import Answer
 from drills.disk import small_disk
 from drills.poster import Poster
 from drills.receiver import Receivers, digest_of, receiving
+from patience import PATIENCE
 from receivers import Answer as ApiAnswer
 from receivers import Receiver
 from times import utc_now
@@ -108,7 +109,7 @@ async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
 async def test_the_poster_keeps_its_rate_while_nobody_answers(inbox: Receiver) -> None:
     inbox.otherwise = ApiAnswer(202, delay=0.5)
     poster = poster_to(inbox)
-    async with poster.http, asyncio.timeout(10):
+    async with poster.http, asyncio.timeout(PATIENCE):
         await poster.post(seconds=0.5, rate=20)
     times = [request.at for request in inbox.requests]
     assert len(times) == len(poster.accepted) == 10

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from cli.datadir import DataDir
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FINAL = ("succeeded", "failed", "cancelled")
@@ -179,7 +180,7 @@ class Dev:
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
 
-    async def until(self, event_id: str, tenant: str, *statuses: str, seconds: float = 20.0) -> dict[str, Any]:
+    async def until(self, event_id: str, tenant: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until the event has one of these statuses. Answers that say to come again are taken at their word."""
         async with asyncio.timeout(seconds):
             while True:
@@ -194,7 +195,7 @@ class Dev:
 
     async def until_delivery(self, event_id: str, tenant: str, status: str, attempts: int = 0) -> dict[str, Any]:
         """Wait until the first delivery has the status and at least so many attempts."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 event = await self.event(event_id, tenant)
                 delivery = event["deliveries"][0]
@@ -269,7 +270,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():

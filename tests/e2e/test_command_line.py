@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from cli.client import Api
 from cli.datadir import DEFAULT, DataDir
 from hookkeeper import app
+from patience import PATIENCE
 from receivers import Receiver
 from version import VERSION
 
@@ -148,7 +149,7 @@ async def test_events_are_listed(running_dev: stage.Dev, tenant: str) -> None:
         rest = await as_json(running_dev, "events", "list", "--tenant", tenant, "--cursor", first["next_cursor"])
         return [each["id"] for page in (first, rest) for each in page["items"]]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:  # until each is to be seen
             listed = await running_dev.http.get("/v1/events", params={"tenant": tenant, "status": "succeeded"})
             if len(listed.json()["items"]) == 3:

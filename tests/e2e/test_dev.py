@@ -16,6 +16,7 @@ import stage
 from standardwebhooks import Webhook
 
 from cli.temporal_server import find_binary
+from patience import PATIENCE
 from receivers import Receiver
 
 pytest_plugins = ["devs"]
@@ -49,7 +50,7 @@ async def test_says_where_everything_is(running_dev: stage.Dev) -> None:
         assert f" {ui}\n" in said
         assert "<!doctype html>" in (await http.get(ui, follow_redirects=True)).text
         # The web UI finds a server that another test has killed a moment after that is back.
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while (await http.get(f"{ui}/api/v1/namespaces/default")).status_code != 200:
                 await asyncio.sleep(0.1)
         assert (await http.get(f"{running_dev.url}/docs")).status_code == 200
@@ -166,7 +167,7 @@ async def test_starts_again_what_dies(running_dev: stage.Dev, inbox: Receiver, t
         await inbox.got(2 * count - 1)
         before = await stage.children(running_dev.process.pid)
         os.kill(before[name], signal.SIGKILL)
-        event = await running_dev.until(accepted["id"], tenant, seconds=30)
+        event = await running_dev.until(accepted["id"], tenant)
         assert (event["status"], codes(event)) == ("succeeded", [500, 200])
         await running_dev.process.says(f"{name} died (signal 9), restarted")
         after = await stage.children(running_dev.process.pid)
@@ -262,7 +263,7 @@ async def test_signals_steer_one_delivery(running_dev: stage.Dev, inbox: Receive
     first, second = [each["id"] for each in accepted["deliveries"]]
 
     async def until_statuses(**expected: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while {
                 each["id"]: each["status"] for each in (await running_dev.event(accepted["id"], tenant))["deliveries"]
             } != expected:

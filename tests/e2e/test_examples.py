@@ -17,6 +17,7 @@ import stage
 
 from activities.signing import sign
 from keys import new_secret
+from patience import PATIENCE
 
 pytest_plugins = ["devs"]
 
@@ -66,7 +67,7 @@ async def run(*command: str, cwd: Path, **settings: str) -> stage.Done:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     assert process.returncode is not None
     return stage.Done(process.returncode, out.decode(), err.decode())

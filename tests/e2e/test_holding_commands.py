@@ -6,6 +6,7 @@ from typing import Any
 
 import stage
 
+from patience import PATIENCE
 from receivers import Receiver
 
 pytest_plugins = ["devs"]
@@ -18,7 +19,7 @@ async def ran(dev: stage.Dev, *args: str) -> str:
 
 
 async def until_deliveries(dev: stage.Dev, webhook: str, status: str, count: int) -> list[Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             page = json.loads(await ran(dev, "webhooks", "deliveries", webhook, "--status", status, "--json"))
             if len(page["items"]) == count:
@@ -44,7 +45,7 @@ async def test_from_a_pause_to_a_recovery(running_dev: stage.Dev, tenant: str, i
     begun = await ran(running_dev, "webhooks", "recover", webhook, "--since", "1h")
     recovery = begun.split()[0]
     await until_deliveries(running_dev, webhook, "succeeded", 1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while "finished" not in (shown := await ran(running_dev, "recoveries", "show", recovery)):
             pass
     assert "redelivered" in shown and webhook in shown

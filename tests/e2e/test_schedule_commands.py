@@ -9,6 +9,7 @@ from typing import Any
 
 import stage
 
+from patience import PATIENCE
 from receivers import Receiver
 
 pytest_plugins = ["devs"]
@@ -22,7 +23,7 @@ async def ran(dev: stage.Dev, *args: str) -> str:
 
 async def until_made(dev: stage.Dev, tenant: str, count: int) -> dict[str, Any]:
     """Wait until so many events of the schedule were made; give the schedule."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             shown = json.loads(await ran(dev, "show", "daily", "--tenant", tenant, "--json"))
             if len([each for each in shown["recent"] if each["status"] == "done"]) >= count:
@@ -68,19 +69,19 @@ async def test_each_time_has_its_event_whatever_is_killed(running_dev: stage.Dev
         running_dev, "create", "tick", "--every", "1", "--overlap", "allow_all", "--id", "tick", "--tenant", tenant
     )
     for name in ("worker", "temporal"):
-        await inbox.got(len(inbox.requests) + 2, seconds=30)
+        await inbox.got(len(inbox.requests) + 2)
         os.kill((await stage.children(running_dev.process.pid))[name], signal.SIGKILL)
         await running_dev.process.says(f"{name} died (signal 9), restarted")
     await running_dev.until_ready()
-    await inbox.got(len(inbox.requests) + 2, seconds=30)
+    await inbox.got(len(inbox.requests) + 2)
     paused = json.loads(await ran(running_dev, "pause", "tick", "--tenant", tenant, "--json"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while paused["recent"][0]["event_id"] not in (made := {request.webhook_id for request in inbox.requests}):
             await asyncio.sleep(0.1)
     times = sorted(datetime.strptime(each, "tick-%Y%m%dT%H%M%S%z") for each in made)
     missing = int((times[-1] - times[0]).total_seconds()) + 1 - len(times)
     while missing > 0:  # one that was under way at a kill comes later
-        await inbox.got(len(inbox.requests) + 1, seconds=30)
+        await inbox.got(len(inbox.requests) + 1)
         missing = int((times[-1] - times[0]).total_seconds()) + 1 - len({each.webhook_id for each in inbox.requests})
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from house import House
+from patience import PATIENCE
 from receivers import Receiver
 
 
@@ -12,7 +13,7 @@ async def send_many(home: House, count: int, type_: str = "order.paid") -> list[
     return [(await home.send(type_, data={"n": n}))["id"] for n in range(count)]
 
 
-async def until_held(home: House, webhook: str, count: int, seconds: float = 30) -> None:
+async def until_held(home: House, webhook: str, count: int, seconds: float = PATIENCE) -> None:
     """Wait until visibility knows of so many events that hold a delivery of the webhook."""
     async with asyncio.timeout(seconds):
         while await home.gateway.releases.held(webhook) != count:
@@ -21,7 +22,7 @@ async def until_held(home: House, webhook: str, count: int, seconds: float = 30)
 
 async def until_listed(home: House, webhook: str, status: str, count: int) -> list[dict[str, Any]]:
     """Wait until the webhook's list has so many deliveries of a status."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while len(items := await listed(home, webhook, status)) != count:
             await asyncio.sleep(0.05)
     return items

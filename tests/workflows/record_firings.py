@@ -10,6 +10,7 @@ from record_histories import write
 from test_scheduled import SELDOM, make, post, show
 
 from house import House
+from patience import PATIENCE
 from receivers import Receiver
 from workflows import names
 
@@ -40,7 +41,7 @@ async def test_record(home: House, inbox: Receiver) -> None:
 
 async def save(home: House, *named: str) -> None:
     """Save the latest firings, the latest first, once they are over."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while any(each["status"] == "running" for each in (await show(home))["recent"]):
             await asyncio.sleep(0.05)
     schedule = home.temporal.get_schedule_handle(names.schedule_id(home.tenant, "s"))

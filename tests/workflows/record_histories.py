@@ -87,7 +87,7 @@ async def test_record_ordered(home: House, inbox: Receiver) -> None:
     await home.gateway.lanes.join(nobody)
     blocks = (await home.send())["id"]
     scheduled = (await home.send(deliver_at=in_days(1)))["id"]
-    await home.until(blocks, "succeeded", seconds=60)
+    await home.until(blocks, "succeeded")
     await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"retry": {"schedule": [3600]}})
     skipped = (await home.send())["id"]
     await home.until_delivery(skipped, "retrying")

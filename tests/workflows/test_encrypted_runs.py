@@ -15,6 +15,7 @@ from temporalio.worker import Replayer
 
 from ciphers import Keyring, Undecipherable, UnknownKey, new_key
 from house import House, house
+from patience import PATIENCE
 from receivers import Answer, Receiver
 from worker import SANDBOX, WORKFLOWS
 from workflows.encryption import EncryptionCodec, data_converter
@@ -126,7 +127,7 @@ async def test_a_fault_of_ours_says_nothing_readable(
         await sealed.webhook(inbox.url + "/receiver-path")
         event_id = (await sealed.send(data=DATA))["id"]
         handle = temporal.get_workflow_handle(sealed.run(event_id).id)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not (pending := (await handle.describe()).raw_description.pending_activities) or not pending[
                 0
             ].HasField("last_failure"):
@@ -186,7 +187,7 @@ async def test_a_worker_without_the_key_waits_and_lives(temporal: Client, tmp_pa
     assert len(inbox.requests) == 1
     async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD), **same) as back, back.working():
         back.tenant = locked.tenant
-        assert (await back.until_final(waits, seconds=40))["status"] == "succeeded"
+        assert (await back.until_final(waits))["status"] == "succeeded"
 
 
 async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:

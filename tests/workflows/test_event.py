@@ -15,6 +15,7 @@ from svix.webhooks import Webhook as SvixWebhook
 from temporalio.client import WorkflowExecutionStatus
 
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
 
 
@@ -273,7 +274,7 @@ async def test_a_cancel_ends_an_activity_that_cannot_do_its_work(idle_house: Hou
     async with without_registry(idle_house), idle_house.working():
         await asyncio.sleep(0.5)  # it fails, and is tried again and again
         assert (await idle_house.command(accepted["id"], "cancel")).status_code == 202
-        event = await idle_house.until_final(accepted["id"], seconds=5)
+        event = await idle_house.until_final(accepted["id"])
     assert (event["status"], event["deliveries"][0]["attempts"], inbox.requests) == ("cancelled", [], [])
 
 
@@ -428,7 +429,7 @@ async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(hom
     assert (await home.command(accepted["id"], "cancel")).status_code == 202
     assert (await home.until_final(accepted["id"]))["status"] == "cancelled"
     assert (await home.command(accepted["id"], "redeliver")).status_code == 202
-    event = await home.until(accepted["id"], "succeeded", seconds=5)
+    event = await home.until(accepted["id"], "succeeded")
     assert codes(event) == [200]
 
 
@@ -478,6 +479,6 @@ async def without_registry(home: House) -> AsyncIterator[None]:
 
 async def until_run(home: House, event_id: str, status: WorkflowExecutionStatus) -> None:
     """Wait until Temporal shows the run with this status."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await home.run(event_id).describe()).status != status:
             await asyncio.sleep(0.03)

@@ -18,6 +18,7 @@ from crowds import crowd, statuses
 from elements.notifications import Notification
 from house import House, house
 from mail_servers import KEY, sendgrid_server
+from patience import PATIENCE
 from policy import RetryPolicy
 from receivers import Answer, Receiver, receiver
 from workflows import names
@@ -38,7 +39,7 @@ async def parts(home: House, event_id: str) -> list[WorkflowExecutionDescription
             return found
 
 
-async def until(home: House, event_id: str, wanted: dict[str, int], seconds: float = 20) -> dict[str, Any]:
+async def until(home: House, event_id: str, wanted: dict[str, int], seconds: float = PATIENCE) -> dict[str, Any]:
     """Wait until the deliveries of the event have these statuses."""
     event: dict[str, Any] = {}
     try:
@@ -52,7 +53,7 @@ async def until(home: House, event_id: str, wanted: dict[str, int], seconds: flo
 
 
 async def until_run(home: House, event_id: str, status: WorkflowExecutionStatus) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await home.run(event_id).describe()).status != status:
             await asyncio.sleep(0.03)
 
@@ -340,7 +341,7 @@ async def reschedule(home: House, event_id: str, deliver_at: str) -> int:
 
 async def until_begun(home: House, event_id: str) -> None:
     """Wait until lists show the event as delivering."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await home.run(event_id).describe()).typed_search_attributes.get(names.DELIVER_AT) is not None:
             await asyncio.sleep(0.03)
 
@@ -401,7 +402,7 @@ async def test_a_part_whose_retention_is_over_is_remembered(home: House, inbox: 
             workflow_execution=WorkflowExecution(workflow_id=first.id, run_id=first.run_id),
         )
         await home.temporal.workflow_service.delete_workflow_execution(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await parts(home, event_id):
                 await asyncio.sleep(0.1)
         assert (await home.event(event_id))["deliveries"] == before["deliveries"]
@@ -443,7 +444,7 @@ async def test_lists_know_of_the_trouble_of_parts(home: House, inbox: Receiver) 
     event_id = (await home.send())["id"]
 
     async def until_trouble(expected: list[str]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while attributes(await home.run(event_id).describe(), names.TROUBLE) != expected:
                 await asyncio.sleep(0.05)
 

@@ -17,6 +17,7 @@ from ciphers import new_key
 from conftest import binary
 from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
+from patience import PATIENCE
 from receivers import Receiver
 from workflows import names
 from workflows.lane import MOST, LaneWorkflow, Line
@@ -81,7 +82,7 @@ async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, in
     await inbox.got(3)
     assert numbers(inbox) == [0, 0, 1]
     assert (await home.event("twice"))["status"] == "delivering"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await lane_of(home, ordered).query("places"):  # the last one is about to say that it has passed
             await asyncio.sleep(0.05)
 
@@ -147,7 +148,7 @@ async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
         await asyncio.sleep(dice.uniform(0.1, 0.2))  # about when the lane ends
     await inbox.got(15)
     assert numbers(inbox) == list(range(15))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (await lane_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
             await asyncio.sleep(0.05)
 
@@ -246,14 +247,14 @@ async def post(home: House, n: int) -> Any:
 
 
 async def until_refused(home: House, status: int) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (answer := await post(home, 1000)).status_code != status:
             await asyncio.sleep(0.03)
     return answer
 
 
 async def until_accepted(home: House) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (answer := await post(home, 2000)).status_code != 202:
             await asyncio.sleep(0.03)
     accepted: str = answer.json()["id"]
@@ -273,7 +274,7 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     for n in range(30):
         await lane_of(home, webhook).signal("join", f"{n:0127}x")
     lane = lane_of(home, webhook)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (now := await lane.describe()).run_id == first.first_execution_run_id:
             await asyncio.sleep(0.1)
     assert await now.memo_value(names.LANE_FULL)

@@ -16,6 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from conftest import binary
 from house import House, house
+from patience import PATIENCE
 from policy import DAY, DEFAULT_SCHEDULE
 from receivers import Answer, Receiver
 from workflows import names
@@ -43,7 +44,7 @@ async def finished(home: House, environment: WorkflowEnvironment, event_id: str)
     clock = environment.client.test_service
     await clock.unlock_time_skipping(UnlockTimeSkippingRequest())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await home.run(event_id).result()
     except WorkflowFailureError:
         pass  # what it came to is read by its tests

@@ -12,6 +12,7 @@ from standardwebhooks import Webhook
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from house import House, house
+from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
 from workflows import names
 
@@ -45,7 +46,7 @@ def probe_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
 
 
 async def until_over(probe: WorkflowHandle[Any, Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await probe.describe()).status == WorkflowExecutionStatus.RUNNING:
             await asyncio.sleep(0.05)
 
@@ -58,7 +59,7 @@ async def test_it_is_enabled_when_it_answers(probing: House, inbox: Receiver) ->
     async with receiver() as desk:
         on_failure = {"notifications": [{"http": {"url": desk.url, "body": BODY}}]}
         webhook, event_id = await disabled(probing, inbox, on_failure=on_failure)
-        await inbox.got(3, seconds=20)
+        await inbox.got(3)
         assert (await show(probing, webhook))["enabled"] is False
         inbox.otherwise = Answer()
         await probing.until(event_id, "succeeded")
@@ -101,7 +102,7 @@ async def test_it_ends_where_somebody_decides(probing: House, inbox: Receiver, b
 async def test_it_goes_on_as_a_new_run(probing: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.probe.KNOCKS_A_RUN", 1)
     webhook, event_id = await disabled(probing, inbox)
-    await inbox.got(4, seconds=20)
+    await inbox.got(4)
     inbox.otherwise = Answer()
     await probing.until(event_id, "succeeded")
     first = await anext(probe_of(probing, webhook).fetch_history_events(page_size=1))

@@ -8,6 +8,7 @@ import httpx
 from holding import ids, send_many, until_listed
 
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver
 
 EVENTS = 30
@@ -36,7 +37,7 @@ async def recover(home: House, webhook: str, **fields: Any) -> dict[str, Any]:
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def until(home: House, job: dict[str, Any], *statuses: str, seconds: float = 30) -> dict[str, Any]:
+async def until(home: House, job: dict[str, Any], *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
     async with asyncio.timeout(seconds):
         while True:
             answer = await home.http.get(f"/v1/recoveries/{job['id']}")
@@ -143,7 +144,7 @@ async def test_it_can_be_paused_resumed_and_cancelled(home: House, inbox: Receiv
     assert (await home.http.post(f"/v1/recoveries/{job['id']}/resume")).status_code == 202
     await until(home, job, "running")
     assert (await home.http.post(f"/v1/recoveries/{job['id']}/cancel")).status_code == 202
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not (over := await until(home, job, "cancelled"))["finished_at"]:
             await asyncio.sleep(0.05)
     assert paused["redelivered"] <= over["redelivered"] < 8
@@ -159,7 +160,7 @@ async def test_two_recoveries_do_not_overlap(home: House, inbox: Receiver) -> No
     refused = await ask(home, webhook)
     assert refused.status_code == 409 and job["id"] in refused.json()["detail"]
     of_tenant = {"tenant": home.tenant, "since": LONG_AGO, "rate": 0.1}
-    async with asyncio.timeout(10):  # visibility follows
+    async with asyncio.timeout(PATIENCE):  # visibility follows
         while (answer := await home.http.post("/v1/recoveries", json=of_tenant)).status_code != 409:
             await home.http.post(f"/v1/recoveries/{answer.json()['id']}/cancel")
             await asyncio.sleep(0.1)

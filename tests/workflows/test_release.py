@@ -6,9 +6,9 @@ from holding import farthest, ids, listed, send_many, until_held
 
 from activities.releasing import AT_ONCE
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
 from workflows import names
-from workflows.release import ReleaseWorkflow
 
 EVENTS = 30
 
@@ -37,7 +37,7 @@ async def test_what_was_held_goes_out_oldest_first(home: House, inbox: Receiver)
     (delivery,) = (await home.event(sent[0]))["deliveries"]
     assert (delivery["status"], delivery["reason"]) == ("held", "webhook_paused")
     await resume(home, webhook)
-    await inbox.got(EVENTS, seconds=30)
+    await inbox.got(EVENTS)
     assert sorted(ids(inbox)) == sorted(sent)
     assert farthest(sent, ids(inbox)) <= AT_ONCE
     for each in sent:
@@ -61,14 +61,14 @@ async def test_it_keeps_to_the_rate_and_stops_where_the_webhook_is_paused_again(
     await send_many(home, events)
     await until_held(home, webhook, events)
     await resume(home, webhook)
-    await inbox.got(3, seconds=20)
+    await inbox.got(3)
     await pause(home, webhook)
-    run = home.temporal.get_workflow_handle_for(ReleaseWorkflow.run, names.release_id(webhook))
-    async with asyncio.timeout(20):
+    run = home.temporal.get_workflow_handle(names.release_id(webhook))
+    async with asyncio.timeout(PATIENCE):
         await run.result()
     assert len(inbox.requests) < events
     await resume(home, webhook)
-    await inbox.got(events, seconds=30)
+    await inbox.got(events)
     assert len(set(ids(inbox))) == len(inbox.requests) == events
 
 
@@ -102,7 +102,7 @@ async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(home: House, 
         event = (await home.send())["id"]
         await slow.got(1)
         await resume(home, webhook)
-        assert (await home.until_final(event, seconds=40))["status"] == "succeeded"
+        assert (await home.until_final(event))["status"] == "succeeded"
     assert ids(inbox) == [event]
 
 

@@ -15,6 +15,7 @@ from temporalio.worker import Replayer
 
 from ciphers import new_key
 from house import House, house
+from patience import PATIENCE
 from receivers import Answer, Receiver
 from schedules import forgotten_at_last
 from times import rfc3339, utc_now
@@ -48,7 +49,7 @@ async def show(home: House) -> dict[str, Any]:
 
 async def until(home: House, count: int, *statuses: str) -> list[dict[str, Any]]:
     """Wait until so many of the latest firings have one of the statuses; give those, the oldest first."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             found = [each for each in (await show(home))["recent"] if each["status"] in statuses]
             if len(found) >= count:
@@ -84,7 +85,7 @@ async def test_an_interval_makes_events_that_are_delivered(home: House, inbox: R
     assert (firing["time"], firing["reason"]) == (bodies[0]["timestamp"], None)
     assert firing["links"]["event"] == f"{home.settings.public_url}/v1/events/{firing['event_id']}?tenant={home.tenant}"
     assert "/workflows/firing-" in firing["links"]["temporal"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while bodies[0]["id"] not in (listed := await event_ids(home)):
             await asyncio.sleep(0.05)
     assert all(each.startswith("s-20") for each in listed), "the firings are no events"
@@ -99,7 +100,7 @@ async def test_a_paused_schedule_makes_nothing_until_it_is_resumed(home: House, 
     await asyncio.sleep(2.2)
     assert (await show(home))["recent"][0]["time"] < paused
     await post(home, "resume")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await show(home))["recent"][0]["time"] < paused:
             await asyncio.sleep(0.05)
 
@@ -144,13 +145,13 @@ async def test_skip_means_not_while_the_last_is_being_delivered(home: House, inb
     await inbox.got(1)
     first = inbox.requests[0].webhook_id
     await home.until_delivery(first, "retrying", 1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (shown := await show(home))["skipped"] < 2:
             await asyncio.sleep(0.05)
     assert [(each["event_id"], each["status"]) for each in shown["recent"]] == [(first, "running")]
     assert len(inbox.requests) == 1
     await home.command(first, "retry")
-    assert (await inbox.got(3, seconds=30))[2].webhook_id != first
+    assert (await inbox.got(3))[2].webhook_id != first
     await post(home, "pause")
 
 
@@ -164,12 +165,12 @@ async def test_a_buffered_time_comes_after_the_delivery(home: House, inbox: Rece
     await asyncio.sleep(1)  # a trigger in the same second would be the same event
     await post(home, "trigger", overlap="buffer_one")
     schedule = home.temporal.get_schedule_handle(names.schedule_id(home.tenant, "s"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await schedule.describe()).raw_description.info.buffer_size == 0:
             await asyncio.sleep(0.05)
     assert len(inbox.requests) == 1
     await home.command(first, "cancel")
-    (_, second) = await inbox.got(2, seconds=30)
+    (_, second) = await inbox.got(2)
     assert second.webhook_id != first
     assert [each["status"] for each in await until(home, 2, "done")] == ["done", "done"]
 
@@ -183,7 +184,7 @@ async def test_the_one_before_can_be_cancelled(home: House, inbox: Receiver) -> 
     await home.until_delivery(first, "retrying", 1)
     await asyncio.sleep(1)  # as above
     await post(home, "trigger", overlap="cancel_other")
-    await inbox.got(2, seconds=30)
+    await inbox.got(2)
     assert (await home.until_final(first))["status"] == "cancelled"
     assert [each["status"] for each in await until(home, 2, "done", "cancelled")] == ["cancelled", "done"]
 
@@ -192,7 +193,7 @@ async def test_all_may_overlap(home: House, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503)
     await home.webhook(inbox.url, retry={"schedule": [3600]})
     await make(home, every=1, overlap="allow_all")
-    requests = await inbox.got(3, seconds=20)
+    requests = await inbox.got(3)
     await post(home, "pause")
     assert len({request.webhook_id for request in requests}) == len(requests)
     await until(home, 3, "done")
@@ -269,7 +270,7 @@ async def test_an_event_is_erased_with_its_firing(home: House, inbox: Receiver) 
     await home.until_closed(firing["event_id"])
     answer = await home.http.delete(f"/v1/events/{firing['event_id']}/data", params={"tenant": home.tenant})
     assert (answer.status_code, answer.json()["runs"]) == (202, 1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await show(home))["recent"]:
             await asyncio.sleep(0.05)
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from house import House
+from patience import PATIENCE
 from workflows import names, walking
 
 
@@ -12,7 +13,7 @@ async def test_slices_are_in_order_and_whole(idle_house: House) -> None:
     sent = [(await home.send())["id"] for _ in range(12)]
     query = f"{walking.RUNS_OF_EVENTS} AND {names.TENANT.name} = '{home.tenant}'"
     until = datetime.now(UTC) + timedelta(hours=1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await walking.count_runs(home.temporal, query) < len(sent):
             await asyncio.sleep(0.05)
     met, after, slices = list[str](), walking.BEGINNING, 0

@@ -7,6 +7,7 @@ from test_recovery import LONG_AGO, OVER, counts, until
 
 from crowds import crowd, statuses
 from house import House
+from patience import PATIENCE
 from receivers import Answer, Receiver
 
 
@@ -20,11 +21,11 @@ async def test_a_part_is_released_and_recovered(home: House, inbox: Receiver) ->
     last = (await home.webhook(f"{inbox.url}/last", retry={"schedule": []}))["id"]
     await home.http.post(f"/v1/webhooks/{last}/pause")
     event = (await home.send())["id"]
-    await inbox.got(100, seconds=30)
+    await inbox.got(100)
     await until_held(home, last, 1)
     inbox.otherwise = Answer(503)
     await home.http.post(f"/v1/webhooks/{last}/resume")
-    failed = await home.until_final(event, seconds=30)
+    failed = await home.until_final(event)
     assert statuses(failed) == {"failed": 1, "succeeded": 100}
     (row,) = await until_listed(home, last, "failed", 1)
     assert row["event_id"] == event
@@ -32,7 +33,7 @@ async def test_a_part_is_released_and_recovered(home: House, inbox: Receiver) ->
     answer = await home.http.post(f"/v1/webhooks/{last}/recover", json={"since": LONG_AGO})
     over = await until(home, answer.json(), *OVER)
     assert counts(over) == (1, 1, 0, 0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (await home.event(event))["status"] != "succeeded":
             await asyncio.sleep(0.1)
     paths = [request.path for request in inbox.requests]
