@@ -1,7 +1,8 @@
 """The worker: settings -> clients -> activities -> four workers, one a task queue. A list, nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from activities.alerts import AlertActivities
 from activities.closing import ClosingActivities
 from activities.crowding import Crowds
 from activities.emails import EmailActivities
+from activities.endings import Unhurried
 from activities.firing import FiringActivities
 from activities.health import HealthBook
 from activities.lanes import LaneActivities
@@ -127,8 +129,9 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             max_concurrent_activities=settings.max_concurrent_rounds,
             max_heartbeat_throttle_interval=HEARTBEATS,
             graceful_shutdown_timeout=GRACE,
+            interceptors=[Unhurried()],
         )
-        async with (
+        async with _at_work(
             serving(
                 task_queue=settings.task_queue,
                 workflows=WORKFLOWS,
@@ -163,6 +166,18 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             ),
         ):
             yield
+
+
+@asynccontextmanager
+async def _at_work(*workers: Worker) -> AsyncIterator[None]:
+    """Let all work until the block ends, then stop all at once: each may take its whole grace."""
+    async with AsyncExitStack() as stack:
+        for each in workers:
+            await stack.enter_async_context(each)
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(each.shutdown() for each in workers))
 
 
 def _mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider:

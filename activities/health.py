@@ -50,6 +50,7 @@ class HealthBook:
         news = [each for each in known if each]
         if not news:
             return result
+        activity.heartbeat(*result.outcomes)  # what has been sent is known, whatever becomes of this write
         again = activity.info().attempt > 1
         disabled = await self._store.health.note(news, self._disable_after, again=again)
         for webhook_id, reason in disabled.items():

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from temporalio import activity
 
 INTERVAL = 3.0
-"""Seconds between signs of life; a worker that gave none for ten is dead. Each is a write of Temporal's: many endpoints
-that hang must not keep it busy. What becomes known is told at once, by whoever learns it."""
+"""Seconds between signs of life; a worker that gave none for ten is dead. Each is a write of Temporal's: what takes
+less time gives none, and many endpoints that hang must not keep it busy. What becomes known is told at once, by whoever
+learns it."""
 
 
 @asynccontextmanager
@@ -17,8 +18,8 @@ async def heartbeating(known: Callable[[], Iterable[object]] = tuple) -> AsyncIt
 
     async def beat() -> None:
         while True:
-            activity.heartbeat(*known())
             await asyncio.sleep(INTERVAL)
+            activity.heartbeat(*known())
 
     beating = asyncio.create_task(beat())
     try:

@@ -122,7 +122,8 @@ class Rounds:
                 async with slots:
                     outcome = await self._outcome(order, webhooks.get(order.webhook_id), event, limit, attempt)
                 known[order.delivery] = outcome
-                activity.heartbeat(*known.values())
+                if len(known) < len(round_.orders):  # the last one is told by the result itself
+                    activity.heartbeat(*known.values())
                 _log_attempt(round_, order, outcome)
 
             await every(make_one(order) for order in orders)
