@@ -1,6 +1,7 @@
 """How a process of ours runs, and how it is told to stop."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -49,3 +50,12 @@ async def until_stopped(on_stop: Callable[[], None] = lambda: None) -> AsyncIter
 async def forever() -> None:
     """Wait to be cancelled."""
     await asyncio.Event().wait()
+
+
+def keep_all_that_is() -> None:
+    """Have the garbage collector pass over what is there by now, which stays for as long as the process: modules, mostly.
+
+    To go through that took it 0.15 s every few seconds, in which no run and no request went on.
+    """
+    gc.collect()
+    gc.freeze()

@@ -14,7 +14,7 @@ from api.app import create_app
 from api.connections import BoundedProtocol, Patience, bounded
 from cli import temporal
 from cli.console import Failed
-from cli.processes import run, until_stopped
+from cli.processes import keep_all_that_is, run, until_stopped
 from registry.store import Store
 from settings import Settings
 from workflows.gateway import Gateway
@@ -102,6 +102,7 @@ async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
     listener = listen(settings.host, settings.port)
     app = create_app(settings, store, Gateway(client, settings.task_queue))
     server = uvicorn.Server(server_config(app, bounded(settings.max_connections, Patience())))
+    keep_all_that_is()
     log.info("serving", host=settings.host, port=settings.port)
     serving = asyncio.create_task(server.serve([listener]))
     try:

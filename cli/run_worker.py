@@ -4,7 +4,7 @@ import logs
 import worker
 from cli import temporal
 from cli.console import Failed
-from cli.processes import forever, run, until_stopped
+from cli.processes import forever, keep_all_that_is, run, until_stopped
 from registry.store import Store
 from settings import BadSetting, Settings
 
@@ -25,6 +25,7 @@ async def _work(settings: Settings) -> None:
         async with until_stopped():
             client = await temporal.connect(keyring)
             async with worker.running(client, store, settings):
+                keep_all_that_is()
                 await forever()
     finally:
         await store.close()
