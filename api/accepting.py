@@ -19,6 +19,7 @@ from elements import filters
 from elements.context import Event
 from elements.faults import Fault
 from elements.sandbox import Sandbox
+from elements.turns import Turns
 from links import Links
 from registry.models import Webhook
 from registry.pacing import order_of, rate_of
@@ -33,6 +34,9 @@ from workflows.reaching import Unavailable
 log = structlog.get_logger("hookkeeper.acceptance")
 PATIENCE = 4.8
 """Seconds: within five, a request is either in Temporal or told that it is not."""
+STARTS_AT_ONCE = 32
+"""Runs that a process is starting at a time, half of them of one tenant: who floods waits here, and keeps nobody else
+waiting in Temporal."""
 MAX_TARGETS = 1000
 """Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
 LATE = timedelta(minutes=1)
@@ -51,6 +55,7 @@ class Acceptance:
         self._store = store
         self._links = links
         self._sandbox = sandbox
+        self._starting = Turns(STARTS_AT_ONCE)
 
     async def accept(
         self, request: NewEvent, idempotency_key: str | None = None, behind: Sequence[Future[Any]] = ()
@@ -134,7 +139,8 @@ class Acceptance:
             deliver_at=request.deliver_at,
             deliveries=deliveries,
         )
-        return self._answer(await self._gateway.start(started, digest(request)))
+        async with self._starting.of(event.tenant):
+            return self._answer(await self._gateway.start(started, digest(request)))
 
     async def _known(self, request: NewEvent, key: str | None) -> Started | None:
         event_id = request.id or key

@@ -1,4 +1,4 @@
-"""Whose turn it is, where tenants share what there is little of: children of the sandbox, threads."""
+"""Whose turn it is, where tenants share what there is little of: children of the sandbox, threads, starts of runs."""
 
 import asyncio
 from collections import Counter, deque

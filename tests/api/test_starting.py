@@ -1,0 +1,32 @@
+"""Tenants take turns in starting runs."""
+
+import asyncio
+
+import pytest
+
+from api.accepting import STARTS_AT_ONCE
+from house import House
+from workflows.gateway import Started
+from workflows.models import EventInput
+
+
+async def test_who_floods_keeps_nobody_else_from_starting(idle_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tenant's starts hang, as many as it may have; another's event is accepted all the same."""
+    start, go_on, hanging = idle_house.gateway.start, asyncio.Event(), list[str]()
+
+    async def hangs_for_one(event: EventInput, digest: str) -> Started:
+        if event.tenant == idle_house.tenant:
+            hanging.append(event.id)
+            await go_on.wait()
+        return await start(event, digest)
+
+    monkeypatch.setattr(idle_house.gateway, "start", hangs_for_one)
+    flood = [asyncio.create_task(idle_house.send()) for _ in range(STARTS_AT_ONCE)]
+    while len(hanging) < STARTS_AT_ONCE // 2:
+        await asyncio.sleep(0.01)
+    other = await idle_house.send(tenant=f"{idle_house.tenant}-other")
+    assert other["duplicate"] is False
+    assert len(hanging) == STARTS_AT_ONCE // 2
+    go_on.set()
+    accepted = await asyncio.gather(*flood)
+    assert len({each["run_id"] for each in accepted}) == STARTS_AT_ONCE
