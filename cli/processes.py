@@ -53,7 +53,7 @@ async def forever() -> None:
 
 
 def keep_all_that_is() -> None:
-    """Have the garbage collector pass over what is there by now, which stays for as long as the process: modules, mostly.
+    """Have the garbage collector pass over what is there by now and stays as long as the process: modules, mostly.
 
     To go through that took it 0.15 s every few seconds, in which no run and no request went on.
     """
