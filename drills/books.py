@@ -1,6 +1,6 @@
 """What a drill writes down, each part for itself: the poster, the receiver, the log of the API, who does the faults.
 
-Times are seconds of this machine's wall clock, since all of them come from it, the log's too.
+Times are seconds of this machine's wall clock; those in the log are of the clocks of the workers, which may be set.
 """
 
 from dataclasses import dataclass
@@ -57,6 +57,8 @@ class Window:
     began: float
     ended: float
     """When the process was itself again."""
+    step: float = 0.0
+    """Seconds that its clock was ahead, or back where that is negative."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ def _touches(request: Request, window: Window) -> bool:
 def _risky(window: Window) -> list[tuple[float, float]]:
     """Give the spans of time in which a request is at risk."""
     began, ended = window.began, window.ended
+    if window.kind == "clock":  # a wrong clock makes nobody forget
+        return []
     if window.kind == "stop":  # what it had under way; what it sends when others have taken its place
         return [(began - SETTLING, began + CLOCKS), (ended, ended + WAKING)]
     if window.target in WORKERS:  # the process that comes after it knows nothing of it
@@ -63,8 +65,10 @@ class Compared:
     """Answers that nobody gave. An attempt without an answer may never have arrived: it is not among them."""
 
 
-def compare(requests: list[Request], logged: list[Logged]) -> Compared:
+def compare(requests: list[Request], logged: list[Logged], windows: Collection[Window] = ()) -> Compared:
     """Match requests and attempts of one pair, each with one at most.
+
+    While a worker's clock is set, its attempts are logged by that clock.
 
     Where a kept connection breaks before it answers, an attempt is two requests: so looks a receiver that closes an
     idle connection in that very moment (`activities/http.py`).
@@ -73,7 +77,7 @@ def compare(requests: list[Request], logged: list[Logged]) -> Compared:
     unseen = []
     # Those with an answer first: they can be of few requests only.
     for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
-        match = next((request for request in left if _is_of(request, attempt)), None)
+        match = next((request for request in left if _is_of(request, attempt, windows)), None)
         if match:
             left.remove(match)
         elif attempt.status is not None:
@@ -91,7 +95,10 @@ def _follows(later: Request, earlier: Request) -> bool:
     return later is not earlier and earlier.status is None and abs(later.arrived - earlier.ended) <= AT_ONCE
 
 
-def _is_of(request: Request, attempt: Logged) -> bool:
+def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bool:
     if attempt.status not in (None, request.status):
         return False
-    return attempt.started - CLOCKS <= request.arrived <= attempt.ended + CLOCKS
+    set_then = (each.step for each in windows if each.began <= request.arrived <= each.ended + CLOCKS)
+    return any(
+        attempt.started - CLOCKS <= request.arrived + step <= attempt.ended + CLOCKS for step in (0.0, *set_then)
+    )

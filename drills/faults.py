@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from drills.books import Window
+from drills.clocks import NOTICED
 from drills.disk import SmallDisk
 from drills.house import House
 from drills.schedule import TARGETS, Fault
@@ -36,8 +37,9 @@ class Faults:
             self.tell(fault.at, f"{fault.kind} {fault.target}: it is down as it is")
             return
         ended = time.time()
-        self.windows.append(Window(fault.kind, fault.target, began, ended))
-        self.tell(fault.at, f"{fault.kind} {fault.target}, itself again after {ended - began:.1f} s")
+        self.windows.append(Window(fault.kind, fault.target, began, ended, fault.step))
+        step = f" {fault.step:+g} s" if fault.step else ""
+        self.tell(fault.at, f"{fault.kind} {fault.target}{step}, itself again after {ended - began:.1f} s")
 
     async def _do(self, fault: Fault) -> bool:
         """Return when the fault is over; False where there was nothing to harm."""
@@ -50,6 +52,8 @@ class Faults:
                 return await self._stop(fault.target, fault.seconds)
             case "disk full":
                 return await self._fill_disk(fault.target, fault.seconds)
+            case "clock":
+                return await self._set_clock(fault.target, fault.step, fault.seconds)
 
     async def _kill(self, name: str) -> bool:
         killed = self.house.signal(name, SIGKILL)
@@ -64,6 +68,15 @@ class Faults:
             return False
         await asyncio.sleep(seconds)
         self.house.signal(name, SIGCONT, stopped)  # unless it was killed meanwhile
+        return True
+
+    async def _set_clock(self, name: str, step: float, seconds: float) -> bool:
+        if self.house.clocks is None:
+            return False
+        self.house.clocks.set(name, step)
+        await asyncio.sleep(seconds)
+        self.house.clocks.set(name, 0.0)
+        await asyncio.sleep(NOTICED)
         return True
 
     async def _fill_disk(self, name: str, seconds: float) -> bool:

@@ -20,8 +20,9 @@ from cli.local import Ports
 from cli.run_migrate import migrate_registry
 from cli.supervisor import Service, Supervisor
 from cli.temporal import is_polled
+from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
-from drills.schedule import WORKERS
+from drills.schedule import CLOCKS, WORKERS
 from settings import Settings
 from workflows import names
 from workflows.connection import prepare_namespace
@@ -39,6 +40,8 @@ class House:
     services: dict[str, Service]
     http: httpx.AsyncClient
     temporal: Client
+    clocks: Clocks | None
+    """None where no clock can be set."""
 
     def pid(self, name: str) -> int | None:
         """Give the process id; None while the process is down."""
@@ -66,8 +69,11 @@ class House:
 
 
 @asynccontextmanager
-async def running(folder: Path, registry: Postgres) -> AsyncIterator[House]:
-    """Start everything, with data and logs in `folder`; stop everything when the block ends."""
+async def running(folder: Path, registry: Postgres, *, own_clocks: bool = False) -> AsyncIterator[House]:
+    """Start everything, with data and logs in `folder`; stop everything when the block ends.
+
+    With `own_clocks`, workers and API have clocks that can be set, where that is possible here.
+    """
     data, ports = DataDir(folder), free_ports()
     said = Settings(_env_file=None, database_url=registry.url)
     settings = local.settings_for(said, data, "127.0.0.1", ports, send_emails=False, encrypt=False)
@@ -90,10 +96,13 @@ async def running(folder: Path, registry: Postgres) -> AsyncIterator[House]:
         await prepare_namespace(client, settings.retention)
         await migrate_registry(settings)
         environment = local.environment(settings, ports)
-        ours = [*(_worker(name, client, environment) for name in WORKERS), _api(probe, environment)]
+        clocks = clocks_in(folder) if own_clocks else None
+        clock = {name: clocks.environment(name) if clocks else {} for name in CLOCKS}
+        workers = (_worker(name, client, environment | clock[name]) for name in WORKERS)
+        ours = [*workers, _api(probe, environment | clock["api"])]
         services |= {each.name: each for each in ours}
         await asyncio.gather(*(supervisor.start(each) for each in ours))
-        yield House(supervisor, services, http, client)
+        yield House(supervisor, services, http, client, clocks)
 
 
 def _temporal(folder: Path, ports: Ports) -> Service:

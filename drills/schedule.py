@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
-Kind = Literal["kill", "kill everything", "stop", "disk full"]
+Kind = Literal["kill", "kill everything", "stop", "disk full", "clock"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 WORKERS = ("worker-1", "worker-2")
 REGISTRY = "registry"
 TARGETS = (*WORKERS, "api", "temporal", REGISTRY)
+CLOCKS = (*WORKERS, "api")
+"""Those whose clock can be set."""
 EVERYTHING = "everything"
 
 KILL_EVERY = 5.0
@@ -18,6 +20,8 @@ STOP_EVERY, STOP_SECONDS = 30.0, (12.0, 15.0)
 """A worker is stopped for longer than the heartbeat of 10 s: others take over what it had, and then it wakes up."""
 DISK_EVERY, DISK_SECONDS = 90.0, (8.0, 12.0)
 EVERYTHING_EVERY = 150.0
+CLOCK_EVERY, CLOCK_SECONDS, CLOCK_STEP = 40.0, (6.0, 12.0), (20.0, 100.0)
+"""Ahead or back; less than receivers allow a signature to be old."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,6 +33,8 @@ class Fault:
     target: str
     seconds: float = 0.0
     """How long it lasts; a kill takes no time."""
+    step: float = 0.0
+    """Seconds that a clock is set ahead, or back where it is negative."""
 
 
 def make_schedule(seed: int, seconds: float, kinds: Collection[Kind] = KINDS) -> tuple[Fault, ...]:
@@ -56,6 +62,10 @@ def _faults(kind: Kind, random: Random, seconds: float) -> Iterator[Fault]:
         case "disk full":
             for at in _times(random, DISK_EVERY, seconds):
                 yield Fault(at, kind, REGISTRY, round(random.uniform(*DISK_SECONDS), 2))
+        case "clock":
+            for at in _times(random, CLOCK_EVERY, seconds):
+                step = random.choice((1, -1)) * round(random.uniform(*CLOCK_STEP), 1)
+                yield Fault(at, kind, random.choice(CLOCKS), round(random.uniform(*CLOCK_SECONDS), 2), step)
 
 
 def _times(random: Random, every: float, seconds: float) -> Iterator[float]:

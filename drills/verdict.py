@@ -116,7 +116,7 @@ def _held_against_the_log(books: Books) -> Compared:
     whole = Compared([], [], [])
     for pair in requests.keys() | logged.keys():
         if books.statuses.get(pair[0]) in FINAL:  # others were not accepted, or are stuck: that is told elsewhere
-            found = compare(requests.get(pair, []), logged.get(pair, []))
+            found = compare(requests.get(pair, []), logged.get(pair, []), books.windows)
             whole.unlogged.extend(found.unlogged)
             whole.repeated.extend(found.repeated)
             whole.unseen.extend(found.unseen)

@@ -4,6 +4,7 @@ Both do the same; an update refuses what makes no sense, a signal that makes non
 optional delivery id; none means all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,7 +62,7 @@ class Controls(Places):
     def signal_release_webhook(self, webhook_id: str) -> None:
         for progress in self._deliveries.values():
             if progress.delivery.webhook_id == webhook_id and progress.is_held_by_webhook:
-                progress.release()
+                self._release(progress)
         self._tell_trouble()
 
     @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
@@ -131,12 +132,22 @@ class Controls(Places):
         chosen = [self._deliveries[id_] for id_ in self._select(command, delivery)]
         if command == "release" and delivery is None and self._is_scheduled():
             self._deliver_at = workflow.now()
+        act: dict[Command, Callable[[Progress], None]] = {
+            "cancel": Progress.cancel,
+            "retry": Progress.retry,
+            "redeliver": Progress.retry,
+            "hold": Progress.hold,
+            "release": self._release,
+        }
         for progress in chosen:
-            act = progress.retry if command == "redeliver" else getattr(progress, command)
-            act()
+            act[command](progress)
         for round_ in self._rounds:
             round_.stop_if_nobody_wants_it()
         self._tell_trouble()
+
+    def _release(self, progress: Progress) -> None:
+        """Let it go on. New runs have the marker since something was held; older ones go by the clock."""
+        progress.release(by_timer=workflow.patched("released-by-timer"))
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""

@@ -54,7 +54,7 @@ class Progress(Standing):
     def begin(self) -> Trigger:
         """Start an attempt; say whether the schedule or a person wanted it."""
         first_by_hand = self.delivery.by_hand and not self.delivery.steps_taken
-        self.extra, self.forced, self.due = self.forced, False, False
+        self.extra, self.forced, self.due, self.released = self.forced, False, False, False
         self.trigger = "manual" if self.extra or first_by_hand else "scheduled"
         return self.trigger
 
@@ -166,10 +166,10 @@ class Progress(Standing):
         self.touched += 1
         self.held = True
 
-    def release(self) -> None:
-        """Go on with the schedule; what has become due meanwhile is due now."""
+    def release(self, *, by_timer: bool = True) -> None:
+        """Go on with the schedule; what has become due meanwhile is due now, `by_timer` or by the clock."""
         self.touched += 1
-        self.held = False
+        self.held, self.released = False, by_timer
         self._update(reason=None, look_again_at=None)
 
     def look_again(self, now: datetime) -> None:

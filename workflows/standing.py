@@ -9,6 +9,9 @@ from workflows.models import Delivery, DeliveryStatus, Reason, Trigger
 from workflows.ordering import Ordering
 from workflows.tracking import Tracking
 
+A_MOMENT = 0.001
+"""Seconds: the shortest timer."""
+
 
 @dataclass(eq=False)
 class Standing(Tracking, Ordering):
@@ -24,6 +27,8 @@ class Standing(Tracking, Ordering):
     """Of the attempt under way, if there is one."""
     due: bool = False
     """The timer for what comes next has fired."""
+    released: bool = False
+    """It was held: whether it is due by now is for a timer to say, not for the clock (docs/temporal.md)."""
     extra: bool = False
     """The attempt under way is a forced retry: it uses no step of the schedule."""
     touched: int = 0
@@ -111,7 +116,9 @@ class Standing(Tracking, Ordering):
         if self.waits_for_turn:
             return None
         due = self.delivery.awaiting_until if self.is_sent else self.delivery.next_attempt_at
-        return 0.0 if due is None or self.due else _seconds_until(due, now)
+        if due is None or self.due:
+            return 0.0
+        return max(A_MOMENT if self.released else 0.0, (due - now).total_seconds())
 
     @property
     def next_number(self) -> int:

@@ -61,6 +61,7 @@ class Telling:
             updates.append(_listing(names.TROUBLE, trouble))
         if held != self._held and workflow.patched("held-is-listed"):
             self._held = held
+            workflow.patched("released-by-timer")  # the marker comes before anybody releases
             updates.append(_listing(names.HELD, held))
         if updates:
             workflow.upsert_search_attributes(updates)

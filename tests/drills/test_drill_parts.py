@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from standardwebhooks import Webhook
 
 import keys
 from drills.answers import Answer
+from drills.clocks import clocks_in
 from drills.disk import small_disk
 from drills.poster import Poster
 from drills.receiver import Receivers, digest_of, receiving
@@ -133,3 +136,22 @@ def test_a_full_disk_is_full_until_it_is_freed() -> None:
 def test_no_disk_is_made_where_none_is_wanted() -> None:
     with small_disk(wanted=False) as disk:
         assert disk is None
+
+
+def test_a_clock_can_be_set_and_what_lasts_goes_on(tmp_path: Path) -> None:
+    clocks = clocks_in(tmp_path)
+    if clocks is None:
+        pytest.skip("there is no libfaketime here, or none that works")
+    ask = [sys.executable, "-c", "import time; print(time.time(), time.monotonic())"]
+
+    def now(name: str | None = None) -> tuple[float, float]:
+        environment = clocks.environment("one") if name else None
+        if name == "set":
+            clocks.set("one", -60)
+        wall, lasting = subprocess.run(ask, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        return float(wall), float(lasting)
+
+    right, unset, back = now(), now("unset"), now("set")
+    assert 0 <= unset[0] - right[0] < 20
+    assert -60 <= back[0] - right[0] < -40
+    assert right[1] < unset[1] < back[1] < right[1] + 40

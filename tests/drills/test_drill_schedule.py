@@ -2,7 +2,7 @@
 
 import pytest
 
-from drills.schedule import EVERYTHING, KINDS, REGISTRY, TARGETS, WORKERS, Fault, Kind, make_schedule
+from drills.schedule import CLOCKS, EVERYTHING, KINDS, REGISTRY, TARGETS, WORKERS, Fault, Kind, make_schedule
 
 
 def of(kind: Kind, schedule: tuple[Fault, ...]) -> list[Fault]:
@@ -43,6 +43,14 @@ def test_the_rest_comes_now_and_then() -> None:
     schedule = make_schedule(7, 600)
     assert [fault.target for fault in of("disk full", schedule)] == [REGISTRY] * 6
     assert [fault.target for fault in of("kill everything", schedule)] == [EVERYTHING] * 4
+
+
+def test_clocks_are_set_by_less_than_makes_a_signature_old() -> None:
+    steps = of("clock", make_schedule(7, 600))
+    assert len(steps) == 15
+    assert {fault.target for fault in steps} == set(CLOCKS)
+    assert all(20 <= abs(fault.step) <= 100 for fault in steps)
+    assert {fault.step > 0 for fault in steps} == {True, False}
 
 
 def test_it_is_in_order_and_within_its_time() -> None:

@@ -152,3 +152,18 @@ def test_what_the_poster_and_the_clerk_complain_of_fails() -> None:
 def test_faults_are_counted_by_kind_and_target() -> None:
     windows = (window("api", T), window("api", T + 9), window("worker-1", T, T + 12, "stop"))
     assert judge(replace(GOOD, windows=windows)).faults == {"kill api": 2, "stop worker-1": 1}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "found"),
+    [(30.0, set()), (-30.0, set()), (10.0, {"requests that no log shows", "answers that nobody gave"})],
+)
+def test_an_attempt_is_logged_by_the_clock_of_its_worker(ahead: float, found: set[str]) -> None:
+    clock = Window("clock", "worker-1", T, T + 8, 30.0 if ahead > 0 else -30.0)
+    assert failures(logged=(logged(T + 1 + ahead),), windows=(clock,)) == found
+
+
+def test_a_wrong_clock_excuses_no_duplicate() -> None:
+    clock = Window("clock", "worker-1", T, T + 8, 30.0)
+    twice = (request(), request(T + 2))
+    assert failures(requests=twice, logged=(logged(), logged(T + 2)), windows=(clock,)) >= {"duplicates"}

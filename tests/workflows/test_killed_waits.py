@@ -58,3 +58,24 @@ async def test_an_event_whose_time_came_meanwhile_is_delivered_at_once(idle_hous
         event = await idle_house.until_final(event_id)
     assert (event["status"], await attempts(event)) == ("succeeded", 1)
     assert await timers_of(idle_house, event_id) == 1
+
+
+async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_house: House, inbox: Receiver) -> None:
+    """Setup: a delivery that has failed, is to be tried again in a second, and is held.
+    Timeline: its worker is killed; the second passes; it is released; whoever asks how it is wakes another worker.
+    Proves: it is tried once more, and the run can be replayed: no step of it went by the clock.
+    """
+    inbox.fails(503)
+    await idle_house.webhook(inbox.url, retry={"schedule": [1]})
+    event_id = (await idle_house.send())["id"]
+    async with worker_process(idle_house) as process:
+        await idle_house.until_delivery(event_id, "retrying", 1)
+        assert (await idle_house.command(event_id, "hold")).status_code == 202
+        await idle_house.until_delivery(event_id, "held", 1)
+        process.kill()
+    await asyncio.sleep(1.5)
+    await idle_house.run(event_id).signal("release")
+    async with idle_house.working():
+        event = await idle_house.until_final(event_id)
+    assert (event["status"], await attempts(event)) == ("succeeded", 2)
+    assert await timers_of(idle_house, event_id) == 2
