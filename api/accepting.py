@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
-from api.errors import BadField, Invalid, TooLarge
 from api.json_schemas import faults
+from api.problems import BadField, Invalid, TooLarge
 from api.schemas.events import AcceptedEvent, DeliveryHead, NewEvent
 from api.views import links_of
 from elements import filters

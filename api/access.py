@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response, params
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
 
-from api.errors import Forbidden
+from api.problems import Forbidden
 from api.requests import StrictRoute
 from registry.audit import AuditEntry
 

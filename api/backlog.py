@@ -4,7 +4,7 @@ import time
 
 from fastapi import Depends, Request
 
-from api.errors import TooMany
+from api.problems import TooMany
 from workflows.gateway import Gateway
 
 KNOWN_FOR = 2.0

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from api.access import Caller
-from api.errors import NotFound
+from api.problems import NotFound
 from links import DEFAULT_TENANT
 from registry.audit import AuditLog
 from registry.catalogue import Catalogue

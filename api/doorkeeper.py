@@ -10,8 +10,8 @@ import structlog
 from fastapi import Request
 
 from api.access import SCOPES, Caller
-from api.errors import Forbidden, NoKey
 from api.limiting import Limits
+from api.problems import Forbidden, NoKey
 from registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
 from registry.database import RegistryUnavailable
 from times import utc_now

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.accepting import Acceptance
-from api.errors import Invalid, Problem, TooLarge, from_validation
+from api.errors import from_validation
+from api.problems import Invalid, Problem, TooLarge
 from api.schemas.events import NewEvent
 from elements.faults import Fault
 from workflows.reaching import Conflict

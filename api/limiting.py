@@ -7,7 +7,7 @@ from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from api.errors import TooMany
+from api.problems import TooMany
 
 
 class Limits:

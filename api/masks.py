@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from api.errors import Invalid
+from api.problems import Invalid
 from elements import headers, notifications, tls
 from elements.on_failure import OnFailure
 from registry.models import Webhook

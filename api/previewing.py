@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from api.errors import Invalid
 from api.fields import EVENT_ID, Given, Taken
+from api.problems import Invalid
 from api.schemas.webhooks import NewWebhook, SampleEvent
 from elements import filters
 from elements.context import About, Event, context_of

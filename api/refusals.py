@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from api.errors import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemDocument, title
+from api.errors import RETRY_AFTER_SECONDS
+from api.problems import MEDIA_TYPE, ProblemDocument, title
 
 MAX_URL = 8 * 1024
 MAX_HEAD = 32 * 1024

@@ -9,8 +9,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from api.errors import Invalid, Malformed, NotJson, TooLarge
 from api.json_marks import has_more_marks
+from api.problems import Invalid, Malformed, NotJson, TooLarge
 
 MAX_DEPTH = 64
 """Levels of nesting in a body."""

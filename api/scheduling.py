@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from api.accepting import Acceptance
-from api.errors import BadField, Invalid
+from api.problems import BadField, Invalid
 from api.schemas import schedules as schemas
 from api.schemas.events import NewEvent
 from api.schemas.schedules import EventToMake, NewSchedule, ScheduleChanges

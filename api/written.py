@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from api.errors import BadField, Invalid
+from api.problems import BadField, Invalid
 from elements import emails, filters, notifications, payload, tls
 from elements.addresses import parse_networks
 from elements.faults import Fault

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, Cursor, Limit
-from api.errors import KEYED
 from api.fields import Given, GivenTime, Page, Time
+from api.problems import KEYED
 
 router = APIRouter(
     prefix="/v1/audit", tags=["audit"], route_class=GuardedRoute, responses=KEYED, dependencies=[needs("admin")]

@@ -20,7 +20,7 @@ from temporalio.api.common.v1 import Payloads
 from api import codec_page
 from api.codec_session import COOKIE, LASTS, is_good, make_token
 from api.deps import GatewayDep
-from api.errors import Forbidden, Invalid, Malformed, NoKey, Problem, responses
+from api.problems import Forbidden, Invalid, Malformed, NoKey, Problem, responses
 from api.requests import StrictRequest
 from ciphers import CipherError
 from settings import Settings

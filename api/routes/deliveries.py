@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request
 from api.access import GuardedRoute, needs
 from api.counting import HeldCounts
 from api.deps import CallerDep, Cursor, GatewayDep, Limit, StoreDep
-from api.errors import KEYED, responses
 from api.fields import Page
+from api.problems import KEYED, responses
 from api.routes.webhooks import WebhookId, found
 from api.schemas.recoveries import HeldCount, WebhookDelivery
 from api.views import links_of

@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from api.access import GuardedRoute, needs
 from api.deps import AuditDep, CallerDep, GatewayDep, Tenant
-from api.errors import KEYED, responses
 from api.fields import Given
+from api.problems import KEYED, responses
 from api.routes.events import PathId
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)

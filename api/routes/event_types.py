@@ -8,9 +8,9 @@ from api import views
 from api.access import GuardedRoute, needs
 from api.catalogue_documents import as_asyncapi, as_openapi
 from api.deps import CallerDep, CatalogueDep, Limit
-from api.errors import KEYED, BadField, Invalid, NotFound, responses
 from api.fields import EventType, Page
 from api.json_schemas import faults
+from api.problems import KEYED, BadField, Invalid, NotFound, responses
 from api.schemas.event_types import EventTypeChanges, EventTypeEntry, NewEventType
 from registry import models
 

@@ -11,8 +11,9 @@ from api.accepting import Acceptance, check_deliver_at
 from api.access import Caller, GuardedRoute, needs
 from api.backlog import UNLESS_LATE
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
-from api.errors import KEYED, OutOfReach, Problem, as_problem, document, from_validation, responses
+from api.errors import as_problem, from_validation
 from api.fields import EVENT_ID, EventType, GivenTime, Page
+from api.problems import KEYED, OutOfReach, Problem, document, responses
 from api.schemas.events import (
     AcceptedEvent,
     Batch,

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter
 
 from api.deps import GatewayDep, StoreDep
-from api.errors import responses
+from api.problems import responses
 
 router = APIRouter(tags=["health"])
 

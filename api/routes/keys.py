@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field
 from api.access import USUAL_SCOPES, GuardedRoute, Scope, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep
 from api.doorkeeper import Doorkeeper
-from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import EVENT_ID, Given, GivenTime, Page, Taken, TenantName, Text, Time
+from api.problems import KEYED, Invalid, NotFound, responses
 from registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from settings import RATE
 from times import utc_now

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from api import views
 from api.access import GuardedRoute, needs
 from api.deps import CallerDep, GatewayDep, StoreDep
-from api.errors import KEYED, responses
+from api.problems import KEYED, responses
 from api.releasing import release_held
 from api.routes.webhooks import WebhookId, found
 from api.schemas import webhooks as schemas

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 
 from api.access import Caller, GuardedRoute, needs
 from api.deps import CallerDep, StoreDep
-from api.errors import KEYED, NotFound, responses
 from api.previewing import Preview, Previewer, PreviewRequest, check_one_of_the_two, unsaved
+from api.problems import KEYED, NotFound, responses
 from registry.models import Webhook
 from registry.patterns import patterns_for
 from registry.store import Store

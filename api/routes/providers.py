@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from api.deps import GatewayDep, StoreDep
-from api.errors import Malformed, NoKey, NotFound, responses
 from api.fields import Given
+from api.problems import Malformed, NoKey, NotFound, responses
 from api.requests import StrictRequest
 from api.sendgrid_events import Batch, NotSigned, Report, check_signature, check_time, read
 from registry.models import Suppression

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Response
 from api import recovering
 from api.access import Caller, GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
-from api.errors import KEYED, Conflicting, NotFound, responses
 from api.fields import EVENT_ID, Page
+from api.problems import KEYED, Conflicting, NotFound, responses
 from api.routes.webhooks import WebhookId, found
 from api.schemas.recoveries import NewRecovery, Recover, Recovery, Steered
 from workflows.gateway import Gateway

@@ -9,8 +9,8 @@ from api import scheduling
 from api.accepting import Acceptance
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
-from api.errors import KEYED, Invalid, responses
 from api.fields import Page
+from api.problems import KEYED, Invalid, responses
 from api.schemas.schedules import (
     SCHEDULE_ID,
     Backfill,

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep, Tenant
-from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import Given, Page, Taken, TenantName, Text, Time
+from api.problems import KEYED, Invalid, NotFound, responses
 from elements.mailboxes import parse_mailbox
 from links import DEFAULT_TENANT
 from registry.models import Suppression

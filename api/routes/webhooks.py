@@ -10,9 +10,9 @@ from api import views
 from api.accepting import Acceptance
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
-from api.errors import KEYED, Invalid, NotFound, responses
 from api.fields import EVENT_ID, EventType, Page
 from api.masks import unmasked
+from api.problems import KEYED, Invalid, NotFound, responses
 from api.releasing import release_held
 from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent, NewEvent

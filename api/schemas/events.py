@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api.errors import ProblemDocument
 from api.fields import (
     EventId,
     EventType,
@@ -14,6 +13,7 @@ from api.fields import (
     TenantName,
     Time,
 )
+from api.problems import ProblemDocument
 from links import DEFAULT_TENANT
 from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
 

@@ -3,12 +3,24 @@
 import asyncio
 import itertools
 import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
 
 from house import House
 from receivers import Receiver
 
 BOMB = "{% set x = event.data.items %}" + "{% set _ = x.extend(x) %}" * 18 + "{% set _ = x.count(11) %}" * 20
 FILTER_BOMB = "event.data.items.map(a, " * 8 + "[a]" + ")" * 8 + ".size() > 0"
+
+
+@pytest.fixture
+async def home(idle_house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    """A house whose worker does not see through, at its end, what the hostile tenant has posted."""
+    monkeypatch.setattr("worker.GRACE", timedelta(seconds=1))
+    async with idle_house.working():
+        yield idle_house
 
 
 async def test_an_event_is_taken_and_delivered_next_to_bombs(home: House, inbox: Receiver) -> None:

@@ -1,0 +1,141 @@
+"""What goes wrong, as the API tells it: problem documents (RFC 9457), one tree of them.
+
+Problem
+├── Malformed 400      the body is not JSON
+├── NoKey 401          no key, or not one of ours
+├── Forbidden 403      the key may not do this, or not for this tenant
+├── NotFound 404       unknown, or another tenant's
+├── Conflicting 409    makes no sense as things are
+├── TooLarge 413       over the limit
+├── NotJson 415        the body says that it is something else
+├── Invalid 422        well-formed, but not acceptable; names each bad field
+├── TooMany 429        more requests than the key may make, or too many with a key that is none
+└── OutOfReach 503     Temporal, the registry or the sandbox does not answer; nothing pretends
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+"""As RFC 9110 has them; Python's differ from version to version."""
+
+
+class BadField(BaseModel):
+    """One thing that is wrong with a request."""
+
+    path: str = Field(
+        description="Where it is: field names and list positions, joined by dots",
+        examples=["retry.schedule.0"],
+    )
+    detail: str = Field(description="What is wrong with it", examples=["Input should be greater than or equal to 0"])
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457, with `errors` where single fields are to blame."""
+
+    type: str = Field(description="A stable name of this kind of problem", examples=["urn:hookkeeper:problem:invalid"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The request is not acceptable: see errors."])
+    errors: list[BadField] = Field(default_factory=list)
+
+
+class Problem(HTTPException):
+    """Base of what a route raises to answer with an error."""
+
+    status: ClassVar[int] = 500
+    kind: str = "internal"
+
+    def __init__(self, detail: str, errors: Sequence[BadField] = (), headers: dict[str, str] | None = None) -> None:
+        super().__init__(self.status, detail, headers)
+        self.errors = list(errors)
+
+
+class Malformed(Problem):
+    status = 400
+    kind = "malformed"
+
+
+class NoKey(Problem):
+    status = 401
+    kind = "unauthorized"
+
+
+class Forbidden(Problem):
+    status = 403
+    kind = "forbidden"
+
+
+class NotFound(Problem):
+    status = 404
+    kind = "not-found"
+
+
+class Conflicting(Problem):
+    status = 409
+    kind = "conflict"
+
+
+class TooLarge(Problem):
+    status = 413
+    kind = "too-large"
+
+
+class NotJson(Problem):
+    status = 415
+    kind = "not-json"
+
+
+class Invalid(Problem):
+    status = 422
+    kind = "invalid"
+
+    @classmethod
+    def field(cls, path: str, detail: str) -> "Invalid":
+        return cls("The request is not acceptable: see errors.", [BadField(path=path, detail=detail)])
+
+
+class TooMany(Problem):
+    status = 429
+    kind = "too-many-requests"
+
+
+class OutOfReach(Problem):
+    status = 503
+    kind = "unavailable"
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe error answers for the OpenAPI document. With `model`, FastAPI would call them `application/json` too."""
+    return {
+        status: {
+            "description": title(status),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+        }
+        for status in statuses
+    }
+
+
+def title(status: int) -> str:
+    """Name a status."""
+    return TITLES.get(status) or HTTPStatus(status).phrase
+
+
+KEYED = responses(400, 401, 403, 413, 415, 422, 429, 503)
+"""What every route with a key can answer."""
+
+
+def document(problem: Problem) -> ProblemDocument:
+    """Write a problem down."""
+    return ProblemDocument(
+        type=f"urn:hookkeeper:problem:{problem.kind}",
+        title=title(problem.status_code),
+        status=problem.status_code,
+        detail=str(problem.detail),
+        errors=problem.errors,
+    )
