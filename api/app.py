@@ -11,6 +11,7 @@ from api.access import check_routes
 from api.backlog import Backlog
 from api.counting import HeldCounts
 from api.doorkeeper import Doorkeeper
+from api.problems import responses
 from api.routes import (
     audit,
     codec,
@@ -62,7 +63,7 @@ def _bare_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=_life,
-        responses=errors.responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
+        responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
     )
     app.state.settings, app.state.sandbox = settings, Sandbox()
     app.state.written = Written(app.state.sandbox, settings)
