@@ -18,7 +18,6 @@ from activities.alerts import AlertActivities
 from activities.closing import ClosingActivities
 from activities.crowding import Crowds
 from activities.emails import EmailActivities
-from activities.endings import Unhurried
 from activities.firing import FiringActivities
 from activities.health import HealthBook
 from activities.lanes import LaneActivities
@@ -129,7 +128,6 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             max_concurrent_activities=settings.max_concurrent_rounds,
             max_heartbeat_throttle_interval=HEARTBEATS,
             graceful_shutdown_timeout=GRACE,
-            interceptors=[Unhurried()],
         )
         async with _at_work(
             serving(
