@@ -11,7 +11,7 @@ from cli.console import Failed, tell_failure
 from cli.processes import run, until_stopped
 from drills import drill, ordered, report, waiting
 from drills.drill import Plan
-from drills.schedule import KINDS
+from drills.schedule import KINDS, USUAL
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=int(time.time()), help="the same seed: the same faults and answers")
     add("--rate", type=float, default=20, help="events a second (%(default)g)")
     add("--seconds", type=float, default=600, help="faults: how long events are posted (%(default)g)")
-    add("--kinds", nargs="+", choices=KINDS, default=KINDS, help="faults: of these kinds only")
+    add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: of these kinds only (all but clock)")
     add("--keep", type=Path, help="faults: an empty folder that data, logs and books stay in")
     add("--runs", type=int, default=10_000, help="waiting: how many (%(default)d)")
     add("--events", type=int, default=100, help="ordered: how many (%(default)d)")

@@ -32,6 +32,9 @@ class Clocks:
             "FAKETIME_CACHE_DURATION": str(int(NOTICED)),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            # Without these two, it takes the processes half as much CPU time again.
+            "NO_FAKE_STAT": "1",
+            "FAKETIME_DISABLE_SHM": "1",
         }
 
     def set(self, name: str, ahead: float) -> None:

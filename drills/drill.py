@@ -22,7 +22,7 @@ from drills.poster import Poster
 from drills.postgres import Postgres
 from drills.reading import Log
 from drills.receiver import Answers, Receivers, receiving
-from drills.schedule import KINDS, TARGETS, Kind, make_schedule
+from drills.schedule import TARGETS, USUAL, Kind, make_schedule
 from drills.verdict import Verdict, judge
 
 TENANT = "drill"
@@ -42,7 +42,7 @@ class Plan:
     seconds: float
     rate: float
     """Events a second."""
-    kinds: Collection[Kind] = KINDS
+    kinds: Collection[Kind] = USUAL
     keep: Path | None = None
     """Where data, logs and books are to stay, if anywhere."""
 

@@ -14,6 +14,8 @@ WAKING = 2.0
 """Seconds in which a worker that goes on after a stop sends what it had taken before."""
 CLOCKS = 0.5
 """Seconds by which what receiver and log note of one attempt may differ, in busy processes."""
+LATE = 5.0
+"""Seconds that a request may take, in a busy process, from the look at the clock to its receiver."""
 AT_ONCE = 1.0
 """Seconds in which what broke off is sent again over a new connection."""
 FORGETFUL = frozenset({*WORKERS, "temporal", EVERYTHING})
@@ -98,7 +100,7 @@ def _follows(later: Request, earlier: Request) -> bool:
 def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bool:
     if attempt.status not in (None, request.status):
         return False
-    set_then = (each.step for each in windows if each.began <= request.arrived <= each.ended + CLOCKS)
+    set_then = (each.step for each in windows if each.began <= request.arrived <= each.ended + LATE)
     return any(
         attempt.started - CLOCKS <= request.arrived + step <= attempt.ended + CLOCKS for step in (0.0, *set_then)
     )

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 Kind = Literal["kill", "kill everything", "stop", "disk full", "clock"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+USUAL: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "clock")
+"""Clocks that can be set cost their processes half as much CPU time again: not for a drill that wants to be fast."""
 
 WORKERS = ("worker-1", "worker-2")
 REGISTRY = "registry"

@@ -23,6 +23,7 @@ async def home(idle_house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield idle_house
 
 
+@pytest.mark.alone
 async def test_an_event_is_taken_and_delivered_next_to_bombs(home: House, inbox: Receiver) -> None:
     """With one queue for all, the event was taken after 4.6 s and delivered after 26 s."""
     hostile = f"{home.tenant}-hostile"
