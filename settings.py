@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         100, ge=1, le=10_000, description="Rounds of deliveries that a worker makes at once from each of its queues"
     )
     max_concurrent_per_webhook: int = Field(
-        20, ge=1, description="Requests that a worker has under way to one webhook; more wait their turn"
+        20,
+        ge=1,
+        description="Requests that a worker has under way to one webhook before more go through the limited queue",
     )
     max_backlog: int | None = Field(
         None,

@@ -13,8 +13,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.outcomes import Message
 from elements.faults import Fault
 
-LINGER = 3.0
-"""Seconds that one look waits for the end of a delivery: most are over by then."""
+LINGER, GLANCE = 3.0, 1.0
+"""Seconds that the first look waits for the end of a delivery, as most are over by then; and that each later one
+does: of the many that wait for one webhook, none is to keep a worker's place."""
 REFUSED = "EventRefused"
 """Type of the failure of a firing whose event nobody may accept."""
 
@@ -74,7 +75,8 @@ class FiringActivities:
 
         So a delivery that takes days costs neither a slot of a worker nor an event of history.
         """
-        if not await self._deliveries.have_ended(fired.tenant, fired.event_id, LINGER):
+        patience = LINGER if activity.info().attempt == 1 else GLANCE
+        if not await self._deliveries.have_ended(fired.tenant, fired.event_id, patience):
             raise ApplicationError(
                 f"event {fired.event_id} is still being delivered",
                 type="StillUnderWay",

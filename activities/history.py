@@ -1,6 +1,6 @@
 """The event's data, read back from the first event of the run's own history.
 
-So a body is in history once or twice, however many attempts there are.
+So a body is in history once more for each first round at most, however many attempts there are.
 """
 
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from temporalio.client import Client
 from activities.outcomes import Message
 
 MAX_CACHED_RUNS = 64
-"""At 256 KiB an event, 16 MiB at most."""
+"""In each of a worker's two caches: 16 MiB of JSON at the default limit of an event, 64 at the largest."""
 
 
 class _StartedWith(Message):

@@ -1,4 +1,7 @@
-"""The one place that talks HTTP outwards. `send` tells what the receiver did; it raises for our own faults only."""
+"""HTTP outwards for webhooks, calls of HTTP APIs and SendGrid; notes to services go by `activities.guarded_requests`.
+
+`send` tells what the receiver did; it raises for our own faults only.
+"""
 
 import asyncio
 import errno
@@ -222,7 +225,8 @@ async def _exchange(
 async def _send(client: httpx.AsyncClient, request: httpx.Request, link: Link) -> httpx.Response:
     """Send; once more, over a new connection, where a kept one broke before it answered.
 
-    So looks a receiver that closes an idle connection in that very moment. `webhook-id` tells one that got both.
+    So looks a receiver that closes an idle connection in that very moment. A webhook's receiver that got both
+    can tell by `webhook-id`; an API or SendGrid cannot.
     """
     try:
         return await client.send(request, stream=True)

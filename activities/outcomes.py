@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from policy import OrderPolicy
+from policy import DAY, OrderPolicy
 
-MAX_RETRY_AFTER = 86400.0
+MAX_RETRY_AFTER = DAY
 BUSY_STATUS_CODES = frozenset({429, 502, 504})
 """A receiver with so much to do that it takes no more."""
 MAX_EXCERPT, MIN_EXCERPT = 4096, 128
@@ -58,7 +58,7 @@ class Outcome(Message):
     target: str = ""
     """The URL as people see it: without query, user info or fragment."""
     started_at: datetime | None = None
-    """None where no request was made."""
+    """None where no attempt is counted: held, deferred, webhook_deleted."""
     duration_ms: float = 0.0
     status_code: int | None = None
     error: str | None = None

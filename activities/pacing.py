@@ -8,6 +8,8 @@ from activities.rounds import Order
 from registry.models import Webhook
 from registry.pacing import rate_of
 
+COMES_BACK = 10.0
+"""Requests a second in which what waited for a busy receiver comes back: however much that is, nobody else waits."""
 BUSY_SECONDS = 5.0
 """A receiver that is busy, and does not say until when, is left alone so long; twice as long each time in a row."""
 MAX_BUSY_SECONDS = MAX_SPREAD = 60.0
@@ -22,14 +24,13 @@ def not_now(order: Order, webhook: Webhook, now: datetime, *, limited: bool) -> 
     if order.at_once:
         return None
     if webhook.throttled_until and now < webhook.throttled_until:
-        return _deferred(order, webhook, _spread((webhook.throttled_until - now).total_seconds()))
-    if rate_of(webhook) is not None and not limited:
-        return _deferred(order, webhook, 0.0)
-    return None
-
-
-def _deferred(order: Order, webhook: Webhook, wait: float) -> Outcome:
+        wait = _spread((webhook.throttled_until - now).total_seconds())
+        return _deferred(order, webhook, wait, rate_of(webhook) or COMES_BACK)
     rate = rate_of(webhook)
+    return None if rate is None or limited else _deferred(order, webhook, 0.0, rate)
+
+
+def _deferred(order: Order, webhook: Webhook, wait: float, rate: float) -> Outcome:
     return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=wait)
 
 
@@ -57,5 +58,4 @@ def crowded_out(order: Order, webhook: Webhook, at_most: int) -> Outcome:
     It waits in the limited queue, which lets as many through in a second: an endpoint that is slow keeps its pace, and
     one that hangs is degraded by the time that its first requests have timed out.
     """
-    rate = float(at_most)
-    return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=0.0)
+    return _deferred(order, webhook, 0.0, float(at_most))

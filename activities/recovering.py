@@ -26,7 +26,7 @@ TRIES = 10
 """After these, minutes later, an event that cannot be redelivered is left behind."""
 
 Wanted = Literal["failed", "cancelled"]
-Outcome = Literal["redelivered", "skipped", "nothing", "failed"]
+Fate = Literal["redelivered", "skipped", "nothing", "failed"]
 """`skipped`: it needs it no more. `nothing`: an open event that has nothing to redeliver (yet)."""
 log = structlog.get_logger("hookkeeper.recovery")
 
@@ -100,7 +100,7 @@ class LostDeliveries(Protocol):
     async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
         """Give the oldest runs with a delivery that may be meant, and where to go on."""
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Outcome:
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Fate:
         """Deliver again what is meant of a run, unless that was done since the recovery began.
 
         Webhooks that are `off` get nothing.
@@ -138,7 +138,7 @@ class RecoveryActivities:
         async def redeliver_one(n: int, run: Lost) -> None:
             await asyncio.sleep(beginning + n / batch.rate - asyncio.get_running_loop().time())
             async with slots:
-                known[run.workflow_id] = await self._outcome(batch.scope, run, off)
+                known[run.workflow_id] = await self._fate(batch.scope, run, off)
             activity.heartbeat(known)
 
         async with heartbeating(lambda: [known]):
@@ -146,7 +146,7 @@ class RecoveryActivities:
         took = asyncio.get_running_loop().time() - beginning
         return _tally(batch, known).model_copy(update={"seconds": took})
 
-    async def _outcome(self, scope: Scope, run: Lost, off: Collection[str]) -> Outcome:
+    async def _fate(self, scope: Scope, run: Lost, off: Collection[str]) -> Fate:
         try:
             return await self._lost.redeliver(scope, run.workflow_id, off)
         except Exception as fault:  # one event that cannot be read must not stop all that are behind
@@ -156,7 +156,7 @@ class RecoveryActivities:
             return "failed"
 
 
-def _tally(batch: Batch, known: dict[str, Outcome]) -> Tally:
+def _tally(batch: Batch, known: dict[str, Fate]) -> Tally:
     counts = Counter(known[run.workflow_id] for run in batch.runs)
     discovered = sum(run.is_open and known[run.workflow_id] != "nothing" for run in batch.runs)
     return Tally(
@@ -178,6 +178,6 @@ async def _every(tasks: Sequence[asyncio.Task[None]]) -> None:
             task.cancel()
 
 
-def _known_of_earlier_try() -> dict[str, Outcome]:
-    details: Sequence[dict[str, Outcome]] = activity.info().heartbeat_details
+def _known_of_earlier_try() -> dict[str, Fate]:
+    details: Sequence[dict[str, Fate]] = activity.info().heartbeat_details
     return dict(details[0]) if details else {}

@@ -64,7 +64,7 @@ class RoundResult(Message):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt that can be made: the webhook is there and enabled."""
+    """One attempt that can be made: the webhook is there, and is on or was asked for by hand."""
 
     order: Order
     webhook: Webhook
@@ -77,7 +77,7 @@ class Job:
         return context_of(self.event, about(self.webhook))
 
 
-Attempt = Callable[[Job], Awaitable[Outcome]]
+MakeAttempt = Callable[[Job], Awaitable[Outcome]]
 """Says what came of it; raises `Fault` for what the webhook's owner wrote, else for our own faults only."""
 Afterwards = Callable[[Round, RoundResult], Awaitable[RoundResult]]
 """Does what the outcomes ask for, again where it is tried again, and gives the result with what came of that."""
@@ -92,24 +92,26 @@ class Rounds:
         self._data = EventData(temporal)
         self._always_alert = always_alert
 
-    async def make(self, round_: Round, attempt: Attempt, afterwards: Afterwards | None = None) -> RoundResult:
+    async def make(self, round_: Round, attempt: MakeAttempt, afterwards: Afterwards | None = None) -> RoundResult:
         """Make every attempt of the round; return one outcome an order, in their order.
 
         Raises only for our own faults (`RegistryUnavailable`, Temporal out of reach).
         """
         known = _outcomes_of_earlier_try()
         work = asyncio.ensure_future(self._make(round_, known, attempt, afterwards))
-        try:
-            async with heartbeating(known.values):
+        async with heartbeating(
+            known.values
+        ):  # also after a cancellation: an attempt can take longer than its patience
+            try:
                 return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            if not _asked_to_cancel():
-                work.cancel()
-                raise
-            return await work  # what has been sent is recorded, not dropped
+            except asyncio.CancelledError:
+                if not _asked_to_cancel():
+                    work.cancel()
+                    raise
+                return await work  # what has been sent is recorded, not dropped
 
     async def _make(
-        self, round_: Round, known: dict[str, Outcome], attempt: Attempt, afterwards: Afterwards | None
+        self, round_: Round, known: dict[str, Outcome], attempt: MakeAttempt, afterwards: Afterwards | None
     ) -> RoundResult:
         orders = [order for order in round_.orders if order.delivery not in known]
         if orders:
@@ -134,7 +136,7 @@ class Rounds:
         return round_.data if round_.data_inline else await self._data.of_this_run()
 
     async def _outcome(
-        self, order: Order, webhook: Webhook | None, event: Event, limit: int, attempt: Attempt
+        self, order: Order, webhook: Webhook | None, event: Event, limit: int, attempt: MakeAttempt
     ) -> Outcome:
         if webhook is None:
             return Outcome(delivery=order.delivery, verdict="webhook_deleted")

@@ -88,7 +88,12 @@ class Acceptance:
         wanted = [webhook for webhook, wants in asked if wants is True]
         if behind and any(webhook.ordered for webhook in wanted):
             await asyncio.wait(behind)
-        accepted = await self._start(request, event, wanted, now)
+        try:
+            accepted = await self._start(request, event, wanted, now)
+        except Invalid:  # it may have had fewer targets then
+            if known := await self._known(request, key):
+                return self._answer(known)
+            raise
         if not accepted.duplicate:
             await self._note({webhook.id: str(fault) for webhook, fault in asked if isinstance(fault, Fault)})
         return accepted

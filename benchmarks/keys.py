@@ -9,22 +9,21 @@ import time
 from pathlib import Path
 
 import httpx
-from rich.console import Console
 
+from benchmarks.rig import loud, out, quiet
 from cli import stack
 from cli.datadir import DataDir
 from cli.demo import free_ports
 from cli.processes import run
 
 ROUNDS, REQUESTS = 20, 50
-out = Console(highlight=False)
 
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = DataDir(Path(folder))
         async with (
-            stack.running(data, "127.0.0.1", free_ports(), on_ready=_quiet, on_event=_loud) as house,
+            stack.running(data, "127.0.0.1", free_ports(), on_ready=quiet, on_event=loud) as house,
             httpx.AsyncClient(base_url=house.url, timeout=60) as http,
         ):
             admin = {"authorization": f"Bearer {house.admin_key}"}
@@ -52,14 +51,6 @@ async def compare(
     admin, tenant = medians.values()
     told = ", ".join(f"{name} {median:.2f} ms" for name, median in medians.items())
     out.print(f"  {method} {path:<26} {told}: {tenant - admin:+.2f} ms, ratio {tenant / admin:.2f}")
-
-
-def _quiet(_: str) -> None:
-    """Say nothing of services that start as they should."""
-
-
-def _loud(name: str, text: str) -> None:
-    out.print(f"  [yellow]![/yellow] {name} {text}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
 async def _faults(asked: argparse.Namespace) -> bool:
     plan = Plan(asked.seed, asked.seconds, asked.rate, asked.kinds, asked.keep)
     report.print_plan(plan)
-    return report.print_outcome(plan, await drill.run(plan, report.print_fault))
+    return report.print_result(plan, await drill.run(plan, report.print_fault))
 
 
 async def _waiting(asked: argparse.Namespace) -> bool:

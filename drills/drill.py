@@ -48,14 +48,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Result:
     """The verdict, and what could not be tried on this machine."""
 
     verdict: Verdict
     left_out: tuple[str, ...]
 
 
-async def run(plan: Plan, tell: Tell) -> Outcome:
+async def run(plan: Plan, tell: Tell) -> Result:
     """Carry a drill out, telling of each fault with its time in seconds."""
     with (
         small_disk("disk full" in plan.kinds) as disk,
@@ -77,7 +77,7 @@ async def run(plan: Plan, tell: Tell) -> Outcome:
         left_out.append("disk full: no right to mount a small one")
     if built.clocks is None and own_clocks:
         left_out.append("clocks: libfaketime is not here, or does not work here")
-    return Outcome(judge(books), tuple(left_out))
+    return Result(judge(books), tuple(left_out))
 
 
 async def _drill(plan: Plan, built: House, receivers: Receivers, disk: SmallDisk | None, tell: Tell) -> Books:

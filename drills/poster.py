@@ -11,7 +11,7 @@ import httpx
 from drills.books import Accepted
 from drills.receiver import digest_of
 
-AGAIN = frozenset({429, 502, 503, 504})
+AGAIN = frozenset({429, 503})
 """Statuses that ask to come again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between two tries, of which each is a random part; they double."""

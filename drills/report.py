@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from cli.console import out
-from drills.drill import Outcome, Plan
+from drills.drill import Plan, Result
 from drills.ordered import Ordered
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
@@ -23,11 +23,11 @@ def print_fault(at: float, text: str) -> None:
     out.print(f"  [dim]{at:6.1f} s[/dim]  {text}")
 
 
-def print_outcome(plan: Plan, outcome: Outcome) -> bool:
+def print_result(plan: Plan, result: Result) -> bool:
     """Print everything; say whether the drill passed."""
-    verdict, failures = outcome.verdict, outcome.verdict.failures
+    verdict, failures = result.verdict, result.verdict.failures
     out.print(_table(verdict))
-    for text in outcome.left_out:
+    for text in result.left_out:
         out.print(f"  [dim]not done here: {text}[/dim]")
     for name, found in failures.items():
         out.print(f"\n  [red]{name}[/red] ({len(found)})")

@@ -28,9 +28,16 @@ class RoundUnderWay:
 
     def stop_if_nobody_wants_it(self) -> None:
         """Cancel an activity that waits in a queue or between tries; one that is sending still says what came of it."""
-        if not self.stopped and all(progress.cancelling for progress in self.deliveries):
+        if self.stopped:
+            return
+        if all(progress.cancelling for progress in self.deliveries) or self._waits_in_vain():
             self.stopped = True
             self.handle.cancel()
+
+    def _waits_in_vain(self) -> bool:
+        """A person wants it held, or wants it now, and it may wait in the limited queue for hours."""
+        unwanted = all(each.pace is not None and (each.held or each.forced) for each in self.deliveries)
+        return unwanted and workflow.patched("limited-rounds-stop")
 
 
 class Controls(Places):

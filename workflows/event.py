@@ -83,10 +83,11 @@ class EventWorkflow(Controls):
         self._time_has_come = time_has_come and self._deliver_at == when
 
     def _groups(self) -> list[list[Progress]]:
-        """Give what goes out in one round: all webhooks that take any number of requests; each of the others alone.
+        """Give what goes out in one round: all webhooks with neither a rate nor an order; each of the others, each
+        email and each notification alone.
 
-        So does each email and notification: a worker that is killed can forget the last outcomes of a round. A webhook
-        that comes twice has the same `webhook-id`; an email that comes twice has been read twice.
+        A worker that is killed can forget the last outcomes of a round. A webhook that comes twice has the same
+        `webhook-id`; an email that comes twice has been read twice.
         """
         together = [each for each in self._deliveries.values() if each.goes_with_others]
         return [together, *([each] for each in self._deliveries.values() if not each.goes_with_others)]

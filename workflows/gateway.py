@@ -45,7 +45,6 @@ class Started:
 
     workflow_id: str
     run_id: str
-    event: EventInput
     state: EventState
     duplicate: bool
 
@@ -99,7 +98,7 @@ class Gateway:
                     return known
                 raise
         scheduled = event.deliver_at is not None and event.deliver_at > utc_now()
-        return Started(workflow_id, run_id, event, reading.at_start(event, scheduled), duplicate=False)
+        return Started(workflow_id, run_id, reading.at_start(event, scheduled), duplicate=False)
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Give the run of an event that was accepted before, or None; raise `Conflict` where its content is another."""
@@ -112,7 +111,10 @@ class Gateway:
                 return None
 
     async def read(self, tenant: str, event_id: str) -> Run:
-        """Give the event and its whole state. A closed run is read from history and needs no worker."""
+        """Give the event and its whole state.
+
+        A run that closed by itself is read from history and needs no worker; one that was terminated is asked.
+        """
         async with reaching_temporal():
             handle, run = await self._latest(tenant, event_id)
             whole = await parts.read(self._client, handle, run)
@@ -186,9 +188,9 @@ class Gateway:
         if run.status == WorkflowExecutionStatus.RUNNING:  # it needs no worker to say that it was accepted
             event = await reading.started_with(self._client, handle)
             state = reading.at_start(event, scheduled=run.typed_search_attributes.get(names.DELIVER_AT) is not None)
-            return Started(handle.id, run.run_id, event, state, duplicate=True)
+            return Started(handle.id, run.run_id, state, duplicate=True)
         whole = await parts.read(self._client, handle, run)
-        return Started(handle.id, run.run_id, whole.event, whole.state, duplicate=True)
+        return Started(handle.id, run.run_id, whole.state, duplicate=True)
 
     async def _start_again(
         self,

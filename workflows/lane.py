@@ -120,6 +120,8 @@ class LaneWorkflow:
         while self._is_at(place):
             if not given and await self._give_turn(place):
                 given, pause = True, CHECK
+                if missed and workflow.patched("found-is-not-missed"):
+                    missed = timedelta()
             if given and not (self._is_ordered or self._look_now):
                 self.passed(place)
             elif given:

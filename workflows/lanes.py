@@ -14,7 +14,6 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lanes import Found, Place, Sight
-from times import utc_now
 from workflows import names
 from workflows.event import EventWorkflow
 from workflows.lane import LaneWorkflow, Line
@@ -41,11 +40,11 @@ class Lanes:
         self._had_room: dict[str, float] = {}
 
     async def take_places(self, event: EventInput) -> EventInput:
-        """Take a place for each ordered delivery, and give the event with them. One that is to wait takes none yet.
+        """Take a place for each ordered delivery, and give the event with them. One with a `deliver_at` takes none yet.
 
         Raises `LaneFull`, and Temporal's `RPCError`.
         """
-        if not any(each.ordered for each in event.deliveries) or _is_to_wait(event):
+        if not any(each.ordered for each in event.deliveries) or event.deliver_at:  # the run itself takes one then
             return event
         places = _places_of(event)
         await asyncio.gather(*(self._check_room(place.webhook_id) for place in places))
@@ -129,10 +128,6 @@ class Lanes:
 
 async def _is_full(lane: WorkflowExecutionDescription) -> bool:
     return lane.history_length > UNREAD or bool(await lane.memo_value(names.LANE_FULL, default=False))
-
-
-def _is_to_wait(event: EventInput) -> bool:
-    return event.deliver_at is not None and event.deliver_at > utc_now()
 
 
 def _places_of(event: EventInput) -> list[Place]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.recovering import Lost, Outcome, Scope
+from activities.recovering import Fate, Lost, Scope
 from workflows import failures, names, reading
 from workflows.commands import Refused, UnknownDelivery
 from workflows.gateway import Gateway
@@ -30,7 +30,7 @@ class LostDeliveries:
         found, end = await failures.oldest(self._client, scope, after, at_most)
         return [Lost(workflow_id=run.workflow_id, is_open=run.is_open) for run in found], end
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Outcome:
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Fate:
         """Deliver again what is meant of a run, unless that was done since the recovery began.
 
         Webhooks that are `off` get nothing: what a person asks for by hand would be sent all the same.

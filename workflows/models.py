@@ -97,6 +97,8 @@ class Delivery(Message):
     """Requests a second that its webhook takes; None: any number."""
     look_again_at: datetime | None = None
     """When held because of its webhook: then it looks whether it still has to be."""
+    looks: int = 0
+    """Times that it has looked in vain."""
     alerts: bool = False
     """Somebody wants to be told when it fails."""
     ordered: OrderPolicy | None = None

@@ -141,7 +141,9 @@ def firing_of(tenant: str, event_id: str) -> str | None:
 
 
 def retry_queue(task_queue: str) -> str:
-    """Name the queue of all but first rounds, so that dead endpoints never take a healthy one's slot."""
+    """Name the queue of later attempts, alerts, probes and looks at deliveries, so that dead endpoints never take a
+    healthy one's slot.
+    """
     return f"{task_queue}-retries"
 
 

@@ -1,13 +1,12 @@
 """A delivery that goes in the order of its webhook's lane: it waits for its turn, and lets the next one go. Pure."""
 
 from policy import OrderPolicy
-from workflows.models import Delivery
+from workflows.kept import Kept
 
 
-class Ordering:
+class Ordering(Kept):
     """The part of `Progress` that stands in a lane. Without order, it is never in anybody's way."""
 
-    delivery: Delivery
     touched: int
 
     @property
@@ -38,6 +37,3 @@ class Ordering:
         """Go by what the webhook wants now; whoever stands in no lane enters none."""
         if self.delivery.ordered is not None:
             self._update(ordered=wanted)
-
-    def _update(self, **changes: object) -> None:
-        raise NotImplementedError

@@ -80,7 +80,9 @@ class Places(Telling):
         return names.place_of(self._event.tenant, workflow.info().workflow_id)
 
     def _is_scheduled(self) -> bool:
+        """Say whether the event waits for its time: `Controls` knows."""
         raise NotImplementedError
 
     def _history_is_long(self) -> bool:
+        """Say whether the run has to go on as a new one: `EventWorkflow` knows."""
         raise NotImplementedError

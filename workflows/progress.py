@@ -19,8 +19,9 @@ FINAL_REASONS: dict[Verdict, Reason] = {
 }
 """Verdicts that no later attempt can change."""
 
-LOOK_AGAIN = timedelta(hours=1)
-"""What is held because of its webhook looks at it this often: a release can have missed it."""
+LOOK_AGAIN, LOOK_SELDOM = timedelta(hours=1), timedelta(days=1)
+"""What is held because of its webhook looks at it after the first of these, as a release can have missed it, and then
+each time after twice as long, up to the second: nobody may ever turn the webhook on again."""
 
 KEPT_ATTEMPTS = 200
 """Attempts that a run keeps in memory for one delivery; history has all of them."""
@@ -73,7 +74,7 @@ class Progress(Standing):
             return self._end("cancelled") if self.cancelling else None
         self._append(outcome, trigger)
         reached = (*self.delivery.reached, *outcome.reached)
-        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate)
+        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate, looks=0)
         self._obey_order(outcome.ordered)
         self.recovered = outcome.recovered
         self._settle(outcome, now, jitter, uses_a_step=not self.extra)
@@ -173,8 +174,9 @@ class Progress(Standing):
         self._update(reason=None, look_again_at=None)
 
     def look_again(self, now: datetime) -> None:
-        """Be released in an hour, if nobody does it before."""
-        self._update(look_again_at=now + LOOK_AGAIN)
+        """Be released in an hour, or later where that was tried before, if nobody does it until then."""
+        looks = self.delivery.looks
+        self._update(look_again_at=now + min(LOOK_AGAIN * 2 ** min(looks, 10), LOOK_SELDOM), looks=looks + 1)
 
     def _end(self, status: DeliveryStatus, reason: Reason | None = None) -> None:
         assert status in FINAL

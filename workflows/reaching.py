@@ -62,6 +62,14 @@ class Conflict(GatewayError):
     """The id is taken by another event, or schedule."""
 
 
+NOT_THERE: dict[type[GatewayError], str] = {
+    UnknownEvent: "no such event",
+    UnknownSchedule: "no such schedule",
+    UnknownRecovery: "no such recovery",
+    Unavailable: "Temporal does not know what was asked of it: its namespace may not be there",
+}
+
+
 @asynccontextmanager
 async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> AsyncIterator[None]:
     """Bound an operation in time and say Temporal's faults in our own words."""
@@ -74,7 +82,7 @@ async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> Asy
         raise Unavailable(f"the run cannot be read: it is {error}") from error
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
-            raise not_found("no such event") from error
+            raise not_found(NOT_THERE[not_found]) from error
         if error.status in OUT_OF_REACH:
             raise Unavailable("Temporal, or the worker of this run, is out of reach") from error
         raise

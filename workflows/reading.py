@@ -1,4 +1,4 @@
-"""Read a run: what it was started with, and how it stands, from history where it is closed."""
+"""Read a run: what it was started with, and how it stands, from history where it closed by itself."""
 
 from typing import Any
 
@@ -36,7 +36,10 @@ async def started_with(client: Client, handle: WorkflowHandle[Any, Any]) -> Even
 async def state_of(
     client: Client, handle: WorkflowHandle[Any, Any], status: WorkflowExecutionStatus | None
 ) -> EventState:
-    """Give a run's whole state: asked of the open run, read from the history of a closed one."""
+    """Give a run's whole state.
+
+    A run that closed by itself is read from history and needs no worker; one that is open, or was terminated, is asked.
+    """
     if status == WorkflowExecutionStatus.COMPLETED:
         return EventState.model_validate(await handle.result(follow_runs=False))
     if status == WorkflowExecutionStatus.FAILED and (state := await _in_failure(handle)):

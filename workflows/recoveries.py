@@ -57,7 +57,7 @@ class Recoveries:
     async def read(self, job: str) -> RecoveryState:
         """Give how a recovery is doing; raise `UnknownRecovery`. A closed one needs no worker."""
         async with reaching_temporal(not_found=UnknownRecovery):
-            return await self._state(job, await self._run_of(job))
+            return await self._state(await self._run_of(job))
 
     async def steer(self, job: str, command: Steer) -> None:
         """Pause, resume or cancel a recovery; raise `Refused` where it is over."""
@@ -81,17 +81,22 @@ class Recoveries:
         if webhook_id is not None:
             parts.append(f"{names.WEBHOOKS.name} = '{webhook_id}'")
         query = " AND ".join(parts)
-        async with reaching_temporal(not_found=UnknownRecovery):
+        async with reaching_temporal(not_found=Unavailable):
             found = self._client.list_workflows(query, page_size=limit, next_page_token=unsealed(query, cursor))
             await found.fetch_next_page()
             slots = asyncio.Semaphore(AT_ONCE)
 
-            async def read(run: WorkflowExecution) -> RecoveryState:
+            async def read(run: WorkflowExecution) -> RecoveryState | None:
                 async with slots:
-                    return await self._state(await _job_of(run), run)
+                    try:
+                        return await self._state(run)
+                    except RPCError as error:
+                        if error.status != RPCStatusCode.NOT_FOUND:  # removed meanwhile
+                            raise
+                        return None
 
             states = await asyncio.gather(*(read(run) for run in found.current_page or []))
-            return list(states), sealed(query, found.next_page_token)
+            return [state for state in states if state], sealed(query, found.next_page_token)
 
     async def _start(self, state: RecoveryState) -> None:
         scope, name = state.scope, names.recovery_id(state.id)
@@ -147,7 +152,7 @@ class Recoveries:
                 raise
             return None
 
-    async def _state(self, job: str, run: WorkflowExecution) -> RecoveryState:
+    async def _state(self, run: WorkflowExecution) -> RecoveryState:
         handle: WorkflowHandle[Any, RecoveryState] = self._client.get_workflow_handle(
             run.id, run_id=run.run_id, result_type=RecoveryState
         )

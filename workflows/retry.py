@@ -1,10 +1,9 @@
 """When the next attempt comes. Pure: the schedule of a delivery can be read, and tested, without a clock."""
 
-from activities.outcomes import BUSY_STATUS_CODES, Outcome
-from policy import DAY, DEFAULT_SCHEDULE, MINUTE
+from activities.outcomes import BUSY_STATUS_CODES, MAX_RETRY_AFTER, Outcome
+from policy import DEFAULT_SCHEDULE, MINUTE
 
 MAX_JITTER = 0.10
-MAX_RETRY_AFTER = DAY
 
 
 def next_delay(own_delays: tuple[float, ...] | None, steps_taken: int, outcome: Outcome, jitter: float) -> float | None:

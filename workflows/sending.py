@@ -19,7 +19,8 @@ from workflows.our_faults import OUR_FAULTS
 from workflows.progress import Progress
 
 INLINE_DATA = 32 * 1024
-"""Bytes of data that travel in the first round's input; a larger body is read back from the run's own history."""
+"""Bytes of data that travel in the input of each first round: one for all webhooks together, one for each that goes
+alone. A larger body is read back from the run's own history."""
 
 SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
     "webhook": WebhookActivities.deliver,
@@ -59,11 +60,12 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
 
 
 def _order(progress: Progress) -> Order:
+    trigger = progress.begin()  # says whether it is extra, and so its pace
     return Order(
         delivery=progress.id,
         webhook_id=progress.delivery.webhook_id,
         number=progress.next_number,
-        trigger=progress.begin(),
+        trigger=trigger,
         at_once=progress.extra,
         reached=progress.delivery.reached,
         redelivered_from=progress.delivery.redelivered_from,

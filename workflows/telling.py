@@ -16,7 +16,7 @@ from workflows.models import Delivery, EventInput
 from workflows.progress import Progress
 from workflows.tracking import LOST
 
-PATIENCE = RetryPolicy(
+ALERT_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=5),
     backoff_coefficient=4,
     maximum_interval=timedelta(hours=1),
@@ -111,7 +111,7 @@ async def see_told(alert: Alert) -> None:
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=60),
-            retry_policy=PATIENCE,
+            retry_policy=ALERT_RETRIES,
             summary=summaries.alert_summary(alert),
         )
     except ActivityError as error:

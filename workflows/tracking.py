@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from activities.outcomes import Outcome
-from workflows.models import Delivery, DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
+from workflows.kept import Kept
+from workflows.models import DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
 
 LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
 """Words of a provider after which an email will not arrive."""
@@ -14,10 +15,9 @@ PATIENCE = timedelta(hours=72)
 KEPT_RECEIPTS = 50
 
 
-class Tracking:
+class Tracking(Kept):
     """The part of `Progress` that waits for word of an email."""
 
-    delivery: Delivery
     trigger: Trigger | None
     touched: int
     room: int
@@ -68,7 +68,5 @@ class Tracking:
         self._end("succeeded")
 
     def _end(self, status: DeliveryStatus, reason: Reason | None = None) -> None:
+        """End the delivery: `Progress` does."""
         raise NotImplementedError
-
-    def _update(self, **changes: object) -> None:
-        self.delivery = self.delivery.model_copy(update=changes)

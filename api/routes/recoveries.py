@@ -38,8 +38,8 @@ async def recover_webhook(
     """Deliver again what has failed for this webhook, oldest first, at a set rate, in the background.
 
     There is one recovery of a webhook at a time (409), and none while its whole tenant is recovered. It pauses itself
-    while the webhook is paused or disabled. Each event is delivered again once: what is opened again by anybody while
-    the recovery runs is left alone.
+    when the webhook is paused or disabled, until it is resumed itself. Each event is delivered again once: what is
+    opened again by anybody while the recovery runs is left alone.
     """
     webhook = found(await store.get(webhook_id, caller.tenant))
     if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from activities.outcomes import Outcome
-from activities.pacing import not_now, throttled_for
+from activities.pacing import COMES_BACK, not_now, throttled_for
 from activities.rounds import Order
 from registry.models import Webhook
 
@@ -61,6 +61,15 @@ def test_what_comes_while_it_is_throttled_comes_back_later_and_not_all_at_once(
     assert len(waits) == 100
     assert rest <= min(map(float, filter(None, waits))) <= max(map(float, filter(None, waits))) <= latest
     assert len(set(waits)) > 50
+
+
+def test_what_comes_back_to_a_busy_receiver_has_its_turn_like_what_is_limited(make_webhook: Make) -> None:
+    """However much waits for one that answers 429 for hours, looking at it keeps nobody else waiting."""
+    webhook = make_webhook()
+    webhook.throttled_until = NOW + timedelta(seconds=5)
+    deferred = not_now(ORDER, webhook, NOW, limited=False)
+    assert deferred and (deferred.verdict, deferred.rate) == ("deferred", COMES_BACK)
+    assert not_now(ORDER, webhook, NOW + timedelta(seconds=5), limited=True) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities import recovering, releasing
-from activities.recovering import Lost, Outcome, RecoveryActivities, Scope
+from activities.recovering import Fate, Lost, RecoveryActivities, Scope
 from activities.releasing import ReleaseActivities, Stage
 from registry.store import Store
 
@@ -81,7 +81,7 @@ class Unreadable:
     async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
         return [], None
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Outcome:
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Fate:
         if workflow_id == STUCK:
             raise ValueError("unreadable")
         self.redelivered.append(workflow_id)
@@ -105,7 +105,7 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
 
 async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     lost, environment = Unreadable(), ActivityEnvironment()
-    known: dict[str, Outcome] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
+    known: dict[str, Fate] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
     tally = await environment.run(RecoveryActivities(store, lost).redeliver, batch_of(*RUNS[:6]))
     assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))

@@ -79,6 +79,20 @@ async def in_parts_cancelled(home: House, inbox: Receiver) -> None:
     await save(home, by_temporal, "in_parts_cancelled_by_temporal")
 
 
+async def test_record_limited(home: House, inbox: Receiver) -> None:
+    """It waits for its turn, is held, released, and wanted now; then nobody waits."""
+    webhook = await fresh(home, inbox, rate_limit=0.01)
+    events = [(await home.send())["id"] for _ in range(3)]
+    await inbox.got(1)
+    await asyncio.sleep(1)
+    waiting = [each for each in events if (await home.event(each))["status"] == "delivering"]
+    for command in ("hold", "release", "retry"):
+        await home.command(waiting[-1], command)
+        await asyncio.sleep(0.5)
+    await save(home, waiting[-1], "limited")
+    await drop(home, webhook)
+
+
 @pytest.mark.timeout(300)
 async def test_record_ordered(home: House, inbox: Receiver) -> None:
     """A place that nobody comes to, an event that blocks, one that is skipped, one that was scheduled; then nobody."""

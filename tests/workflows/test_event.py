@@ -257,8 +257,13 @@ async def test_cancelling_the_workflow_itself_does_the_same(home: House, inbox: 
     assert (event["status"], event["deliveries"][0]["status"], codes(event)) == ("cancelled", "cancelled", [500])
 
 
-async def test_what_was_sent_before_a_cancel_still_counts(home: House, inbox: Receiver) -> None:
-    inbox.answers = [Answer(200, delay=0.6)]
+@pytest.mark.parametrize("delay", [0.6, 12])
+async def test_what_was_sent_before_a_cancel_still_counts(
+    home: House, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the answer takes longer than Temporal's patience with an activity that gives no sign of life: 10 s."""
+    monkeypatch.setattr("activities.living.INTERVAL", 0.5)
+    inbox.answers = [Answer(200, delay=delay)]
     await home.webhook(inbox.url)
     accepted = await home.send()
     await inbox.got(1)

@@ -19,8 +19,10 @@ from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Receiver
+from times import rfc3339, utc_now
 from workflows import names
 from workflows.lane import MOST, LaneWorkflow, Line
+from workflows.reading import started_with
 
 LATER = {"schedule": [3600]}
 
@@ -51,6 +53,43 @@ async def test_a_run_that_is_started_late_has_its_place(home: House, inbox: Rece
     for event_id in behind:
         await home.until_final(event_id)
     assert numbers(inbox) == [99, 0, 1]
+
+
+async def test_a_run_that_was_missed_and_is_found_is_waited_for(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts in the last pause before its place would have been passed; its turn is a whole one."""
+    for name, seconds in (("SOON", 3), ("GRACE", 2), ("CHECK", 0.3)):
+        monkeypatch.setattr(f"workflows.lane.{name}", timedelta(seconds=seconds))
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
+    (behind,) = await send_numbered(home, 1)
+    await home.send(id="late", data={"n": 99})
+    await inbox.got(1)
+    await asyncio.sleep(1.5)
+    assert numbers(inbox) == [99]
+    await home.command("late", "retry")
+    await home.until_final(behind)
+    assert numbers(inbox) == [99, 99, 0]
+
+
+async def test_an_event_whose_time_has_just_passed_stands_in_line(home: House, inbox: Receiver) -> None:
+    """Whether its time has come is for its run to say: its clock, Temporal's, may be behind ours."""
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    (blocking,) = await send_numbered(home, 1)
+    await home.until_delivery(blocking, "retrying")
+    just_now = await home.send(data={"n": 1}, deliver_at=rfc3339(utc_now()))
+    started = await started_with(home.temporal, home.run(just_now["id"]))
+    assert not started.deliveries[0].has_place
+    async with asyncio.timeout(PATIENCE):
+        while just_now["id"] not in await lane_of(home, webhook).query("places"):
+            await asyncio.sleep(0.05)
+    (last,) = await send_numbered(home, 1)
+    await home.command(blocking, "retry")
+    await home.until_final(last)
+    assert numbers(inbox) == [0, 0, 1, 0]
 
 
 async def test_an_event_that_is_posted_again_and_again_is_delivered_once(home: House, inbox: Receiver) -> None:

@@ -224,6 +224,23 @@ def test_word_is_awaited_of_no_more_addresses_than_there_is_room_for() -> None:
     assert progress.record.status == "succeeded"
 
 
+def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
+    """Nobody may ever turn it on again, and a look costs as much as an event."""
+    progress = play("try:disabled")
+    waits = []
+    for _ in range(7):
+        progress.look_again(NOW)
+        waits.append(progress.seconds_until_due(NOW))
+        progress.release()
+        progress.begin()
+        progress.finish(outcome("disabled"), NOW, 0.0)
+    assert waits == [3600 * hours for hours in (1, 2, 4, 8, 16, 24, 24)]
+    progress.release()
+    progress.begin()
+    progress.finish(outcome("500"), NOW, 0.0)
+    assert progress.delivery.looks == 0
+
+
 def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -> None:
     progress = play("try:500", "retry")
     due = progress.delivery.next_attempt_at

@@ -3,6 +3,7 @@
 import asyncio
 
 from house import House
+from patience import PATIENCE
 from receivers import Receiver
 
 RATE = 5.0
@@ -67,3 +68,35 @@ async def test_a_delivery_that_waits_for_its_turn_can_be_cancelled(home: House, 
     event = await home.until_final(waiting[-1]["id"])
     assert event["status"] == "cancelled"
     assert event["deliveries"][0]["attempts"] == []
+
+
+async def waiting_for_its_turn(home: House, inbox: Receiver) -> str:
+    """Give an event that waits in the limited queue, for minutes."""
+    await home.webhook(inbox.url, rate_limit=0.01)
+    events: list[str] = [(await home.send())["id"] for _ in range(3)]
+    await inbox.got(1)
+    await asyncio.sleep(1)
+    waiting = [each for each in events if (await home.event(each))["status"] == "delivering"]
+    return waiting[-1]
+
+
+async def test_a_person_who_wants_it_now_does_not_wait_for_its_turn(home: House, inbox: Receiver) -> None:
+    event_id = await waiting_for_its_turn(home, inbox)
+    assert (await home.command(event_id, "retry")).status_code == 202
+    event = await home.until_final(event_id)
+    assert event["status"] == "succeeded"
+    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["manual"]
+
+
+async def test_what_is_held_has_no_turn(home: House, inbox: Receiver) -> None:
+    event_id = await waiting_for_its_turn(home, inbox)
+    assert (await home.command(event_id, "hold")).status_code == 202
+    async with asyncio.timeout(PATIENCE):
+        while (await home.run(event_id).describe()).raw_description.pending_activities:
+            await asyncio.sleep(0.05)
+    assert (await home.event(event_id))["deliveries"][0]["status"] == "held"
+    assert (await home.command(event_id, "release")).status_code == 202
+    assert (await home.event(event_id))["deliveries"][0]["status"] == "pending"
+    async with asyncio.timeout(PATIENCE):
+        while not (await home.run(event_id).describe()).raw_description.pending_activities:
+            await asyncio.sleep(0.05)

@@ -24,6 +24,7 @@ STORIES = {
     "in_parts_cancelled_by_temporal",
     "lane",
     "large",
+    "limited",
     "ordered",
     "ordered_scheduled",
     "ordered_skipped",
