@@ -25,6 +25,8 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
             "HOOKKEEPER_DATABASE_URL": settings.database_url,
             "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
+            "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),
+            **({"HOOKKEEPER_OUTBOX": str(settings.outbox)} if settings.outbox else {}),
             "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
         },
         cwd=code,

@@ -113,7 +113,8 @@ class Gateway:
     async def read(self, tenant: str, event_id: str) -> Run:
         """Give the event and its whole state.
 
-        A run that closed by itself is read from history and needs no worker; one that was terminated is asked.
+        A run that closed by itself, or that no worker has begun, is read from history and needs no worker; one that
+        was terminated is asked.
         """
         async with reaching_temporal():
             handle, run = await self._latest(tenant, event_id)

@@ -45,6 +45,8 @@ class Part:
     """Run number of its latest run; 0 where it has none."""
     handle: WorkflowHandle[Any, Any] | None = None
     status: WorkflowExecutionStatus | None = None
+    is_unread: bool = False
+    """No worker has begun it."""
     kept: EventState | None = None
     """How its run ended, where that is deleted: the retention of a part is over before that of the whole."""
 
@@ -72,6 +74,10 @@ async def read(client: Client, handle: WorkflowHandle[Any, Any], run: Descriptio
     """Read an event, in parts or not."""
     number = run.typed_search_attributes.get(names.RUN_NUMBER, 1)
     if run.workflow_type != names.FAN_OUT:
+        if reading.is_unread(run):
+            event = await reading.started_with(client, handle)
+            scheduled = run.typed_search_attributes.get(names.DELIVER_AT) is not None
+            return Whole(event, reading.at_start(event, scheduled), number)
         event, state = await asyncio.gather(
             reading.started_with(client, handle), reading.state_of(client, handle, run.status)
         )
@@ -109,7 +115,7 @@ async def state_of(client: Client, parent: Parent, part: Part) -> EventState:
     """Give the state of a part."""
     if part.kept:
         return part.kept
-    if part.handle:
+    if part.handle and not part.is_unread:
         return await reading.state_of(client, part.handle, part.status)
     scheduled = part.given.deliver_at is not None and part.given.deliver_at > utc_now()
     state = reading.at_start(part.given, scheduled)
@@ -134,4 +140,5 @@ async def _part(client: Client, parent: Parent, n: int, given: EventInput) -> Pa
     if run.parent_run_id != parent.run.run_id:
         return Part(n, given)
     number = run.typed_search_attributes.get(names.RUN_NUMBER, 1)
-    return Part(n, given, number, client.get_workflow_handle(part_id, run_id=run.run_id), run.status)
+    handle = client.get_workflow_handle(part_id, run_id=run.run_id)
+    return Part(n, given, number, handle, run.status, reading.is_unread(run))

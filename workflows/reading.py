@@ -4,15 +4,28 @@ from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from temporalio.exceptions import ApplicationError
 
 from activities.closing import Closing
 from workflows.event import EventWorkflow
 from workflows.models import EventInput, EventState, event_status
 
+UNREAD = 3
+"""Events of a run of which no worker has made a step: its start, and a workflow task that waits or is under way."""
 TAIL = 50
 """Events at the end of a cancelled run's history among which its final state stands."""
+
+
+def is_unread(run: WorkflowExecutionDescription) -> bool:
+    """Tell whether it stands as it was started, so that it need not be asked: its worker may have much to do."""
+    return run.status == WorkflowExecutionStatus.RUNNING and run.history_length <= UNREAD
 
 
 def at_start(event: EventInput, scheduled: bool) -> EventState:

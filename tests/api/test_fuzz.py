@@ -24,6 +24,7 @@ from conftest import binary, temporal_server
 from house import KEY, House, house
 from receivers import Answer, receiver
 from times import rfc3339, utc_now
+from worker_processes import worker_process
 
 Answers = Counter[tuple[str, int]]
 """How often each operation was answered with each status."""
@@ -65,7 +66,8 @@ def answers() -> Answers:
 async def home(tmp_path: Path, database_url: str, answers: Answers) -> AsyncIterator[House]:
     """A house whose emails stay in a folder. Its Temporal has no run of others, whose workers would not answer."""
     chosen = {"database_url": database_url, "outbox": tmp_path / "outbox", "notification_services": ()}
-    async with temporal_server() as temporal, house(temporal, tmp_path, **chosen) as built, built.working():
+    # The worker is a process of its own, as it is for everybody: what it has to do does not hold up the API.
+    async with temporal_server() as temporal, house(temporal, tmp_path, **chosen) as built, worker_process(built):
         built.app.add_middleware(Counted, answers=answers)
         yield built
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cli import temporal_server
 from house import KEY, House, house
 from receivers import Answer, Receiver
 from registry.store import Store
+from times import rfc3339, utc_now
 from workflows import names, reaching
 
 PATIENCE = 5.0
@@ -256,14 +258,18 @@ async def test_the_registry_is_gone(idle_house: House, tmp_path: Path, silence: 
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_without_a_worker_events_are_accepted(idle_house: House, inbox: Receiver) -> None:
+async def test_without_a_worker_events_are_accepted_and_shown(idle_house: House, inbox: Receiver) -> None:
+    """A run that no worker has begun stands as it was started: under a flood, too, it need not be asked."""
     await idle_house.webhook(inbox.url)
     assert [(await post(idle_house, f"e{n}")).status_code for n in range(3)] == [202] * 3
+    shown = await idle_house.event("e0")
+    assert (shown["status"], [each["status"] for each in shown["deliveries"]]) == ("delivering", ["pending"])
+    tomorrow = rfc3339(utc_now() + timedelta(days=1))
+    await idle_house.send(id="scheduled", deliver_at=tomorrow)
+    shown = await idle_house.event("scheduled")
+    assert (shown["status"], shown["deliver_at"]) == ("scheduled", tomorrow)
     query = {"tenant": idle_house.tenant}
-    await all_unavailable(
-        idle_house.http.get("/v1/events/e0", params=query),
-        idle_house.http.post("/v1/events/e1/cancel", params=query),
-    )
+    await all_unavailable(idle_house.http.post("/v1/events/e1/cancel", params=query))
     problem(await post(idle_house, "e2", data="other"), 409)
     assert inbox.requests == []
     async with idle_house.working():
