@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     max_concurrent_per_webhook: int = Field(
         20,
         ge=1,
-        description="Requests that a worker has under way to one webhook before more go through the limited queue",
+        description="Requests that a worker has under way to one webhook; more wait in the limited queue, which lets as"
+        " many again be under way",
     )
     max_backlog: int | None = Field(
         None,

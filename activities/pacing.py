@@ -16,10 +16,13 @@ MAX_BUSY_SECONDS = MAX_SPREAD = 60.0
 DOUBLED_AT_MOST = 4
 
 
-def not_now(order: Order, webhook: Webhook, now: datetime, *, limited: bool) -> Outcome | None:
+def not_now(
+    order: Order, webhook: Webhook, now: datetime, *, limited: bool, pace: float | None = None
+) -> Outcome | None:
     """Give the outcome of a request that is not made yet, or None where it may be made.
 
-    `limited`: it came through the queue that keeps the webhook's rate. What a person asks for is made at once.
+    `limited`: it came through the queue that keeps the webhook's rate, at `pace` requests a second. Where the webhook
+    takes fewer by now, it waits again: thousands may be on their way. What a person asks for is made at once.
     """
     if order.at_once:
         return None
@@ -27,7 +30,9 @@ def not_now(order: Order, webhook: Webhook, now: datetime, *, limited: bool) -> 
         wait = _spread((webhook.throttled_until - now).total_seconds())
         return _deferred(order, webhook, wait, rate_of(webhook) or COMES_BACK)
     rate = rate_of(webhook)
-    return None if rate is None or limited else _deferred(order, webhook, 0.0, rate)
+    if rate is None or (limited and (pace is None or pace <= rate)):
+        return None
+    return _deferred(order, webhook, 0.0, rate)
 
 
 def _deferred(order: Order, webhook: Webhook, wait: float, rate: float) -> Outcome:
@@ -55,7 +60,7 @@ def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
 def crowded_out(order: Order, webhook: Webhook, at_most: int) -> Outcome:
     """Give the outcome of a request that found `at_most` others under way to its webhook.
 
-    It waits in the limited queue, which lets as many through in a second: an endpoint that is slow keeps its pace, and
-    one that hangs is degraded by the time that its first requests have timed out.
+    It waits in the limited queue, which lets as many through in a second, or as many as the webhook takes: an endpoint
+    that is slow keeps its pace, and one that hangs is degraded by the time that its first requests have timed out.
     """
-    return _deferred(order, webhook, 0.0, float(at_most))
+    return _deferred(order, webhook, 0.0, rate_of(webhook) or float(at_most))

@@ -37,6 +37,8 @@ class Order(Message):
     trigger: Literal["scheduled", "manual"] = "scheduled"
     at_once: bool = False
     """A person wants it now, whatever the webhook's rate."""
+    waited: bool = False
+    """It has been put off: where its webhook is off by now, it is held, whoever wanted it."""
     reached: tuple[str, ...] = ()
     """Digests of the addresses that have the email already."""
     redelivered_from: int = 0
@@ -56,6 +58,8 @@ class Round(Message):
     orders: tuple[Order, ...]
     limited: bool = False
     """It came through the queue that keeps each webhook's rate."""
+    pace: float | None = None
+    """Requests a second that the queue kept to then."""
 
 
 class RoundResult(Message):
@@ -140,9 +144,10 @@ class Rounds:
     ) -> Outcome:
         if webhook is None:
             return Outcome(delivery=order.delivery, verdict="webhook_deleted")
-        if order.trigger == "scheduled" and not webhook.enabled:
+        goes_by_webhook = order.trigger == "scheduled" or order.waited
+        if goes_by_webhook and not webhook.enabled:
             return Outcome(delivery=order.delivery, verdict="held")
-        if order.trigger == "scheduled" and webhook.paused_at:
+        if goes_by_webhook and webhook.paused_at:
             return Outcome(delivery=order.delivery, verdict="held", held_by="webhook_paused")
         job = Job(order, webhook, event, limit)
         try:

@@ -54,11 +54,11 @@ class WebhookActivities:
             if not job.webhook.url:
                 return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
             now = datetime.now(UTC) + ahead
-            if deferred := pacing.not_now(job.order, job.webhook, now, limited=round_.limited):
+            if deferred := pacing.not_now(job.order, job.webhook, now, limited=round_.limited, pace=round_.pace):
                 return deferred
             seen[job.webhook.id] = job.webhook
-            with self._crowds.joined(job.webhook.id) as has_room:
-                if not (has_room or round_.limited or job.order.at_once):
+            with self._crowds.joined(job.webhook.id, limited=round_.limited) as has_room:
+                if not (has_room or job.order.at_once):
                     return pacing.crowded_out(job.order, job.webhook, self._crowds.at_most)
                 return await self._send(job, await body(job))
 

@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.workflow import ActivityHandle
 
 from activities.rounds import RoundResult
+from workflows import names
 from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
 from workflows.models import Command, Heard
 from workflows.places import Places
@@ -70,6 +71,8 @@ class Controls(Places):
         for progress in self._deliveries.values():
             if progress.delivery.webhook_id == webhook_id and progress.is_held_by_webhook:
                 self._release(progress)
+                if workflow.patched("released-is-due"):
+                    progress.due = True  # it was when it was held: whoever releases can see at once that it goes on
         self._tell_trouble()
 
     @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
@@ -103,6 +106,12 @@ class Controls(Places):
     def reschedule(self, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
         self._deliver_at = deliver_at
+        if workflow.patched("new-time-is-listed"):
+            self._list_time(deliver_at)
+
+    def _list_time(self, deliver_at: datetime) -> None:
+        """Let lists say when the event is to be delivered."""
+        workflow.upsert_search_attributes([names.DELIVER_AT.value_set(deliver_at)])
 
     @cancel.validator
     def _check_cancel(self, delivery: str | None = None) -> None:

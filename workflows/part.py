@@ -4,6 +4,7 @@ What lists say of an event is said of its parent, which cannot see into its part
 """
 
 import asyncio
+from datetime import datetime
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError
@@ -47,12 +48,20 @@ class EventPart(EventWorkflow):
         if waits == waited and trouble <= known and bool(trouble) == bool(known):
             return
         self._told = (waits, trouble)
+        self._send_news()
+
+    def _list_time(self, deliver_at: datetime) -> None:
+        super()._list_time(deliver_at)
+        self._send_news(deliver_at)
+
+    def _send_news(self, deliver_at: datetime | None = None) -> None:
         info = workflow.info()
         news = News(
             workflow_id=info.workflow_id,
             number=info.typed_search_attributes.get(names.RUN_NUMBER, 1),
-            scheduled=waits,
+            scheduled=self._is_scheduled(),
             trouble=tuple(self._trouble),
+            deliver_at=deliver_at,
         )
         asyncio.create_task(_send_to_parent(news))  # noqa: RUF006 - a workflow's loop keeps its tasks
 

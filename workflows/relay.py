@@ -4,6 +4,7 @@ to say of them comes back.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -24,6 +25,8 @@ class News(Message):
     """Of the part's run."""
     scheduled: bool
     trouble: tuple[str, ...]
+    deliver_at: datetime | None = None
+    """To which it has been moved just now."""
 
 
 @dataclass(eq=False)
@@ -89,7 +92,7 @@ class Relay:
         if branch.is_open and branch.number == news.number:
             branch.trouble = news.trouble
             self._scheduled = self._scheduled and news.scheduled
-            self._tell()
+            self._tell(news.deliver_at)
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
     async def signal_cancel(self, delivery: str | None = None) -> None:
@@ -120,7 +123,7 @@ class Relay:
             if any(map(meant, branch.deliveries)):
                 await branch.say(signal, argument)
 
-    def _tell(self) -> None:
+    def _tell(self, moved_to: datetime | None = None) -> None:
         """Let lists say of the event what is true of its parts. Only on change: each upsert costs."""
         updates: list[SearchAttributeUpdate[Any]] = []
         trouble = names.listed(webhook for branch in self._branches.values() for webhook in branch.trouble)
@@ -128,8 +131,11 @@ class Relay:
             self._trouble = trouble
             updates.append(names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset())
         waits = self._scheduled and any(branch.is_open for branch in self._branches.values())
-        if not waits and workflow.info().typed_search_attributes.get(names.DELIVER_AT) is not None:
+        listed = workflow.info().typed_search_attributes.get(names.DELIVER_AT)
+        if not waits and listed is not None:
             updates.append(names.DELIVER_AT.value_unset())
+        elif waits and moved_to not in (None, listed):
+            updates.append(names.DELIVER_AT.value_set(moved_to))
         if updates:
             workflow.upsert_search_attributes(updates)
 

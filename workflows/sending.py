@@ -48,6 +48,7 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
             data_inline=inline,
             orders=orders,
             limited=deliveries[0].pace is not None,
+            pace=deliveries[0].pace,
         ),
         task_queue=queue,
         start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
@@ -67,6 +68,7 @@ def _order(progress: Progress) -> Order:
         number=progress.next_number,
         trigger=trigger,
         at_once=progress.extra,
+        waited=not progress.extra and progress.delivery.next_attempt_at is not None,
         reached=progress.delivery.reached,
         redelivered_from=progress.delivery.redelivered_from,
     )

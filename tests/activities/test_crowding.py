@@ -1,6 +1,7 @@
 """A webhook that hangs takes some places of a worker, never all of them."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
@@ -11,12 +12,17 @@ from receivers import Answer, receiver
 
 
 def test_there_is_room_for_so_many() -> None:
-    crowds = Crowds(2)
-    joined = crowds.joined
+    joined = partial(Crowds(2).joined, limited=False)
     with joined("a") as first, joined("a") as second, joined("a") as third, joined("b") as other:
         assert (first, second, third, other) == (True, True, False, True)
-    with crowds.joined("a") as again:
+    with joined("a") as again:
         assert again
+
+
+def test_the_limited_queue_has_room_for_as_many_again() -> None:
+    joined = partial(Crowds(1).joined, "a")
+    with joined(limited=False), joined(limited=True) as more, joined(limited=True) as too_many:
+        assert (more, too_many) == (True, False)
 
 
 async def test_a_hanging_webhook_holds_nobody_else_up(temporal: Client, tmp_path: Path) -> None:
@@ -48,3 +54,19 @@ async def test_what_found_no_room_costs_no_attempt(temporal: Client, tmp_path: P
                 assert event["status"] == "succeeded"
                 assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
         assert len(slow.requests) == 10
+
+
+async def test_a_hanging_webhook_does_not_fill_the_limited_queue(temporal: Client, tmp_path: Path) -> None:
+    """Eight places: it holds four in all, so that a webhook with a rate of its own is served beside it."""
+    settings = {"max_concurrent_rounds": 8, "max_concurrent_per_webhook": 2}
+    async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
+        hanging.otherwise = Answer(delay=30.0)
+        await home.webhook(hanging.url, events=["bad"], timeout=25, retry={"schedule": []})
+        await home.webhook(healthy.url, events=["good"], rate_limit=50)
+        async with home.working():
+            for _ in range(30):
+                await home.send("bad")
+            await asyncio.sleep(6)  # two a second found no room: by now, they would have all places
+            good = await home.send("good")
+            assert (await home.until_final(good["id"], seconds=8))["status"] == "succeeded"
+            assert len(hanging.requests) == 4

@@ -63,6 +63,15 @@ def test_what_comes_while_it_is_throttled_comes_back_later_and_not_all_at_once(
     assert len(set(waits)) > 50
 
 
+@pytest.mark.parametrize(("pace", "made"), [(20.0, False), (2.0, True), (1.0, True), (None, True)])
+def test_a_rate_that_was_lowered_holds_for_what_was_let_through_at_a_higher_one(
+    make_webhook: Make, pace: float | None, made: bool
+) -> None:
+    found = not_now(ORDER, make_webhook(rate_limit=2.0), NOW, limited=True, pace=pace)
+    assert (found is None) is made
+    assert found is None or (found.verdict, found.rate, found.retry_after) == ("deferred", 2.0, 0.0)
+
+
 def test_what_comes_back_to_a_busy_receiver_has_its_turn_like_what_is_limited(make_webhook: Make) -> None:
     """However much waits for one that answers 429 for hours, looking at it keeps nobody else waiting."""
     webhook = make_webhook()

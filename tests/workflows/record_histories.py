@@ -93,6 +93,22 @@ async def test_record_limited(home: House, inbox: Receiver) -> None:
     await drop(home, webhook)
 
 
+async def test_record_paused(home: House, inbox: Receiver) -> None:
+    """It is held while its webhook is paused, and let go; another waits for its time, which is moved."""
+    webhook = await fresh(home, inbox)
+    path = f"/v1/webhooks/{webhook['id']}"
+    await home.http.post(f"{path}/pause")
+    held, moved = (await home.send())["id"], (await home.send(deliver_at=in_days(1)))["id"]
+    await home.until_delivery(held, "held")
+    await home.http.post(f"{path}/resume")
+    await save(home, held, "paused")
+    query = {"tenant": home.tenant}
+    await home.http.post(f"/v1/events/{moved}/reschedule", params=query, json={"deliver_at": in_days(2)})
+    await home.command(moved, "release")
+    await save(home, moved, "moved")
+    await drop(home, webhook)
+
+
 @pytest.mark.timeout(300)
 async def test_record_ordered(home: House, inbox: Receiver) -> None:
     """A place that nobody comes to, an event that blocks, one that is skipped, one that was scheduled; then nobody."""

@@ -399,6 +399,17 @@ async def test_a_scheduled_event_waits_for_its_time(home: House, inbox: Receiver
     )
 
 
+async def until_listed_for(home: House, event_id: str, deliver_at: str) -> None:
+    """Wait until lists show the event with this time."""
+    query = {"tenant": home.tenant, "status": "scheduled"}
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            listed = (await home.http.get("/v1/events", params=query)).json()["items"]
+            if (event_id, deliver_at) in {(each["id"], each["deliver_at"]) for each in listed}:
+                return
+            await asyncio.sleep(0.1)
+
+
 async def test_a_scheduled_event_can_be_moved_released_and_cancelled(home: House, inbox: Receiver) -> None:
     await home.webhook(inbox.url)
     far, farther = (datetime.now(UTC) + timedelta(days=days) for days in (1, 2))
@@ -415,6 +426,7 @@ async def test_a_scheduled_event_can_be_moved_released_and_cancelled(home: House
     assert datetime.fromisoformat(event["deliver_at"]) == farther.replace(
         microsecond=farther.microsecond // 1000 * 1000
     )
+    await until_listed_for(home, moved["id"], event["deliver_at"])
     assert inbox.requests == []
     assert (await home.command(moved["id"], "release")).status_code == 202
     assert (await home.until_final(moved["id"]))["status"] == "succeeded"

@@ -354,6 +354,11 @@ async def test_a_scheduled_event_waits_is_moved_and_goes_out(home: House, inbox:
     assert (await home.command(event_id, "hold", webhooks[-1])).status_code == 202
     event = await until(home, event_id, {"cancelled": 1, "held": 1, "pending": 101})
     assert event["status"] == "scheduled"
+    tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=7)
+    assert await reschedule(home, event_id, tomorrow.isoformat()) == 202
+    async with asyncio.timeout(PATIENCE):
+        while (await home.run(event_id).describe()).typed_search_attributes.get(names.DELIVER_AT) != tomorrow:
+            await asyncio.sleep(0.03)
     soon = in_seconds(1.5)
     assert await reschedule(home, event_id, soon) == 202
     event = await home.event(event_id)

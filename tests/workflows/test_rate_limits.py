@@ -100,3 +100,22 @@ async def test_what_is_held_has_no_turn(home: House, inbox: Receiver) -> None:
     async with asyncio.timeout(PATIENCE):
         while not (await home.run(event_id).describe()).raw_description.pending_activities:
             await asyncio.sleep(0.05)
+
+
+async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(home: House, inbox: Receiver) -> None:
+    inbox.fails(500, 500, 500)
+    webhook = await home.webhook(inbox.url, retry={"schedule": []})
+    events = [(await home.send())["id"] for _ in range(3)]
+    for event_id in events:
+        await home.until_closed(event_id)
+    path = f"/v1/webhooks/{webhook['id']}"
+    await home.http.patch(path, json={"rate_limit": 0.5})
+    for event_id in events:
+        assert (await home.command(event_id, "redeliver")).status_code == 202
+    await inbox.got(4)
+    await asyncio.sleep(0.5)  # by now all wait in the queue
+    await home.http.post(f"{path}/pause")
+    for event_id in events:
+        event = await home.until_delivery(event_id, "held") if event_id != inbox.requests[3].webhook_id else None
+        assert event is None or event["deliveries"][0]["reason"] == "webhook_paused"
+    assert len(inbox.requests) == 4
