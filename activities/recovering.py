@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
 from temporalio import activity
@@ -23,7 +23,7 @@ SLICE = 200
 AT_ONCE = 5
 """Events that are being redelivered at the same time: at a high rate, one takes longer than its turn."""
 TRIES = 10
-"""After these, minutes later, an event that cannot be redelivered is left behind."""
+"""After so many of its own, minutes later, an event that cannot be redelivered is left behind."""
 
 Wanted = Literal["failed", "cancelled"]
 Fate = Literal["redelivered", "skipped", "nothing", "failed"]
@@ -131,26 +131,29 @@ class RecoveryActivities:
         off = await self._store.pauses.off(batch.scope.tenant)
         if batch.scope.webhook_id in off:
             return Tally(off=True)
-        known = _known_of_earlier_try()
+        known, tries = _known_of_earlier_try()
         waiting = [run for run in batch.runs if run.workflow_id not in known]
         slots, beginning = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time()
 
         async def redeliver_one(n: int, run: Lost) -> None:
             await asyncio.sleep(beginning + n / batch.rate - asyncio.get_running_loop().time())
-            async with slots:
-                known[run.workflow_id] = await self._fate(batch.scope, run, off)
-            activity.heartbeat(known)
+            tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
+            try:
+                async with slots:
+                    known[run.workflow_id] = await self._fate(batch.scope, run, off, tries[run.workflow_id])
+            finally:
+                activity.heartbeat(known, tries)
 
-        async with heartbeating(lambda: [known]):
+        async with heartbeating(lambda: [known, tries]):
             await _every([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(waiting)])
         took = asyncio.get_running_loop().time() - beginning
         return _tally(batch, known).model_copy(update={"seconds": took})
 
-    async def _fate(self, scope: Scope, run: Lost, off: Collection[str]) -> Fate:
+    async def _fate(self, scope: Scope, run: Lost, off: Collection[str], tries: int) -> Fate:
         try:
             return await self._lost.redeliver(scope, run.workflow_id, off)
         except Exception as fault:  # one event that cannot be read must not stop all that are behind
-            if activity.info().attempt <= TRIES:
+            if tries <= TRIES:
                 raise
             log.error("not redelivered", run=run.workflow_id, tenant=scope.tenant, exc_info=fault)
             return "failed"
@@ -178,6 +181,8 @@ async def _every(tasks: Sequence[asyncio.Task[None]]) -> None:
             task.cancel()
 
 
-def _known_of_earlier_try() -> dict[str, Fate]:
-    details: Sequence[dict[str, Fate]] = activity.info().heartbeat_details
-    return dict(details[0]) if details else {}
+def _known_of_earlier_try() -> tuple[dict[str, Fate], dict[str, int]]:
+    """Give what has become of which event, and how often each has been tried."""
+    details: Sequence[Any] = activity.info().heartbeat_details
+    known, tries = (*details, {}, {})[:2]
+    return dict(known), dict(tries)

@@ -98,7 +98,11 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver, batch_of(*RUNS))
     assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
+    # What the registry or a dead worker has cost in tries is not the event's fault.
     environment.info = replace(environment.info, attempt=recovering.TRIES + 1)
+    with pytest.raises(ValueError, match="unreadable"):
+        await environment.run(activities.redeliver, batch_of(*RUNS))
+    environment.info = replace(environment.info, heartbeat_details=[{}, {STUCK: recovering.TRIES}])
     tally = await environment.run(activities.redeliver, batch_of(*RUNS))
     assert (tally.redelivered, tally.failed, tally.skipped) == (len(RUNS) - 1, 1, 0)
 
