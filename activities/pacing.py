@@ -22,9 +22,10 @@ def not_now(
     """Give the outcome of a request that is not made yet, or None where it may be made.
 
     `limited`: it came through the queue that keeps the webhook's rate, at `pace` requests a second. Where the webhook
-    takes fewer by now, it waits again: thousands may be on their way. What a person asks for is made at once.
+    takes fewer by now, it waits again: thousands may be on their way. What a person asks for is made at once, and what
+    somebody wants to send again while the webhook is off as well: if it waited, it would be held.
     """
-    if order.at_once:
+    if order.at_once or _wanted_while_off(order, webhook):
         return None
     if webhook.throttled_until and now < webhook.throttled_until:
         wait = _spread((webhook.throttled_until - now).total_seconds())
@@ -33,6 +34,11 @@ def not_now(
     if rate is None or (limited and (pace is None or pace <= rate)):
         return None
     return _deferred(order, webhook, 0.0, rate)
+
+
+def _wanted_while_off(order: Order, webhook: Webhook) -> bool:
+    is_off = not webhook.enabled or webhook.paused_at is not None
+    return is_off and order.trigger == "manual" and not order.waited
 
 
 def _deferred(order: Order, webhook: Webhook, wait: float, rate: float) -> Outcome:
@@ -57,10 +63,12 @@ def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
     return max(asked, min(ours, MAX_BUSY_SECONDS, *(outcome.delays or ())))
 
 
-def crowded_out(order: Order, webhook: Webhook, at_most: int) -> Outcome:
+def crowded_out(order: Order, webhook: Webhook, at_most: int, *, limited: bool) -> Outcome:
     """Give the outcome of a request that found `at_most` others under way to its webhook.
 
     It waits in the limited queue, which lets as many through in a second, or as many as the webhook takes: an endpoint
     that is slow keeps its pace, and one that hangs is degraded by the time that its first requests have timed out.
+    What came from there (`limited`) comes back after a second or two: where the server lets all through, it would not
+    wait at all.
     """
-    return _deferred(order, webhook, 0.0, rate_of(webhook) or float(at_most))
+    return _deferred(order, webhook, _spread(1.0) if limited else 0.0, rate_of(webhook) or float(at_most))

@@ -137,9 +137,9 @@ class RecoveryActivities:
 
         async def redeliver_one(n: int, run: Lost) -> None:
             await asyncio.sleep(beginning + n / batch.rate - asyncio.get_running_loop().time())
-            tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
             try:
                 async with slots:
+                    tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
                     known[run.workflow_id] = await self._fate(batch.scope, run, off, tries[run.workflow_id])
             finally:
                 activity.heartbeat(known, tries)

@@ -59,7 +59,7 @@ class WebhookActivities:
             seen[job.webhook.id] = job.webhook
             with self._crowds.joined(job.webhook.id, limited=round_.limited) as has_room:
                 if not (has_room or job.order.at_once):
-                    return pacing.crowded_out(job.order, job.webhook, self._crowds.at_most)
+                    return pacing.crowded_out(job.order, job.webhook, self._crowds.at_most, limited=round_.limited)
                 return await self._send(job, await body(job))
 
         async def note(round_: Round, result: RoundResult) -> RoundResult:

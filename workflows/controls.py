@@ -71,7 +71,7 @@ class Controls(Places):
         for progress in self._deliveries.values():
             if progress.delivery.webhook_id == webhook_id and progress.is_held_by_webhook:
                 self._release(progress)
-                if workflow.patched("released-is-due"):
+                if not progress.in_flight and workflow.patched("released-is-due"):
                     progress.due = True  # it was when it was held: whoever releases can see at once that it goes on
         self._tell_trouble()
 
@@ -163,7 +163,7 @@ class Controls(Places):
 
     def _release(self, progress: Progress) -> None:
         """Let it go on. New runs have the marker since something was held; older ones go by the clock."""
-        progress.release(by_timer=workflow.patched("released-by-timer"))
+        progress.release(by_timer=workflow.patched("released-by-timer"), afresh=True)
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""

@@ -76,8 +76,7 @@ async def read(client: Client, handle: WorkflowHandle[Any, Any], run: Descriptio
     if run.workflow_type != names.FAN_OUT:
         if reading.is_unread(run):
             event = await reading.started_with(client, handle)
-            scheduled = run.typed_search_attributes.get(names.DELIVER_AT) is not None
-            return Whole(event, reading.at_start(event, scheduled), number)
+            return Whole(event, _as_started(event), number)
         event, state = await asyncio.gather(
             reading.started_with(client, handle), reading.state_of(client, handle, run.status)
         )
@@ -117,9 +116,12 @@ async def state_of(client: Client, parent: Parent, part: Part) -> EventState:
         return part.kept
     if part.handle and not part.is_unread:
         return await reading.state_of(client, part.handle, part.status)
-    scheduled = part.given.deliver_at is not None and part.given.deliver_at > utc_now()
-    state = reading.at_start(part.given, scheduled)
-    return state if parent.is_open else reading.cut_short(state)
+    given = await reading.started_with(client, part.handle) if part.handle else part.given
+    return _as_started(given) if parent.is_open else reading.cut_short(_as_started(given))
+
+
+def _as_started(event: EventInput) -> EventState:
+    return reading.at_start(event, scheduled=event.deliver_at is not None and event.deliver_at > utc_now())
 
 
 def _with(end: remembering.End | None, part: Part) -> Part:

@@ -167,11 +167,14 @@ class Progress(Standing):
         self.touched += 1
         self.held = True
 
-    def release(self, *, by_timer: bool = True) -> None:
-        """Go on with the schedule; what has become due meanwhile is due now, `by_timer` or by the clock."""
+    def release(self, *, by_timer: bool = True, afresh: bool = False) -> None:
+        """Go on with the schedule; what has become due meanwhile is due now, `by_timer` or by the clock.
+
+        `afresh`: somebody wants it to; held once more, it looks soon whether it still has to be.
+        """
         self.touched += 1
         self.held, self.released = False, by_timer
-        self._update(reason=None, look_again_at=None)
+        self._update(reason=None, look_again_at=None, looks=0 if afresh else self.delivery.looks)
 
     def look_again(self, now: datetime) -> None:
         """Be released in an hour, or later where that was tried before, if nobody does it until then."""

@@ -134,7 +134,7 @@ class Relay:
         listed = workflow.info().typed_search_attributes.get(names.DELIVER_AT)
         if not waits and listed is not None:
             updates.append(names.DELIVER_AT.value_unset())
-        elif waits and moved_to not in (None, listed):
+        elif waits and moved_to not in (None, listed) and workflow.patched("moved-is-listed"):
             updates.append(names.DELIVER_AT.value_set(moved_to))
         if updates:
             workflow.upsert_search_attributes(updates)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from activities.outcomes import Outcome
-from activities.pacing import COMES_BACK, not_now, throttled_for
+from activities.pacing import COMES_BACK, crowded_out, not_now, throttled_for
 from activities.rounds import Order
 from registry.models import Webhook
 
@@ -90,6 +90,10 @@ def test_what_comes_back_to_a_busy_receiver_has_its_turn_like_what_is_limited(ma
         ({"rate_limit": 1.0}, {}, False, False),
         ({"rate_limit": 1.0}, {}, True, True),
         ({"rate_limit": 1.0}, {"at_once": True}, False, True),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual"}, False, True),
+        ({"rate_limit": 1.0, "enabled": False}, {"trigger": "manual"}, False, True),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual", "waited": True}, False, False),
+        ({"rate_limit": 1.0}, {"trigger": "manual"}, False, False),
         ({"timeouts": 3}, {}, False, False),
         ({"timeouts": 2}, {}, False, True),
     ],
@@ -99,3 +103,12 @@ def test_not_now(make_webhook: Make, fields: dict[str, Any], order: dict[str, An
     for name, value in fields.items():
         setattr(webhook, name, value)
     assert (not_now(ORDER.model_copy(update=order), webhook, NOW, limited=limited) is None) is made
+
+
+@pytest.mark.parametrize(("limited", "earliest", "latest"), [(False, 0, 0), (True, 1, 2)])
+def test_what_finds_no_room_in_the_limited_queue_comes_back_later(
+    make_webhook: Make, limited: bool, earliest: float, latest: float
+) -> None:
+    outcome = crowded_out(ORDER, make_webhook(), 20, limited=limited)
+    assert (outcome.verdict, outcome.rate) == ("deferred", 20.0)
+    assert earliest <= (outcome.retry_after or 0) <= latest

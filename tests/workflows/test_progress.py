@@ -235,7 +235,9 @@ def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
         progress.begin()
         progress.finish(outcome("disabled"), NOW, 0.0)
     assert waits == [3600 * hours for hours in (1, 2, 4, 8, 16, 24, 24)]
-    progress.release()
+    progress.release(afresh=True)
+    assert progress.delivery.looks == 0
+    progress.look_again(NOW)
     progress.begin()
     progress.finish(outcome("500"), NOW, 0.0)
     assert progress.delivery.looks == 0

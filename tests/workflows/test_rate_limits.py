@@ -119,3 +119,14 @@ async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(
         event = await home.until_delivery(event_id, "held") if event_id != inbox.requests[3].webhook_id else None
         assert event is None or event["deliveries"][0]["reason"] == "webhook_paused"
     assert len(inbox.requests) == 4
+
+
+async def test_what_is_redelivered_to_a_paused_webhook_is_sent(home: House, inbox: Receiver) -> None:
+    """Whoever asks for one event wants it sent, also where the webhook takes only so many a second."""
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, rate_limit=50, retry={"schedule": []})
+    event_id = (await home.send())["id"]
+    await home.until_closed(event_id)
+    await home.http.post(f"/v1/webhooks/{webhook['id']}/pause")
+    assert (await home.command(event_id, "redeliver")).status_code == 202
+    assert (await home.until(event_id, "succeeded"))["deliveries"][0]["attempts"][-1]["trigger"] == "manual"
