@@ -59,7 +59,7 @@ class Round(Message):
     limited: bool = False
     """It came through the queue that keeps each webhook's rate."""
     pace: float | None = None
-    """Requests a second that the queue kept to then."""
+    """Requests a second that the queue kept to then; None also where an older worker has started the round."""
 
 
 class RoundResult(Message):
@@ -103,9 +103,8 @@ class Rounds:
         """
         known = _outcomes_of_earlier_try()
         work = asyncio.ensure_future(self._make(round_, known, attempt, afterwards))
-        async with heartbeating(
-            known.values
-        ):  # also after a cancellation: an attempt can take longer than its patience
+        # It gives signs of life after a cancellation, too: an attempt can take longer than Temporal waits for one.
+        async with heartbeating(known.values):
             try:
                 return await asyncio.shield(work)
             except asyncio.CancelledError:

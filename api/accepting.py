@@ -75,12 +75,18 @@ class Acceptance:
         self, request: NewEvent, key: str | None, now: datetime, behind: Sequence[Future[Any]]
     ) -> AcceptedEvent:
         try:
-            _check_times(request, now)
-            await self._check_type(request)
+            return await self._accept_now(request, key, now, behind)
         except Invalid:  # it may have been all right when it was accepted
             if known := await self._known(request, key):
                 return self._answer(known)
             raise
+
+    async def _accept_now(
+        self, request: NewEvent, key: str | None, now: datetime, behind: Sequence[Future[Any]]
+    ) -> AcceptedEvent:
+        """Accept it as all is now; raise `Invalid` where it would be refused if it were new."""
+        _check_times(request, now)
+        await self._check_type(request)
         listening = await self._store.matching(request.tenant, request.type)
         event = _event(request, request.id or key or new_event_id(), now)
         wanting = await asyncio.gather(*(self._wants(webhook, event) for webhook in listening))
@@ -88,12 +94,7 @@ class Acceptance:
         wanted = [webhook for webhook, wants in asked if wants is True]
         if behind and any(webhook.ordered for webhook in wanted):
             await asyncio.wait(behind)
-        try:
-            accepted = await self._start(request, event, wanted, now)
-        except Invalid:  # it may have had fewer targets then
-            if known := await self._known(request, key):
-                return self._answer(known)
-            raise
+        accepted = await self._start(request, event, wanted, now)
         if not accepted.duplicate:
             await self._note({webhook.id: str(fault) for webhook, fault in asked if isinstance(fault, Fault)})
         return accepted

@@ -97,8 +97,7 @@ class Gateway:
                 if known := await self.known(event.tenant, event.id, digest):
                     return known
                 raise
-        scheduled = event.deliver_at is not None and event.deliver_at > utc_now()
-        return Started(workflow_id, run_id, reading.at_start(event, scheduled), duplicate=False)
+        return Started(workflow_id, run_id, reading.as_started(event), duplicate=False)
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Give the run of an event that was accepted before, or None; raise `Conflict` where its content is another."""

@@ -11,7 +11,6 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from times import utc_now
 from workflows import names, reading, remembering
 from workflows.models import EventInput, EventState
 from workflows.partition import is_open, merged, part_input, partition
@@ -76,7 +75,7 @@ async def read(client: Client, handle: WorkflowHandle[Any, Any], run: Descriptio
     if run.workflow_type != names.FAN_OUT:
         if reading.is_unread(run):
             event = await reading.started_with(client, handle)
-            return Whole(event, _as_started(event), number)
+            return Whole(event, reading.as_started(event), number)
         event, state = await asyncio.gather(
             reading.started_with(client, handle), reading.state_of(client, handle, run.status)
         )
@@ -117,11 +116,8 @@ async def state_of(client: Client, parent: Parent, part: Part) -> EventState:
     if part.handle and not part.is_unread:
         return await reading.state_of(client, part.handle, part.status)
     given = await reading.started_with(client, part.handle) if part.handle else part.given
-    return _as_started(given) if parent.is_open else reading.cut_short(_as_started(given))
-
-
-def _as_started(event: EventInput) -> EventState:
-    return reading.at_start(event, scheduled=event.deliver_at is not None and event.deliver_at > utc_now())
+    state = reading.as_started(given)
+    return state if parent.is_open else reading.cut_short(state)
 
 
 def _with(end: remembering.End | None, part: Part) -> Part:

@@ -14,6 +14,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 
 from activities.closing import Closing
+from times import utc_now
 from workflows.event import EventWorkflow
 from workflows.models import EventInput, EventState, event_status
 
@@ -26,6 +27,11 @@ TAIL = 50
 def is_unread(run: WorkflowExecutionDescription) -> bool:
     """Tell whether it stands as it was started, so that it need not be asked: its worker may have much to do."""
     return run.status == WorkflowExecutionStatus.RUNNING and run.history_length <= UNREAD
+
+
+def as_started(event: EventInput) -> EventState:
+    """Give the state of a run that no worker has begun."""
+    return at_start(event, scheduled=event.deliver_at is not None and event.deliver_at > utc_now())
 
 
 def at_start(event: EventInput, scheduled: bool) -> EventState:
