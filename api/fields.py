@@ -18,6 +18,7 @@ from pydantic import (
 from api.deps import TENANT_PATTERN
 from api.json_schemas import check_schema
 from elements.headers import check_headers
+from elements.text import is_visible_line
 from elements.urls import MAX_URL, check_url
 from keys import check_secret
 from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
@@ -49,6 +50,12 @@ def _storable(text: str) -> str:
     return text
 
 
+def _visible_line(text: str) -> str:
+    if not is_visible_line(text):
+        raise ValueError("must be one line without control, bidirectional or other invisible characters")
+    return text
+
+
 def _usable_secret(secret: str) -> str:
     check_secret(secret)
     return secret
@@ -61,6 +68,8 @@ EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
 EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
+Line = Annotated[str, AfterValidator(_visible_line)]
+"""What stands in a line of a list: a name, a note."""
 Secret = Annotated[
     str, Field(max_length=256, json_schema_extra={"pattern": "^wh(sec|sk)_"}), AfterValidator(_usable_secret)
 ]

@@ -43,12 +43,15 @@ class Api:
     def of_environment(cls) -> Self:
         """Use `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`, or what a `dev` of this directory has left.
 
-        That key is for this machine: it is not sent to a server elsewhere.
+        The directory's address gets the directory's key alone, and its key goes to no other machine.
         """
-        data = DataDir(DEFAULT)
-        url = os.environ.get("HOOKKEEPER_URL") or data.known_url() or DEFAULT_URL
-        is_ours = url == data.known_url() or _is_here(url)
-        return cls(url, os.environ.get("HOOKKEEPER_API_KEY") or (data.known_key() if is_ours else None))
+        url, key = os.environ.get("HOOKKEEPER_URL"), os.environ.get("HOOKKEEPER_API_KEY")
+        left = DataDir(DEFAULT).dev_api()
+        if left and not url and key in (None, "", left.key):
+            return cls(left.url, left.key)
+        url = url or DEFAULT_URL
+        is_left = left is not None and (url == left.url or _is_here(url))
+        return cls(url, key or (left.key if left and is_left else None))
 
     def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Make a request; give the JSON of a 2xx. Raises `Failed` with what the problem document says."""

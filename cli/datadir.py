@@ -3,9 +3,11 @@
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ciphers import Keyring, new_key
@@ -13,10 +15,19 @@ from cli.console import Failed
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
+_OURS = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|outbox")
 
 
 class InUse(Failed):
     """Another `dev` or `demo` runs from this data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class DevApi:
+    """Where the API of a `dev` is, and the key to it."""
+
+    url: str
+    key: str
 
 
 class DataDir:
@@ -68,19 +79,37 @@ class DataDir:
         """Leave for client commands where the API is, and the key to it."""
         self._write(self.path / "dev.json", json.dumps({"url": url, "key": key}))
 
-    def known_url(self) -> str | None:
-        """Give the address of the API that was last started from here."""
-        return self._told("url")
-
-    def known_key(self) -> str | None:
-        """Give the key to it."""
-        return self._told("key")
+    def dev_api(self) -> DevApi | None:
+        """Give the API that was last started from here; None where there was none, or another user wrote it down."""
+        file = self.path / "dev.json"
+        try:
+            if not (_is_private(self.path) and _is_private(file)):
+                return None
+            said = json.loads(file.read_text())
+            url, key = said["url"], said["key"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return DevApi(url, key) if isinstance(url, str) and isinstance(key, str) else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others out for as long as the block runs; the lock goes with the process, however it ends."""
+        """Keep other processes and other users out for as long as the block runs.
+
+        The lock goes with the process, however it ends. Files made from now on, by child processes too, are the
+        user's alone; so are those that are here already. Raises `Failed`.
+        """
+        umask = os.umask(0o077)
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._lock():
+                yield
+        finally:
+            os.umask(umask)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._make_private()
             file = (self.path / "lock").open("w")
         except OSError as error:
             raise Failed(f"cannot keep data in {self.path}: {error.strerror}") from error
@@ -88,16 +117,21 @@ class DataDir:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                where = self.known_url()
-                raise InUse(f"another dev or demo runs from {self.path}" + (f" ({where})" if where else "")) from None
+                known = self.dev_api()
+                raise InUse(
+                    f"another dev or demo runs from {self.path}" + (f" ({known.url})" if known else "")
+                ) from None
             yield
 
-    def _told(self, name: str) -> str | None:
-        try:
-            value = json.loads((self.path / "dev.json").read_text())[name]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return value if isinstance(value, str) else None
+    def _make_private(self) -> None:
+        """Take the permissions of other users from databases, keys and logs that are here. Raises `Failed`."""
+        ours = [file for file in self.path.iterdir() if _OURS.fullmatch(file.name)]
+        for file, theirs in [(self.path, 0o022), *((file, 0o077) for file in ours)]:
+            found = file.stat()
+            if found.st_uid != os.geteuid():
+                raise Failed(f"{file} belongs to another user: choose another --data-dir, or change its owner")
+            if found.st_mode & theirs:
+                file.chmod(found.st_mode & 0o777 & ~theirs)
 
     def _write(self, file: Path, text: str) -> None:
         """Write all or nothing."""
@@ -105,3 +139,9 @@ class DataDir:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
             new.write(text)
         fresh.replace(file)
+
+
+def _is_private(path: Path) -> bool:
+    """Tell whether no other user can have written it."""
+    found = path.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022

@@ -7,7 +7,7 @@ import typer
 
 from cli import timeline, wording
 from cli.client import Api
-from cli.console import err, out, print_table
+from cli.console import err, out, print_result, print_table
 from cli.given import read_json
 
 app = typer.Typer(no_args_is_help=True, help="List, show and steer events.")
@@ -141,4 +141,4 @@ def reschedule(
 
 
 def _tell(obeyed: dict[str, Any], as_json: bool) -> None:
-    typer.echo(json.dumps(obeyed) if as_json else f"{obeyed['command']}: the run has taken it")
+    print_result(obeyed, as_json, f"{obeyed['command']}: the run has taken it")

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from cli.client import Api
-from cli.console import out, print_table
+from cli.console import out, print_result, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Keys to the API.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -73,7 +73,7 @@ def list_keys(
 def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, key_…")], as_json: AsJson = False) -> None:
     """Let a key in no more, from now on."""
     Api.of_environment().call("DELETE", "keys", key_id)
-    typer.echo(json.dumps({"id": key_id, "revoked": True}) if as_json else f"{key_id} is revoked")
+    print_result({"id": key_id, "revoked": True}, as_json, f"{key_id} is revoked")
 
 
 def _state(key: dict[str, Any]) -> str:

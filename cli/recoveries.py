@@ -9,7 +9,7 @@ import typer
 
 from cli import webhook_views
 from cli.client import Api
-from cli.console import out, print_table
+from cli.console import out, print_result, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Recoveries: what delivers again, in bulk, what has failed.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -87,7 +87,7 @@ def show(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
 def _add_command(name: str, help_: str) -> None:
     def act(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
         answer = Api.of_environment().call("POST", "recoveries", recovery_id, name)
-        typer.echo(json.dumps(answer) if as_json else f"{name}: the recovery has taken it")
+        print_result(answer, as_json, f"{name}: the recovery has taken it")
 
     app.command(name, help=help_)(act)
 

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from cli.client import Api
-from cli.console import out, print_table
+from cli.console import out, print_result, print_table
 from cli.given import read_json
 from workflows.summaries import duration
 
@@ -119,7 +119,7 @@ def resume(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_js
 def trigger(schedule: ScheduleId, overlap: Overlap = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Make an event now, also while it is paused."""
     answer = _command(schedule, "trigger", tenant, overlap=overlap)
-    typer.echo(json.dumps(answer) if as_json else "trigger: Temporal has taken it")
+    print_result(answer, as_json, "trigger: Temporal has taken it")
 
 
 @app.command()
@@ -133,14 +133,14 @@ def backfill(
 ) -> None:
     """Make the events of all times in a period that has passed; a time that has its event gets no second one."""
     answer = _command(schedule, "backfill", tenant, since=since, until=until, overlap=overlap)
-    typer.echo(json.dumps(answer) if as_json else "\n".join(answer["events"]) or "no time lies in this period")
+    print_result(answer, as_json, "\n".join(answer["events"]) or "no time lies in this period")
 
 
 @app.command()
 def delete(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Remove a schedule. Events that it made stay."""
     Api.of_environment().call("DELETE", "schedules", schedule, tenant=tenant)
-    typer.echo(json.dumps({"id": schedule, "deleted": True}) if as_json else f"{schedule} is deleted")
+    print_result({"id": schedule, "deleted": True}, as_json, f"{schedule} is deleted")
 
 
 def _command(schedule: str, command: str, tenant: str | None, **given: str | None) -> dict[str, Any]:

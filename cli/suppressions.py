@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from cli.client import Api
-from cli.console import out, print_table
+from cli.console import out, print_result, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Addresses that get no more emails.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -52,7 +52,7 @@ def add(
     given = {name: value for name, value in {"tenant": tenant, "detail": detail}.items() if value}
     entry = Api.of_environment().call("POST", "suppressions", body={"address": address} | given)
     told = f"{entry['address']} gets no more emails of tenant {entry['tenant']} ({entry['reason']})"
-    typer.echo(json.dumps(entry) if as_json else told)
+    print_result(entry, as_json, told)
 
 
 @app.command()
@@ -61,4 +61,4 @@ def remove(address: Address, tenant: Tenant = None, as_json: AsJson = False) -> 
     Api.of_environment().call("DELETE", "suppressions", address, tenant=tenant)
     removed = {"tenant": tenant, "address": address, "removed": True}
     whose = f" of tenant {tenant}" if tenant else ""
-    typer.echo(json.dumps(removed) if as_json else f"{address} gets emails{whose} again")
+    print_result(removed, as_json, f"{address} gets emails{whose} again")

@@ -7,7 +7,7 @@ import typer
 
 from cli import wording
 from cli.client import Api
-from cli.console import out, print_table
+from cli.console import out, print_result, print_table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
@@ -16,14 +16,14 @@ WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
 def pause(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Hold all deliveries of a webhook until it is resumed."""
     webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "pause")
-    typer.echo(json.dumps(webhook) if as_json else f"{webhook_id} is paused since {webhook['paused_at']}")
+    print_result(webhook, as_json, f"{webhook_id} is paused since {webhook['paused_at']}")
 
 
 def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Let a webhook go on; what was held is released in the background, oldest first."""
     webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "resume")
     state = "goes on" if webhook["enabled"] else "is not paused, but disabled"
-    typer.echo(json.dumps(webhook) if as_json else f"{webhook_id} {state}")
+    print_result(webhook, as_json, f"{webhook_id} {state}")
 
 
 def deliveries(

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from cli import recoveries, webhook_fields, webhook_flow, webhook_views
 from cli.client import Api
-from cli.console import out, print_table
+from cli.console import out, print_result, print_table
 from cli.given import STDIN, read_json
 from policy import OrderPolicy
 
@@ -162,7 +162,7 @@ def update(
 def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Remove a webhook; its open deliveries are cancelled."""
     Api.of_environment().call("DELETE", "webhooks", webhook_id)
-    typer.echo(json.dumps({"id": webhook_id, "deleted": True}) if as_json else f"{webhook_id} is deleted")
+    print_result({"id": webhook_id, "deleted": True}, as_json, f"{webhook_id} is deleted")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from api.access import USUAL_SCOPES, GuardedRoute, Scope, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep
 from api.doorkeeper import Doorkeeper
-from api.fields import EVENT_ID, Given, GivenTime, Page, Taken, TenantName, Text, Time
+from api.fields import EVENT_ID, Given, GivenTime, Line, Page, Taken, TenantName, Time
 from api.problems import KEYED, Invalid, NotFound, responses
 from registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from settings import RATE
@@ -27,7 +27,7 @@ KeyId = Annotated[str, Path(pattern=EVENT_ID, description="The key's id", exampl
 class NewKey(Taken):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme's backend", "tenant": "acme"}]})
 
-    name: Text = Field(min_length=1, max_length=256)
+    name: Line = Field(min_length=1, max_length=256)
     """For people, and for the audit log."""
     tenant: TenantName | None
     """The one tenant that the key is for; null is all, and has to be said."""

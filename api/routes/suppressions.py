@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep, Tenant
-from api.fields import Given, Page, Taken, TenantName, Text, Time
+from api.fields import Given, Line, Page, Taken, TenantName, Time
 from api.problems import KEYED, Invalid, NotFound, responses
 from elements.mailboxes import parse_mailbox
 from links import DEFAULT_TENANT
@@ -55,7 +55,7 @@ class NewSuppression(Taken):
     tenant: TenantName = DEFAULT_TENANT
     address: NewAddress
     """No email of this tenant's webhooks goes to it any more. Upper and lower case are the same."""
-    detail: Text = Field("", max_length=1024)
+    detail: Line = Field("", max_length=1024)
     """Yours: why."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from api.cron import check_cron, check_timezone
-from api.fields import EventType, Given, GivenTime, Taken, TenantName, Text, Time
+from api.fields import EventType, Given, GivenTime, Line, Taken, TenantName, Time
 from links import DEFAULT_TENANT
 from workflows.plans import YEAR, Overlap
 from workflows.schedule_reading import FiringStatus
@@ -40,7 +40,7 @@ class EventToMake(Taken):
 class ScheduleFields(Taken):
     """What can be set when a schedule is made, and changed later."""
 
-    name: Text = Field("", max_length=256)
+    name: Line = Field("", max_length=256)
     cron: list[Cron] | None = Field(None, min_length=1, max_length=20, examples=[["0 9 * * 1-5"]])
     """Minute, hour, day of the month, month, day of the week: whenever one of these expressions says so."""
     every: int | None = Field(None, ge=1, le=YEAR, strict=True)
@@ -62,7 +62,7 @@ class ScheduleFields(Taken):
     end_at: SensibleTime | None = None
     """No events after this."""
     paused: bool = Field(False, strict=True)
-    note: Text = Field("", max_length=MAX_NOTE)
+    note: Line = Field("", max_length=MAX_NOTE)
     """For people: why it is paused, say. Temporal shows it, and does not encrypt it."""
 
 
@@ -95,7 +95,7 @@ class ScheduleChanges(ScheduleFields):
 
 
 class Noted(Taken):
-    note: Text = Field("", max_length=MAX_NOTE)
+    note: Line = Field("", max_length=MAX_NOTE)
     """For people: why."""
 
 

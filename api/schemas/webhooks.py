@@ -9,6 +9,7 @@ from api.fields import (
     EventType,
     Given,
     Headers,
+    Line,
     MetadataText,
     Secret,
     Taken,
@@ -31,7 +32,7 @@ from registry.health import Status
 class WebhookFields(Taken):
     """What can be set when a webhook is made, and changed later."""
 
-    name: Text = Field("", max_length=256)
+    name: Line = Field("", max_length=256)
     description: Text = Field("", max_length=4096)
     url: Url | None = None
     """Where the signed POST goes. A webhook has a URL, emails, or notifications."""

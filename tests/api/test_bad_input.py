@@ -350,6 +350,27 @@ async def test_the_checks_let_good_urls_pass(door: House, url: str) -> None:
     assert (await door.http.delete(f"{WEBHOOK}/{answer.json()['id']}")).status_code == 204
 
 
+# Names, which a terminal or a page shows in a line
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;x\x07", "a\x9b2J", "a\u202eb", "a\nb", "\u200b"])
+@pytest.mark.parametrize(
+    ("path", "field", "fields"),
+    [
+        (WEBHOOK, "name", {"url": URL}),
+        ("/v1/keys", "name", {"scopes": ["events:read"]}),
+        ("/v1/schedules", "name", {"event": {"type": "a"}, "every": 3600}),
+        ("/v1/schedules", "note", {"event": {"type": "a"}, "every": 3600}),
+        ("/v1/suppressions", "detail", {"address": "ann@acme.example"}),
+    ],
+)
+async def test_names_hold_no_invisible_characters(
+    door: House, path: str, field: str, fields: dict[str, Any], name: str
+) -> None:
+    body = {"tenant": door.tenant, **fields, field: name}
+    problem(await post(door, path, json.dumps(body)), 422, field)
+
+
 # The body as a whole
 
 NO_JSON: dict[str, bytes] = {

@@ -157,9 +157,9 @@ class Dev:
 
     @property
     def key(self) -> str:
-        key = DataDir(self.folder / ".hookkeeper").known_key()
-        assert key
-        return key
+        known = DataDir(self.folder / ".hookkeeper").dev_api()
+        assert known
+        return known.key
 
     async def run(self, *args: str, stdin: str = "") -> Done:
         """Run a client command where this dev keeps its data."""

@@ -20,7 +20,7 @@ from cli.client import Api
 from cli.datadir import DEFAULT, DataDir
 from hookkeeper import app
 from patience import PATIENCE
-from receivers import Receiver
+from receivers import Answer, Receiver
 from version import VERSION
 
 pytest_plugins = ["devs"]
@@ -59,6 +59,17 @@ async def test_send_fails_where_a_delivery_does(running_dev: stage.Dev, inbox: R
     assert json.loads(done.out)["status"] == "failed"
     assert f"✗ attempt 1  POST {inbox.url} → 500  " in done.err
     assert f"POST {inbox.url}  failed (exhausted)\n" in done.err
+
+
+async def test_a_terminal_obeys_no_receiver(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+    inbox.otherwise = Answer(410, "\x1b]0;owned\x07 \x9b2J gone\u202e")
+    await running_dev.webhook(inbox.url, tenant)
+    sent = await running_dev.run("send", "order.paid", "--tenant", tenant, "--follow")
+    event_id = sent.out.split()[0]
+    shown = await running_dev.run("events", "show", event_id, "--tenant", tenant)
+    for done in (sent, shown):
+        assert r"2J gone\u202e”" in done.out
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.out)
 
 
 async def test_send_repeats_safely(running_dev: stage.Dev, tenant: str) -> None:

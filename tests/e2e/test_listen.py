@@ -88,7 +88,12 @@ async def test_tells_people_what_comes(running_dev: stage.Dev, tenant: str) -> N
         assert f"#1  410  {accepted['id']}  signature verified\n" in said
         async with httpx.AsyncClient(trust_env=False) as http:
             await http.get(f"{address[0]}a%20note")
-        assert "#2  410  GET /a note  notification, not signed\n" in await process.says("#2")
+            assert "#2  410  GET /a note  notification, not signed\n" in await process.says("#2")
+            # Any web page that is open on this machine can send this.
+            await http.post(address[0], content="\x1b]0;owned\x07\u202e", headers={"origin": "https://evil.example"})
+        said = await process.says("#3")
+        assert r"\x1b]0;owned\x07\u202e" in await process.says("owned")
+        assert not {"\x1b", "\x07", "\u202e"} & set(said)
 
 
 async def test_takes_notifications_for_what_they_are(running_dev: stage.Dev, tenant: str) -> None:

@@ -1,0 +1,60 @@
+"""What a terminal gets to see: text of tenants and receivers is shown, and never obeyed."""
+
+import io
+
+import pytest
+
+from cli import console
+from cli.console import Failed, SafeConsole
+from elements.text import is_visible_line, visible
+
+HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\rg\x7fh\x00"
+SHOWN = r"a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\rg\x7fh\x00"
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Give what both consoles write, to a terminal with colors."""
+    written = io.StringIO()
+    for name in ("out", "err"):
+        terminal = SafeConsole(file=written, highlight=False, soft_wrap=True, force_terminal=True, width=200)
+        monkeypatch.setattr(console, name, terminal)
+    return written
+
+
+def without_styles(text: str) -> str:
+    return text.replace("\x1b[31m", "").replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+
+
+def test_every_way_to_print_shows_what_is_invisible(printed: io.StringIO) -> None:
+    console.out.print(f"[bold]{HOSTILE}[/bold]")
+    console.out.print(HOSTILE, markup=False)
+    console.print_table(("one",), [(HOSTILE,)])
+    console.print_result(None, False, HOSTILE)
+    console.tell_failure(Failed(HOSTILE))
+    text = without_styles(printed.getvalue())
+    assert text.count(SHOWN) == 5
+    assert visible(text) == text
+
+
+def test_json_has_escapes_of_its_own(printed: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_result({"name": HOSTILE}, True, "")
+    said = capsys.readouterr().out
+    assert said.isascii()
+    assert "\x1b" not in said
+
+
+def test_a_cell_is_one_line(printed: io.StringIO) -> None:
+    console.print_table(("one", "two"), [("a\nb", "c")])
+    assert without_styles(printed.getvalue()).splitlines() == ["one  two", "a b  c"]
+
+
+@pytest.mark.parametrize("text", ["Ann & Bob", "日本語", "שלום", "naïve 👩\u200d🚀", ""])
+def test_text_of_people_stays(text: str) -> None:
+    assert visible(text) == text
+    assert is_visible_line(text)
+
+
+@pytest.mark.parametrize("character", [*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\u200b", "\u202e", "\ufeff"])
+def test_a_line_has_no_other_characters(character: str) -> None:
+    assert not is_visible_line(f"a{character}b")

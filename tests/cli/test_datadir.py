@@ -1,0 +1,105 @@
+"""The data directory is its owner's alone, also where it or its files were there before."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.client import DEFAULT_URL, Api
+from cli.console import Failed
+from cli.datadir import DEFAULT, DataDir
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_what_is_there_already_is_made_private(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    for name in ("registry.db", "temporal.db-wal", "encryption.keys", "dev.json", "notes.txt"):
+        (folder / name).touch()
+        (folder / name).chmod(0o644)
+    (folder / "logs").mkdir(mode=0o755)
+    with DataDir(folder).locked():
+        subprocess.run([sys.executable, "-c", "open('made-by-a-child', 'w')"], cwd=folder, check=True)
+        (folder / "temporal.db").touch()
+    assert mode(folder) == 0o755, "nobody else may replace a file in it"
+    assert {mode(folder / name) for name in ("registry.db", "temporal.db-wal", "encryption.keys", "dev.json")} == {
+        0o600
+    }
+    assert {mode(folder / name) for name in ("made-by-a-child", "temporal.db")} == {0o600}
+    assert mode(folder / "logs") == 0o700
+    assert mode(folder / "notes.txt") == 0o644, "it is not ours"
+
+
+def test_a_new_directory_is_private_and_the_umask_comes_back(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with DataDir(tmp_path / "new").locked():
+            pass
+        assert mode(tmp_path / "new") == 0o700
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_files_of_another_user_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "registry.db").touch()
+    os.chown(tmp_path / "registry.db", 12345, 12345)
+    with pytest.raises(Failed, match="belongs to another user"), DataDir(tmp_path).locked():
+        pass
+
+
+LEFT, KEY = "http://127.0.0.1:18080", "hk_left_by_dev"
+
+
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
+    """A directory in which a `dev` has left its address and key."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOOKKEEPER_URL", "HOOKKEEPER_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    data = DataDir(DEFAULT)
+    with data.locked():
+        data.tell(LEFT, KEY)
+    return data
+
+
+def used() -> tuple[str, str | None]:
+    api = Api.of_environment()
+    api.close()
+    return api.url, api._http.headers.get("authorization")
+
+
+def test_what_dev_left_is_used(left: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert used() == (LEFT, f"Bearer {KEY}")
+    monkeypatch.setenv("HOOKKEEPER_API_KEY", KEY)
+    assert used() == (LEFT, f"Bearer {KEY}")
+
+
+def test_a_key_of_the_environment_is_not_sent_where_a_folder_says(
+    left: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder from elsewhere can name any address: it would collect the keys of all who work in it."""
+    monkeypatch.setenv("HOOKKEEPER_API_KEY", "hk_of_production")
+    assert used() == (DEFAULT_URL, "Bearer hk_of_production")
+    monkeypatch.setenv("HOOKKEEPER_URL", "https://hooks.example")
+    assert used() == ("https://hooks.example", "Bearer hk_of_production")
+
+
+@pytest.mark.parametrize("path", [DEFAULT, DEFAULT / "dev.json"])
+def test_what_others_can_write_is_not_believed(left: DataDir, path: Path) -> None:
+    path.chmod(0o777)
+    assert left.dev_api() is None
+    assert used() == (DEFAULT_URL, None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_what_another_user_wrote_is_not_believed(left: DataDir) -> None:
+    os.chown(DEFAULT / "dev.json", 12345, 12345)
+    assert used() == (DEFAULT_URL, None)
