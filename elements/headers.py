@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
 MAX_HEADERS, MAX_VALUE = 30, 4096
+MAX_HEADER_BYTES = 16 * 1024
+"""Names and values of all headers of one request together: many servers refuse more."""
 MASK = "********"
 
 RESERVED = frozenset(
@@ -36,7 +38,15 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     check_origin(headers)
     for name, value in headers.items():
         check_value(name, value)
+    check_total(headers)
     return dict(headers)
+
+
+def check_total(headers: Mapping[str, str]) -> None:
+    """Raise ValueError for headers that are too large together. Asked of what is given, not of what is stored."""
+    size = sum(len(name) + len(value) for name, value in headers.items())
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(f"names and values of all headers are {size} bytes, and may be {MAX_HEADER_BYTES} together")
 
 
 def check_origin(names: Collection[str]) -> None:
@@ -72,10 +82,13 @@ def masked(headers: Mapping[str, str]) -> dict[str, str]:
 def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Keep the known value where somebody sends back the mask that they were shown.
 
-    Raises ValueError for a mask with nothing known behind it: nobody means to send asterisks as a credential.
+    Raises ValueError for a mask with nothing known behind it: nobody means to send asterisks as a credential. And for
+    headers that are too large together, which masks do not show.
     """
     values = {name.lower(): value for name, value in known.items()}
     for name, value in given.items():
         if value == MASK and name.lower() not in values:
             raise ValueError(f"{name} has the value that hides a secret, and there is none behind it")
-    return {name: values[name.lower()] if value == MASK else value for name, value in given.items()}
+    headers = {name: values[name.lower()] if value == MASK else value for name, value in given.items()}
+    check_total(headers)
+    return headers

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from elements import fields, json_text
 from elements.context import Context
 from elements.faults import BadTemplate
-from elements.headers import MASK, MAX_VALUE, check_names, check_origin, check_value
+from elements.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from elements.payload import JSON, body_of
 from elements.urls import MAX_URL, check_url
 
@@ -105,6 +105,7 @@ def check(call: HttpCall) -> None:
     fields.check("http.url", call.url)
     try:
         check_origin(call.headers)
+        check_total(call.headers)
     except ValueError as error:
         raise BadTemplate(f"http.headers: {error}") from None
     for name, value in call.headers.items():
@@ -118,6 +119,10 @@ def call_of(call: HttpCall, context: Context) -> Call:
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
         headers["content-type"] = JSON
+    try:
+        check_total(headers)
+    except ValueError as error:
+        raise BadTemplate(f"http.headers: {error}") from None
     return Call(method=call.method, url=_url(call.url, context), headers=headers, body=_body(call, context))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from elements.headers import MASK
+from elements.headers import MASK, check_total
 from elements.http_calls import NO_HOST, HttpCall
 from elements.schemes import scheme_of
 
@@ -125,6 +125,7 @@ def _restored_call(index: int, given: HttpCall, known: HttpCall | None) -> HttpC
         if name.lower() not in secrets:
             raise _nothing_behind(index, f"http.headers.{name}")
     headers = {name: secrets[name.lower()] if name in hidden else value for name, value in given.headers.items()}
+    check_total(headers)
     return given.model_copy(update={"url": url, "headers": headers})
 
 
