@@ -39,6 +39,9 @@ Verdict = Literal[
     "webhook_deleted",  # no request was made: there is no such webhook, or it has no such target, any more
 ]
 
+NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"})
+"""Verdicts of attempts in which no request was made."""
+
 
 class Message(BaseModel):
     """Base of everything that travels through Temporal: frozen, and older code ignores newer fields.

@@ -4,12 +4,12 @@ Both do the same; an update refuses what makes no sense, a signal that makes non
 optional delivery id; none means all.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio import workflow
-from temporalio.workflow import ActivityHandle
 
 from activities.rounds import RoundResult
 from workflows import names
@@ -24,7 +24,7 @@ class RoundUnderWay:
     """Deliveries whose attempts are being made."""
 
     deliveries: list[Progress]
-    handle: ActivityHandle[RoundResult]
+    result: asyncio.Task[RoundResult]
     stopped: bool = False
 
     def stop_if_nobody_wants_it(self) -> None:
@@ -33,7 +33,7 @@ class RoundUnderWay:
             return
         if all(progress.cancelling for progress in self.deliveries) or self._waits_in_vain():
             self.stopped = True
-            self.handle.cancel()
+            self.result.cancel()
 
     def _waits_in_vain(self) -> bool:
         """A person wants it held, or wants it now, and it may wait in the limited queue for hours."""

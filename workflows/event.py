@@ -14,9 +14,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, ApplicationEr
 
 from activities.closing import Closing, ClosingActivities
 from workflows import names, summaries
+from workflows.activities import run_until_done
 from workflows.controls import Controls, RoundUnderWay
 from workflows.models import AWAITING_BUDGET, EventInput, EventState, event_status, fit
-from workflows.our_faults import OUR_FAULTS
 from workflows.progress import Progress
 from workflows.sending import start_round
 
@@ -127,11 +127,10 @@ class EventWorkflow(Controls):
         round_ = RoundUnderWay(deliveries, start_round(self._event, deliveries, first_round))
         self._rounds.append(round_)
         try:
-            result = await round_.handle
-        except ActivityError as error:
-            # Our faults are retried without limit: a round ends without outcomes only where it was stopped.
+            result = await round_.result
+        except (ActivityError, asyncio.CancelledError):
             if not round_.stopped:
-                raise RuntimeError("a round ended without outcomes") from error
+                raise
             for each in deliveries:
                 each.abandon()
         else:
@@ -172,11 +171,10 @@ class EventWorkflow(Controls):
     async def _close_as_cancelled(self, state: EventState) -> None:
         closing = Closing(state=state.model_dump(mode="json"), request_cancel=not self._cancel_requested)
         kept = asyncio.create_task(
-            workflow.execute_activity_method(
+            run_until_done(
                 ClosingActivities.close_as_cancelled,
                 closing,
                 start_to_close_timeout=timedelta(seconds=10),
-                retry_policy=OUR_FAULTS,
                 summary="keep the final state, close as cancelled",
             )
         )

@@ -31,10 +31,10 @@ from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 from activities.closing import Closing, ClosingActivities
 from activities.outcomes import Message
 from workflows import names
+from workflows.activities import run_until_done
 from workflows.attributes import search_attributes
 from workflows.commands import Refused, RunIsClosing
 from workflows.models import Delivery, EventInput, EventState, EventStatus
-from workflows.our_faults import OUR_FAULTS
 from workflows.part import EventPart
 from workflows.partition import part_input, partition
 from workflows.relay import Branch, Relay
@@ -178,11 +178,10 @@ class FanOutWorkflow(Relay):
     async def _have_it_cancelled(self, result: FannedOut) -> None:
         """Ask for the cancellation that a signal or an update did not: only then can a run close as cancelled."""
         asked = asyncio.create_task(
-            workflow.execute_activity_method(
+            run_until_done(
                 ClosingActivities.close_as_cancelled,
                 Closing(state=result.model_dump(mode="json"), request_cancel=True),
                 start_to_close_timeout=timedelta(minutes=1),
-                retry_policy=OUR_FAULTS,
                 summary="close as cancelled",
             )
         )

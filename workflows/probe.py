@@ -15,7 +15,7 @@ from activities.news import Alert
 from activities.outcomes import Message, Outcome
 from activities.probing import TEST, Knock, Knocked, ProbeActivities, Probed
 from workflows import names, summaries
-from workflows.our_faults import OUR_FAULTS
+from workflows.activities import run_until_done
 from workflows.telling import SHOWN, see_told
 
 KNOCKS_A_RUN = 200
@@ -52,25 +52,23 @@ class ProbeWorkflow:
 
     async def _knock(self, probe: Probe) -> Knocked:
         event_id = f"evt_{workflow.uuid4().hex[:24]}"
-        return await workflow.execute_activity_method(
+        return await run_until_done(
             ProbeActivities.knock,
             Knock(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
-            retry_policy=OUR_FAULTS,
             priority=Priority(fairness_key=probe.webhook_id),
             summary=f"knock at {probe.webhook_id}",
         )
 
     async def _welcome(self, probe: Probe, knocked: Knocked) -> None:
         """Enable it, and tell whoever was told that it was disabled."""
-        enabled = await workflow.execute_activity_method(
+        enabled = await run_until_done(
             ProbeActivities.enable,
             Probed(webhook_id=probe.webhook_id, tenant=probe.tenant),
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
-            retry_policy=OUR_FAULTS,
             summary=f"enable {probe.webhook_id}",
         )
         if enabled and knocked.outcome and knocked.outcome.alerts:

@@ -16,7 +16,7 @@ from activities.outcomes import Message
 from activities.recovering import Batch, Lost, Plan, RecoveryActivities, Search, Tally
 from activities.recovering import Scope as Scope  # for those who may not know activities
 from workflows import names
-from workflows.our_faults import OUR_FAULTS
+from workflows.activities import run_until_done
 
 HEARTBEAT = timedelta(seconds=10)
 BATCH_SECONDS = 5.0
@@ -137,37 +137,34 @@ class RecoveryWorkflow:
     # Its activities
 
     async def _count(self) -> int:
-        return await workflow.execute_activity_method(
+        return await run_until_done(
             RecoveryActivities.count,
             self._state.scope,
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(hours=1),
             heartbeat_timeout=HEARTBEAT,
-            retry_policy=OUR_FAULTS,
             priority=self._priority(),
             summary="count",
         )
 
     async def _plan(self, after: datetime) -> Plan:
-        return await workflow.execute_activity_method(
+        return await run_until_done(
             RecoveryActivities.find,
             Search(scope=self._state.scope, after=after),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
-            retry_policy=OUR_FAULTS,
             priority=self._priority(),
             summary="find the oldest",
         )
 
     async def _redeliver_batch(self, runs: tuple[Lost, ...]) -> Tally:
-        return await workflow.execute_activity_method(
+        return await run_until_done(
             RecoveryActivities.redeliver,
             Batch(scope=self._state.scope, runs=runs, rate=self._state.rate),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
-            retry_policy=OUR_FAULTS,
             priority=self._priority(),
             summary=f"redeliver {len(runs)}",
         )

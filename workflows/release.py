@@ -15,7 +15,7 @@ from temporalio.common import Priority
 from activities.outcomes import Message
 from activities.releasing import Ask, Batch, Held, Progress, ReleaseActivities
 from workflows import names
-from workflows.our_faults import OUR_FAULTS
+from workflows.activities import run_until_done
 
 HEARTBEAT = timedelta(seconds=10)
 PAUSES = (0.0, 2.0, 10.0, 60.0)
@@ -99,13 +99,12 @@ class ReleaseWorkflow:
                 workflow.continue_as_new(self._carried_over())
 
     async def _find(self) -> Held:
-        return await workflow.execute_activity_method(
+        return await run_until_done(
             ReleaseActivities.find,
             Ask(webhook_id=self._webhook_id, after=self._after),
             task_queue=names.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
-            retry_policy=OUR_FAULTS,
             priority=Priority(fairness_key=self._webhook_id),
             summary="find what is held",
         )
@@ -121,13 +120,12 @@ class ReleaseWorkflow:
         return True
 
     async def _take_turn(self, runs: tuple[str, ...]) -> Progress:
-        return await workflow.execute_activity_method(
+        return await run_until_done(
             ReleaseActivities.release,
             Batch(webhook_id=self._webhook_id, runs=runs),
             task_queue=names.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=5),
             heartbeat_timeout=HEARTBEAT,
-            retry_policy=OUR_FAULTS,
             priority=Priority(fairness_key=self._webhook_id),
             summary=f"release {len(runs)}",
         )

@@ -1,5 +1,6 @@
 """How a round leaves the workflow: which activity makes it, through which queue, and in whose turn."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -7,15 +8,16 @@ from typing import Any
 from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.workflow import ActivityCancellationType, ActivityHandle
+from temporalio.workflow import ActivityCancellationType
 
 from activities.emails import EmailActivities
 from activities.notifications import NotificationActivities
+from activities.outcomes import NOT_MADE
 from activities.rounds import Order, Round, RoundResult
 from activities.webhooks import WebhookActivities
 from workflows import names, summaries
+from workflows.activities import run_until_done
 from workflows.models import Channel, EventInput
-from workflows.our_faults import OUR_FAULTS
 from workflows.progress import Progress
 
 INLINE_DATA = 32 * 1024
@@ -30,14 +32,14 @@ SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
 """The activity of each channel; each takes a round."""
 
 
-def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: bool) -> ActivityHandle[RoundResult]:
-    """Begin one attempt of each delivery; all are of one channel."""
+def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: bool) -> asyncio.Task[RoundResult]:
+    """Begin one attempt of each delivery; all are of one channel. To cancel the task cancels the activity."""
     channel = deliveries[0].delivery.channel
     inline = first_round and len(to_json(event.data)) <= INLINE_DATA
     number = deliveries[0].next_number
     orders = tuple(map(_order, deliveries))
     queue, priority = _turn(event, deliveries[0], first_round)
-    return workflow.start_activity_method(
+    making = run_until_done(
         SENDERS[channel],
         Round(
             id=event.id,
@@ -52,12 +54,19 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
         ),
         task_queue=queue,
         start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
+        is_complete=lambda result: _has_outcomes(result, orders),
         heartbeat_timeout=timedelta(seconds=10),
-        retry_policy=OUR_FAULTS,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=priority,
         summary=summaries.attempt_summary(channel, [each.delivery.target for each in deliveries], number),
     )
+    return asyncio.create_task(making)
+
+
+def _has_outcomes(result: RoundResult, orders: Sequence[Order]) -> bool:
+    """Say whether each attempt has one outcome, which says when it was made if it was."""
+    were_made = all(each.started_at or each.verdict in NOT_MADE for each in result.outcomes)
+    return were_made and [each.delivery for each in result.outcomes] == [each.delivery for each in orders]
 
 
 def _order(progress: Progress) -> Order:

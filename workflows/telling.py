@@ -6,12 +6,13 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributeUpdate
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, RetryState
 
 from activities.alerts import AlertActivities
 from activities.news import Alert
 from elements.context import AlertKind
 from workflows import names, summaries
+from workflows.activities import run_until_done
 from workflows.models import Delivery, EventInput
 from workflows.progress import Progress
 from workflows.tracking import LOST
@@ -105,9 +106,10 @@ class Telling:
 async def see_told(alert: Alert) -> None:
     """Tell whoever wants to know; give up after some hours."""
     try:
-        await workflow.execute_activity_method(
+        await run_until_done(
             AlertActivities.alert,
             alert,
+            is_expected=lambda error: error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED,
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=60),

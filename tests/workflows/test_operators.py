@@ -1,0 +1,152 @@
+"""What an operator does to activities in Temporal's own tools stops no run for good."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from conftest import binary
+from house import House
+from patience import PATIENCE
+from receivers import Answer, Receiver
+from workflows import names
+
+SLOW = Answer(200, "ok", delay=5)
+
+
+def in_a_day() -> str:
+    return (datetime.now(UTC) + timedelta(days=1)).isoformat()
+
+
+async def temporal_cli(home: House, *arguments: str) -> None:
+    """Run Temporal's command line against the server of this test."""
+    address = home.temporal.service_client.config.target_host
+    process = await asyncio.create_subprocess_exec(
+        binary("temporal"),
+        *arguments,
+        *("--address", address),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+async def pending(home: House, event_id: str, type_: str) -> str:
+    """Wait until an activity of this type is under way; return its id."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            description = await home.run(event_id).describe()
+            for each in description.raw_description.pending_activities:
+                if each.activity_type.name == type_:
+                    return each.activity_id
+            await asyncio.sleep(0.03)
+
+
+async def end(home: House, event_id: str, how: str, type_: str = "deliver_webhooks", *more: str) -> None:
+    id_ = await pending(home, event_id, type_)
+    workflow_id = names.workflow_id(home.tenant, event_id)
+    await temporal_cli(home, "activity", how, "--activity-id", id_, "--workflow-id", workflow_id, *more)
+
+
+async def waits_to_schedule_again(home: House, event_id: str) -> None:
+    """Wait until the run has noticed, and has started a timer."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            history = await home.run(event_id).fetch_history()
+            if any(event.HasField("timer_started_event_attributes") for event in history.events):
+                return
+            await asyncio.sleep(0.03)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The minute is over at once."""
+    monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("fail",),
+        ("complete", "--result", "{}"),
+        ("complete", "--result", '{"outcomes": []}'),
+        ("complete", "--result", '"done"'),
+    ],
+    ids=["fail", "complete-other", "complete-nothing", "complete-text"],
+)
+async def test_an_event_is_delivered_after_an_operator_ended_its_activity(
+    home: House, inbox: Receiver, how: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox.answers.append(SLOW)
+    await home.webhook(inbox.url)
+    event_id = (await home.send())["id"]
+    await inbox.got(1)
+    with caplog.at_level(logging.WARNING):
+        await end(home, event_id, how[0], "deliver_webhooks", *how[1:])
+        event = await home.until_final(event_id)
+    assert event["status"] == "succeeded"
+    assert [each["number"] for each in event["deliveries"][0]["attempts"]] == [1]
+    assert "deliver_webhooks ended in a way that was not requested" in caplog.text
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_event_is_delivered_after_a_limit_of_attempts(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: each attempt meets a registry that is down.
+    Timeline: an operator sets maximum attempts of one in Temporal; the registry is back.
+    """
+    is_down = True
+    original = home.store.many
+
+    async def many(self: Any, ids: list[str]) -> Any:
+        if is_down:
+            raise ConnectionError("down")
+        return await original(ids)
+
+    monkeypatch.setattr("registry.store.Store.many", many)
+    await home.webhook(inbox.url)
+    event_id = (await home.send())["id"]
+    await end(home, event_id, "update-options", "deliver_webhooks", "--retry-maximum-attempts", "1")
+    await waits_to_schedule_again(home, event_id)
+    is_down = False
+    assert (await home.until_final(event_id))["status"] == "succeeded"
+
+
+async def test_during_the_minute_an_event_can_be_read_and_cancelled(home: House, inbox: Receiver) -> None:
+    inbox.answers.append(SLOW)
+    await home.webhook(inbox.url)
+    event_id = (await home.send())["id"]
+    await inbox.got(1)
+    await end(home, event_id, "fail")
+    await waits_to_schedule_again(home, event_id)
+    assert (await home.event(event_id))["deliveries"][0]["status"] == "pending"
+    assert (await home.command(event_id, "cancel")).status_code == 202
+    event = await home.until_closed(event_id)
+    assert (event["status"], len(inbox.requests)) == ("cancelled", 1)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_run_is_cancelled_although_its_last_activity_was_failed(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: the activity that closes a cancelled run gets no answer from Temporal at first."""
+    answers = asyncio.Event()
+    original = WorkflowHandle.cancel
+
+    async def cancel(self: WorkflowHandle[Any, Any], **options: Any) -> None:
+        await answers.wait()
+        await original(self, **options)
+
+    monkeypatch.setattr(WorkflowHandle, "cancel", cancel)
+    await home.webhook(inbox.url)
+    event_id = (await home.send(deliver_at=in_a_day()))["id"]
+    assert (await home.command(event_id, "cancel")).status_code == 202
+    await end(home, event_id, "fail", "close_as_cancelled")
+    answers.set()
+    assert (await home.until_closed(event_id))["status"] == "cancelled"

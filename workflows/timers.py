@@ -1,0 +1,59 @@
+"""Durable timers: the only way in which time decides what a workflow does next.
+
+`workflow.now()` can be that of an earlier step when a query makes a new worker replay a run before the workflow task
+reaches it (docs/temporal.md). A decision that compares times then differs from the one in later replays, and the run
+fails each of them. Therefore:
+
+- Whether a timer is started never depends on the clock; only its length does. A time that has passed gets the shortest
+  timer.
+- Something is due when its timer has fired, and not when the clock says so.
+
+`tests/workflows/test_clock_use.py` holds all workflow code to that.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+
+SHORTEST = timedelta(milliseconds=1)
+
+
+def remaining(until: datetime) -> timedelta:
+    """Return the length of a timer that ends then. Only a length: never compare it with anything."""
+    return max(SHORTEST, until - workflow.now())
+
+
+async def sleep(duration: timedelta, summary: str) -> None:
+    """Wait for a time. Always starts a timer."""
+    await workflow.sleep(max(SHORTEST, duration), summary=summary)
+
+
+async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) -> bool:
+    """Wait for a time; return False where the condition came true before. Always starts a timer."""
+    seconds = max(SHORTEST, duration).total_seconds()
+    try:
+        await workflow.wait_condition(unless, timeout=seconds, timeout_summary=summary)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def first_of(times: Mapping[str, tuple[datetime, str]], unless: Callable[[], bool]) -> set[str]:
+    """Wait for the first of several times, each with a summary; return the names of those whose timers have fired.
+
+    Each has a timer of its own, so that no comparison of times decides which comes first. Empty where the condition
+    came true before.
+    """
+    timers = {name: asyncio.create_task(sleep(remaining(when), summary)) for name, (when, summary) in times.items()}
+    try:
+        await workflow.wait_condition(lambda: unless() or any(_done(timers.values())))
+        return {name for name, timer in timers.items() if timer.done()}
+    finally:
+        for timer in timers.values():
+            timer.cancel()
+
+
+def _done(timers: Iterable[asyncio.Task[None]]) -> Iterable[bool]:
+    return (timer.done() for timer in timers)
