@@ -1,7 +1,7 @@
 """What the rounds of all channels share: many attempts at once, none made again whose outcome is known.
 
 A round's outcomes travel in its heartbeats, so that the activity's retry, after a kill or a fault of ours, goes on
-where the last try was.
+where the last try was. A retry in the same process joins the last try itself (`activities.recent`).
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from activities import outcomes
 from activities.history import EventData
 from activities.living import heartbeating
 from activities.outcomes import Message, Outcome
+from activities.recent import Recent, Tries
 from elements.context import About, Event, context_of
 from elements.faults import Fault
 from registry.alerts import has_recovered
@@ -95,27 +96,30 @@ class Rounds:
         self._store = store
         self._data = EventData(temporal)
         self._always_alert = always_alert
+        self._recent: Recent[RoundResult] = Recent()
 
     async def make(self, round_: Round, attempt: MakeAttempt, afterwards: Afterwards | None = None) -> RoundResult:
         """Make every attempt of the round; return one outcome an order, in their order.
 
         Raises only for our own faults (`RegistryUnavailable`, Temporal out of reach).
         """
-        known = _outcomes_of_earlier_try()
-        work = asyncio.ensure_future(self._make(round_, known, attempt, afterwards))
+        tries, work = self._recent.join(
+            round_.tenant, _outcomes_of_earlier_try(), lambda tries: self._make(round_, tries, attempt, afterwards)
+        )
         # It gives signs of life after a cancellation, too: an attempt can take longer than Temporal waits for one.
-        async with heartbeating(known.values):
+        async with heartbeating(tries.known.values):
             try:
                 return await asyncio.shield(work)
             except asyncio.CancelledError:
-                if not _asked_to_cancel():
+                if _has_to_stop():
                     work.cancel()
                     raise
-                return await work  # what has been sent is recorded, not dropped
+                return await work  # what has been sent is recorded, not dropped: the next try may join it
 
     async def _make(
-        self, round_: Round, known: dict[str, Outcome], attempt: MakeAttempt, afterwards: Afterwards | None
+        self, round_: Round, tries: Tries[RoundResult], attempt: MakeAttempt, afterwards: Afterwards | None
     ) -> RoundResult:
+        known = tries.known
         orders = [order for order in round_.orders if order.delivery not in known]
         if orders:
             webhooks = await self._store.many([order.webhook_id for order in orders])
@@ -128,7 +132,7 @@ class Rounds:
                     outcome = await self._outcome(order, webhooks.get(order.webhook_id), event, limit, attempt)
                 known[order.delivery] = outcome
                 if len(known) < len(round_.orders):  # the last one is told by the result itself
-                    activity.heartbeat(*known.values())
+                    tries.report()
                 _log_attempt(round_, order, outcome)
 
             await every(make_one(order) for order in orders)
@@ -183,9 +187,10 @@ def _outcomes_of_earlier_try() -> dict[str, Outcome]:
     return {outcome.delivery: outcome for outcome in map(Outcome.model_validate, details)}
 
 
-def _asked_to_cancel() -> bool:
+def _has_to_stop() -> bool:
+    """Say whether the activity was cancelled since its worker ends, or since it has taken longer than it may."""
     details = activity.cancellation_details()
-    return details is not None and details.cancel_requested and not activity.is_worker_shutdown()
+    return activity.is_worker_shutdown() or (details is not None and details.timed_out)
 
 
 async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:

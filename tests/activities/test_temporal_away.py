@@ -1,0 +1,59 @@
+"""Temporal is away for longer than a heartbeat may take, and comes back: what the worker knows is not sent again."""
+
+import asyncio
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from house import House, house
+from mail_servers import KEY, sendgrid_server
+from receivers import Answer, Receiver, receiver
+from temporal_processes import temporal_process
+
+TOO_LONG = 12.0
+"""Seconds; Temporal gives up an activity that gave no sign of life for ten."""
+
+
+async def tries(home: House, event_id: str) -> list[int]:
+    """Give for each activity of the run which of its tries was the last."""
+    history = await home.run(event_id).fetch_history()
+    started = [each.activity_task_started_event_attributes for each in history.events]
+    return [each.attempt for each in started if each.attempt]
+
+
+async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path: Path, inbox: Receiver) -> None:
+    """Setup: two webhooks, an email and a notification of one event. Timeline: all four requests arrive; the server is
+    suspended; three of them are answered, the fourth only when the server is back and has had its activity tried again.
+    What this proves: each is made once, whether its answer was known when the next try came or still to come.
+    """
+    settings = {"sendgrid_api_key": SecretStr(KEY), "email_from": "hooks@shop.example"}
+    async with (
+        temporal_process() as temporal,
+        sendgrid_server() as sendgrid,
+        receiver() as slow,
+        receiver() as notes,
+        house(temporal.client, tmp_path, sendgrid_host=sendgrid.host, **settings) as home,
+        home.working(),
+    ):
+        inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
+        slow.answers, sendgrid.answers = [Answer(delay=TOO_LONG + 10)], [Answer(202, delay=1)]
+        await home.webhook(
+            inbox.url,
+            emails=[{"to": ["ann@acme.example"], "subject": "Paid", "text": "Thank you"}],
+            notifications=[{"http": {"url": notes.url}}],
+        )
+        await home.webhook(slow.url, timeout=30)
+        event_id = (await home.send())["id"]
+        for each in (inbox, slow, notes):
+            await each.got(1)
+        async with asyncio.timeout(60):
+            while not sendgrid.requests:
+                await asyncio.sleep(0.01)
+        temporal.stop()
+        await asyncio.sleep(TOO_LONG)
+        temporal.go_on()
+        event = await home.until_final(event_id)
+        assert event["status"] == "succeeded"
+        assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1, 1, 1]
+        assert max(await tries(home, event_id)) > 1, "otherwise nothing was tried again, and nothing is proved"
+        assert [len(each.requests) for each in (inbox, slow, notes, sendgrid)] == [1, 1, 1, 1]
