@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ciphers import Keyring
 from elements.addresses import parse_networks
 from elements.services import DEFAULT_ALLOWED
-from elements.urls import check_proxy
+from elements.urls import check_name_server, check_proxy
 
 DAY = timedelta(days=1)
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
@@ -52,6 +52,17 @@ class Settings(BaseSettings):
         None,
         description="HTTP proxy that webhooks, calls of HTTP APIs and SendGrid's are reached through:"
         " `http://user:password@host:port`",
+    )
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Name servers that the worker asks, comma-separated: `address` or `address:port`; without, those of"
+        " `/etc/resolv.conf`",
+    )
+    dns_timeout: float = Field(
+        5.0, gt=0, le=20, description="Seconds after which a name that no server answers for counts as not resolvable"
+    )
+    max_concurrent_lookups: int = Field(
+        50, ge=1, description="Name lookups that a worker has under way for one tenant; more wait for up to 20 s"
     )
     require_https: bool = Field(False, description="Refuse webhooks whose URL is plain `http`")
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
@@ -153,7 +164,7 @@ class Settings(BaseSettings):
         Keyring.parse(value.get_secret_value())
         return value
 
-    @field_validator("allowed_networks", "notification_services", "alert_emails", mode="before")
+    @field_validator("allowed_networks", "dns_servers", "notification_services", "alert_emails", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -173,6 +184,13 @@ class Settings(BaseSettings):
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         parse_networks(value)
+        return value
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _are_name_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for server in value:
+            check_name_server(server)
         return value
 
     @field_validator("egress_proxy")

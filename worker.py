@@ -32,6 +32,7 @@ from activities.notifier import Notifier
 from activities.probing import ProbeActivities
 from activities.recovering import RecoveryActivities
 from activities.releasing import ReleaseActivities
+from activities.resolver import Lookups
 from activities.rounds import Rounds
 from activities.services import Services
 from activities.webhooks import WebhookActivities
@@ -91,9 +92,10 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     """Serve all task queues until the block ends."""
     allowed = parse_networks(settings.allowed_networks)
     proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
+    lookups = Lookups(settings.dns_servers, settings.dns_timeout, settings.max_concurrent_lookups)
     async with (
-        http.make_client(allowed, proxy=proxy) as web,
-        http.make_client(EVERYWHERE, proxy=proxy) as own,
+        http.make_client(allowed, proxy=proxy, lookups=lookups) as web,
+        http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
         Services(settings.notification_services, allowed) as services,
         Sandbox() as sandbox,
     ):

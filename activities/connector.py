@@ -3,15 +3,11 @@
 import asyncio
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 from weakref import WeakSet
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
@@ -19,44 +15,14 @@ from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 
 from activities import proxy
-from activities.network import EVERYWHERE, ForbiddenAddress, Networks, judge
-from elements.addresses import is_allowed
+from activities.link import Link, current_link
+from activities.network import EVERYWHERE, Networks, judge
+from activities.resolver import Lookups, Resolver
 
 KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: under the 5 of Node, uvicorn and Apache, so that it is we who close."""
 MAX_INTERIM = 64
 """Answers of 1xx to one request: reading them as fast as they come would keep the worker from all else."""
-DNS_THREADS = 64
-"""Names looked up at once. asyncio has some 6 threads for that, uvloop 4: a few dead name servers took them all."""
-
-
-@dataclass(slots=True)
-class Link:
-    """The connection of one request: what its sender and the connector tell each other."""
-
-    fresh: bool = False
-    """Asked: take no connection that was used before."""
-    trusted: bool = False
-    """Told: the operator allows the name, wherever it leads."""
-    awaits_proxy: bool = False
-    """Told: no connection has been made to the egress proxy yet."""
-    reused: bool = False
-    """Told: it was used before."""
-    protocol: "_Protocol | None" = None
-    transport: asyncio.Transport | None = None
-    done: bool = False
-    """Told: the answer came whole, so the connection may be kept."""
-
-    def end(self) -> None:
-        """Drop a connection that is not kept: a mere close waits until the peer has read all, maybe for ever."""
-        if self.protocol is None or self.transport is None:
-            return
-        if not self.done or self.transport.is_closing():
-            self.transport.abort()
-        self.protocol.idle = True
-
-
-current_link: ContextVar[Link | None] = ContextVar("current_link", default=None)
 
 
 class Connector(aiohttp.TCPConnector):
@@ -65,12 +31,13 @@ class Connector(aiohttp.TCPConnector):
     With an egress proxy that is all it connects to, wherever that may be.
     """
 
-    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: proxy.Proxy | None) -> None:
-        self._names = _Resolver(EVERYWHERE if through else allowed)
+    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: proxy.Proxy | None, lookups: Lookups) -> None:
+        self._names = Resolver(EVERYWHERE if through else allowed, lookups)
         super().__init__(
             limit=0,
             ssl=tls,
             resolver=self._names,
+            use_dns_cache=False,  # tenants that share a name would wait for each other's places; c-ares has a cache
             socket_factory=None if through else partial(_socket, allowed),
             keepalive_timeout=KEEPALIVE,
         )
@@ -117,7 +84,7 @@ class Connector(aiohttp.TCPConnector):
         return made
 
     async def end(self) -> None:
-        """Close all connections, and look no more names up."""
+        """Close all connections, and stop name lookups."""
         await self.close()
         await self._names.close()
 
@@ -155,36 +122,3 @@ def _socket(allowed: Networks, info: AddrInfoType) -> socket.socket:
     link = current_link.get()
     judge(str(address[0]), int(address[1]), allowed, trusted=link is not None and link.trusted)
     return socket.socket(family, kind, protocol)
-
-
-class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own, and leaves out the addresses that may not be reached.
-
-    Each socket is judged, too; but there one forbidden address would hide what became of the others of its name.
-    """
-
-    def __init__(self, allowed: Networks) -> None:
-        self._allowed = allowed
-        self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Give the addresses of a name. Raises gaierror, or ForbiddenAddress where all of them are forbidden."""
-        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        try:
-            infos = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        except UnicodeError as exc:  # a label that is empty or has more than 63 characters
-            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is no host name") from exc
-        allowed = EVERYWHERE if self._allowed.trust(host) else self._allowed
-        addresses = [str(info[4][0]) for info in infos if is_allowed(str(info[4][0]), allowed)]
-        if not addresses:
-            raise ForbiddenAddress(f"no address of {host} may be reached from here")
-        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)

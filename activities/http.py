@@ -18,9 +18,10 @@ import aiohttp
 import httpx
 import yarl
 
-from activities.connector import Link, current_link
+from activities.link import Link, current_link
 from activities.network import ForbiddenAddress, Networks
 from activities.proxy import Proxy, ProxyFailed, Unreached
+from activities.resolver import Lookups
 from activities.transport import Transport, public_roots
 from elements.tls import Tls
 
@@ -75,14 +76,16 @@ class _Received:
     body: bytearray = field(default_factory=bytearray)
 
 
-def make_client(allowed: Networks, *, tls: ssl.SSLContext | None = None, proxy: str | None = None) -> httpx.AsyncClient:
+def make_client(
+    allowed: Networks, *, tls: ssl.SSLContext | None = None, proxy: str | None = None, lookups: Lookups | None = None
+) -> httpx.AsyncClient:
     """Make the client that `send` sends with, to be shared, and closed by the caller.
 
     It reaches global unicast addresses and those in `allowed`, all of them through the `proxy` if there is one. `tls`
-    replaces the context that trusts certifi's roots.
+    replaces the context that trusts certifi's roots. `lookups` says how names are looked up.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
-    transport = Transport(allowed, tls or public_roots(), Proxy.parse(proxy) if proxy else None)
+    transport = Transport(allowed, tls or public_roots(), Proxy.parse(proxy) if proxy else None, lookups or Lookups())
     return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`send` has one)
 
 
@@ -96,20 +99,22 @@ async def send(
     timeout: float,
     keep: int = 4096,
     tls: Tls | None = None,
+    tenant: str = "",
 ) -> Answer:
     """Send one request with these headers, `host`, `content-length` and no others, and tell what came of it.
 
     `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
     then is a `timeout`. At most 64 KiB of body are read and `keep` bytes kept; a longer body is whole with that.
-    `tls` is what this receiver wants of its own.
+    `tls` is what this receiver wants of its own. `tenant` is the one whose limits count; the time that the request
+    waits for a place under them does not count against `timeout`.
     Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent, a proxy that
-    does not do its part.
+    does not do its part, name servers that cannot be reached, LocalLimitReached.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    received, link = _Received(), Link()
+    received, link = _Received(), Link(tenant)
     token = current_link.set(link)
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout) as link.timeout:
             await _exchange(client, _request(method, url, body, headers, tls), link, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
@@ -125,7 +130,7 @@ async def send(
         error=error,
         headers=received.headers,
         body=bytes(received.body),
-        duration_ms=(time.perf_counter() - start) * 1000,
+        duration_ms=(time.perf_counter() - start - link.waited) * 1000,
         started_at=started_at,
     )
 
@@ -139,9 +144,12 @@ async def post(
     timeout: float,
     keep: int = 4096,
     tls: Tls | None = None,
+    tenant: str = "",
 ) -> Answer:
     """Send one POST, as `send` does."""
-    return await send(client, "POST", url, body=body, headers=headers, timeout=timeout, keep=keep, tls=tls)
+    return await send(
+        client, "POST", url, body=body, headers=headers, timeout=timeout, keep=keep, tls=tls, tenant=tenant
+    )
 
 
 def error_code(exc: BaseException) -> str:

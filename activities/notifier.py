@@ -33,6 +33,7 @@ class Notifier:
             headers=note.headers | {"user-agent": self._user_agent},
             timeout=timeout,
             keep=keep + MARGIN,
+            tenant=tenant,
         )
         return ServiceAnswer(
             verdict=_verdict(answer),

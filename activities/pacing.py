@@ -72,3 +72,8 @@ def crowded_out(order: Order, webhook: Webhook, at_most: int, *, limited: bool) 
     wait at all.
     """
     return _deferred(order, webhook, _spread(1.0) if limited else 0.0, rate_of(webhook) or float(at_most))
+
+
+def no_place(order: Order, webhook: Webhook) -> Outcome:
+    """Give the outcome of a request for which its tenant's limits left no place within the time a request may wait."""
+    return _deferred(order, webhook, _spread(1.0), rate_of(webhook) or COMES_BACK)

@@ -16,6 +16,7 @@ from activities import proxy
 from activities.connector import Connector
 from activities.network import ForbiddenAddress, Networks
 from activities.proxy import Proxy
+from activities.resolver import Lookups
 from elements.tls import Tls, context_of
 from elements.urls import check_reachable
 
@@ -32,8 +33,8 @@ class Transport(httpx.AsyncBaseTransport):
     A request's extension `tls` says what TLS its webhook asks for. aiohttp keeps connections of another TLS apart.
     """
 
-    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: Proxy | None) -> None:
-        self._allowed, self._tls, self._through = allowed, tls, through
+    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: Proxy | None, lookups: Lookups) -> None:
+        self._allowed, self._tls, self._through, self._lookups = allowed, tls, through, lookups
         self._session: aiohttp.ClientSession | None = None
         self._contexts: OrderedDict[Tls, ssl.SSLContext] = OrderedDict()
 
@@ -73,7 +74,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Give the session. It is made at first use, as it needs a running loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=Connector(self._allowed, self._tls, self._through),
+                connector=Connector(self._allowed, self._tls, self._through, self._lookups),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
                 auto_decompress=False,

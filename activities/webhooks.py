@@ -8,6 +8,7 @@ from temporalio import activity
 from activities import http, outcomes, pacing, signing
 from activities.crowding import Crowds
 from activities.health import HealthBook, clock_ahead
+from activities.link import LocalLimitReached
 from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from activities.scrubbing import MARGIN, scrub_request
@@ -60,25 +61,31 @@ class WebhookActivities:
             with self._crowds.joined(job.webhook.id, limited=round_.limited) as has_room:
                 if not (has_room or job.order.at_once):
                     return pacing.crowded_out(job.order, job.webhook, self._crowds.at_most, limited=round_.limited)
-                return await self._send(job, await body(job))
+                return await self._send(job, await body(job), round_.tenant)
 
         async def note(round_: Round, result: RoundResult) -> RoundResult:
             return await self._health.note(round_, result, seen, ahead)
 
         return await self._rounds.make(round_, attempt, note)
 
-    async def _send(self, job: Job, body: Body) -> Outcome:
-        """Call, and say what it came to."""
+    async def _send(self, job: Job, body: Body, tenant: str) -> Outcome:
+        """Call, and say what it came to. Where a limit of ours prevents the request, the delivery is deferred."""
         now = datetime.now(UTC)
-        answer = await http.post(
-            self._http,
-            job.webhook.url,
-            body=body.content,
-            headers=self._headers(job, body, now),
-            timeout=job.webhook.timeout,
-            keep=job.excerpt_limit + MARGIN,
-            tls=job.webhook.tls,
-        )
+        try:
+            answer = await http.post(
+                self._http,
+                job.webhook.url,
+                body=body.content,
+                headers=self._headers(job, body, now),
+                timeout=job.webhook.timeout,
+                keep=job.excerpt_limit + MARGIN,
+                tls=job.webhook.tls,
+                tenant=tenant,
+            )
+        except LocalLimitReached:
+            if job.order.at_once:
+                raise  # a request that a person wants now is not deferred: the activity is tried again
+            return pacing.no_place(job.order, job.webhook)
         return Outcome(
             delivery=job.order.delivery,
             verdict=outcomes.verdict_of(answer.status_code, answer.error),

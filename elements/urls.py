@@ -1,6 +1,7 @@
 """What a webhook's URL may look like. Strict, so that no two parsers can read two hosts out of one URL."""
 
 import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from elements.addresses import BAD_PORTS, EVERYWHERE, Networks, ends_in_number, is_allowed
@@ -57,6 +58,18 @@ def check_proxy(url: str) -> str:
     if parts.scheme != "http" or not HOST.fullmatch(host) or not (port or "").isdecimal() or rest:
         raise ValueError("must be http://host:port or http://user:password@host:port")
     return url
+
+
+def check_name_server(text: str) -> str:
+    """Return the address of a name server, or raise ValueError."""
+    host, port = (text, None) if text.count(":") > 1 and not text.startswith("[") else _host_and_port(text)
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not the address of a name server, such as 192.0.2.53 or 192.0.2.53:53") from None
+    if port is not None and not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"{text!r} has a port that is not between 1 and 65535")
+    return text
 
 
 def _host_and_port(netloc: str) -> tuple[str, str | None]:

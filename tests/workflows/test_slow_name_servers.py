@@ -1,0 +1,57 @@
+"""Name servers that do not answer for one tenant's names, and the deliveries of others."""
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from house import house
+from name_servers import name_server
+from receivers import Receiver
+
+
+async def test_silent_name_servers_of_one_tenant_delay_and_charge_no_other(
+    temporal: Client, tmp_path: Path, inbox: Receiver
+) -> None:
+    """Timeline: an event goes to 90 names that no server answers for, and their lookups last; another tenant's event is
+    sent. Proves: it is delivered by its first attempt while none of the 90 has got a result.
+    """
+    async with name_server(acme_example=["127.0.0.1"]) as dns:
+        settings = {"dns_servers": (dns.address,), "dns_timeout": 20.0, "max_concurrent_lookups": 10}
+        async with house(temporal, tmp_path, **settings) as home:
+            for number in range(90):
+                await home.webhook(f"http://h{number}.silent.example/", timeout=30)
+            await home.webhook(inbox.url.replace("127.0.0.1", "acme.example"), tenant="healthy")
+            async with home.working():
+                hostile = await home.send()
+                await dns.until_unanswered(10)
+                await home.send(tenant="healthy", id="e1")
+                home.tenant, hostile_tenant = "healthy", home.tenant
+                event = await home.until_final("e1")
+                assert event["status"] == "succeeded"
+                assert len(event["deliveries"][0]["attempts"]) == 1
+                home.tenant = hostile_tenant
+                shown = await home.event(hostile["id"])
+                assert all(delivery["attempts"] == [] for delivery in shown["deliveries"])
+                assert len(dns.unanswered) == 10
+                await home.command(hostile["id"], "cancel")
+
+
+async def test_a_delivery_without_a_place_is_deferred_and_no_attempt_counted(
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: the only lookup that the tenant may have is under way for 3 s, and requests wait for 0.1 s only."""
+    monkeypatch.setattr("activities.link.MAX_WAIT", 0.1)
+    async with name_server(acme_example=["127.0.0.1"]) as dns:
+        settings = {"dns_servers": (dns.address,), "dns_timeout": 3.0, "max_concurrent_lookups": 1}
+        async with house(temporal, tmp_path, **settings) as home:
+            await home.webhook("http://h.silent.example/", events=["slow.*"])
+            await home.webhook(inbox.url.replace("127.0.0.1", "acme.example"), events=["order.*"])
+            async with home.working():
+                slow = await home.send("slow.one")
+                await dns.until_unanswered(1)
+                quick = await home.send("order.paid")
+                event = await home.until_final(quick["id"])
+                assert event["status"] == "succeeded"
+                assert len(event["deliveries"][0]["attempts"]) == 1
+                await home.command(slow["id"], "cancel")
