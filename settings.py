@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     max_concurrent_lookups: int = Field(
         50, ge=1, description="Name lookups that a worker has under way for one tenant; more wait for up to 20 s"
     )
+    max_concurrent_handshakes: int = Field(
+        4,
+        ge=1,
+        description="Connections to receivers with `tls` of their own that a worker opens at once for one tenant; more"
+        " wait for up to 20 s",
+    )
     require_https: bool = Field(False, description="Refuse webhooks whose URL is plain `http`")
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(

@@ -94,7 +94,9 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
     lookups = Lookups(settings.dns_servers, settings.dns_timeout, settings.max_concurrent_lookups)
     async with (
-        http.make_client(allowed, proxy=proxy, lookups=lookups) as web,
+        http.make_client(
+            allowed, proxy=proxy, lookups=lookups, max_handshakes=settings.max_concurrent_handshakes
+        ) as web,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
         Services(settings.notification_services, allowed) as services,
         Sandbox() as sandbox,

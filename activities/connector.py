@@ -18,6 +18,7 @@ from activities import proxy
 from activities.link import Link, current_link
 from activities.network import EVERYWHERE, Networks, judge
 from activities.resolver import Lookups, Resolver
+from elements.tenant_limit import TenantLimit
 
 KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: under the 5 of Node, uvicorn and Apache, so that it is we who close."""
@@ -31,7 +32,14 @@ class Connector(aiohttp.TCPConnector):
     With an egress proxy that is all it connects to, wherever that may be.
     """
 
-    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: proxy.Proxy | None, lookups: Lookups) -> None:
+    def __init__(
+        self,
+        allowed: Networks,
+        tls: ssl.SSLContext,
+        through: proxy.Proxy | None,
+        lookups: Lookups,
+        handshakes: TenantLimit | None = None,
+    ) -> None:
         self._names = Resolver(EVERYWHERE if through else allowed, lookups)
         super().__init__(
             limit=0,
@@ -44,6 +52,7 @@ class Connector(aiohttp.TCPConnector):
         self._factory = cast("partial[ResponseHandler]", partial(_Protocol, loop=self._loop))
         self._allowed = allowed
         self._through = through
+        self._handshakes = handshakes
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def connect(
@@ -82,6 +91,20 @@ class Connector(aiohttp.TCPConnector):
         if link := current_link.get():
             link.awaits_proxy = False
         return made
+
+    async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Open a connection, and make its handshake if it has TLS."""
+        if self._handshakes is None or not kwargs.get("ssl"):
+            return await super()._wrap_create_connection(*args, **kwargs)
+        async with (current_link.get() or Link()).place_in(self._handshakes):
+            return await super()._wrap_create_connection(*args, **kwargs)
+
+    async def _start_tls_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.BaseTransport, ResponseHandler]:
+        """Make the handshake within the tunnel of an egress proxy."""
+        if self._handshakes is None:
+            return await super()._start_tls_connection(*args, **kwargs)
+        async with (current_link.get() or Link()).place_in(self._handshakes):
+            return await super()._start_tls_connection(*args, **kwargs)
 
     async def end(self) -> None:
         """Close all connections, and stop name lookups."""

@@ -13,6 +13,8 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
 
 import aiohttp
 import httpx
@@ -22,11 +24,15 @@ from activities.link import Link, current_link
 from activities.network import ForbiddenAddress, Networks
 from activities.proxy import Proxy, ProxyFailed, Unreached
 from activities.resolver import Lookups
+from activities.tls_thread import TlsThread
 from activities.transport import Transport, public_roots
+from elements.tenant_limit import TenantLimit
 from elements.tls import Tls
 
 READ_LIMIT = 64 * 1024
 """Bytes of a response body that are read at most."""
+MAX_HANDSHAKES = 4
+"""Connections to receivers with TLS of their own that are opened at once for one tenant, unless told otherwise."""
 KEPT_HEADERS = frozenset({b"retry-after", b"date", b"x-ratelimit-reset", b"x-message-id"})
 
 _FRAMING = frozenset(
@@ -76,17 +82,48 @@ class _Received:
     body: bytearray = field(default_factory=bytearray)
 
 
+class Client(httpx.AsyncClient):
+    """The client that `send` sends with. `tls_thread` makes the requests to receivers with TLS of their own."""
+
+    def __init__(self, transport: Transport, tls_thread: "TlsThread[Client] | None" = None) -> None:
+        super().__init__(transport=transport, timeout=None, trust_env=False)
+        self.tls_thread = tls_thread
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        if self.tls_thread:
+            await self.tls_thread.close()
+        await super().__aexit__(exc_type, exc_value, traceback)
+
+
 def make_client(
-    allowed: Networks, *, tls: ssl.SSLContext | None = None, proxy: str | None = None, lookups: Lookups | None = None
-) -> httpx.AsyncClient:
+    allowed: Networks,
+    *,
+    tls: ssl.SSLContext | None = None,
+    proxy: str | None = None,
+    lookups: Lookups | None = None,
+    max_handshakes: int = MAX_HANDSHAKES,
+) -> Client:
     """Make the client that `send` sends with, to be shared, and closed by the caller.
 
     It reaches global unicast addresses and those in `allowed`, all of them through the `proxy` if there is one. `tls`
-    replaces the context that trusts certifi's roots. `lookups` says how names are looked up.
+    replaces the context that trusts certifi's roots. `lookups` says how names are looked up, `max_handshakes` how many
+    connections to receivers with TLS of their own are opened at once for one tenant.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
-    transport = Transport(allowed, tls or public_roots(), Proxy.parse(proxy) if proxy else None, lookups or Lookups())
-    return httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 (`send` has one)
+    trusted, through = tls or public_roots(), Proxy.parse(proxy) if proxy else None
+
+    def transport(handshakes: TenantLimit | None = None) -> Transport:
+        return Transport(allowed, trusted, through, lookups or Lookups(), handshakes)
+
+    def client_of_thread() -> Client:
+        return Client(transport(TenantLimit("TLS handshakes under way", max_handshakes)))
+
+    return Client(transport(), TlsThread(client_of_thread))
 
 
 async def send(
@@ -110,6 +147,9 @@ async def send(
     Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent, a proxy that
     does not do its part, name servers that cannot be reached, LocalLimitReached.
     """
+    if tls is not None and isinstance(client, Client) and client.tls_thread:
+        options: dict[str, Any] = {"body": body, "headers": headers, "timeout": timeout, "keep": keep}
+        return await client.tls_thread.run(lambda own: send(own, method, url, **options, tls=tls, tenant=tenant))
     started_at, start = datetime.now(UTC), time.perf_counter()
     received, link = _Received(), Link(tenant)
     token = current_link.set(link)

@@ -17,7 +17,8 @@ from activities.connector import Connector
 from activities.network import ForbiddenAddress, Networks
 from activities.proxy import Proxy
 from activities.resolver import Lookups
-from elements.tls import Tls, context_of
+from elements.tenant_limit import TenantLimit
+from elements.tls import ECDHE, Tls, context_of
 from elements.urls import check_reachable
 
 KEPT_CONTEXTS = 64
@@ -33,8 +34,17 @@ class Transport(httpx.AsyncBaseTransport):
     A request's extension `tls` says what TLS its webhook asks for. aiohttp keeps connections of another TLS apart.
     """
 
-    def __init__(self, allowed: Networks, tls: ssl.SSLContext, through: Proxy | None, lookups: Lookups) -> None:
+    def __init__(
+        self,
+        allowed: Networks,
+        tls: ssl.SSLContext,
+        through: Proxy | None,
+        lookups: Lookups,
+        handshakes: TenantLimit | None = None,
+    ) -> None:
+        """`handshakes` limits the connections with TLS that are opened at once for one tenant."""
         self._allowed, self._tls, self._through, self._lookups = allowed, tls, through, lookups
+        self._handshakes = handshakes
         self._session: aiohttp.ClientSession | None = None
         self._contexts: OrderedDict[Tls, ssl.SSLContext] = OrderedDict()
 
@@ -74,7 +84,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Give the session. It is made at first use, as it needs a running loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=Connector(self._allowed, self._tls, self._through, self._lookups),
+                connector=Connector(self._allowed, self._tls, self._through, self._lookups, self._handshakes),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
                 auto_decompress=False,
@@ -113,4 +123,6 @@ def _context_of(tls: Tls) -> ssl.SSLContext:
 
 def public_roots() -> ssl.SSLContext:
     """Trust certifi's roots, whatever the environment says."""
-    return httpx.create_ssl_context(trust_env=False)
+    context = httpx.create_ssl_context(trust_env=False)
+    context.set_ciphers(ECDHE)
+    return context

@@ -12,7 +12,10 @@ from typing import Annotated, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -28,7 +31,13 @@ from elements.headers import MASK
 
 MAX_PEM = 64 * 1024
 MAX_RSA = 4096
-"""Bits. Each handshake signs with the key, and a larger one would keep the worker from all else meanwhile."""
+"""Bits of a key. Each handshake signs with ours, and verifies with those of authorities."""
+MAX_EXPONENT = 2**17
+"""Of a public RSA key. The usual one is 65,537; to verify with a large one takes as long as to sign."""
+MAX_AUTHORITIES, MAX_CHAIN = 20, 10
+"""Certificates in `ca`, and in `certificate`."""
+ECDHE = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!aDSS:!SHA1:@SECLEVEL=2"
+"""Ciphers of TLS 1.2: Python's, without those in which the receiver chooses a group of up to 10,000 bits (DHE)."""
 _SPKI = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
 _PEM = re.compile(r"[\x20-\x7e\r\n\t]+", re.ASCII)
 
@@ -96,8 +105,10 @@ def check(tls: Tls, now: datetime) -> None:
 
 def context_of(tls: Tls, public_roots: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """Make the context; `public_roots` makes one that trusts those. Raises BadTls."""
+    _check_cost(tls)
     try:
         context = _trusting(tls.ca) if tls.ca else public_roots()
+        context.set_ciphers(ECDHE)
         if tls.certificate and tls.key:
             _present(context, tls.certificate, tls.key)
     except ssl.SSLError as error:
@@ -129,12 +140,42 @@ def _present(context: ssl.SSLContext, certificate: str, key: str) -> None:
         Path(name).unlink()
 
 
+def _check_cost(tls: Tls) -> None:
+    """Raise BadTls for certificates that would make each handshake expensive."""
+    for field, pem, most in (("ca", tls.ca, MAX_AUTHORITIES), ("certificate", tls.certificate, MAX_CHAIN)):
+        certificates = _loaded(field, pem) if pem else []
+        if len(certificates) > most:
+            raise BadTls(f"{field}: has more than {most} certificates")
+        for certificate in certificates:
+            _check_public_key(field, certificate)
+
+
+def _check_public_key(field: str, certificate: x509.Certificate) -> None:
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadTls(f"{field}: has a certificate whose key cannot be read") from None
+    if isinstance(key, RSAPublicKey):
+        if key.key_size > MAX_RSA:
+            raise BadTls(f"{field}: has a certificate whose key has more than {MAX_RSA} bits")
+        if key.public_numbers().e > MAX_EXPONENT:
+            raise BadTls(f"{field}: has a certificate whose key has a public exponent of more than {MAX_EXPONENT}")
+    elif not isinstance(key, EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey):
+        raise BadTls(f"{field}: has a certificate whose key is neither RSA nor of an elliptic curve")
+
+
+def _loaded(field: str, pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except (ValueError, x509.InvalidVersion):
+        raise BadTls(f"{field}: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …") from None
+
+
 def _certificates(field: str, pem: str) -> list[tuple[datetime, bytes]]:
     """Give until when each certificate is valid, and whose it is."""
     try:
-        certificates = x509.load_pem_x509_certificates(pem.encode())
-        return [(each.not_valid_after_utc, each.public_key().public_bytes(*_SPKI)) for each in certificates]
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return [(each.not_valid_after_utc, each.public_key().public_bytes(*_SPKI)) for each in _loaded(field, pem)]
+    except (ValueError, UnsupportedAlgorithm):
         raise BadTls(f"{field}: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …") from None
 
 

@@ -30,7 +30,7 @@ class Authority:
     """Signs certificates; `pem` is its own."""
 
     def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key: Any = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(f"authority {secrets.token_hex(8)}")  # servers find what to send along by name
         self.pem = self._signed(self._name, self._key, [], ca=True)
 
@@ -41,6 +41,12 @@ class Authority:
         key = key or ec.generate_private_key(ec.SECP256R1())
         alternative = x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
         return Pair(self._signed(_name(name), key, [alternative], begins=begins, ends=ends), pem_of(key))
+
+    def subordinate(self, key: Any) -> "tuple[Authority, str]":
+        """Give an authority with this key that this one vouches for, and the certificate that says so."""
+        other = Authority()
+        other._key = key
+        return other, self._signed(other._name, key, [], ca=True)
 
     def _signed(
         self,
@@ -57,7 +63,7 @@ class Authority:
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
-            .public_key(key.public_key())
+            .public_key(key.public_key() if hasattr(key, "public_key") else key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(begins or now - timedelta(days=30))
             .not_valid_after(ends or now + timedelta(days=1))

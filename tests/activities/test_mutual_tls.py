@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from rawserver import OK, Peer, Receiver, receiving, says
 
 from activities import transport
-from activities.http import Answer, make_client, send
+from activities.http import Answer, Client, make_client, send
 from activities.network import parse_networks
 from authorities import Authority, Pair
 from elements.tls import Tls
@@ -29,7 +28,7 @@ GOOD = tls_of(CLIENT, THEIRS.pem)
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[Client]:
     async with make_client(LOOPBACK) as client:
         yield client
 
@@ -51,7 +50,7 @@ async def strict_receiver(
         yield receiver
 
 
-async def deliver(client: httpx.AsyncClient, url: str, tls: Tls | None) -> Answer:
+async def deliver(client: Client, url: str, tls: Tls | None) -> Answer:
     return await send(client, "POST", url, body=b"{}", headers={}, timeout=5, tls=tls)
 
 
@@ -63,7 +62,7 @@ def shown(peer: Peer) -> str:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_a_certificate_is_shown_and_an_authority_trusted(
-    client: httpx.AsyncClient, tmp_path: Path, version: ssl.TLSVersion
+    client: Client, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     async with strict_receiver(tmp_path, ends=version) as receiver:
         answer = await deliver(client, receiver.url(), GOOD)
@@ -82,7 +81,7 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(
     ],
 )
 async def test_what_does_not_fit_is_outcome_tls(
-    client: httpx.AsyncClient, tmp_path: Path, tls: Tls | None, version: ssl.TLSVersion
+    client: Client, tmp_path: Path, tls: Tls | None, version: ssl.TLSVersion
 ) -> None:
     async with strict_receiver(tmp_path, ends=version) as receiver:
         answer = await deliver(client, receiver.url(), tls)
@@ -90,26 +89,26 @@ async def test_what_does_not_fit_is_outcome_tls(
         assert receiver.requests == []
 
 
-async def test_a_certificate_that_is_asked_for_and_not_there(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_certificate_that_is_asked_for_and_not_there(client: Client, tmp_path: Path) -> None:
     """Where the receiver says why, before it hangs up, it is `tls`; asyncio's servers do not."""
     async with strict_receiver(tmp_path) as receiver:
         assert (await deliver(client, receiver.url(), tls_of(None, THEIRS.pem))).error in ("tls", "connection_reset")
         assert receiver.requests == []
 
 
-async def test_the_name_in_the_certificate_counts(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_the_name_in_the_certificate_counts(client: Client, tmp_path: Path) -> None:
     async with strict_receiver(tmp_path, name="other.example") as receiver:
         assert (await deliver(client, receiver.url(), GOOD)).error == "tls"
 
 
-async def test_a_receivers_own_certificate_can_be_the_authority(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_receivers_own_certificate_can_be_the_authority(client: Client, tmp_path: Path) -> None:
     """Of those that sign themselves, and of those that some authority has signed that nobody knows."""
     async with strict_receiver(tmp_path) as receiver:
         pinned = (tmp_path / "receiver.pem").read_text().partition("-----BEGIN PRIVATE")[0]
         assert (await deliver(client, receiver.url(), tls_of(CLIENT, pinned))).error is None
 
 
-async def test_what_is_no_certificate_any_more_is_outcome_tls(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_what_is_no_certificate_any_more_is_outcome_tls(client: Client, tmp_path: Path) -> None:
     """It was checked when it was given; a row that was changed since must not hold its events for ever."""
     broken = Tls(ca="nonsense"), Tls(certificate=CLIENT.certificate, key="nonsense")
     async with strict_receiver(tmp_path) as receiver:
@@ -117,7 +116,7 @@ async def test_what_is_no_certificate_any_more_is_outcome_tls(client: httpx.Asyn
             assert (await deliver(client, receiver.url(), tls)).error == "tls"
 
 
-async def test_connections_of_another_tls_are_kept_apart(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_connections_of_another_tls_are_kept_apart(client: Client, tmp_path: Path) -> None:
     """Timeline: two webhooks with a certificate each, and one without, in turn, to one receiver, whose connections are
     kept. Proves: nobody's request goes out under somebody else's name.
     """
@@ -133,19 +132,19 @@ async def test_connections_of_another_tls_are_kept_apart(client: httpx.AsyncClie
 
 
 async def test_few_contexts_are_kept_and_none_is_missed(
-    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "KEPT_CONTEXTS", 2)
     each = [tls_of(OURS.certify(f"client-{number}.example"), THEIRS.pem) for number in range(4)]
     async with strict_receiver(tmp_path) as receiver:
         for tls in each * 2:
             assert (await deliver(client, receiver.url(), tls)).error is None
-    assert len(client._transport._contexts) == 2  # type: ignore[attr-defined]
+    assert client.tls_thread is not None
+    assert client.tls_thread._client is not None
+    assert len(client.tls_thread._client._transport._contexts) == 2  # type: ignore[attr-defined]
 
 
-async def test_no_key_stays_on_the_disk(
-    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_key_stays_on_the_disk(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenSSL reads keys from files alone. Proves: it is encrypted there, and gone afterwards."""
     folder, seen = tmp_path / "tmp", []
     folder.mkdir()

@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_named(authority: Authority, pair: Pair) -> None:
         ),
         "key: has more than 4096 bits": Tls(certificate=strong.certificate, key=strong.key),
         "TLS cannot use it: EE_KEY_TOO_SMALL": Tls(certificate=weak.certificate, key=weak.key),
-        "TLS cannot use it": Tls(certificate=exchange.certificate, key=exchange.key),
+        "certificate: has a certificate whose key is neither": Tls(certificate=exchange.certificate, key=exchange.key),
     }
     for why, tls in bad.items():
         with pytest.raises(BadTls, match=why) as raised:
@@ -136,3 +136,27 @@ def test_contexts_always_verify(authority: Authority, pair: Pair) -> None:
         context = context_of(tls, ssl.create_default_context)
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
         assert len(context.get_ca_certs()) == 1  # in place of the public ones
+
+
+def test_authorities_that_are_expensive_to_verify_with_are_refused() -> None:
+    usual = rsa.generate_private_key(65537, 2048)
+    numbers = rsa.RSAPublicNumbers(2**65 + 1, usual.public_key().public_numbers().n)
+    refused = {
+        "ca: has a certificate whose key has more than 4096 bits": rsa.generate_private_key(65537, 4104).public_key(),
+        "ca: has a certificate whose key has a public exponent of more than 131072": numbers.public_key(),
+        "ca: has a certificate whose key is neither RSA nor": x25519.X25519PrivateKey.generate().public_key(),
+    }
+    for why, key in refused.items():
+        _, certificate = Authority().subordinate(key)
+        with pytest.raises(BadTls, match=why):
+            check(Tls(ca=certificate), NOW)
+
+
+def test_few_certificates_are_taken() -> None:
+    authority = Authority()
+    pair = authority.certify("client.example")
+    check(Tls(ca=authority.pem * 20), NOW)
+    with pytest.raises(BadTls, match="ca: has more than 20 certificates"):
+        check(Tls(ca=authority.pem * 21), NOW)
+    with pytest.raises(BadTls, match="certificate: has more than 10 certificates"):
+        check(Tls(certificate=pair.certificate + authority.pem * 10, key=pair.key), NOW)

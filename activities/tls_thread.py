@@ -1,0 +1,57 @@
+"""Requests to receivers whose certificate authorities a tenant chose: on an event loop in a thread of its own.
+
+Such a receiver can send a chain of certificates that takes OpenSSL half a second to verify, in one step that cannot be
+interrupted. OpenSSL releases the interpreter's lock meanwhile, so in another thread that delays nobody else.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+JOIN_TIMEOUT = 5.0
+"""Seconds that the thread has to end in: a handshake may be under way."""
+
+
+class Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class TlsThread(Generic[C]):
+    """Runs calls of one client in its thread. The thread starts at the first call."""
+
+    def __init__(self, make_client: Callable[[], C]) -> None:
+        self._make_client = make_client
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: C | None = None
+        self._thread: threading.Thread | None = None
+
+    async def run(self, call: Callable[[C], Coroutine[Any, Any, T]]) -> T:
+        """Call in the thread, and give what that gives or raises. Cancelling this cancels the call."""
+        if self._loop is None or self._client is None:
+            self._client, self._loop = self._make_client(), asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name="custom-tls", daemon=True)
+            self._thread.start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(self._client), self._loop))
+
+    async def close(self) -> None:
+        """Close the client and end the thread."""
+        if self._loop is None or self._thread is None:
+            return
+        try:
+            await self.run(lambda client: client.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            await asyncio.to_thread(self._thread.join, JOIN_TIMEOUT)
+            self._loop = None
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
