@@ -26,7 +26,7 @@ from api.problems import (
 from elements.sandbox import SandboxUnavailable
 from registry.catalogue import AlreadyThere
 from registry.store import BadCursor as BadRegistryCursor
-from registry.store import RegistryUnavailable, TooManyWebhooks
+from registry.store import ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
 from workflows.commands import Refused, UnknownDelivery
 from workflows.listing import BadCursor
 from workflows.reaching import Conflict, LaneFull, Unavailable, UnknownEvent, UnknownRecovery, UnknownSchedule
@@ -49,7 +49,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return error
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return NotFound(_sentence(error))
-        case Conflict() | Refused() | AlreadyThere() | TooManyWebhooks():
+        case Conflict() | Refused() | AlreadyThere() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return Invalid.field("cursor", "not a cursor that this list gave")
@@ -106,6 +106,7 @@ def install(app: FastAPI) -> None:
         Refused,
         AlreadyThere,
         TooManyWebhooks,
+        ChangedMeanwhile,
         BadCursor,
         BadRegistryCursor,
         Unavailable,

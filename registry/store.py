@@ -27,7 +27,7 @@ from registry.pausing import Pauses
 from registry.resealing import reseal
 from registry.suppressions import Suppressions
 
-__all__ = ["BadCursor", "RegistryUnavailable", "Store", "TooManyWebhooks"]
+__all__ = ["BadCursor", "ChangedMeanwhile", "RegistryUnavailable", "Store", "TooManyWebhooks"]
 
 CHANGEABLE = frozenset(
     {
@@ -40,6 +40,10 @@ CHANGEABLE = frozenset(
 
 class TooManyWebhooks(Exception):
     """The tenant has all the webhooks that it may have."""
+
+
+class ChangedMeanwhile(Exception):
+    """The webhook is no longer what the change was checked against: read it again, and check again."""
 
 
 class Store:
@@ -145,15 +149,28 @@ class Store:
         return found[:limit], write_cursor(last.created_at, last.id) if last else None
 
     async def update(
-        self, webhook_id: str, tenant: str | None, changes: dict[str, Any], entry: AuditEntry | None = None
+        self,
+        webhook_id: str,
+        tenant: str | None,
+        changes: dict[str, Any],
+        entry: AuditEntry | None = None,
+        checked_against: Webhook | None = None,
     ) -> Webhook | None:
-        """Change attributes of a webhook and return it, or None; ValueError for what cannot be changed."""
+        """Change attributes of a webhook and return it, or None; ValueError for what cannot be changed.
+
+        Raises ChangedMeanwhile where the row no longer equals what the changes were checked against. The comparison
+        holds the row's lock, so a masked secret is never combined with another change's URL.
+        """
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
         query = _the_webhook(webhook_id, tenant).options(selectinload(Webhook.patterns)).with_for_update()
         async with reaching_database(), self._writes.begin() as session:
             if (webhook := await session.scalar(query)) is None:
                 return None
+            if checked_against and any(
+                getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE
+            ):
+                raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
             now = utc_now()
             changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
             if "enabled" in changed:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import views
 from api.accepting import Acceptance
-from api.access import GuardedRoute, needs
+from api.access import Caller, GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.fields import EVENT_ID, EventType, Page
 from api.masks import unmasked
@@ -20,6 +20,7 @@ from api.schemas.webhooks import NewWebhook, Rotation, SampleEvent, WebhookChang
 from api.written import Written
 from keys import is_asymmetric, new_secret
 from registry.models import Webhook
+from registry.store import ChangedMeanwhile, Store
 
 router = APIRouter(
     prefix="/v1/webhooks",
@@ -27,6 +28,8 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=KEYED,
 )
+MAX_CHANGE_ATTEMPTS = 3
+"""Checks of a change, where other requests change the webhook meanwhile; then 409."""
 WebhookId = Annotated[str, Path(pattern=EVENT_ID)]
 
 
@@ -88,7 +91,7 @@ async def show_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep
     return views.webhook(found(await store.get(webhook_id, caller.tenant)))
 
 
-@router.patch("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:write")])
+@router.patch("/{webhook_id}", responses=responses(404, 409), dependencies=[needs("webhooks:write")])
 async def change_webhook(
     webhook_id: WebhookId,
     changes: WebhookChanges,
@@ -99,25 +102,13 @@ async def change_webhook(
 ) -> schemas.Webhook:
     """Change what is given; deliveries that wait for a retry use it at their next attempt.
 
-    Enabled, it gets what was held for it, oldest first, as by `POST …/resume`.
+    Enabled, it gets what was held for it, oldest first, as by `POST …/resume`. 409 where others keep changing it at the
+    same time.
     """
-    given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
-    known = found(await store.get(webhook_id, caller.tenant))
-    given |= unmasked(given, known)
-    _check_targets(given, known)
-    await _written(request).for_(known.tenant).check(given)
-    if "metadata" in given:
-        given["metadata_"] = given.pop("metadata")
-    if "url" in given:
-        given["url"] = given["url"] or ""
-    if "ordered" in given or "order_policy" in given:
-        given["ordered"] = _order(given, known)
-        given.pop("order_policy", None)
-    entry = caller.did("webhook.update", webhook_id, known.tenant, changes.model_fields_set)
-    changed = found(await store.update(webhook_id, caller.tenant, given, entry))
+    known, changed = await _change(webhook_id, changes, store, caller, _written(request))
     if changed.ordered != known.ordered:
         await gateway.lanes.look_again(webhook_id)
-    if given.get("enabled"):
+    if changes.enabled:
         await release_held(gateway, changed)
     return views.webhook(changed)
 
@@ -167,6 +158,42 @@ async def send_test(
         tenant=webhook.tenant,
     )
     return await acceptance.accept_test(event, webhook)
+
+
+async def _change(
+    webhook_id: str, changes: WebhookChanges, store: Store, caller: Caller, written: Written
+) -> tuple[Webhook, Webhook]:
+    """Check changes and write them, and give the webhook before and after.
+
+    Checking takes long enough for another request to change the row. Then masks and checks are worth nothing, and are
+    made anew.
+    """
+    for attempt in range(MAX_CHANGE_ATTEMPTS):
+        known = found(await store.get(webhook_id, caller.tenant))
+        given = await _checked(changes, known, written)
+        entry = caller.did("webhook.update", webhook_id, known.tenant, changes.model_fields_set)
+        try:
+            return known, found(await store.update(webhook_id, caller.tenant, given, entry, checked_against=known))
+        except ChangedMeanwhile:
+            if attempt == MAX_CHANGE_ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _checked(changes: WebhookChanges, known: Webhook, written: Written) -> dict[str, Any]:
+    """Give the changes as the store takes them, with the known secrets behind their masks."""
+    given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
+    given |= unmasked(given, known)
+    _check_targets(given, known)
+    await written.for_(known.tenant).check(given)
+    if "metadata" in given:
+        given["metadata_"] = given.pop("metadata")
+    if "url" in given:
+        given["url"] = given["url"] or ""
+    if "ordered" in given or "order_policy" in given:
+        given["ordered"] = _order(given, known)
+        given.pop("order_policy", None)
+    return given
 
 
 def new_webhook_id() -> str:

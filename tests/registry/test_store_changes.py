@@ -9,9 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from policy import RetryPolicy
+from registry.audit import AuditEntry
 from registry.health import Result
 from registry.models import Webhook, utc_now
-from registry.store import Store
+from registry.store import ChangedMeanwhile, Store
 
 Make = Callable[..., Webhook]
 
@@ -100,3 +101,34 @@ async def test_delete_takes_the_patterns_along(store: Store, engine: AsyncEngine
     assert await store.delete("wh_1", "acme") is False
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM webhook_patterns")) == 0
+
+
+async def test_a_change_that_was_checked_against_another_state(
+    store: Store, make_webhook: Callable[..., Webhook]
+) -> None:
+    """What was checked is what is written: a row that has changed since refuses the change, whole."""
+    await store.add(make_webhook(headers={"authorization": "secret"}))
+    checked = await store.get("wh_1")
+    await store.update("wh_1", None, {"url": "https://other.example/"})
+    entry = AuditEntry(key_id="k", key_name="k", action="webhook.update", object_id="wh_1", tenant="acme")
+    with pytest.raises(ChangedMeanwhile):
+        await store.update("wh_1", None, {"headers": {"x-new": "1"}}, entry, checked_against=checked)
+    now = await store.get("wh_1")
+    assert now is not None
+    assert (now.url, now.headers) == ("https://other.example/", {"authorization": "secret"})
+    assert (await store.audit.page(tenant=None, since=None, until=None, limit=9, cursor=None))[0] == []
+    assert await store.update("wh_1", None, {"headers": {"x-new": "1"}}, checked_against=now)
+
+
+async def test_changes_that_were_checked_against_one_state_at_once(
+    store: Store, make_webhook: Callable[..., Webhook]
+) -> None:
+    """Of ten changes of the same state, one is written."""
+    await store.add(make_webhook())
+    checked = await store.get("wh_1")
+    outcomes = await asyncio.gather(
+        *(store.update("wh_1", None, {"name": f"name {n}"}, checked_against=checked) for n in range(10)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(each, Webhook) for each in outcomes) == 1
+    assert sum(isinstance(each, ChangedMeanwhile) for each in outcomes) == 9
