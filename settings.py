@@ -152,6 +152,18 @@ class Settings(BaseSettings):
         description="Temporal task queue of workflows and first rounds",
     )
     log_format: Literal["console", "json"] = Field("console", description="`console` or `json`")
+    shutdown_timeout: timedelta = Field(
+        timedelta(seconds=30),
+        ge=timedelta(0),
+        description="How long a worker that was told to stop finishes the attempts that are under way, and the API its"
+        " requests (10 s at most); ten seconds later the process ends, whatever hangs",
+    )
+    debug_event_loop: int | None = Field(
+        None,
+        ge=1,
+        description="For debugging: milliseconds that one step may hold the event loop of the API or a worker; each"
+        " longer one is logged as an error, with its stack",
+    )
     public_url: str = Field("http://127.0.0.1:8080", description="Where people reach the API; used in links")
     temporal_ui_url: str | None = Field(
         None, description="Where people reach the Temporal web UI; used in links, which are null without it"
@@ -175,12 +187,12 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("outbox", "disable_after", "probe_interval", mode="before")
+    @field_validator("outbox", "disable_after", "probe_interval", "debug_event_loop", mode="before")
     @classmethod
     def _or_none(cls, value: object) -> object:
         return value or None
 
-    @field_validator("retention", "disable_after", "probe_interval", mode="before")
+    @field_validator("retention", "disable_after", "probe_interval", "shutdown_timeout", mode="before")
     @classmethod
     def _seconds(cls, value: object) -> object:
         """Read `90` as seconds: Pydantic does so with a number, and the environment has only text."""

@@ -65,8 +65,6 @@ STICKY = timedelta(seconds=2)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up: by default 10 s later."""
 CACHED_RUNS = 500
 """Of the runs that wait, a worker keeps so many in memory, some 0.2 MB each; others are replayed when they go on."""
-GRACE = timedelta(seconds=30)
-"""A stopping worker finishes the attempts that are under way: the longest timeout of a webhook."""
 HEARTBEATS = timedelta(milliseconds=100)
 """What a round knows is told to Temporal this often at most: so much of it a killed worker takes along."""
 BULK = 20
@@ -131,7 +129,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             client,
             max_concurrent_activities=settings.max_concurrent_rounds,
             max_heartbeat_throttle_interval=HEARTBEATS,
-            graceful_shutdown_timeout=GRACE,
+            graceful_shutdown_timeout=settings.shutdown_timeout,
         )
         async with _at_work(
             serving(

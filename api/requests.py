@@ -1,5 +1,6 @@
 """What the body of a request must be before any route sees it: of bounded size, and strict JSON."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from math import isinf
@@ -28,6 +29,8 @@ MAX_STEP_SHOWN = 64
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Of a whole batch; each of its events has the limit of an event too."""
 MAX_BATCH_VALUES = 5 * MAX_VALUES
+PARSED_ON_LOOP = 64 * 1024
+"""Bytes of a body that is parsed without a thread, which takes longer to start."""
 TOO_MANY_IN_BATCH = f"holds more than {MAX_BATCH_VALUES} values"
 
 
@@ -59,7 +62,7 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = parse(await self.body(), is_batch=self.is_batch)
+            self._json = await _parse_off_loop(await self.body(), is_batch=self.is_batch)
         return self._json
 
 
@@ -77,6 +80,13 @@ class StrictRoute(APIRoute):
             return await handle(strict)
 
         return handle_strictly
+
+
+async def _parse_off_loop(body: bytes, *, is_batch: bool) -> Any:
+    """Parse, in a thread if it may take long: a batch of 8 MiB held the event loop for most of a second."""
+    if len(body) <= PARSED_ON_LOOP:
+        return parse(body, is_batch=is_batch)
+    return await asyncio.to_thread(parse, body, is_batch=is_batch)
 
 
 def parse(body: bytes, *, is_batch: bool = False) -> Any:

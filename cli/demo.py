@@ -19,9 +19,11 @@ from cli.client import Api
 from cli.console import Failed, out
 from cli.datadir import DEFAULT, DataDir
 from cli.dev import hookkeeper, print_addresses, tell_event, tell_stopping, ticking
+from cli.environment import read_settings
 from cli.local import Ports
 from cli.processes import forever, run, until_stopped
 from cli.receiver import Behaviour, Received, receiving
+from cli.shutdown import ShutdownDeadline
 from cli.temporal_server import is_port_free
 from version import VERSION
 
@@ -71,7 +73,8 @@ def run_demo(*, once: bool) -> None:
 async def _demo(once: bool) -> None:
     inbox, is_told = Inbox(), False
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}   one event on its way: a webhook, an email, a notification\n")
-    async with AsyncExitStack() as services, until_stopped(tell_stopping):
+    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
+    async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
         port = await services.enter_async_context(
             receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)
         )

@@ -12,8 +12,10 @@ from rich.markup import escape
 from cli import stack
 from cli.console import out
 from cli.datadir import DEFAULT, DataDir
+from cli.environment import read_settings
 from cli.local import Ports
 from cli.processes import forever, run, until_stopped
+from cli.shutdown import ShutdownDeadline
 from version import VERSION
 
 
@@ -24,7 +26,8 @@ def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
 
 async def _dev(data: DataDir, host: str, ports: Ports, encrypt: bool) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
-    async with AsyncExitStack() as services, until_stopped(tell_stopping):
+    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
+    async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
         running = await services.enter_async_context(
             stack.running(data, host, ports, encrypt=encrypt, on_ready=ticking(), on_event=tell_event)
         )

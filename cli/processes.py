@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cli.shutdown import ShutdownDeadline
+
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run to the end, then give Temporal's threads a moment: without it a short process can abort at its exit."""
@@ -21,15 +23,19 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def until_stopped(on_stop: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+async def until_stopped(
+    on_stop: Callable[[], None] = lambda: None, deadline: ShutdownDeadline | None = None
+) -> AsyncIterator[None]:
     """Cancel the block at Ctrl-C, SIGTERM or SIGHUP, and go on behind it as if it had come to its end.
 
-    After the block these signals are ignored: what is left to do then is the way out.
+    After the block these signals are ignored: what is left to do then is the way out, which the deadline bounds.
     """
     loop, deaf = asyncio.get_running_loop(), False
 
     def stop() -> None:
         nonlocal deaf
+        if deadline:
+            deadline.begin()
         if not deaf:
             deaf = True
             scope.reschedule(loop.time())
@@ -40,6 +46,8 @@ async def until_stopped(on_stop: Callable[[], None] = lambda: None) -> AsyncIter
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` means it
                     loop.add_signal_handler(number, stop)
+                    if deadline:  # at once, also where the loop hangs; the loop gets the signal besides
+                        signal.signal(number, lambda *_: deadline.begin())
             yield
             deaf = True
     except TimeoutError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -15,11 +16,15 @@ from api.connections import BoundedProtocol, Patience, bounded
 from cli import temporal
 from cli.console import Failed
 from cli.processes import keep_all_that_is, run, until_stopped
+from cli.shutdown import ShutdownDeadline
+from loop_monitor import monitored
 from registry.store import Store
 from settings import Settings
 from workflows.gateway import Gateway
 
 log = structlog.get_logger("hookkeeper.api")
+REQUEST_GRACE = timedelta(seconds=10)
+"""A stopping API finishes requests for so long at most."""
 WORKER_PATIENCE = 10.0
 """Seconds that an API which is to come after a worker waits for one."""
 
@@ -33,15 +38,17 @@ def run_api(settings: Settings, *, after_worker: bool) -> None:
 
 
 async def _serve(settings: Settings, after_worker: bool) -> None:
+    deadline = ShutdownDeadline(min(settings.shutdown_timeout, REQUEST_GRACE))
     keyring = settings.keyring
     store = Store.connect(settings.database_url, keyring)
     try:
-        async with until_stopped():
+        async with until_stopped(deadline=deadline):
             client = await temporal.connect(keyring)
             if after_worker:
                 await _wait_for_worker(client, settings.task_queue)
             await _serve_http(settings, store, client)
     finally:
+        deadline.begin()
         await store.close()
 
 
@@ -84,7 +91,9 @@ def _listener(taken: socket.socket, address: Any) -> socket.socket:
     return taken
 
 
-def server_config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
+def server_config(
+    app: FastAPI, protocol: type[BoundedProtocol], shutdown_timeout: timedelta = REQUEST_GRACE
+) -> uvicorn.Config:
     """Say how uvicorn serves. No WebSockets: a connection that changes its protocol would leave its bounds."""
     return uvicorn.Config(
         app,
@@ -93,7 +102,7 @@ def server_config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Conf
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=int(min(shutdown_timeout, REQUEST_GRACE).total_seconds()),
     )
 
 
@@ -101,12 +110,14 @@ async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
     """Serve until cancelled."""
     listener = listen(settings.host, settings.port)
     app = create_app(settings, store, Gateway(client, settings.task_queue))
-    server = uvicorn.Server(server_config(app, bounded(settings.max_connections, Patience())))
+    protocol = bounded(settings.max_connections, Patience())
+    server = uvicorn.Server(server_config(app, protocol, settings.shutdown_timeout))
     keep_all_that_is()
     log.info("serving", host=settings.host, port=settings.port)
-    serving = asyncio.create_task(server.serve([listener]))
-    try:
-        await asyncio.shield(serving)
-    finally:
-        server.should_exit = True
-        await serving
+    with monitored(settings.debug_event_loop):
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            server.should_exit = True
+            await serving

@@ -5,6 +5,8 @@ import worker
 from cli import temporal
 from cli.console import Failed
 from cli.processes import forever, keep_all_that_is, run, until_stopped
+from cli.shutdown import ShutdownDeadline
+from loop_monitor import monitored
 from registry.store import Store
 from settings import BadSetting, Settings
 
@@ -19,13 +21,18 @@ def run_worker(settings: Settings) -> None:
 
 
 async def _work(settings: Settings) -> None:
+    deadline = ShutdownDeadline(settings.shutdown_timeout)
     keyring = settings.keyring
     store = Store.connect(settings.database_url, keyring)
     try:
-        async with until_stopped():
+        async with until_stopped(deadline=deadline):
             client = await temporal.connect(keyring)
             async with worker.running(client, store, settings):
                 keep_all_that_is()
-                await forever()
+                try:
+                    with monitored(settings.debug_event_loop):
+                        await forever()
+                finally:
+                    deadline.begin()
     finally:
         await store.close()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -16,11 +17,15 @@ from cli.console import Failed
 from cli.datadir import DataDir
 from cli.environment import read_settings
 from cli.local import Ports
+from cli.shutdown import SHUTDOWN_MARGIN
 from cli.supervisor import Service, ServiceFailed, Supervisor
 from cli.temporal import is_polled
 from settings import Settings
 from workflows import names
 from workflows.connection import prepare_namespace
+
+API_STOP, TEMPORAL_STOP = 25.0, 10.0
+"""Seconds after which these are killed when they do not stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,16 @@ async def running(
             yield stack
 
 
+def shutdown_time(settings: Settings) -> timedelta:
+    """Give how long all services together may take to stop."""
+    return timedelta(seconds=API_STOP + _worker_stop(settings) + TEMPORAL_STOP)
+
+
+def _worker_stop(settings: Settings) -> float:
+    """Give the seconds after which a worker is killed: more than it gives itself."""
+    return (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
+
+
 async def _start(
     stack: Stack, settings: Settings, data: DataDir, ports: Ports, on_ready: Callable[[str], None]
 ) -> None:
@@ -121,14 +136,16 @@ def _temporal(data: DataDir, ports: Ports, codec_endpoint: str | None) -> Servic
     async def serves() -> bool:
         return await temporal_server.is_serving("127.0.0.1", ports.temporal)
 
-    return Service("temporal", argv, serves, temporal_server.ENVIRONMENT)
+    return Service("temporal", argv, serves, temporal_server.ENVIRONMENT, stop_timeout=TEMPORAL_STOP)
 
 
 def _worker(client: Client, settings: Settings, ports: Ports) -> Service:
     async def polls() -> bool:
         return await is_polled(client, settings.task_queue)
 
-    return Service("worker", _hookkeeper("worker"), polls, local.environment(settings, ports), stop_timeout=35.0)
+    return Service(
+        "worker", _hookkeeper("worker"), polls, local.environment(settings, ports), stop_timeout=_worker_stop(settings)
+    )
 
 
 def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
@@ -139,7 +156,8 @@ def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
             return False
 
     # It loads while the worker does, and serves after it: whoever finds the API ready finds everything ready.
-    return Service("api", _hookkeeper("api", "--after-worker"), answers, local.environment(settings, ports))
+    argv = _hookkeeper("api", "--after-worker")
+    return Service("api", argv, answers, local.environment(settings, ports), stop_timeout=API_STOP)
 
 
 def _hookkeeper(*command: str) -> list[str]:

@@ -125,7 +125,7 @@ def _worker(name: str, client: Client, environment: dict[str, str]) -> Service:
     async def polls() -> bool:
         return await is_polled(client, environment.get("HOOKKEEPER_TASK_QUEUE", "hookkeeper"))
 
-    return Service(name, [sys.executable, "-m", "hookkeeper", "worker"], polls, environment, stop_timeout=35.0)
+    return Service(name, [sys.executable, "-m", "hookkeeper", "worker"], polls, environment, stop_timeout=45.0)
 
 
 def _api(probe: httpx.AsyncClient, environment: dict[str, str]) -> Service:

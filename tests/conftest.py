@@ -2,7 +2,7 @@
 
 import asyncio
 import sysconfig
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+import event_loops
 from house import House, house
 from receivers import Receiver, receiver
 from workflows import names
 
-pytest_plugins = ["databases"]
+pytest_plugins = ["databases", "hangs"]
 
 structlog.configure(
     processors=[
@@ -25,6 +26,21 @@ structlog.configure(
         structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
     ]
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def monitored_loop() -> Iterator[None]:
+    with event_loops.monitor:
+        yield
+
+
+@pytest.fixture(autouse=True)
+def free_event_loop() -> Iterator[None]:
+    """Fail each test in which Hookkeeper's own code holds the event loop."""
+    event_loops.forget()
+    yield
+    if ours := event_loops.held_by_hookkeeper():
+        pytest.fail("\n".join(map(str, ours)), pytrace=False)
 
 
 def binary(name: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 import worker
 from api.app import create_app
 from ciphers import Keyring
+from endings import ends
+from event_loops import starting
 from patience import PATIENCE
 from registry.store import Store
 from settings import Settings
@@ -87,7 +89,7 @@ class House:
             delivery = event["deliveries"][n]
             return delivery["status"] == status and len(delivery["attempts"]) >= attempts
 
-        return await self._until(event_id, is_there, 20)
+        return await self._until(event_id, is_there, PATIENCE)
 
     async def _until(self, event_id: str, is_there: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
@@ -104,9 +106,27 @@ class House:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Run a worker for as long as the block."""
-        async with worker.running(self.temporal, self.store, self.settings):
+        """Run a worker for as long as the block. It fails where the worker does not stop in time."""
+        ready, stop = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            async with AsyncExitStack() as stack:
+                with starting():
+                    await stack.enter_async_context(worker.running(self.temporal, self.store, self.settings))
+                ready.set()
+                await stop.wait()
+
+        working = asyncio.create_task(work(), name="worker")
+        is_ready = asyncio.create_task(ready.wait())
+        await asyncio.wait([working, is_ready], return_when=asyncio.FIRST_COMPLETED)
+        is_ready.cancel()
+        try:
+            if working.done():
+                await working
             yield
+        finally:
+            stop.set()
+            await ends(working, self.settings.shutdown_timeout.total_seconds() + PATIENCE)
 
 
 def with_keys(temporal: Client, keyring: Keyring) -> Client:
@@ -130,11 +150,12 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
     )
     keyring = chosen.keyring
     store = Store.connect(chosen.database_url, keyring)
-    await store.migrate()
-    if keyring:
-        temporal = with_keys(temporal, keyring)
-    gateway = Gateway(temporal, chosen.task_queue)
-    app = create_app(chosen, store, gateway)
+    with starting():
+        await store.migrate()
+        if keyring:
+            temporal = with_keys(temporal, keyring)
+        gateway = Gateway(temporal, chosen.task_queue)
+        app = create_app(chosen, store, gateway)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {KEY}"}
     async with (

@@ -31,6 +31,8 @@ class Answer:
     body: str = "ok"
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    gate: asyncio.Event | None = None
+    """The answer waits until it is set."""
 
 
 @dataclass
@@ -64,6 +66,8 @@ async def receiver() -> AsyncIterator[Receiver]:
         state.requests.append(arrived)
         answer = state.answers.pop(0) if state.answers else state.otherwise
         await asyncio.sleep(answer.delay)
+        if answer.gate:
+            await answer.gate.wait()
         return web.Response(status=answer.status, text=answer.body, headers=answer.headers)
 
     app = web.Application(client_max_size=8 * 1024 * 1024)

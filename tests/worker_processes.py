@@ -3,10 +3,12 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from event_loops import HELD, LIMIT_MS
 from house import House
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `hookkeeper worker` for this house, of the code in this folder, and see to it that it ends with the block."""
     settings = home.settings
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, once it has been read
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "hookkeeper", "worker"),
@@ -24,6 +27,7 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
             "PYTHONPATH": str(code),
             "HOOKKEEPER_DATABASE_URL": settings.database_url,
             "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
+            "HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS),
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
             "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),
             **({"HOOKKEEPER_OUTBOX": str(settings.outbox)} if settings.outbox else {}),
@@ -31,7 +35,7 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
         },
         cwd=code,
         stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=errors,
     )
     try:
         yield process
@@ -39,3 +43,7 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
         if process.returncode is None:
             process.kill()
         await process.wait()
+        errors.seek(0)
+        written = errors.read().decode()
+        errors.close()
+    assert HELD not in written, written

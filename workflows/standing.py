@@ -75,7 +75,8 @@ class Standing(Tracking, Ordering):
     @property
     def is_troubled(self) -> bool:
         """A person may want to look: retrying, held or failed."""
-        return self.record.status in ("retrying", "held", "failed")
+        status = self.delivery.status if self.is_final else self._open_status()
+        return status in ("retrying", "held", "failed")  # no copy of the delivery: asked for all, after each outcome
 
     @property
     def record(self) -> Delivery:

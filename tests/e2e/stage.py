@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from cli.datadir import DataDir
+from event_loops import HELD, LIMIT_MS
 from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,7 @@ def environment(ours: Settings) -> dict[str, str]:
     if inherited.pop("PYTHONDONTWRITEBYTECODE", None):
         # Dozens of processes would each compile a thousand modules: three quarters of all the time here.
         inherited["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"hookkeeper-bytecode-{os.getuid()}")
+    ours = {"HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS), **ours}
     return inherited | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", **ours}
 
 
@@ -230,6 +232,8 @@ async def dev(
             await started.says("Ctrl-C")
             http.headers["authorization"] = f"Bearer {begun.key}"
             yield begun
+    for log in DataDir(folder / ".hookkeeper").logs.glob("*.log"):
+        assert HELD not in (text := log.read_text()), text
 
 
 def free_ports() -> Ports:

@@ -5,10 +5,12 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
-from house import House
+from house import House, house
 from receivers import Receiver
 
 BOMB = "{% set x = event.data.items %}" + "{% set _ = x.extend(x) %}" * 18 + "{% set _ = x.count(11) %}" * 20
@@ -16,11 +18,10 @@ FILTER_BOMB = "event.data.items.map(a, " * 8 + "[a]" + ")" * 8 + ".size() > 0"
 
 
 @pytest.fixture
-async def home(idle_house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
     """A house whose worker does not see through, at its end, what the hostile tenant has posted."""
-    monkeypatch.setattr("worker.GRACE", timedelta(seconds=1))
-    async with idle_house.working():
-        yield idle_house
+    async with house(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built, built.working():
+        yield built
 
 
 @pytest.mark.alone

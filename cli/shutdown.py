@@ -1,0 +1,60 @@
+"""Bounds how long a process takes to stop: whatever hangs, it ends, and says so."""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+import traceback
+from datetime import timedelta
+
+import structlog
+
+log = structlog.get_logger("hookkeeper.shutdown")
+
+SHUTDOWN_MARGIN = timedelta(seconds=10)
+"""Time for the rest of a shutdown, once the work that was under way has had its grace period."""
+REPORT_TIMEOUT = 2.0
+"""Seconds that the last log line may take: standard error may be blocked too."""
+FAILED = 1
+"""The exit code of a process that did not stop in time."""
+
+
+class ShutdownDeadline:
+    """Ends the process if it is still there some time after its shutdown has begun.
+
+    It waits in a thread, so it also ends a process whose event loop hangs, and one that hangs in the exit of the
+    interpreter, which waits for other threads. A thread of the C library stands in where no Python code can run.
+    """
+
+    def __init__(self, grace: timedelta) -> None:
+        self._seconds = (grace + SHUTDOWN_MARGIN).total_seconds()
+        self._begun = threading.Event()
+        threading.Thread(target=self._watch, name="shutdown deadline", daemon=True).start()
+
+    def begin(self) -> None:
+        """Let the time run. Safe to call again, and from a signal handler."""
+        self._begun.set()
+
+    def _watch(self) -> None:
+        self._begun.wait()
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback_later(self._seconds + 2 * REPORT_TIMEOUT, exit=True, file=sys.__stderr__)
+        time.sleep(self._seconds)
+        report = threading.Thread(target=self._report, daemon=True)
+        report.start()
+        report.join(REPORT_TIMEOUT)
+        os._exit(FAILED)
+
+    def _report(self) -> None:
+        log.error(f"shutdown did not end within {self._seconds:g} s: the process ends now", stack=stacks_of_threads())
+        sys.stderr.flush()
+
+
+def stacks_of_threads() -> str:
+    """Give the stacks of all threads."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+    )

@@ -1,0 +1,250 @@
+"""Finds what holds an event loop: reports each step (one callback) that keeps all others waiting, with its stack.
+
+A step is judged by the CPU time that the loop's thread spends in it: on a busy machine, wall time also counts what
+other processes do. A step that uses no CPU but does not return (a sleep, a file, a lookup of a name) is reported too,
+once the thread has been asleep in the same place for `BLOCKED`.
+
+For debugging and tests: every callback costs some microseconds more, and a thread looks at the loop 40 times a second.
+"""
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Self
+
+import structlog
+
+log = structlog.get_logger("hookkeeper.event_loop")
+
+BLOCKED = 1.0
+"""Seconds that a step may sleep in one place."""
+ENDLESS = 10
+"""A step that has used so many times its limit is reported before it ends: it may never end."""
+SAMPLE_INTERVAL = 0.025
+"""Seconds between two looks at the step under way."""
+MAX_SAMPLES = 20
+RUN_HANDLE = asyncio.Handle._run.__code__
+"""What a loop calls for each step."""
+
+Kind = Literal["busy", "blocked", "garbage collection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One step that held the loop. `stack` is the place where it was seen most often, innermost call last."""
+
+    kind: Kind
+    seconds: float
+    wall_seconds: float
+    callback: str
+    stack: traceback.StackSummary
+
+    def __str__(self) -> str:
+        where = "".join(self.stack.format()) or "  (over before its stack could be read)\n"
+        return f"event loop held for {1000 * self.seconds:.0f} ms ({self.kind}) by {self.callback}\n{where}"
+
+    def passes_through(self, folder: Path, but_not: tuple[str, ...] = ()) -> bool:
+        """Say whether code of a folder was running: of none of these folders in it."""
+        files = [Path(frame.filename) for frame in self.stack]
+        inside = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
+        return any(file.parts[0] not in but_not for file in inside)
+
+
+@dataclass(slots=True)
+class _Step:
+    handle: Any
+    started: float
+    cpu_started: float
+    collecting: float = 0.0
+    """CPU seconds of garbage collections: what they go through is not this step's."""
+    seen_cpu: float = 0.0
+    asleep: float = 0.0
+    """Seconds for which the thread has slept in one place."""
+    place: tuple[int, int] = (0, 0)
+    longest_sleep: float = 0.0
+    samples: list[traceback.StackSummary] = field(default_factory=list)
+    is_reported: bool = False
+    is_exempt: bool = False
+
+
+class LoopMonitor:
+    """Watches the loop of the thread that enters it, until the block ends."""
+
+    def __init__(self, limit: float, report: Callable[[Held], None], blocked: float = BLOCKED) -> None:
+        self._limit = limit
+        self._report = report
+        self._blocked = blocked
+        self._interval = min(SAMPLE_INTERVAL, limit / 2)
+        self._step: _Step | None = None
+        self._paused = 0
+        self._stopping = threading.Event()
+        self._collection_started: float | None = None
+        self._sampler = threading.Thread(target=self._sample, name="event loop monitor", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.get_ident()
+        self._native = threading.get_native_id()
+        self._original = asyncio.Handle._run
+        asyncio.Handle._run = self._measured(self._original)  # type: ignore[method-assign, assignment]
+        gc.callbacks.append(self._on_collection)
+        self._sampler.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.Handle._run = self._original  # type: ignore[method-assign]
+        gc.callbacks.remove(self._on_collection)
+        self._stopping.set()
+        self._sampler.join()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Judge no step that runs meanwhile: for the start of a process, before it serves."""
+        self._paused += 1
+        if self._step:
+            self._step.is_exempt = True
+        try:
+            yield
+        finally:
+            self._paused -= 1
+            if self._step:
+                self._step.is_exempt = True
+
+    def _measured(self, run: Callable[[Any], None]) -> Callable[[Any], None]:
+        def _run(handle: Any) -> None:
+            if threading.get_ident() != self._thread or self._step:
+                return run(handle)
+            now = time.thread_time()
+            step = _Step(handle, time.perf_counter(), now, seen_cpu=now, is_exempt=self._paused > 0)
+            self._step = step
+            try:
+                return run(handle)
+            finally:
+                self._step = None
+                self._judge(step)
+
+        return _run
+
+    def _judge(self, step: _Step) -> None:
+        used = time.thread_time() - step.cpu_started
+        if step.is_exempt or step.is_reported:
+            return
+        if used - step.collecting > self._limit:
+            self._tell(step, "busy", used - step.collecting)
+        elif step.collecting > self._limit:
+            self._tell(step, "garbage collection", step.collecting)
+        elif step.longest_sleep >= self._blocked:
+            self._tell(step, "blocked", step.longest_sleep)
+
+    def _tell(self, step: _Step, kind: Kind, seconds: float) -> None:
+        step.is_reported = True
+        wall = time.perf_counter() - step.started
+        self._report(Held(kind, seconds, wall, _describe(step.handle), _most_frequent(list(step.samples))))
+
+    def _on_collection(self, phase: str, _: Mapping[str, int]) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        if phase == "start":
+            self._collection_started = time.thread_time()
+        elif self._collection_started is not None and self._step:
+            self._step.collecting += time.thread_time() - self._collection_started
+
+    # The thread that looks on
+
+    def _sample(self) -> None:
+        while not self._stopping.wait(self._interval):
+            step = self._step
+            if step and time.perf_counter() - step.started >= self._interval:
+                self._look_at(step)
+
+    def _look_at(self, step: _Step) -> None:
+        frame = sys._current_frames().get(self._thread)
+        if frame is None or self._step is not step:
+            return
+        place = (id(frame), frame.f_lasti)
+        stack = _stack_of(frame)
+        if self._step is not step:
+            return  # what has been read is of a later step
+        step.samples = [*step.samples[1 - MAX_SAMPLES :], stack]
+        cpu = self._cpu_of_loop_thread()
+        is_still = place == step.place and (cpu is None or cpu - step.seen_cpu < 0.001) and self._is_asleep()
+        step.asleep = step.asleep + self._interval if is_still else 0.0
+        step.longest_sleep = max(step.longest_sleep, step.asleep)
+        step.place, step.seen_cpu = place, cpu or 0.0
+        if not (step.is_reported or step.is_exempt):
+            self._tell_of_endless(step, cpu)
+
+    def _tell_of_endless(self, step: _Step, cpu: float | None) -> None:
+        if step.asleep >= self._blocked:
+            self._tell(step, "blocked", step.asleep)
+        elif cpu is not None and cpu - step.cpu_started - step.collecting > ENDLESS * self._limit:
+            self._tell(step, "busy", cpu - step.cpu_started - step.collecting)
+
+    def _cpu_of_loop_thread(self) -> float | None:
+        """Give the CPU seconds of the loop's thread; None where the system cannot say (macOS)."""
+        if sys.platform != "linux":
+            return None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread))
+
+    def _is_asleep(self) -> bool:
+        """Say whether the thread waits in the system, rather than for a processor."""
+        with suppress(OSError):
+            stat = Path(f"/proc/self/task/{self._native}/stat").read_text()
+            return stat.rpartition(")")[2].split()[0] in "SD"
+        return True
+
+
+def monitored(limit_ms: int | None) -> AbstractContextManager[object]:
+    """Log an error for each step that holds the loop of this thread for more than so many milliseconds; None: watch
+    nothing."""
+    if limit_ms is None:
+        return nullcontext()
+    count = 0
+
+    def report(held: Held) -> None:
+        nonlocal count
+        count += 1
+        log.error(
+            f"event loop held for {1000 * held.seconds:.0f} ms",
+            kind=held.kind,
+            wall_ms=round(1000 * held.wall_seconds),
+            count=count,
+            callback=held.callback,
+            stack="".join(held.stack.format()),
+        )
+
+    return LoopMonitor(limit_ms / 1000, report)
+
+
+def _describe(handle: Any) -> str:
+    """Name the coroutine of a task's step, or the callback: no arguments, which may hold secrets."""
+    callback = handle._callback
+    owner = getattr(callback, "__self__", None)
+    if isinstance(owner, asyncio.Task):
+        coroutine = owner.get_coro()
+        return str(getattr(coroutine, "__qualname__", type(coroutine).__name__))
+    return str(getattr(callback, "__qualname__", type(callback).__name__))
+
+
+def _stack_of(frame: FrameType) -> traceback.StackSummary:
+    """Give the calls of the step: those outside of it are the loop's own."""
+    frames = list(takewhile(lambda call: call[0].f_code is not RUN_HANDLE, traceback.walk_stack(frame)))
+    return traceback.StackSummary.extract(iter(reversed(frames)), lookup_lines=False)
+
+
+def _most_frequent(samples: list[traceback.StackSummary]) -> traceback.StackSummary:
+    """Give the stack whose functions were seen most often."""
+    if not samples:
+        return traceback.StackSummary()
+    paths = [tuple((frame.filename, frame.name) for frame in sample) for sample in samples]
+    (most, _), *_ = Counter(paths).most_common(1)
+    return samples[paths.index(most)]

@@ -1,0 +1,116 @@
+"""A process that was told to stop ends, whatever hangs in it, and says so."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from temporalio.client import Client
+
+from cli.shutdown import FAILED
+from house import House
+from patience import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
+STUCK = """
+import threading
+from temporalio import workflow
+
+@workflow.defn(name="Stuck", sandboxed=False)
+class Stuck:
+    @workflow.run
+    async def run(self) -> None:
+        while True:  # the deadlock detector interrupts it in vain, and it cannot be evicted
+            try:
+                threading.Event().wait(0.1)
+            except BaseException:
+                pass
+
+import worker
+from cli.run_worker import run_worker
+from settings import Settings
+
+worker.WORKFLOWS.append(Stuck)
+run_worker(Settings())
+"""
+BLOCKED_LOOP = """
+import asyncio, threading
+import cli.run_worker
+from settings import Settings
+
+async def hang():
+    print("hangs", flush=True)
+    while True:
+        try:
+            threading.Event().wait(0.1)
+        except BaseException:
+            pass
+
+cli.run_worker.forever = hang
+cli.run_worker.run_worker(Settings())
+"""
+
+
+@asynccontextmanager
+async def process(home: House, folder: Path, script: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
+    """Run a worker of this house with something that hangs; give it and its log."""
+    log = folder / "worker.log"
+    with log.open("wb") as file:
+        started = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script),
+            env=os.environ
+            | {
+                "PYTHONPATH": str(ROOT),
+                "HOOKKEEPER_DATABASE_URL": home.settings.database_url,
+                "HOOKKEEPER_TASK_QUEUE": home.settings.task_queue,
+                "HOOKKEEPER_SHUTDOWN_TIMEOUT": "0",
+                "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
+            },
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield started, log
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+async def says(process: asyncio.subprocess.Process, log: Path, text: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while text not in log.read_text():
+            assert process.returncode is None, log.read_text()
+            await asyncio.sleep(0.1)
+
+
+async def ends_with_an_error(process: asyncio.subprocess.Process, log: Path) -> str:
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        code = await process.wait()
+    written = log.read_text()
+    assert code == FAILED, written
+    assert "shutdown did not end within 10 s: the process ends now" in written
+    return written
+
+
+async def test_a_run_that_cannot_be_evicted(idle_house: House, temporal: Client, tmp_path: Path) -> None:
+    """Before, `Worker.shutdown()` never returned."""
+    async with process(idle_house, tmp_path, STUCK) as (worker, log):
+        queue = idle_house.settings.task_queue
+        handle = await temporal.start_workflow("Stuck", id=f"stuck-{queue}", task_queue=queue)
+        await says(worker, log, "TMPRL1101")
+        written = await ends_with_an_error(worker, log)
+        assert "threading.Event().wait" in written or "in wait" in written, "the stack of what hangs"
+        await handle.terminate()
+
+
+async def test_an_event_loop_that_hangs(idle_house: House, tmp_path: Path) -> None:
+    async with process(idle_house, tmp_path, BLOCKED_LOOP) as (worker, log):
+        await says(worker, log, "hangs")
+        assert "in hang" in await ends_with_an_error(worker, log)

@@ -1,0 +1,115 @@
+"""What holds an event loop is found, with its stack; what only waits for a processor is not blamed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from loop_monitor import Held, LoopMonitor
+from patience import PATIENCE
+
+ROOT = Path(__file__).parents[1]
+
+
+def burn(seconds: float) -> None:
+    """Use so much of the processor."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+async def watch(*steps: Callable[[], None], limit: float = 0.1, blocked: float = 0.3) -> list[Held]:
+    """Run each as one step of a loop of its own, in a thread of its own; give what was reported."""
+    held: list[Held] = []
+
+    async def one(step: Callable[[], None]) -> None:
+        step()
+
+    async def run_all() -> None:
+        with LoopMonitor(limit, held.append, blocked):
+            for step in steps:
+                await asyncio.create_task(one(step))
+
+    await asyncio.to_thread(asyncio.run, run_all())
+    return held
+
+
+async def test_a_busy_step_is_reported_with_its_stack() -> None:
+    (held,) = await watch(lambda: burn(0.3))
+    assert held.kind == "busy"
+    assert held.seconds >= 0.3
+    assert "in burn" in str(held)
+    assert "run_until_complete" not in str(held), "only what the step did"
+
+
+async def test_short_steps_are_not_added_up() -> None:
+    assert await watch(*[lambda: burn(0.02)] * 15, limit=0.25) == []
+
+
+async def test_a_step_that_sleeps_is_reported() -> None:
+    (held,) = await watch(lambda: time.sleep(2))
+    assert held.kind == "blocked"
+    assert "time.sleep(2)" in str(held)
+
+
+async def test_a_step_that_never_ends_is_reported_meanwhile() -> None:
+    """The step ends only once it has been reported."""
+    reported = threading.Event()
+
+    async def main() -> None:
+        with LoopMonitor(0.05, lambda _: reported.set(), 0.2):
+            await asyncio.create_task(step())
+
+    async def step() -> None:
+        assert reported.wait(PATIENCE)
+
+    await asyncio.to_thread(asyncio.run, main())
+
+
+async def test_a_start_may_take_its_time() -> None:
+    held: list[Held] = []
+
+    async def main() -> None:
+        with LoopMonitor(0.05, held.append) as monitor:
+            with monitor.paused():
+                burn(0.2)
+                await asyncio.sleep(0)
+                burn(0.2)
+            await asyncio.sleep(0)
+            burn(0.2)
+
+    await asyncio.to_thread(asyncio.run, main())
+    assert len(held) == 1
+
+
+async def test_a_step_that_gets_no_processor_is_not_blamed() -> None:
+    """Setup: a process stops itself in the middle of a step. Timeline: it is continued two seconds later."""
+    script = """
+import asyncio, os, signal
+from loop_monitor import LoopMonitor
+async def main():
+    with LoopMonitor(0.1, lambda held: print(held, flush=True), 0.5):
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        await asyncio.sleep(0)
+    print("over")
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+            await asyncio.sleep(2)
+            process.send_signal(signal.SIGCONT)
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert out.decode() == "over\n"

@@ -1,0 +1,92 @@
+"""What one activation of the largest run costs: an activation of more than two seconds is interrupted by the SDK, and
+its run then cannot be evicted from the worker.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer, _workflow
+
+from crowds import crowd
+from house import House
+from patience import PATIENCE
+from policy import RetryPolicy
+from receivers import Answer, Receiver
+from worker import SANDBOX, WORKFLOWS
+
+SIZE = 100
+MOST = 0.05
+"""Seconds of CPU that an activation may take: 40 of them fit into what the SDK allows."""
+REPLAYS = 5
+
+
+async def test_the_costliest_activations(idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setup: 100 targets. Timeline: a person asks for an attempt of all; no worker takes steps when they end.
+    Proves: the activations that start all 100, and that bring nearly all their outcomes at once, are cheap.
+
+    The least of several replays is taken: what else the machine does can only make one dearer.
+    """
+    history = await of_a_hundred_at_once(idle_house, inbox)
+    costs: dict[int, tuple[int, float]] = {}
+
+    def measure(activate: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(workflow: Any, activation: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return activate(workflow, activation)
+            finally:
+                taken.append((len(activation.jobs), time.thread_time() - started))
+
+        return measured
+
+    taken: list[tuple[int, float]] = []
+    monkeypatch.setattr(_workflow._RunningWorkflow, "activate", measure(_workflow._RunningWorkflow.activate))
+    for _ in range(REPLAYS):
+        taken.clear()
+        replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
+        await replayer.replay_workflow(history)
+        for n, (jobs, cost) in enumerate(taken):
+            costs[n] = (jobs, min(cost, costs.get(n, (0, cost))[1]))
+    largest = sorted(costs.values(), reverse=True)[:3]
+    dearest = max(cost for _, cost in costs.values())
+    print(f"dearest {1000 * dearest:.0f} ms; jobs and ms:", [(jobs, round(1000 * cost)) for jobs, cost in largest])
+    assert largest[0][0] > SIZE / 2, "nearly all outcomes at once"
+    assert dearest < MOST
+
+
+async def of_a_hundred_at_once(home: House, inbox: Receiver) -> WorkflowHistory:
+    """Let an event run of which 100 attempts start in one activation, and of which 100 end in another.
+
+    The worker is stopped while the attempts are under way: it sees them through, and takes no more steps of the run.
+    """
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(500)
+    await crowd(home, inbox.url, SIZE, retry=RetryPolicy(schedule=(3600.0, 3600.0)))
+    async with home.working():
+        event_id = (await home.send())["id"]
+        await until(home, event_id, SIZE, attempts=1)
+        inbox.otherwise = Answer(500, gate=gate)
+        assert (await home.command(event_id, "retry")).status_code == 202
+        await inbox.got(2 * SIZE)
+        asyncio.get_running_loop().call_later(1, gate.set)
+    async with home.working():
+        await until(home, event_id, SIZE, attempts=2)
+    history = await home.run(event_id).fetch_history()
+    await home.run(event_id).terminate()
+    return history
+
+
+async def until(home: House, event_id: str, retrying: int, attempts: int) -> None:
+    async with asyncio.timeout(2 * PATIENCE):
+        while True:
+            answer = await home.http.get(f"/v1/events/{event_id}", params={"tenant": home.tenant})
+            if answer.status_code == 200:
+                made = [len(each["attempts"]) for each in answer.json()["deliveries"] if each["status"] == "retrying"]
+                if made == [attempts] * retrying:
+                    return
+            await asyncio.sleep(0.2)
