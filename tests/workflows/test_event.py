@@ -128,10 +128,11 @@ async def test_a_disabled_webhook_holds_until_released(home: House, inbox: Recei
 
 async def test_a_deleted_webhook_cancels_its_deliveries(home: House, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    webhook = await home.webhook(inbox.url, retry={"schedule": [0.5]})
+    webhook = await home.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await home.send()
     await home.until_delivery(accepted["id"], "retrying", 1)
     assert (await home.http.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
+    assert (await home.command(accepted["id"], "retry")).status_code == 202
     event = await home.until_final(accepted["id"])
     assert (event["status"], event["deliveries"][0]["reason"]) == ("cancelled", "webhook_deleted")
     assert len(inbox.requests) == 1
