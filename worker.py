@@ -141,6 +141,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                     firing.accept,
                     lanes.take_place,
                     lanes.look_after_turn,
+                    lanes.find_waiting,
                 ],
                 workflow_runner=SANDBOX,
                 max_cached_workflows=CACHED_RUNS,

@@ -1,5 +1,8 @@
-"""What a lane and the runs in it cannot do themselves: have a lane started, and see how somebody in it is doing."""
+"""What a lane and the runs in it cannot do themselves: have a lane started, see how the event at its head is doing, and
+find what waits for it.
+"""
 
+from datetime import datetime
 from typing import Literal, Protocol
 
 from temporalio import activity
@@ -9,7 +12,7 @@ from policy import OrderPolicy
 from registry.pacing import order_of
 from registry.store import Store
 
-Found = Literal["unknown", "to_come", "open", "over"]
+Found = Literal["unknown", "to_come", "open", "silent", "over"]
 
 
 class Place(Message):
@@ -25,7 +28,7 @@ class Sight(Message):
     """How a run in a lane is doing.
 
     `unknown`: there is none, yet or any more. `to_come`: its event is there, and will start it. `over`: it is closed,
-    or has nothing open for this webhook.
+    or has nothing open for this webhook. `silent`: it is open, and does not answer.
     """
 
     found: Found
@@ -37,6 +40,23 @@ class Sight(Message):
     """How the webhook wants its events ordered now; None: not at all, or there is no such webhook any more."""
 
 
+class Search(Message):
+    """A lane that was started after one that was terminated."""
+
+    webhook_id: str
+    tenant: str
+    started_at: datetime
+
+
+class Waiting(Message):
+    """Places of open events of a webhook, each in the order in which their runs were started."""
+
+    before: tuple[str, ...] = ()
+    """Started before the lane."""
+    after: tuple[str, ...] = ()
+    """Started since."""
+
+
 class Lanes(Protocol):
     """The client side of lanes, which the worker brings."""
 
@@ -45,6 +65,9 @@ class Lanes(Protocol):
 
     async def look(self, place: Place) -> Sight:
         """Say how a run is doing; `ordered` stays open."""
+
+    async def find_waiting(self, search: Search) -> Waiting:
+        """Give the places of all open events of the webhook that may wait for their turn."""
 
 
 class LaneActivities:
@@ -58,6 +81,11 @@ class LaneActivities:
     async def take_place(self, place: Place) -> None:
         """Take a place at the end of the webhook's lane."""
         await self._lanes.join(place)
+
+    @activity.defn(name="find_waiting_events")
+    async def find_waiting(self, search: Search) -> Waiting:
+        """Find what waited for a lane that was terminated. Where it has passed already, it will say so."""
+        return await self._lanes.find_waiting(search)
 
     @activity.defn(name="look_after_turn")
     async def look_after_turn(self, place: Place) -> Sight:

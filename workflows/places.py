@@ -10,7 +10,7 @@ from temporalio.exceptions import FailureError
 
 from activities.lanes import LaneActivities, Place
 from workflows import names
-from workflows.our_faults import OUR_FAULTS
+from workflows.activities import run_until_done
 from workflows.progress import Progress
 from workflows.telling import Telling
 
@@ -60,11 +60,10 @@ class Places(Telling):
 
     async def _take_place(self, progress: Progress) -> None:
         webhook_id = progress.delivery.webhook_id
-        await workflow.execute_activity_method(
+        await run_until_done(
             LaneActivities.take_place,
             Place(webhook_id=webhook_id, tenant=self._event.tenant, place=self._own_place()),
             start_to_close_timeout=timedelta(seconds=10),
-            retry_policy=OUR_FAULTS,
             summary=f"take a place in the lane of {webhook_id}",
         )
         progress.take_place()

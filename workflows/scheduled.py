@@ -20,13 +20,12 @@ from temporalio.exceptions import (
 
 from activities.firing import REFUSED, Fired, Firing, FiringActivities
 from workflows import names
-from workflows.our_faults import OUR_FAULTS
+from workflows.activities import run_until_done
 from workflows.plans import Plan
 
-LOOKS = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(minutes=1)
-)
-"""When to look again whether a delivery is over: late by a fifth of the time that it takes, and by a minute at most."""
+LOOKS = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(hours=1))
+"""When to look again whether a delivery is over: late by a fifth of the time that it takes, and by an hour at most. An
+event that is held for a month costs some 750 looks, and not 43,000."""
 
 
 @workflow.defn(name=names.SCHEDULED)
@@ -52,24 +51,24 @@ class ScheduledEventWorkflow:
 
     async def _accept(self, firing: Firing) -> None:
         try:
-            await workflow.execute_activity_method(
+            await run_until_done(
                 FiringActivities.accept,
                 firing,
                 start_to_close_timeout=timedelta(seconds=20),
-                retry_policy=OUR_FAULTS,
+                is_expected=_is_refusal,
                 priority=Priority(fairness_key=firing.tenant),
                 summary=f"accept {firing.type}",
             )
         except ActivityError as error:
             cause = error.cause
-            if isinstance(cause, ApplicationError) and cause.type == REFUSED:
+            if isinstance(cause, ApplicationError) and _is_refusal(error):
                 raise ApplicationError(
                     cause.message, type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
                 ) from None
             raise
 
     async def _until_delivered(self, fired: Fired, schedule: str) -> None:
-        await workflow.execute_activity_method(
+        await run_until_done(
             FiringActivities.await_delivery,
             fired,
             task_queue=names.retry_queue(workflow.info().task_queue),
@@ -84,11 +83,17 @@ class ScheduledEventWorkflow:
         await workflow.wait_condition(accepting.done)
         if accepting.exception():
             return
-        await workflow.execute_activity_method(
-            FiringActivities.cancel,
-            fired,
-            task_queue=names.retry_queue(workflow.info().task_queue),
-            start_to_close_timeout=timedelta(seconds=20),
-            retry_policy=OUR_FAULTS,
-            summary="cancel the event",
+        # In a task of its own: to run_until_done, that of a cancelled run means that nothing is to be done again.
+        await asyncio.create_task(
+            run_until_done(
+                FiringActivities.cancel,
+                fired,
+                task_queue=names.retry_queue(workflow.info().task_queue),
+                start_to_close_timeout=timedelta(seconds=20),
+                summary="cancel the event",
+            )
         )
+
+
+def _is_refusal(error: ActivityError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.type == REFUSED

@@ -1,4 +1,4 @@
-"""The deliveries of a webhook: what became of them, and how many are held."""
+"""The deliveries of a webhook: what became of them, how many are held, and what waits in its order."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from api.deps import CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.fields import Page
 from api.problems import KEYED, responses
 from api.routes.webhooks import WebhookId, found
-from api.schemas.recoveries import HeldCount, WebhookDelivery
+from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.views import links_of
 from links import Links
 from workflows.delivery_log import Row
@@ -48,6 +48,14 @@ async def count_held(
     counts: HeldCounts = request.app.state.held_counts
     count, counted_at = await counts.of(webhook_id, gateway.releases.held)
     return HeldCount(webhook_id=webhook_id, held=count, counted_at=counted_at)
+
+
+@router.get("/{webhook_id}/queue", responses=responses(404), dependencies=[needs("events:read")])
+async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> QueueState:
+    """Show what waits for its turn at an ordered webhook, and whether that is stuck."""
+    found(await store.get(webhook_id, caller.tenant))
+    lane = await gateway.lanes.state(webhook_id)
+    return QueueState(webhook_id=webhook_id, waiting=lane.waiting, head=lane.head, stuck_since=lane.stuck_since)
 
 
 def _shown(row: Row, links: Links) -> WebhookDelivery:

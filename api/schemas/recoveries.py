@@ -92,3 +92,13 @@ class HeldCount(Given):
     """Events whose deliveries are held, for whatever reason."""
     counted_at: Time
     """A count is repeated for some seconds."""
+
+
+class QueueState(Given):
+    webhook_id: str
+    waiting: int
+    """Events of an ordered webhook that wait for their turn, or have it. 0 where it is not ordered."""
+    head: str | None
+    """The event that has the turn; with a dot and a number where a part of it is meant."""
+    stuck_since: Time | None
+    """Since then, the run of that event has not answered Temporal, and the others wait for it."""

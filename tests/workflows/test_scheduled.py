@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
 from ciphers import new_key
@@ -239,6 +240,43 @@ async def test_a_firing_survives_its_workers(idle_house: House, inbox: Receiver)
         (done,) = await until(idle_house, 1, "done")
     assert done["event_id"] == firing["event_id"]
     assert [request.webhook_id for request in inbox.requests] == [firing["event_id"]] * 2
+
+
+async def test_a_firing_goes_on_after_an_operator_failed_its_activity(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still open, and the next time still has to wait for the event of this one."""
+    monkeypatch.setattr("activities.firing.LINGER", 15.0)
+    monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
+    inbox.fails(503)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    await make(home, every=SELDOM)
+    await post(home, "trigger")
+    event_id = (await inbox.got(1))[0].webhook_id
+    firing = home.temporal.get_workflow_handle(names.firing_of(home.tenant, event_id) or "")
+    look = await pending_activity(firing, "await_delivery")
+    await home.temporal.get_async_activity_handle(workflow_id=firing.id, run_id=None, activity_id=look).fail(
+        ApplicationError("an operator")
+    )
+    async with asyncio.timeout(PATIENCE):
+        while await pending_activity(firing, "await_delivery") == look:
+            await asyncio.sleep(0.05)
+    await home.until_delivery(event_id, "retrying", 1)
+    await home.command(event_id, "retry")
+    (done,) = await until(home, 1, "done")
+    assert done["event_id"] == event_id
+
+
+async def pending_activity(firing: WorkflowHandle[Any, Any], type_: str) -> str:
+    """Wait until a run has an activity of this type, and give its id."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            raw = (await firing.describe()).raw_description
+            for each in raw.pending_activities:
+                if each.activity_type.name == type_:
+                    return each.activity_id
+            assert raw.workflow_execution_info.status == 1, "it is open"
+            await asyncio.sleep(0.05)
 
 
 async def test_nothing_of_the_event_is_readable_in_temporal(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:

@@ -1,0 +1,79 @@
+"""How often a firing looks whether its event is over, on a server that skips time."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.firing import Fired, FiringActivities
+from conftest import binary
+from worker import SANDBOX
+from workflows import names
+from workflows.plans import Plan
+from workflows.scheduled import ScheduledEventWorkflow
+
+MONTH = timedelta(days=30)
+QUEUE = "firing-looks"
+
+
+class Held:
+    """An event that is accepted, and held for a month of Temporal's time."""
+
+    def __init__(self) -> None:
+        self.looks: list[datetime] = []
+
+    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any) -> None:
+        return
+
+    async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
+        self.looks.append(activity.info().started_time)
+        return self.looks[-1] - self.looks[0] >= MONTH
+
+    async def cancel(self, tenant: str, event_id: str) -> None:
+        return
+
+
+async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> None:
+    held = Held()
+    firing = FiringActivities(held, held)
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+    )
+    await environment.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=environment.client.namespace,
+            search_attributes={names.FIRED_FOR.name: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
+        )
+    )
+    async with (
+        environment,
+        Worker(
+            environment.client,
+            task_queue=QUEUE,
+            workflows=[ScheduledEventWorkflow],
+            activities=[firing.accept],
+            workflow_runner=SANDBOX,
+        ),
+        Worker(environment.client, task_queue=names.retry_queue(QUEUE), activities=[firing.await_delivery]),
+    ):
+        fired = await environment.client.execute_workflow(
+            ScheduledEventWorkflow.run,
+            Plan(id="daily", tenant="acme", type="report.due"),
+            id="firing-acme-daily",
+            task_queue=QUEUE,
+            search_attributes=TypedSearchAttributes(
+                [SearchAttributePair(names.FIRED_FOR, datetime.fromisoformat("2026-01-01T09:00:00Z"))]
+            ),
+        )
+    assert fired == Fired(event_id="daily-20260101T090000Z", tenant="acme")
+    assert len(held.looks) < 1_000
+    first_hour = [each for each in held.looks if each - held.looks[0] <= timedelta(hours=1)]
+    assert len(first_hour) > 20, "a delivery that is over soon is noticed soon"
+    pauses = [later - earlier for earlier, later in zip(held.looks, held.looks[1:], strict=False)]
+    assert max(pauses) <= timedelta(hours=1, seconds=30)

@@ -1,0 +1,236 @@
+"""No ordered queue stands still for good: operators who end activities or terminate it, runs that do not answer."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+from test_operators import end, temporal_cli
+
+from activities.lanes import Place, Sight
+from house import House
+from lanes import first_numbers, lane_of, numbers, send_numbered
+from patience import PATIENCE
+from receivers import Answer, Receiver
+from times import rfc3339, utc_now
+from workflows.controls import Controls
+from workflows.lanes import Lanes
+from workflows.models import Command
+
+LATER = {"schedule": [3600]}
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes minutes takes a moment."""
+    monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
+    monkeypatch.setattr("workflows.lane.CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.lane.STUCK_AFTER", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.lane.ASK_INTERVAL", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.lane.SELDOM", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.lanes.ANSWER_TIMEOUT", timedelta(seconds=2))
+
+
+async def queue(home: House, webhook_id: str) -> dict[str, object]:
+    answer = await home.http.get(f"/v1/webhooks/{webhook_id}/queue")
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, object] = answer.json()
+    return shown
+
+
+@pytest.fixture
+def breakable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give runs a bug: the signal `hold` of a delivery `bug` fails each workflow task from then on."""
+    original = Controls._obey_if_sensible
+
+    def obey(self: Controls, command: Command, delivery: str | None) -> None:
+        if delivery == "bug":
+            raise RuntimeError("a bug")
+        original(self, command, delivery)
+
+    monkeypatch.setattr(Controls, "_obey_if_sensible", obey)
+
+
+async def break_run(home: House, event_id: str) -> None:
+    await home.run(event_id).signal("hold", "bug")
+
+
+# Activities that an operator ends
+
+
+@pytest.mark.usefixtures("soon")
+async def test_those_behind_are_delivered_after_an_operator_failed_the_activity_of_the_first(
+    home: House, inbox: Receiver
+) -> None:
+    inbox.answers.append(Answer(200, delay=5))
+    await home.webhook(inbox.url, ordered=True)
+    sent = await send_numbered(home, 3)
+    await inbox.got(1)
+    await end(home, sent[0], "fail")
+    for event_id in sent:
+        assert (await home.until_final(event_id))["status"] == "succeeded"
+    assert first_numbers(inbox) == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Setup: the look at the event that has the turn takes long, and is failed. Then that event is terminated: only a
+    later look can find that.
+    """
+    looks, original = 0, Lanes.look
+
+    async def look(self: Lanes, place: Place) -> Sight:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await asyncio.sleep(15)
+        return await original(self, place)
+
+    monkeypatch.setattr("workflows.lanes.Lanes.look", look)
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second = await send_numbered(home, 2)
+    await home.until_delivery(first, "retrying")
+    lane = lane_of(home, webhook)
+    async with asyncio.timeout(PATIENCE):
+        while not (pending := (await lane.describe()).raw_description.pending_activities):
+            await asyncio.sleep(0.05)
+    with caplog.at_level(logging.WARNING):
+        await temporal_cli(home, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", lane.id)
+        await home.run(first).terminate()
+        assert (await home.until_final(second))["status"] == "succeeded"
+    assert "look_after_turn ended in a way that was not requested" in caplog.text
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_place_is_taken_although_an_operator_failed_the_activity(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joins, original = 0, Lanes.join
+
+    async def join(self: Lanes, place: Place) -> None:
+        nonlocal joins
+        joins += 1
+        if joins == 1:
+            await asyncio.sleep(8)
+        await original(self, place)
+
+    monkeypatch.setattr("workflows.lanes.Lanes.join", join)
+    await home.webhook(inbox.url, ordered=True)
+    event_id = (await home.send(data={"n": 0}, deliver_at=rfc3339(utc_now())))["id"]
+    await end(home, event_id, "fail", "take_place")
+    assert (await home.until_final(event_id))["status"] == "succeeded"
+    assert joins > 1
+
+
+# Runs that do not answer
+
+
+@pytest.mark.usefixtures("soon", "breakable")
+async def test_those_behind_go_on_without_a_run_that_does_not_answer_where_the_policy_is_skip(
+    home: House, inbox: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox.answers.append(Answer(200, delay=3))
+    await home.webhook(inbox.url, ordered=True, order_policy="skip")
+    first, *others = await send_numbered(home, 3)
+    await inbox.got(1)
+    with caplog.at_level(logging.WARNING):
+        await break_run(home, first)
+        for event_id in others:
+            assert (await home.until_final(event_id))["status"] == "succeeded"
+    assert first_numbers(inbox) == [0, 1, 2]
+    assert f"{first} does not answer: those behind it go on without it" in caplog.text
+    await home.run(first).terminate()
+
+
+@pytest.mark.usefixtures("soon", "breakable")
+async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
+    home: House, inbox: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Timeline: the first run breaks and the queue says so; an operator terminates it, and the others are delivered."""
+    inbox.answers.append(Answer(200, delay=3))
+    webhook = await home.webhook(inbox.url, ordered=True)
+    first, *others = await send_numbered(home, 3)
+    await inbox.got(1)
+    assert await queue(home, webhook["id"]) == {
+        "webhook_id": webhook["id"],
+        "waiting": 3,
+        "head": first,
+        "stuck_since": None,
+    }
+    with caplog.at_level(logging.WARNING):
+        await break_run(home, first)
+        async with asyncio.timeout(PATIENCE):
+            while not (shown := await queue(home, webhook["id"]))["stuck_since"]:
+                await asyncio.sleep(0.1)
+    assert (shown["head"], shown["waiting"]) == (first, 3)
+    assert f"the lane of {webhook['id']} is stuck: the run of {first} does not answer, and 2 wait" in caplog.text
+    assert first_numbers(inbox) == [0]
+    await home.run(first).terminate()
+    for event_id in others:
+        assert (await home.until_final(event_id))["status"] == "succeeded"
+    async with asyncio.timeout(PATIENCE):
+        while (shown := await queue(home, webhook["id"]))["waiting"]:
+            await asyncio.sleep(0.1)
+    assert (shown["head"], shown["stuck_since"]) == (None, None)
+
+
+async def test_a_webhook_without_an_order_has_no_queue(home: House, inbox: Receiver) -> None:
+    webhook = await home.webhook(inbox.url)
+    assert await queue(home, webhook["id"]) == {
+        "webhook_id": webhook["id"],
+        "waiting": 0,
+        "head": None,
+        "stuck_since": None,
+    }
+
+
+# Lanes that an operator ends
+
+
+@pytest.mark.parametrize("how", ["terminate", "cancel"])
+async def test_all_are_delivered_in_order_after_an_operator_ended_the_lane(
+    home: House, inbox: Receiver, how: str
+) -> None:
+    """Setup: the first event waits for its retry, and others for it; those that wait for their time are no part of it.
+    Timeline: an operator ends the lane; another event is posted; the first is retried.
+    What this proves: nobody waits for an hour to take a place again, and the order stays that of acceptance.
+    """
+    inbox.fails(500)
+    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    sent = await send_numbered(home, 4)
+    scheduled = (await home.send(data={"n": 99}, deliver_at=rfc3339(utc_now() + timedelta(days=1))))["id"]
+    await home.until_delivery(sent[0], "retrying")
+    await temporal_cli(home, "workflow", how, "--workflow-id", lane_of(home, webhook).id)
+    async with asyncio.timeout(PATIENCE):
+        while (await lane_of(home, webhook).describe()).status == WorkflowExecutionStatus.RUNNING:
+            await asyncio.sleep(0.05)
+    sent.append((await home.send(data={"n": 4}))["id"])
+    async with asyncio.timeout(PATIENCE):
+        while await lane_of(home, webhook).query("places") != sent:
+            await asyncio.sleep(0.05)
+    await home.command(sent[0], "retry")
+    for event_id in sent:
+        assert (await home.until_final(event_id))["status"] == "succeeded"
+    assert numbers(inbox) == [0, 0, 1, 2, 3, 4]
+    await home.command(scheduled, "cancel")
+
+
+async def test_a_lane_that_ended_by_itself_looks_for_nothing(
+    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lane.IDLE", timedelta(seconds=0.1))
+    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    webhook = await home.webhook(inbox.url, ordered=True)
+    for n in range(2):
+        await home.send(data={"n": n})
+        await inbox.got(n + 1)
+        async with asyncio.timeout(PATIENCE):
+            while (await lane_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
+                await asyncio.sleep(0.05)
+        history = await lane_of(home, webhook).fetch_history()
+        scheduled = [each.activity_task_scheduled_event_attributes.activity_type.name for each in history.events]
+        assert "find_waiting_events" not in scheduled
