@@ -256,7 +256,7 @@ async def test_a_firing_goes_on_after_an_operator_failed_its_activity(
     firing = home.temporal.get_workflow_handle(names.firing_of(home.tenant, event_id) or "")
     look = await pending_activity(firing, "await_delivery")
     await home.temporal.get_async_activity_handle(workflow_id=firing.id, run_id=None, activity_id=look).fail(
-        ApplicationError("an operator")
+        ApplicationError("an operator", non_retryable=True)
     )
     async with asyncio.timeout(PATIENCE):
         while await pending_activity(firing, "await_delivery") == look:
