@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         description="Requests that a worker has under way to one webhook; more wait in the limited queue, which lets as"
         " many again be under way",
     )
+    max_concurrent_per_tenant: int = Field(
+        50,
+        ge=1,
+        description="Rounds that a worker makes at once for one tenant from each of its queues, and never more than it"
+        " leaves free for others; more are tried again after 1, 2, 4 … seconds, which costs no attempt",
+    )
     max_backlog: int | None = Field(
         None,
         ge=1,

@@ -29,6 +29,7 @@ from activities.mail.suppressing import Suppressing
 from activities.network import EVERYWHERE, parse_networks
 from activities.notifications import NotificationActivities
 from activities.notifier import Notifier
+from activities.places import Places
 from activities.probing import ProbeActivities
 from activities.recovering import RecoveryActivities
 from activities.releasing import ReleaseActivities
@@ -69,6 +70,8 @@ HEARTBEATS = timedelta(milliseconds=100)
 """What a round knows is told to Temporal this often at most: so much of it a killed worker takes along."""
 BULK = 20
 """Releases and recoveries that have their turns at the same time; each waits for deliveries most of the time."""
+SPARE = 10
+"""Further slots of each queue, in which activities of tenants without a free place fail at once."""
 USER_AGENT = f"Hookkeeper/{VERSION}"
 
 WORKFLOWS: list[type] = [
@@ -101,7 +104,9 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     ):
         await keep_rates(client, settings.task_queue)
         operators = _operators(settings)
-        rounds = Rounds(store, client, always_alert=operators is not None)
+        places = Places(settings.max_concurrent_rounds, settings.max_concurrent_per_tenant)
+        bulk_places = Places(BULK, settings.max_concurrent_per_tenant)
+        rounds = Rounds(store, client, places, always_alert=operators is not None)
         mail = Suppressing(_mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
@@ -116,18 +121,18 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             NotificationActivities(rounds, notifier, sandbox).notify,
         ]
         closing = ClosingActivities(client)
-        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators)
+        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places)
         gateway = Gateway(client, settings.task_queue)
         acceptance = Acceptance(gateway, store, links, sandbox, settings)
         lanes = LaneActivities(gateway.lanes, store)
         firing = FiringActivities(ScheduledAcceptance(acceptance), Deliveries(client, gateway))
-        release = ReleaseActivities(store, HeldDeliveries(client))
+        release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
-        recovery = RecoveryActivities(store, LostDeliveries(client, gateway))
+        recovery = RecoveryActivities(store, LostDeliveries(client, gateway), bulk_places)
         serving = partial(
             Worker,
             client,
-            max_concurrent_activities=settings.max_concurrent_rounds,
+            max_concurrent_activities=settings.max_concurrent_rounds + SPARE,
             max_heartbeat_throttle_interval=HEARTBEATS,
             graceful_shutdown_timeout=settings.shutdown_timeout,
         )
@@ -162,7 +167,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             serving(
                 task_queue=names.bulk_queue(settings.task_queue),
                 activities=[release.find, release.release, recovery.count, recovery.find, recovery.redeliver],
-                max_concurrent_activities=BULK,
+                max_concurrent_activities=BULK + SPARE,
                 max_concurrent_activity_task_polls=2,
             ),
         ):

@@ -18,6 +18,7 @@ from activities.mail.provider import MailProvider, Tags
 from activities.news import Alert, AlertResult
 from activities.notifier import Notifier
 from activities.outcomes import Message
+from activities.places import Places
 from activities.rounds import about, every
 from elements.context import Event, context_of
 from elements.emails import Email, letter_of
@@ -65,6 +66,7 @@ class AlertActivities:
         sandbox: Sandbox,
         links: Links,
         operators: OnFailure | None,
+        places: Places,
     ) -> None:
         self._store = store
         self._data = EventData(temporal)
@@ -73,10 +75,15 @@ class AlertActivities:
         self._sandbox = sandbox
         self._links = links
         self._operators = operators
+        self._places = places
 
     @activity.defn(name="alert")
     async def alert(self, alert: Alert) -> AlertResult:
         """Tell everybody who is to be told, at once; raise where one could not be, so that it is tried again."""
+        with self._places.taken(alert.tenant):
+            return await self._alert(alert)
+
+    async def _alert(self, alert: Alert) -> AlertResult:
         webhook = await self._store.get(alert.webhook_id)
         if webhook is None:
             return AlertResult()

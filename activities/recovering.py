@@ -16,6 +16,7 @@ from temporalio import activity
 
 from activities.living import heartbeating
 from activities.outcomes import Message
+from activities.places import Places
 from registry.store import Store
 
 SLICE = 200
@@ -108,26 +109,36 @@ class LostDeliveries(Protocol):
 
 
 class RecoveryActivities:
-    def __init__(self, store: Store, lost: LostDeliveries) -> None:
+    def __init__(self, store: Store, lost: LostDeliveries, places: Places) -> None:
         self._store = store
         self._lost = lost
+        self._places = places
 
     @activity.defn(name="count_lost")
     async def count(self, scope: Scope) -> int:
         """Count the finished events that would be redelivered."""
-        async with heartbeating():
-            return await self._lost.count(scope)
+        with self._places.taken(scope.tenant):
+            async with heartbeating():
+                return await self._lost.count(scope)
 
     @activity.defn(name="find_lost")
     async def find(self, search: Search) -> Plan:
         """Find the oldest runs with a delivery that may be meant."""
-        async with heartbeating():
-            runs, end = await self._lost.oldest(search.scope, search.after, SLICE)
+        with self._places.taken(search.scope.tenant):
+            async with heartbeating():
+                return await self._find(search)
+
+    async def _find(self, search: Search) -> Plan:
+        runs, end = await self._lost.oldest(search.scope, search.after, SLICE)
         return Plan(runs=tuple(runs), end=end)
 
     @activity.defn(name="redeliver_lost")
     async def redeliver(self, batch: Batch) -> Tally:
         """Redeliver one after the other at the rate; none twice, however often this is tried."""
+        with self._places.taken(batch.scope.tenant):
+            return await self._redeliver(batch)
+
+    async def _redeliver(self, batch: Batch) -> Tally:
         off = await self._store.pauses.off(batch.scope.tenant)
         if batch.scope.webhook_id in off:
             return Tally(off=True)

@@ -14,6 +14,7 @@ from temporalio import activity
 
 from activities.living import heartbeating
 from activities.outcomes import Message
+from activities.places import Places
 from registry.store import Store
 
 AT_ONCE = 10
@@ -79,9 +80,10 @@ class HeldDeliveries(Protocol):
 
 
 class ReleaseActivities:
-    def __init__(self, store: Store, held: HeldDeliveries) -> None:
+    def __init__(self, store: Store, held: HeldDeliveries, places: Places) -> None:
         self._store = store
         self._held = held
+        self._places = places
 
     @activity.defn(name="find_held")
     async def find(self, ask: Ask) -> Held:
@@ -96,8 +98,13 @@ class ReleaseActivities:
     async def release(self, batch: Batch) -> Progress:
         """Release in order, as fast as it is sent; stop after a while, and where the webhook is off again.
 
-        Idempotent: to release what is released does nothing.
+        Idempotent: to release what is released does nothing. Raises ApplicationError where its tenant has no place.
         """
+        webhook = await self._store.get(batch.webhook_id)
+        with self._places.taken(webhook.tenant if webhook else ""):
+            return await self._release(batch)
+
+    async def _release(self, batch: Batch) -> Progress:
         turn = _Turn(self._held, batch, _known_of_earlier_try())
         deadline = asyncio.get_running_loop().time() + TURN
         pause = LOOK

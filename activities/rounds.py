@@ -18,6 +18,7 @@ from activities import outcomes
 from activities.history import EventData
 from activities.living import heartbeating
 from activities.outcomes import Message, Outcome
+from activities.places import Places
 from activities.recent import Recent, Tries
 from elements.context import About, Event, context_of
 from elements.faults import Fault
@@ -91,9 +92,10 @@ Afterwards = Callable[[Round, RoundResult], Awaitable[RoundResult]]
 class Rounds:
     """Makes rounds. Reads each webhook at each attempt, so a corrected URL or a new secret counts at once."""
 
-    def __init__(self, store: Store, temporal: Client, *, always_alert: bool = False) -> None:
+    def __init__(self, store: Store, temporal: Client, places: Places, *, always_alert: bool = False) -> None:
         """`always_alert`: somebody wants to be told of every failure, whatever the webhook says."""
         self._store = store
+        self._places = places
         self._data = EventData(temporal)
         self._always_alert = always_alert
         self._recent: Recent[RoundResult] = Recent()
@@ -101,8 +103,14 @@ class Rounds:
     async def make(self, round_: Round, attempt: MakeAttempt, afterwards: Afterwards | None = None) -> RoundResult:
         """Make every attempt of the round; return one outcome an order, in their order.
 
-        Raises only for our own faults (`RegistryUnavailable`, Temporal out of reach).
+        Raises only for our own faults (`RegistryUnavailable`, Temporal out of reach), and where its tenant has no free
+        place.
         """
+        with self._places.taken(round_.tenant):
+            return await self._make_alive(round_, attempt, afterwards)
+
+    async def _make_alive(self, round_: Round, attempt: MakeAttempt, afterwards: Afterwards | None) -> RoundResult:
+        """Make every attempt, and give signs of life meanwhile."""
         tries, work = self._recent.join(
             round_.tenant, _outcomes_of_earlier_try(), lambda tries: self._make(round_, tries, attempt, afterwards)
         )

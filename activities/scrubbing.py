@@ -1,7 +1,7 @@
 """Takes secrets out of what a receiver says: those of a service's URL, of a request's URL and of its headers. Pure.
 
 Whole values are searched for, each in the spellings in which receivers repeat what they were sent. Of a long value its
-beginning is enough, so a copy that was cut short is masked as well. What that costs is bounded, whatever the values are.
+beginning is enough, so a copy that was cut short is masked as well. The cost is bounded, whatever the values are.
 """
 
 import json
@@ -137,12 +137,12 @@ def _spans(said: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
 
 
 def _pieces(said: bytes) -> set[bytes]:
-    """Give all that stands in a text, 4 bytes at a time: what does not begin with one of them need not be searched for."""
+    """Give each run of 4 bytes in a text: a value that begins with none of them need not be searched for."""
     return {said[at : at + SHORTEST] for at in range(len(said) - SHORTEST + 1)}
 
 
 def _needles(values: Iterable[str], pieces: Collection[bytes]) -> dict[bytes, list[tuple[_Spelling, str]]]:
-    """Give the beginnings that may stand in the text, and of each the values that begin so in one of their spellings."""
+    """Give the beginnings that the text may hold, and of each the values that begin so in one of their spellings."""
     needles: dict[bytes, list[tuple[_Spelling, str]]] = {}
     for value in values:
         if _UNRESERVED.match(value, 0, SHORTEST) and _lowered(value[:SHORTEST]) not in pieces:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from hashlib import sha256
+from zlib import crc32
 
 from temporalio.common import SearchAttributeKey
 
@@ -155,6 +157,20 @@ def limited_queue(task_queue: str) -> str:
 def bulk_queue(task_queue: str) -> str:
     """Name the queue of what goes through many events. It waits for deliveries, and must not take their places."""
     return f"{task_queue}-bulk"
+
+
+KEYS_PER_TENANT = 16
+"""Fairness keys that one tenant's webhooks have together."""
+MAX_FAIRNESS_KEY = 64
+"""Bytes that Temporal takes."""
+
+
+def fairness_key(tenant: str, webhook_id: str) -> str:
+    """Give the key by which tenants share the turns of the retry queue: each has a few, between which its webhooks are
+    divided, so that one with many webhooks has not many times the turns of one with a single webhook.
+    """
+    whose = tenant if len(tenant) <= MAX_FAIRNESS_KEY - 2 else sha256(tenant.encode()).hexdigest()[:32]
+    return f"{whose}/{crc32(webhook_id.encode()) % KEYS_PER_TENANT:x}"
 
 
 def release_id(webhook_id: str) -> str:

@@ -58,7 +58,7 @@ class ProbeWorkflow:
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
-            priority=Priority(fairness_key=probe.webhook_id),
+            priority=Priority(fairness_key=names.fairness_key(probe.tenant, probe.webhook_id)),
             summary=f"knock at {probe.webhook_id}",
         )
 

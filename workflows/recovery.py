@@ -173,7 +173,7 @@ class RecoveryWorkflow:
         return names.bulk_queue(workflow.info().task_queue)
 
     def _priority(self) -> Priority:
-        return Priority(fairness_key=self._state.scope.webhook_id or self._state.scope.tenant)
+        return Priority(fairness_key=self._state.scope.tenant)
 
 
 def _as_of(scope: Scope, began: datetime) -> Scope:

@@ -87,14 +87,19 @@ class HeldDeliveries:
             return "sent"
         if raw.HasField("pending_workflow_task"):
             return "deciding"
-        if _is_sending(raw, webhook_id):
+        tenant, _ = names.event_of(workflow_id)
+        if _is_sending(raw, tenant, webhook_id):
             return "sending"
         return "held" if webhook_id in run.typed_search_attributes.get(names.HELD, ()) else "sent"
 
 
-def _is_sending(run: DescribeWorkflowExecutionResponse, webhook_id: str) -> bool:
-    """Say whether an attempt for this webhook is under way or waits in a queue: such queues are fair by webhook."""
-    return any(each.priority.fairness_key == webhook_id for each in run.pending_activities)
+def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:
+    """Say whether an attempt for this webhook is under way or waits in a queue: their fairness keys say whose it is.
+
+    Another webhook of the same event may have the same key, one of sixteen: then its attempt is waited for, too.
+    """
+    keys = (webhook_id, names.fairness_key(tenant, webhook_id))
+    return any(each.priority.fairness_key in keys for each in run.pending_activities)
 
 
 def _query(webhook_id: str) -> str:

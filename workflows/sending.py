@@ -84,7 +84,7 @@ def _order(progress: Progress) -> Order:
 
 
 def _turn(event: EventInput, first: Progress, first_round: bool) -> tuple[str, Priority]:
-    """Give the queue, and who shares its turns: tenants in first rounds, webhooks after them.
+    """Give the queue, and who shares its turns: tenants, and in later rounds a tenant's webhooks in a few groups.
 
     The limited queue lets through one a second of each webhook, times the weight.
     """
@@ -93,4 +93,4 @@ def _turn(event: EventInput, first: Progress, first_round: bool) -> tuple[str, P
         return names.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.pace)
     if first_round:
         return queue, Priority(fairness_key=event.tenant)
-    return names.retry_queue(queue), Priority(fairness_key=webhook_id)
+    return names.retry_queue(queue), Priority(fairness_key=names.fairness_key(event.tenant, webhook_id))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributeUpdate
+from temporalio.common import Priority, RetryPolicy, SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, RetryState
 
 from activities.alerts import AlertActivities
@@ -114,6 +114,7 @@ async def see_told(alert: Alert) -> None:
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=60),
             retry_policy=ALERT_RETRIES,
+            priority=Priority(fairness_key=alert.tenant),
             summary=summaries.alert_summary(alert),
         )
     except ActivityError as error:

@@ -124,7 +124,7 @@ def test_an_empty_answer_costs_nothing() -> None:
 
 
 def test_its_cost_does_not_grow_with_the_words_of_headers() -> None:
-    """30 headers of 4 KiB took 0.3 s of the worker's loop where the answer was empty, and up to 1.2 s where it was not."""
+    """30 headers of 4 KiB took 0.3 s of the worker's loop for an empty answer, and up to 1.2 s for another."""
 
     def seconds(values: list[str]) -> float:
         headers = {f"x-{n}": value for n, value in enumerate(values)}

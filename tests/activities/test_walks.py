@@ -9,6 +9,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities import recovering, releasing
+from activities.places import Places
 from activities.recovering import Fate, Lost, RecoveryActivities, Scope
 from activities.releasing import ReleaseActivities, Stage
 from registry.store import Store
@@ -25,6 +26,9 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.migrate()
     yield store
     await store.close()
+
+
+PLACES = Places(2, 2)
 
 
 class Held:
@@ -53,7 +57,7 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(releasing, "PATIENCE", 0.3)
     held = Held()
     batch = releasing.Batch(webhook_id="wh_1", runs=RUNS)
-    progress = await ActivityEnvironment().run(ReleaseActivities(store, held).release, batch)
+    progress = await ActivityEnvironment().run(ReleaseActivities(store, held, PLACES).release, batch)
     assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
     assert held.most <= releasing.AT_ONCE + 1  # the one that is passed is still not sent
@@ -64,7 +68,7 @@ async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     known = releasing.Progress(through=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
     batch = releasing.Batch(webhook_id="wh_1", runs=RUNS)
-    progress = await environment.run(ReleaseActivities(store, held).release, batch)
+    progress = await environment.run(ReleaseActivities(store, held, PLACES).release, batch)
     assert held.released == list(RUNS[20:])
     assert (progress.through, progress.released) == (25, 23)
 
@@ -94,7 +98,7 @@ def batch_of(*runs: str) -> recovering.Batch:
 
 async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store) -> None:
     lost, environment = Unreadable(), ActivityEnvironment()
-    activities = RecoveryActivities(store, lost)
+    activities = RecoveryActivities(store, lost, PLACES)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver, batch_of(*RUNS))
     assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
@@ -111,6 +115,6 @@ async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     lost, environment = Unreadable(), ActivityEnvironment()
     known: dict[str, Fate] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
-    tally = await environment.run(RecoveryActivities(store, lost).redeliver, batch_of(*RUNS[:6]))
+    tally = await environment.run(RecoveryActivities(store, lost, PLACES).redeliver, batch_of(*RUNS[:6]))
     assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))
     assert (tally.redelivered, tally.skipped) == (4, 2)

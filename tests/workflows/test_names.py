@@ -23,6 +23,13 @@ TENANTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII), fullmatch=
 EVENTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII), fullmatch=True)
 
 
+@given(TENANTS)
+def test_a_tenant_has_few_fairness_keys(tenant: str) -> None:
+    keys = {names.fairness_key(tenant, f"wh_{n}") for n in range(200)}
+    assert len(keys) == names.KEYS_PER_TENANT
+    assert max(map(len, keys)) <= names.MAX_FAIRNESS_KEY
+
+
 @given(TENANTS, EVENTS)
 def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
     assert names.event_of(names.workflow_id(tenant, event_id)) == (tenant, event_id)

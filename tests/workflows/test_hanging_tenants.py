@@ -1,0 +1,122 @@
+"""A tenant with many webhooks that hang, next to one whose webhook answers: nothing of the other one waits for them.
+
+What is proved is order: the other tenant's request arrives while none of the hanging requests has ended.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+
+from house import House
+from patience import PATIENCE
+from receivers import Receiver
+
+HANGING = 80
+"""More than a worker has places in one queue."""
+PLACES = 50
+"""Of one tenant in one queue."""
+
+
+@dataclass
+class Gate:
+    """A receiver that answers nobody until it is opened."""
+
+    first: int | None = None
+    """Status of each path's first answer, which is given at once."""
+    url: str = ""
+    seen: set[str] = field(default_factory=set)
+    waiting: list[str] = field(default_factory=list)
+    """Paths of requests that wait for an answer."""
+    waited: int = 0
+    """Requests that have come to wait, in all."""
+    ended: int = 0
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_waiting(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.waiting) < count:
+                await asyncio.sleep(0.05)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if self.first and request.path not in self.seen:
+            self.seen.add(request.path)
+            return web.Response(status=self.first)
+        self.waiting.append(request.path)
+        self.waited += 1
+        try:
+            await self.open.wait()
+        finally:
+            self.waiting.remove(request.path)
+            self.ended += 1
+        return web.Response()
+
+
+@asynccontextmanager
+async def gate(first: int | None) -> AsyncIterator[Gate]:
+    """Serve until the block ends."""
+    state = Gate(first)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", state.answer)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield state
+    finally:
+        state.open.set()
+        await runner.cleanup()
+
+
+async def hang(home: House, gate: Gate, **fields: object) -> None:
+    """Post one event to each of many webhooks of another tenant."""
+    tenant = f"{home.tenant}-hostile"
+    for number in range(HANGING):
+        url, events = f"{gate.url}/{number}", [f"hang.n{number}"]
+        await home.webhook(url, tenant=tenant, events=events, timeout=30, **fields)
+    for number in range(HANGING):
+        await home.send(f"hang.n{number}", tenant=tenant)
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that fails does not wait for what hangs."""
+    monkeypatch.setattr("worker.GRACE", timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [({}, None), ({"retry": {"schedule": [0.1]}}, 500), ({"rate_limit": 100}, None)],
+    ids=["first attempts", "retries", "limited"],
+)
+async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
+    idle_house: House, inbox: Receiver, fields: dict[str, object], first: int | None
+) -> None:
+    """60 of them held all places: another tenant's delivery waited for 27 s, until the first of them had timed out."""
+    home = idle_house
+    webhook = await home.webhook(inbox.url, **fields)
+    inbox.fails(*[first] if first else [])
+    requests = 2 if first else 1
+    async with gate(first) as hanging:
+        await hang(home, hanging, **fields)
+        async with home.working():
+            await hanging.until_waiting(PLACES)
+            event = await home.send()
+            await inbox.got(requests)
+            assert hanging.ended == 0
+            shown = await home.until_final(event["id"])
+            assert shown["status"] == "succeeded"
+            assert [attempt["number"] for attempt in shown["deliveries"][0]["attempts"]] == [1, 2][:requests]
+            health = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
+            assert health["failures"] == 0
+            assert hanging.waited == PLACES
+            hanging.open.set()
+            async with asyncio.timeout(PATIENCE * 2):
+                while hanging.ended < HANGING:  # none of them is lost
+                    await asyncio.sleep(0.1)
+    assert hanging.waited == HANGING
