@@ -70,7 +70,11 @@ class Settings(BaseSettings):
         description="Connections to receivers with `tls` of their own that a worker opens at once for one tenant; more"
         " wait for up to 20 s",
     )
-    require_https: bool = Field(False, description="Refuse webhooks whose URL is plain `http`")
+    require_https: bool = Field(
+        False,
+        description="Refuse plain `http` in the URLs of webhooks and notifications, when they are saved and when they"
+        " are sent to",
+    )
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(
         256 * 1024, ge=1024, le=1024 * 1024, description="Largest request body of one event, in bytes"

@@ -96,10 +96,14 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     lookups = Lookups(settings.dns_servers, settings.dns_timeout, settings.max_concurrent_lookups)
     async with (
         http.make_client(
-            allowed, proxy=proxy, lookups=lookups, max_handshakes=settings.max_concurrent_handshakes
+            allowed,
+            proxy=proxy,
+            lookups=lookups,
+            max_handshakes=settings.max_concurrent_handshakes,
+            require_https=settings.require_https,
         ) as web,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
-        Services(settings.notification_services, allowed) as services,
+        Services(settings.notification_services, allowed, require_https=settings.require_https) as services,
         Sandbox() as sandbox,
     ):
         await keep_rates(client, settings.task_queue)

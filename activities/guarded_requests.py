@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from typing import Any
 
@@ -23,6 +23,7 @@ from urllib3 import exceptions
 from activities import outcomes
 from activities.guard import Guard, current_guard
 from activities.network import ForbiddenAddress, Networks
+from elements.urls import check_scheme
 
 READ_LIMIT = 64 * 1024
 """Bytes of an answer's body that are read at most, decompressed."""
@@ -58,6 +59,9 @@ class Heard:
 
 class Call(Guard):
     """One call of a plugin, which may make several requests."""
+
+    require_https = False
+    """Plain HTTP is refused."""
 
     def __init__(self, allowed: Networks, transport: Callable[[], HTTPAdapter] | None, timeout: float) -> None:
         """`transport` makes what requests are sent by, in place of the library's own."""
@@ -112,7 +116,14 @@ class _Line(BaseAdapter):
         self._transport = call.transport()
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        return self._call.exchange(lambda **settings: self._transport.send(request, **settings))
+        return self._call.exchange(partial(self._send, request))
+
+    def _send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
+        try:
+            check_scheme(request.url or "", self._call.require_https)
+        except ValueError as error:
+            raise ForbiddenAddress(str(error)) from None
+        return self._transport.send(request, **settings)
 
     def close(self) -> None:
         self._transport.close()

@@ -28,6 +28,7 @@ from activities.tls_thread import TlsThread
 from activities.transport import Transport, public_roots
 from elements.tenant_limit import TenantLimit
 from elements.tls import Tls
+from elements.urls import check_scheme
 
 READ_LIMIT = 64 * 1024
 """Bytes of a response body that are read at most."""
@@ -85,8 +86,11 @@ class _Received:
 class Client(httpx.AsyncClient):
     """The client that `send` sends with. `tls_thread` makes the requests to receivers with TLS of their own."""
 
-    def __init__(self, transport: Transport, tls_thread: "TlsThread[Client] | None" = None) -> None:
-        super().__init__(transport=transport, timeout=None, trust_env=False)
+    def __init__(
+        self, transport: Transport, tls_thread: "TlsThread[Client] | None" = None, *, require_https: bool = False
+    ) -> None:
+        hooks = {"request": [_refuse_plain_http]} if require_https else {}
+        super().__init__(transport=transport, timeout=None, trust_env=False, event_hooks=hooks)
         self.tls_thread = tls_thread
 
     async def __aexit__(
@@ -107,12 +111,14 @@ def make_client(
     proxy: str | None = None,
     lookups: Lookups | None = None,
     max_handshakes: int = MAX_HANDSHAKES,
+    require_https: bool = False,
 ) -> Client:
     """Make the client that `send` sends with, to be shared, and closed by the caller.
 
     It reaches global unicast addresses and those in `allowed`, all of them through the `proxy` if there is one. `tls`
     replaces the context that trusts certifi's roots. `lookups` says how names are looked up, `max_handshakes` how many
     connections to receivers with TLS of their own are opened at once for one tenant.
+    `require_https` refuses plain HTTP, whatever the URL was made of.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
     trusted, through = tls or public_roots(), Proxy.parse(proxy) if proxy else None
@@ -121,9 +127,9 @@ def make_client(
         return Transport(allowed, trusted, through, lookups or Lookups(), handshakes)
 
     def client_of_thread() -> Client:
-        return Client(transport(TenantLimit("TLS handshakes under way", max_handshakes)))
+        return Client(transport(TenantLimit("TLS handshakes under way", max_handshakes)), require_https=require_https)
 
-    return Client(transport(), TlsThread(client_of_thread))
+    return Client(transport(), TlsThread(client_of_thread), require_https=require_https)
 
 
 async def send(
@@ -227,6 +233,13 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
     while exc is not None:
         yield exc
         exc = exc.__cause__
+
+
+async def _refuse_plain_http(request: httpx.Request) -> None:
+    try:
+        check_scheme(str(request.url), require_https=True)
+    except ValueError as error:
+        raise ForbiddenAddress(str(error)) from None
 
 
 def _request(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None) -> httpx.Request:

@@ -73,12 +73,21 @@ class Services:
     """Sends by the services that the operator allows, to the addresses that may be reached."""
 
     def __init__(
-        self, schemes: Collection[str], allowed: Networks, *, transport: "Callable[[], HTTPAdapter] | None" = None
+        self,
+        schemes: Collection[str],
+        allowed: Networks,
+        *,
+        transport: "Callable[[], HTTPAdapter] | None" = None,
+        require_https: bool = False,
     ) -> None:
-        """`transport` makes what requests are sent by, in place of `requests`' own."""
+        """`transport` makes what requests are sent by, in place of `requests`' own.
+
+        `require_https` refuses plain HTTP.
+        """
         from activities import guarded_requests  # here, as the API, which never sends, imports this module, too
 
         guarded_requests.install()
+        self._require_https = require_https
         self._schemes = frozenset(schemes)
         self._call = partial(guarded_requests.Call, allowed, transport)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="services")
@@ -121,6 +130,7 @@ class Services:
     async def _found(self, note: Note, timeout: float, tenant: str) -> _Finding:
         """Send in a thread. It cannot be killed: it has the tenant's turn until it ends, whoever waits for it."""
         call = self._call(timeout)
+        call.require_https = self._require_https
         sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, note)
         self._sending.add(sending)
         sending.add_done_callback(partial(self._sent, tenant))

@@ -10,13 +10,12 @@ from typing import Any
 from api.problems import BadField, Invalid
 from elements import emails, filters, notifications, payload, tls
 from elements.addresses import parse_networks
-from elements.faults import Fault
 from elements.headers import MASK
 from elements.notifications import Notification
 from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
 from elements.services import check_service
-from elements.urls import check_reachable
+from elements.urls import check_reachable, check_scheme
 from settings import Settings
 from times import utc_now
 
@@ -42,7 +41,7 @@ class Written:
         for path, check in self._checks(given):
             try:
                 await check()
-            except ValueError as fault:  # `Fault` is one
+            except ValueError as fault:  # `elements.faults.Fault` is one
                 bad.append(BadField(path=path, detail=str(fault)))
         if bad:
             raise Invalid("The webhook is not usable like this: see errors.", bad)
@@ -68,6 +67,8 @@ class Written:
         for number, notification in enumerate(notes):
             path = f"{prefix}notifications.{number}"
             yield path, self._in_sandbox(notifications.check, notification)
+            if notification.http:
+                yield f"{path}.http.url", self._is_secure(notification.http.url)
             if notification.service:
                 yield f"{path}.service", self._is_allowed(notification.service)
             if notification.http and notification.http.host:
@@ -88,7 +89,6 @@ class Written:
 
     def _is_secure(self, url: str) -> Check:
         async def check() -> None:
-            if self._settings.require_https and not url.startswith("https://"):
-                raise Fault("must start with https://")
+            check_scheme(url, self._settings.require_https)
 
         return check

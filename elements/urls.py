@@ -33,6 +33,15 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_scheme(url: str, require_https: bool) -> None:
+    """Raise ValueError, with a sentence for people, for plain HTTP where HTTPS is required.
+
+    It may be a template: one that starts with neither scheme passes, and is judged as it is filled in.
+    """
+    if require_https and url.lower().startswith("http://"):
+        raise ValueError("must start with https://")
+
+
 def check_reachable(url: str, allowed: Networks) -> None:
     """Raise ValueError, with a sentence for people, where a URL shows that it may not be reached from here.
 

@@ -167,9 +167,7 @@ class Store:
         async with reaching_database(), self._writes.begin() as session:
             if (webhook := await session.scalar(query)) is None:
                 return None
-            if checked_against and any(
-                getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE
-            ):
+            if checked_against and any(getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE):
                 raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
             now = utc_now()
             changed = {name for name, value in changes.items() if value != getattr(webhook, name)}

@@ -26,16 +26,17 @@ def test_the_limited_queue_has_room_for_as_many_again() -> None:
 
 
 async def test_a_hanging_webhook_holds_nobody_else_up(temporal: Client, tmp_path: Path) -> None:
-    settings = {"max_concurrent_rounds": 6, "max_concurrent_per_webhook": 2}
+    settings = {"max_concurrent_rounds": 12, "max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
-        hanging.otherwise = Answer(delay=3.0)
-        await home.webhook(hanging.url, events=["bad"], timeout=1, retry={"schedule": []})
+        hanging.otherwise = Answer(delay=40.0)
+        await home.webhook(hanging.url, events=["bad"], timeout=15, retry={"schedule": []})
         await home.webhook(healthy.url, events=["good"])
         async with home.working():
             bad = [await home.send("bad") for _ in range(20)]
             good = [await home.send("good") for _ in range(20)]
             await asyncio.gather(*(home.until(each["id"], "succeeded") for each in good))
-            # Six places at a second each would have kept the healthy ones waiting for the hanging ones before them.
+            # Six places, as one tenant has of twelve, at 15 s each would have kept the healthy ones waiting for
+            # the hanging ones before them.
             assert len([each for each in bad if (await home.event(each["id"]))["status"] == "delivering"]) >= 10
             await home.command(bad[-1]["id"], "cancel")
             event = await home.until_final(bad[-1]["id"])
@@ -57,8 +58,8 @@ async def test_what_found_no_room_costs_no_attempt(temporal: Client, tmp_path: P
 
 
 async def test_a_hanging_webhook_does_not_fill_the_limited_queue(temporal: Client, tmp_path: Path) -> None:
-    """Eight places: it holds four in all, so that a webhook with a rate of its own is served beside it."""
-    settings = {"max_concurrent_rounds": 8, "max_concurrent_per_webhook": 2}
+    """It holds four of the eight places that one tenant has of sixteen: a webhook with a rate is served beside it."""
+    settings = {"max_concurrent_rounds": 16, "max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
         hanging.otherwise = Answer(delay=30.0)
         await home.webhook(hanging.url, events=["bad"], timeout=25, retry={"schedule": []})

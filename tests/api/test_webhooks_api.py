@@ -6,6 +6,7 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,6 +14,7 @@ from problems import problem
 from standardwebhooks import Webhook, WebhookVerificationError
 from temporalio.client import Client
 
+import worker
 from house import House, house
 from keys import Scheme, new_secret, public_key
 from receivers import Receiver, Request, receiver
@@ -499,3 +501,30 @@ async def test_plain_http_can_be_forbidden(temporal: Client, tmp_path: Path) -> 
         problem(answer, 422, "url")
         assert (await show(home, made["id"]))["url"] == URL
         assert (await change(home, made["id"], name="untouched"))["url"] == URL
+
+
+@pytest.mark.parametrize("url", ["http://acme.example/", "HTTP://acme.example/", "http://{{ event.data.host }}/"])
+async def test_plain_http_can_be_forbidden_to_notifications(temporal: Client, tmp_path: Path, url: str) -> None:
+    notifications = {"notifications": [{"http": {"url": url}}]}
+    async with house(temporal, tmp_path, require_https=True) as home:
+        problem(
+            await home.http.post("/v1/webhooks", json={"url": URL} | notifications), 422, "notifications.0.http.url"
+        )
+        answer = await home.http.post("/v1/webhooks", json={"url": URL, "on_failure": notifications})
+        problem(answer, 422, "on_failure.notifications.0.http.url")
+
+
+async def test_plain_http_is_not_sent_to_where_it_is_forbidden(
+    temporal: Client, tmp_path: Path, inbox: Receiver
+) -> None:
+    """What was saved before, what a template makes, and what an operator's service would use."""
+    host, port = urlsplit(inbox.url).hostname, urlsplit(inbox.url).port
+    calls = [{"http": {"url": inbox.url}}, {"http": {"url": "{{ event.data.url }}"}}]
+    async with house(temporal, tmp_path, notification_services=("ntfy",)) as home:
+        services = [{"service": f"ntfy://{host}:{port}/topic"}]
+        await home.webhook(inbox.url, notifications=[*calls, *services], retry={"schedule": []})
+        strict = home.settings.model_copy(update={"require_https": True})
+        async with worker.running(home.temporal, home.store, strict):
+            event = await home.until_final((await home.send(data={"url": inbox.url}))["id"])
+    assert [each["reason"] for each in event["deliveries"]] == ["forbidden_address"] * 4
+    assert inbox.requests == []
