@@ -106,6 +106,10 @@ class Settings(BaseSettings):
         description="Rounds and steps of runs that may wait for a worker; above it, new events are answered 429",
     )
     max_webhooks_per_tenant: int = Field(1000, ge=1, description="Webhooks that one tenant may have")
+    max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Schedules that one tenant may have")
+    min_schedule_interval: int = Field(
+        10, ge=1, le=60, description="Seconds between two events of a schedule, at least; cron has a minute anyway"
+    )
     rate_limit: str | None = Field(
         None,
         pattern=RATE,

@@ -130,7 +130,9 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         gateway = Gateway(client, settings.task_queue)
         acceptance = Acceptance(gateway, store, links, sandbox, settings)
         lanes = LaneActivities(gateway.lanes, store)
-        firing = FiringActivities(ScheduledAcceptance(acceptance), Deliveries(client, gateway))
+        firing = FiringActivities(
+            ScheduledAcceptance(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway)
+        )
         release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
         recovery = RecoveryActivities(store, LostDeliveries(client, gateway), bulk_places)

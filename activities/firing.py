@@ -4,20 +4,25 @@ The event is accepted where those of `POST /v1/events` are; its id is made of th
 retry, or a backfill of the same time, makes no second one.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.outcomes import Message
-from elements.faults import Fault
+from elements.faults import Fault, RateExceeded
+from times import utc_now
 
 LINGER, GLANCE = 3.0, 1.0
 """Seconds that the first look waits for the end of a delivery, as most are over by then; and that each later one
 does: of the many that wait for one webhook, none is to keep a worker's place."""
 REFUSED = "EventRefused"
 """Type of the failure of a firing whose event nobody may accept."""
+RATE_WAIT = timedelta(minutes=1)
+"""How long a firing waits for room in the rate of the key that made its schedule."""
+MAX_RATE_DELAY = 10.0
+"""Seconds until it looks for room again."""
 
 
 class Firing(Message):
@@ -28,6 +33,8 @@ class Firing(Message):
     tenant: str
     timestamp: datetime
     data: Any = None
+    key_id: str = ""
+    """The key that made the schedule."""
 
 
 class Fired(Message):
@@ -40,8 +47,11 @@ class Fired(Message):
 class Acceptor(Protocol):
     """Accepts events."""
 
-    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any) -> None:
-        """Accept an event, once. Raises `Fault` where it is refused; anything else is our own fault."""
+    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
+        """Accept an event, once, at the rate of the key that made its schedule.
+
+        Raises `Fault` where it is refused, and `RateExceeded`; anything else is our own fault.
+        """
 
 
 class Deliveries(Protocol):
@@ -61,12 +71,24 @@ class FiringActivities:
 
     @activity.defn(name="accept_scheduled_event")
     async def accept(self, firing: Firing) -> None:
-        """Have the event accepted; fail for good, with the reason, where it is refused."""
+        """Have the event accepted; fail for good, with the reason, where it is refused.
+
+        An event for which its key's rate leaves no room is tried again for a minute, and refused then: otherwise more
+        and more of them would wait.
+        """
+        event = (firing.tenant, firing.event_id, firing.type, firing.timestamp, firing.data)
         try:
-            await self._acceptor.accept(firing.tenant, firing.event_id, firing.type, firing.timestamp, firing.data)
+            await self._acceptor.accept(*event, firing.key_id)
         except Fault as refusal:
+            raise _refused(str(refusal)) from None
+        except RateExceeded as exceeded:
+            if utc_now() - activity.info().scheduled_time > RATE_WAIT:
+                raise _refused(str(exceeded)) from None
             raise ApplicationError(
-                str(refusal), type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+                str(exceeded),
+                type="RateExceeded",
+                category=ApplicationErrorCategory.BENIGN,
+                next_retry_delay=timedelta(seconds=min(exceeded.retry_after, MAX_RATE_DELAY)),
             ) from None
 
     @activity.defn(name="await_delivery")
@@ -87,3 +109,7 @@ class FiringActivities:
     async def cancel(self, fired: Fired) -> None:
         """Cancel the event, if it is there and open."""
         await self._deliveries.cancel(fired.tenant, fired.event_id)
+
+
+def _refused(reason: str) -> ApplicationError:
+    return ApplicationError(reason, type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN)

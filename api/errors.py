@@ -29,7 +29,15 @@ from registry.store import BadCursor as BadRegistryCursor
 from registry.store import ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
 from workflows.commands import Refused, UnknownDelivery
 from workflows.listing import BadCursor
-from workflows.reaching import Conflict, LaneFull, Unavailable, UnknownEvent, UnknownRecovery, UnknownSchedule
+from workflows.reaching import (
+    Conflict,
+    LaneFull,
+    TooManySchedules,
+    Unavailable,
+    UnknownEvent,
+    UnknownRecovery,
+    UnknownSchedule,
+)
 
 RETRY_AFTER_SECONDS = 5
 MAX_ERRORS = 100
@@ -49,7 +57,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return error
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return NotFound(_sentence(error))
-        case Conflict() | Refused() | AlreadyThere() | TooManyWebhooks() | ChangedMeanwhile():
+        case Conflict() | TooManySchedules() | Refused() | AlreadyThere() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return Invalid.field("cursor", "not a cursor that this list gave")
@@ -105,6 +113,7 @@ def install(app: FastAPI) -> None:
         LaneFull,
         Refused,
         AlreadyThere,
+        TooManySchedules,
         TooManyWebhooks,
         ChangedMeanwhile,
         BadCursor,

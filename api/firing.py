@@ -7,9 +7,11 @@ from pydantic import ValidationError
 
 from api.accepting import Acceptance
 from api.errors import from_validation
-from api.problems import Invalid, Problem, TooLarge
+from api.limiting import Limits
+from api.problems import Invalid, Problem, TooLarge, TooMany
 from api.schemas.events import NewEvent
-from elements.faults import Fault
+from elements.faults import Fault, RateExceeded
+from registry.api_keys import ApiKeys
 from workflows.reaching import Conflict
 
 MAX_REASON = 1000
@@ -17,13 +19,20 @@ MAX_REASON = 1000
 
 
 class ScheduledAcceptance:
-    """Accepts the events of schedules as `POST /v1/events` does those of people."""
+    """Accepts the events of schedules as `POST /v1/events` does those of people.
 
-    def __init__(self, acceptance: Acceptance) -> None:
+    They count against the rate of the key that made the schedule, in each worker process; the admin key has none.
+    """
+
+    def __init__(self, acceptance: Acceptance, keys: ApiKeys, rate_limit: str | None) -> None:
         self._acceptance = acceptance
+        self._keys = keys
+        self._rate_limit = rate_limit
+        self._limits = Limits()
 
-    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any) -> None:
-        """Accept an event, once. Raises `Fault` where it is refused; anything else is our own fault."""
+    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
+        """Accept an event, once. Raises `Fault` where it is refused, and RateExceeded; else it is our own fault."""
+        await self._count(key_id)
         try:
             await self._acceptance.accept(
                 NewEvent.model_validate(
@@ -42,6 +51,19 @@ class ScheduledAcceptance:
             raise Fault(_words(refusal)) from None
         except Conflict as refusal:
             raise Fault(str(refusal)) from None
+
+    async def _count(self, key_id: str) -> None:
+        """Count an event for the key that made its schedule; a revoked key keeps its rate. Raises RateExceeded."""
+        key = await self._keys.get(key_id) if key_id else None
+        if key is None or not (rate := key.rate_limit or self._rate_limit):
+            return
+        try:
+            await self._limits.count(
+                key_id, rate, f"The key of the schedule may make {rate.replace('/', ' events a ')}."
+            )
+        except TooMany as refusal:
+            seconds = float((refusal.headers or {}).get("retry-after", 1))
+            raise RateExceeded(str(refusal.detail), seconds) from None
 
 
 def _words(refusal: Problem) -> str:

@@ -18,7 +18,7 @@ OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", 
 """Fields that a plan has as people write them."""
 
 
-def new_plan(new: NewSchedule) -> Plan:
+def new_plan(new: NewSchedule, key_id: str, min_interval: int) -> Plan:
     """Make the plan of a new schedule; raise `Invalid` where its fields contradict each other."""
     plan = Plan(
         id=new.id or f"sch_{secrets.token_hex(12)}",
@@ -26,12 +26,13 @@ def new_plan(new: NewSchedule) -> Plan:
         type=new.event.type,
         data=new.event.data,
         cron=tuple(new.cron or ()),
+        key_id=key_id,
         **new.model_dump(include=OF_PLAN),
     )
-    return _checked(plan)
+    return _checked(plan, min_interval)
 
 
-def changed(known: Known, changes: ScheduleChanges) -> tuple[Plan, bool, str]:
+def changed(known: Known, changes: ScheduleChanges, min_interval: int) -> tuple[Plan, bool, str]:
     """Give the changed plan, whether it is paused, and the note; raise `Invalid` where the plan contradicts itself."""
     given = changes.model_dump(exclude_unset=True)
     update: dict[str, Any] = {name: given[name] for name in OF_PLAN & given.keys()}
@@ -43,15 +44,18 @@ def changed(known: Known, changes: ScheduleChanges) -> tuple[Plan, bool, str]:
         update["cron"] = tuple(changes.cron or ())
     if changes.event:
         update |= {"type": changes.event.type, "data": changes.event.data}
-    plan = _checked(known.plan.model_copy(update=update))
+    plan = _checked(known.plan.model_copy(update=update), min_interval)
     return plan, given.get("paused", known.paused), given.get("note", known.note)
 
 
-def _checked(plan: Plan) -> Plan:
+def _checked(plan: Plan, min_interval: int) -> Plan:
+    """Raise `Invalid` for a plan that contradicts itself or is too frequent; cron is never so within a minute."""
     if plan.cron and plan.every:
         raise Invalid.field("every", "a schedule has either `cron` or `every`, not both")
     if not (plan.cron or plan.every):
         raise Invalid.field("cron", "a schedule needs `cron` or `every`")
+    if plan.every and plan.every < min_interval:
+        raise Invalid.field("every", f"must be at least {min_interval} seconds")
     if plan.offset and plan.offset >= (plan.every or 0):
         raise Invalid.field("offset", "must be less than `every`")
     if plan.start_at and plan.end_at and plan.end_at <= plan.start_at:

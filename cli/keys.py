@@ -70,10 +70,18 @@ def list_keys(
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, key_…")], as_json: AsJson = False) -> None:
-    """Let a key in no more, from now on."""
-    Api.of_environment().call("DELETE", "keys", key_id)
-    print_result({"id": key_id, "revoked": True}, as_json, f"{key_id} is revoked")
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, key_…")],
+    pause_schedules: Annotated[bool, typer.Option("--pause-schedules", help="Pause the schedules it made.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key in no more, from now on, and list the schedules that it made."""
+    revoked = Api.of_environment().call("DELETE", "keys", key_id, pause_schedules=pause_schedules or None)
+    lines = [f"{key_id} is revoked"]
+    for schedule in revoked["schedules"]:
+        state = "paused" if schedule["paused"] else "goes on"
+        lines.append(f"schedule {schedule['id']} of tenant {schedule['tenant']} {state}")
+    print_result(revoked | {"revoked": True}, as_json, "\n".join(lines))
 
 
 def _state(key: dict[str, Any]) -> str:

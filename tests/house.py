@@ -143,6 +143,7 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
         allowed_networks=("127.0.0.0/8",),
         temporal_ui_url="http://temporal-ui.test",
         **{
+            "min_schedule_interval": 1,
             "database_url": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
             "task_queue": f"test-{unique}",
             **settings,

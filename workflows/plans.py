@@ -31,6 +31,8 @@ class Plan(Message):
     """Seconds."""
     start_at: datetime | None = None
     end_at: datetime | None = None
+    key_id: str = ""
+    """The key that made the schedule: its events count against the key's rate."""
 
     @property
     def waits(self) -> bool:

@@ -54,6 +54,10 @@ class UnknownSchedule(GatewayError):
     """There is no such schedule."""
 
 
+class TooManySchedules(GatewayError):
+    """The tenant has as many schedules as it may have."""
+
+
 class UnknownRecovery(GatewayError):
     """There is no such recovery."""
 

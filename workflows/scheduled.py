@@ -37,7 +37,14 @@ class ScheduledEventWorkflow:
         """Make the event; return its name, or fail with the reason why it is refused."""
         when = workflow.info().typed_search_attributes[names.FIRED_FOR]
         fired = Fired(event_id=names.scheduled_event_id(plan.id, when), tenant=plan.tenant)
-        firing = Firing(event_id=fired.event_id, type=plan.type, tenant=plan.tenant, timestamp=when, data=plan.data)
+        firing = Firing(
+            event_id=fired.event_id,
+            type=plan.type,
+            tenant=plan.tenant,
+            timestamp=when,
+            data=plan.data,
+            key_id=plan.key_id,
+        )
         accepting = asyncio.create_task(self._accept(firing))
         try:
             await asyncio.shield(accepting)

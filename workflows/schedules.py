@@ -4,6 +4,7 @@ Raises what `workflows.reaching` names, and `BadTimes`.
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,11 +23,15 @@ from temporalio.service import RPCError, RPCStatusCode
 from workflows import names
 from workflows.listing import sealed, unsealed
 from workflows.plans import Overlap, Plan
-from workflows.reaching import Conflict, UnknownSchedule, reaching_temporal
+from workflows.reaching import Conflict, TooManySchedules, UnknownSchedule, reaching_temporal
 from workflows.schedule_protos import OVERLAPS, schedule_of, search_attributes, timestamp
 from workflows.schedule_reading import Known, firings_of, known_of
 
 MOMENT = timedelta(microseconds=1)
+LIST_DELAY = 60.0
+"""Seconds after which a schedule that was made is in Temporal's list, with much to spare."""
+PAGE = 50
+"""Schedules that are read in one page where all of a key are looked for."""
 AT_ONCE = 10
 """Schedules of a page that are read at the same time."""
 Change = Callable[[Known], tuple[Plan, bool, str]]
@@ -43,10 +48,17 @@ class Schedules:
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._creating = asyncio.Lock()
+        self._created: dict[str, float] = {}
+        """The schedules made within `LIST_DELAY`, by their ids in Temporal, and when."""
 
-    async def create(self, plan: Plan, paused: bool, note: str) -> Known:
-        """Make a schedule; raise `Conflict` where the tenant has one of this id."""
-        async with _asking():
+    async def create(self, plan: Plan, paused: bool, note: str, at_most: int) -> Known:
+        """Make a schedule; raise `Conflict` where the tenant has one of this id, and TooManySchedules.
+
+        One at a time: two at once could both find room for one more.
+        """
+        async with self._creating, _asking():
+            await self._check_room(plan, at_most)
             state = ScheduleState(paused=paused, notes=note)
             request = CreateScheduleRequest(
                 namespace=self._client.namespace,
@@ -62,7 +74,30 @@ class Schedules:
                 if error.status != RPCStatusCode.ALREADY_EXISTS:
                     raise
                 raise Conflict(f"there is a schedule with id {plan.id} for tenant {plan.tenant}") from None
+            self._created[request.schedule_id] = time.monotonic()
             return await known_of(self._client, await self._describe(plan.tenant, plan.id))
+
+    async def _check_room(self, plan: Plan, at_most: int) -> None:
+        """Raise TooManySchedules where the tenant has `at_most`. Those just made may still be missing in the list."""
+        now = time.monotonic()
+        self._created = {name: made for name, made in self._created.items() if now - made < LIST_DELAY}
+        found = await self._client.list_schedules(_of_tenant(plan.tenant), page_size=at_most + 1)
+        await found.fetch_next_page()
+        known = {each.id for each in found.current_page or ()}
+        known |= {name for name in self._created if names.schedule_of(name)[0] == plan.tenant}
+        name = names.schedule_id(plan.tenant, plan.id)
+        if len(known) >= at_most and name not in known:
+            raise TooManySchedules(f"tenant {plan.tenant} has {at_most} schedules, and may have no more")
+
+    async def made_by(self, key_id: str, tenant: str | None) -> list[Known]:
+        """Give the schedules that a key made; `tenant` is the one that it is for, None is all."""
+        found: list[Known] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = await self.page(tenant, PAGE, cursor)
+            found += [each for each in page if each.plan.key_id == key_id]
+            if cursor is None:
+                return found
 
     async def read(self, tenant: str, schedule: str) -> Known:
         """Give a schedule with its latest firings."""
@@ -75,8 +110,7 @@ class Schedules:
 
         Each is read: what Temporal's list knows lags behind, and lacks what people wrote.
         """
-        query = f"ScheduleId STARTS_WITH '{names.SCHEDULE_PREFIX}' AND {names.TENANT.name} "
-        query += f"= '{tenant}'" if tenant else "IS NOT NULL"
+        query = _of_tenant(tenant)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def read(name: str) -> Known | None:
@@ -156,6 +190,7 @@ class Schedules:
         """Forget a schedule. Events that it made stay."""
         async with _asking():
             await self._client.get_schedule_handle(names.schedule_id(tenant, schedule)).delete()
+            self._created.pop(names.schedule_id(tenant, schedule), None)
 
     async def _patch(self, tenant: str, schedule: str, patch: SchedulePatch) -> None:
         async with _asking():
@@ -170,6 +205,12 @@ class Schedules:
 
     async def _describe(self, tenant: str, schedule: str) -> ScheduleDescription:
         return await self._client.get_schedule_handle(names.schedule_id(tenant, schedule)).describe()
+
+
+def _of_tenant(tenant: str | None) -> str:
+    """Write the query for the schedules of a tenant, or of all."""
+    of_tenant = f"= '{tenant}'" if tenant else "IS NOT NULL"
+    return f"ScheduleId STARTS_WITH '{names.SCHEDULE_PREFIX}' AND {names.TENANT.name} {of_tenant}"
 
 
 @asynccontextmanager

@@ -1,18 +1,20 @@
 """Keys to the API: make, list, revoke. Who may do so may do everything in the end: it takes the scope `admin`."""
 
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import ConfigDict, Field
 
 from api.access import USUAL_SCOPES, GuardedRoute, Scope, needs
-from api.deps import AnyTenant, CallerDep, Cursor, Limit, StoreDep
+from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.doorkeeper import Doorkeeper
 from api.fields import EVENT_ID, Given, GivenTime, Line, Page, Taken, TenantName, Time
 from api.problems import KEYED, Invalid, NotFound, responses
 from registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from settings import RATE
 from times import utc_now
+from workflows.reaching import UnknownSchedule
 
 router = APIRouter(
     prefix="/v1/keys",
@@ -84,16 +86,49 @@ async def list_keys(store: StoreDep, tenant: AnyTenant, limit: Limit = 50, curso
     return Page(items=[_entry(each) for each in found], next_cursor=next_cursor)
 
 
-@router.delete("/{key_id}", status_code=204, responses=responses(404))
-async def revoke_key(key_id: KeyId, store: StoreDep, caller: CallerDep, request: Request) -> Response:
-    """Revoke a key: it lets nobody in from now on; where other processes serve the API, within a second."""
+class ScheduleOfKey(Given):
+    id: str
+    tenant: str
+    paused: bool
+
+
+class RevokedKey(Given):
+    id: str
+    schedules: list[ScheduleOfKey]
+    """The schedules that it made. They go on unless they are paused."""
+
+
+@router.delete("/{key_id}", responses=responses(404))
+async def revoke_key(
+    key_id: KeyId,
+    store: StoreDep,
+    gateway: GatewayDep,
+    caller: CallerDep,
+    request: Request,
+    pause_schedules: Annotated[bool, Query(description="Pause the schedules that the key made")] = False,
+) -> RevokedKey:
+    """Revoke a key: it lets nobody in from now on; where other processes serve the API, within a second.
+
+    The answer names the schedules that the key made. This can be called again for a key that is revoked already.
+    """
     key = await store.api_keys.get(key_id)
     if key is None:
         raise NotFound("There is no such key.")
     await store.api_keys.revoke(key_id, caller.did("key.revoke", key_id, key.tenant))
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     doorkeeper.forget(key_id)
-    return Response(status_code=204)
+    made = await gateway.schedules.made_by(key_id, key.tenant)
+    if pause_schedules:
+        for known in made:
+            with suppress(UnknownSchedule):  # it was removed meanwhile
+                await gateway.schedules.pause(known.plan.tenant, known.plan.id, f"Paused: key {key_id} was revoked")
+    return RevokedKey(
+        id=key_id,
+        schedules=[
+            ScheduleOfKey(id=known.plan.id, tenant=known.plan.tenant, paused=known.paused or pause_schedules)
+            for known in made
+        ],
+    )
 
 
 def _entry(row: ApiKey) -> KeyEntry:

@@ -23,6 +23,7 @@ from api.schemas.schedules import (
     Trigger,
 )
 from links import Links
+from settings import Settings
 from times import utc_now
 from workflows import names
 from workflows.schedules import BadTimes, Schedules
@@ -50,6 +51,12 @@ async def _links(request: Request) -> Links:
     return links
 
 
+async def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
 SchedulesDep = Annotated[Schedules, Depends(_schedules)]
 AcceptanceDep = Annotated[Acceptance, Depends(_acceptance)]
 LinksDep = Annotated[Links, Depends(_links)]
@@ -63,17 +70,19 @@ async def create_schedule(
     links: LinksDep,
     audit: AuditDep,
     caller: CallerDep,
+    settings: SettingsDep,
 ) -> Schedule:
     """Make a schedule. Each of its events is accepted as if it were posted at that time.
 
     An event's id is the schedule's id and the time, its timestamp the time: a time has one event, whatever fails and is
-    tried again. What is refused then, because its type is archived, say, is shown with the reason in `recent`.
+    tried again. What is refused then, because its type is archived, say, is shown with the reason in `recent`. Its
+    events count against the rate of the key that made it. A tenant may have `HOOKKEEPER_MAX_SCHEDULES_PER_TENANT`.
     """
     fields, new = new.model_fields_set, caller.own(new)
-    plan = scheduling.new_plan(new)
+    plan = scheduling.new_plan(new, caller.key_id, settings.min_schedule_interval)
     await scheduling.check_event(acceptance, plan.tenant, new.event)
     try:
-        known = await schedules.create(plan, new.paused, new.note)
+        known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
     except BadTimes as error:
         raise scheduling.bad_times(error) from None
     await audit.keep(caller.did("schedule.create", plan.id, plan.tenant, fields))
@@ -105,12 +114,14 @@ async def update_schedule(
     audit: AuditDep,
     caller: CallerDep,
     tenant: Tenant,
+    settings: SettingsDep,
 ) -> Schedule:
     """Change what is given, from the next time on. Events that were made stay as they are."""
     if changes.event:
         await scheduling.check_event(acceptance, tenant, changes.event)
     try:
-        await schedules.change(tenant, schedule_id, lambda known: scheduling.changed(known, changes))
+        interval = settings.min_schedule_interval
+        await schedules.change(tenant, schedule_id, lambda known: scheduling.changed(known, changes, interval))
     except BadTimes as error:
         raise scheduling.bad_times(error) from None
     await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
