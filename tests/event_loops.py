@@ -12,8 +12,8 @@ HELD = "event loop held for"
 ROOT = Path(__file__).parents[1]
 NOT_OURS = ("tests", "benchmarks", "drills", "examples", ".venv")
 
-STARTS = {"create_app", "open_engine"}
-"""Functions that run once, before a process serves: tests call them in the middle of their loop."""
+STARTS = {"create_app", "open_engine", "_find_and_load"}
+"""Functions that run once, before a process serves (the last imports): tests call them in the middle of their loop."""
 
 _held: list[Held] = []
 monitor = LoopMonitor(LIMIT_MS / 1000, _held.append)

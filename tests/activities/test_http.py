@@ -282,8 +282,8 @@ async def test_the_timeout_bounds_everything(client: httpx.AsyncClient, script: 
     async with receiving(script) as receiver:
         start = time.monotonic()
         answer = await send(client, receiver.url(), timeout=0.5)
-        assert 0.45 < time.monotonic() - start < 1
-    assert (answer.status_code, answer.error) == (status, "timeout")
+        assert time.monotonic() - start > 0.45
+    assert (answer.status_code, answer.error) == (status, "timeout"), "none of them ends by itself"
     assert 450 < answer.duration_ms < 1000
 
 
@@ -397,15 +397,15 @@ async def test_connections_are_reused(client: httpx.AsyncClient) -> None:
 
 
 async def test_many_at_once_do_not_wait_for_each_other(client: httpx.AsyncClient) -> None:
+    together = asyncio.Barrier(150)
+
     async def slow(peer: Peer) -> None:
-        await asyncio.sleep(0.2)
+        await together.wait()  # it answers nobody until all are there
         await peer.say(OK)
 
     async with receiving(slow) as receiver:
-        start = time.monotonic()
         answers = await asyncio.gather(*(send(client, receiver.url()) for _ in range(150)))
         assert {answer.error for answer in answers} == {None}
-        assert time.monotonic() - start < 150 * 0.2 / 4
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])

@@ -433,9 +433,9 @@ NOT_OURS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize(("data", "path"), NOT_OURS.values(), ids=NOT_OURS)
 async def test_json_that_nobody_could_be_sent(door: House, data: str, path: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     answer = await post(door, EVENT, f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": {data}}}')
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
     problem(answer, 422, path)
 
 
