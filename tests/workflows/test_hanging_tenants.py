@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from temporalio.client import Client
 
-from house import House
+from house import House, house
 from patience import PATIENCE
 from receivers import Receiver
 
@@ -83,10 +85,11 @@ async def hang(home: House, gate: Gate, **fields: object) -> None:
         await home.send(f"hang.n{number}", tenant=tenant)
 
 
-@pytest.fixture(autouse=True)
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that fails does not wait for what hangs."""
-    monkeypatch.setattr("worker.GRACE", timedelta(seconds=1))
+@pytest.fixture
+async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    """A house whose worker, where a test fails, does not wait for what hangs."""
+    async with house(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built:
+        yield built
 
 
 @pytest.mark.parametrize(
@@ -95,10 +98,9 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["first attempts", "retries", "limited"],
 )
 async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
-    idle_house: House, inbox: Receiver, fields: dict[str, object], first: int | None
+    home: House, inbox: Receiver, fields: dict[str, object], first: int | None
 ) -> None:
     """60 of them held all places: another tenant's delivery waited for 27 s, until the first of them had timed out."""
-    home = idle_house
     webhook = await home.webhook(inbox.url, **fields)
     inbox.fails(*[first] if first else [])
     requests = 2 if first else 1
