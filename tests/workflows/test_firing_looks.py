@@ -28,7 +28,7 @@ class Held:
     def __init__(self) -> None:
         self.looks: list[datetime] = []
 
-    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any) -> None:
+    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
         return
 
     async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
