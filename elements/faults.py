@@ -22,13 +22,17 @@ class Fault(ValueError):
 class BadTemplate(Fault):
     """A template cannot be read, or fails for this event."""
 
-    def __init__(self, message: str, line: int | None = None) -> None:
-        super().__init__(message, line)
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message, line, column)
         self.message = message
         self.line = line
+        self.column = column
 
     def __str__(self) -> str:
-        return f"{self.message} (line {self.line})" if self.line else self.message
+        if not self.line:
+            return self.message
+        place = f"line {self.line}, column {self.column}" if self.column else f"line {self.line}"
+        return f"{self.message} ({place})"
 
 
 class BadFilter(Fault):

@@ -56,4 +56,4 @@ def _copy(context: Context) -> Context:
 
 
 def _named(field: str, fault: BadTemplate) -> BadTemplate:
-    return BadTemplate(f"{field}: {fault.message}", fault.line)
+    return BadTemplate(f"{field}: {fault.message}", fault.line, fault.column)

@@ -30,7 +30,7 @@ class HttpCall(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Values are masked when read back."""
     body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
-    """Where the content-type is JSON, `{{ … }}` writes a JSON value. Where left out: the event as JSON."""
+    """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. Default: the event."""
 
     @field_validator("url")
     @classmethod

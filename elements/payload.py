@@ -32,7 +32,8 @@ class Payload(BaseModel):
     static: dict[str, Any] = Field(default_factory=dict)
     """Sent along with each event, after the standard fields; in CloudEvents as extension attributes."""
     template: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
-    """Makes the body (of a CloudEvent: the data) from `event`, `webhook` and `static`."""
+    """Makes the body (of a CloudEvent: the data) from `event`, `webhook` and `static`. In JSON, `{{ … }}` writes a JSON
+    value, and inside quotes its text."""
     content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"] = "application/json"
     """A form is made from a flat JSON object."""
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from minijinja import Environment, TemplateError
 
 from elements.faults import BadTemplate
+from elements.json_output import JsonOutput
 
 Escape = Literal["none", "html", "json"]
 _Result = TypeVar("_Result")
@@ -37,21 +38,28 @@ def check(template: str) -> None:
 def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:
     """Fill a template in.
 
-    What is no text is written as JSON writes it: `true`, `null`, `[1, 2]`. With `json` texts too are written so, with
-    quotes: each `{{ … }}` is one JSON value. With `html` everything is escaped.
+    What is no text is written as JSON writes it: `true`, `null`, `[1, 2]`. With `json`, each `{{ … }}` is one JSON
+    value, and inside a JSON string it is text, escaped and without quotes. With `html` everything is escaped.
     Raises BadTemplate for one that cannot be read, that names what is not there, or that takes or writes too much.
     """
-    text = _guarded(template, lambda: _environment(escape).render_str(template, **context))
+    if escape == "json":
+        return _guarded(template, lambda: _json(template, context))
+    text = _guarded(template, lambda: _environment(escape, _written).render_str(template, **context))
     if len(text) > OUTPUT_LIMIT:
         raise BadTemplate(f"writes more than {OUTPUT_LIMIT // 1024} KiB")
     return text
 
 
-def _environment(escape: Escape) -> Environment:
+def _json(template: str, context: Mapping[str, Any]) -> str:
+    output = JsonOutput(OUTPUT_LIMIT)
+    return output.finish(_environment("json", output.mark).render_str(template, **context))
+
+
+def _environment(escape: Escape, finalizer: Callable[[Any], Any] | None = None) -> Environment:
     environment = Environment(
         fuel=FUEL,
         auto_escape_callback=lambda _: None if escape == "none" else escape,
-        finalizer=None if escape == "json" else _written,
+        finalizer=finalizer,
         filters=_FILTERS,
         keep_trailing_newline=True,
     )
@@ -68,7 +76,7 @@ def _guarded(template: str, use: Callable[[], _Result]) -> _Result:
     except BadTemplate:
         raise
     except TemplateError as error:
-        raise BadTemplate(_sentence(error)[:_SENTENCE_LIMIT], error.line) from None
+        raise BadTemplate(_sentence(error)[:_SENTENCE_LIMIT], error.line, _column(template, error)) from None
     except (MemoryError, RecursionError):
         raise BadTemplate(_TOO_MUCH) from None
     # A method of a dict or a list can raise anything: `event.pop("x")`.
@@ -84,6 +92,14 @@ def _sentence(error: TemplateError) -> str:
             return "cannot load another template"
         case _:
             return _PLACE.sub("", error.detail or error.message)
+
+
+def _column(template: str, error: TemplateError) -> int | None:
+    """Give the column, counted from 1, of an error whose place is known, which minijinja gives in bytes of UTF-8."""
+    if not error.range:
+        return None
+    before = template.encode(errors="replace")[: error.range[0]].decode(errors="ignore")
+    return len(before) - before.rfind("\n")
 
 
 def _written(value: Any) -> Any:

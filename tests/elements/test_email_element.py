@@ -85,7 +85,7 @@ def test_an_address_is_written_to_once() -> None:
         ({"text": "{{ event.data.none }}\n"}, "text: the email is empty for this event"),
         ({"html": "{{ event.data.none }}"}, "html: the email is empty for this event"),
         ({"subject": "{{ event.data.typo.x }}"}, "subject: "),
-        ({"html": "\n{{ event.data.typo.x }}"}, r"html: .*\(line 2\)"),
+        ({"html": "\n{{ event.data.typo.x }}"}, r"html: .*\(line 2, column [0-9]+\)"),
     ],
 )
 def test_what_does_not_fit_the_event_is_a_bad_template(fields: dict[str, Any], fault: str) -> None:

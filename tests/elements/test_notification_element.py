@@ -64,7 +64,7 @@ def test_an_alert_has_words_of_its_own() -> None:
         ({"title": "{{ 'a\\nb' }}"}, "title: must be one line"),
         ({"title": "{{ event.typo.x }}"}, "title: "),
         ({"body": "{{ ' ' }}"}, "body: is empty for this event"),
-        ({"body": "\n{{ event.typo.x }}"}, r"body: .*\(line 2\)"),
+        ({"body": "\n{{ event.typo.x }}"}, r"body: .*\(line 2, column [0-9]+\)"),
     ],
 )
 def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], fault: str) -> None:
@@ -136,7 +136,7 @@ def test_a_get_has_no_body() -> None:
         ({"headers": {"x-a": "{{ 'a\\r\\nb: c' }}"}}, "http.headers.x-a: must be one line"),
         ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not give JSON: Extra data"),
         ({"body": "{% if false %}1{% endif %}"}, "http.body: the template gives nothing"),
-        ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2\)"),
+        ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],
 )
 def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], fault: str | None) -> None:
