@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from api.json_schemas import faults
-from api.problems import BadField, Invalid, TooLarge
+from api.problems import Invalid, TooLarge
 from api.schemas.events import AcceptedEvent, DeliveryHead, NewEvent
+from api.validating import check_data
 from api.views import links_of
 from elements import filters
 from elements.context import Event
@@ -89,7 +89,7 @@ class Acceptance:
         await self._check_type(request)
         listening = await self._store.matching(request.tenant, request.type)
         event = _event(request, request.id or key or new_event_id(), now)
-        wanting = await asyncio.gather(*(self._wants(webhook, event) for webhook in listening))
+        wanting = await self._wanting(listening, event)
         asked = list(zip(listening, wanting, strict=True))
         wanted = [webhook for webhook, wants in asked if wants is True]
         if behind and any(webhook.ordered for webhook in wanted):
@@ -109,15 +109,20 @@ class Acceptance:
         now = utc_now()
         return await self._start(request, _event(request, new_event_id(), now), [webhook], now, by_hand=True)
 
-    async def _wants(self, webhook: Webhook, event: Event) -> bool | Fault:
-        """Ask the webhook's filter; one that fails for this event means no."""
-        if webhook.filter is None:
-            return True
-        try:
-            return await self._sandbox.for_(webhook.tenant).call(filters.matches, webhook.filter, event.shown())
-        except Fault as fault:
-            log.warning("filter failed", webhook=webhook.id, tenant=webhook.tenant, event_id=event.id, error=str(fault))
-            return fault
+    async def _wanting(self, webhooks: Sequence[Webhook], event: Event) -> list[bool | Fault]:
+        """Ask the filter of each webhook; one that fails for this event means no."""
+        filtered = [number for number, webhook in enumerate(webhooks) if webhook.filter is not None]
+        wanting: list[bool | Fault] = [True] * len(webhooks)
+        if not filtered:
+            return wanting
+        expressions = [webhooks[number].filter or "" for number in filtered]
+        answers = await self._sandbox.for_(event.tenant).call_each(filters.matches, expressions, event.shown())
+        for number, answer in zip(filtered, answers, strict=True):
+            wanting[number] = answer
+            if isinstance(answer, Fault):
+                about = {"webhook": webhooks[number].id, "tenant": event.tenant, "event_id": event.id}
+                log.warning("filter failed", **about, error=str(answer))
+        return wanting
 
     async def _note(self, failures: dict[str, str]) -> None:
         """Count the filters that failed. The event is accepted by now: that stands, whether they can be counted."""
@@ -161,9 +166,7 @@ class Acceptance:
         elif known.archived:
             raise Invalid.field("type", "is archived: it takes no new events")
         elif known.schema is not None:
-            bad = [BadField(path=f"data{pointer}", detail=text) for pointer, text in faults(known.schema, request.data)]
-            if bad:
-                raise Invalid("The data are not what the schema of this event type says: see errors.", bad)
+            await check_data(self._sandbox, request.tenant, request.type, known.schema, request.data)
 
     def _check_size(self, request: NewEvent) -> None:
         """Refuse an event that is too large as it is kept: `1e15` comes as 4 bytes and is written as 18."""

@@ -16,7 +16,6 @@ from pydantic import (
 )
 
 from api.deps import TENANT_PATTERN
-from api.json_schemas import check_schema
 from elements.headers import check_headers
 from elements.text import is_visible_line
 from elements.urls import MAX_URL, check_url
@@ -79,7 +78,6 @@ Url = Annotated[
     AfterValidator(check_url),
 ]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
-JsonSchema = Annotated[dict[str, Any], AfterValidator(check_schema)]
 MetadataText = Annotated[str, Field(max_length=512)]
 Item = TypeVar("Item")
 

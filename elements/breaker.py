@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from elements.faults import TooCostly
+from elements.faults import TooCostlyLately
 
 IN_A_ROW = 3
 REST_SECONDS = 60.0
@@ -27,10 +27,10 @@ class Breaker:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def check(self, what: bytes) -> None:
-        """Raise TooCostly for what rests now."""
+        """Raise TooCostlyLately for what rests now."""
         known = self._known.get(_digest(what))
         if known and self._clock() < known.until:
-            raise TooCostly(f"was too costly {IN_A_ROW} times in a row, and is not tried for {REST_SECONDS:g} s")
+            raise TooCostlyLately(f"was too costly {IN_A_ROW} times in a row, and is not tried for {REST_SECONDS:g} s")
 
     def costly(self, what: bytes) -> None:
         """Hear that it was too costly; from the third time in a row on, it rests after each."""

@@ -7,15 +7,13 @@ it ends when we do, however that comes.
 import asyncio
 import json
 import os
-import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from elements.sandboxed import LENGTH, READY
+from elements.sandbox_messages import LENGTH, MAX_ANSWER, BadAnswer, dumps, request
+from elements.sandboxed import IMPORT, READY
 
 _START_SECONDS = 30.0
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from elements.sandboxed import main; main()"
@@ -29,30 +27,42 @@ class SandboxUnavailable(RuntimeError):
 class Child:
     """A child process, and our end of its socket."""
 
-    def __init__(self, cpu_seconds: float, memory: int) -> None:
+    def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
         self._connection, theirs = socket.socketpair()
         self._connection.setblocking(False)
+        self._received = bytearray()
         try:
             with theirs:
-                self.process = _process(theirs, cpu_seconds, memory)
+                self.process = _process(theirs, functions, cpu_seconds, memory)
         except OSError:
             self._connection.close()
             raise
 
-    async def ask(self, request: bytes) -> bytes:
-        """Send a request and wait for the answer. Raises EOFError or ConnectionError where the child ends first."""
-        await asyncio.get_running_loop().sock_sendall(self._connection, LENGTH.pack(len(request)) + request)
-        return await self.read(*LENGTH.unpack(await self.read(LENGTH.size)))
+    async def ask(self, request: bytes) -> None:
+        """Send a request. Raises ConnectionError if the child has ended."""
+        await asyncio.get_running_loop().sock_sendall(self._connection, request)
+
+    async def answer(self) -> bytes:
+        """Wait for a message, of which the last is empty. Raises EOFError or ConnectionError if the child ends first.
+
+        Raises BadAnswer for one that is too long to be an answer.
+        """
+        (size,) = LENGTH.unpack(await self.read(LENGTH.size))
+        if size > MAX_ANSWER:
+            raise BadAnswer("a child of the sandbox gave an answer that is too long")
+        return await self.read(size)
 
     async def read(self, size: int) -> bytes:
         """Read so many bytes. Raises EOFError where fewer come."""
-        loop, got = asyncio.get_running_loop(), bytearray()
-        while len(got) < size:
-            more = await loop.sock_recv(self._connection, min(size - len(got), 1 << 18))
+        loop, received = asyncio.get_running_loop(), self._received
+        while len(received) < size:
+            more = await loop.sock_recv(self._connection, 1 << 18)
             if not more:
                 raise EOFError
-            got += more
-        return bytes(got)
+            received += more
+        content = bytes(received[:size])
+        del received[:size]
+        return content
 
     def kill(self) -> None:
         self._connection.close()
@@ -62,16 +72,16 @@ class Child:
 class Children:
     """Starts children, keeps those that are free, and ends them."""
 
-    def __init__(self, cpu_seconds: float, memory: int) -> None:
-        self._cpu_seconds, self._memory = cpu_seconds, memory
+    def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
+        self._bounds = functions, cpu_seconds, memory
         self._free: list[Child] = []
         self._spare: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Future[int]] = set()
-        self._functions: set[Callable[..., Any]] = set()
+        self._expected: set[str] = set()
 
-    def expect(self, function: Callable[..., Any]) -> None:
-        """Let children that start from now on import what this function is in."""
-        self._functions.add(function)
+    def expect(self, function: str) -> None:
+        """Let children that start from now on import this function."""
+        self._expected.add(function)
 
     async def take(self) -> Child:
         """Give a free child, or a new one. Raises SandboxUnavailable."""
@@ -90,15 +100,16 @@ class Children:
     async def start(self) -> Child:
         """Start a child, ready for the functions that are known by now. Raises SandboxUnavailable."""
         try:
-            child = Child(self._cpu_seconds, self._memory)
+            child = Child(*self._bounds)
         except OSError as error:
             raise SandboxUnavailable(f"a child of the sandbox did not start: {error}") from error
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await child.read(len(READY))
-                if self._functions:  # to read their names is to import what they are in
-                    await child.ask(pickle.dumps((len, (tuple(self._functions),), {})))
-        except (EOFError, OSError) as error:
+                if self._expected:
+                    await child.ask(request(IMPORT, (), dumps(sorted(self._expected)), "{}"))
+                    await child.answer()
+        except (EOFError, OSError, BadAnswer) as error:
             code = await asyncio.shield(self.end(child))
             raise SandboxUnavailable(f"a child of the sandbox did not start, and ended with {code}") from error
         except BaseException:  # cancelled
@@ -129,9 +140,9 @@ class Children:
             self._spare = asyncio.create_task(self.refill())
 
 
-def _process(standard_input: socket.socket, cpu_seconds: float, memory: int) -> subprocess.Popen[bytes]:
+def _process(standard_input: socket.socket, functions: str, cpu_seconds: float, memory: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), str(cpu_seconds), str(memory)],
+        [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), functions, str(cpu_seconds), str(memory)],
         stdin=standard_input.fileno(),
         stdout=subprocess.DEVNULL,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},

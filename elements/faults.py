@@ -4,6 +4,7 @@ Fault
 ├── BadTemplate   a template that cannot be read, or not for this event
 ├── BadFilter     the same of a filter
 └── TooCostly     it wanted more time or memory than it may have
+    └── TooCostlyLately   it did so each time of late, and is not tried for a while
 """
 
 
@@ -41,3 +42,7 @@ class BadFilter(Fault):
 
 class TooCostly(Fault):
     """It wanted more time or memory than it may have."""
+
+
+class TooCostlyLately(TooCostly):
+    """It was too costly each time of late, and is not tried for a while."""

@@ -1,40 +1,58 @@
-"""What runs in a child of `elements.sandbox`: one call after the other, within bounds, until the parent is gone.
+"""What runs in a child of `elements.sandbox`: one request after the other, within bounds, until the parent is gone.
 
-A request and an answer are each a pickle after its length. Imports that a call brings are not on its clock.
+A request names a function of a fixed table. Importing it and reading its arguments are not on the clock of a call.
 """
 
 import contextlib
 import os
-import pickle
 import resource
 import signal
 import socket
-import struct
 import sys
+import time
 import traceback
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from elements.faults import Fault, TooCostly
+from elements.sandbox_functions import Function
+from elements.sandbox_messages import (
+    LENGTH,
+    MAX_ANSWER,
+    Call,
+    decoded,
+    error,
+    fault,
+    load,
+    message,
+    read_request,
+    result,
+)
 
-LENGTH = struct.Struct("!Q")
 READY = b"ready"
-_ANSWER_LIMIT = 16 * 1024 * 1024
+IMPORT = "import"
+"""Asks for no call, but for the modules of functions."""
+_TOO_MUCH = "takes too much memory, or is nested too deeply"
 
 
 def main() -> None:
-    """Serve the socket that is our standard input. The bounds are our last two arguments."""
+    """Serve the socket that is our standard input. Our last arguments are the table's module and the bounds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # when the children end is for the parent to say
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    cpu_seconds, memory = float(sys.argv[-2]), int(sys.argv[-1])
+    table, cpu_seconds, memory = sys.argv[-3], float(sys.argv[-2]), int(sys.argv[-1])
+    functions: Mapping[str, Function] = load(f"{table}:FUNCTIONS")
     _bound_memory(memory)
     with socket.socket(fileno=0) as parent, parent.makefile("rwb") as stream:
         stream.write(READY)
         stream.flush()
         _silence()
         while head := stream.read(LENGTH.size):
-            answer = _answer(stream.read(*LENGTH.unpack(head)), cpu_seconds)
-            stream.write(LENGTH.pack(len(answer)))
-            stream.write(answer)
+            for answer in _answers(read_request(stream.read(*LENGTH.unpack(head))), functions, cpu_seconds):
+                stream.write(answer)
+                stream.flush()  # what is told already is not asked for again if the next call ends us
+            stream.write(message(""))
             stream.flush()
 
 
@@ -54,25 +72,43 @@ def _silence() -> None:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
-def _answer(request: bytes, cpu_seconds: float) -> bytes:
-    """Make a call. The answer is what it gave and None, or None and what it raised."""
+def _answers(request: Call, functions: Mapping[str, Function], cpu_seconds: float) -> Iterator[bytes]:
+    """Make the calls, as many as can be begun in the time of one; the first in any case."""
+    if request.function == IMPORT:
+        for name in request.shared:
+            _function(name)
+        return
+    function, began = functions[request.function], time.process_time()
+    for arguments in request.arguments:
+        yield _answer(request, function, arguments, cpu_seconds)
+        if time.process_time() - began > cpu_seconds:
+            return
+
+
+def _answer(request: Call, function: Function, arguments: list[Any], cpu_seconds: float) -> bytes:
     try:
-        function, args, kwargs = pickle.loads(request)  # noqa: S301
+        run, given = _function(request.function), decoded(function, [*arguments, *request.shared])
         # Its signal's default, to end the process, is the one thing that also stops native code.
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            answer = pickle.dumps((function(*args, **kwargs), None))
+            answer = result(function, run(*given, **request.named))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-    except Fault as fault:
-        return pickle.dumps((None, fault))
+    except Fault as raised:
+        return fault(raised)
     except (MemoryError, RecursionError):
-        return pickle.dumps((None, TooCostly("takes too much memory, or is nested too deeply")))
+        return fault(TooCostly(_TOO_MUCH))
     except UnicodeEncodeError:
-        return pickle.dumps((None, Fault("half of a surrogate pair is not text, and cannot be sent")))
+        return fault(Fault("half of a surrogate pair is not text, and cannot be sent"))
     except Exception:  # noqa: BLE001
         # Ours, not the tenant's: the parent raises it, and has a log.
-        return pickle.dumps((None, RuntimeError(traceback.format_exc())))
-    if len(answer) > _ANSWER_LIMIT:
-        return pickle.dumps((None, TooCostly("comes to too much")))
+        return error(traceback.format_exc())
+    if len(answer) > MAX_ANSWER:
+        return fault(TooCostly("comes to too much"))
     return answer
+
+
+@cache
+def _function(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return load(f"{module}:{attribute}")

@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 class Turns:
     """Lets up to `slots` have a turn at once, and each tenant as many of them as are left free for others.
 
+    A tenant never has more than `per_tenant`.
+
     So somebody who comes new finds a slot, however many turns another one wants. Those who wait get theirs tenant by
     tenant, one each. Where there is one slot, it goes from tenant to tenant.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, per_tenant: int | None = None) -> None:
         self._free = slots
+        self._per_tenant = slots if per_tenant is None else per_tenant
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By tenant; whose turn is next comes first."""
@@ -53,7 +56,7 @@ class Turns:
                 turn.set_result(None)
 
     def _may(self, tenant: str) -> bool:
-        return self._held[tenant] < self._free
+        return self._held[tenant] < min(self._free, self._per_tenant)
 
     def _begin(self, tenant: str) -> None:
         self._free -= 1

@@ -22,7 +22,7 @@ WEBHOOK = {
     "url": f"{RECEIVER}/hook",
     "events": ["order.*"],
     "filter": "event.data.amount >= 100",
-    # In JSON, {{ … }} writes a JSON value: no quotes around it.
+    # In JSON, {{ … }} writes a JSON value; inside quotes it would write text.
     "payload": {"static": {"shop": "example"}, "template": '{"from": {{ static.shop }}, "order": {{ event.data }}}'},
     "emails": [{"to": ["{{ event.data.email }}"], "subject": "Order {{ event.data.order }}", "text": TEXT}],
     "notifications": [NOTE],

@@ -2,16 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import views
 from api.access import GuardedRoute, needs
 from api.catalogue_documents import as_asyncapi, as_openapi
 from api.deps import CallerDep, CatalogueDep, Limit
 from api.fields import EventType, Page
-from api.json_schemas import faults
-from api.problems import KEYED, BadField, Invalid, NotFound, responses
+from api.problems import KEYED, NotFound, responses
 from api.schemas.event_types import EventTypeChanges, EventTypeEntry, NewEventType
+from api.validating import check_event_type
 from registry import models
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
@@ -21,9 +21,11 @@ Name = Annotated[EventType, Path(description="The event type", examples=["order.
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
-async def create_event_type(new: NewEventType, catalogue: CatalogueDep, caller: CallerDep) -> EventTypeEntry:
+async def create_event_type(
+    new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, request: Request
+) -> EventTypeEntry:
     """Add an event type. From then on, events of it are checked against its schema."""
-    _check_examples(new.schema_, new.examples)
+    await check_event_type(request.app.state.sandbox, new.schema_, new.examples)
     event_type = models.EventType(
         name=new.name,
         description=new.description,
@@ -55,12 +57,14 @@ async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeEntry
 
 @router.patch("/{name}", responses=responses(404), dependencies=[needs("admin")])
 async def change_event_type(
-    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep
+    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, request: Request
 ) -> EventTypeEntry:
     """Change what is given. An archived type takes no new events; those accepted before go on."""
     known = _found(await catalogue.get(name))
     given = {field: getattr(changes, field) for field in changes.model_fields_set}
-    _check_examples(given.get("schema_", known.schema), given.get("examples", known.examples))
+    schema, examples = given.get("schema_", known.schema), given.get("examples", known.examples)
+    if given.keys() & {"schema_", "examples"}:
+        await check_event_type(request.app.state.sandbox, schema, examples)
     if "schema_" in given:
         given["schema"] = given.pop("schema_")
     entry = caller.did("event-type.update", name, None, _names(changes))
@@ -90,18 +94,6 @@ async def export_catalogue(
         types += page
         if after is None:
             return as_openapi(types) if format == "openapi" else as_asyncapi(types)
-
-
-def _check_examples(schema: dict[str, Any] | None, examples: list[Any]) -> None:
-    if schema is None:
-        return
-    bad = [
-        BadField(path=f"examples.{number}{pointer}", detail=sentence)
-        for number, example in enumerate(examples)
-        for pointer, sentence in faults(schema, example)
-    ]
-    if bad:
-        raise Invalid("An example is not what the schema says: see errors.", bad)
 
 
 def _names(given: EventTypeChanges) -> list[str]:

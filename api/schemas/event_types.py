@@ -7,7 +7,6 @@ from pydantic import ConfigDict, Field
 from api.fields import (
     EventType,
     Given,
-    JsonSchema,
     Taken,
     Text,
     Time,
@@ -18,7 +17,7 @@ class EventTypeChanges(Taken):
     """Only what is given is changed."""
 
     description: Text = Field("", max_length=4096)
-    schema_: JsonSchema | None = Field(None, alias="schema")
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
     """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
     examples: list[Any] = Field(default_factory=list, max_length=20)
     """Examples of the data; they must fit the schema."""

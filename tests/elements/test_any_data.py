@@ -24,7 +24,7 @@ Calling = Callable[..., Any]
 def calling() -> Iterator[Calling]:
     """Calls a function in a sandbox that all tests of this file share; gives what it gave, or its fault."""
     with asyncio.Runner() as runner:
-        sandbox = Sandbox()
+        sandbox = Sandbox(functions="sandbox_functions")
 
         def call(function: Callable[..., Any], *args: Any) -> Any:
             try:

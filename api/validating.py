@@ -1,0 +1,60 @@
+"""Validation by JSON Schema, in the sandbox: what a schema makes of some data can cost more than a request may."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from api.problems import BadField, Invalid, TooMany
+from elements import json_schemas
+from elements.breaker import REST_SECONDS
+from elements.faults import Fault, TooCostly, TooCostlyLately
+from elements.sandbox import Sandbox, Share
+
+
+class TooCostlyData(Invalid):
+    """Checking this event's data against the schema of its type takes too much."""
+
+
+async def check_event_type(sandbox: Sandbox, schema: dict[str, Any] | None, examples: Sequence[Any]) -> None:
+    """Raise `Invalid` for a schema that cannot be used, or for examples that it does not accept."""
+    if schema is None:
+        return
+    catalogue = sandbox.for_("")
+    try:
+        await catalogue.call(json_schemas.check, schema)
+    except Fault as fault:
+        raise Invalid.field("schema", str(fault)) from None
+    answers = await _errors(catalogue, schema, examples)
+    bad = [
+        BadField(path=f"examples.{number}{pointer}", detail=sentence)
+        for number, answer in enumerate(answers)
+        for pointer, sentence in ([("", str(answer))] if isinstance(answer, Fault) else answer)
+    ]
+    if bad:
+        raise Invalid("An example is not what the schema says: see errors.", bad)
+
+
+async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str, Any], data: Any) -> None:
+    """Raise `Invalid` for data that the schema does not accept, or that takes too much to check.
+
+    Raises `TooMany` while the type rests because its events were too costly several times in a row for this tenant.
+    """
+    (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
+    if isinstance(answer, TooCostlyLately):
+        raise TooMany(
+            f"Checking events of the type {type_} against its schema {answer}.",
+            headers={"Retry-After": f"{REST_SECONDS:g}"},
+        )
+    if isinstance(answer, TooCostly):
+        sentence = f"cannot be checked against the schema of this event type, which {answer}"
+        raise TooCostlyData("The data are too costly to check: see errors.", [BadField(path="data", detail=sentence)])
+    if isinstance(answer, Fault):
+        raise Invalid.field("data", str(answer))
+    if answer:
+        bad = [BadField(path=f"data{pointer}", detail=sentence) for pointer, sentence in answer]
+        raise Invalid("The data are not what the schema of this event type says: see errors.", bad)
+
+
+async def _errors(
+    share: Share, schema: dict[str, Any], items: Sequence[Any], breaker: str | None = None
+) -> list[list[tuple[str, str]] | Fault]:
+    return await share.call_each(json_schemas.errors, items, json_schemas.text_of(schema), breaker=breaker)
