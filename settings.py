@@ -70,6 +70,15 @@ class Settings(BaseSettings):
         description="Connections to receivers with `tls` of their own that a worker opens at once for one tenant; more"
         " wait for up to 20 s",
     )
+    max_concurrent_sandbox_calls: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="Processes, of each API and each worker, in which templates, filters and schemas are evaluated",
+    )
+    max_concurrent_sandbox_calls_per_tenant: int = Field(
+        2, ge=1, description="How many of these processes one tenant may use at once; more calls wait"
+    )
     require_https: bool = Field(
         False,
         description="Refuse plain `http` in the URLs of webhooks and notifications, when they are saved and when they"

@@ -105,7 +105,10 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         ) as web,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
         Services(settings.notification_services, allowed, require_https=settings.require_https) as services,
-        Sandbox() as sandbox,
+        Sandbox(
+            children=settings.max_concurrent_sandbox_calls,
+            per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
+        ) as sandbox,
     ):
         await keep_rates(client, settings.task_queue)
         operators = _operators(settings)

@@ -65,7 +65,11 @@ def _bare_app(settings: Settings) -> FastAPI:
         lifespan=_life,
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
     )
-    app.state.settings, app.state.sandbox = settings, Sandbox()
+    app.state.settings = settings
+    app.state.sandbox = Sandbox(
+        children=settings.max_concurrent_sandbox_calls,
+        per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
+    )
     app.state.written = Written(app.state.sandbox, settings)
     of_webhooks = (preview, webhooks, pausing, deliveries, recoveries)
     of_tenants = (*of_webhooks, suppressions, event_types, events, erasure, schedules)

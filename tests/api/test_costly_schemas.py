@@ -1,0 +1,69 @@
+"""Schemas and data whose validation is too costly: refused with a reason, and nobody else notices."""
+
+import asyncio
+from typing import Any
+
+from problems import problem
+
+from house import House
+from receivers import Receiver
+from registry.models import EventType
+
+ROOT = {"$ref": "#"}
+COSTLY = {"anyOf": [{"type": "object", "properties": {"a": ROOT}, "required": [name]} for name in "bc"]}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for _ in range(depth):
+        data = {"a": data}
+    return data
+
+
+async def test_a_costly_schema_is_refused_when_saved(idle_house: House) -> None:
+    new = {"name": "order.paid", "schema": COSTLY}
+    document = problem(await idle_house.http.post("/v1/event-types", json=new), 422)
+    assert [each["path"] for each in document["errors"]] == ["schema"]
+    assert "refers to itself in several ways" in document["errors"][0]["detail"]
+    created = await idle_house.http.post("/v1/event-types", json={"name": "order.paid"})
+    assert created.status_code == 201
+    changed = await idle_house.http.patch("/v1/event-types/order.paid", json={"schema": COSTLY})
+    assert [each["path"] for each in problem(changed, 422)["errors"]] == ["schema"]
+
+
+async def test_costly_events_are_refused_and_nobody_else_notices(idle_house: House, inbox: Receiver) -> None:
+    """One of them, 202 bytes, held the API's event loop until it was killed. The schema is as from before the check."""
+    await idle_house.store.catalogue.add(EventType(name="a.costly", description="", schema=COSTLY, examples=[]))
+    await idle_house.webhook(inbox.url)
+
+    async def post(type_: str, tenant: str, data: Any) -> Any:
+        return await idle_house.http.post("/v1/events", json={"type": type_, "tenant": tenant, "data": data})
+
+    attack = [asyncio.create_task(post("a.costly", "attacker", nested(25))) for _ in range(8)]
+    fine = [await post("order.paid", idle_house.tenant, {"n": n}) for n in range(5)]
+    fine += [await post("a.costly", idle_house.tenant, {"b": 1})]
+    assert [answer.status_code for answer in fine] == [202] * 6
+    assert (await idle_house.http.get("/healthz")).status_code == 200
+    answers = await asyncio.gather(*attack)
+    refused = [answer for answer in answers if answer.status_code == 422]
+    assert len(refused) >= 3
+    for answer in refused:
+        (error,) = problem(answer, 422)["errors"]
+        assert error["path"] == "data"
+        assert "ms of computing" in error["detail"]
+    resting = await post("a.costly", "attacker", nested(25))
+    assert "was too costly 3 times in a row" in problem(resting, 429)["detail"]
+    assert resting.headers["retry-after"] == "60"
+    assert (await post("order.paid", "attacker", nested(25))).status_code == 202
+    assert (await post("a.costly", idle_house.tenant, {"b": 2})).status_code == 202
+
+
+async def test_a_costly_filter_spoils_no_other(idle_house: House, inbox: Receiver) -> None:
+    bomb = "['aaaaaaaa']" + ".map(x, x+x+x+x+x+x+x+x)" * 12 + "[0].size() > 0"
+    filters = ["event.data.n == 1", bomb, "event.data.n == 2", bomb, "event.data.n == 1 || false"]
+    hooks = [(await idle_house.webhook(inbox.url, filter=each))["id"] for each in filters]
+    accepted = await idle_house.send(data={"n": 1})
+    assert {each["webhook_id"] for each in accepted["deliveries"]} == {hooks[0], hooks[4]}
+    for hook in (hooks[1], hooks[3]):
+        shown = (await idle_house.http.get(f"/v1/webhooks/{hook}")).json()
+        assert shown["filter_errors"], "the webhook says that its filter failed"
