@@ -104,7 +104,7 @@ class RecursiveSchema:
         for keyword in _LISTS:
             yield keyword, _schemas(schema.get(keyword))
         for keyword in _MAPS:
-            yield keyword, _schemas(_values(schema.get(keyword)))
+            yield keyword, [each for _, each in _items(schema.get(keyword))]
         for keyword in _SINGLE:
             yield keyword, _schemas([schema.get(keyword)])
         for keyword in ("$ref", "$dynamicRef"):
@@ -144,7 +144,7 @@ class RecursiveSchema:
             return True
         if any(types and "object" not in types for types in by_type):
             resolved = [each for each, types in zip(resolved, by_type, strict=True) if not types or "object" in types]
-        required = [set(filter(_is_text, each.get("required") or ())) for each in resolved]
+        required = [set(map(str, each.get("required") or ())) for each in resolved]
         shared = set.intersection(*required) if required else set()
         return any(_disjoint([_constants(each, name) for each in resolved]) for name in shared)
 
@@ -277,26 +277,24 @@ def _schemas(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _values(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else []
-
-
 def _items(value: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(name, each) for name, each in value.items() if isinstance(each, dict)] if isinstance(value, dict) else []
 
 
 def _types(schema: dict[str, Any]) -> set[str]:
     given = schema.get("type")
-    return {given} if isinstance(given, str) else set(filter(_is_text, given)) if isinstance(given, list) else set()
+    return (
+        {given}
+        if isinstance(given, str)
+        else {each for each in given if isinstance(each, str)}
+        if isinstance(given, list)
+        else set()
+    )
 
 
 def _constants(schema: dict[str, Any], name: str) -> set[str]:
     found = dict(_items(schema.get("properties"))).get(name, {})
     return {repr(each) for each in ([found["const"]] if "const" in found else found.get("enum") or [])}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _disjoint(sets: list[set[str]]) -> bool:
