@@ -131,6 +131,12 @@ class Settings(BaseSettings):
         description="A webhook that has only failed for so long is disabled, and its owner told; `0` is never. A"
         " webhook's own `disable_after` goes before",
     )
+    max_hold: timedelta = Field(
+        30 * DAY,
+        gt=timedelta(0),
+        description="A delivery that was held for so long, by a person or because its webhook is paused or disabled,"
+        " fails with the reason `held_too_long`",
+    )
     probe_interval: timedelta | None = Field(
         None,
         ge=timedelta(seconds=1),
@@ -215,7 +221,7 @@ class Settings(BaseSettings):
     def _or_none(cls, value: object) -> object:
         return value or None
 
-    @field_validator("retention", "disable_after", "probe_interval", "shutdown_timeout", mode="before")
+    @field_validator("retention", "disable_after", "max_hold", "probe_interval", "shutdown_timeout", mode="before")
     @classmethod
     def _seconds(cls, value: object) -> object:
         """Read `90` as seconds: Pydantic does so with a number, and the environment has only text."""

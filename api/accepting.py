@@ -149,6 +149,7 @@ class Acceptance:
             accepted_at=now,
             deliver_at=request.deliver_at,
             deliveries=deliveries,
+            max_hold=self._settings.max_hold.total_seconds(),
         )
         async with self._starting.of(event.tenant):
             return self._answer(await self._gateway.start(started, digest(request)))

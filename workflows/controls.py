@@ -47,7 +47,7 @@ class Controls(Places):
     _rounds: list[RoundUnderWay]
     _deliver_at: datetime | None
     _time_has_come: bool
-    """The timer of `deliver_at` has fired."""
+    """The timer of `deliver_at` has fired, or a person has released the event before."""
     _finished_at: datetime | None
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
@@ -70,9 +70,9 @@ class Controls(Places):
     def signal_release_webhook(self, webhook_id: str) -> None:
         for progress in self._deliveries.values():
             if progress.delivery.webhook_id == webhook_id and progress.is_held_by_webhook:
-                self._release(progress)
-                if not progress.in_flight and workflow.patched("released-is-due"):
-                    progress.due = True  # it was when it was held: whoever releases can see at once that it goes on
+                progress.release()
+                if not progress.in_flight:
+                    progress.passed.add("next_attempt_at")  # it was due when it was held
         self._tell_trouble()
 
     @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
@@ -147,23 +147,19 @@ class Controls(Places):
     def _obey(self, command: Command, delivery: str | None) -> None:
         chosen = [self._deliveries[id_] for id_ in self._select(command, delivery)]
         if command == "release" and delivery is None and self._is_scheduled():
-            self._deliver_at = workflow.now()
+            self._deliver_at, self._time_has_come = workflow.now(), True
         act: dict[Command, Callable[[Progress], None]] = {
             "cancel": Progress.cancel,
             "retry": Progress.retry,
             "redeliver": Progress.retry,
             "hold": Progress.hold,
-            "release": self._release,
+            "release": Progress.release,
         }
         for progress in chosen:
             act[command](progress)
         for round_ in self._rounds:
             round_.stop_if_nobody_wants_it()
         self._tell_trouble()
-
-    def _release(self, progress: Progress) -> None:
-        """Let it go on. New runs have the marker since something was held; older ones go by the clock."""
-        progress.release(by_timer=workflow.patched("released-by-timer"), afresh=True)
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""
@@ -179,4 +175,4 @@ class Controls(Places):
 
     def _is_scheduled(self) -> bool:
         """The event waits for its time."""
-        return self._deliver_at is not None and not self._time_has_come and self._deliver_at > workflow.now()
+        return self._deliver_at is not None and not self._time_has_come

@@ -6,14 +6,13 @@ This code is for ever: runs that are open today replay it tomorrow. Any change o
 """
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 
 from activities.closing import Closing, ClosingActivities
-from workflows import names, summaries
+from workflows import names, summaries, timers
 from workflows.activities import run_until_done
 from workflows.controls import Controls, RoundUnderWay
 from workflows.models import AWAITING_BUDGET, EventInput, EventState, event_status, fit
@@ -40,7 +39,7 @@ class EventWorkflow(Controls):
         self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
         self._held = list(workflow.info().typed_search_attributes.get(names.HELD, ()))
         self._cancel_requested = False
-        self._time_has_come = False
+        self._time_has_come = workflow.info().typed_search_attributes.get(names.DELIVER_AT) is None
 
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
@@ -75,12 +74,12 @@ class EventWorkflow(Controls):
 
     async def _until_moved_or(self, when: datetime | None) -> None:
         assert when is not None
-        time_has_come = await _time_passes(
-            (when - workflow.now()).total_seconds(),
-            lambda: self._deliver_at != when or self._is_over(),
+        has_passed = await timers.passes(
+            timers.remaining(when),
+            lambda: self._deliver_at != when or not self._is_scheduled() or self._is_over(),
             summaries.deliver_at_summary(when),
         )
-        self._time_has_come = time_has_come and self._deliver_at == when
+        self._time_has_come |= has_passed and self._deliver_at == when
 
     def _groups(self) -> list[list[Progress]]:
         """Give what goes out in one round: all webhooks with neither a rate nor an order; each of the others, each
@@ -104,23 +103,35 @@ class EventWorkflow(Controls):
     async def _see_through(self, progress: Progress) -> None:
         """Wait, attempt, record, until nothing of the event is open: a final delivery can be opened again."""
         while not self._is_over() and not self._history_is_long():
-            wait = progress.seconds_until_due(workflow.now())
-            if wait != 0:
-                await self._until_touched(progress, wait)
+            if not progress.is_due:
+                await self._until_touched(progress)
             elif progress.is_sent and not progress.forced:
                 progress.stop_awaiting()
             elif progress.held and not progress.forced:
-                progress.release()
+                self._end_hold_or_try_again(progress)
             else:
                 await self._attempt([progress])
 
-    async def _until_touched(self, progress: Progress, wait: float | None) -> None:
+    async def _until_touched(self, progress: Progress) -> None:
+        """Wait until a time of the delivery has passed, or something has happened to it."""
         seen = progress.touched
-        progress.due |= await _time_passes(
-            wait,
+        if self._event.max_hold is not None:
+            progress.limit_hold(workflow.now() + timedelta(seconds=self._event.max_hold))
+        lengths = {name: timers.remaining(when) for name, when in progress.times.items()}
+        progress.passed |= await timers.first_of(
+            {
+                name: (length, summaries.wait_summary(progress.delivery, name, length))
+                for name, length in lengths.items()
+            },
             lambda: progress.touched != seen or self._is_over() or self._history_is_long(),
-            summaries.wait_summary(progress.delivery, wait or 0),
         )
+
+    def _end_hold_or_try_again(self, progress: Progress) -> None:
+        if "held_until" in progress.passed:
+            progress.end_hold()
+            self._tell(progress)
+        else:
+            progress.try_again()
 
     async def _attempt(self, deliveries: list[Progress], first_round: bool = False) -> None:
         """Make one attempt of each at once and record what it came to."""
@@ -215,15 +226,3 @@ class EventWorkflow(Controls):
         return self._event.model_copy(
             update={"deliveries": deliveries, "deliver_at": self._deliver_at, "untold": self._untold()}
         )
-
-
-async def _time_passes(seconds: float | None, unless: Callable[[], bool], summary: str) -> bool:
-    """Wait for a time, where one is given, and say that it has passed: False where the condition came true before.
-
-    Whoever waited goes by this, and asks no clock: on a new worker, `workflow.now()` can be that of an earlier step.
-    """
-    try:
-        await workflow.wait_condition(unless, timeout=seconds, timeout_summary=summary)
-    except TimeoutError:
-        return True
-    return False

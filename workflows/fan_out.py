@@ -30,7 +30,7 @@ from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 from activities.closing import Closing, ClosingActivities
 from activities.outcomes import Message
-from workflows import names
+from workflows import names, timers
 from workflows.activities import run_until_done
 from workflows.attributes import search_attributes
 from workflows.commands import Refused, RunIsClosing
@@ -134,7 +134,7 @@ class FanOutWorkflow(Relay):
                 )
             except WorkflowAlreadyStartedError:
                 # Of a parent that was terminated a moment ago, the parts end in the next one.
-                await workflow.sleep(1, summary=f"part {n} is not over yet")
+                await timers.sleep(timedelta(seconds=1), f"part {n} is not over yet")
         return None
 
     async def _see_through(self, branch: Branch, handle: ChildWorkflowHandle[Any, EventState]) -> None:

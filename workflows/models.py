@@ -23,6 +23,7 @@ Reason = Literal[
     "webhook_disabled",
     "webhook_paused",
     "waits_for_turn",
+    "held_too_long",
 ]
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
 
@@ -97,6 +98,8 @@ class Delivery(Message):
     """Requests a second that its webhook takes; None: any number."""
     look_again_at: datetime | None = None
     """When held because of its webhook: then it looks whether it still has to be."""
+    held_until: datetime | None = None
+    """While held: then the delivery fails."""
     looks: int = 0
     """Times that it has looked in vain."""
     alerts: bool = False
@@ -129,6 +132,8 @@ class EventInput(Message):
     accepted_at: datetime
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
+    max_hold: float | None = None
+    """Seconds after which a held delivery fails; None: never."""
     untold: tuple[Alert, ...] = ()
     """Alerts that were on their way when the run went on as a new one."""
 

@@ -14,7 +14,7 @@ from temporalio.common import Priority
 from activities.news import Alert
 from activities.outcomes import Message, Outcome
 from activities.probing import TEST, Knock, Knocked, ProbeActivities, Probed
-from workflows import names, summaries
+from workflows import names, summaries, timers
 from workflows.activities import run_until_done
 from workflows.telling import SHOWN, see_told
 
@@ -40,7 +40,7 @@ class ProbeWorkflow:
         """Knock until it answers, or nobody wants to know."""
         for _ in range(KNOCKS_A_RUN):
             wait = f"knock again in {summaries.duration(probe.interval)}"
-            await workflow.sleep(timedelta(seconds=probe.interval), summary=wait)
+            await timers.sleep(timedelta(seconds=probe.interval), wait)
             knocked = await self._knock(probe)
             while knocked.state == "answers":
                 await self._welcome(probe, knocked)

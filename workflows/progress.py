@@ -55,7 +55,7 @@ class Progress(Standing):
     def begin(self) -> Trigger:
         """Start an attempt; say whether the schedule or a person wanted it."""
         first_by_hand = self.delivery.by_hand and not self.delivery.steps_taken
-        self.extra, self.forced, self.due, self.released = self.forced, False, False, False
+        self.extra, self.forced = self.forced, False
         self.trigger = "manual" if self.extra or first_by_hand else "scheduled"
         return self.trigger
 
@@ -74,7 +74,7 @@ class Progress(Standing):
             return self._end("cancelled") if self.cancelling else None
         self._append(outcome, trigger)
         reached = (*self.delivery.reached, *outcome.reached)
-        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate, looks=0)
+        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate, looks=0, held_until=None)
         self._obey_order(outcome.ordered)
         self.recovered = outcome.recovered
         self._settle(outcome, now, jitter, uses_a_step=not self.extra)
@@ -87,7 +87,10 @@ class Progress(Standing):
     def _put_off(self, outcome: Outcome, now: datetime) -> None:
         """Record that no request was made, which uses no step of the schedule."""
         if outcome.verdict == "deferred":
-            self._update(rate=outcome.rate, next_attempt_at=now + timedelta(seconds=outcome.retry_after or 0))
+            wait = outcome.retry_after or 0
+            self._update(rate=outcome.rate, next_attempt_at=now + timedelta(seconds=wait), held_until=None)
+            if not wait:
+                self.passed.add("next_attempt_at")
         elif not self.held:  # what a person holds stays theirs to release
             self.held = True
             self._update(reason=outcome.held_by)
@@ -158,6 +161,7 @@ class Progress(Standing):
         self.cancelling = False
         if self.is_final:
             self.delivery = reopened(self.delivery)
+            self.passed.clear()
             return
         self.forced = True
         if self.is_sent:
@@ -167,14 +171,26 @@ class Progress(Standing):
         self.touched += 1
         self.held = True
 
-    def release(self, *, by_timer: bool = True, afresh: bool = False) -> None:
-        """Go on with the schedule; what has become due meanwhile is due now, `by_timer` or by the clock.
-
-        `afresh`: somebody wants it to; held once more, it looks soon whether it still has to be.
-        """
+    def release(self) -> None:
+        """Go on with the schedule. Held once more, it may be held as long again, and soon looks at its webhook."""
         self.touched += 1
-        self.held, self.released = False, by_timer
-        self._update(reason=None, look_again_at=None, looks=0 if afresh else self.delivery.looks)
+        self.held = False
+        self._update(reason=None, look_again_at=None, looks=0, held_until=None)
+
+    def try_again(self) -> None:
+        """Find out by an attempt whether the webhook still holds it; until that is made, the hold has not ended."""
+        self.held = False
+        self._update(reason=None, look_again_at=None)
+
+    def limit_hold(self, until: datetime) -> None:
+        """Let the present hold end then, unless it has a limit already."""
+        if self.held and self.delivery.held_until is None:
+            self._update(held_until=until)
+
+    def end_hold(self) -> None:
+        """Give up what has been held for too long; whether anyone wants to be told, the alert finds out."""
+        self._update(alerts=True)
+        self._end("failed", "held_too_long")
 
     def look_again(self, now: datetime) -> None:
         """Be released in an hour, or later where that was tried before, if nobody does it until then."""
@@ -188,5 +204,5 @@ class Progress(Standing):
             self.news = "failed"
         if status == "succeeded" and self.recovered:
             self.news = "recovered"
-        self._update(status=status, reason=reason, next_attempt_at=None, look_again_at=None)
+        self._update(status=status, reason=reason, next_attempt_at=None, look_again_at=None, held_until=None)
         self._update(awaiting=(), awaiting_until=None)

@@ -15,7 +15,7 @@ from temporalio.common import Priority
 from activities.outcomes import Message
 from activities.recovering import Batch, Lost, Plan, RecoveryActivities, Search, Tally
 from activities.recovering import Scope as Scope  # for those who may not know activities
-from workflows import names
+from workflows import names, timers
 from workflows.activities import run_until_done
 
 HEARTBEAT = timedelta(seconds=10)
@@ -117,12 +117,8 @@ class RecoveryWorkflow:
 
     async def _rest(self, seconds: float) -> None:
         """Keep to the rate. How long a batch took, its activity says: here, clocks can be those of an earlier step."""
-        if seconds <= 0:
-            return
-        try:
-            await workflow.wait_condition(self._is_cancelled, timeout=seconds, timeout_summary="keep to the rate")
-        except TimeoutError:
-            return
+        if seconds > 0:
+            await timers.passes(timedelta(seconds=seconds), self._is_cancelled, "keep to the rate")
 
     def _is_cancelled(self) -> bool:
         return self._state.status == "cancelled"

@@ -14,7 +14,7 @@ from temporalio.common import Priority
 
 from activities.outcomes import Message
 from activities.releasing import Ask, Batch, Held, Progress, ReleaseActivities
-from workflows import names
+from workflows import names, timers
 from workflows.activities import run_until_done
 
 HEARTBEAT = timedelta(seconds=10)
@@ -79,12 +79,7 @@ class ReleaseWorkflow:
         pause = PAUSES[self._passes]
         if not pause or self._after:
             return
-        try:
-            await workflow.wait_condition(
-                lambda: self._asked, timeout=pause, timeout_summary="what is still being held comes to rest"
-            )
-        except TimeoutError:
-            return
+        await timers.passes(timedelta(seconds=pause), lambda: self._asked, "what is still being held comes to rest")
 
     async def _pass(self) -> bool:
         """Release all that is held; False where the webhook is off."""

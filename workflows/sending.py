@@ -58,9 +58,17 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
         heartbeat_timeout=timedelta(seconds=10),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=priority,
-        summary=summaries.attempt_summary(channel, [each.delivery.target for each in deliveries], number),
+        summary=_summary(deliveries, number),
     )
     return asyncio.create_task(making)
+
+
+def _summary(deliveries: Sequence[Progress], number: int) -> str:
+    first = deliveries[0]
+    targets = [each.delivery.target for each in deliveries]
+    summary = summaries.attempt_summary(first.delivery.channel, targets, number)
+    is_look = first.delivery.looks > 0 and not first.extra
+    return summaries.look_summary(first.delivery.webhook_id, summary) if is_look else summary
 
 
 def _has_outcomes(result: RoundResult, orders: Sequence[Order]) -> bool:

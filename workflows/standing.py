@@ -1,6 +1,6 @@
 """How a delivery stands: what has happened, what a person asked for, when something is due. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -8,9 +8,6 @@ from elements.context import AlertKind
 from workflows.models import Delivery, DeliveryStatus, Reason, Trigger
 from workflows.ordering import Ordering
 from workflows.tracking import Tracking
-
-A_MOMENT = 0.001
-"""Seconds: the shortest timer."""
 
 
 @dataclass(eq=False)
@@ -25,10 +22,7 @@ class Standing(Tracking, Ordering):
     """Cancelled while an attempt was under way: what that attempt comes to still counts."""
     trigger: Trigger | None = None
     """Of the attempt under way, if there is one."""
-    due: bool = False
-    """The timer for what comes next has fired."""
-    released: bool = False
-    """It was held: whether it is due by now is for a timer to say, not for the clock (docs/temporal.md)."""
+    passed: set[str] = field(default_factory=set)
     extra: bool = False
     """The attempt under way is a forced retry: it uses no step of the schedule."""
     touched: int = 0
@@ -105,21 +99,30 @@ class Standing(Tracking, Ordering):
 
     # What comes next
 
-    def seconds_until_due(self, now: datetime) -> float | None:
-        """Give the seconds until an attempt is due (0: now), or None when none is until somebody acts."""
-        if self.is_final or self.in_flight:
-            return None
-        if self.forced:
-            return 0.0
+    @property
+    def times(self) -> dict[str, datetime]:
+        """The times at which something is to be done if nothing happens before, by the names of their fields."""
+        if self.is_final or self.in_flight or self.forced:
+            return {}
         if self.held:
-            again = _seconds_until(self.delivery.look_again_at, now)
-            return 0.0 if self.due and again is not None else again
-        if self.waits_for_turn:
-            return None
-        due = self.delivery.awaiting_until if self.is_sent else self.delivery.next_attempt_at
-        if due is None or self.due:
-            return 0.0
-        return max(A_MOMENT if self.released else 0.0, (due - now).total_seconds())
+            names = ["look_again_at", "held_until"]
+        elif self.waits_for_turn:
+            names = []
+        else:
+            names = ["awaiting_until" if self.is_sent else "next_attempt_at"]
+        times = {name: getattr(self.delivery, name) for name in names}
+        return {name: time for name, time in times.items() if time is not None}
+
+    @property
+    def is_due(self) -> bool:
+        """Something is to be done now. No clock says so: what has a time is due when the timer for it has fired."""
+        if self.is_final or self.in_flight:
+            return False
+        if self.forced:
+            return True
+        if not self.times:
+            return not (self.held or self.waits_for_turn)
+        return not self.passed.isdisjoint(self.times)
 
     @property
     def next_number(self) -> int:
@@ -129,7 +132,3 @@ class Standing(Tracking, Ordering):
     def pace(self) -> float | None:
         """Requests a second within which the attempt under way is made; None: at once, as what a person asked for."""
         return None if self.extra else self.delivery.rate
-
-
-def _seconds_until(due: datetime | None, now: datetime) -> float | None:
-    return None if due is None else max(0.0, (due - now).total_seconds())

@@ -1,12 +1,16 @@
 """What the Temporal web UI says of a step, in words. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from activities.news import Alert
-from workflows.models import Channel, Delivery
+from workflows.models import Channel, Delivery, Reason
 
 MAX_SUMMARY = 200
+HOLDS: dict[Reason | None, str] = {
+    "webhook_paused": "held: webhook paused",
+    "webhook_disabled": "held: webhook disabled",
+}
 VERBS: dict[Channel, str] = {"webhook": "POST", "email": "email to", "notification": "notify"}
 MANY: dict[Channel, str] = {"webhook": "POST to {} webhooks", "email": "{} emails", "notification": "{} notifications"}
 
@@ -25,12 +29,31 @@ def attempt_summary(channel: Channel, targets: Sequence[str], number: int) -> st
     return f"{what[:MAX_SUMMARY]} · attempt {number}"
 
 
-def wait_summary(delivery: Delivery, seconds: float) -> str:
-    """`retry in 5 min · http_503`, or of whom word from the mail provider is awaited."""
-    if delivery.awaiting:
+def look_summary(webhook_id: str, attempt: str) -> str:
+    """`is wh_1 still off? · POST https://acme.example/hook · attempt 3`: no request is made where it is."""
+    return f"is {webhook_id} still off? · {attempt}"
+
+
+def wait_summary(delivery: Delivery, time: str, length: timedelta) -> str:
+    """Say what the delivery waits for; `time` is the name of the field that says until when.
+
+    `retry in 5 min · http_503`, `held: webhook paused, looks again in 1 h`, `held by request, fails in 30 d`.
+    """
+    wait = duration(length.total_seconds())
+    if time == "look_again_at":
+        return f"{_hold(delivery)}, looks again in {wait}"
+    if time == "held_until":
+        return f"{_hold(delivery)}, fails in {wait}"
+    if time == "awaiting_until":
         return f"wait for word of {', '.join(delivery.awaiting)}"[:MAX_SUMMARY]
+    if not delivery.attempts_made:
+        return f"attempt in {wait}"
     cause = delivery.attempts[-1].error if delivery.attempts else None
-    return " · ".join(part for part in (f"retry in {duration(seconds)}", cause) if part)
+    return " · ".join(part for part in (f"retry in {wait}", cause) if part)
+
+
+def _hold(delivery: Delivery) -> str:
+    return HOLDS.get(delivery.reason, "held by request")
 
 
 def alert_summary(alert: Alert) -> str:

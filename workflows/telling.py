@@ -25,6 +25,9 @@ ALERT_RETRIES = RetryPolicy(
 )
 """An alert that could not be sent for some five hours is given up: it must not keep its run open for ever."""
 
+ALERTS_PENDING = "All deliveries are final. The run stays open until its alerts are sent, or given up after some hours."
+"""What the Temporal web UI says then."""
+
 SHOWN = 500
 """Characters of what the receiver said last that an alert repeats."""
 
@@ -46,6 +49,8 @@ class Telling:
             news = progress.take_news()
             if news and not self._cancel_requested:
                 self._send(self._alert_of(progress.record, news))
+        if not self._all_are_told() and all(progress.is_final for progress in self._deliveries.values()):
+            workflow.set_current_details(ALERTS_PENDING)
 
     def _tell_what_was_left(self) -> None:
         for alert in self._event.untold:
@@ -62,7 +67,6 @@ class Telling:
             updates.append(_listing(names.TROUBLE, trouble))
         if held != self._held and workflow.patched("held-is-listed"):
             self._held = held
-            workflow.patched("released-by-timer")  # the marker comes before anybody releases
             updates.append(_listing(names.HELD, held))
         if updates:
             workflow.upsert_search_attributes(updates)

@@ -12,7 +12,7 @@ fails each of them. Therefore:
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -40,20 +40,16 @@ async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) 
     return False
 
 
-async def first_of(times: Mapping[str, tuple[datetime, str]], unless: Callable[[], bool]) -> set[str]:
-    """Wait for the first of several times, each with a summary; return the names of those whose timers have fired.
+async def first_of(times: Mapping[str, tuple[timedelta, str]], unless: Callable[[], bool]) -> set[str]:
+    """Wait for the first of several times, each with a summary; return the names of those that have passed.
 
     Each has a timer of its own, so that no comparison of times decides which comes first. Empty where the condition
     came true before.
     """
-    timers = {name: asyncio.create_task(sleep(remaining(when), summary)) for name, (when, summary) in times.items()}
+    timers = {name: asyncio.create_task(sleep(*time)) for name, time in times.items()}
     try:
-        await workflow.wait_condition(lambda: unless() or any(_done(timers.values())))
+        await workflow.wait_condition(lambda: unless() or any(timer.done() for timer in timers.values()))
         return {name for name, timer in timers.items() if timer.done()}
     finally:
         for timer in timers.values():
             timer.cancel()
-
-
-def _done(timers: Iterable[asyncio.Task[None]]) -> Iterable[bool]:
-    return (timer.done() for timer in timers)

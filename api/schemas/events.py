@@ -104,6 +104,7 @@ class Delivery(DeliveryHead):
     """The URL without its query; the addresses of an email; the service of a notification."""
     status: DeliveryStatus
     reason: Reason | None
+    """Why it is held, waits or has ended. `held_too_long`: it was held longer than `HOOKKEEPER_MAX_HOLD`."""
     next_attempt_at: Time | None
     attempts: list[Attempt]
     attempts_omitted: int
@@ -120,6 +121,7 @@ class EventHead(Given):
     status: EventStatus
     accepted_at: Time
     finished_at: Time | None
+    """When the run ended. It can come after the final status by some hours, while alerts are retried."""
     deliver_at: Time | None
     workflow_id: str
     run_id: str

@@ -4,14 +4,18 @@ A new worker's first step of such a run can be given the time of an earlier step
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
+from activities.outcomes import Outcome
+from activities.rounds import RoundResult
 from house import House
-from receivers import Receiver
+from receivers import Answer, Receiver
 from worker import SANDBOX, WORKFLOWS
 from worker_processes import worker_process
 
@@ -78,4 +82,42 @@ async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_house
     async with idle_house.working():
         event = await idle_house.until_final(event_id)
     assert (event["status"], await attempts(event)) == ("succeeded", 2)
-    assert await timers_of(idle_house, event_id) == 2
+    assert await timers_of(idle_house, event_id) == 3, "for the retry, the end of the hold, and the moment after it"
+
+
+async def test_a_forced_retry_that_ends_after_its_time_and_a_query_that_comes_first(
+    idle_house: House, inbox: Receiver
+) -> None:
+    """Setup: a delivery is due in four seconds, and is retried before by a person; the endpoint takes longer than that.
+    Timeline: the worker is killed; a query waits for another; the time passes; the attempt fails; the query, and then
+    the workflow task, reach the other worker.
+    Proves: what the query's replay has begun is what each later replay begins.
+    """
+    inbox.answers += [Answer(503), Answer(503, delay=60)]
+    webhook = await idle_house.webhook(inbox.url, retry={"schedule": [4, 0.1]})
+    event_id = (await idle_house.send())["id"]
+    run = idle_house.run(event_id)
+    async with worker_process(idle_house) as process:
+        event = await idle_house.until_delivery(event_id, "retrying", 1)
+        await run.signal("retry")
+        await inbox.got(2)
+        process.kill()
+    due = datetime.fromisoformat(event["deliveries"][0]["next_attempt_at"])
+    activity_id = (await run.describe()).raw_description.pending_activities[0].activity_id
+    attempt = idle_house.temporal.get_async_activity_handle(workflow_id=run.id, run_id=None, activity_id=activity_id)
+    async with idle_house.working():
+        await asyncio.sleep((due - datetime.now(UTC)).total_seconds() + 0.2)
+        query = asyncio.create_task(run.query("state"))  # waits for two seconds for the worker that was killed
+        await asyncio.sleep(0.5)
+        with suppress(RPCError):  # on a slow machine its next try may have begun
+            await attempt.complete(RoundResult(outcomes=(failed(str(webhook["id"])),)))
+        await query
+        event = await idle_house.until_final(event_id)
+    assert event["status"] == "succeeded"
+    await timers_of(idle_house, event_id)
+
+
+def failed(delivery: str) -> Outcome:
+    """What an attempt came to that has failed."""
+    now = datetime.now(UTC)
+    return Outcome(delivery=delivery, verdict="failed", started_at=now, status_code=503, delays=(4.0, 0.1))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from activities.news import Alert
 from workflows import names, summaries
 from workflows.listing import Search, query_of
-from workflows.models import Attempt, Channel, Delivery
+from workflows.models import Attempt, Channel, Delivery, Reason
 
+HOUR = timedelta(hours=1)
 FAILING = Delivery(
     id="wh_1",
     webhook_id="wh_1",
@@ -88,13 +89,29 @@ def test_attempt_summaries(channel: Channel, targets: list[str], number: int, su
 )
 def test_durations(seconds: float, words: str) -> None:
     assert summaries.duration(seconds) == words
-    assert summaries.wait_summary(FAILING, seconds) == f"retry in {words} · http_503"
+    assert (
+        summaries.wait_summary(FAILING, "next_attempt_at", timedelta(seconds=seconds)) == f"retry in {words} · http_503"
+    )
 
 
 def test_other_summaries() -> None:
     sent = FAILING.model_copy(update={"awaiting": ("ann@a.b", "bob@a.b")})
-    assert summaries.wait_summary(sent, 3600) == "wait for word of ann@a.b, bob@a.b"
-    assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), 3600) == "retry in 1 h"
+    assert summaries.wait_summary(sent, "awaiting_until", HOUR) == "wait for word of ann@a.b, bob@a.b"
+    assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), "next_attempt_at", HOUR) == "attempt in 1 h"
+
+
+@pytest.mark.parametrize(
+    ("reason", "time", "words"),
+    [
+        ("webhook_paused", "look_again_at", "held: webhook paused, looks again in 1 h"),
+        ("webhook_disabled", "look_again_at", "held: webhook disabled, looks again in 1 h"),
+        ("webhook_paused", "held_until", "held: webhook paused, fails in 1 h"),
+        (None, "held_until", "held by request, fails in 1 h"),
+    ],
+)
+def test_the_timer_of_a_hold_says_so(reason: Reason | None, time: str, words: str) -> None:
+    held = Delivery(id="wh_1", webhook_id="wh_1", status="held", reason=reason)
+    assert summaries.wait_summary(held, time, HOUR) == words
     failed = Alert(
         **dict.fromkeys(("token", "id", "type", "tenant", "webhook_id", "delivery"), "x"),
         kind="failed",

@@ -1,6 +1,6 @@
 """A delivery in a lane: when it waits, when others wait for it. Without clock or Temporal."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,6 +22,13 @@ def attempt(of: Progress, verdict: Any = "failed", ordered: OrderPolicy | None =
     of.finish(Outcome(delivery="wh_1", verdict=verdict, started_at=NOW, ordered=ordered), NOW, jitter=0)
 
 
+def until_due(progress: Progress) -> float | None:
+    """Give the seconds until something is due (0: now), or None when nothing is until a person acts."""
+    if progress.is_due:
+        return 0
+    return min(((time - NOW).total_seconds() for time in progress.times.values()), default=None)
+
+
 def test_without_order_nobody_waits() -> None:
     free = progress(ordered=None)
     assert free.is_fresh
@@ -34,13 +41,13 @@ def test_without_order_nobody_waits() -> None:
 def test_nothing_is_due_before_the_turn_but_what_a_person_wants() -> None:
     waiting = progress()
     assert not (waiting.is_fresh or waiting.goes_with_others)
-    assert waiting.seconds_until_due(NOW) is None
+    assert until_due(waiting) is None
     waiting.retry()
-    assert waiting.seconds_until_due(NOW) == 0
+    assert until_due(waiting) == 0
     attempt(waiting)
-    assert waiting.seconds_until_due(NOW + timedelta(days=9)) is None
+    assert until_due(waiting) is None
     waiting.take_turn()
-    assert waiting.seconds_until_due(NOW) == 0
+    assert until_due(waiting) == 0
 
 
 def test_who_waits_says_so_until_the_turn() -> None:
@@ -56,7 +63,7 @@ def test_a_held_one_says_that_it_is_held() -> None:
     waiting.hold()
     assert (waiting.record.status, waiting.record.reason) == ("held", None)
     waiting.take_turn()
-    assert waiting.seconds_until_due(NOW) is None
+    assert until_due(waiting) is None
     assert waiting.holds_others_up
 
 
@@ -99,4 +106,4 @@ def test_a_cancelled_one_holds_nobody_up_and_comes_back_without_order() -> None:
     assert not waiting.holds_others_up
     assert reopened(waiting.delivery).ordered is None
     waiting.retry()
-    assert waiting.seconds_until_due(NOW) == 0
+    assert until_due(waiting) == 0

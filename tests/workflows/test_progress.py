@@ -27,6 +27,13 @@ STATUS: dict[str, tuple[Verdict, int | None]] = {
 AWAITED = ("ann@a.b", "bob@a.b")
 
 
+def until_due(progress: Progress) -> float | None:
+    """Give the seconds until something is due (0: now), or None when nothing is until a person acts."""
+    if progress.is_due:
+        return 0
+    return min(((time - NOW).total_seconds() for time in progress.times.values()), default=None)
+
+
 def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: float | None = None) -> Outcome:
     verdict, status = STATUS[name]
     made = verdict not in ("held", "webhook_deleted")
@@ -139,22 +146,24 @@ def test_stories(story: str, status: str, reason: str | None, triggers: str) -> 
 
 def test_when_the_next_attempt_is_due() -> None:
     progress = play("try:500")
-    assert progress.seconds_until_due(NOW) == 10
-    assert progress.seconds_until_due(NOW + timedelta(seconds=30)) == 0
+    assert until_due(progress) == 10
+    progress.passed.add("next_attempt_at")
+    assert until_due(progress) == 0
     progress.hold()
-    assert progress.seconds_until_due(NOW) is None
+    assert until_due(progress) is None
     progress.retry()
-    assert progress.seconds_until_due(NOW) == 0
+    assert until_due(progress) == 0
     progress.begin()
-    assert progress.seconds_until_due(NOW) is None, "one attempt at a time"
+    assert until_due(progress) is None, "one attempt at a time"
     progress.finish(outcome("ok"), NOW, 0.0)
-    assert progress.seconds_until_due(NOW) is None
+    assert until_due(progress) is None
 
 
 def test_what_was_sent_is_taken_as_delivered_after_three_days() -> None:
     progress = play("try:sent")
-    assert progress.seconds_until_due(NOW) == timedelta(hours=72).total_seconds()
-    assert progress.seconds_until_due(NOW + timedelta(hours=73)) == 0
+    assert until_due(progress) == timedelta(hours=72).total_seconds()
+    progress.passed.add("awaiting_until")
+    assert until_due(progress) == 0
     assert not progress.is_fresh
 
 
@@ -230,17 +239,58 @@ def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
     waits = []
     for _ in range(7):
         progress.look_again(NOW)
-        waits.append(progress.seconds_until_due(NOW))
-        progress.release()
+        waits.append(until_due(progress))
+        progress.try_again()
         progress.begin()
         progress.finish(outcome("disabled"), NOW, 0.0)
     assert waits == [3600 * hours for hours in (1, 2, 4, 8, 16, 24, 24)]
-    progress.release(afresh=True)
+    progress.release()
     assert progress.delivery.looks == 0
     progress.look_again(NOW)
     progress.begin()
     progress.finish(outcome("500"), NOW, 0.0)
     assert progress.delivery.looks == 0
+
+
+def test_a_hold_has_a_limit_that_looks_do_not_move() -> None:
+    """Only a release, or a request that is made, gives it the whole time again."""
+    progress = play("try:disabled")
+    limit = NOW + timedelta(days=30)
+    progress.limit_hold(limit)
+    progress.look_again(NOW)
+    progress.try_again()
+    progress.begin()
+    progress.finish(outcome("disabled"), NOW, 0.0)
+    progress.limit_hold(limit + timedelta(hours=1))
+    assert progress.times == {"held_until": limit}
+    progress.release()
+    assert progress.delivery.held_until is None
+    progress.hold()
+    progress.limit_hold(limit + timedelta(days=1))
+    assert progress.times == {"held_until": limit + timedelta(days=1)}
+
+
+def test_what_is_held_for_too_long_fails_and_is_told() -> None:
+    progress = play("hold")
+    progress.limit_hold(NOW)
+    assert not progress.is_due, "its timer has not fired"
+    progress.passed.add("held_until")
+    assert progress.is_due
+    progress.end_hold()
+    assert (progress.record.status, progress.record.reason) == ("failed", "held_too_long")
+    assert progress.take_news() == "failed"
+    progress.retry()
+    assert until_due(progress) == 0
+    assert progress.record.status == "pending"
+
+
+def test_a_time_that_is_set_anew_has_not_passed() -> None:
+    progress = play("try:500")
+    progress.passed.add("next_attempt_at")
+    assert progress.is_due
+    progress.begin()
+    progress.finish(outcome("500"), NOW, 0.0)
+    assert not progress.is_due
 
 
 def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -> None:
@@ -260,7 +310,7 @@ def test_a_record_can_be_carried_into_another_run() -> None:
         record = play(*story.split()).record
         carried = Progress.of(Delivery.model_validate_json(record.model_dump_json()))
         assert carried.record == record
-        assert carried.seconds_until_due(NOW) == play(*story.split()).seconds_until_due(NOW)
+        assert until_due(carried) == until_due(play(*story.split()))
 
 
 def test_a_reopened_delivery_has_its_whole_schedule_again() -> None:
@@ -331,14 +381,14 @@ def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
     progress = Progress.of(Delivery(id="wh_1", webhook_id="wh_1"))
     for step in steps:
         action, _, result = step.partition(":")
-        if action == "try" and progress.seconds_until_due(NOW) is not None:
+        if action == "try" and until_due(progress) is not None:
             progress.begin()
             progress.finish(outcome(result), NOW, 0.0)
         elif action == "ann":
             progress.hear(receipt(cast(ReceiptKind, result), attempt=progress.delivery.attempts_made))
         elif action != "try" and progress.record.status in ELIGIBLE[action]:  # type: ignore[index]
             getattr(progress, action)()
-        due = progress.seconds_until_due(NOW)
+        due = until_due(progress)
         record = progress.record
         if record.is_final:
             assert due is None

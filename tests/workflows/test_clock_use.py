@@ -1,0 +1,116 @@
+"""No decision of a workflow depends on its clock.
+
+When a query makes a new worker replay a run before the workflow task reaches it, `workflow.now()` is the time of an
+earlier step (docs/temporal.md). So a replay must make the same commands whatever the clock says.
+"""
+
+import ast
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from worker import SANDBOX, WORKFLOWS
+
+ROOT = Path(__file__).parents[2]
+HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
+
+USES = {
+    "timers.py:remaining": "the length of a timer",
+    "event.py:_until_touched": "the end of a hold; only timers say that it has come",
+    "event.py:_attempt": "the time of the next attempt; only timers say that it has come",
+    "event.py:_look_again_at": "the time of the next look; only timers say that it has come",
+    "event.py:_close": "shown as finished_at",
+    "controls.py:_obey": "shown as deliver_at of an event that a person has released",
+    "fan_out.py:again": "shown as deliver_at of a part that is delivered again",
+    "lane.py:_set_stuck": "shown: since when the queue is stuck",
+    "probe.py:_knock": "the time in a test event",
+    "probe.py:_alert_of": "the time in an alert",
+    "recovery.py:run": "shown as finished_at",
+}
+"""Where workflow code may read the clock, and why no command can depend on it."""
+STARTS_TIMERS = {"timers.py", "places.py"}
+"""Where workflow code may start timers: in the module for this, and for constant lengths."""
+
+
+def workflow_code() -> list[Path]:
+    files = sorted((ROOT / "workflows").glob("*.py"))
+    return [path for path in files if "from temporalio import workflow" in path.read_text()]
+
+
+def calls(name: str) -> set[str]:
+    """Find the functions of workflow code that call this function of Temporal's, as `file:function`."""
+    found = set()
+    for path in workflow_code():
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                attributes = (node for node in ast.walk(function) if isinstance(node, ast.Attribute))
+                if any(ast.unparse(node) == name for node in attributes):
+                    found.add(f"{path.name}:{function.name}")
+    return found
+
+
+def test_the_clock_is_read_only_where_no_command_depends_on_it() -> None:
+    assert calls("workflow.now") == set(USES)
+    assert not calls("workflow.time") | calls("workflow.time_ns")
+
+
+def test_timers_are_started_only_by_the_module_for_this() -> None:
+    """`wait_condition` starts none where its timeout is zero, which is how a clock could decide."""
+    users = {place.split(":")[0] for place in calls("workflow.sleep")}
+    users |= {path.name for path in workflow_code() if "timeout_summary" in path.read_text()}
+    assert users == STARTS_TIMERS
+
+
+def frozen(history: WorkflowHistory) -> None:
+    """Let each step have the time of the first."""
+    first = history.events[0].event_time
+    set_clock(history, lambda _: first)
+
+
+def late(history: WorkflowHistory) -> None:
+    """Let each step have the time of the step before, as in a replay for a query."""
+    times = [event.event_time for event in history.events if is_step(event)]
+    before = iter([history.events[0].event_time, *times])
+    set_clock(history, lambda _: next(before))
+
+
+def ahead(history: WorkflowHistory) -> None:
+    """Let each step be years later."""
+    set_clock(history, lambda time: moved(time, timedelta(days=5000)))
+
+
+def is_step(event: object) -> bool:
+    return event.HasField("workflow_task_started_event_attributes")  # type: ignore[attr-defined, no-any-return]
+
+
+def moved(time: Timestamp, by: timedelta) -> Timestamp:
+    result = Timestamp()
+    result.FromDatetime(time.ToDatetime() + by)
+    return result
+
+
+def set_clock(history: WorkflowHistory, clock: Callable[[Timestamp], Timestamp]) -> None:
+    times = []
+    for event in history.events:
+        if is_step(event):
+            time = Timestamp()
+            time.CopyFrom(event.event_time)
+            times.append((event, time))
+    for event, time in times:
+        event.event_time.CopyFrom(clock(time))
+
+
+@pytest.mark.parametrize("clock", [frozen, late, ahead])
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_history_replays_whatever_the_clock_says(path: Path, clock: Callable[[WorkflowHistory], None]) -> None:
+    history = WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text())
+    clock(history)
+    await Replayer(
+        workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX
+    ).replay_workflow(history)

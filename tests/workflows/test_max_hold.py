@@ -1,0 +1,57 @@
+"""What is held does not wait without limit, and the Temporal web UI says what it waits for."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from test_alerts import told_at
+
+from house import House, house
+from receivers import Receiver, receiver
+
+HOLD = timedelta(seconds=3)
+
+
+@pytest.fixture
+async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    async with house(temporal, tmp_path, max_hold=HOLD) as built, built.working():
+        yield built
+
+
+async def summaries_of(home: House, event_id: str) -> list[str]:
+    """Give what the Temporal web UI says of each timer and activity of a run."""
+    history = await home.run(event_id).fetch_history()
+    payloads = [event.user_metadata.summary for event in history.events if event.user_metadata.HasField("summary")]
+    return [json.loads(payload.data) for payload in payloads]
+
+
+async def test_what_a_paused_webhook_holds_for_too_long_fails_and_is_told(home: House, inbox: Receiver) -> None:
+    async with receiver() as desk:
+        webhook = await home.webhook(inbox.url, on_failure=told_at(desk))
+        assert (await home.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
+        event_id = (await home.send())["id"]
+        event = await home.until_closed(event_id)
+        (told,) = await desk.got(1)
+    delivery = event["deliveries"][0]
+    assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("failed", "held_too_long", [])
+    assert json.loads(told.body)["reason"] == "held_too_long"
+    assert not inbox.requests
+    said = await summaries_of(home, event_id)
+    assert "held: webhook paused, looks again in 1 h" in said
+    assert any(each.startswith("held: webhook paused, fails in ") for each in said)
+
+
+async def test_what_a_person_holds_for_too_long_fails_and_can_be_redelivered(home: House, inbox: Receiver) -> None:
+    inbox.fails(503)
+    await home.webhook(inbox.url, retry={"schedule": [3600]})
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying", 1)
+    assert (await home.command(event_id, "hold")).status_code == 202
+    event = await home.until_closed(event_id)
+    assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "held_too_long")
+    assert any(each.startswith("held by request, fails in ") for each in await summaries_of(home, event_id))
+    assert (await home.command(event_id, "redeliver")).status_code == 202
+    assert (await home.until_closed(event_id))["status"] == "succeeded"
