@@ -31,6 +31,7 @@ from activities.notifications import NotificationActivities
 from activities.notifier import Notifier
 from activities.places import Places
 from activities.probing import ProbeActivities
+from activities.rate_gate import RateGate
 from activities.recovering import RecoveryActivities
 from activities.releasing import ReleaseActivities
 from activities.resolver import Lookups
@@ -52,7 +53,7 @@ from workflows.event import EventWorkflow
 from workflows.fan_out import FanOutWorkflow
 from workflows.gateway import Gateway
 from workflows.lane import LaneWorkflow
-from workflows.limiting import keep_rates
+from workflows.limiting import keeping_rates
 from workflows.lost import LostDeliveries
 from workflows.part import EventPart
 from workflows.probe import ProbeWorkflow
@@ -109,8 +110,8 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             children=settings.max_concurrent_sandbox_calls,
             per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
         ) as sandbox,
+        keeping_rates(client, settings.task_queue) as rate_mode,
     ):
-        await keep_rates(client, settings.task_queue)
         operators = _operators(settings)
         places = Places(settings.max_concurrent_rounds, settings.max_concurrent_per_tenant)
         bulk_places = Places(BULK, settings.max_concurrent_per_tenant)
@@ -118,11 +119,12 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         mail = Suppressing(_mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
+        gate = RateGate(store.slots, rate_mode)
         crowds = Crowds(settings.max_concurrent_per_webhook)
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthBook(store, settings.disable_after, probes)
-        webhooks = WebhookActivities(rounds, health, web, sandbox, USER_AGENT, crowds)
+        webhooks = WebhookActivities(rounds, health, web, sandbox, USER_AGENT, crowds, gate)
         sending: list[Callable[..., Any]] = [
             webhooks.deliver,
             EmailActivities(rounds, mail, sandbox).send,

@@ -53,6 +53,17 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Slot(Message):
+    """A time that one request has reserved at its webhook, where timers keep the rate."""
+
+    at: datetime
+    """By Temporal's clock."""
+    rate: float
+    """Requests a second that were reserved then."""
+    missed: int = 0
+    """Earlier slots of the same attempt that it came too late for."""
+
+
 class Outcome(Message):
     """One attempt of one delivery, as it is kept in history."""
 
@@ -70,6 +81,8 @@ class Outcome(Message):
     response_excerpt: str = ""
     retry_after: float | None = None
     """Seconds the receiver asked us to wait, whatever the status; where deferred, seconds to wait."""
+    slot: Slot | None = None
+    """Where deferred: the time that is reserved for it; None where the limited queue keeps the rate."""
     delays: tuple[float, ...] | None = None
     """Seconds before attempts 2, 3, … by the webhook's own policy at the time of this attempt; None: the default."""
     rate: float | None = None

@@ -1,9 +1,11 @@
 """Whether a webhook takes a request now, or how long it takes none. Pure, but for the spread of what comes back."""
 
 import random
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
-from activities.outcomes import BUSY_STATUS_CODES, Outcome
+from activities.outcomes import BUSY_STATUS_CODES, Outcome, Slot
 from activities.rounds import Order
 from registry.models import Webhook
 from registry.pacing import rate_of
@@ -15,6 +17,16 @@ BUSY_SECONDS = 5.0
 MAX_BUSY_SECONDS = MAX_SPREAD = 60.0
 DOUBLED_AT_MOST = 4
 
+RateKeeper = Literal["queue", "timers"]
+"""Who keeps the rates of webhooks: Temporal's limited queue, or timers in the runs."""
+
+
+@dataclass(slots=True)
+class RateMode:
+    """Who keeps them at the moment; the worker changes it where another one has found out something else."""
+
+    keeper: RateKeeper
+
 
 def not_now(
     order: Order, webhook: Webhook, now: datetime, *, limited: bool, pace: float | None = None
@@ -25,15 +37,36 @@ def not_now(
     takes fewer by now, it waits again: thousands may be on their way. What a person asks for is made at once, and what
     somebody wants to send again while the webhook is off as well: if it waited, it would be held.
     """
-    if order.at_once or _wanted_while_off(order, webhook):
+    if goes_at_once(order, webhook):
         return None
-    if webhook.throttled_until and now < webhook.throttled_until:
-        wait = _spread((webhook.throttled_until - now).total_seconds())
-        return _deferred(order, webhook, wait, rate_of(webhook) or COMES_BACK)
-    rate = rate_of(webhook)
-    if rate is None or (limited and (pace is None or pace <= rate)):
+    rate = rate_now(webhook, now)
+    if rate is None:
         return None
-    return _deferred(order, webhook, 0.0, rate)
+    if webhook.throttled_until and is_throttled(webhook, now):
+        return deferred(order, webhook, rate, wait=_spread((webhook.throttled_until - now).total_seconds()))
+    if limited and (pace is None or pace <= rate):
+        return None
+    return deferred(order, webhook, rate)
+
+
+def goes_at_once(order: Order, webhook: Webhook) -> bool:
+    """Say whether a person wants the request made whatever the webhook's rate."""
+    return order.at_once or _wanted_while_off(order, webhook)
+
+
+def is_throttled(webhook: Webhook, now: datetime) -> bool:
+    """Say whether the webhook wants no requests at the moment."""
+    return webhook.throttled_until is not None and now < webhook.throttled_until
+
+
+def rate_now(webhook: Webhook, now: datetime) -> float | None:
+    """Give the requests a second that the webhook takes, also of those that come back to a busy one; None: any."""
+    return rate_of(webhook) or (COMES_BACK if is_throttled(webhook, now) else None)
+
+
+def crowded_rate(webhook: Webhook, at_most: int) -> float:
+    """Give the requests a second in which what found `at_most` others under way comes back."""
+    return rate_of(webhook) or float(at_most)
 
 
 def _wanted_while_off(order: Order, webhook: Webhook) -> bool:
@@ -41,8 +74,21 @@ def _wanted_while_off(order: Order, webhook: Webhook) -> bool:
     return is_off and order.trigger == "manual" and not order.waited
 
 
-def _deferred(order: Order, webhook: Webhook, wait: float, rate: float) -> Outcome:
-    return Outcome(delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=wait)
+def deferred(
+    order: Order,
+    webhook: Webhook,
+    rate: float,
+    *,
+    wait: float = 0.0,
+    slot: Slot | None = None,
+    now: datetime | None = None,
+) -> Outcome:
+    """Give the outcome of a request that is made later: after `wait` seconds, or in its slot."""
+    if slot and now:
+        wait = max(0.0, (slot.at - now).total_seconds())
+    return Outcome(
+        delivery=order.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=wait, slot=slot
+    )
 
 
 def _spread(wait: float) -> float:
@@ -71,9 +117,9 @@ def crowded_out(order: Order, webhook: Webhook, at_most: int, *, limited: bool) 
     What came from there (`limited`) comes back after a second or two: where the server lets all through, it would not
     wait at all.
     """
-    return _deferred(order, webhook, _spread(1.0) if limited else 0.0, rate_of(webhook) or float(at_most))
+    return deferred(order, webhook, crowded_rate(webhook, at_most), wait=_spread(1.0) if limited else 0.0)
 
 
 def no_place(order: Order, webhook: Webhook) -> Outcome:
     """Give the outcome of a request for which its tenant's limits left no place within the time a request may wait."""
-    return _deferred(order, webhook, _spread(1.0), rate_of(webhook) or COMES_BACK)
+    return deferred(order, webhook, rate_of(webhook) or COMES_BACK, wait=_spread(1.0))

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from activities import outcomes
 from activities.history import EventData
 from activities.living import heartbeating
-from activities.outcomes import Message, Outcome
+from activities.outcomes import Message, Outcome, Slot
 from activities.places import Places
 from activities.recent import Recent, Tries
 from elements.context import About, Event, context_of
@@ -41,6 +41,8 @@ class Order(Message):
     """A person wants it now, whatever the webhook's rate."""
     waited: bool = False
     """It has been put off: where its webhook is off by now, it is held, whoever wanted it."""
+    slot: Slot | None = None
+    """The time that an earlier try has reserved for it."""
     reached: tuple[str, ...] = ()
     """Digests of the addresses that have the email already."""
     redelivered_from: int = 0

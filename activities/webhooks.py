@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 import httpx
 from temporalio import activity
 
-from activities import http, outcomes, pacing, signing
+from activities import http, outcomes, signing
 from activities.crowding import Crowds
 from activities.health import HealthBook, clock_ahead
 from activities.link import LocalLimitReached
 from activities.outcomes import Outcome
+from activities.rate_gate import RateGate
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from activities.scrubbing import MARGIN, scrub_request
 from elements.payload import Body, body_of
@@ -29,6 +30,7 @@ class WebhookActivities:
         sandbox: Sandbox,
         user_agent: str,
         crowds: Crowds,
+        gate: RateGate,
     ) -> None:
         self._rounds = rounds
         self._health = health
@@ -36,6 +38,7 @@ class WebhookActivities:
         self._sandbox = sandbox
         self._user_agent = user_agent
         self._crowds = crowds
+        self._gate = gate
 
     @activity.defn(name="deliver_webhooks")
     async def deliver(self, round_: Round) -> RoundResult:
@@ -55,13 +58,20 @@ class WebhookActivities:
             if not job.webhook.url:
                 return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
             now = datetime.now(UTC) + ahead
-            if deferred := pacing.not_now(job.order, job.webhook, now, limited=round_.limited, pace=round_.pace):
+            if deferred := await self._gate.not_now(job.order, job.webhook, now, round_):
                 return deferred
             seen[job.webhook.id] = job.webhook
             with self._crowds.joined(job.webhook.id, limited=round_.limited) as has_room:
                 if not (has_room or job.order.at_once):
-                    return pacing.crowded_out(job.order, job.webhook, self._crowds.at_most, limited=round_.limited)
-                return await self._send(job, await body(job), round_.tenant)
+                    return await self._gate.crowded_out(
+                        job.order, job.webhook, now, self._crowds.at_most, limited=round_.limited
+                    )
+                try:
+                    return await self._send(job, await body(job), round_.tenant)
+                except LocalLimitReached:
+                    if job.order.at_once:
+                        raise  # a request that a person wants now is not deferred: the activity is tried again
+                    return await self._gate.no_place(job.order, job.webhook, datetime.now(UTC) + ahead)
 
         async def note(round_: Round, result: RoundResult) -> RoundResult:
             return await self._health.note(round_, result, seen, ahead)
@@ -69,23 +79,18 @@ class WebhookActivities:
         return await self._rounds.make(round_, attempt, note)
 
     async def _send(self, job: Job, body: Body, tenant: str) -> Outcome:
-        """Call, and say what it came to. Where a limit of ours prevents the request, the delivery is deferred."""
+        """Call, and say what it came to. Raises `LocalLimitReached` where a limit of ours prevents the request."""
         now = datetime.now(UTC)
-        try:
-            answer = await http.post(
-                self._http,
-                job.webhook.url,
-                body=body.content,
-                headers=self._headers(job, body, now),
-                timeout=job.webhook.timeout,
-                keep=job.excerpt_limit + MARGIN,
-                tls=job.webhook.tls,
-                tenant=tenant,
-            )
-        except LocalLimitReached:
-            if job.order.at_once:
-                raise  # a request that a person wants now is not deferred: the activity is tried again
-            return pacing.no_place(job.order, job.webhook)
+        answer = await http.post(
+            self._http,
+            job.webhook.url,
+            body=body.content,
+            headers=self._headers(job, body, now),
+            timeout=job.webhook.timeout,
+            keep=job.excerpt_limit + MARGIN,
+            tls=job.webhook.tls,
+            tenant=tenant,
+        )
         return Outcome(
             delivery=job.order.delivery,
             verdict=outcomes.verdict_of(answer.status_code, answer.error),

@@ -9,7 +9,7 @@ from cli.console import Failed
 from cli.processes import run
 from registry.store import RegistryUnavailable, Store
 from settings import Settings
-from workflows.connection import prepare_namespace
+from workflows.namespace import NamespaceNotReady, prepare
 
 log = structlog.get_logger("hookkeeper.migrate")
 
@@ -37,6 +37,26 @@ async def _migrate(settings: Settings) -> None:
         log.info("registry encrypted with the first key", rows=count)
     client = await temporal.connect()
     try:
-        await prepare_namespace(client, settings.retention)
+        await prepare(client, settings.retention)
+    except NamespaceNotReady as error:
+        raise Failed(_what_to_do(error)) from error
     except RPCError as error:
         raise Failed(f"the registry is up to date, but Temporal refuses: {error.message}") from error
+
+
+def _what_to_do(error: NamespaceNotReady) -> str:
+    """Say what is wrong with the namespace, and the commands that mend it."""
+    findings = error.findings
+    lines = [f"the registry is up to date, but the namespace {findings.namespace} is not: {error}."]
+    if error.refused:
+        lines += [
+            "This server lets only administrators change that. On Temporal Cloud, run:",
+            *findings.cloud_commands(),
+        ]
+    else:
+        lines.append("A type cannot be changed: remove the attribute, and run this command again:")
+        lines += [
+            f"temporal operator search-attribute remove --namespace {findings.namespace} --name {name}"
+            for name in findings.mistyped
+        ]
+    return "\n".join(lines)

@@ -22,7 +22,7 @@ from cli.supervisor import Service, ServiceFailed, Supervisor
 from cli.temporal import is_polled
 from settings import Settings
 from workflows import names
-from workflows.connection import prepare_namespace
+from workflows.namespace import prepare
 
 API_STOP, TEMPORAL_STOP = 25.0, 10.0
 """Seconds after which these are killed when they do not stop."""
@@ -105,7 +105,7 @@ async def _start(
     await stack.supervisor.start(_temporal(data, ports, f"{stack.url}/codec" if stack.encrypted_by else None))
     temporal_server.keep_version(data.path)
     client = await Client.connect(stack.temporal_address)
-    await prepare_namespace(client, settings.retention)
+    await prepare(client, settings.retention)
     on_ready("Temporal")
     from cli.run_migrate import migrate_registry  # takes a second: by now there is something to be seen
 

@@ -25,7 +25,7 @@ from drills.postgres import Postgres
 from drills.schedule import CLOCKS, WORKERS
 from settings import Settings
 from workflows import names
-from workflows.connection import prepare_namespace
+from workflows.namespace import prepare
 
 POLL = 0.25
 RECOVERY = 180.0
@@ -93,7 +93,7 @@ async def running(folder: Path, registry: Postgres, *, own_clocks: bool = False)
         services = {each.name: each for each in (registry.service, _temporal(folder, ports))}
         await asyncio.gather(*(supervisor.start(each) for each in services.values()))
         client = await Client.connect(f"127.0.0.1:{ports.temporal}")
-        await prepare_namespace(client, settings.retention)
+        await prepare(client, settings.retention)
         await migrate_registry(settings)
         environment = local.environment(settings, ports)
         clocks = clocks_in(folder) if own_clocks else None

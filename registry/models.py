@@ -171,6 +171,8 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     """To the minute."""
     throttled_until: Mapped[datetime | None] = mapped_column(default=None)
     """It said that it has too much to do."""
+    next_slot_at: Mapped[float | None] = mapped_column(default=None)
+    """Where timers keep its rate: up to then requests are spoken for, in seconds since 1970. NULL: none is."""
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
     payload: Mapped[Payload | None] = mapped_column(
         EncryptedJson("webhooks.payload", ElementJson(Payload)), default=None

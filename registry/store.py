@@ -25,6 +25,7 @@ from registry.numbering import first, renumber
 from registry.patterns import patterns_for
 from registry.pausing import Pauses
 from registry.resealing import reseal
+from registry.slots import Slots
 from registry.suppressions import Suppressions
 
 __all__ = ["BadCursor", "ChangedMeanwhile", "RegistryUnavailable", "Store", "TooManyWebhooks"]
@@ -60,6 +61,7 @@ class Store:
         self.alerts = Alerts(engine)
         self.health = Health(engine)
         self.pauses = Pauses(engine)
+        self.slots = Slots(engine)
         self.api_keys = ApiKeys(engine)
         self.audit = AuditLog(engine)
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
@@ -179,6 +181,8 @@ class Store:
                 forgive(webhook)
             if changes.get("filter", webhook.filter) != webhook.filter:
                 webhook.filter_errors = webhook.filter_error = None
+            if "rate_limit" in changed:
+                webhook.next_slot_at = None  # slots that were reserved at the old rate are no measure for the new one
             _renumber(webhook, changes)
             for name, value in changes.items():
                 setattr(webhook, name, value)

@@ -5,10 +5,12 @@ import sysconfig
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
@@ -43,34 +45,39 @@ def free_event_loop() -> Iterator[None]:
         pytest.fail("\n".join(map(str, ours)), pytrace=False)
 
 
+SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
+    names.TENANT,
+    names.EVENT_TYPE,
+    names.WEBHOOKS,
+    names.TROUBLE,
+    names.HELD,
+    names.DELIVER_AT,
+    names.RUN_NUMBER,
+]
+
+
 def binary(name: str) -> str:
     """Find a binary that a package brought: Temporal's SDK would download one otherwise."""
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 @asynccontextmanager
-async def temporal_server() -> AsyncIterator[Client]:
-    """Start a real Temporal server in memory, with our search attributes."""
+async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
+    """Start a real Temporal server in memory, with our search attributes.
+
+    Not `fair`: fairness is off, and each task queue has four partitions, as on a server that nobody has configured.
+    """
+    fairness = ("numTaskqueueReadPartitions=1", "numTaskqueueWritePartitions=1", "enableFairness=true")
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
         data_converter=pydantic_data_converter,
-        search_attributes=[
-            names.TENANT,
-            names.EVENT_TYPE,
-            names.WEBHOOKS,
-            names.TROUBLE,
-            names.HELD,
-            names.DELIVER_AT,
-            names.RUN_NUMBER,
-        ],
+        search_attributes=SEARCH_ATTRIBUTES,
         dev_server_extra_args=[
             *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="50ms"'),
-            *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
-            *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
-            *("--dynamic-config-value", "matching.enableFairness=true"),
+            *(part for each in (fairness if fair else ()) for part in ("--dynamic-config-value", f"matching.{each}")),
             # A deletion waits until these two have noted how far they are: every 30 s by default.
             *("--dynamic-config-value", 'history.transferProcessorUpdateAckInterval="1s"'),
             *("--dynamic-config-value", 'history.visibilityProcessorUpdateAckInterval="1s"'),
@@ -85,6 +92,13 @@ async def temporal_server() -> AsyncIterator[Client]:
 async def temporal() -> AsyncIterator[Client]:
     """The server of most tests: each has a task queue and a tenant of its own."""
     async with temporal_server() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def unfair_temporal() -> AsyncIterator[Client]:
+    """A server as it is by default: its fairness is off."""
+    async with temporal_server(fair=False) as client:
         yield client
 
 

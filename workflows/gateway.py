@@ -23,6 +23,7 @@ from workflows.listing import Row, Search
 from workflows.models import Command, EventInput, EventState, Heard, Receipt
 from workflows.progress import reopened
 from workflows.reaching import Conflict, LaneFull, Unavailable, reaching_temporal
+from workflows.readiness import Readiness
 from workflows.recoveries import Recoveries
 from workflows.releases import Releases
 from workflows.schedules import Schedules
@@ -55,6 +56,7 @@ class Gateway:
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._readiness = Readiness(client, task_queue)
         self.lanes = Lanes(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
@@ -74,6 +76,10 @@ class Gateway:
         """Return when Temporal answers; raise `Unavailable` otherwise."""
         async with reaching_temporal():
             await self._client.service_client.check_health()
+
+    async def readiness(self) -> str:
+        """Say who keeps the rates of webhooks; raise `NamespaceUnprepared` where the namespace lacks something."""
+        return await self._readiness.check()
 
     async def waiting(self) -> int:
         """Say how much waits for a worker."""

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from activities.news import Alert
-from activities.outcomes import Message
+from activities.outcomes import Message, Slot
 from policy import OrderPolicy
 
 Channel = Literal["webhook", "email", "notification"]
@@ -96,6 +96,8 @@ class Delivery(Message):
     """The attempt that the latest redelivery began with: what is sent since is not the first of its kind."""
     rate: float | None = None
     """Requests a second that its webhook takes; None: any number."""
+    slot: Slot | None = None
+    """The time that is reserved for its next attempt, where timers keep its webhook's rate."""
     look_again_at: datetime | None = None
     """When held because of its webhook: then it looks whether it still has to be."""
     held_until: datetime | None = None

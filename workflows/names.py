@@ -17,6 +17,8 @@ RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
 """Types of those that go through many events."""
 SCHEDULED = "ScheduledEventWorkflow"
 """The type of a firing of a schedule."""
+FAIRNESS_CHECK = "FairnessCheck"
+"""The type of the run by which a worker finds out whether fairness works; no worker runs it."""
 PROBE = "ProbeWorkflow"
 """The type of what finds out whether a webhook answers again."""
 

@@ -40,6 +40,7 @@ def reopened(delivery: Delivery) -> Delivery:
             "steps_taken": 0,
             "by_hand": True,
             "rate": None,
+            "slot": None,
             "awaiting": (),
             "awaiting_until": None,
             "reached": () if delivery.status == "succeeded" else delivery.reached,
@@ -87,9 +88,10 @@ class Progress(Standing):
     def _put_off(self, outcome: Outcome, now: datetime) -> None:
         """Record that no request was made, which uses no step of the schedule."""
         if outcome.verdict == "deferred":
-            wait = outcome.retry_after or 0
-            self._update(rate=outcome.rate, next_attempt_at=now + timedelta(seconds=wait), held_until=None)
-            if not wait:
+            wait = timedelta(seconds=outcome.retry_after or 0)
+            due = outcome.slot.at if outcome.slot else now + wait
+            self._update(rate=outcome.rate, slot=outcome.slot, next_attempt_at=due, held_until=None)
+            if not (wait or outcome.slot):
                 self.passed.add("next_attempt_at")
         elif not self.held:  # what a person holds stays theirs to release
             self.held = True
@@ -133,7 +135,7 @@ class Progress(Standing):
         steps = self.delivery.steps_taken + 1
         delay = next_delay(outcome.delays, steps, outcome, jitter)
         due = None if delay is None else now + timedelta(seconds=delay)
-        self._update(steps_taken=steps, next_attempt_at=due)
+        self._update(steps_taken=steps, next_attempt_at=due, slot=None)
 
     def abandon(self) -> None:
         """Give up the attempt under way, which was stopped; somebody may want it again by now."""

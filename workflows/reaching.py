@@ -2,6 +2,7 @@
 
 GatewayError
 ├── Unavailable        Temporal, or the worker that answers for an open run, is out of reach: try again
+│   └── NamespaceUnprepared   our search attributes are not there: `hookkeeper migrate`
 ├── LaneFull           too many events of an ordered webhook wait for their turn: try again, later
 ├── UnknownEvent       there is no run of this event, or retention is over
 ├── UnknownSchedule    there is no such schedule
@@ -10,13 +11,14 @@ GatewayError
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ciphers import CipherError
+from workflows import names
 
 PATIENCE = 4.5
 """Seconds that one operation may take in all; `POST /v1/events` promises its 503 within 5."""
@@ -40,6 +42,16 @@ class GatewayError(Exception):
 
 class Unavailable(GatewayError):
     """Nothing was done for certain; trying again with the same ids is safe."""
+
+
+class NamespaceUnprepared(Unavailable):
+    """The namespace lacks what `hookkeeper migrate` makes."""
+
+    def __init__(self, details: Sequence[str]) -> None:
+        super().__init__(
+            f"the Temporal namespace is not prepared: {'; '.join(details)}. Run `hookkeeper migrate`, which"
+            " makes what is missing or says how"
+        )
 
 
 class LaneFull(GatewayError):
@@ -87,6 +99,13 @@ async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> Asy
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             raise not_found(NOT_THERE[not_found]) from error
+        if error.status == RPCStatusCode.INVALID_ARGUMENT and (missing := _attribute_in(error.message)):
+            raise NamespaceUnprepared([f"search attribute {missing} is missing or has another type"]) from error
         if error.status in OUT_OF_REACH:
             raise Unavailable("Temporal, or the worker of this run, is out of reach") from error
         raise
+
+
+def _attribute_in(message: str) -> str | None:
+    """Give the search attribute of ours that the server's words name: it knows none of that name and type."""
+    return next((name for name in sorted(names.SEARCH_ATTRIBUTES, key=len, reverse=True) if name in message), None)

@@ -86,6 +86,7 @@ def _order(progress: Progress) -> Order:
         trigger=trigger,
         at_once=progress.extra,
         waited=not progress.extra and progress.delivery.next_attempt_at is not None,
+        slot=progress.delivery.slot,
         reached=progress.delivery.reached,
         redelivered_from=progress.delivery.redelivered_from,
     )

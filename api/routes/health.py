@@ -18,6 +18,10 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses=responses(503))
 async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
-    """Answer 200 when Temporal and the registry do."""
+    """Answer 200 when Temporal and the registry do, and the namespace has our search attributes.
+
+    `rates` says who keeps the rates of webhooks: Temporal's task `queue`, or `timers` where the server's fairness does
+    not work; `unknown` until a worker has found that out.
+    """
     await asyncio.gather(gateway.ping(), store.ready())
-    return {"status": "ready"}
+    return {"status": "ready", "rates": await gateway.readiness()}

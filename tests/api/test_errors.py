@@ -109,7 +109,7 @@ async def test_some_pages_need_no_key(idle_house: House, path: str) -> None:
 
 async def test_health(idle_house: House) -> None:
     assert (await idle_house.http.get("/healthz")).json() == {"status": "ok"}
-    assert (await idle_house.http.get("/readyz")).json() == {"status": "ready"}
+    assert (await idle_house.http.get("/readyz")).json() == {"status": "ready", "rates": "unknown"}
 
 
 async def test_an_api_without_a_key_is_not_built(idle_house: House) -> None:

@@ -20,7 +20,7 @@ from patience import PATIENCE
 from policy import DAY, DEFAULT_SCHEDULE
 from receivers import Answer, Receiver
 from workflows import names
-from workflows.connection import VALUE_TYPES
+from workflows.namespace import VALUE_TYPES
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""`hookkeeper migrate` on a namespace that it may prepare, and on one that only administrators may change."""
+
+import asyncio
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from cloud import cloud
+from house import house
+from patience import PATIENCE
+from workflows import names
+from workflows.namespace import inspect, prepare
+
+ROOT = Path(__file__).parents[2]
+MONTH = timedelta(days=30)
+
+
+@pytest.fixture
+async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
+    """A namespace that nobody has prepared."""
+    name = f"bare-{abs(hash(request.node.name)) % 10**9}"
+    retention = Duration(seconds=3 * 86400)
+    await temporal.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    )
+    client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
+    async with asyncio.timeout(PATIENCE):
+        while True:  # servers learn of a new namespace after a while
+            try:
+                await inspect(client)
+                break
+            except RPCError:
+                await asyncio.sleep(0.2)
+    return client
+
+
+async def migrate(client: Client, address: str, folder: Path) -> tuple[int, str]:
+    """Run the command; give its exit code and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookkeeper", "migrate"),
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
+            "TEMPORAL_ADDRESS": address,
+            "TEMPORAL_NAMESPACE": client.namespace,
+        },
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, " ".join(said.decode().split())
+
+
+async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
+    address = bare.service_client.config.target_host
+    assert (await inspect(bare, MONTH)).missing == names.SEARCH_ATTRIBUTES
+    assert (await migrate(bare, address, tmp_path))[0] == 0
+    assert not await inspect(bare, MONTH)
+    assert (await migrate(bare, address, tmp_path))[0] == 0
+
+
+async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp_path: Path) -> None:
+    """As on Temporal Cloud: the commands are printed, and once an administrator has run them, all is right."""
+    async with cloud(bare) as (address, frontend):
+        code, said = await migrate(bare, address, tmp_path)
+        assert code == 1
+        adding = f"tcld namespace search-attributes add --namespace {bare.namespace}"
+        options = "".join(f' --search-attribute "{name}={type_}"' for name, type_ in names.SEARCH_ATTRIBUTES.items())
+        assert adding + options in said
+        assert f"tcld namespace retention set --namespace {bare.namespace} --retention-days 30" in said
+        assert {"ListSearchAttributes", "AddSearchAttributes", "UpdateNamespace"} <= set(frontend.refused)
+
+        await prepare(bare, MONTH)
+        assert (await migrate(bare, address, tmp_path)) == (0, "")
+
+
+async def test_a_search_attribute_of_another_type(bare: Client, tmp_path: Path) -> None:
+    wrong = IndexedValueType.INDEXED_VALUE_TYPE_TEXT
+    await bare.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=bare.namespace, search_attributes={"HookTenant": wrong})
+    )
+    code, said = await migrate(bare, bare.service_client.config.target_host, tmp_path)
+    assert code == 1
+    assert "search attribute HookTenant is Text, not Keyword" in said
+    assert f"temporal operator search-attribute remove --namespace {bare.namespace} --name HookTenant" in said
+    async with cloud(bare) as (address, _):
+        code, said = await migrate(bare, address, tmp_path)
+    assert code == 1
+    assert "search attribute HookTenant is Text, not Keyword" in said
+    assert "--existing-name HookTenant --new-name HookTenantOld" in said
+
+
+async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_path: Path) -> None:
+    """Nor does it accept events: 503, and which command mends that."""
+    async with house(bare, tmp_path) as home:
+        ready = await home.http.get("/readyz")
+        assert ready.status_code == 503
+        for name in names.SEARCH_ATTRIBUTES:
+            assert name in ready.json()["detail"]
+        assert "hookkeeper migrate" in ready.json()["detail"]
+        answer = await home.http.post("/v1/events", json={"type": "a", "tenant": home.tenant})
+        assert answer.status_code == 503
+        assert "hookkeeper migrate" in answer.json()["detail"]
+
+        await prepare(bare, MONTH)
+        async with asyncio.timeout(PATIENCE):
+            while (await home.http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.2)
+            while (await home.http.post("/v1/events", json={"type": "a", "tenant": home.tenant})).status_code != 202:
+                await asyncio.sleep(0.2)

@@ -1,0 +1,50 @@
+"""A frontend like Temporal Cloud's before a real server: what changes a namespace is refused, all else is passed on."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from temporalio.client import Client
+
+REFUSED = ("/temporal.api.operatorservice.v1.OperatorService/", "/UpdateNamespace")
+Answer = Callable[[bytes, Any], Any]
+
+
+class Frontend(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Passes bytes on, whatever they mean."""
+
+    def __init__(self, behind: grpc.aio.Channel) -> None:
+        self._behind = behind
+        self.refused: list[str] = []
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            if any(each in call.method for each in REFUSED):
+                self.refused.append(call.method.rpartition("/")[2])
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Request unauthorized.")
+            try:
+                passed_on: bytes = await self._behind.unary_unary(call.method)(request, timeout=60)
+            except grpc.aio.AioRpcError as error:
+                details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+                trailing = (("grpc-status-details-bin", details),) if details else ()
+                await context.abort(error.code(), error.details() or "", trailing)
+            return passed_on
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@asynccontextmanager
+async def cloud(client: Client) -> AsyncIterator[tuple[str, Frontend]]:
+    """Put such a frontend before the client's server; give its address."""
+    async with grpc.aio.insecure_channel(client.service_client.config.target_host) as behind:
+        frontend = Frontend(behind)
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((frontend,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            yield f"127.0.0.1:{port}", frontend
+        finally:
+            await server.stop(grace=1)

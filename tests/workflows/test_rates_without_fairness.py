@@ -1,0 +1,120 @@
+"""Without fairness on the server, timers keep the rates: each webhook its own, whatever others have waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from house import House, house
+from patience import PATIENCE
+from receivers import Answer, Receiver, Request, receiver
+from workflows import names
+from workflows.fairness import is_fair
+from workflows.limiting import rates_kept_by
+
+RATE = 4.0
+BACKLOG, OTHERS = 60, 8
+
+
+@pytest.fixture
+async def unfair(unfair_temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
+    """A house with a worker on a server without fairness."""
+    async with house(unfair_temporal, tmp_path) as built, built.working():
+        yield built
+
+
+def span(requests: list[Request]) -> float:
+    times = sorted(each.at for each in requests)
+    return times[-1] - times[0]
+
+
+async def test_a_backlog_delays_no_other_tenant(unfair: House, inbox: Receiver) -> None:
+    """Setup: a limited webhook with 15 seconds' worth of events waiting, and a limited webhook of another tenant.
+
+    Proves: the other one has all its events long before the backlog is over; both keep their rate; none is lost.
+    """
+    async with receiver() as other:
+        await unfair.webhook(inbox.url, rate_limit=RATE)
+        sent = await asyncio.gather(*(unfair.send() for _ in range(BACKLOG)))
+        await inbox.got(1)
+        body = {"url": other.url, "tenant": "another", "rate_limit": RATE}
+        assert (await unfair.http.post("/v1/webhooks", json=body)).status_code == 201
+        for _ in range(OTHERS):
+            answer = await unfair.http.post("/v1/events", json={"type": "a", "tenant": "another"})
+            assert answer.status_code == 202
+        of_other = await other.got(OTHERS)
+        assert len(inbox.requests) < BACKLOG, "the other webhook had to wait for the backlog"
+        assert span(of_other) > (OTHERS - 1) / RATE * 0.7
+        assert span(await inbox.got(BACKLOG)) > (BACKLOG - 1) / RATE * 0.7
+    for each in sent:
+        (delivery,) = (await unfair.until_final(each["id"]))["deliveries"]
+        assert (delivery["status"], len(delivery["attempts"])) == ("succeeded", 1)
+    assert len(inbox.requests) == BACKLOG
+
+
+async def test_what_found_no_room_comes_back_and_is_not_lost(unfair_temporal: Client, tmp_path: Path) -> None:
+    async with house(unfair_temporal, tmp_path, max_concurrent_per_webhook=2) as home, receiver() as slow:
+        slow.otherwise = Answer(delay=0.3)
+        await home.webhook(slow.url, retry={"schedule": []})
+        async with home.working():
+            for each in await asyncio.gather(*(home.send() for _ in range(10))):
+                event = await home.until_final(each["id"])
+                assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
+        assert len(slow.requests) == 10
+
+
+async def test_a_person_does_not_wait_for_a_slot(unfair: House, inbox: Receiver) -> None:
+    """What waits can be sent at once, held, released and cancelled, as where a queue keeps the rate."""
+    await unfair.webhook(inbox.url, rate_limit=0.01)
+    first, hurried, cancelled, held = [(await unfair.send())["id"] for _ in range(4)]
+    await unfair.until_final(first)
+    for each in (hurried, cancelled, held):
+        await until_waiting(unfair, each)
+    assert (await unfair.command(hurried, "retry")).status_code == 202
+    event = await unfair.until_final(hurried)
+    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["manual"]
+    assert (await unfair.command(cancelled, "cancel")).status_code == 202
+    assert (await unfair.until_final(cancelled))["status"] == "cancelled"
+    assert (await unfair.command(held, "hold")).status_code == 202
+    await unfair.until_delivery(held, "held")
+    assert (await unfair.command(held, "release")).status_code == 202
+    assert (await unfair.event(held))["deliveries"][0]["status"] == "pending"
+    assert len(inbox.requests) == 2
+
+
+async def until_waiting(home: House, event_id: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (await home.event(event_id))["deliveries"][0]["next_attempt_at"] is None:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_busy_receiver_is_left_alone_and_then_gets_all(unfair: House, inbox: Receiver) -> None:
+    inbox.answers = [Answer(429, headers={"retry-after": "3"})]
+    await unfair.webhook(inbox.url, retry={"schedule": [0.1]})
+    first = (await unfair.send())["id"]
+    await unfair.until_delivery(first, "retrying", attempts=1)
+    later = [(await unfair.send())["id"] for _ in range(3)]
+    for each in (first, *later):
+        assert (await unfair.until_final(each))["status"] == "succeeded"
+    assert min(each.at for each in inbox.requests[1:]) - inbox.requests[0].at > 2.9
+
+
+async def test_api_and_queue_say_who_keeps_the_rates(unfair: House, idle_house: House) -> None:
+    """On the server without fairness and on the other; a limit that an older worker left on the queue is removed."""
+    assert (await unfair.http.get("/readyz")).json() == {"status": "ready", "rates": "timers"}
+    async with idle_house.working():
+        await asyncio.sleep(1.1)  # for a second, the API keeps what it knew before the worker came
+        assert (await idle_house.http.get("/readyz")).json() == {"status": "ready", "rates": "queue"}
+    assert await rates_kept_by(unfair.temporal, unfair.settings.task_queue) == "timers"
+
+
+@pytest.mark.parametrize(("server", "fair"), [("temporal", True), ("unfair_temporal", False)])
+async def test_fairness_is_found_out_and_leaves_no_run(request: pytest.FixtureRequest, server: str, fair: bool) -> None:
+    client: Client = request.getfixturevalue(server)
+    assert await is_fair(client) is fair
+    query = f"WorkflowType = '{names.FAIRNESS_CHECK}'"
+    async with asyncio.timeout(PATIENCE):
+        while [each async for each in client.list_workflows(query)]:
+            await asyncio.sleep(0.2)
