@@ -1,6 +1,6 @@
 """A frontend like Temporal Cloud's before a real server: what changes a namespace is refused, all else is passed on."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,23 +9,24 @@ import grpc.aio
 from temporalio.client import Client
 
 REFUSED = ("/temporal.api.operatorservice.v1.OperatorService/", "/UpdateNamespace")
-Answer = Callable[[bytes, Any], Any]
 
 
-class Frontend(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Frontend(grpc.GenericRpcHandler):
     """Passes bytes on, whatever they mean."""
 
     def __init__(self, behind: grpc.aio.Channel) -> None:
         self._behind = behind
         self.refused: list[str] = []
 
-    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        send: Any = self._behind.unary_unary(call.method)
+
+        async def answer(request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
             if any(each in call.method for each in REFUSED):
                 self.refused.append(call.method.rpartition("/")[2])
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Request unauthorized.")
             try:
-                passed_on: bytes = await self._behind.unary_unary(call.method)(request, timeout=60)
+                passed_on: bytes = await send(request, timeout=60)
             except grpc.aio.AioRpcError as error:
                 details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
                 trailing = (("grpc-status-details-bin", details),) if details else ()

@@ -18,7 +18,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, UpdateTaskQueueConfigRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, ServiceClient
+from temporalio.service import RPCError, RPCStatusCode, ServiceClient
 
 from activities.pacing import RateKeeper, RateMode
 from workflows import names
@@ -68,7 +68,7 @@ async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
 
 
 async def _set_up(client: Client, task_queue: str) -> RateKeeper:
-    fair = await _fairness(client)
+    fair = await _can_limit(client, task_queue) and await _fairness(client)
     if fair is None and (known := await _read(client, task_queue)):
         return known
     keeper: RateKeeper = "queue" if fair else "timers"
@@ -79,6 +79,15 @@ async def _set_up(client: Client, task_queue: str) -> RateKeeper:
         log.warning("the limited queue cannot be configured", error=error.message)
         return "timers"
     return keeper
+
+
+async def _can_limit(client: Client, task_queue: str) -> bool:
+    """Say whether the server knows limits of task queues at all: it is sent a change of nothing."""
+    try:
+        await client.workflow_service.update_task_queue_config(_change(client, task_queue))
+    except RPCError as error:
+        return error.status != RPCStatusCode.UNIMPLEMENTED
+    return True
 
 
 async def _fairness(client: Client) -> bool | None:
@@ -96,14 +105,18 @@ async def _configure(client: Client, task_queue: str, keeper: RateKeeper) -> Non
     """Give the limited queue its limit, or take it away. Idempotent."""
     limit = RateLimit(requests_per_second=1.0) if keeper == "queue" else None
     update = UpdateTaskQueueConfigRequest.RateLimitUpdate(rate_limit=limit, reason=REASONS[keeper])
-    request = UpdateTaskQueueConfigRequest(
+    request = _change(client, task_queue)
+    request.update_fairness_key_rate_limit_default.CopyFrom(update)
+    await client.workflow_service.update_task_queue_config(request, retry=True)
+
+
+def _change(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
+    return UpdateTaskQueueConfigRequest(
         namespace=client.namespace,
         identity="hookkeeper",
         task_queue=names.limited_queue(task_queue),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-        update_fairness_key_rate_limit_default=update,
     )
-    await client.workflow_service.update_task_queue_config(request, retry=True)
 
 
 async def _read(client: Client, task_queue: str) -> RateKeeper | None:
