@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.console import Failed, tell_failure
 from cli.processes import run, until_stopped
-from drills import drill, ordered, report, waiting
+from drills import drill, neighbour, ordered, report, waiting
 from drills.drill import Plan
 from drills.schedule import KINDS, USUAL
 
@@ -45,7 +45,13 @@ async def _ordered(asked: argparse.Namespace) -> bool:
     return report.print_ordered(await ordered.run(asked.seed, asked.events, report.print_step))
 
 
-DRILLS = {"faults": _faults, "waiting": _waiting, "ordered": _ordered}
+async def _neighbour(asked: argparse.Namespace) -> bool:
+    seconds = min(asked.seconds, NEIGHBOUR_SECONDS)
+    return report.print_neighbour(await neighbour.run(asked.seed, seconds, asked.factor, report.print_step))
+
+
+DRILLS = {"faults": _faults, "waiting": _waiting, "ordered": _ordered, "neighbour": _neighbour}
+NEIGHBOUR_SECONDS = 120.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,11 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     add("drill", nargs="?", choices=DRILLS, default="faults", help="which one (%(default)s)")
     add("--seed", type=int, default=int(time.time()), help="the same seed: the same faults and answers")
     add("--rate", type=float, default=20, help="events a second (%(default)g)")
-    add("--seconds", type=float, default=600, help="faults: how long events are posted (%(default)g)")
+    add(
+        "--seconds",
+        type=float,
+        default=600,
+        help="how long events are posted (%(default)g; neighbour: 120 at most)",
+    )
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: of these kinds only (all but clock)")
     add("--keep", type=Path, help="faults: an empty folder that data, logs and books stay in")
     add("--runs", type=int, default=10_000, help="waiting: how many (%(default)d)")
     add("--events", type=int, default=100, help="ordered: how many (%(default)d)")
+    add("--factor", type=float, default=1.0, help="neighbour: by which its limits on time are longer (%(default)g)")
     return parser
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +69,13 @@ class House:
 
 
 @asynccontextmanager
-async def running(folder: Path, registry: Postgres, *, own_clocks: bool = False) -> AsyncIterator[House]:
+async def running(
+    folder: Path, registry: Postgres, *, own_clocks: bool = False, more: Mapping[str, str] | None = None
+) -> AsyncIterator[House]:
     """Start everything, with data and logs in `folder`; stop everything when the block ends.
 
-    With `own_clocks`, workers and API have clocks that can be set, where that is possible here.
+    With `own_clocks`, workers and API have clocks that can be set, where that is possible here. `more` is added to
+    their environment.
     """
     data, ports = DataDir(folder), free_ports()
     said = Settings(_env_file=None, database_url=registry.url)
@@ -95,7 +98,7 @@ async def running(folder: Path, registry: Postgres, *, own_clocks: bool = False)
         client = await Client.connect(f"127.0.0.1:{ports.temporal}")
         await prepare(client, settings.retention)
         await migrate_registry(settings)
-        environment = local.environment(settings, ports)
+        environment = local.environment(settings, ports) | dict(more or {})
         clocks = clocks_in(folder) if own_clocks else None
         clock = {name: clocks.environment(name) if clocks else {} for name in CLOCKS}
         workers = (_worker(name, client, environment | clock[name]) for name in WORKERS)

@@ -1,9 +1,12 @@
 """How a drill says what it came to."""
 
+from collections.abc import Callable
+
 from rich.table import Table
 
 from cli.console import out
 from drills.drill import Plan, Result
+from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.ordered import Ordered
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
@@ -110,3 +113,46 @@ def print_ordered(seen: Ordered) -> bool:
     out.print(table)
     out.print("\n[green]PASS[/green]" if seen.passed else "\n[red]FAIL[/red]")
     return seen.passed
+
+
+def print_neighbour(seen: Neighbour) -> bool:
+    """Print what the quiet tenant noticed of the hostile one; say whether that is little enough."""
+    attacks = Table(box=None, padding=(0, 2))
+    for column in ("attack", "what the hostile tenant was answered"):
+        attacks.add_column(column)
+    for name, answers in sorted(seen.answers.items()):
+        words = {"0": "no answer", **{status: status for status in answers if status != "0"}}
+        attacks.add_row(name, ", ".join(f"{words[status]} × {count}" for status, count in sorted(answers.items())))
+    out.print(attacks)
+    table = Table(box=None, padding=(0, 2))
+    for column in ("", "alone", "beside", "limit"):
+        table.add_column(column, justify="right" if column else "left")
+    rows: dict[str, tuple[Callable[[Observed], str], str]] = {
+        "events posted": (lambda each: str(len(each.posted)), ""),
+        "events refused": (lambda each: str(len(each.refused)), "0"),
+        "POST to receiver, p50": (lambda each: _seconds(quantile(each.lateness, 0.5)), ""),
+        "POST to receiver, p95": (lambda each: _seconds(quantile(each.lateness, 0.95)), _limit(P95_LIMIT, seen)),
+        "POST to receiver, latest": (lambda each: _seconds(quantile(each.lateness, 1)), _limit(LATEST_LIMIT, seen)),
+        "/healthz, slowest": (lambda each: _seconds(quantile(each.health, 1)), _limit(HEALTH_LIMIT, seen)),
+    }
+    for name, (show, limit) in rows.items():
+        table.add_row(name, show(seen.alone), show(seen.beside), limit)
+    for name, megabytes in seen.memory.items():
+        table.add_row(f"memory of {name}, most", "", f"{megabytes:.0f} MB", f"{MEMORY_LIMIT:.0f} MB")
+    table.add_row("deliveries with one attempt", "", str(seen.attempts.count(1)), str(len(seen.attempts)))
+    table.add_row("health of its webhook", "", seen.health, "healthy")
+    out.print(table)
+    for refusal in seen.beside.refused[:SHOWN]:
+        out.print(f"    {refusal}", markup=False)
+    for failure in seen.failures:
+        out.print(f"  [red]{failure}[/red]")
+    out.print("\n[red]FAIL[/red]" if seen.failures else "\n[green]PASS[/green]")
+    return not seen.failures
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f} s" if value < float("inf") else "never"
+
+
+def _limit(seconds: float, seen: Neighbour) -> str:
+    return f"{seconds * seen.factor:g} s"

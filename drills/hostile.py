@@ -1,0 +1,325 @@
+"""A hostile tenant, in a process of its own: it does at once everything that has hurt another tenant before.
+
+    python -m drills.hostile URL KEY SECONDS SEED ARMED   prints what became of its requests, as JSON
+
+Every loop is bounded in rate and time. What the API refuses is counted, and the next lesser thing is tried.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import ssl
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from drills.names import SILENT
+
+TENANT = "hostile"
+SECRET = "a-secret-that-no-key-of-the-tenant-may-read"
+NESTED_TYPE, NESTED_DEPTH = "nested", 20
+CHAIN, DEAR_KEY, ALLOWED_KEY = 40, 8192, 4096
+NICENESS = 5
+"""A real tenant's clients have machines of their own."""
+
+Attack = Callable[["Tenant"], Coroutine[Any, Any, None]]
+
+
+@dataclass
+class Tenant:
+    """The hostile tenant's client, its receivers, and the count of what it was answered."""
+
+    http: httpx.AsyncClient
+    random: Random
+    plain: str
+    """Its HTTP receiver: `/empty` answers at once, `/hang` never, `/seen` writes down whether the secret came."""
+    deaf: str
+    """It takes connections and never reads."""
+    dear: str
+    """Its HTTPS receiver, with a long chain of large keys."""
+    authority: dict[int, str]
+    """The authorities of that receiver in PEM, by the size of their keys."""
+    armed: dict[str, Any]
+    """What the operator has made for the drill: `race` is a webhook with a secret header."""
+    answers: dict[str, Counter[int]] = field(default_factory=dict)
+    leaked: bool = False
+
+    async def call(self, attack: str, method: str, path: str, body: Any = None) -> httpx.Response | None:
+        """Make a request, and count its status; 0 where there was no answer."""
+        content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        counted = self.answers.setdefault(attack, Counter())
+        try:
+            answer = await self.http.request(method, path, content=content)
+        except httpx.TransportError:
+            counted[0] += 1
+            return None
+        counted[answer.status_code] += 1
+        return answer
+
+    async def webhooks(self, attack: str, count: int, **fields: Any) -> list[str]:
+        """Register so many webhooks, or as many as the API takes; give their ids."""
+        made = []
+        for n in range(count):
+            answer = await self.call(attack, "POST", "/v1/webhooks", {"events": [attack], **fields, "name": f"{n}"})
+            while answer is not None and answer.status_code == 429:
+                await asyncio.sleep(0.2)
+                answer = await self.call(attack, "POST", "/v1/webhooks", {"events": [attack], **fields, "name": f"{n}"})
+            if answer is None or not answer.is_success:
+                break
+            made.append(answer.json()["id"])
+        return made
+
+    async def events(self, attack: str, rate: float, data: Any = None) -> None:
+        """Post events of the attack's type until cancelled."""
+        async with asyncio.TaskGroup() as posts:
+            while True:
+                posts.create_task(self.call(attack, "POST", "/v1/events", {"type": attack, "data": data}))
+                await asyncio.sleep(self.random.uniform(0.5, 1.5) / rate)
+
+
+# The attacks, by what they exhaust. Each prepares itself, then goes on until it is cancelled.
+
+
+async def secret_header(tenant: Tenant) -> None:
+    """Ask for a masked header to be kept while the URL is turned to a host of the tenant's own."""
+    webhook, elsewhere = tenant.armed["race"], tenant.plain.replace("127.0.0.1", "127.0.0.2")
+    slow = {"template": "{% for i in range(20000) %}{% endfor %}{{ event.data }}"}
+    while True:
+        shown = await tenant.call("secret header", "GET", f"/v1/webhooks/{webhook}")
+        if shown is not None and shown.is_success:
+            kept = {"headers": shown.json()["headers"], "payload": slow}
+            keeping = asyncio.create_task(tenant.call("secret header", "PATCH", f"/v1/webhooks/{webhook}", kept))
+            await asyncio.sleep(tenant.random.uniform(0, 0.2))
+            await tenant.call("secret header", "PATCH", f"/v1/webhooks/{webhook}", {"url": f"{elsewhere}/seen"})
+            await keeping
+            await tenant.call("secret header", "POST", f"/v1/webhooks/{webhook}/test")
+        await asyncio.sleep(0.5)
+
+
+async def nested_event(tenant: Tenant) -> None:
+    """Post small events that take a recursive schema very long."""
+    data: Any = 1
+    for _ in range(NESTED_DEPTH):
+        data = {"a": data}
+    await tenant.events(NESTED_TYPE, 5, data)
+
+
+async def many_addresses(tenant: Tenant) -> None:
+    """Have webhooks with as many addresses as may be, and read and preview them."""
+    ids: list[str] = []
+    for count in (1000, 100):
+        addresses = [f"reader-{n}@hostile.example" for n in range(count)]
+        ids = ids or await tenant.webhooks("addresses", 4, emails=[{"to": addresses, "subject": "x", "text": "x"}])
+    while True:
+        for id_ in ids:
+            await asyncio.gather(
+                tenant.call("addresses", "GET", f"/v1/webhooks/{id_}"),
+                tenant.call("addresses", "POST", "/v1/webhooks/preview", {"webhook_id": id_}),
+            )
+        await asyncio.sleep(0.2)
+
+
+async def large_headers(tenant: Tenant) -> None:
+    """Have a webhook with as many header bytes as may be, which each attempt looks for in an answer."""
+    for count in (30, 3):
+        words = {f"x-{n}": " ".join("ab" for _ in range(1365)) for n in range(count)}
+        if await tenant.webhooks("headers", 1, url=f"{tenant.plain}/empty", headers=words):
+            break
+    await tenant.events("headers", 10)
+
+
+async def many_filters(tenant: Tenant) -> None:
+    """Post batches of large events to many webhooks with filters."""
+    await tenant.webhooks("filters", 60, url=f"{tenant.plain}/empty", filter="event.data.text.contains('y')")
+    events = [{"type": "filters", "data": {"text": "x" * 250_000}} for _ in range(20)]
+    batch = json.dumps({"events": events}).encode()
+    while True:
+        await asyncio.gather(*(tenant.call("filters", "POST", "/v1/events/batch", batch) for _ in range(2)))
+        await asyncio.sleep(0.5)
+
+
+async def large_bodies(tenant: Tenant) -> None:
+    """Have small events become large bodies, for a receiver that never reads them."""
+    template = '{"text": "{% for i in range(%d) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}"}'
+    for size in (1_000_000, 500_000):
+        payload = {"template": template.replace("%d", str(size // 50))}
+        if await tenant.webhooks("bodies", 4, url=f"{tenant.deaf}/", payload=payload, timeout=30):
+            break
+    await tenant.events("bodies", 10)
+
+
+async def hanging_receivers(tenant: Tenant) -> None:
+    """Have many webhooks whose receiver never answers."""
+    await tenant.webhooks("hanging", 60, url=f"{tenant.plain}/hang", timeout=30)
+    await tenant.events("hanging", 2)
+
+
+async def silent_names(tenant: Tenant) -> None:
+    """Have many webhooks with names that no name server answers for."""
+    for n in range(40):
+        await tenant.webhooks("names", 1, url=f"http://{n}.{SILENT}/", timeout=30)
+    await tenant.events("names", 2)
+
+
+async def dear_handshakes(tenant: Tenant) -> None:
+    """Have a receiver whose certificates take long to verify, by an authority of the tenant's own."""
+    for size in (DEAR_KEY, ALLOWED_KEY):
+        if await tenant.webhooks("handshakes", 3, url=tenant.dear, tls={"ca": tenant.authority[size]}, timeout=30):
+            break
+    await tenant.events("handshakes", 5)
+
+
+async def many_schedules(tenant: Tenant) -> None:
+    """Have as many schedules as may be, each as often as may be."""
+    for every in (1, 10):
+        for n in range(60):
+            schedule = {"id": f"s{every}-{n}", "event": {"type": "schedules"}, "every": every, "overlap": "allow_all"}
+            answer = await tenant.call("schedules", "POST", "/v1/schedules", schedule)
+            if answer is not None and answer.status_code in (409, 422):
+                break
+    await asyncio.Event().wait()
+
+
+ATTACKS: tuple[Attack, ...] = (
+    secret_header,
+    nested_event,
+    many_addresses,
+    large_headers,
+    many_filters,
+    large_bodies,
+    hanging_receivers,
+    silent_names,
+    dear_handshakes,
+    many_schedules,
+)
+
+
+async def attack(url: str, key: str, seconds: float, seed: int, armed: dict[str, Any]) -> dict[str, Any]:
+    """Attack for so long; give the counted answers, and whether the secret came."""
+    async with AsyncExitStack() as stack:
+        limits = httpx.Limits(max_connections=200)
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        http = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)
+        tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, armed)
+        tenant.plain = await stack.enter_async_context(_plain(tenant))
+        tenant.deaf = await stack.enter_async_context(_deaf())
+        chains = {size: _chain(size) for size in (DEAR_KEY, ALLOWED_KEY)}
+        tenant.authority = {size: chain[-1] for size, (chain, _) in chains.items()}
+        tenant.dear = await stack.enter_async_context(_dear(*chains[ALLOWED_KEY]))
+        tasks = [asyncio.create_task(one(tenant)) for one in ATTACKS]
+        print("attacking", flush=True)  # noqa: T201
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+        counted = {name: {str(status): n for status, n in found.items()} for name, found in tenant.answers.items()}
+        return {"answers": counted, "leaked": tenant.leaked}
+
+
+# Its receivers
+
+
+@asynccontextmanager
+async def _plain(tenant: Tenant) -> AsyncIterator[str]:
+    async def receive(request: web.Request) -> web.Response:
+        tenant.leaked |= SECRET in request.headers.values() and request.path == "/seen"
+        await request.read()
+        if request.path == "/hang":
+            await asyncio.sleep(3600)
+        return web.Response()
+
+    app = web.Application(client_max_size=4 * 1024 * 1024)
+    app.router.add_post("/{name}", receive)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "0.0.0.0", 0, backlog=1024).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _deaf() -> AsyncIterator[str]:
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+        writer.close()
+
+    server = await asyncio.start_server(ignore, "127.0.0.1", 0, limit=1024, backlog=1024)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def _dear(chain: list[str], key: str) -> AsyncIterator[str]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "chain.pem"
+        file.write_text(key + "".join(chain[:-1]))
+        context.load_cert_chain(file)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context, backlog=1024)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+
+
+def _chain(size: int) -> tuple[list[str], str]:
+    """Make a chain of certificates, the receiver's own first and the root last; one key serves all, to save time."""
+    key = rsa.generate_private_key(65537, size)
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"link {n}")]) for n in range(CHAIN + 1)]
+    now = datetime.now(UTC)
+
+    def certificate(n: int) -> str:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(names[n])
+            .issuer_name(names[min(n + 1, CHAIN)])
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=n > 0, path_length=None), critical=True)
+        )
+        if n == 0:
+            address = x509.IPAddress(ip_address("127.0.0.1"))
+            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return [certificate(n) for n in range(CHAIN + 1)], pem
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    url, key, seconds, seed, armed = sys.argv[1:]
+    print(json.dumps(asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(armed)))))  # noqa: T201
