@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         description="Requests that a worker has under way to one webhook; more wait in the limited queue, which lets as"
         " many again be under way",
     )
+    max_concurrent_requests_per_tenant: int = Field(
+        8,
+        ge=1,
+        description="Requests of one tenant's keys that an API process handles at once; ten times as many more wait,"
+        " and what comes beyond is answered 429",
+    )
     max_concurrent_per_tenant: int = Field(
         50,
         ge=1,

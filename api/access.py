@@ -107,7 +107,8 @@ class GuardedRoute(StrictRoute):
 
         async def handle_guarded(request: Request) -> Response:
             request.state.caller = await request.app.state.doorkeeper.admit(request, scopes)
-            return await handle(request)
+            async with request.app.state.concurrency.place(request.state.caller):
+                return await handle(request)
 
         return handle_guarded
 

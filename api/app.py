@@ -9,6 +9,7 @@ from api import errors
 from api.accepting import Acceptance
 from api.access import check_routes
 from api.backlog import Backlog
+from api.concurrency import RequestConcurrency
 from api.counting import HeldCounts
 from api.doorkeeper import Doorkeeper
 from api.problems import responses
@@ -66,6 +67,7 @@ def _bare_app(settings: Settings) -> FastAPI:
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
     )
     app.state.settings = settings
+    app.state.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
     app.state.sandbox = Sandbox(
         children=settings.max_concurrent_sandbox_calls,
         per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,

@@ -1,0 +1,68 @@
+"""What one tenant asks of the API at once delays that tenant only."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from callers import calling, make_key
+from problems import problem
+from sockets import Client, connected, serving
+from temporalio.client import Client as Temporal
+
+from api.app import create_app
+from api.concurrency import WAITING_PER_PLACE
+from house import house
+from patience import PATIENCE
+
+AT_ONCE = 2
+BODY = b'{"type": "a"}'
+
+
+@pytest.fixture
+def head() -> bytes:
+    """The head of a POST whose body is still to come."""
+    return b"POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(
+        BODY
+    )
+
+
+async def begin(client: Client, head: bytes, key: str) -> None:
+    """Send a request but for its body, which the route waits for."""
+    client.send(head + f"authorization: Bearer {key}\r\n\r\n".encode())
+
+
+async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
+    temporal: Temporal, tmp_path: Path, head: bytes
+) -> None:
+    """Setup: two requests of a tenant are handled at once. Timeline: two of its bodies do not come; then it asks more.
+    What this proves: another tenant is answered meanwhile, the further requests wait or are refused, and go on after.
+    """
+    async with house(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as home:
+        busy, other = [(await make_key(home, tenant))["key"] for tenant in ("busy", "other")]
+        app = create_app(home.settings, home.store, home.gateway)
+        async with (
+            serving(app) as server,
+            connected(server.port) as first,
+            connected(server.port) as second,
+            calling(app, busy) as http,
+            calling(app, other) as neighbour,
+        ):
+            for client in (first, second):
+                await begin(client, head, busy)
+            async with asyncio.timeout(PATIENCE):
+                while app.state.concurrency.handled("busy") < AT_ONCE:
+                    await asyncio.sleep(0.01)
+            waiting = [asyncio.create_task(http.get("/v1/event-types")) for _ in range(AT_ONCE * WAITING_PER_PLACE)]
+            async with asyncio.timeout(PATIENCE):
+                while app.state.concurrency.handled("busy") < AT_ONCE * (1 + WAITING_PER_PLACE):
+                    await asyncio.sleep(0.01)
+            refused = await http.get("/v1/event-types")
+            problem(refused, 429)
+            assert refused.headers["retry-after"] == "1"
+            assert (await neighbour.get("/v1/event-types")).status_code == 200
+            assert not any(task.done() for task in waiting), "they go on when a place is free"
+            for client in (first, second):
+                client.send(BODY)
+            assert {(await client.answer())[0] for client in (first, second)} == {202}
+            assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+            assert app.state.concurrency.handled("busy") == 0
