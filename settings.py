@@ -120,16 +120,22 @@ class Settings(BaseSettings):
         ge=1,
         description="Rounds and steps of runs that may wait for a worker; above it, new events are answered 429",
     )
-    max_webhooks_per_tenant: int = Field(1000, ge=1, description="Webhooks that one tenant may have")
+    max_webhooks_per_tenant: int = Field(200, ge=1, description="Webhooks that one tenant may have")
+    max_addresses_per_webhook: int = Field(
+        100,
+        ge=1,
+        description="Addresses that the emails of one webhook may have, with those of its `on_failure`; a template"
+        " counts as one",
+    )
     max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Schedules that one tenant may have")
     min_schedule_interval: int = Field(
         10, ge=1, le=60, description="Seconds between two events of a schedule, at least; cron has a minute anyway"
     )
     rate_limit: str | None = Field(
-        None,
+        "100/second",
         pattern=RATE,
-        description="Requests that each key may make, such as `100/second`; a key's own `rate_limit` goes before,"
-        " the admin key has none. Counted in each API process",
+        description="Requests that each key may make; a key's own `rate_limit` goes before, the admin key has none."
+        " Empty: no limit. Counted in each API process",
     )
     disable_after: timedelta | None = Field(
         5 * DAY,
@@ -222,7 +228,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("outbox", "disable_after", "probe_interval", "debug_event_loop", mode="before")
+    @field_validator("outbox", "disable_after", "probe_interval", "rate_limit", "debug_event_loop", mode="before")
     @classmethod
     def _or_none(cls, value: object) -> object:
         return value or None

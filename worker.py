@@ -40,6 +40,7 @@ from activities.services import Services
 from activities.webhooks import WebhookActivities
 from api.accepting import Acceptance
 from api.firing import ScheduledAcceptance
+from elements.emails import check_addresses
 from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
 from elements.services import check_service
@@ -226,9 +227,13 @@ def _operators(settings: Settings) -> OnFailure | None:
     try:
         for url in services:
             check_service(url, settings.notification_services)
-        return OnFailure.model_validate({"emails": emails, "notifications": notifications})
+        operators = OnFailure.model_validate({"emails": emails, "notifications": notifications})
     except ValidationError as error:
         words = "; ".join(each["msg"] for each in error.errors(include_input=False, include_url=False))
         raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS or HOOKKEEPER_ALERT_SERVICES: {words}") from None
     except ValueError as error:
         raise BadSetting(f"HOOKKEEPER_ALERT_SERVICES: {error}") from None
+    for email in operators.emails:
+        for _, detail in check_addresses(email):
+            raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS: {detail}")
+    return operators

@@ -7,7 +7,7 @@ import secrets
 from asyncio import Future
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -46,6 +46,20 @@ MAX_TIMESTAMP_AHEAD = timedelta(days=1)
 FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class EventId(NamedTuple):
+    """The id that a request's event has, or gets."""
+
+    value: str
+    is_new: bool
+    """Generated for this request: there is no run of it yet."""
+
+
+def event_id_of(request: NewEvent, idempotency_key: str | None = None) -> EventId:
+    """Give the event's id: the request's own, else the `Idempotency-Key`, else a new one."""
+    given = request.id or idempotency_key
+    return EventId(given or new_event_id(), is_new=given is None)
+
+
 class Acceptance:
     """Accepts events: the one way into Temporal."""
 
@@ -58,37 +72,39 @@ class Acceptance:
         self._starting = Turns(STARTS_AT_ONCE)
 
     async def accept(
-        self, request: NewEvent, idempotency_key: str | None = None, behind: Sequence[Future[Any]] = ()
+        self, request: NewEvent, event_id: EventId | None = None, behind: Sequence[Future[Any]] = ()
     ) -> AcceptedEvent:
         """Start the event's run with all webhooks that match; a repeated id answers with the run that is there.
+
+        Raises Unavailable where the outcome is not known: sent again with the same id, it is one event.
 
         For an ordered webhook it comes after all that it is `behind`.
         """
         self._check_size(request)
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._accept(request, idempotency_key, utc_now(), behind)
+                return await self._accept(request, event_id or event_id_of(request), utc_now(), behind)
         except TimeoutError:
             raise Unavailable("the registry and Temporal together took too long") from None
 
     async def _accept(
-        self, request: NewEvent, key: str | None, now: datetime, behind: Sequence[Future[Any]]
+        self, request: NewEvent, event_id: EventId, now: datetime, behind: Sequence[Future[Any]]
     ) -> AcceptedEvent:
         try:
-            return await self._accept_now(request, key, now, behind)
+            return await self._accept_now(request, event_id, now, behind)
         except Invalid:  # it may have been all right when it was accepted
-            if known := await self._known(request, key):
+            if known := await self._known(request, event_id):
                 return self._answer(known)
             raise
 
     async def _accept_now(
-        self, request: NewEvent, key: str | None, now: datetime, behind: Sequence[Future[Any]]
+        self, request: NewEvent, event_id: EventId, now: datetime, behind: Sequence[Future[Any]]
     ) -> AcceptedEvent:
         """Accept it as all is now; raise `Invalid` where it would be refused if it were new."""
         _check_times(request, now)
         await self._check_type(request)
         listening = await self._store.matching(request.tenant, request.type)
-        event = _event(request, request.id or key or new_event_id(), now)
+        event = _event(request, event_id.value, now)
         wanting = await self._wanting(listening, event)
         asked = list(zip(listening, wanting, strict=True))
         wanted = [webhook for webhook, wants in asked if wants is True]
@@ -154,9 +170,10 @@ class Acceptance:
         async with self._starting.of(event.tenant):
             return self._answer(await self._gateway.start(started, digest(request)))
 
-    async def _known(self, request: NewEvent, key: str | None) -> Started | None:
-        event_id = request.id or key
-        return await self._gateway.known(request.tenant, event_id, digest(request)) if event_id else None
+    async def _known(self, request: NewEvent, event_id: EventId) -> Started | None:
+        if event_id.is_new:
+            return None
+        return await self._gateway.known(request.tenant, event_id.value, digest(request))
 
     async def _check_type(self, request: NewEvent) -> None:
         """Hold the event to the catalogue."""

@@ -113,6 +113,12 @@ class GuardedRoute(StrictRoute):
         return handle_guarded
 
 
+class GuardedBatchRoute(GuardedRoute):
+    """A guarded route that takes a batch of events."""
+
+    takes_batch = True
+
+
 def scopes_of(route: APIRoute) -> frozenset[str]:
     """Give the scopes any one of which a route needs. Raises Unclassified."""
     declared = [each for each in route.dependencies if isinstance(each, params.Security) and each.scopes]

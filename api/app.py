@@ -11,6 +11,7 @@ from api.access import check_routes
 from api.backlog import Backlog
 from api.concurrency import RequestConcurrency
 from api.counting import HeldCounts
+from api.cursors import cursor_key
 from api.doorkeeper import Doorkeeper
 from api.problems import responses
 from api.routes import (
@@ -72,6 +73,7 @@ def _bare_app(settings: Settings) -> FastAPI:
         children=settings.max_concurrent_sandbox_calls,
         per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
     )
+    app.state.cursor_key = cursor_key(settings.admin_key.get_secret_value())
     app.state.written = Written(app.state.sandbox, settings)
     of_webhooks = (preview, webhooks, pausing, deliveries, recoveries)
     of_tenants = (*of_webhooks, suppressions, event_types, events, erasure, schedules)

@@ -17,7 +17,12 @@ from registry.database import RegistryUnavailable
 from times import utc_now
 
 FAILURES = "20/minute"
-"""Requests with a key that is none, by address. Only those are refused beyond: a good key never waits for others."""
+"""Requests with a key that is none, by address. Only those are refused beyond."""
+LOOKUPS_AFTER_FAILURES = "5/second"
+"""Unknown keys that are still looked up for an address beyond that limit: a proxy has good keys behind it too. More are
+refused unread. A key that this process has found before is never counted here."""
+UNKNOWN_FOR = 60.0
+"""Seconds for which a key that was not found is refused unread to an address beyond its limit."""
 TRUSTED = 1.0
 """Seconds for which a key that was found is not asked for again: a read costs as much as a small request does."""
 MOST_TRUSTED = 10_000
@@ -38,6 +43,10 @@ class Doorkeeper:
         self._rate_limit = rate_limit
         self._limits = Limits()
         self._trusted: dict[str, tuple[float, ApiKey]] = {}
+        self._found: dict[str, None] = {}
+        """Digests of keys that were found in the registry before, oldest first."""
+        self._unknown: dict[str, float] = {}
+        """Digests of keys that the registry did not have, and when it was asked."""
         self._noted: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -64,13 +73,21 @@ class Doorkeeper:
 
     async def count_failure(self, request: Request) -> None:
         """Count a request with a key that is none. Raises TooMany."""
-        address = request.client.host if request.client else ""
-        await self._limits.count(address, FAILURES, "Too many requests from this address had no good key.")
+        await self._limits.count(_address(request), FAILURES, "Too many requests from this address had no good key.")
+
+    async def _refuse_guess(self, request: Request, digest: str) -> None:
+        """Raise TooMany for an address beyond its failures: for a key known to be none, or without a lookup left."""
+        if time.monotonic() - self._unknown.get(digest, -UNKNOWN_FOR) < UNKNOWN_FOR:
+            await self.count_failure(request)
+        refusal = "Too many requests from this address had no good key."
+        await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, refusal)
 
     async def _holder(self, key: str, request: Request) -> Caller:
         digest = digest_of(key)
         if hmac.compare_digest(digest, self._admin):
             return ADMIN
+        if digest not in self._found and not await self._limits.has_room(_address(request), FAILURES):
+            await self._refuse_guess(request, digest)
         known = await self._find(key, digest)
         fault = _fault(known)
         if known is None or fault:
@@ -87,10 +104,18 @@ class Doorkeeper:
         if known is not None and now - found_at <= TRUSTED:
             return known
         known = await self._keys.find(key)
-        if known is not None:
+        if known is None:
+            if len(self._unknown) >= MOST_TRUSTED:
+                self._unknown.clear()
+            self._unknown[digest] = now
+        else:
             if len(self._trusted) >= MOST_TRUSTED:
                 self._trusted.clear()
             self._trusted[digest] = (now, known)
+            self._found.pop(digest, None)
+            self._found[digest] = None
+            if len(self._found) > MOST_TRUSTED:
+                del self._found[next(iter(self._found))]
         return known
 
     def _note_use(self, key_id: str) -> None:
@@ -107,6 +132,10 @@ class Doorkeeper:
             await self._keys.note_use(key_id)
         except RegistryUnavailable as fault:
             log.warning("use of a key not noted", key=key_id, detail=str(fault))
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _fault(key: ApiKey | None) -> str:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.allowed import methods_at
+from api.cursors import bad_cursor
 from api.problems import (
     MEDIA_TYPE,
     BadField,
@@ -50,6 +51,14 @@ _OUT_OF_REACH = {
 log = structlog.get_logger("hookkeeper.api")
 
 
+def as_event_problem(error: Exception, event_id: str) -> Problem:
+    """Say an error in the API's words, and name the event, so that the client can safely post it again."""
+    problem = as_problem(error, event_id=event_id)
+    if problem.status_code == OutOfReach.status and not isinstance(error, Problem):
+        problem.detail = f"{_out_of_reach(error)} The event may have been accepted: post it again with id {event_id}."
+    return problem.about_event(event_id)
+
+
 def as_problem(error: Exception, **context: str) -> Problem:
     """Say an error in the API's words. What nobody foresaw is a bug: it goes to the log, with `context`."""
     match error:
@@ -60,14 +69,13 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case Conflict() | TooManySchedules() | Refused() | AlreadyThere() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
-            return Invalid.field("cursor", "not a cursor that this list gave")
+            return bad_cursor()
         case LaneFull():
             return TooMany(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
-            log.warning("out of reach", error=type(error).__name__, detail=str(error))
-            what = _OUT_OF_REACH.get(type(error)) or _sentence(error)
+            log.warning("out of reach", error=type(error).__name__, detail=str(error), **context)
             return OutOfReach(
-                f"{what} Nothing was promised: try again with the same id.",
+                f"{_out_of_reach(error)} Nothing was promised: try again with the same id.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},
             )
         case _:
@@ -130,7 +138,10 @@ def install(app: FastAPI) -> None:
 
 def _response(problem: Problem) -> JSONResponse:
     return JSONResponse(
-        document(problem).model_dump(), problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE
+        document(problem).model_dump(),
+        problem.status_code,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
     )
 
 
@@ -140,6 +151,10 @@ def _from_http(error: HTTPException) -> Problem:
     problem.status_code = error.status_code
     problem.kind = title(error.status_code).lower().replace(" ", "-")
     return problem
+
+
+def _out_of_reach(error: Exception) -> str:
+    return _OUT_OF_REACH.get(type(error)) or _sentence(error)
 
 
 def _path(location: Sequence[str | int]) -> str:

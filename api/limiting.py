@@ -16,6 +16,10 @@ class Limits:
     def __init__(self) -> None:
         self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
 
+    async def has_room(self, who: str, rate: str) -> bool:
+        """Tell whether one more request would be counted without a refusal. It counts nothing."""
+        return await self._window.test(parse(rate), who)
+
     async def count(self, who: str, rate: str, refusal: str) -> None:
         """Count a request; raise TooMany, which says when to come again, where it is one too many."""
         limit = parse(rate)

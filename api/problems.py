@@ -15,12 +15,14 @@ Problem
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
+EVENT_ID_HEADER = "hookkeeper-event-id"
+"""Names the event in each answer to `POST /v1/events`."""
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """As RFC 9110 has them; Python's differ from version to version."""
 
@@ -43,6 +45,12 @@ class ProblemDocument(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field(examples=["The request is not acceptable: see errors."])
     errors: list[BadField] = Field(default_factory=list)
+    event_id: str | None = Field(
+        None,
+        exclude_if=lambda event_id: event_id is None,
+        description="The id of the event that was posted, yours or the one that was generated. After a 503, post the"
+        " event again with this `id`: it stays one event",
+    )
 
 
 class Problem(HTTPException):
@@ -54,6 +62,13 @@ class Problem(HTTPException):
     def __init__(self, detail: str, errors: Sequence[BadField] = (), headers: dict[str, str] | None = None) -> None:
         super().__init__(self.status, detail, headers)
         self.errors = list(errors)
+        self.event_id: str | None = None
+
+    def about_event(self, event_id: str) -> Self:
+        """Name the event that the problem is about, in the document and in a header."""
+        self.event_id = event_id
+        self.headers = {**(self.headers or {}), EVENT_ID_HEADER: event_id}
+        return self
 
 
 class Malformed(Problem):
@@ -138,4 +153,5 @@ def document(problem: Problem) -> ProblemDocument:
         status=problem.status_code,
         detail=str(problem.detail),
         errors=problem.errors,
+        event_id=problem.event_id,
     )

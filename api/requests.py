@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from math import isinf
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -69,13 +69,16 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that reads the body strictly."""
 
+    takes_batch: ClassVar[bool] = False
+    """The body is a batch of events, which may be larger. A route says so: `batch` in a path can be an id."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             limit: int = request.app.state.settings.max_event_bytes
-            strict.is_batch = request.url.path.endswith("/batch")
+            strict.is_batch = self.takes_batch
             strict.limit = MAX_BATCH_BYTES if strict.is_batch else limit
             return await handle(strict)
 

@@ -16,6 +16,7 @@ from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
 from elements.services import check_service
 from elements.urls import check_reachable, check_scheme
+from registry.models import Webhook
 from settings import Settings
 from times import utc_now
 
@@ -35,9 +36,10 @@ class Written:
         """Give what judges a tenant's own, in that tenant's share of the sandbox."""
         return Written(self._children, self._settings, tenant)
 
-    async def check(self, given: dict[str, Any]) -> None:
-        """Raise `Invalid` that names each bad field of what was given."""
-        bad: list[BadField] = []
+    async def check(self, given: dict[str, Any], known: Webhook | None = None) -> None:
+        """Raise `Invalid` that names each bad field of a webhook, or of changes to the `known` one."""
+        self._check_address_count(given, known)
+        bad = await self._bad_addresses(given)
         for path, check in self._checks(given):
             try:
                 await check()
@@ -45,6 +47,28 @@ class Written:
                 bad.append(BadField(path=path, detail=str(fault)))
         if bad:
             raise Invalid("The webhook is not usable like this: see errors.", bad)
+
+    def _check_address_count(self, given: dict[str, Any], known: Webhook | None) -> None:
+        """Refuse more addresses than a webhook may have, before any of them is read."""
+        if not given.get("emails") and not given.get("on_failure"):
+            return
+        letters = given.get("emails", known.emails if known else ()) or ()
+        told: OnFailure | None = given.get("on_failure", known.on_failure if known else None)
+        count = sum(email.address_count for email in (*letters, *(told.emails if told else ())))
+        most = self._settings.max_addresses_per_webhook
+        if count > most:
+            detail = f"the emails have {count} addresses together, with those of on_failure; a webhook may have {most}"
+            raise Invalid.field("emails" if given.get("emails") else "on_failure.emails", detail)
+
+    async def _bad_addresses(self, given: dict[str, Any]) -> list[BadField]:
+        told: OnFailure | None = given.get("on_failure")
+        letters = [(f"emails.{n}", email) for n, email in enumerate(given.get("emails") or ())]
+        letters += [(f"on_failure.emails.{n}", email) for n, email in enumerate(told.emails if told else ())]
+        return [
+            BadField(path=f"{path}.{field}", detail=detail)
+            for path, email in letters
+            for field, detail in await asyncio.to_thread(emails.check_addresses, email)
+        ]
 
     def _checks(self, given: dict[str, Any]) -> Iterator[tuple[str, Check]]:
         if given.get("url"):

@@ -3,10 +3,13 @@
 Errors:
 
     Failed
-    └── OutOfReach   the API does not answer, or cannot now; the same call may succeed later
+    └── OutOfReach       the API does not answer, or cannot now; the same call may succeed later
+        └── NotConnected there is no connection: nothing was sent
 """
 
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any, NoReturn, Self
@@ -18,10 +21,21 @@ from cli.console import Failed
 from cli.datadir import DEFAULT, DataDir
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+SEND_RETRY_WAITS = (1.0, 5.0)
+"""Seconds before an event is posted again whose outcome is not known."""
 
 
 class OutOfReach(Failed):
     """There is no answer, or one that says to come again."""
+
+    may_have_arrived = True
+    """The server may have got the request, and may have done it."""
+
+
+class NotConnected(OutOfReach):
+    """The request was never sent."""
+
+    may_have_arrived = False
 
 
 class Api:
@@ -61,7 +75,8 @@ class Api:
                 method, "/".join(quote(part, safe="") for part in path), params=params, json=body
             )
         except httpx.TransportError as error:
-            raise OutOfReach(
+            kind = NotConnected if isinstance(error, httpx.ConnectError) else OutOfReach
+            raise kind(
                 f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? HOOKKEEPER_URL names another server."
             ) from error
         if not answer.is_success:
@@ -70,6 +85,24 @@ class Api:
             return answer.json() if answer.content else None
         except ValueError as error:
             raise Failed(f"{self.url} does not answer as Hookkeeper does: HOOKKEEPER_URL is not right") from error
+
+    def send_event(self, event: dict[str, Any]) -> Any:
+        """Post an event, and again where it is not known whether it was accepted.
+
+        All attempts have the same id, so it stays one event, also where an answer is lost on its way to us.
+        """
+        event = {"id": f"evt_{secrets.token_hex(12)}"} | event
+        for wait in SEND_RETRY_WAITS:
+            try:
+                return self.call("POST", "events", body=event)
+            except OutOfReach as error:
+                if not error.may_have_arrived:
+                    raise
+                time.sleep(wait)
+        try:
+            return self.call("POST", "events", body=event)
+        except OutOfReach as error:
+            raise OutOfReach(f"{error}\nTo send it again as the same event, add: --id {event['id']}") from error
 
     def all(self, *path: str, **query: Any) -> Iterator[Any]:
         """Give the items of a list, page by page."""

@@ -31,7 +31,7 @@ def send(
     options = {"tenant": tenant, "id": id_, "deliver_at": deliver_at}
     body = {"type": type_, "data": read_json(data, "--data")}
     body |= {name: value for name, value in options.items() if value is not None}
-    accepted = api.call("POST", "events", body=body)
+    accepted = api.send_event(body)
     if as_json and not follow:
         typer.echo(json.dumps(accepted))
     elif not as_json:

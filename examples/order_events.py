@@ -58,9 +58,15 @@ def connect() -> httpx.Client:
 
 
 def call(api: httpx.Client, method: str, path: str, body: Any = None, **query: Any) -> Any:
-    """Make a request; give the JSON of its answer, or end with what is wrong."""
+    """Make a request; give the JSON of its answer, or end with what is wrong.
+
+    After a 503 an event may have been accepted or not. The answer names its id: posted with that, it stays one event.
+    """
     try:
         answer = api.request(method, path, json=body, params=query)
+        if answer.status_code == 503 and (event_id := answer.headers.get("hookkeeper-event-id")):
+            time.sleep(5)
+            answer = api.request(method, path, json={**body, "id": event_id}, params=query)
     except httpx.TransportError as error:
         sys.exit(f"Cannot reach {api.base_url} ({error}). Is `make dev` running in another terminal?")
     if not answer.is_success:

@@ -6,19 +6,23 @@ RegistryUnavailable, as the store does.
 Where the registry is encrypted, an address is found by its HMAC, one for each key; the first key's is the one kept.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from ciphers import Keyring
 from registry.audit import AuditEntry, note
 from registry.database import reaching_database
 from registry.encryption import keyring_of
 from registry.models import Suppression
+
+MAX_ROWS = 500
+"""Rows of one transaction, and tokens of one query: databases bound the number of parameters."""
 
 
 class Place(NamedTuple):
@@ -54,6 +58,39 @@ class Suppressions:
         except IntegrityError:
             return False
         return True
+
+    async def add_many(self, suppressions: Sequence[Suppression]) -> None:
+        """Keep new suppressions, hundreds in one transaction; addresses that have one keep it as it is."""
+        for start in range(0, len(suppressions), MAX_ROWS):
+            await self._add_rows(suppressions[start : start + MAX_ROWS])
+
+    async def _add_rows(self, suppressions: Sequence[Suppression]) -> None:
+        tokens = {(each.tenant, each.address): self._tokens(each.address) for each in suppressions}
+        older = {(tenant, token) for (tenant, _), of_address in tokens.items() for token in of_address[1:]}
+        async with reaching_database(), self._writes.begin() as session:
+            known = await self._among(session, older)
+            rows = {
+                (tenant, of_address[0]): _row(each, of_address[0])
+                for each in reversed(suppressions)  # of several for one address the first counts
+                for tenant, of_address in [(each.tenant, tokens[each.tenant, each.address])]
+                if not any((tenant, token) in known for token in of_address[1:])
+            }
+            if rows:
+                insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+                in_order = [rows[key] for key in sorted(rows)]  # in one order, so that no two transactions deadlock
+                connection = await session.connection()
+                await connection.execute(insert(Suppression.__table__).on_conflict_do_nothing(), in_order)
+
+    async def _among(self, session: AsyncSession, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Give those of the pairs of tenant and token that there are rows of."""
+        found: set[tuple[str, str]] = set()
+        for tenant in {tenant for tenant, _ in pairs}:
+            tokens = [token for of, token in pairs if of == tenant]
+            query = select(Suppression.address_token).where(
+                Suppression.tenant == tenant, Suppression.address_token.in_(tokens)
+            )
+            found |= {(tenant, token) for token in await session.scalars(query)}
+        return found
 
     async def get(self, tenant: str, address: str) -> Suppression | None:
         """Return a suppression, or None."""
@@ -108,6 +145,11 @@ def tokens_of(address: str, keyring: Keyring | None) -> tuple[str, ...]:
 
 def _of(tenant: str, tokens: Collection[str]) -> Select[Suppression]:
     return select(Suppression).where(Suppression.tenant == tenant, Suppression.address_token.in_(tokens))
+
+
+def _row(suppression: Suppression, token: str) -> dict[str, Any]:
+    row = {name: getattr(suppression, name) for name in ("tenant", "address", "reason", "detail", "created_at")}
+    return row | {"address_token": token}
 
 
 def _place(suppression: Suppression) -> Place:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, AuditDep, Cursor, Limit
+from api.cursors import Cursor
+from api.deps import AnyTenant, AuditDep, Limit
 from api.fields import Given, GivenTime, Page, Time
 from api.problems import KEYED
 
@@ -30,17 +31,17 @@ class AuditRecord(Given):
 
 @router.get("")
 async def list_audit_log(
+    cursor: Cursor,
     audit: AuditDep,
     tenant: AnyTenant,
     since: Annotated[GivenTime | None, Query(description="At this time or later")] = None,
     until: Annotated[GivenTime | None, Query(description="Before this time")] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[AuditRecord]:
     """List what was done to keys, webhooks, event types, suppressions and events by hand, newest first."""
-    found, next_cursor = await audit.page(tenant=tenant, since=since, until=until, limit=limit, cursor=cursor)
-    return Page(
-        items=[
+    found, next_cursor = await audit.page(tenant=tenant, since=since, until=until, limit=limit, cursor=cursor.start)
+    return cursor.page(
+        [
             AuditRecord(
                 id=each.id,
                 at=each.at,
@@ -53,5 +54,5 @@ async def list_audit_log(
             )
             for each in found
         ],
-        next_cursor=next_cursor,
+        next_cursor,
     )

@@ -113,14 +113,21 @@ async def show_page(request: Request) -> Response:
     responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 429)},
 )
 async def sign_in(request: Request) -> Response:
-    """Take the admin key (form field `key`) and give the cookie; or take the cookie back (`end`)."""
+    """Take the admin key (form field `key`) and give the cookie; or, from whoever has it, take it back (`end`)."""
     settings: Settings = request.app.state.settings
     form = await _form(request)
     if "key" in form and not _is_admin_key(form["key"][0], settings):
         await request.app.state.doorkeeper.count_failure(request)
         return _page(codec_page.sign_in_page("This is not the admin key."), 401)
     response = Response(status_code=303, headers={"location": "/codec", **codec_page.SECURE_HEADERS})
-    token = make_token(_admin_key(settings), utc_now()) if "key" in form else ""
+    if "key" in form:
+        _set_cookie(response, make_token(_admin_key(settings), utc_now()), settings)
+    elif "end" in form and _has_cookie(request, settings):  # a form of another site comes without the cookie
+        _set_cookie(response, "", settings)
+    return response
+
+
+def _set_cookie(response: Response, token: str, settings: Settings) -> None:
     response.set_cookie(
         COOKIE,
         token,
@@ -130,7 +137,6 @@ async def sign_in(request: Request) -> Response:
         httponly=True,
         samesite="strict",
     )
-    return response
 
 
 def _page(html: str, status: int = 200) -> Response:

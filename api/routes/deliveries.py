@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request
 
 from api.access import GuardedRoute, needs
 from api.counting import HeldCounts
-from api.deps import CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.cursors import Cursor
+from api.deps import CallerDep, GatewayDep, Limit, StoreDep
 from api.fields import Page
 from api.problems import KEYED, responses
 from api.routes.webhooks import WebhookId, found
@@ -21,6 +22,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Guarded
 
 @router.get("/{webhook_id}/deliveries", responses=responses(404), dependencies=[needs("events:read")])
 async def list_deliveries(
+    cursor: Cursor,
     webhook_id: WebhookId,
     store: StoreDep,
     gateway: GatewayDep,
@@ -28,15 +30,14 @@ async def list_deliveries(
     request: Request,
     status: Annotated[DeliveryStatus | None, Query(description="Only deliveries that are so now")] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[WebhookDelivery]:
     """List what became of a webhook's events: those under way first, then the finished ones, each newest first.
 
     A page can have fewer items than `limit` and still not be the last: go by `next_cursor`.
     """
     found(await store.get(webhook_id, caller.tenant))
-    rows, next_cursor = await gateway.delivery_log.page(webhook_id, status, limit, cursor)
-    return Page(items=[_shown(row, request.app.state.links) for row in rows], next_cursor=next_cursor)
+    rows, next_cursor = await gateway.delivery_log.page(webhook_id, status, limit, cursor.start)
+    return cursor.page([_shown(row, request.app.state.links) for row in rows], next_cursor)
 
 
 @router.get("/{webhook_id}/held", responses=responses(404), dependencies=[needs("events:read")])

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 
 from api import views
-from api.accepting import Acceptance, check_deliver_at
-from api.access import Caller, GuardedRoute, needs
+from api.accepting import Acceptance, check_deliver_at, event_id_of
+from api.access import Caller, GuardedBatchRoute, GuardedRoute, needs
 from api.backlog import UNLESS_LATE
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
-from api.errors import as_problem, from_validation
+from api.cursors import Cursor
+from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, Tenant
+from api.errors import as_event_problem, from_validation
 from api.fields import EVENT_ID, EventType, GivenTime, Page
-from api.problems import KEYED, OutOfReach, Problem, document, responses
+from api.problems import EVENT_ID_HEADER, KEYED, OutOfReach, Problem, document, responses
 from api.schemas.events import (
     AcceptedEvent,
     Batch,
@@ -36,6 +37,7 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=KEYED,
 )
+NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
 BATCH_AT_ONCE = 20
 """Events of a batch that are started at the same time."""
 Accepting = asyncio.Task[BatchAnswer]
@@ -49,7 +51,11 @@ IdempotencyKey = Annotated[
 @router.post(
     "",
     status_code=202,
-    responses={200: {"model": AcceptedEvent, "description": "Accepted before"}, **responses(409)},
+    responses={
+        200: {"model": AcceptedEvent, "description": "Accepted before", "headers": NAMES_EVENT},
+        202: {"headers": NAMES_EVENT},
+        **responses(409),
+    },
     dependencies=[needs("events:write"), UNLESS_LATE],
 )
 async def post_event(
@@ -59,30 +65,33 @@ async def post_event(
 
     202 is sent only after Temporal has the run for good. The same id with the same content is answered with the run
     that is there (200, `duplicate: true`), with other content 409. An event that no webhook listens to is accepted too.
+
+    After a 503 it is not known whether the event was accepted. The answer names its id, also one that was generated:
+    `event_id` in the problem, and the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
-    accepted = await _acceptance(request).accept(caller.own(event), idempotency_key)
+    event = caller.own(event)
+    event_id = event_id_of(event, idempotency_key)
+    response.headers[EVENT_ID_HEADER] = event_id.value
+    try:
+        accepted = await _acceptance(request).accept(event, event_id)
+    except Exception as error:
+        raise as_event_problem(error, event_id.value) from error
     if accepted.duplicate:
         response.status_code = 200
     return accepted
 
 
-@router.post("/batch", status_code=207, dependencies=[needs("events:write"), UNLESS_LATE])
 async def post_batch(batch: Batch, request: Request, caller: CallerDep) -> BatchAnswers:
     """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out.
 
     They are accepted at the same time, but ordered webhooks get them in the order of the batch.
     """
     slots = asyncio.Semaphore(BATCH_AT_ONCE)
-    outages: list[BatchAnswer] = []
+    outages: list[Exception] = []
 
     async def accept(raw: Any, behind: list[Accepting]) -> BatchAnswer:
         async with slots:
-            if outages:  # the next would wait as long, and be told the same
-                return outages[0]
-            answer = await _accept_one(request, caller, raw, behind)
-            if answer.status == OutOfReach.status:
-                outages.append(answer)
-            return answer
+            return await _accept_one(request, caller, raw, behind, outages)
 
     accepting: list[Accepting] = []
     async with asyncio.TaskGroup() as group:
@@ -91,8 +100,19 @@ async def post_batch(batch: Batch, request: Request, caller: CallerDep) -> Batch
     return BatchAnswers(items=[each.result() for each in accepting])
 
 
+router.add_api_route(
+    "/batch",
+    post_batch,
+    methods=["POST"],
+    status_code=207,
+    dependencies=[needs("events:write"), UNLESS_LATE],
+    route_class_override=GuardedBatchRoute,
+)
+
+
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
+    cursor: Cursor,
     gateway: GatewayDep,
     request: Request,
     tenant: AnyTenant,
@@ -105,15 +125,14 @@ async def list_events(
     since: Annotated[GivenTime | None, Query(description="Accepted, or delivered again, at this time or later")] = None,
     until: Annotated[GivenTime | None, Query(description="Accepted, or delivered again, before this time")] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[EventRow]:
     """List events: those under way first, then the finished ones, each newest first.
 
     A page can have fewer items than `limit` and still not be the last: go by `next_cursor`.
     """
     search = Search(tenant=tenant, type=type, webhook=webhook, status=status, trouble=trouble, since=since, until=until)
-    rows, next_cursor = await gateway.find(search, limit, cursor)
-    return Page(items=[views.event_row(row, request.app.state.links) for row in rows], next_cursor=next_cursor)
+    rows, next_cursor = await gateway.find(search, limit, cursor.start)
+    return cursor.page([views.event_row(row, request.app.state.links) for row in rows], next_cursor)
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
@@ -184,15 +203,30 @@ def _acceptance(request: Request) -> Acceptance:
     return acceptance
 
 
-async def _accept_one(request: Request, caller: Caller, raw: Any, behind: list[Accepting]) -> BatchAnswer:
-    """Accept one event of a batch; its problem is its own."""
+async def _accept_one(
+    request: Request, caller: Caller, raw: Any, behind: list[Accepting], outages: list[Exception]
+) -> BatchAnswer:
+    """Accept one event of a batch; its problem is its own.
+
+    After an outage the events behind it are not tried: each would wait as long. They get the same answer, with their
+    own ids.
+    """
     try:
         event = caller.own(NewEvent.model_validate(raw))
-        accepted = await _acceptance(request).accept(event, behind=behind)
     except ValidationError as error:
         return _refused(from_validation(error.errors()))
-    except Exception as error:  # noqa: BLE001 - `as_problem` logs what is a bug; the other events have their answers
-        return _refused(as_problem(error))
+    except Problem as forbidden:
+        return _refused(forbidden)
+    event_id = event_id_of(event)
+    try:
+        if outages:
+            raise outages[0]
+        accepted = await _acceptance(request).accept(event, event_id, behind)
+    except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug; the others have their answers
+        problem = as_event_problem(error, event_id.value)
+        if problem.status_code == OutOfReach.status:
+            outages.append(error)
+        return _refused(problem)
     return BatchAnswer(status=200 if accepted.duplicate else 202, event=accepted)
 
 

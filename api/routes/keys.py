@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import ConfigDict, Field
 
 from api.access import USUAL_SCOPES, GuardedRoute, Scope, needs
-from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.cursors import Cursor
+from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
 from api.doorkeeper import Doorkeeper
 from api.fields import EVENT_ID, Given, GivenTime, Line, Page, Taken, TenantName, Time
 from api.problems import KEYED, Invalid, NotFound, responses
@@ -80,10 +81,10 @@ async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWith
 
 
 @router.get("")
-async def list_keys(store: StoreDep, tenant: AnyTenant, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyEntry]:
+async def list_keys(cursor: Cursor, store: StoreDep, tenant: AnyTenant, limit: Limit = 50) -> Page[KeyEntry]:
     """List keys, newest first, also those that were revoked. The admin key is not among them."""
-    found, next_cursor = await store.api_keys.page(tenant=tenant, limit=limit, cursor=cursor)
-    return Page(items=[_entry(each) for each in found], next_cursor=next_cursor)
+    found, next_cursor = await store.api_keys.page(tenant=tenant, limit=limit, cursor=cursor.start)
+    return cursor.page([_entry(each) for each in found], next_cursor)
 
 
 class ScheduleOfKey(Given):

@@ -107,10 +107,12 @@ def _read(body: bytes) -> Batch:
 
 async def _suppress(reports: list[Report], suppressions: Suppressions) -> None:
     """Remember whom to write to no more, before any run hears of it and tries again."""
-    for tenant, _, _, receipt, reason in reports:
-        if reason:
-            row = Suppression(tenant=tenant, address=receipt.address, reason=reason, detail=receipt.detail)
-            await suppressions.add(row)
+    rows = [
+        Suppression(tenant=tenant, address=receipt.address, reason=reason, detail=receipt.detail)
+        for tenant, _, _, receipt, reason in reports
+        if reason
+    ]
+    await suppressions.add_many(rows)
 
 
 async def _record(reports: list[Report], gateway: Gateway) -> int:

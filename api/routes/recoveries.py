@@ -6,7 +6,8 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import recovering
 from api.access import Caller, GuardedRoute, needs
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.cursors import Cursor
+from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, StoreDep
 from api.fields import EVENT_ID, Page
 from api.problems import KEYED, Conflicting, NotFound, responses
 from api.routes.webhooks import WebhookId, found
@@ -75,15 +76,15 @@ async def recover_tenant(
 
 @router.get("/recoveries", dependencies=[needs("events:read")])
 async def list_recoveries(
+    cursor: Cursor,
     gateway: GatewayDep,
     tenant: AnyTenant,
     webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only recoveries of this webhook")] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[Recovery]:
     """List recoveries: those under way first, then the finished ones, each newest first."""
-    states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor)
-    return Page(items=[recovering.shown(state) for state in states], next_cursor=next_cursor)
+    states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor.start)
+    return cursor.page([recovering.shown(state) for state in states], next_cursor)
 
 
 @router.get("/recoveries/{recovery_id}", responses=responses(404), dependencies=[needs("events:read")])

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from api import scheduling
 from api.accepting import Acceptance
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, Tenant
+from api.cursors import Cursor
+from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, Tenant
 from api.fields import Page
 from api.problems import KEYED, Invalid, responses
 from api.schemas.schedules import (
@@ -91,11 +92,11 @@ async def create_schedule(
 
 @router.get("", dependencies=[needs("events:read")])
 async def list_schedules(
-    schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, limit: Limit = 50, cursor: Cursor = None
+    cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, limit: Limit = 50
 ) -> Page[ScheduleHead]:
     """List schedules with their next times, the newest first. One that was just made may be missing for a moment."""
-    found, next_cursor = await schedules.page(tenant, limit, cursor)
-    return Page(items=[scheduling.head(each, links) for each in found], next_cursor=next_cursor)
+    found, next_cursor = await schedules.page(tenant, limit, cursor.start)
+    return cursor.page([scheduling.head(each, links) for each in found], next_cursor)
 
 
 @router.get("/{schedule_id}", responses=responses(404), dependencies=[needs("events:read")])

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from api import views
 from api.accepting import Acceptance
 from api.access import Caller, GuardedRoute, needs
-from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.cursors import Cursor
+from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
 from api.fields import EVENT_ID, EventType, Page
 from api.masks import unmasked
 from api.problems import KEYED, Invalid, NotFound, responses
@@ -73,16 +74,16 @@ async def create_webhook(
 
 @router.get("", dependencies=[needs("webhooks:read")])
 async def list_webhooks(
+    cursor: Cursor,
     store: StoreDep,
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query(description="Only those that an event of this type goes to")] = None,
     enabled: bool | None = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[schemas.Webhook]:
     """List webhooks, newest first."""
-    found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor)
-    return Page(items=[views.webhook(each) for each in found], next_cursor=next_cursor)
+    found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start)
+    return cursor.page([views.webhook(each) for each in found], next_cursor)
 
 
 @router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
@@ -185,7 +186,7 @@ async def _checked(changes: WebhookChanges, known: Webhook, written: Written) ->
     given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
     given |= unmasked(given, known)
     _check_targets(given, known)
-    await written.for_(known.tenant).check(given)
+    await written.for_(known.tenant).check(given, known)
     if "metadata" in given:
         given["metadata_"] = given.pop("metadata")
     if "url" in given:

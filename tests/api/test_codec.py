@@ -175,3 +175,15 @@ def test_a_token_has_its_time_and_its_key() -> None:
     for forged in ("", ".", token + "0", f"{int(until) + 1}.{mac}", f"{until}.{'0' * 64}", f"{until}.ü", "x." + mac):
         assert not is_good(forged, KEY, now)
     assert COOKIE == "hookkeeper_codec"
+
+
+async def test_a_form_of_another_site_does_not_sign_out(browser: httpx.AsyncClient) -> None:
+    """A browser sends such a form without the cookie: what it answers may not end the cookie that is there."""
+    await sign_in(browser)
+    cookie = browser.cookies[COOKIE]
+    browser.cookies.clear()
+    for form in ({}, {"end": "1"}, {"other": "1"}):
+        assert "set-cookie" not in (await browser.post("/codec", data=form)).headers
+    browser.cookies.set(COOKIE, cookie)
+    assert "set-cookie" not in (await browser.post("/codec", data={})).headers
+    assert "set-cookie" in (await browser.post("/codec", data={"end": "1"})).headers

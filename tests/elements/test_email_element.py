@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from samples import seeing
 
 from elements import emails
-from elements.emails import Email, Letter, letter_of
+from elements.emails import Email, Letter, check_addresses, letter_of
 from elements.faults import BadTemplate
 from elements.mailboxes import Mailbox
 
@@ -116,11 +116,8 @@ def test_a_dynamic_template_gets_the_event() -> None:
     ("fields", "sentence"),
     [
         ({"to": []}, "at least 1 item"),
-        ({"to": ["ann"]}, "'ann' is not an email address"),
-        ({"to": ["a@b.com, c@d.com"]}, "give each an entry of its own"),
         ({"to": [f"a{n}@b.com" for n in range(51)]}, "at most 50 items"),
         ({"cc": [f"a{n}@b.com" for n in range(50)]}, "to, cc and bcc together may have at most 50"),
-        ({"reply_to": "nobody"}, "'nobody' is not an email address"),
         ({"subject": ""}, "at least 1 character"),
         ({"subject": "x" * 4097}, "at most 4096"),
         ({"html": "x" * 65537}, "at most 65536"),
@@ -140,6 +137,21 @@ def test_a_dynamic_template_gets_the_event() -> None:
 def test_emails_that_are_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Email(**({"to": [TO]} | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "sentence"),
+    [
+        ({"to": ["ann"]}, "to.0", "'ann' is not an email address"),
+        ({"to": [TO, "a@b.com, c@d.com"]}, "to.1", "give each an entry of its own"),
+        ({"bcc": ["{{ event.id }}", "b@"]}, "bcc.1", "'b@' is not an email address"),
+        ({"reply_to": "nobody"}, "reply_to", "'nobody' is not an email address"),
+    ],
+)
+def test_addresses_that_are_none(fields: dict[str, Any], field: str, sentence: str) -> None:
+    ((found, detail),) = check_addresses(Email(**({"to": [TO]} | fields)))
+    assert found == field
+    assert sentence in detail
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from registry.models import Suppression
@@ -109,3 +110,22 @@ async def test_a_page_goes_on_where_it_was_whatever_comes_meanwhile(suppressions
     rest, end = await suppressions.page(tenant=None, address=None, limit=2, after=after)
     assert [each.address for each in rest] == ["1@a.example", "0@a.example"]
     assert end is None
+
+
+async def test_many_are_kept_in_few_statements(suppressions: Suppressions, engine: AsyncEngine) -> None:
+    """SendGrid sends thousands in one request; addresses that are there stay as they are."""
+    statements: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    await suppressions.add(of("a0@a.example", detail="first"))
+    statements.clear()
+    rows = [of(f"a{n}@a.example", detail="later") for n in range(3000)]
+    await suppressions.add_many([*rows, of("a1@a.example", tenant="bolt"), of("a1@a.example", detail="twice")])
+    assert len([each for each in statements if each.startswith("INSERT")]) <= 10
+    kept = await suppressions.get("acme", "a0@a.example")
+    assert kept is not None
+    assert kept.detail == "first"
+    twice = await suppressions.get("acme", "a1@a.example")
+    assert twice is not None
+    assert twice.detail == "later", "of two in one request, the first counts"
+    assert await suppressions.among("acme", [row.address for row in rows]) == {row.address for row in rows}
+    assert await suppressions.among("bolt", ["a1@a.example", "a2@a.example"]) == {"a1@a.example"}

@@ -1,0 +1,198 @@
+"""The answer of a start is lost: the client learns the id, and repeats without a second event."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvicorn
+from problems import problem
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+import cli.client
+from cli.client import Api
+from house import KEY, House, house
+from receivers import Receiver
+from workflows import names, reaching
+
+
+class Proxy:
+    """A TCP proxy that can keep back what one side answers, while requests go through."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._upstream = host, port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._drops_answers = False
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            self._close_all()
+
+    @contextmanager
+    def dropping_answers(self) -> Iterator[None]:
+        """Drop all answers within the block; afterwards connections are new, and whole."""
+        self._drops_answers = True
+        try:
+            yield
+        finally:
+            self._close_all()
+            self._drops_answers = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        above_reader, above_writer = await asyncio.open_connection(*self._upstream)
+        self._writers |= {writer, above_writer}
+        await asyncio.gather(
+            self._copy(reader, above_writer, is_answer=False), self._copy(above_reader, writer, is_answer=True)
+        )
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                if not (is_answer and self._drops_answers):
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    def _close_all(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+
+@pytest.fixture
+async def proxy(temporal: Client) -> Proxy:
+    host, _, port = temporal.service_client.config.target_host.rpartition(":")
+    return Proxy(host.removeprefix("http://"), int(port))
+
+
+@pytest.fixture
+async def home(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.setattr(reaching, "PATIENCE", 2.0)
+    async with proxy.listening() as port:
+        client = await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter)
+        async with house(client, tmp_path) as home:
+            yield home
+
+
+async def runs_of(temporal: Client, home: House) -> int:
+    return (await temporal.count_workflows(f"{names.TENANT.name} = '{home.tenant}'")).count
+
+
+async def until_started(temporal: Client, home: House, count: int) -> None:
+    async with asyncio.timeout(60):
+        while await runs_of(temporal, home) < count:
+            await asyncio.sleep(0.05)
+
+
+async def post_again(home: House, path: str, body: dict[str, Any]) -> Any:
+    """Post until Temporal is reached again."""
+    async with asyncio.timeout(60):
+        while (answer := await home.http.post(path, json=body)).status_code == 503:
+            await asyncio.sleep(0.1)
+    return answer
+
+
+async def test_a_lost_answer_names_the_event(home: House, temporal: Client, proxy: Proxy, inbox: Receiver) -> None:
+    await home.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": home.tenant, "data": {"n": 1}}
+    with proxy.dropping_answers():
+        lost = await home.http.post("/v1/events", json=event)
+        document = problem(lost, 503)
+    event_id = document["event_id"]
+    assert lost.headers["hookkeeper-event-id"] == event_id
+    assert event_id in document["detail"]
+    await until_started(temporal, home, 1)  # the start came through: only its answer is lost
+
+    again = await post_again(home, "/v1/events", event | {"id": event_id})
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    assert again.headers["hookkeeper-event-id"] == event_id
+    async with home.working():
+        await home.until_final(event_id)
+    assert [request.webhook_id for request in inbox.requests] == [event_id]
+    assert await runs_of(temporal, home) == 1
+
+
+async def test_a_lost_answer_of_a_batch_names_each_event(home: House, temporal: Client, proxy: Proxy) -> None:
+    """More events than are started at once, so that some are not tried at all: they have ids of their own too."""
+    events = [{"type": "order.paid", "tenant": home.tenant, "data": {"n": n}} for n in range(30)]
+    with proxy.dropping_answers():
+        items = (await home.http.post("/v1/events/batch", json={"events": events})).json()["items"]
+    assert {item["status"] for item in items} == {503}
+    ids = [item["problem"]["event_id"] for item in items]
+    assert len(set(ids)) == 30
+    body = {"events": [event | {"id": event_id} for event, event_id in zip(events, ids, strict=True)]}
+
+    async def statuses() -> list[int]:
+        return [item["status"] for item in (await home.http.post("/v1/events/batch", json=body)).json()["items"]]
+
+    async with asyncio.timeout(60):
+        while 503 in await statuses():
+            await asyncio.sleep(0.1)
+    await until_started(temporal, home, 30)
+    assert await statuses() == [200] * 30
+    assert await runs_of(temporal, home) == 30
+
+
+async def test_every_answer_names_the_event(idle_house: House) -> None:
+    http, event = idle_house.http, {"type": "order.paid", "tenant": idle_house.tenant}
+    accepted = await http.post("/v1/events", json=event)
+    assert accepted.headers["hookkeeper-event-id"] == accepted.json()["id"]
+    own = await http.post("/v1/events", json=event, headers={"idempotency-key": "mine"})
+    assert own.headers["hookkeeper-event-id"] == "mine"
+    other = await http.post("/v1/events", json=event | {"id": "mine", "data": 1})
+    assert problem(other, 409)["event_id"] == other.headers["hookkeeper-event-id"] == "mine"
+    refused = await http.post("/v1/events", json=event | {"id": "late", "deliver_at": "2001-01-01T00:00:00Z"})
+    assert problem(refused, 422, "deliver_at")["event_id"] == refused.headers["hookkeeper-event-id"] == "late"
+    assert "event_id" not in (await http.get("/v1/webhooks/wh_none")).json()
+
+
+async def test_the_command_line_posts_again_as_the_same_event(
+    home: House, temporal: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's first post is answered 503 after it has come through; its second finds the event."""
+    is_refused, is_mended = threading.Event(), threading.Event()
+
+    def wait(_: float) -> None:
+        """Take the place of the wait before the next post."""
+        is_refused.set()
+        is_mended.wait(60)
+        time.sleep(1)
+
+    monkeypatch.setattr(cli.client, "time", SimpleNamespace(sleep=wait))
+    config = uvicorn.Config(home.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(60):
+            while not server.started:
+                await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        client = Api(f"http://127.0.0.1:{port}", KEY)
+        with proxy.dropping_answers():
+            sending = asyncio.create_task(
+                asyncio.to_thread(client.send_event, {"type": "order.paid", "tenant": home.tenant, "data": {}})
+            )
+            assert await asyncio.to_thread(is_refused.wait, 60)
+            await until_started(temporal, home, 1)
+        is_mended.set()
+        accepted = await sending
+        client.close()
+    finally:
+        server.should_exit = True
+        await serving
+    assert accepted["duplicate"] is True
+    assert await runs_of(temporal, home) == 1
