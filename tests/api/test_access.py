@@ -32,6 +32,7 @@ NEEDS = {
     "POST /v1/webhooks/{webhook_id}/resume": "webhooks:write",
     "GET /v1/webhooks/{webhook_id}/deliveries": "events:read",
     "GET /v1/webhooks/{webhook_id}/held": "events:read",
+    "GET /v1/webhooks/{webhook_id}/queue": "events:read",
     "POST /v1/webhooks/{webhook_id}/recover": "events:write",
     "POST /v1/webhooks/preview": "webhooks:read",
     "POST /v1/recoveries": "events:write",
