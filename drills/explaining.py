@@ -65,6 +65,8 @@ class Compared:
     """Broken off without an answer, and sent again at once within the same attempt: the log shows one."""
     unseen: list[Logged]
     """Answers that nobody gave. An attempt without an answer may never have arrived: it is not among them."""
+    late: list[Request]
+    """Answered after their sender had given up, as the log says: a receiver on a busy machine. They are in the log."""
 
 
 def compare(requests: list[Request], logged: list[Logged], windows: Collection[Window] = ()) -> Compared:
@@ -76,16 +78,27 @@ def compare(requests: list[Request], logged: list[Logged], windows: Collection[W
     idle connection in that very moment (`activities/http.py`).
     """
     left = sorted(requests, key=lambda request: request.arrived)
-    unseen = []
+    unseen: list[Logged] = []
+    late: list[Request] = []
+    answered_late: list[Logged] = []
     # Those with an answer first: they can be of few requests only.
     for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
-        match = next((request for request in left if _is_of(request, attempt, windows)), None)
-        if match:
+        matches = [request for request in left if _is_of(request, attempt, windows)]
+        if matches:
+            match = next((request for request in matches if _came_late(request, attempt)), matches[0])
             left.remove(match)
+            if _came_late(match, attempt):
+                late.append(match)
+                answered_late.append(attempt)
         elif attempt.status is not None:
             unseen.append(attempt)
-    repeated = [each for each in left if each.status is None and _is_one_of_two(each, requests)]
-    return Compared([each for each in left if each not in repeated], repeated, unseen)
+    repeated = [
+        each
+        for each in left
+        if each.status is None
+        and (_is_one_of_two(each, requests) or any(_arrived_within(each, attempt) for attempt in answered_late))
+    ]
+    return Compared([each for each in left if each not in repeated], repeated, unseen, late)
 
 
 def _is_one_of_two(request: Request, others: list[Request]) -> bool:
@@ -101,6 +114,14 @@ def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bo
     if attempt.status not in (None, request.status):
         return False
     set_then = (each.step for each in windows if each.began <= request.arrived <= each.ended + LATE)
-    return any(
-        attempt.started - CLOCKS <= request.arrived + step <= attempt.ended + CLOCKS for step in (0.0, *set_then)
-    )
+    latest = attempt.ended + (LATE if attempt.error == "timeout" else CLOCKS)
+    return any(attempt.started - CLOCKS <= request.arrived + step <= latest for step in (0.0, *set_then))
+
+
+def _arrived_within(request: Request, attempt: Logged) -> bool:
+    return attempt.started - CLOCKS <= request.arrived <= attempt.ended + CLOCKS
+
+
+def _came_late(request: Request, attempt: Logged) -> bool:
+    """Say whether the receiver answered only after the attempt had been given up."""
+    return attempt.error == "timeout" and request.status is not None and request.ended >= attempt.ended - CLOCKS

@@ -18,7 +18,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 TIMEOUT = 10.0
 AT_ONCE = 50
 """Requests under way at once: more would only queue up in the client, which takes the longer the more there are."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a sender goes on asking when the last event was posted for the first time."""
 
 

@@ -58,6 +58,7 @@ def _table(verdict: Verdict) -> Table:
         "requests not in the log": verdict.unlogged,
         "  unexplained": len(verdict.unexplained_unlogged),
         "requests sent again at once": verdict.repeated,
+        "answers that came too late": verdict.late,
         "answers that nobody gave": len(verdict.unseen),
         "changes of a webhook accepted": verdict.changes,
         "changes lost": len(verdict.changes_lost),

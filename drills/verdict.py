@@ -30,6 +30,8 @@ class Verdict:
     unexplained_unlogged: tuple[str, ...]
     repeated: int
     """Requests that broke off on a kept connection, and were sent again at once within their attempt."""
+    late: int
+    """Requests that a receiver answered after their attempt had timed out: they count as not taken."""
     unseen: tuple[str, ...]
     """Answers in the log that no receiver gave."""
     altered: tuple[str, ...]
@@ -66,10 +68,11 @@ class Verdict:
 
 def judge(books: Books) -> Verdict:
     """Hold the books against each other."""
-    requests, wanted = by_pair(books.requests), _wanted(books)
-    taken = {pair: [each for each in seen if each.is_delivery] for pair, seen in requests.items()}
+    wanted, compared = _wanted(books), _held_against_the_log(books)
+    late = set(compared.late)
+    deliveries = [each for each in books.requests if each.is_delivery and each not in late]
+    taken = by_pair(deliveries)
     again = [seen[: n + 1] for seen in taken.values() for n in range(1, len(seen))]
-    compared = _held_against_the_log(books)
     return Verdict(
         accepted=len(books.accepted),
         delivered=sum(bool(taken.get(pair)) for pair in wanted),
@@ -79,12 +82,13 @@ def judge(books: Books) -> Verdict:
         unexplained=tuple(
             _words(seen[-1]) for seen in again if not any(was_in_flight(each, books.windows) for each in seen)
         ),
-        in_flight=sum(each.is_delivery and was_in_flight(each, books.windows) for each in books.requests),
+        in_flight=sum(was_in_flight(each, books.windows) for each in deliveries),
         unlogged=len(compared.unlogged),
         unexplained_unlogged=tuple(
             _words(each) for each in compared.unlogged if not was_in_flight(each, books.windows)
         ),
         repeated=len(compared.repeated),
+        late=len(late),
         unseen=tuple(_words(each) for each in compared.unseen),
         altered=_altered(books),
         unaccepted=books.unaccepted,
@@ -113,13 +117,14 @@ def _stuck(books: Books) -> tuple[str, ...]:
 
 def _held_against_the_log(books: Books) -> Compared:
     requests, logged = by_pair(books.requests), by_pair(books.logged)
-    whole = Compared([], [], [])
+    whole = Compared([], [], [], [])
     for pair in requests.keys() | logged.keys():
         if books.statuses.get(pair[0]) in FINAL:  # others were not accepted, or are stuck: that is told elsewhere
             found = compare(requests.get(pair, []), logged.get(pair, []), books.windows)
             whole.unlogged.extend(found.unlogged)
             whole.repeated.extend(found.repeated)
             whole.unseen.extend(found.unseen)
+            whole.late.extend(found.late)
     return whole
 
 

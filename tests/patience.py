@@ -1,4 +1,37 @@
-"""How long a test waits for what has to come."""
+"""How long a test waits for what has to come, and what a busy machine adds to a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 PATIENCE = 60.0
 """Seconds. As long as a machine may take that has much else to do: nothing is proved by waiting less."""
+PROMPT = 20.0
+"""Seconds within which a call ends that has a limit of a few seconds: far more than a busy machine adds, and less than
+what libraries wait for by default."""
+
+
+@dataclass
+class Lateness:
+    """Seconds by which this event loop has been late in all, since the machine or the test process was busy."""
+
+    seconds: float = 0.0
+
+    async def measure(self, every: float = 0.05) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + every
+            await asyncio.sleep(every)
+            self.seconds += clock() - due
+
+
+@asynccontextmanager
+async def lateness() -> AsyncIterator[Lateness]:
+    """Measure it for as long as the block."""
+    late = Lateness()
+    measuring = asyncio.create_task(late.measure())
+    try:
+        yield late
+    finally:
+        measuring.cancel()

@@ -4,6 +4,7 @@ And however nasty a text is, it costs little: Apprise converts it in a thread, w
 """
 
 import gc
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from activities.network import parse_networks
 from activities.services import Services
 from elements.notifications import Note
 from elements.services import DEFAULT_ALLOWED
+from patience import PATIENCE
 from service_servers import Reply, any_service
 
 SAMPLES = {
@@ -82,6 +84,8 @@ NASTY = {
     "all of it": "<a [](> `_*\n# - 1. &",
 }
 SIZE = 64 * 1024
+MOST, TRIES = 0.2, 3
+"""Seconds of CPU, of which the least of some tries counts: caches and a shared core can only add to it."""
 
 
 @pytest.fixture
@@ -105,7 +109,7 @@ async def test_a_nasty_text_costs_little(tmp_path: Path, monkeypatch: pytest.Mon
             try:
                 return super()._send(*given)
             finally:
-                costs[name] = time.thread_time() - start
+                costs[name] = min(time.thread_time() - start, costs.get(name, math.inf))
 
     async with any_service(tmp_path, [host]) as server:
         services = Timed(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
@@ -113,10 +117,13 @@ async def test_a_nasty_text_costs_little(tmp_path: Path, monkeypatch: pytest.Mon
             url = f"{scheme}://{rest}{'&' if '?' in rest else '?'}format={format}&emojis=yes"
             for name in ("warm up", *NASTY):
                 body = (NASTY.get(name, "x") * SIZE)[:SIZE]
-                answer = await services.notify(Note(service=url, title="first", body=f"x{body}"), 20)
-                assert answer.error in (None, "not_accepted"), answer
+                for _ in range(TRIES):
+                    answer = await services.notify(Note(service=url, title="first", body=f"x{body}"), PATIENCE)
+                    assert answer.error in (None, "not_accepted"), answer
+                    if costs[name] < MOST:
+                        break
             del costs["warm up"]  # which may load Apprise
             worst = max(costs, key=lambda each: costs[each])
             print(f"{scheme}, {format}: {costs[worst] * 1000:.0f} ms for {worst}")
-            assert costs[worst] < 0.2, f"{worst} as {format}"
+            assert costs[worst] < MOST, f"{worst} as {format}"
         await services.close()

@@ -22,6 +22,7 @@ from activities.mail.sendgrid import SendGrid
 from activities.mail.smtp import Smtp
 from activities.network import parse_networks
 from mail_servers import KEY
+from patience import PROMPT
 
 LETTER = letter(to=mailboxes("ann@acme.example"), cc=mailboxes("bo@acme.example"), bcc=mailboxes("cy@acme.example"))
 EVERYBODY = frozenset(LETTER.recipients)
@@ -42,7 +43,7 @@ def is_whole(answer: MailAnswer) -> None:
     assert len(answer.text.encode()) <= MAX_WORDS
     assert not any(secret in answer.text for secret in (KEY, PASSWORD))
     assert not answer.taken & answer.left_out and answer.taken | answer.left_out <= EVERYBODY
-    assert answer.duration_ms < 5000
+    assert answer.duration_ms < 1000 * PROMPT
 
 
 # SendGrid

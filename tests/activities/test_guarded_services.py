@@ -20,6 +20,7 @@ import activities.services
 from activities.network import Networks, parse_networks
 from activities.services import THREADS, ServiceAnswer, Services, ServicesBusy
 from elements.notifications import Note
+from patience import PATIENCE, PROMPT
 from receivers import Answer, receiver
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -217,24 +218,25 @@ async def endless_headers(peer: Peer) -> None:
 async def ends(peer: Peer) -> bool:
     """Wait until the other side has ended the connection."""
     with suppress(ConnectionError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await peer.reader.read()
     return True
 
 
 @pytest.mark.parametrize(("script", "status"), [(silence, None), (trickle, 200), (endless_headers, None)])
 async def test_the_timeout_bounds_everything(services: Services, script: Script, status: int | None) -> None:
+    timeout = 3.0  # by when the status has arrived, where there is one
     async with receiving(script) as server:
         url = f"ntfy://127.0.0.1:{server.port}/topic"
         start = time.monotonic()
-        answers = await asyncio.gather(*(send(services, url, timeout=0.5) for _ in range(16)))
-        assert 0.45 < time.monotonic() - start < 16 * 0.5
+        answers = await asyncio.gather(*(send(services, url, timeout=timeout) for _ in range(16)))
+        assert 0.9 * timeout < time.monotonic() - start < 16 * timeout, "all at once, not one after the other"
         assert {(answer.verdict, answer.status_code, answer.error) for answer in answers} == {
             ("failed", status, "timeout")
         }
         # All threads were taken; they are free again, and nothing goes on behind our backs.
         async with receiving(says(OK)) as other:
-            again = await send(services, f"ntfy://127.0.0.1:{other.port}/topic", timeout=0.5)
+            again = await send(services, f"ntfy://127.0.0.1:{other.port}/topic", timeout=PATIENCE)
         assert again.verdict == "succeeded"
         assert len(server.peers) == 16
         assert all([await ends(peer) for peer in server.peers])
@@ -242,10 +244,9 @@ async def test_the_timeout_bounds_everything(services: Services, script: Script,
 
 async def test_a_handshake_that_never_ends(services: Services) -> None:
     async with receiving(silence, read=False) as server:
-        start = time.monotonic()
-        answer = await send(services, f"ntfys://127.0.0.1:{server.port}/topic", timeout=0.5)
+        async with asyncio.timeout(PROMPT):
+            answer = await send(services, f"ntfys://127.0.0.1:{server.port}/topic", timeout=0.5)
         assert answer.error == "timeout"
-        assert time.monotonic() - start < 1
         assert await ends(server.peers[0])
 
 
@@ -298,14 +299,14 @@ async def test_of_a_bomb_little_is_unpacked(services: Services) -> None:
 async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Services) -> None:
     async with receiving(silence) as hanging, receiver() as local:
         stuck = [
-            asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", 5.0, "hostile"))
+            asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", PATIENCE, "hostile"))
             for _ in range(100)
         ]
         while len(hanging.requests) < THREADS // 2:
             await asyncio.sleep(0.01)
         times = []
         for _ in range(20):
-            answer = await send(services, f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic", 1.0, "other")
+            answer = await send(services, f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic", PATIENCE, "other")
             assert answer.verdict == "succeeded"
             times.append(answer.duration_ms)
         print(f"at most {max(times):.0f} ms")
@@ -317,14 +318,14 @@ async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Servi
 
 async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> None:
     async with receiver() as slow:
-        slow.otherwise = Answer(delay=1)
+        slow.otherwise = Answer(delay=3)
         url = f"ntfy://127.0.0.1:{urlsplit(slow.url).port}/topic"
         start = time.monotonic()
-        answers = await asyncio.gather(*(send(services, url, timeout=2.5) for _ in range(THREADS + THREADS // 2)))
-        assert time.monotonic() - start > 3, "three times sixteen, one after the other"
+        answers = await asyncio.gather(*(send(services, url, timeout=8) for _ in range(THREADS + THREADS // 2)))
+        assert time.monotonic() - start > 9, "three times sixteen, one after the other"
     assert {answer.error for answer in answers} == {None}
     begun = [answer.started_at for answer in answers]
-    assert max(begun) - min(begun) > 1.9 * SECOND
+    assert max(begun) - min(begun) > 5.7 * SECOND
 
 
 async def test_where_no_thread_comes_free_no_attempt_is_made(
@@ -333,8 +334,9 @@ async def test_where_no_thread_comes_free_no_attempt_is_made(
     monkeypatch.setattr(activities.services, "WAIT_SECONDS", 0.3)
     async with receiving(silence) as hanging, receiving(says(OK)) as server:
         url = f"ntfy://127.0.0.1:{hanging.port}/topic"
-        stuck = asyncio.gather(*(send(services, url, timeout=1.0) for _ in range(THREADS // 2)))
-        await asyncio.sleep(0.1)
+        stuck = asyncio.gather(*(send(services, url, timeout=6) for _ in range(THREADS // 2)))
+        while len(hanging.requests) < THREADS // 2:
+            await asyncio.sleep(0.01)
         with pytest.raises(ServicesBusy, match=r"within 0\.3 s"):
             await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
         assert {answer.error for answer in await stuck} == {"timeout"}
@@ -349,16 +351,16 @@ async def test_a_thread_that_cannot_be_stopped_keeps_its_tenants_turn(
     look_up, ended = socket.getaddrinfo, threading.Event()
 
     def hanging(host: str, *more: Any, **names: Any) -> Any:
-        return ended.wait(30) and [] if host == "hanging.example" else look_up(host, *more, **names)
+        return ended.wait(2 * PATIENCE) and [] if host == "hanging.example" else look_up(host, *more, **names)
 
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     many = (send(services, "ntfy://hanging.example/topic", 0.2, "hostile") for _ in range(THREADS // 2))
     assert {answer.error for answer in await asyncio.gather(*many)} == {"timeout"}
     async with receiver() as local:
         url = f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic"
-        others = await asyncio.gather(*(send(services, url, 1.0, f"other{n}") for n in range(40)))
+        others = await asyncio.gather(*(send(services, url, PATIENCE, f"other{n}") for n in range(40)))
         assert {answer.verdict for answer in others} == {"succeeded"}
-        waiting = asyncio.create_task(send(services, url, 1.0, "hostile"))
+        waiting = asyncio.create_task(send(services, url, 5.0, "hostile"))
         await asyncio.sleep(0.3)
         assert not waiting.done()
         ended.set()

@@ -47,7 +47,7 @@ async def test_a_stopping_worker_finishes_what_is_under_way(idle_house: House, i
 async def test_a_round_of_many_is_one_activity(home: House, inbox: Receiver) -> None:
     for _ in range(100):
         await home.webhook(inbox.url)
-    event = await home.until_final((await home.send())["id"], seconds=30)
+    event = await home.until_final((await home.send())["id"])
     assert event["status"] == "succeeded"
     assert len(event["deliveries"]) == len(inbox.requests) == 100
     history = await home.run(event["id"]).fetch_history()

@@ -18,6 +18,7 @@ from activities.mail.sendgrid import SendGrid
 from activities.network import parse_networks
 from elements.emails import Letter
 from mail_servers import KEY, SendGridServer, sendgrid_server
+from patience import PATIENCE, PROMPT
 from receivers import Answer
 from version import VERSION
 
@@ -240,10 +241,10 @@ async def test_a_refused_connection(client: httpx.AsyncClient) -> None:
 
 
 async def test_no_answer_in_time(client: httpx.AsyncClient, server: SendGridServer) -> None:
-    server.answers.append(Answer(202, delay=2))
+    server.answers.append(Answer(202, delay=PATIENCE))
     answer = await provider(client, server.host, timeout=0.2).send(letter(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "timeout")
-    assert 200 <= answer.duration_ms < 1500
+    assert 200 <= answer.duration_ms < 1000 * PROMPT
 
 
 async def test_an_address_that_may_not_be_reached(server: SendGridServer) -> None:

@@ -21,6 +21,7 @@ from activities.mail.provider import MailAnswer, Tags
 from activities.mail.smtp import Smtp, server_of
 from elements.emails import Letter
 from mail_servers import SmtpServer, smtp_server
+from patience import PATIENCE, PROMPT
 
 USER, PASSWORD = "me@acme.example", "pa/ss:w@rd%"
 ENCODED = "me%40acme.example:pa%2Fss%3Aw%40rd%25@"
@@ -47,7 +48,7 @@ async def send(
     tags: Tags = TAGS,
     *,
     tls: ssl.SSLContext | None = None,
-    timeout: float = 5.0,
+    timeout: float = PATIENCE,
 ) -> MailAnswer:
     return await Smtp(url, sender=SENDER, tls=tls, timeout=timeout).send(given_ or letter(), tags)
 
@@ -99,7 +100,7 @@ async def test_a_letter_arrives_with_everybody_in_the_envelope_and_no_blind_copy
     assert (message["From"], message["Subject"]) == (SENDER, "Größe")
     assert message["Auto-Submitted"] == "auto-generated"
     assert (message["X-Hookkeeper-Event"], message["X-Hookkeeper-Delivery"]) == ("evt_1", "wh_1.email.0")
-    assert abs(message["Date"].datetime.timestamp() - time.time()) < 5
+    assert abs(message["Date"].datetime.timestamp() - time.time()) < PATIENCE
     assert message.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
     assert (read_text(message, "plain"), read_text(message, "html")) == ("Dear all\n.", "<p>Dear all</p>")
@@ -205,7 +206,7 @@ async def test_verdicts(
 )
 async def test_greetings(greeting: bytes, verdict: str, error: str) -> None:
     async with receiving(speaks(greeting), read=False) as server:
-        answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=1.0)
+        answer = await send(f"smtp://127.0.0.1:{server.port}")
     assert (answer.verdict, answer.error) == (verdict, error)
 
 
@@ -309,7 +310,7 @@ async def test_when_there_is_tls(
     credentials = (USER, PASSWORD) if user and secure else None
     async with smtp_server(certificate=secure, implicit_tls=offered == "implicit", credentials=credentials) as server:
         url = f"{scheme}://{ENCODED if user else ''}127.0.0.1:{server.port}"
-        answer = await send(url, tls=trusting(certificate), timeout=0.5)
+        answer = await send(url, tls=trusting(certificate), timeout=0.5 if error == "timeout" else PATIENCE)
     assert (answer.verdict, answer.error) == (verdict, error)
     arrived = [(delivered.tls, delivered.user) for delivered in server.messages]
     assert arrived == ([(secure is not None, USER if user else None)] if verdict == "succeeded" else [])
@@ -410,10 +411,9 @@ async def test_a_connection_that_breaks(command: str) -> None:
 @pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
 async def test_silence_costs_the_timeout(command: str) -> None:
     async with receiving(speaks(**{command: b""}), read=False) as server:
-        start = time.monotonic()
-        answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.3)
+        async with asyncio.timeout(PROMPT):
+            answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.3)
         assert (answer.verdict, answer.error) == ("failed", "timeout")
-        assert time.monotonic() - start < 2.5
 
 
 async def test_the_timeout_is_for_all_steps_together() -> None:
@@ -426,7 +426,7 @@ async def test_the_timeout_is_for_all_steps_together() -> None:
     async with receiving(slow, read=False) as server:
         answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.5)
     assert (answer.verdict, answer.error) == ("failed", "timeout")
-    assert 500 <= answer.duration_ms < 1500
+    assert 500 <= answer.duration_ms < 1000 * PROMPT
 
 
 async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
@@ -448,36 +448,35 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
             ended.set()
 
     async with receiving(script, read=False) as server:
-        start = time.monotonic()
-        answer = await send(f"smtp://127.0.0.1:{server.port}", letter(text=f"{'x' * 70}\n" * 280_000), timeout=2.0)
+        async with asyncio.timeout(PROMPT):
+            answer = await send(f"smtp://127.0.0.1:{server.port}", letter(text=f"{'x' * 70}\n" * 280_000), timeout=2.0)
         assert (answer.verdict, answer.error) == ("failed", "timeout")
-        assert time.monotonic() - start < 8
         given_up.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await ended.wait()
     assert 0 < taken < 19_000_000
 
 
-@pytest.mark.parametrize(("farewell", "seconds"), [(b"", 2.0), (b"close", 0.5), (b"500 stay\r\n", 0.5)])
-async def test_a_letter_that_was_taken_stays_so_however_the_server_parts(farewell: bytes, seconds: float) -> None:
+@pytest.mark.parametrize("farewell", [b"", b"close", b"500 stay\r\n"])
+async def test_a_letter_that_was_taken_stays_so_however_the_server_parts(farewell: bytes) -> None:
+    """A server that says nothing is waited for a second only, whatever the timeout is."""
     async with receiving(speaks(END=b"250 queued\r\n", QUIT=farewell), read=False) as server:
-        start = time.monotonic()
-        answer = await send(f"smtp://127.0.0.1:{server.port}")
+        async with asyncio.timeout(PROMPT):
+            answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=PATIENCE)
     assert (answer.verdict, answer.text) == ("succeeded", "queued")
-    assert time.monotonic() - start < seconds
 
 
 async def test_cancellation_goes_through_and_closes_the_connection() -> None:
     async with receiving(speaks(MAIL=b""), read=False) as server:
         task = asyncio.create_task(send(f"smtp://127.0.0.1:{server.port}"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not server.peers:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             while not server.peers[0].reader.at_eof():
                 await asyncio.sleep(0.01)
 

@@ -25,7 +25,7 @@ class Server:
     def connections(self) -> int:
         return len(self.uvicorn.server_state.connections)
 
-    async def until_alone(self, seconds: float = 5) -> None:
+    async def until_alone(self, seconds: float = PATIENCE) -> None:
         """Wait until the server has forgotten all connections."""
         async with asyncio.timeout(seconds):
             while self.connections:
@@ -71,7 +71,7 @@ class Client:
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             return int(head.split()[1]), await self.reader.readexactly(length)
 
-    async def until_closed(self, seconds: float = 60) -> bytes:
+    async def until_closed(self, seconds: float = PATIENCE) -> bytes:
         """Read until the server ends the connection; give what it said."""
         said = b""
         async with asyncio.timeout(seconds):

@@ -13,6 +13,7 @@ from problems import problem
 from temporalio.client import Client
 
 from house import House, house
+from patience import PATIENCE, PROMPT
 
 JSON = {"content-type": "application/json"}
 EVENT, WEBHOOK = "/v1/events", "/v1/webhooks"
@@ -26,7 +27,7 @@ async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> As
     async with house(temporal, tmp_path_factory.mktemp("door")) as built:
         yield built
         await built.send("last.one")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await started(built) == 0:
                 await asyncio.sleep(0.05)
         assert await started(built) == 1
@@ -591,7 +592,7 @@ TOKENS = ["eA==", "AAAA", "W10=", "abc="]
 
 async def test_a_cursor_that_only_looks_like_one(door: House) -> None:
     for cursor in TOKENS:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PROMPT):
             problem(await door.http.get(EVENT, params={"cursor": cursor}), 400, "cursor")
 
 

@@ -16,8 +16,8 @@ def request(arrived: float = T + 1, status: int | None = 200, seconds: float = 0
     return Request("evt-1", "steady", arrived, arrived + seconds, status, digest)
 
 
-def logged(started: float = T + 1, status: int | None = 200, seconds: float = 0.1) -> Logged:
-    return Logged("evt-1", "steady", started, started + seconds, status, None)
+def logged(started: float = T + 1, status: int | None = 200, seconds: float = 0.1, error: str | None = None) -> Logged:
+    return Logged("evt-1", "steady", started, started + seconds, status, error)
 
 
 def window(target: str, began: float, ended: float | None = None, kind: Kind = "kill") -> Window:
@@ -130,6 +130,45 @@ def test_a_kept_connection_that_breaks_is_sent_again_within_its_attempt() -> Non
     verdict = judge(replace(GOOD, requests=both_broke, logged=(logged(T, None, 0.25), logged(T + 2))))
     assert not verdict.failures
     assert verdict.repeated == 1
+
+
+def test_an_answer_after_the_timeout_is_no_delivery() -> None:
+    """A receiver on a busy machine reads a request late, and answers when the sender has given up."""
+    late, timed_out = request(T + 1, seconds=2.5), logged(T + 1, None, 2, "timeout")
+    verdict = judge(replace(GOOD, requests=(late, request(T + 5)), logged=(timed_out, logged(T + 5))))
+    assert not verdict.failures
+    assert (verdict.duplicates, verdict.late) == (0, 1)
+    assert verdict.longest == pytest.approx(5.1)
+    assert failures(requests=(late,), logged=(timed_out,)) == {"lost"}
+    read_late = request(T + 4, seconds=0.5)
+    assert not failures(requests=(read_late, request(T + 5)), logged=(timed_out, logged(T + 5)))
+
+
+def test_an_answer_after_the_timeout_of_what_was_sent_again_at_once_is_no_delivery() -> None:
+    broke, late = request(T + 1, None), request(T + 1.5, seconds=1.7)
+    books = replace(
+        GOOD, requests=(broke, late, request(T + 5)), logged=(logged(T + 1, None, 2, "timeout"), logged(T + 5))
+    )
+    verdict = judge(books)
+    assert not verdict.failures
+    assert (verdict.late, verdict.repeated) == (1, 1)
+
+
+def test_what_broke_off_and_was_sent_again_within_its_attempt_is_one_attempt_however_late_it_is_read() -> None:
+    broke, late = request(T + 1, None), request(T + 3.4, seconds=1)
+    books = replace(
+        GOOD, requests=(broke, late, request(T + 5)), logged=(logged(T + 1, None, 2, "timeout"), logged(T + 5))
+    )
+    assert not judge(books).failures
+    before = request(T - 3, None)
+    assert set(judge(replace(books, requests=(before, *books.requests))).failures) == {"requests that no log shows"}
+
+
+def test_an_answer_before_the_timeout_is_a_delivery() -> None:
+    """The log calls it a timeout: then it has lost an answer, and what came again came twice."""
+    assert failures(
+        requests=(request(T + 1), request(T + 5)), logged=(logged(T + 1, None, 2, "timeout"), logged(T + 5))
+    ) == {"duplicates", "duplicates without a fault"}
 
 
 def test_an_answer_in_the_log_that_nobody_gave_fails() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECONDS, RATE = 60, 20
+SECONDS, RATE = 60, 5
+"""A busy machine has no time for more: events would be refused, which the sender does not put up with for ever."""
+TIMEOUT = 600
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(TIMEOUT + 60)
 def test_nothing_is_lost_while_processes_are_killed() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; a steady and a flaky receiver.
     Timeline: events all the time; a kill -9 every five seconds, a worker stopped for longer than its heartbeat.
@@ -26,7 +28,7 @@ def test_nothing_is_lost_while_processes_are_killed() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=290,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

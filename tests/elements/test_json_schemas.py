@@ -63,6 +63,6 @@ def test_a_schema_is_accepted() -> None:
 
 def test_a_pattern_cannot_be_made_to_run_for_ever() -> None:
     schema = {"pattern": "^(a+)+$"}
-    began = time.perf_counter()
+    began = time.thread_time()
     assert errors("a" * 50_000 + "b", text_of(schema))
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1

