@@ -80,34 +80,35 @@ def compare(requests: list[Request], logged: list[Logged], windows: Collection[W
     left = sorted(requests, key=lambda request: request.arrived)
     unseen: list[Logged] = []
     late: list[Request] = []
-    answered_late: list[Logged] = []
     # Those with an answer first: they can be of few requests only.
     for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
         matches = [request for request in left if _is_of(request, attempt, windows)]
         if matches:
             match = next((request for request in matches if _came_late(request, attempt)), matches[0])
             left.remove(match)
-            if _came_late(match, attempt):
-                late.append(match)
-                answered_late.append(attempt)
+            late += [match] * _came_late(match, attempt)
         elif attempt.status is not None:
             unseen.append(attempt)
-    repeated = [
-        each
-        for each in left
-        if each.status is None
-        and (_is_one_of_two(each, requests) or any(_arrived_within(each, attempt) for attempt in answered_late))
-    ]
+    timed_out = [attempt for attempt in logged if attempt.error == "timeout"]
+    repeated = [each for each in left if each.status is None and _is_one_of_two(each, requests, timed_out)]
     return Compared([each for each in left if each not in repeated], repeated, unseen, late)
 
 
-def _is_one_of_two(request: Request, others: list[Request]) -> bool:
+def _is_one_of_two(request: Request, others: list[Request], timed_out: list[Logged]) -> bool:
     """Say whether it broke off and was sent again, or is what was sent again, and broke off too."""
-    return any(_follows(other, request) or _follows(request, other) for other in others)
+    return any(_follows(other, request, timed_out) or _follows(request, other, timed_out) for other in others)
 
 
-def _follows(later: Request, earlier: Request) -> bool:
-    return later is not earlier and earlier.status is None and abs(later.arrived - earlier.ended) <= AT_ONCE
+def _follows(later: Request, earlier: Request, timed_out: list[Logged]) -> bool:
+    """Say so of what came at once, or was read late: after the attempt, which ran out of time, had begun both."""
+    if later is earlier or earlier.status is not None:
+        return False
+    return abs(later.arrived - earlier.ended) <= AT_ONCE or any(
+        earlier.ended <= min(attempt.ended + CLOCKS, later.arrived)
+        and attempt.started - CLOCKS <= earlier.arrived
+        and _is_of(later, attempt, ())
+        for attempt in timed_out
+    )
 
 
 def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bool:
@@ -116,10 +117,6 @@ def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bo
     set_then = (each.step for each in windows if each.began <= request.arrived <= each.ended + LATE)
     latest = attempt.ended + (LATE if attempt.error == "timeout" else CLOCKS)
     return any(attempt.started - CLOCKS <= request.arrived + step <= latest for step in (0.0, *set_then))
-
-
-def _arrived_within(request: Request, attempt: Logged) -> bool:
-    return attempt.started - CLOCKS <= request.arrived <= attempt.ended + CLOCKS
 
 
 def _came_late(request: Request, attempt: Logged) -> bool:

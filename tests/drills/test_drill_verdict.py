@@ -160,6 +160,8 @@ def test_what_broke_off_and_was_sent_again_within_its_attempt_is_one_attempt_how
         GOOD, requests=(broke, late, request(T + 5)), logged=(logged(T + 1, None, 2, "timeout"), logged(T + 5))
     )
     assert not judge(books).failures
+    both_broke = replace(books, requests=(broke, request(T + 4.4, None), request(T + 5)))
+    assert not judge(both_broke).failures
     before = request(T - 3, None)
     assert set(judge(replace(books, requests=(before, *books.requests))).failures) == {"requests that no log shows"}
 
