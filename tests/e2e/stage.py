@@ -21,8 +21,8 @@ from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FINAL = ("succeeded", "failed", "cancelled")
-START, STOP = 60.0, 15.0
-"""Seconds that a start and a stop may take at most."""
+START, STOP = 90.0, PATIENCE
+"""Seconds that a start and a stop may take at most, on a machine that has much else to do."""
 
 Settings = Mapping[str, str]
 NOTHING: Settings = {}
@@ -49,7 +49,7 @@ class Done:
 
 
 async def hookkeeper(
-    *args: str, cwd: Path, settings: Settings = NOTHING, stdin: str = "", seconds: float = 40.0
+    *args: str, cwd: Path, settings: Settings = NOTHING, stdin: str = "", seconds: float = START
 ) -> Done:
     """Run a command to its end."""
     process = await asyncio.create_subprocess_exec(

@@ -84,7 +84,7 @@ class Receiving:
 
     async def printed(self, count: int, prefix: str) -> list[str]:
         """Wait for so many lines that begin so, at least."""
-        await stage.until(lambda: len(self._lines(prefix)) >= count, seconds=5)
+        await stage.until(lambda: len(self._lines(prefix)) >= count)
         return self._lines(prefix)
 
     def _lines(self, prefix: str) -> list[str]:

@@ -389,7 +389,7 @@ async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(home: Hous
 
 async def test_a_scheduled_event_waits_for_its_time(home: House, inbox: Receiver) -> None:
     await home.webhook(inbox.url)
-    deliver_at = datetime.now(UTC) + timedelta(seconds=1.5)
+    deliver_at = datetime.now(UTC) + timedelta(seconds=5)
     accepted = await home.send(deliver_at=deliver_at.isoformat())
     assert accepted["status"] == "scheduled"
     assert (await home.event(accepted["id"]))["status"] == "scheduled"

@@ -136,7 +136,7 @@ async def test_cancelled_deliveries_can_be_recovered(home: House, inbox: Receive
 
 async def test_it_can_be_paused_resumed_and_cancelled(home: House, inbox: Receiver) -> None:
     webhook, _ = await failing(home, inbox, 8)
-    job = await recover(home, webhook, rate=0.5)
+    job = await recover(home, webhook, rate=0.1)
     await inbox.got(1)
     assert (await home.http.post(f"/v1/recoveries/{job['id']}/pause")).status_code == 202
     paused = await until(home, job, "paused")
@@ -156,7 +156,7 @@ async def test_it_can_be_paused_resumed_and_cancelled(home: House, inbox: Receiv
 
 async def test_two_recoveries_do_not_overlap(home: House, inbox: Receiver) -> None:
     webhook, _ = await failing(home, inbox, 4)
-    job = await recover(home, webhook, rate=0.5)
+    job = await recover(home, webhook, rate=0.1)
     refused = await ask(home, webhook)
     assert refused.status_code == 409 and job["id"] in refused.json()["detail"]
     of_tenant = {"tenant": home.tenant, "since": LONG_AGO, "rate": 0.1}
