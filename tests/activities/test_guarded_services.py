@@ -43,7 +43,7 @@ async def strict() -> AsyncIterator[Services]:
     await services.close()
 
 
-async def send(services: Services, url: str, timeout: float = 5.0, tenant: str = "") -> ServiceAnswer:
+async def send(services: Services, url: str, timeout: float = PATIENCE, tenant: str = "") -> ServiceAnswer:
     return await services.notify(Note(service=url, title="title", body="body"), timeout, tenant)
 
 

@@ -33,7 +33,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def send(client: httpx.AsyncClient, url: str, *, timeout: float = 5.0, body: bytes = BODY) -> Answer:
+async def send(client: httpx.AsyncClient, url: str, *, timeout: float = PATIENCE, body: bytes = BODY) -> Answer:
     return await post(client, url, body=body, headers=HEADERS, timeout=timeout)
 
 
@@ -63,7 +63,7 @@ async def test_headers_that_frame_a_message_are_not_a_webhooks_to_set(client: ht
     async with receiving(says(OK)) as receiver:
         headers = {"Content-Length": "1", "Transfer-Encoding": "chunked", "Expect": "100-continue"}
         headers |= {"Host": "internal", "Connection": "close", "x-name": "Zoë"}
-        answer = await post(client, receiver.url(), body=BODY, headers=headers, timeout=5)
+        answer = await post(client, receiver.url(), body=BODY, headers=headers, timeout=PATIENCE)
     assert answer.error is None
     [request] = receiver.requests
     assert request.body == BODY
@@ -79,7 +79,7 @@ async def test_credentials_in_the_url_are_sent_unless_a_header_has_some(
 ) -> None:
     async with receiving(says(OK)) as receiver:
         url = receiver.url().replace("http://", "http://user:p%40ss@")
-        answer = await post(client, url, body=BODY, headers=given, timeout=5)
+        answer = await post(client, url, body=BODY, headers=given, timeout=PATIENCE)
     assert answer.error is None
     [request] = receiver.requests
     assert dict(request.headers)["authorization"] == given.get("authorization", "Basic dXNlcjpwQHNz")
@@ -181,7 +181,8 @@ async def test_of_a_huge_body_little_is_read_and_less_kept(client: httpx.AsyncCl
     async with receiving(script) as receiver:
         answer = await send(client, receiver.url())
         assert len(answer.body) == 4096
-        assert (await post(client, receiver.url(), body=BODY, headers={}, timeout=5, keep=128)).body == b"x" * 128
+        short = await post(client, receiver.url(), body=BODY, headers={}, timeout=PATIENCE, keep=128)
+        assert short.body == b"x" * 128
     assert (answer.status_code, answer.error) == (200, None)
     assert sent < 50_000_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB

@@ -8,6 +8,7 @@ from rawserver import OK, receiving, says
 
 from activities.http import make_client, send
 from activities.network import parse_networks
+from patience import PATIENCE
 
 
 @pytest.fixture
@@ -22,7 +23,9 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 )
 async def test_methods(client: httpx.AsyncClient, method: str, body: bytes, length: str | None) -> None:
     async with receiving(says(OK)) as receiver:
-        answer = await send(client, method, receiver.url("/a?b=c"), body=body, headers={"x-name": "Zoe"}, timeout=5)
+        answer = await send(
+            client, method, receiver.url("/a?b=c"), body=body, headers={"x-name": "Zoe"}, timeout=PATIENCE
+        )
     assert (answer.status_code, answer.error, answer.body) == (200, None, b"ok")
     [request] = receiver.requests
     assert (request.line, request.body) == (f"{method} /a?b=c HTTP/1.1", body)
@@ -33,5 +36,5 @@ async def test_methods(client: httpx.AsyncClient, method: str, body: bytes, leng
 async def test_keeps_what_providers_say_in_headers(client: httpx.AsyncClient) -> None:
     said = b"HTTP/1.1 202 Taken\r\nX-Message-Id: m1\r\nX-RateLimit-Reset: 7\r\nX-Other: 1\r\nContent-Length: 0\r\n\r\n"
     async with receiving(says(said)) as receiver:
-        answer = await send(client, "POST", receiver.url(), body=b"", headers={}, timeout=5)
+        answer = await send(client, "POST", receiver.url(), body=b"", headers={}, timeout=PATIENCE)
     assert dict(answer.headers) == {"x-message-id": "m1", "x-ratelimit-reset": "7"}

@@ -14,6 +14,7 @@ from activities.http import Answer, Client, make_client, send
 from activities.network import parse_networks
 from authorities import Authority, Pair
 from elements.tls import Tls
+from patience import PATIENCE
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 OURS, THEIRS, STRANGERS = Authority(), Authority(), Authority()
@@ -51,7 +52,7 @@ async def strict_receiver(
 
 
 async def deliver(client: Client, url: str, tls: Tls | None) -> Answer:
-    return await send(client, "POST", url, body=b"{}", headers={}, timeout=5, tls=tls)
+    return await send(client, "POST", url, body=b"{}", headers={}, timeout=PATIENCE, tls=tls)
 
 
 def shown(peer: Peer) -> str:

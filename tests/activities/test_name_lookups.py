@@ -60,13 +60,13 @@ async def test_a_name_that_another_tenant_waits_for_is_looked_up_all_the_same(dn
 
 async def test_time_spent_waiting_for_a_place_is_not_the_receivers(dns: NameServer) -> None:
     """Timeline: the one lookup that the tenant may have takes longer than the timeout of its next request."""
-    lookups = dns.lookups(max_per_tenant=1, timeout=2)
+    lookups = dns.lookups(max_per_tenant=1, timeout=6)
     async with receiving(says(OK)) as receiver, make_client(LOOPBACK, lookups=lookups) as client:
         silent = asyncio.create_task(post(client, "http://h.silent.example/"))
         await dns.until_unanswered(1)
-        answer = await post(client, receiver.url(host="acme.example"), timeout=1)
+        answer = await post(client, receiver.url(host="acme.example"), timeout=4)
         assert answer.error is None
-        assert answer.duration_ms < 1000
+        assert answer.duration_ms < 4000
         assert (await silent).error == "dns"
 
 

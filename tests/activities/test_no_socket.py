@@ -27,6 +27,7 @@ from elements.faults import BadTemplate
 from elements.http_calls import HttpCall, call_of
 from forbidden import EVERY_HOST
 from name_servers import NameServer, name_server
+from patience import PATIENCE
 
 PUBLIC, PRIVATE, METADATA = "93.184.216.34", "10.0.0.1", "169.254.169.254"
 
@@ -78,7 +79,7 @@ async def deliver(request: pytest.FixtureRequest, names: NameServer) -> AsyncIte
                 call = call_of(HttpCall(url="{{ event.url }}", body="{}"), {"event": {"url": url}})
             except BadTemplate:
                 return "bad_template"
-            return (await Notifier(services, client, "test").send(call, timeout=5, keep=100)).error
+            return (await Notifier(services, client, "test").send(call, timeout=PATIENCE, keep=100)).error
 
         yield webhook if request.param == "webhook" else notification
 
@@ -88,7 +89,7 @@ def client_of(names: NameServer, *allowed: str) -> httpx.AsyncClient:
 
 
 async def post(client: httpx.AsyncClient, url: str) -> Answer:
-    return await send(client, "POST", url, body=b"{}", headers={}, timeout=5)
+    return await send(client, "POST", url, body=b"{}", headers={}, timeout=PATIENCE)
 
 
 # However an address is written

@@ -325,6 +325,6 @@ async def test_the_server_refuses_what_sendgrid_would(
     body = {name: value for name, value in (server.messages[0] | change).items() if value is not None}
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     url = f"{server.host}/v3/mail/send"
-    answer = await http.post(client, url, body=json.dumps(body).encode(), headers=headers, timeout=5)
+    answer = await http.post(client, url, body=json.dumps(body).encode(), headers=headers, timeout=PATIENCE)
     assert (answer.status_code, len(server.messages)) == (400, 1)
     assert [error["field"] for error in json.loads(answer.body)["errors"]] == [field]

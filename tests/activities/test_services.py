@@ -12,7 +12,7 @@ from rawserver import Script, receiving, says
 from activities.network import parse_networks
 from activities.services import ServiceAnswer, Services
 from elements.notifications import Note
-from patience import PROMPT
+from patience import PATIENCE, PROMPT
 from service_servers import Reply, Slack, any_service, slack
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -41,7 +41,7 @@ async def local() -> AsyncIterator[Services]:
     await services.close()
 
 
-async def send(services: Services, url: str, *note: str, timeout: float = 5.0) -> ServiceAnswer:
+async def send(services: Services, url: str, *note: str, timeout: float = PATIENCE) -> ServiceAnswer:
     title, body = note or NOTE
     return await services.notify(Note(service=url, title=title, body=body), timeout)
 
