@@ -89,25 +89,24 @@ def compare(requests: list[Request], logged: list[Logged], windows: Collection[W
             late += [match] * _came_late(match, attempt)
         elif attempt.status is not None:
             unseen.append(attempt)
-    timed_out = [attempt for attempt in logged if attempt.error == "timeout"]
-    repeated = [each for each in left if each.status is None and _is_one_of_two(each, requests, timed_out)]
+    repeated = [each for each in left if each.status is None and _is_one_of_two(each, requests, logged)]
     return Compared([each for each in left if each not in repeated], repeated, unseen, late)
 
 
-def _is_one_of_two(request: Request, others: list[Request], timed_out: list[Logged]) -> bool:
+def _is_one_of_two(request: Request, others: list[Request], logged: list[Logged]) -> bool:
     """Say whether it broke off and was sent again, or is what was sent again, and broke off too."""
-    return any(_follows(other, request, timed_out) or _follows(request, other, timed_out) for other in others)
+    return any(_follows(other, request, logged) or _follows(request, other, logged) for other in others)
 
 
-def _follows(later: Request, earlier: Request, timed_out: list[Logged]) -> bool:
-    """Say so of what came at once, or was read late: after the attempt, which ran out of time, had begun both."""
+def _follows(later: Request, earlier: Request, logged: list[Logged]) -> bool:
+    """Say whether a request broke off and another came at once, or within the same attempt: a busy machine is slow."""
     if later is earlier or earlier.status is not None:
         return False
     return abs(later.arrived - earlier.ended) <= AT_ONCE or any(
         earlier.ended <= min(attempt.ended + CLOCKS, later.arrived)
         and attempt.started - CLOCKS <= earlier.arrived
         and _is_of(later, attempt, ())
-        for attempt in timed_out
+        for attempt in logged
     )
 
 

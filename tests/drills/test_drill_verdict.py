@@ -166,6 +166,16 @@ def test_what_broke_off_and_was_sent_again_within_its_attempt_is_one_attempt_how
     assert set(judge(replace(books, requests=(before, *books.requests))).failures) == {"requests that no log shows"}
 
 
+def test_what_was_sent_again_within_an_attempt_need_not_come_at_once() -> None:
+    broke, again = request(T, None), request(T + 1.8, None)
+    reset = logged(T, None, 2, "connection_reset")
+    assert not failures(requests=(broke, again, request(T + 5)), logged=(reset, logged(T + 5)))
+    shorter = logged(T, None, 0.5, "connection_reset")
+    assert failures(requests=(broke, again, request(T + 5)), logged=(shorter, logged(T + 5))) == {
+        "requests that no log shows"
+    }
+
+
 def test_an_answer_before_the_timeout_is_a_delivery() -> None:
     """The log calls it a timeout: then it has lost an answer, and what came again came twice."""
     assert failures(
