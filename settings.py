@@ -13,6 +13,7 @@ from elements.services import DEFAULT_ALLOWED
 from elements.urls import check_name_server, check_proxy
 
 DAY = timedelta(days=1)
+MIB = 1024 * 1024
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 """How a limit of requests is written."""
 
@@ -87,6 +88,18 @@ class Settings(BaseSettings):
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(
         256 * 1024, ge=1024, le=1024 * 1024, description="Largest request body of one event, in bytes"
+    )
+    max_bytes_in_flight: int = Field(
+        192 * MIB,
+        ge=16 * MIB,
+        description="Bytes of memory that a worker uses for requests under way, with their bodies; and as many for the"
+        " data of their events",
+    )
+    max_bytes_in_flight_per_tenant: int = Field(
+        96 * MIB,
+        ge=4 * MIB,
+        description="Of these, bytes that one tenant may use, and never more than it leaves free for others; more"
+        " requests wait for up to 20 s, and are then deferred, which costs no attempt",
     )
     max_connections: int = Field(
         800,
@@ -209,6 +222,11 @@ class Settings(BaseSettings):
     temporal_ui_url: str | None = Field(
         None, description="Where people reach the Temporal web UI; used in links, which are null without it"
     )
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Bytes that a body may have that templates make of an event."""
+        return 2 * self.max_event_bytes
 
     @property
     def keyring(self) -> Keyring | None:

@@ -26,6 +26,7 @@ from activities.mail.provider import MailProvider, NoProvider
 from activities.mail.sendgrid import SendGrid
 from activities.mail.smtp import Smtp
 from activities.mail.suppressing import Suppressing
+from activities.memory_budget import Memory
 from activities.network import EVERYWHERE, parse_networks
 from activities.notifications import NotificationActivities
 from activities.notifier import Notifier
@@ -116,7 +117,8 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         operators = _operators(settings)
         places = Places(settings.max_concurrent_rounds, settings.max_concurrent_per_tenant)
         bulk_places = Places(BULK, settings.max_concurrent_per_tenant)
-        rounds = Rounds(store, client, places, always_alert=operators is not None)
+        memory = Memory(settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes)
+        rounds = Rounds(store, client, places, memory, always_alert=operators is not None)
         mail = Suppressing(_mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
@@ -132,7 +134,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             NotificationActivities(rounds, notifier, sandbox).notify,
         ]
         closing = ClosingActivities(client)
-        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places)
+        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places, memory)
         gateway = Gateway(client, settings.task_queue)
         acceptance = Acceptance(gateway, store, links, sandbox, settings)
         lanes = LaneActivities(gateway.lanes, store)

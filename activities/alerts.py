@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.history import EventData
 from activities.mail.provider import MailProvider, Tags
+from activities.memory_budget import Memory, Reservation, request_memory
 from activities.news import Alert, AlertResult
 from activities.notifier import Notifier
 from activities.outcomes import Message
@@ -67,6 +68,7 @@ class AlertActivities:
         links: Links,
         operators: OnFailure | None,
         places: Places,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._data = EventData(temporal)
@@ -76,6 +78,7 @@ class AlertActivities:
         self._links = links
         self._operators = operators
         self._places = places
+        self._memory = memory
 
     @activity.defn(name="alert")
     async def alert(self, alert: Alert) -> AlertResult:
@@ -90,7 +93,12 @@ class AlertActivities:
         known = await self._claimed(alert)
         if known is None:
             return AlertResult(folded=True)
-        context = await self._context(alert, webhook, known.folded)
+        data = await self._data.of_this_run()
+        with self._memory.holding(alert.tenant, data):
+            context = self._context(alert, webhook, known.folded, data)
+            return await self._tell_all(alert, webhook, known, context)
+
+    async def _tell_all(self, alert: Alert, webhook: Webhook, known: _Progress, context: dict[str, Any]) -> AlertResult:
         told, given_up, taken = list(known.told), list(known.given_up), dict(known.taken)
         failed: list[str] = []
 
@@ -140,15 +148,30 @@ class AlertActivities:
         context: dict[str, Any],
         taken: frozenset[str],
     ) -> _Telling:
+        async with self._memory.request(alert.tenant) as reservation:
+            return await self._tell_within(reservation, recipient, alert, name, context, taken)
+
+    async def _tell_within(
+        self,
+        reservation: Reservation,
+        recipient: Email | Notification,
+        alert: Alert,
+        name: str,
+        context: dict[str, Any],
+        taken: frozenset[str],
+    ) -> _Telling:
         try:
             if isinstance(recipient, Email):
                 letter = await self._rendered(alert.tenant, letter_of, recipient, Email(to=recipient.to), context)
+                reservation.shrink_to(request_memory(letter.size))
                 delivery = f"{alert.webhook_id}.alert.{name}"
                 tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, taken)
                 sent = await self._provider.send(letter.model_copy(update={"tracking": False}), tags)
                 return _Telling(sent.verdict, sent.taken)
             note = await self._rendered(alert.tenant, note_of, recipient, _plain(recipient), context)
-            return _Telling((await self._notifier.send(note, TIMEOUT, KEEP, tenant=alert.tenant)).verdict)
+            reservation.shrink_to(request_memory(note.size))
+            sent_note = await self._notifier.send(note, TIMEOUT, KEEP, tenant=alert.tenant, waited=reservation.waited)
+            return _Telling(sent_note.verdict)
         except Fault:
             return _Telling("bad_template")
 
@@ -156,12 +179,12 @@ class AlertActivities:
         """Render it; in our own words where the owner's template fails: an alert is not lost to a typo."""
         sandbox = self._sandbox.for_(tenant)
         try:
-            return await sandbox.call(render, recipient, context)
+            return await sandbox.call(render, recipient, context, self._memory.max_body_bytes)
         except Fault:
-            return await sandbox.call(render, plain, context)
+            return await sandbox.call(render, plain, context, self._memory.max_body_bytes)
 
-    async def _context(self, alert: Alert, webhook: Webhook, folded: int) -> dict[str, Any]:
-        event = Event(alert.id, alert.type, alert.tenant, alert.timestamp, await self._data.of_this_run())
+    def _context(self, alert: Alert, webhook: Webhook, folded: int, data: Any) -> dict[str, Any]:
+        event = Event(alert.id, alert.type, alert.tenant, alert.timestamp, data)
         reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
         since = webhook.failing_since
         info = activity.info()

@@ -22,6 +22,8 @@ from elements.tenant_limit import TenantLimit
 
 KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: under the 5 of Node, uvicorn and Apache, so that it is we who close."""
+MAX_HEAD = 64 * 1024
+"""Bytes of an answer's headers, with those of interim answers: aiohttp alone would take a megabyte."""
 MAX_INTERIM = 64
 """Answers of 1xx to one request: reading them as fast as they come would keep the worker from all else."""
 
@@ -115,18 +117,23 @@ class Connector(aiohttp.TCPConnector):
 class _Protocol(ResponseHandler):
     """Cuts the connection where the peer talks on though nothing was asked: aiohttp would keep all that it says.
 
-    Takes few interim answers, of which aiohttp takes any number.
+    Takes few interim answers, of which aiohttp takes any number, and headers of bounded size.
     """
 
     idle = False
     _interim = 0
+    _head = 0
+    """Bytes that have come of an answer whose headers are not complete."""
+    _has_headers = False
 
     def begin(self) -> None:
         """Expect the answer to one request."""
-        self.idle, self._interim = False, 0
+        self.idle, self._interim, self._head, self._has_headers = False, 0, 0, False
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        self._interim += data[0].code in range(100, 200)
+        is_interim = data[0].code in range(100, 200)
+        self._interim += is_interim
+        self._has_headers = not is_interim
         if self._interim <= MAX_INTERIM:
             super().feed_data(data, size)
         elif self.exception() is None:
@@ -135,8 +142,11 @@ class _Protocol(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if self.idle:
             self.abort()
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        self._head += len(data)
+        if not self._has_headers and self._head > MAX_HEAD and self.exception() is None:
+            self.set_exception(HttpProcessingError(message="too many bytes of headers"))
 
 
 def _socket(allowed: Networks, info: AddrInfoType) -> socket.socket:

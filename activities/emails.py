@@ -6,6 +6,7 @@ from temporalio import activity
 
 from activities import outcomes
 from activities.mail.provider import MailAnswer, MailProvider, Tags
+from activities.memory_budget import request_memory
 from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from elements.emails import Letter, letter_of
@@ -30,8 +31,11 @@ class EmailActivities:
         email = email_of(job.webhook, job.order.delivery)
         if email is None:
             return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-        letter = await self._sandbox.for_(job.event.tenant).call(letter_of, email, job.context)
-        return _outcome(job, letter, await self._provider.send(letter, _tags(job, letter)))
+        tenant, memory = job.event.tenant, self._rounds.memory
+        async with memory.request(tenant) as reservation:
+            letter = await self._sandbox.for_(tenant).call(letter_of, email, job.context, memory.max_body_bytes)
+            reservation.shrink_to(request_memory(letter.size))
+            return _outcome(job, letter, await self._provider.send(letter, _tags(job, letter)))
 
 
 def _tags(job: Job, letter: Letter) -> Tags:

@@ -10,9 +10,10 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.outcomes import Message
+from elements.sizes import memory_of
 
-MAX_CACHED_RUNS = 64
-"""In each of a worker's two caches: 16 MiB of JSON at the default limit of an event, 64 at the largest."""
+MAX_CACHED_BYTES = 16 * 1024 * 1024
+"""Memory of the data that each of a worker's two caches keeps, about."""
 
 
 class _StartedWith(Message):
@@ -26,7 +27,9 @@ class EventData:
 
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
-        self._cache: OrderedDict[str, Any] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        """Data and its size in memory, by run."""
+        self._cached_bytes = 0
 
     async def of_this_run(self) -> Any:
         """Give the data of the run that this activity belongs to; raise `RPCError` where Temporal is out of reach."""
@@ -34,12 +37,22 @@ class EventData:
         assert info.workflow_id is not None
         assert info.workflow_run_id is not None
         run_id = info.workflow_run_id
-        if run_id not in self._cache:
-            self._cache[run_id] = await self._read(info.workflow_id, run_id)
-            if len(self._cache) > MAX_CACHED_RUNS:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(run_id)
-        return self._cache[run_id]
+        if run_id in self._cache:
+            self._cache.move_to_end(run_id)
+            return self._cache[run_id][0]
+        data = await self._read(info.workflow_id, run_id)
+        self._keep(run_id, data)
+        return data
+
+    def _keep(self, run_id: str, data: Any) -> None:
+        size = memory_of(data)
+        if run_id in self._cache or size > MAX_CACHED_BYTES:
+            return
+        self._cache[run_id] = data, size
+        self._cached_bytes += size
+        while self._cached_bytes > MAX_CACHED_BYTES:
+            _, (_, dropped) = self._cache.popitem(last=False)
+            self._cached_bytes -= dropped
 
     async def _read(self, workflow_id: str, run_id: str) -> Any:
         handle = self._temporal.get_workflow_handle(workflow_id, run_id=run_id)

@@ -143,21 +143,22 @@ async def send(
     keep: int = 4096,
     tls: Tls | None = None,
     tenant: str = "",
+    waited: float = 0.0,
 ) -> Answer:
     """Send one request with these headers, `host`, `content-length` and no others, and tell what came of it.
 
     `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
     then is a `timeout`. At most 64 KiB of body are read and `keep` bytes kept; a longer body is whole with that.
     `tls` is what this receiver wants of its own. `tenant` is the one whose limits count; the time that the request
-    waits for a place under them does not count against `timeout`.
+    waits for a place under them does not count against `timeout`. `waited`: seconds that it has waited before.
     Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent, a proxy that
     does not do its part, name servers that cannot be reached, LocalLimitReached.
     """
     if tls is not None and isinstance(client, Client) and client.tls_thread:
-        options: dict[str, Any] = {"body": body, "headers": headers, "timeout": timeout, "keep": keep}
+        options: dict[str, Any] = {"body": body, "headers": headers, "timeout": timeout, "keep": keep, "waited": waited}
         return await client.tls_thread.run(lambda own: send(own, method, url, **options, tls=tls, tenant=tenant))
     started_at, start = datetime.now(UTC), time.perf_counter()
-    received, link = _Received(), Link(tenant)
+    received, link = _Received(), Link(tenant, waited_before=waited)
     token = current_link.set(link)
     try:
         async with asyncio.timeout(timeout) as link.timeout:
@@ -182,20 +183,10 @@ async def send(
 
 
 async def post(
-    client: httpx.AsyncClient,
-    url: str,
-    *,
-    body: bytes,
-    headers: Mapping[str, str],
-    timeout: float,
-    keep: int = 4096,
-    tls: Tls | None = None,
-    tenant: str = "",
+    client: httpx.AsyncClient, url: str, *, body: bytes, headers: Mapping[str, str], timeout: float, **more: Any
 ) -> Answer:
     """Send one POST, as `send` does."""
-    return await send(
-        client, "POST", url, body=body, headers=headers, timeout=timeout, keep=keep, tls=tls, tenant=tenant
-    )
+    return await send(client, "POST", url, body=body, headers=headers, timeout=timeout, **more)
 
 
 def error_code(exc: BaseException) -> str:

@@ -35,6 +35,8 @@ class Link:
     """Asked: stop this clock while the request waits for a place of its tenant."""
     fresh: bool = False
     """Asked: take no connection that was used before."""
+    waited_before: float = 0.0
+    """Asked: count these seconds as waited already."""
     waited: float = 0.0
     """Told: seconds that the request has waited for places of its tenant."""
     trusted: bool = False
@@ -66,7 +68,7 @@ class Link:
             start = time.perf_counter()
             try:
                 with self._clock_stopped():
-                    async with asyncio.timeout(MAX_WAIT - self.waited):
+                    async with asyncio.timeout(MAX_WAIT - self.waited_before - self.waited):
                         await place.enter_async_context(limit.place(self.tenant))
             except TimeoutError:
                 raise LocalLimitReached(f"the tenant already has {limit.at_most} {limit.what}") from None

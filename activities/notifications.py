@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from activities import outcomes
+from activities.memory_budget import request_memory
 from activities.notifier import Notifier
 from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
@@ -28,9 +29,13 @@ class NotificationActivities:
         notification = notification_of(job.webhook, job.order.delivery)
         if notification is None:
             return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-        tenant = job.event.tenant
-        note = await self._sandbox.for_(tenant).call(note_of, notification, job.context)
-        answer = await self._notifier.send(note, job.webhook.timeout, job.excerpt_limit, tenant=tenant)
+        tenant, memory = job.event.tenant, self._rounds.memory
+        async with memory.request(tenant) as reservation:
+            note = await self._sandbox.for_(tenant).call(note_of, notification, job.context, memory.max_body_bytes)
+            reservation.shrink_to(request_memory(note.size))
+            answer = await self._notifier.send(
+                note, job.webhook.timeout, job.excerpt_limit, tenant=tenant, waited=reservation.waited
+            )
         return Outcome(
             delivery=job.order.delivery,
             verdict=answer.verdict,

@@ -18,10 +18,12 @@ class Notifier:
         self._http = client
         self._user_agent = user_agent
 
-    async def send(self, note: Note | Call, timeout: float, keep: int, *, tenant: str = "") -> ServiceAnswer:
+    async def send(
+        self, note: Note | Call, timeout: float, keep: int, *, tenant: str = "", waited: float = 0.0
+    ) -> ServiceAnswer:
         """Send within `timeout` (seconds), keep so many bytes of an answer; raises for our own faults only.
 
-        The tenant is the one whose note it is.
+        The tenant is the one whose note it is; for `waited` seconds it has waited for that tenant's limits before.
         """
         if isinstance(note, Note):
             return await self._services.notify(note, timeout, tenant)
@@ -34,6 +36,7 @@ class Notifier:
             timeout=timeout,
             keep=keep + MARGIN,
             tenant=tenant,
+            waited=waited,
         )
         return ServiceAnswer(
             verdict=_verdict(answer),

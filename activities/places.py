@@ -42,7 +42,11 @@ class Places:
         info = activity.info()
         taken = self._taken.setdefault(info.task_queue, Counter())
         if taken[tenant] >= min(self._per_tenant, self._total - taken.total()):
-            raise _no_place(taken[tenant], info.attempt)
+            raise no_place(
+                f"this tenant has {taken[tenant]} activities under way in this queue, and may have no more: waiting for"
+                " a free place",
+                info.attempt,
+            )
         taken[tenant] += 1
         try:
             yield
@@ -52,10 +56,11 @@ class Places:
                 del taken[tenant]
 
 
-def _no_place(taken: int, attempt: int) -> ApplicationError:
+def no_place(message: str, attempt: int) -> ApplicationError:
+    """Give the error with which this attempt of an activity ends, so that Temporal tries it again after a while."""
     delay = min(2.0 ** min(attempt - 1, 10), MAX_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311
     return ApplicationError(
-        f"this tenant has {taken} activities under way in this queue, and may have no more: waiting for a free place",
+        message,
         type=NO_PLACE,
         category=ApplicationErrorCategory.BENIGN,
         next_retry_delay=timedelta(seconds=delay),

@@ -17,6 +17,7 @@ from temporalio.client import Client
 from activities import outcomes
 from activities.history import EventData
 from activities.living import heartbeating
+from activities.memory_budget import Memory
 from activities.outcomes import Message, Outcome, Slot
 from activities.places import Places
 from activities.recent import Recent, Tries
@@ -94,10 +95,13 @@ Afterwards = Callable[[Round, RoundResult], Awaitable[RoundResult]]
 class Rounds:
     """Makes rounds. Reads each webhook at each attempt, so a corrected URL or a new secret counts at once."""
 
-    def __init__(self, store: Store, temporal: Client, places: Places, *, always_alert: bool = False) -> None:
+    def __init__(
+        self, store: Store, temporal: Client, places: Places, memory: Memory, *, always_alert: bool = False
+    ) -> None:
         """`always_alert`: somebody wants to be told of every failure, whatever the webhook says."""
         self._store = store
         self._places = places
+        self.memory = memory
         self._data = EventData(temporal)
         self._always_alert = always_alert
         self._recent: Recent[RoundResult] = Recent()
@@ -132,22 +136,30 @@ class Rounds:
         known = tries.known
         orders = [order for order in round_.orders if order.delivery not in known]
         if orders:
-            webhooks = await self._store.many([order.webhook_id for order in orders])
-            event = Event(round_.id, round_.type, round_.tenant, round_.timestamp, await self._data_of(round_))
-            limit = outcomes.excerpt_limit(len(round_.orders))
-            slots = asyncio.Semaphore(MAX_CONCURRENT_TARGETS)
-
-            async def make_one(order: Order) -> None:
-                async with slots:
-                    outcome = await self._outcome(order, webhooks.get(order.webhook_id), event, limit, attempt)
-                known[order.delivery] = outcome
-                if len(known) < len(round_.orders):  # the last one is told by the result itself
-                    tries.report()
-                _log_attempt(round_, order, outcome)
-
-            await every(make_one(order) for order in orders)
+            data = await self._data_of(round_)
+            with self.memory.holding(round_.tenant, data):
+                await self._make_each(round_, orders, data, tries, attempt)
         result = RoundResult(outcomes=tuple(known[order.delivery] for order in round_.orders))
         return await afterwards(round_, result) if afterwards else result
+
+    async def _make_each(
+        self, round_: Round, orders: list[Order], data: Any, tries: Tries[RoundResult], attempt: MakeAttempt
+    ) -> None:
+        """Make the attempts that these orders want."""
+        webhooks = await self._store.many([order.webhook_id for order in orders])
+        event = Event(round_.id, round_.type, round_.tenant, round_.timestamp, data)
+        limit = outcomes.excerpt_limit(len(round_.orders))
+        slots = asyncio.Semaphore(MAX_CONCURRENT_TARGETS)
+
+        async def make_one(order: Order) -> None:
+            async with slots:
+                outcome = await self._outcome(order, webhooks.get(order.webhook_id), event, limit, attempt)
+            tries.known[order.delivery] = outcome
+            if len(tries.known) < len(round_.orders):  # the last one is told by the result itself
+                tries.report()
+            _log_attempt(round_, order, outcome)
+
+        await every(make_one(order) for order in orders)
 
     async def _data_of(self, round_: Round) -> Any:
         return round_.data if round_.data_inline else await self._data.of_this_run()

@@ -9,11 +9,12 @@ from activities import http, outcomes, signing
 from activities.crowding import Crowds
 from activities.health import HealthBook, clock_ahead
 from activities.link import LocalLimitReached
+from activities.memory_budget import request_memory
 from activities.outcomes import Outcome
 from activities.rate_gate import RateGate
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from activities.scrubbing import MARGIN, scrub_request
-from elements.payload import Body, body_of
+from elements.payload import Body, Payload, body_of
 from elements.sandbox import Sandbox
 from registry.models import Webhook
 from registry.pacing import order_of, rate_of
@@ -45,14 +46,14 @@ class WebhookActivities:
         """Make every attempt of the round; note what they say of the health of its webhooks."""
         standard: list[Body] = []
         seen: dict[str, Webhook] = {}
-        ahead = clock_ahead()
+        ahead, memory = clock_ahead(), self._rounds.memory
 
-        async def body(job: Job) -> Body:
+        async def send(job: Job) -> Outcome:
             if job.webhook.payload:
-                sandbox = self._sandbox.for_(round_.tenant)
-                return await sandbox.call(body_of, job.webhook.payload, job.context)
+                return await self._send_payload(job, job.webhook.payload)
             standard[:] = standard or [body_of(None, job.context)]
-            return standard[0]
+            async with memory.request(round_.tenant, len(standard[0].content)) as reservation:
+                return await self._send(job, standard[0], reservation.waited)
 
         async def attempt(job: Job) -> Outcome:
             if not job.webhook.url:
@@ -67,7 +68,7 @@ class WebhookActivities:
                         job.order, job.webhook, now, self._crowds.at_most, limited=round_.limited
                     )
                 try:
-                    return await self._send(job, await body(job), round_.tenant)
+                    return await send(job)
                 except LocalLimitReached:
                     if job.order.at_once:
                         raise  # a request that a person wants now is not deferred: the activity is tried again
@@ -78,8 +79,16 @@ class WebhookActivities:
 
         return await self._rounds.make(round_, attempt, note)
 
-    async def _send(self, job: Job, body: Body, tenant: str) -> Outcome:
-        """Call, and say what it came to. Raises `LocalLimitReached` where a limit of ours prevents the request."""
+    async def _send_payload(self, job: Job, payload: Payload) -> Outcome:
+        """Make the webhook's own body, in memory that is reserved before, and send it."""
+        tenant, memory = job.event.tenant, self._rounds.memory
+        async with memory.request(tenant) as reservation:
+            body = await self._sandbox.for_(tenant).call(body_of, payload, job.context, memory.max_body_bytes)
+            reservation.shrink_to(request_memory(len(body.content)))
+            return await self._send(job, body, reservation.waited)
+
+    async def _send(self, job: Job, body: Body, waited: float) -> Outcome:
+        """Call, and say what it came to. Raises LocalLimitReached where a limit of ours prevents the request."""
         now = datetime.now(UTC)
         answer = await http.post(
             self._http,
@@ -89,7 +98,8 @@ class WebhookActivities:
             timeout=job.webhook.timeout,
             keep=job.excerpt_limit + MARGIN,
             tls=job.webhook.tls,
-            tenant=tenant,
+            tenant=job.event.tenant,
+            waited=waited,
         )
         return Outcome(
             delivery=job.order.delivery,

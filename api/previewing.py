@@ -65,12 +65,15 @@ class Preview(Given):
 class Previewer:
     """Makes everything of a webhook for one event."""
 
-    def __init__(self, sandbox: Sandbox, webhook: Webhook, example: SampleEvent, listens: bool) -> None:
+    def __init__(
+        self, sandbox: Sandbox, webhook: Webhook, example: SampleEvent, listens: bool, max_body_bytes: int
+    ) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
         self._event = Event(EXAMPLE_ID, example.type, webhook.tenant, utc_now(), example.data)
         self._context = context_of(self._event, About(webhook.id, webhook.name, webhook.metadata_))
         self._listens = listens
+        self._max_body_bytes = max_body_bytes
 
     async def preview(self) -> Preview:
         matches, filter_error = await self._filtered()
@@ -111,9 +114,9 @@ class Previewer:
             )
         return NotificationPreview(target=notification.target, title=note.title, body=note.body)
 
-    async def _made(self, make: Callable[[Any, Any], Any], element: Any) -> tuple[Any, str | None]:
+    async def _made(self, make: Callable[[Any, Any, int], Any], element: Any) -> tuple[Any, str | None]:
         try:
-            return await self._sandbox.call(make, element, self._context), None
+            return await self._sandbox.call(make, element, self._context, self._max_body_bytes), None
         except Fault as fault:
             return None, str(fault)
 

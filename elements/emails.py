@@ -9,6 +9,7 @@ from elements.context import Context
 from elements.faults import BadTemplate
 from elements.json_text import check_size, shortened
 from elements.mailboxes import Mailbox, parse_mailbox
+from elements.sizes import MAX_BODY_BYTES, check_body, memory_of
 
 MAX_RECIPIENTS = 50
 MAX_TEMPLATE = 64 * 1024
@@ -100,6 +101,11 @@ class Letter(BaseModel):
         """Every address, lower-cased, once, in order."""
         return tuple(dict.fromkeys(mailbox.address.lower() for mailbox in (*self.to, *self.cc, *self.bcc)))
 
+    @property
+    def size(self) -> int:
+        """Bytes of its texts, and of its data in memory."""
+        return _size(self.text) + _size(self.html) + memory_of(self.template_data)
+
 
 def check_addresses(email: Email) -> list[tuple[str, str]]:
     """Give the field and the fault of each address that is none. It takes some milliseconds: not on an event loop."""
@@ -126,13 +132,15 @@ def check(email: Email) -> None:
         fields.check(name, getattr(email, name))
 
 
-def letter_of(email: Email, context: Context) -> Letter:
+def letter_of(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Letter:
     """Fill an email in for an event. Raises a `Fault` where a field does not come to what it must."""
     seen: set[str] = set()
     to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
     if not to:
         raise BadTemplate("to: no address is left for this event")
     text, html = _texts(email, context)
+    if email.text or email.html:
+        check_body("text and html", _size(text) + _size(html), max_bytes)
     return Letter(
         to=to,
         cc=cc,
@@ -189,6 +197,10 @@ def _texts(email: Email, context: Context) -> tuple[str | None, str | None]:
     if not text.strip() and not html.strip():
         raise BadTemplate(f"{'html' if email.html else 'text'}: the email is empty for this event")
     return text if text.strip() else None, html if html.strip() else None
+
+
+def _size(text: str | None) -> int:
+    return len((text or "").encode())
 
 
 def _template_data(email: Email, context: Context) -> dict[str, Any]:

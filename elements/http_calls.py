@@ -10,6 +10,7 @@ from elements.context import Context
 from elements.faults import BadTemplate
 from elements.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from elements.payload import JSON, body_of
+from elements.sizes import MAX_BODY_BYTES, check_body
 from elements.urls import MAX_URL, check_url
 
 MAX_BODY = 64 * 1024
@@ -99,6 +100,11 @@ class Call(BaseModel):
     headers: dict[str, str] = Field(repr=False)
     body: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
 
 def check(call: HttpCall) -> None:
     """Raise BadTemplate, with the field's name, for a template that cannot be read, or a header that may not be."""
@@ -114,7 +120,7 @@ def check(call: HttpCall) -> None:
     fields.check("http.body", call.body)
 
 
-def call_of(call: HttpCall, context: Context) -> Call:
+def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Call:
     """Fill a call in for an event. Raises a `Fault` where a field does not come to what it must."""
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
@@ -123,7 +129,10 @@ def call_of(call: HttpCall, context: Context) -> Call:
         check_total(headers)
     except ValueError as error:
         raise BadTemplate(f"http.headers: {error}") from None
-    return Call(method=call.method, url=_url(call.url, context), headers=headers, body=_body(call, context))
+    body = _body(call, context)
+    if call.body is not None:
+        check_body("http.body", len(body), max_bytes)
+    return Call(method=call.method, url=_url(call.url, context), headers=headers, body=body)
 
 
 def _url(template: str, context: Context) -> str:

@@ -11,6 +11,7 @@ from elements.http_calls import Call, HttpCall
 from elements.json_text import shortened
 from elements.masking import masked, unmasked
 from elements.schemes import MAX_SERVICE, NEVER, scheme_of
+from elements.sizes import MAX_BODY_BYTES, check_body
 
 __all__ = ["NEVER", "Call", "HttpCall", "Note", "Notification", "check", "masked", "note_of", "unmasked"]
 
@@ -61,6 +62,11 @@ class Note(BaseModel):
     title: str
     body: str
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body.encode())
+
 
 def check(notification: Notification) -> None:
     """Raise BadTemplate, with the field's name, for a template that cannot be read."""
@@ -71,13 +77,15 @@ def check(notification: Notification) -> None:
     fields.check("body", notification.body)
 
 
-def note_of(notification: Notification, context: Context) -> Note | Call:
+def note_of(notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Note | Call:
     """Fill a notification in for an event. Raises a `Fault` where a field does not come to what it must."""
     if notification.http:
-        return http_calls.call_of(notification.http, context)
+        return http_calls.call_of(notification.http, context, max_bytes)
     title, body = _title(notification, context), _body(notification, context)
     if not body.strip():
         raise BadTemplate("body: is empty for this event")
+    if notification.body is not None:
+        check_body("body", len(body.encode()), max_bytes)
     return Note(service=notification.service or "", title=title, body=body)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from elements import cloud_events, fields, json_text
 from elements.context import Context
 from elements.json_text import compact
+from elements.sizes import MAX_BODY_BYTES, check_body
 from times import rfc3339
 
 MAX_STATIC = 16 * 1024
@@ -65,9 +66,19 @@ def standard_body(id_: str, type_: str, timestamp: datetime, data: Any) -> bytes
     return compact({"id": id_, "type": type_, "timestamp": rfc3339(timestamp), "data": data}).encode()
 
 
-def body_of(payload: Payload | None, context: Context) -> Body:
-    """Make the body for an event. Raises a `Fault` where a template does not come to what it must."""
-    payload = payload or Payload()
+def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:
+    """Make the body for an event. Raises a `Fault` where a template does not come to what it must.
+
+    A payload may make a body of `max_bytes` at most. Without one, the body is the event, whose size is bounded already.
+    """
+    if payload is None:
+        return _body(Payload(), context)
+    body = _body(payload, context)
+    check_body(TEMPLATE if payload.template else "payload", len(body.content), max_bytes)
+    return body
+
+
+def _body(payload: Payload, context: Context) -> Body:
     if payload.format != "standard":
         return _cloud_event(payload, context)
     match payload.content_type:

@@ -27,7 +27,8 @@ async def preview_webhook(wanted: PreviewRequest, store: StoreDep, caller: Calle
     if "data" not in event.model_fields_set and (known := await store.catalogue.get(event.type)) and known.examples:
         event = event.model_copy(update={"data": known.examples[0]})
     listens = not set(patterns_for(event.type)).isdisjoint(webhook.events)
-    return await Previewer(request.app.state.sandbox, webhook, event, listens).preview()
+    state = request.app.state
+    return await Previewer(state.sandbox, webhook, event, listens, state.settings.max_body_bytes).preview()
 
 
 async def _webhook(wanted: PreviewRequest, request: Request, store: Store, caller: Caller) -> Webhook:

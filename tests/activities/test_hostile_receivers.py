@@ -112,6 +112,9 @@ RECEIVERS: dict[str, Hostile] = {
     "sends 10,000 headers": Hostile(
         says(HEAD + b"".join(b"X-%d: 1\r\n" % number for number in range(10_000)) + b"\r\n"), None, "protocol"
     ),
+    "sends 80 KB of headers that do not end": Hostile(
+        says(HEAD + (b"X: " + b"y" * 2000 + b"\r\n") * 40), None, "protocol"
+    ),
     "sends headers for ever": Hostile(floods(b"X: y\r\n", HEAD), None, "protocol"),
     "sends one header for ever": Hostile(floods(b"y", HEAD + b"X: "), None, "protocol"),
     "sends 120 cookies of 8 KB": Hostile(
@@ -120,8 +123,8 @@ RECEIVERS: dict[str, Hostile] = {
             + b"".join(b"Set-Cookie: a%d=%s\r\n" % (n, b"y" * 8000) for n in range(120))
             + b"Content-Length: 0\r\n\r\n"
         ),
-        200,
         None,
+        "protocol",
     ),
     "sends a reason for ever": Hostile(floods(b"x", b"HTTP/1.1 200 "), None, "protocol"),
     "sends interim answers for ever": Hostile(floods(b"HTTP/1.1 102 Wait\r\n\r\n"), None, "protocol"),
@@ -130,7 +133,7 @@ RECEIVERS: dict[str, Hostile] = {
         None,
         "protocol",
     ),
-    "sends blank lines for ever": Hostile(floods(b"\r\n"), None, "timeout"),
+    "sends blank lines for ever": Hostile(floods(b"\r\n"), None, "protocol"),
     "sends a chunk's extension for ever": Hostile(floods(b"x", CHUNKED + b"1;"), 200, "timeout"),
     "sends a chunk's size for ever": Hostile(floods(b"0", CHUNKED), 200, "timeout"),
     "sends trailers for ever": Hostile(floods(b"X: y\r\n", CHUNKED + b"0\r\n"), None, "protocol"),

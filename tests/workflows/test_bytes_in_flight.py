@@ -1,0 +1,126 @@
+"""A tenant whose small events make large bodies for receivers that read nothing, and the memory of the worker."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from activities.memory_budget import request_memory
+from house import House, house
+from receivers import Answer, Receiver, receiver
+from silent_receivers import SilentReceiver, silent_receiver
+from worker_processes import worker_process
+
+MIB = 1024 * 1024
+BODY = 500 * 1024
+LARGE = {"template": "{% for _ in range(50) %}" + "x" * (BODY // 50) + "{% endfor %}", "content_type": "text/plain"}
+WEBHOOKS, EVENTS = 20, 25
+"""Of the hostile tenant: 500 requests, whose bodies alone are 250 MB."""
+AT_ONCE = 96 * MIB // request_memory(BODY)
+"""Requests with such bodies for which one tenant's budget has room."""
+RESERVED_AT_ONCE = 96 * MIB // request_memory(512 * 1024)
+"""The same before their bodies are made."""
+
+
+async def resident_bytes(process: asyncio.subprocess.Process) -> int:
+    command = ("ps", "-o", "rss=", "-p", str(process.pid))
+    ps = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    written, _ = await ps.communicate()
+    return int(written) * 1024
+
+
+async def post_large(home: House, silent: SilentReceiver) -> str:
+    """Post events of another tenant, each to many webhooks whose templates make large bodies."""
+    tenant = f"{home.tenant}-hostile"
+    for number in range(WEBHOOKS):
+        await home.webhook(f"{silent.url}/{number}", tenant=tenant, payload=LARGE, timeout=30)
+    for _ in range(EVENTS):
+        await home.send(tenant=tenant)
+    return tenant
+
+
+async def test_bodies_that_no_receiver_reads_take_bounded_memory_and_delay_no_other_tenant(
+    idle_house: House, inbox: Receiver
+) -> None:
+    """Timeline: a worker process starts and delivers one event; the hostile tenant's events fill its budget; another
+    tenant's events are sent. Proves: they are delivered by their first attempts while each hostile request hangs.
+    """
+    home = idle_house
+    webhook = await home.webhook(inbox.url, payload={"template": "{{ event.data }}"})
+    async with silent_receiver() as silent, worker_process(home) as process:
+        await home.until_final((await home.send(data=0))["id"])
+        before = await resident_bytes(process)
+        await post_large(home, silent)
+        await silent.until_open(RESERVED_AT_ONCE)
+        for number in range(1, 6):
+            event = await home.until_final((await home.send(data=number))["id"])
+            assert event["status"] == "succeeded"
+            assert len(event["deliveries"][0]["attempts"]) == 1
+        assert silent.ended == 0
+        await asyncio.sleep(3)  # for more requests to come, if nothing keeps them away
+        grown = await resident_bytes(process) - before
+        print(f"{silent.most} requests under way at once, {grown / MIB:.0f} MiB more")
+        assert silent.most <= AT_ONCE
+        assert grown < 200 * MIB
+    health = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
+    assert health["failures"] == 0
+
+
+async def test_a_delivery_without_memory_is_deferred_and_no_attempt_counted(
+    temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: of five requests, two fit the tenant's budget and hang; the others wait for 0.1 s only. Then all are
+    answered.
+    """
+    monkeypatch.setattr("activities.link.MAX_WAIT", 0.1)
+    settings = {"max_bytes_in_flight": 16 * MIB, "max_bytes_in_flight_per_tenant": 4 * MIB}
+    async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
+        slow.otherwise = Answer(gate=asyncio.Event())
+        for _ in range(5):
+            await home.webhook(slow.url, payload=LARGE, timeout=30)
+        async with home.working():
+            accepted = await home.send()
+            await slow.got(2)
+            await asyncio.sleep(1)  # for a third request to come, if nothing keeps it away
+            assert len(slow.requests) == 2
+            assert slow.otherwise.gate is not None
+            slow.otherwise.gate.set()
+            event = await home.until_final(accepted["id"])
+    assert event["status"] == "succeeded"
+    assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1] * 5
+
+
+async def test_data_of_events_takes_bounded_memory_and_delays_no_other_tenant(
+    temporal: Client, tmp_path: Path, inbox: Receiver
+) -> None:
+    """Timeline: four events that take over 2 MiB each as Python objects go to a receiver that does not answer; another
+    tenant's event is sent. Proves: one of the four is in the worker at a time, and the other event is delivered.
+    """
+    settings = {
+        "max_bytes_in_flight": 16 * MIB,
+        "max_bytes_in_flight_per_tenant": 4 * MIB,
+        "shutdown_timeout": timedelta(seconds=1),
+    }
+    async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
+        slow.otherwise = Answer(gate=asyncio.Event())
+        hostile = f"{home.tenant}-hostile"
+        await home.webhook(slow.url, tenant=hostile, timeout=30)
+        await home.webhook(inbox.url)
+        async with home.working():
+            for number in range(4):
+                data: list[object] = [[] for _ in range(18_000)]
+                await home.send(tenant=hostile, id=f"e{number}", data=data)
+            await slow.got(1)
+            event = await home.until_final((await home.send())["id"])
+            assert event["status"] == "succeeded"
+            assert len(event["deliveries"][0]["attempts"]) == 1
+            assert len(slow.requests) == 1
+            assert slow.otherwise.gate is not None
+            slow.otherwise.gate.set()
+            home.tenant = hostile
+            for number in range(4):
+                shown = await home.until_final(f"e{number}")
+                assert shown["status"] == "succeeded"
+                assert len(shown["deliveries"][0]["attempts"]) == 1
