@@ -10,12 +10,14 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
-from elements import schema_cost as schema_cost
+from elements import schema_cost
 from elements.faults import Fault
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_ERRORS = 20
 MAX_SENTENCE = 1000
+MAX_STEP = 64
+"""Characters of each key that a pointer shows: keys can be long, and 64 of them stand in one pointer."""
 MASK = "this"
 """Said in place of the value, which can be long, and a customer's."""
 # A linear-time engine: a pattern of a schema cannot be made to run for ever.
@@ -52,4 +54,4 @@ def _validator(schema: str) -> Draft202012Validator:
 
 
 def _pointer(path: list[str | int]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+    return "".join(f"/{str(part)[:MAX_STEP].replace('~', '~0').replace('/', '~1')}" for part in path)

@@ -18,7 +18,6 @@ _LISTS, _MAPS, _SINGLE = ("allOf", "anyOf", "oneOf"), ("dependentSchemas",), ("n
 _ALTERNATIVES = ("anyOf", "oneOf")
 _ANNOTATIONS = {"$ref", "$comment", "title", "description", "default", "examples", "deprecated"}
 
-
 _Pairs = dict[tuple[int, int], dict[tuple[int, int], bool]]
 
 
@@ -164,11 +163,9 @@ class RecursiveSchema:
                 raise Fault("refers to itself in too many ways")
             moves: dict[tuple[int, int], bool] = {}
             graph[pair] = moves
-            for one in self._edges[pair[0]]:
-                for other in self._edges[pair[1]]:
-                    if one.together_with(other):
-                        target = (one.target, other.target)
-                        moves[target] = moves.get(target, False) or (one.number != other.number and pair[0] == pair[1])
+            for one, other in self._together(*pair):
+                target = (one.target, other.target)
+                moves[target] = moves.get(target, False) or (one.number != other.number and pair[0] == pair[1])
             pending += moves
         self._check_cycles(graph)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from elements.json_schemas import MAX_ERRORS, check, errors, text_of
+from elements.json_schemas import MAX_ERRORS, MAX_STEP, check, errors, text_of
 
 ORDER = {
     "type": "object",
@@ -66,3 +66,14 @@ def test_a_pattern_cannot_be_made_to_run_for_ever() -> None:
     began = time.thread_time()
     assert errors("a" * 50_000 + "b", text_of(schema))
     assert time.thread_time() - began < 1
+
+
+def test_long_keys_are_shortened_in_pointers() -> None:
+    """Twenty errors below 60 keys of a kilobyte each made an answer of more than a megabyte."""
+    schema = {"additionalProperties": {"$ref": "#"}, "type": "object"}
+    data: Any = dict.fromkeys("abcdefghijklmnopqrst", 1)
+    for _ in range(60):
+        data = {"k" * 1_000: data}
+    found = errors(data, text_of(schema))
+    assert len(found) == MAX_ERRORS
+    assert all(len(pointer) <= 61 * (MAX_STEP + 1) for pointer, _ in found)
