@@ -20,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError, RPCStatusCode
 
+from elements.tenant_limit import TenantLimit
 from workflows import names
 from workflows.listing import sealed, unsealed
 from workflows.plans import Overlap, Plan
@@ -48,16 +49,16 @@ class Schedules:
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._creating = asyncio.Lock()
+        self._creating = TenantLimit("schedules", 1)
         self._created: dict[str, float] = {}
         """The schedules made within `LIST_DELAY`, by their ids in Temporal, and when."""
 
     async def create(self, plan: Plan, paused: bool, note: str, at_most: int) -> Known:
         """Make a schedule; raise `Conflict` where the tenant has one of this id, and TooManySchedules.
 
-        One at a time: two at once could both find room for one more.
+        One at a time for each tenant: two at once could both find room for one more.
         """
-        async with self._creating, _asking():
+        async with self._creating.place(plan.tenant), _asking():
             await self._check_room(plan, at_most)
             state = ScheduleState(paused=paused, notes=note)
             request = CreateScheduleRequest(

@@ -54,7 +54,7 @@ IdempotencyKey = Annotated[
     responses={
         200: {"model": AcceptedEvent, "description": "Accepted before", "headers": NAMES_EVENT},
         202: {"headers": NAMES_EVENT},
-        **responses(409),
+        **{status: each | {"headers": NAMES_EVENT} for status, each in responses(409, 503).items()},
     },
     dependencies=[needs("events:write"), UNLESS_LATE],
 )

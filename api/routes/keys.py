@@ -123,6 +123,7 @@ async def revoke_key(
         for known in made:
             with suppress(UnknownSchedule):  # it was removed meanwhile
                 await gateway.schedules.pause(known.plan.tenant, known.plan.id, f"Paused: key {key_id} was revoked")
+                await store.audit.keep(caller.did("schedule.pause", known.plan.id, known.plan.tenant))
     return RevokedKey(
         id=key_id,
         schedules=[
