@@ -12,9 +12,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
+from api.counts import check_field, check_fields
 from api.deps import TENANT_PATTERN
 from elements.headers import check_headers
 from elements.text import is_visible_line
@@ -24,8 +27,6 @@ from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
 from times import rfc3339
 
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
-MAX_FIELDS = 100
-"""Of one object in a request, known or not: each that is unknown has its error."""
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -90,8 +91,14 @@ class Taken(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_fields(cls, value: Any) -> Any:
-        if isinstance(value, dict) and len(value) > MAX_FIELDS:
-            raise ValueError(f"more than {MAX_FIELDS} fields")
+        if isinstance(value, dict):
+            check_fields(value)
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _few_members(cls, value: Any, info: ValidationInfo) -> Any:
+        check_field(cls, info.field_name or "", value)
         return value
 
 

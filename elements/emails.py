@@ -25,7 +25,7 @@ def _line(text: str) -> str:
 
 
 Entry = Annotated[str, Field(min_length=1, max_length=1024)]
-"""An address, or a template that gives one. Reading an address is dear: that is `check_addresses`, once, when saved."""
+"""An address, or a template that gives one. `check_addresses` reads it, once, when it is saved: that is expensive."""
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MAX_RECIPIENTS)]
 Category = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
 

@@ -532,8 +532,9 @@ async def test_thousands_of_unknown_fields_are_one_error(door: House, path: str)
 
 
 async def test_an_answer_names_a_hundred_bad_fields_at_most(door: House) -> None:
-    headers = {f"x-{n}": 1 for n in range(5_000)}
-    answer = await door.http.post(WEBHOOK, json={"url": URL, "headers": headers})
+    many = {f"x-{n}": 1 for n in range(50)}
+    events = [1] * 100
+    answer = await door.http.post(WEBHOOK, json={"url": URL, "headers": many, "metadata": many, "events": events})
     assert len(problem(answer, 422)["errors"]) == 100
 
 

@@ -1,0 +1,74 @@
+"""Counts the members of what is given before they are validated.
+
+Each bad member makes an error, and a body has room for 20,000: Pydantic and FastAPI would hold the event loop for a
+tenth of a second and more to describe them all.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple, get_args
+
+from annotated_types import MaxLen
+from pydantic import BaseModel
+
+MAX_FIELDS = 100
+"""Of one object, known or not."""
+
+
+class _Field(NamedTuple):
+    at_most: int | None
+    """Members of the list or object."""
+    model: type[BaseModel] | None
+    """Of the value, or of each of its members."""
+
+
+def check_field(model: type[BaseModel], name: str, value: Any, *, slack: int = 1) -> None:
+    """Raise ValueError if the value of a field, or anything in it, has more members than it may have.
+
+    Below the field only what has twice as many is refused here: of less, Pydantic names the very place.
+    """
+    field = _fields(model)[name]
+    if not isinstance(value, list | dict):
+        return
+    if field.at_most is not None and len(value) > field.at_most * slack:
+        raise ValueError(f"has {len(value)} members, and may have {field.at_most}")
+    if field.model is None:
+        return
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, dict):
+            _check_object(field.model, each)
+
+
+def check_fields(value: dict[str, Any]) -> None:
+    """Raise ValueError for an object with too many fields."""
+    if len(value) > MAX_FIELDS:
+        raise ValueError(f"more than {MAX_FIELDS} fields")
+
+
+def _check_object(model: type[BaseModel], value: dict[str, Any]) -> None:
+    check_fields(value)
+    for name in _fields(model).keys() & value.keys():
+        try:
+            check_field(model, name, value[name], slack=2)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+
+@cache
+def _fields(model: type[BaseModel]) -> dict[str, _Field]:
+    return {name: _field(field.annotation, field.metadata) for name, field in model.model_fields.items()}
+
+
+def _field(annotation: Any, metadata: list[Any]) -> _Field:
+    bounds = [each.max_length for each in metadata if isinstance(each, MaxLen)]
+    types = list(_types(annotation))
+    if not bounds and dict in types and Any not in types:
+        bounds = [MAX_FIELDS]
+    models = [each for each in types if isinstance(each, type) and issubclass(each, BaseModel)]
+    return _Field(bounds[0] if bounds else None, models[0] if models else None)
+
+
+def _types(annotation: Any) -> Any:
+    """Give a type and those it is made of: of `tuple[Email, ...] | None` also `tuple` and `Email`."""
+    yield getattr(annotation, "__origin__", annotation)
+    for each in get_args(annotation):
+        yield from _types(each)
