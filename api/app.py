@@ -74,7 +74,6 @@ def _bare_app(settings: Settings) -> FastAPI:
         per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
     )
     app.state.cursor_key = cursor_key(settings.admin_key.get_secret_value())
-    app.state.written = Written(app.state.sandbox, settings)
     of_webhooks = (preview, webhooks, pausing, deliveries, recoveries)
     of_tenants = (*of_webhooks, suppressions, event_types, events, erasure, schedules)
     for each in (health, providers, *of_tenants, keys, audit, codec):
@@ -97,6 +96,7 @@ def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -
     app.state.links, app.state.store, app.state.gateway = links, store, gateway
     assert settings.admin_key is not None
     app.state.doorkeeper = Doorkeeper(settings.admin_key.get_secret_value(), store.api_keys, settings.rate_limit)
+    app.state.written = Written(app.state.sandbox, settings, store.catalogue)
     app.state.held_counts = HeldCounts()
     app.state.backlog = Backlog(gateway, settings.max_backlog)
     app.state.acceptance = Acceptance(gateway, store, links, app.state.sandbox, settings)

@@ -1,40 +1,50 @@
 """Is what a webhook's owner wrote usable? What no schema can say: addresses, templates, filters, services, TLS.
 
-Templates and filters are read in the sandbox: already reading one can cost more than a request may.
+Templates and filters are read in the sandbox: already reading one can cost more than a request may. Templates are also
+rendered with the examples of the types that the webhook names.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from api.problems import BadField, Invalid
 from elements import emails, filters, notifications, payload, tls
 from elements.addresses import parse_networks
+from elements.context import About, Event, context_of
+from elements.faults import Fault
 from elements.headers import MASK
 from elements.notifications import Notification
 from elements.on_failure import OnFailure
 from elements.sandbox import Sandbox
 from elements.services import check_service
 from elements.urls import check_reachable, check_scheme
+from registry.catalogue import Catalogue
 from registry.models import Webhook
+from registry.patterns import EVENT_TYPE
 from settings import Settings
 from times import utc_now
 
 Check = Callable[[], Awaitable[Any]]
+MAX_EXAMPLES = 5
+"""Types whose example a webhook is tried with."""
 
 
 class Written:
     """Judges the elements of a webhook."""
 
-    def __init__(self, sandbox: Sandbox, settings: Settings, tenant: str = "") -> None:
+    def __init__(self, sandbox: Sandbox, settings: Settings, catalogue: Catalogue, tenant: str = "") -> None:
         self._children = sandbox
         self._sandbox = sandbox.for_(tenant)
         self._settings = settings
+        self._catalogue = catalogue
+        self._tenant = tenant
         self._networks = parse_networks(settings.allowed_networks)
 
     def for_(self, tenant: str) -> "Written":
         """Give what judges a tenant's own, in that tenant's share of the sandbox."""
-        return Written(self._children, self._settings, tenant)
+        return Written(self._children, self._settings, self._catalogue, tenant)
 
     async def check(self, given: dict[str, Any], known: Webhook | None = None) -> None:
         """Raise `Invalid` that names each bad field of a webhook, or of changes to the `known` one."""
@@ -45,6 +55,8 @@ class Written:
                 await check()
             except ValueError as fault:  # `elements.faults.Fault` is one
                 bad.append(BadField(path=path, detail=str(fault)))
+        if not bad:
+            bad = [fault async for fault in self._faults_with_examples(given, known)]
         if bad:
             raise Invalid("The webhook is not usable like this: see errors.", bad)
 
@@ -69,6 +81,44 @@ class Written:
             for path, email in letters
             for field, detail in await asyncio.to_thread(emails.check_addresses, email)
         ]
+
+    async def _faults_with_examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[BadField]:
+        """Render what is given with the example of each type that the webhook names, where its filter wants that."""
+        elements: list[tuple[str, Callable[..., Any], Any]] = []
+        if given.get("payload"):
+            elements.append(("payload", payload.body_of, given["payload"]))
+        elements += [(f"emails.{n}", emails.letter_of, each) for n, each in enumerate(given.get("emails") or ())]
+        elements += [
+            (f"notifications.{n}", notifications.note_of, each)
+            for n, each in enumerate(given.get("notifications") or ())
+        ]
+        if not elements:
+            return
+        async for event in self._examples(given, known):
+            about = About(
+                known.id if known else "wh_example", _field("name", given, known) or "", _metadata(given, known)
+            )
+            for path, render, element in elements:
+                try:
+                    await self._sandbox.call(render, element, context_of(event, about))
+                except Fault as fault:
+                    yield BadField(path=path, detail=f"{fault}; so it is for the example of {event.type}")
+
+    async def _examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[Event]:
+        filter_ = _field("filter", given, known)
+        named = [pattern for pattern in _field("events", given, known) or () if re.fullmatch(EVENT_TYPE, pattern)]
+        for type_ in named[:MAX_EXAMPLES]:
+            found = await self._catalogue.get(type_)
+            if found and found.examples:
+                event = Event("evt_example", type_, self._tenant, utc_now(), found.examples[0])
+                if filter_ is None or await self._matches(filter_, event):
+                    yield event
+
+    async def _matches(self, filter_: str, event: Event) -> bool:
+        try:
+            return await self._sandbox.call(filters.matches, filter_, event.shown())
+        except Fault:
+            return False
 
     def _checks(self, given: dict[str, Any]) -> Iterator[tuple[str, Check]]:
         if given.get("url"):
@@ -116,3 +166,13 @@ class Written:
             check_scheme(url, self._settings.require_https)
 
         return check
+
+
+def _field(name: str, given: dict[str, Any], known: Webhook | None) -> Any:
+    """Give a field as it will be."""
+    return given[name] if name in given else getattr(known, name, None)
+
+
+def _metadata(given: dict[str, Any], known: Webhook | None) -> dict[str, str]:
+    kept = known.metadata_ if known else {}
+    return given.get("metadata", kept) or {}

@@ -23,8 +23,12 @@ class Fault(ValueError):
 class BadTemplate(Fault):
     """A template cannot be read, or fails for this event."""
 
-    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+    def __init__(
+        self, message: str, line: int | None = None, column: int | None = None, *, kind: str | None = None
+    ) -> None:
+        """`kind` is minijinja's name for what is wrong."""
         super().__init__(message, line, column)
+        self.kind = kind
         self.message = message
         self.line = line
         self.column = column

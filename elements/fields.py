@@ -3,7 +3,7 @@
 import json
 import unicodedata
 
-from elements import templates
+from elements import json_text, templates
 from elements.context import Context
 from elements.faults import BadTemplate
 from elements.templates import Escape
@@ -21,14 +21,19 @@ def is_line(text: str) -> bool:
     return not any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text)
 
 
-def check(field: str, template: str | None) -> None:
-    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
+def check(field: str, template: str | None, escape: Escape = "none") -> None:
+    """Raise BadTemplate, with the field's name, for a template that is wrong for every event.
+
+    With `json`, it is if what it gives cannot be JSON.
+    """
     if template is None:
         return
     try:
-        templates.check(template)
+        text = templates.check(template, escape)
     except BadTemplate as fault:
         raise _named(field, fault) from None
+    if escape == "json" and text is not None:
+        json_text.parse(field, text)
 
 
 def fill(field: str, template: str, context: Context, escape: Escape = "none") -> str:

@@ -117,7 +117,7 @@ def check(call: HttpCall) -> None:
     for name, value in call.headers.items():
         if fields.is_template(value):
             fields.check(f"http.headers.{name}", value)
-    fields.check("http.body", call.body)
+    fields.check("http.body", call.body, "json" if call.is_json else "none")
 
 
 def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Call:

@@ -91,8 +91,8 @@ def _body(payload: Payload, context: Context) -> Body:
 
 
 def check(payload: Payload) -> None:
-    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
-    fields.check(TEMPLATE, payload.template)
+    """Raise BadTemplate, with the field's name, for a template that is wrong for every event."""
+    fields.check(TEMPLATE, payload.template, "none" if payload.content_type == TEXT else "json")
 
 
 def _cloud_event(payload: Payload, context: Context) -> Body:

@@ -29,10 +29,50 @@ _SENTENCE_LIMIT = 300
 _TOO_MUCH = "takes too many steps or too much memory"
 _PLACE = re.compile(r" \(in <string>:\d+\)")
 
+VARIABLES = frozenset({"event", "webhook", "static", "alert"})
+"""What a template can name. `static` is there in payloads only, `alert` in what `on_failure` sends."""
+_WRONG_FOR_EVERY_EVENT = frozenset({"UnknownFilter", "UnknownFunction", "UnknownTest", "TemplateNotFound"})
+"""Kinds of errors that no event can change."""
+_TRIAL_EVENT: dict[str, Any] = {
+    "event": {
+        "id": "evt_example",
+        "type": "example.type",
+        "tenant": "example",
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "data": {},
+    },
+    "webhook": {"id": "wh_example", "name": "", "metadata": {}},
+}
 
-def check(template: str) -> None:
-    """Raise BadTemplate for a template that cannot be read."""
+
+def check(template: str, escape: Escape = "none") -> str | None:
+    """Raise BadTemplate for a template that cannot be read, or that fails whatever the event is.
+
+    It is rendered once with a made-up event, whose data has nothing in it: what is missing there is `null`. Return the
+    text where it has the same shape for every event, as no condition and no loop depends on the data; else None.
+    """
     _guarded(template, lambda: _environment("none").add_template("template", template))
+    _check_variables(template)
+    output = JsonOutput(OUTPUT_LIMIT)
+    finalizer = output.mark if escape == "json" else _written
+    environment = _environment(escape, finalizer, "chainable")
+    try:
+        text = _guarded(template, lambda: output.finish(environment.render_str(template, **_TRIAL_EVENT)))
+    except BadTemplate as fault:
+        if fault.kind in _WRONG_FOR_EVERY_EVENT:
+            raise
+        return None
+    return None if "{%" in template or output.has_empty_fragment else text
+
+
+def _check_variables(template: str) -> None:
+    """Raise BadTemplate for a name that no template has, with a line of its first use."""
+    known = VARIABLES | set(Environment().globals)
+    for name in sorted(Environment().undeclared_variables_in_str(template) - known):
+        found = re.search(rf"\b{re.escape(name)}\b", template)
+        before = template[: found.start()] if found else ""
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise BadTemplate(f"knows no variable {name}: there are event, webhook and static", line, column)
 
 
 def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:
@@ -55,7 +95,9 @@ def _json(template: str, context: Mapping[str, Any]) -> str:
     return output.finish(_environment("json", output.mark).render_str(template, **context))
 
 
-def _environment(escape: Escape, finalizer: Callable[[Any], Any] | None = None) -> Environment:
+def _environment(
+    escape: Escape, finalizer: Callable[[Any], Any] | None = None, undefined: str = "semi_strict"
+) -> Environment:
     environment = Environment(
         fuel=FUEL,
         auto_escape_callback=lambda _: None if escape == "none" else escape,
@@ -63,7 +105,7 @@ def _environment(escape: Escape, finalizer: Callable[[Any], Any] | None = None) 
         filters=_FILTERS,
         keep_trailing_newline=True,
     )
-    environment.undefined_behavior = "semi_strict"  # type: ignore[assignment]  # which its stubs do not know
+    environment.undefined_behavior = undefined  # type: ignore[assignment]  # its stubs do not know `semi_strict`
     return environment
 
 
@@ -76,7 +118,8 @@ def _guarded(template: str, use: Callable[[], _Result]) -> _Result:
     except BadTemplate:
         raise
     except TemplateError as error:
-        raise BadTemplate(_sentence(error)[:_SENTENCE_LIMIT], error.line, _column(template, error)) from None
+        sentence = _sentence(error)[:_SENTENCE_LIMIT]
+        raise BadTemplate(sentence, error.line, _column(template, error), kind=error.kind) from None
     except (MemoryError, RecursionError):
         raise BadTemplate(_TOO_MUCH) from None
     # A method of a dict or a list can raise anything: `event.pop("x")`.

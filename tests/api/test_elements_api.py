@@ -7,6 +7,7 @@ from problems import problem
 
 from house import House
 
+URL = "https://acme.example/hook"
 TO = {"to": ["ann@acme.example"]}
 SLACK = "slack://T0000AAAA/B0000BBBB/secretsecretsecretsecret"
 NOTES = {"http": {"url": "https://api.acme.example/secret-path", "headers": {"x-key": "secret-header"}}}
@@ -127,3 +128,44 @@ async def test_a_number_beyond_all_doubles_is_filtered_like_any_other(idle_house
         await idle_house.webhook("https://acme.example/hook", filter=expression)
     accepted = await idle_house.send(data={"n": 10**400})
     assert len(accepted["deliveries"]) == 1
+
+
+# Templates, tried with examples of the types that a webhook names
+
+
+async def test_a_template_that_fails_for_the_example_is_refused_when_saved(idle_house: House) -> None:
+    home = idle_house
+    type_ = f"{home.tenant}.paid"
+    example = {"n": 4711, "lines": ["a", "b"], "email": "ann@acme.example"}
+    added = await home.http.post("/v1/event-types", json={"name": type_, "examples": [example]})
+    assert added.status_code == 201, added.text
+    bad = {
+        "payload": ({"template": '{\n"n": {{ event.data.nn }}}'}, "line 2, column 9"),
+        "emails.0": ([{"to": ["{{ event.data.mail }}"], "subject": "x", "text": "x"}], "to"),
+        "notifications.0": (
+            [{"http": {"url": URL, "body": '{"l": {% for l in event.data.lines %}{{ l }}{% endfor %}}'}}],
+            "JSON",
+        ),
+    }
+    for path, (value, words) in bad.items():
+        body = {"tenant": home.tenant, "url": URL, "events": [type_], path.split(".")[0]: value}
+        answer = await home.http.post("/v1/webhooks", json=body)
+        (error,) = problem(answer, 422, path)["errors"]
+        assert words in error["detail"]
+        assert error["detail"].endswith(f"; so it is for the example of {type_}")
+        # What gets other events too, or only such as its filter wants, is not judged by this example.
+        for fields in ({"events": ["*"]}, {"filter": "event.data.n == 1"}):
+            assert (await home.http.post("/v1/webhooks", json=body | fields)).status_code == 201
+
+
+async def test_a_change_is_tried_with_what_the_webhook_has_already(idle_house: House) -> None:
+    home = idle_house
+    type_ = f"{home.tenant}.paid"
+    await home.http.post("/v1/event-types", json={"name": type_, "examples": [{"n": 1}]})
+    webhook = await home.webhook(URL, events=[type_], metadata={"team": "red"})
+    path = f"/v1/webhooks/{webhook['id']}"
+    good = {"template": '{"n": {{ event.data.n }}, "team": "{{ webhook.metadata.team }}"}'}
+    assert (await home.http.patch(path, json={"payload": good})).status_code == 200
+    answer = await home.http.patch(path, json={"payload": {"template": "{{ webhook.metadata.tame }}"}})
+    problem(answer, 422, "payload")
+    assert (await home.http.get(path)).json()["payload"]["template"] == good["template"]

@@ -248,3 +248,51 @@ def test_no_text_brings_anything_but_a_fault(template: str, escape: Escape) -> N
         text = str(fault)
         assert text
     assert len(text) <= templates.OUTPUT_LIMIT
+
+
+# What is wrong for every event
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("a\n{{ evnt.type }}", "knows no variable evnt: there are event, webhook and static (line 2, column 4)"),
+        ("{{ event.type | uper }}", "filter uper is unknown (line 1, column 17)"),
+        ("{% if event.data.n is evn %}{% endif %}", "test evn is unknown (line 1, column 23)"),
+        ("{{ rnge(3) }}", "knows no variable rnge: there are event, webhook and static (line 1, column 4)"),
+    ],
+)
+def test_what_fails_for_every_event_is_found_when_it_is_saved(template: str, sentence: str) -> None:
+    with pytest.raises(BadTemplate) as caught:
+        templates.check(template)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ event.data.a.b.c }}",
+        "{{ event.data.n | round }}",
+        "{{ event.data.name.upper() }}",
+        "{{ event.data.at | datetimeformat }}",
+        "{% for each in event.data.lines %}{{ each.n + 1 }}{% endfor %}",
+        "{% set total = event.data.a %}{{ total }}{{ range(3) }}",
+        "{{ static.source }} {{ alert.kind }} {{ webhook.metadata.team }}",
+    ],
+)
+def test_what_depends_on_the_data_is_taken(template: str) -> None:
+    templates.check(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ('{"a": {{ event.data.n }}, "b": "{{ event.type }}"}', '{"a": null, "b": "example.type"}'),
+        ('{"a": ', '{"a": '),
+        ('{"a": {% if event.data.n %}1{% endif %}}', None),
+        ('{"a": {{ event.data.json | safe }}}', None),
+        ('{"a": {{ event.data.n | round }}}', None),
+    ],
+)
+def test_the_text_of_a_trial_is_given_where_every_event_has_its_shape(template: str, text: str | None) -> None:
+    assert templates.check(template, "json") == text
