@@ -144,6 +144,7 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
         temporal_ui_url="http://temporal-ui.test",
         **{
             "min_schedule_interval": 1,
+            "max_webhooks_per_tenant": 1000,
             "database_url": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
             "task_queue": f"test-{unique}",
             **settings,
