@@ -34,6 +34,11 @@ from times import rfc3339
 
 TIMEOUT = 15.0
 KEEP = 512
+MAX_FAILED_TRIES = 10
+"""After so many tries in which a recipient could not be told, an alert is given up: some five hours. What found no
+place, or failed for another reason of ours, was no such try."""
+GIVEN_UP = "AlertGivenUp"
+"""Type of the error that ends an alert for good."""
 log = structlog.get_logger("hookkeeper.alert")
 
 
@@ -46,6 +51,8 @@ class _Progress(Message):
     given_up: tuple[str, ...] = ()
     taken: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Of an email that some have and others have not yet: who has it."""
+    failed_tries: int = 0
+    """Tries in which a recipient could not be told."""
 
 
 class _Telling(NamedTuple):
@@ -108,14 +115,23 @@ class AlertActivities:
             {"succeeded": told, "failed": failed}.get(telling.verdict, given_up).append(name)
             if telling.taken:
                 taken[name] = (*taken.get(name, ()), *sorted(telling.taken))
-            activity.heartbeat(_Progress(folded=known.folded, told=tuple(told), given_up=tuple(given_up), taken=taken))
+            activity.heartbeat(progress(known.failed_tries))
+
+        def progress(failed_tries: int) -> _Progress:
+            return _Progress(
+                folded=known.folded,
+                told=tuple(told),
+                given_up=tuple(given_up),
+                taken=taken,
+                failed_tries=failed_tries,
+            )
 
         recipients = self._recipients(webhook).items()
         await every(tell(*each) for each in recipients if each[0] not in (*told, *given_up))
         if failed:
-            raise ApplicationError(
-                f"not told yet: {', '.join(failed)}", type="AlertFailed", category=ApplicationErrorCategory.BENIGN
-            )
+            failed_tries = known.failed_tries + 1
+            activity.heartbeat(progress(failed_tries))
+            raise _not_told(failed, is_last=failed_tries >= MAX_FAILED_TRIES)
         return AlertResult(told=tuple(told), given_up=tuple(given_up))
 
     async def _claimed(self, alert: Alert) -> _Progress | None:
@@ -202,6 +218,15 @@ class AlertActivities:
                 "folded": folded,
             }
         }
+
+
+def _not_told(names: list[str], *, is_last: bool) -> ApplicationError:
+    return ApplicationError(
+        f"not told{'' if is_last else ' yet'}: {', '.join(names)}",
+        type=GIVEN_UP if is_last else "AlertFailed",
+        non_retryable=is_last,
+        category=ApplicationErrorCategory.BENIGN,
+    )
 
 
 def _plain(notification: Notification) -> Notification:

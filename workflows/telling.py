@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy, SearchAttributeKey, SearchAttributeUpdate
-from temporalio.exceptions import ActivityError, RetryState
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
-from activities.alerts import AlertActivities
+from activities.alerts import GIVEN_UP, AlertActivities
 from activities.news import Alert
 from elements.context import AlertKind
 from workflows import names, summaries
@@ -21,9 +21,11 @@ ALERT_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=5),
     backoff_coefficient=4,
     maximum_interval=timedelta(hours=1),
-    maximum_attempts=10,
 )
-"""An alert that could not be sent for some five hours is given up: it must not keep its run open for ever."""
+"""Without a limit of attempts: Temporal counts those that found no place of their tenant as well. The activity counts
+the tries in which a recipient could not be told, and gives up after ten."""
+ALERT_TIMEOUT = timedelta(days=1)
+"""An alert is given up after this in any case: it must not keep its run open without limit."""
 
 ALERTS_PENDING = "All deliveries are final. The run stays open until its alerts are sent, or given up after some hours."
 """What the Temporal web UI says then."""
@@ -108,13 +110,14 @@ class Telling:
 
 
 async def see_told(alert: Alert) -> None:
-    """Tell whoever wants to know; give up after some hours."""
+    """Tell those who want to know; give up after some hours."""
     try:
         await run_until_done(
             AlertActivities.alert,
             alert,
-            is_expected=lambda error: error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED,
+            is_expected=_is_given_up,
             task_queue=names.retry_queue(workflow.info().task_queue),
+            schedule_to_close_timeout=ALERT_TIMEOUT,
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=60),
             retry_policy=ALERT_RETRIES,
@@ -123,6 +126,12 @@ async def see_told(alert: Alert) -> None:
         )
     except ActivityError as error:
         workflow.logger.warning("alert given up: %r", error.cause)
+
+
+def _is_given_up(error: ActivityError) -> bool:
+    cause = error.cause
+    has_failed_too_often = isinstance(cause, ApplicationError) and cause.type == GIVEN_UP
+    return has_failed_too_often or error.retry_state == RetryState.TIMEOUT
 
 
 def _listing(key: SearchAttributeKey[Sequence[str]], webhooks: list[str]) -> SearchAttributeUpdate[Sequence[str]]:

@@ -1,5 +1,6 @@
 """Escalation in real runs: who is told what, when, and how often."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -11,6 +12,7 @@ from temporalio.client import Client
 
 from house import House, house
 from mail_servers import KEY, sendgrid_server
+from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
 
 ONCE: dict[str, list[float]] = {"schedule": []}
@@ -135,6 +137,48 @@ async def test_one_who_hangs_keeps_nobody_from_being_told(
             await hole.got(10)
             await home.run(event_id).cancel()
             await home.until_closed(event_id)
+
+
+async def test_an_alert_waits_for_a_place_however_often_it_finds_none(
+    temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ten tries without a place it was given up: a tenant whose webhooks hang was told nothing."""
+    monkeypatch.setattr("activities.places.MAX_DELAY", 0.05)
+    gate = asyncio.Event()
+    inbox.answers = [Answer(500), Answer(200, gate=gate)]
+    async with house(temporal, tmp_path, max_concurrent_per_tenant=1) as home, home.working(), receiver() as down:
+        await home.webhook(inbox.url, events=["a.hangs"], retry={"schedule": [0.05]}, timeout=30)
+        down.otherwise = Answer(500)
+        await home.webhook(down.url, events=["b.fails"], retry=ONCE, on_failure=told_at(desk))
+        await home.send("a.hangs")
+        await inbox.got(2)  # the tenant's only place for retries and alerts is taken
+        event_id = (await home.send("b.fails"))["id"]
+        await until_tried(home, event_id, 15)
+        assert desk.requests == []
+        gate.set()
+        await desk.got(1)
+        await home.until_closed(event_id)
+
+
+async def until_tried(home: House, event_id: str, times: int) -> None:
+    """Wait until the alert of an event has been tried so often."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            raw = (await home.run(event_id).describe()).raw_description
+            if any(each.activity_type.name == "alert" and each.attempt >= times for each in raw.pending_activities):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_alert_that_cannot_be_sent_is_given_up(
+    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.alerts.MAX_FAILED_TRIES", 1)
+    inbox.otherwise = Answer(500)
+    desk.otherwise = Answer(503)
+    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    assert (await home.until_closed((await home.send())["id"]))["status"] == "failed"
+    assert len(desk.requests) == 1
 
 
 async def test_alerts_go_along_when_a_long_history_begins_anew(
