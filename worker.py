@@ -139,7 +139,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         acceptance = Acceptance(gateway, store, links, sandbox, settings)
         lanes = LaneActivities(gateway.lanes, store)
         firing = FiringActivities(
-            ScheduledAcceptance(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway)
+            ScheduledAcceptance(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway), places
         )
         release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)

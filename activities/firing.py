@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.outcomes import Message
+from activities.places import Places
 from elements.faults import Fault, RateExceeded
 from times import utc_now
 
@@ -20,7 +21,7 @@ does: of the many that wait for one webhook, none is to keep a worker's place.""
 REFUSED = "EventRefused"
 """Type of the failure of a firing whose event nobody may accept."""
 RATE_WAIT = timedelta(minutes=1)
-"""How long a firing waits for room in the rate of the key that made its schedule."""
+"""How long a firing waits for room in the rate of the key that made its schedule, from when there was none first."""
 MAX_RATE_DELAY = 10.0
 """Seconds until it looks for room again."""
 
@@ -65,24 +66,29 @@ class Deliveries(Protocol):
 
 
 class FiringActivities:
-    def __init__(self, acceptor: Acceptor, deliveries: Deliveries) -> None:
+    def __init__(self, acceptor: Acceptor, deliveries: Deliveries, places: Places) -> None:
         self._acceptor = acceptor
         self._deliveries = deliveries
+        self._places = places
 
     @activity.defn(name="accept_scheduled_event")
     async def accept(self, firing: Firing) -> None:
         """Have the event accepted; fail for good, with the reason, where it is refused.
 
-        An event for which its key's rate leaves no room is tried again for a minute, and refused then: otherwise more
-        and more of them would wait.
+        Raises ApplicationError where its tenant has no free place, to be tried again without limit. An event for which
+        its key's rate leaves no room is tried again for a minute, and refused then: otherwise more and more would wait.
         """
+        with self._places.taken(firing.tenant):
+            await self._accept(firing)
+
+    async def _accept(self, firing: Firing) -> None:
         event = (firing.tenant, firing.event_id, firing.type, firing.timestamp, firing.data)
         try:
             await self._acceptor.accept(*event, firing.key_id)
         except Fault as refusal:
             raise _refused(str(refusal)) from None
         except RateExceeded as exceeded:
-            if utc_now() - activity.info().scheduled_time > RATE_WAIT:
+            if _rate_wait() > RATE_WAIT:
                 raise _refused(str(exceeded)) from None
             raise ApplicationError(
                 str(exceeded),
@@ -95,10 +101,13 @@ class FiringActivities:
     async def await_delivery(self, fired: Fired) -> None:
         """Return when the event's delivery is over; fail while it is not, to be tried again later.
 
-        So a delivery that takes days costs neither a slot of a worker nor an event of history.
+        So a delivery that takes days costs neither a slot of a worker nor an event of history. Raises ApplicationError
+        where its tenant has no free place, too: a backfill can make thousands of firings wait at once.
         """
         patience = LINGER if activity.info().attempt == 1 else GLANCE
-        if not await self._deliveries.have_ended(fired.tenant, fired.event_id, patience):
+        with self._places.taken(fired.tenant):
+            has_ended = await self._deliveries.have_ended(fired.tenant, fired.event_id, patience)
+        if not has_ended:
             raise ApplicationError(
                 f"event {fired.event_id} is still being delivered",
                 type="StillUnderWay",
@@ -109,6 +118,14 @@ class FiringActivities:
     async def cancel(self, fired: Fired) -> None:
         """Cancel the event, if it is there and open."""
         await self._deliveries.cancel(fired.tenant, fired.event_id)
+
+
+def _rate_wait() -> timedelta:
+    """Say how long the rate has left no room; time without a worker or a place is not part of it."""
+    details = activity.info().heartbeat_details
+    since = datetime.fromisoformat(details[0]) if details else utc_now()
+    activity.heartbeat(since.isoformat())
+    return utc_now() - since
 
 
 def _refused(reason: str) -> ApplicationError:

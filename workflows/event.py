@@ -9,6 +9,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 
 from activities.closing import Closing, ClosingActivities
@@ -186,6 +187,7 @@ class EventWorkflow(Controls):
                 ClosingActivities.close_as_cancelled,
                 closing,
                 start_to_close_timeout=timedelta(seconds=10),
+                priority=Priority(fairness_key=self._event.tenant),
                 summary="keep the final state, close as cancelled",
             )
         )

@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import (
     ApplicationError,
     ApplicationErrorCategory,
@@ -182,6 +183,7 @@ class FanOutWorkflow(Relay):
                 ClosingActivities.close_as_cancelled,
                 Closing(state=result.model_dump(mode="json"), request_cancel=True),
                 start_to_close_timeout=timedelta(minutes=1),
+                priority=Priority(fairness_key=self._event.tenant),
                 summary="close as cancelled",
             )
         )

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
 from activities.lanes import LaneActivities, Place, Search, Sight
@@ -186,6 +187,7 @@ class LaneWorkflow:
             LaneActivities.find_waiting,
             Search(webhook_id=self._line.webhook_id, tenant=self._line.tenant, started_at=workflow.info().start_time),
             start_to_close_timeout=timedelta(minutes=2),
+            priority=Priority(fairness_key=self._line.tenant),
             summary="find what waits",
         )
         self._places = dict.fromkeys((*waiting.before, *self._places, *waiting.after))
@@ -261,6 +263,7 @@ class LaneWorkflow:
             LaneActivities.look_after_turn,
             Place(webhook_id=self._line.webhook_id, tenant=self._line.tenant, place=place),
             start_to_close_timeout=timedelta(seconds=20),
+            priority=Priority(fairness_key=self._line.tenant),
             summary=f"look after {place}",
         )
         self._is_ordered = sight.ordered is not None

@@ -6,6 +6,7 @@ Its place was taken before the run was started, or, where the event had to wait 
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
 from activities.lanes import LaneActivities, Place
@@ -64,6 +65,7 @@ class Places(Telling):
             LaneActivities.take_place,
             Place(webhook_id=webhook_id, tenant=self._event.tenant, place=self._own_place()),
             start_to_close_timeout=timedelta(seconds=10),
+            priority=Priority(fairness_key=self._event.tenant),
             summary=f"take a place in the lane of {webhook_id}",
         )
         progress.take_place()

@@ -69,6 +69,7 @@ class ProbeWorkflow:
             Probed(webhook_id=probe.webhook_id, tenant=probe.tenant),
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
+            priority=Priority(fairness_key=probe.tenant),
             summary=f"enable {probe.webhook_id}",
         )
         if enabled and knocked.outcome and knocked.outcome.alerts:

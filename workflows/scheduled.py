@@ -49,7 +49,7 @@ class ScheduledEventWorkflow:
         try:
             await asyncio.shield(accepting)
             if plan.waits:
-                await self._until_delivered(fired, plan.id)
+                await self._until_delivered(fired)
         except (asyncio.CancelledError, ActivityError) as error:
             if is_cancelled_exception(error):
                 await self._withdraw(accepting, fired)
@@ -74,14 +74,14 @@ class ScheduledEventWorkflow:
                 ) from None
             raise
 
-    async def _until_delivered(self, fired: Fired, schedule: str) -> None:
+    async def _until_delivered(self, fired: Fired) -> None:
         await run_until_done(
             FiringActivities.await_delivery,
             fired,
             task_queue=names.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             retry_policy=LOOKS,
-            priority=Priority(fairness_key=schedule[:64]),
+            priority=Priority(fairness_key=fired.tenant),
             summary="wait until it is delivered",
         )
 
@@ -97,6 +97,7 @@ class ScheduledEventWorkflow:
                 fired,
                 task_queue=names.retry_queue(workflow.info().task_queue),
                 start_to_close_timeout=timedelta(seconds=20),
+                priority=Priority(fairness_key=fired.tenant),
                 summary="cancel the event",
             )
         )

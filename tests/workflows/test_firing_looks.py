@@ -12,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.firing import Fired, FiringActivities
+from activities.places import Places
 from conftest import binary
 from worker import SANDBOX
 from workflows import names
@@ -41,7 +42,7 @@ class Held:
 
 async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> None:
     held = Held()
-    firing = FiringActivities(held, held)
+    firing = FiringActivities(held, held, Places(10, 10))
     environment = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
     )

@@ -1,0 +1,94 @@
+"""Firings of schedules: a tenant's never take all slots of a worker, and each waits for its key's rate."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.firing import RATE_WAIT, REFUSED, Fired, Firing, FiringActivities
+from activities.places import NO_PLACE, Places
+from elements.faults import RateExceeded
+
+NOW = datetime.now(UTC)
+
+
+class Hanging:
+    """Events whose acceptance and delivery last until the test is over."""
+
+    def __init__(self) -> None:
+        self.tenants: list[str] = []
+
+    async def accept(self, tenant: str, *_: Any) -> None:
+        await self._hang(tenant)
+
+    async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
+        await self._hang(tenant)
+        return False
+
+    async def cancel(self, tenant: str, event_id: str) -> None:
+        raise AssertionError("nothing is cancelled here")
+
+    async def _hang(self, tenant: str) -> None:
+        self.tenants.append(tenant)
+        await asyncio.Event().wait()
+
+
+class Full(Hanging):
+    """An acceptor whose rate leaves no room."""
+
+    async def accept(self, *_: Any) -> None:
+        raise RateExceeded("no room", 5.0)
+
+
+def firing(tenant: str) -> Firing:
+    return Firing(event_id="daily-1", type="report.due", tenant=tenant, timestamp=NOW)
+
+
+@pytest.mark.parametrize("step", ["accept", "await_delivery"])
+async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) -> None:
+    hanging = Hanging()
+    activities = FiringActivities(hanging, hanging, Places(4, 2))
+
+    def start(tenant: str) -> asyncio.Task[None]:
+        argument = firing(tenant) if step == "accept" else Fired(event_id="daily-1", tenant=tenant)
+        return asyncio.create_task(ActivityEnvironment().run(getattr(activities, step), argument))
+
+    tasks = [start("a") for _ in range(3)]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    (refused,) = done
+    error = refused.exception()
+    assert isinstance(error, ApplicationError)
+    assert error.type == NO_PLACE
+    tasks.append(start("b"))
+    while "b" not in hanging.tenants:
+        await asyncio.sleep(0.01)
+    assert hanging.tenants == ["a", "a", "b"]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("waited", "type_"),
+    [(None, "RateExceeded"), (timedelta(0), "RateExceeded"), (RATE_WAIT * 2, REFUSED)],
+    ids=["first try", "soon after", "two minutes"],
+)
+async def test_the_wait_for_the_rate_begins_when_it_leaves_no_room(waited: timedelta | None, type_: str) -> None:
+    """It began when the event was due: after an hour without a worker, events were refused at their first try."""
+    activities = FiringActivities(Full(), Full(), Places(4, 2))
+    known = [] if waited is None else [(datetime.now(UTC) - waited).isoformat()]
+    environment = ActivityEnvironment()
+    environment.info = replace(
+        environment.info, scheduled_time=datetime.now(UTC) - timedelta(hours=1), heartbeat_details=known
+    )
+    told: list[Any] = []
+    environment.on_heartbeat = told.append
+    with pytest.raises(ApplicationError) as raised:
+        await environment.run(activities.accept, firing("a"))
+    assert raised.value.type == type_
+    assert len(told) == 1
+    assert not known or told == known
