@@ -36,6 +36,7 @@ class Ask(Message):
     """What a webhook holds of events accepted since a time."""
 
     webhook_id: str
+    tenant: str
     after: datetime | None = None
 
 
@@ -53,6 +54,7 @@ class Batch(Message):
     """Runs to release, oldest first."""
 
     webhook_id: str
+    tenant: str
     runs: tuple[str, ...]
 
 
@@ -87,7 +89,14 @@ class ReleaseActivities:
 
     @activity.defn(name="find_held")
     async def find(self, ask: Ask) -> Held:
-        """Find the oldest runs that hold something because of this webhook."""
+        """Find the oldest runs that hold something because of this webhook.
+
+        Raises ApplicationError where its tenant has no place.
+        """
+        with self._places.taken(ask.tenant):
+            return await self._find(ask)
+
+    async def _find(self, ask: Ask) -> Held:
         if await self._is_off(ask.webhook_id):
             return Held(off=True)
         async with heartbeating():
@@ -100,8 +109,7 @@ class ReleaseActivities:
 
         Idempotent: to release what is released does nothing. Raises ApplicationError where its tenant has no place.
         """
-        webhook = await self._store.get(batch.webhook_id)
-        with self._places.taken(webhook.tenant if webhook else ""):
+        with self._places.taken(batch.tenant):
             return await self._release(batch)
 
     async def _release(self, batch: Batch) -> Progress:

@@ -28,6 +28,7 @@ class Release(Message):
     """What a release begins with; more where it goes on as a new run."""
 
     webhook_id: str
+    tenant: str
     passes: int = 0
     """That are over."""
     after: datetime | None = None
@@ -50,6 +51,7 @@ class ReleaseWorkflow:
     @workflow.init
     def __init__(self, release: Release) -> None:
         self._webhook_id = release.webhook_id
+        self._tenant = release.tenant
         self._passes = release.passes
         self._after = release.after
         self._released = release.released
@@ -96,11 +98,11 @@ class ReleaseWorkflow:
     async def _find(self) -> Held:
         return await run_until_done(
             ReleaseActivities.find,
-            Ask(webhook_id=self._webhook_id, after=self._after),
+            Ask(webhook_id=self._webhook_id, tenant=self._tenant, after=self._after),
             task_queue=names.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
-            priority=Priority(fairness_key=self._webhook_id),
+            priority=Priority(fairness_key=self._tenant),
             summary="find what is held",
         )
 
@@ -117,17 +119,18 @@ class ReleaseWorkflow:
     async def _take_turn(self, runs: tuple[str, ...]) -> Progress:
         return await run_until_done(
             ReleaseActivities.release,
-            Batch(webhook_id=self._webhook_id, runs=runs),
+            Batch(webhook_id=self._webhook_id, tenant=self._tenant, runs=runs),
             task_queue=names.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=5),
             heartbeat_timeout=HEARTBEAT,
-            priority=Priority(fairness_key=self._webhook_id),
+            priority=Priority(fairness_key=self._tenant),
             summary=f"release {len(runs)}",
         )
 
     def _carried_over(self) -> Release:
         return Release(
             webhook_id=self._webhook_id,
+            tenant=self._tenant,
             passes=self._passes,
             after=self._after,
             released=self._released,

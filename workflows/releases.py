@@ -31,7 +31,7 @@ class Releases:
         async with reaching_temporal(not_found=Unavailable):
             await self._client.start_workflow(
                 ReleaseWorkflow.run,
-                Release(webhook_id=webhook_id),
+                Release(webhook_id=webhook_id, tenant=tenant),
                 id=names.release_id(webhook_id),
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -1,15 +1,17 @@
 """One run that is stuck, or that nobody can read, does not stop all that are behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import recovering, releasing
-from activities.places import Places
+from activities.places import NO_PLACE, Places
 from activities.recovering import Fate, Lost, RecoveryActivities, Scope
 from activities.releasing import ReleaseActivities, Stage
 from registry.store import Store
@@ -56,7 +58,7 @@ class Held:
 async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(releasing, "PATIENCE", 0.3)
     held = Held()
-    batch = releasing.Batch(webhook_id="wh_1", runs=RUNS)
+    batch = releasing.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await ActivityEnvironment().run(ReleaseActivities(store, held, PLACES).release, batch)
     assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
@@ -67,10 +69,34 @@ async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     held, environment = Held(), ActivityEnvironment()
     known = releasing.Progress(through=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
-    batch = releasing.Batch(webhook_id="wh_1", runs=RUNS)
+    batch = releasing.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await environment.run(ReleaseActivities(store, held, PLACES).release, batch)
     assert held.released == list(RUNS[20:])
     assert (progress.through, progress.released) == (25, 23)
+
+
+async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store) -> None:
+    class Slow(Held):
+        async def oldest(
+            self, webhook_id: str, after: datetime | None, at_most: int
+        ) -> tuple[list[str], datetime | None]:
+            if webhook_id == "wh_1":
+                await asyncio.Event().wait()
+            return [], None
+
+    release = ReleaseActivities(store, Slow(), Places(3, 1))
+
+    def find(webhook: str, tenant: str) -> asyncio.Task[releasing.Held]:
+        ask = releasing.Ask(webhook_id=webhook, tenant=tenant)
+        return asyncio.create_task(ActivityEnvironment().run(release.find, ask))
+
+    slow = find("wh_1", "acme")
+    with pytest.raises(ApplicationError) as raised:
+        await find("wh_2", "acme")
+    assert raised.value.type == NO_PLACE
+    assert (await find("wh_3", "other")).runs == ()
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
 
 
 class Unreadable:
