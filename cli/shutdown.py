@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from datetime import timedelta
+from queue import SimpleQueue
 
 import structlog
 
@@ -29,15 +30,18 @@ class ShutdownDeadline:
 
     def __init__(self, grace: timedelta) -> None:
         self._seconds = (grace + SHUTDOWN_MARGIN).total_seconds()
-        self._begun = threading.Event()
+        self._begun: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._watch, name="shutdown deadline", daemon=True).start()
 
     def begin(self) -> None:
-        """Let the time run. Safe to call again, and from a signal handler."""
-        self._begun.set()
+        """Let the time run. Safe to call again, and from a signal handler that interrupts another call.
+
+        An Event is not: its lock would be waited for by the very thread that holds it.
+        """
+        self._begun.put(None)
 
     def _watch(self) -> None:
-        self._begun.wait()
+        self._begun.get()
         if sys.__stderr__ is not None:
             faulthandler.dump_traceback_later(self._seconds + 2 * REPORT_TIMEOUT, exit=True, file=sys.__stderr__)
         time.sleep(self._seconds)
