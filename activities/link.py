@@ -51,7 +51,7 @@ class Link:
     """Told: the answer came whole, so the connection may be kept."""
 
     def end(self) -> None:
-        """Drop a connection that is not kept: a mere close waits until the peer has read all, maybe for ever."""
+        """Drop a connection that is not kept: a mere close waits until the peer has read all, if it ever does."""
         if self.protocol is None or self.transport is None:
             return
         if not self.done or self.transport.is_closing():

@@ -1,7 +1,7 @@
 """Requests to receivers whose certificate authorities a tenant chose: on an event loop in a thread of its own.
 
 Such a receiver can send a chain of certificates that takes OpenSSL half a second to verify, in one step that cannot be
-interrupted. OpenSSL releases the interpreter's lock meanwhile, so in another thread that delays nobody else.
+interrupted. OpenSSL releases the interpreter's lock meanwhile, so in another thread that delays no other request.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A limit that each tenant has for itself: reaching it delays nobody else."""
+"""A limit that each tenant has for itself: reaching it delays no other tenant."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,6 +40,6 @@ class TenantLimit:
 
 
 class _Places(asyncio.Semaphore):
-    """The places of one tenant, dropped when nobody holds one or waits."""
+    """The places of one tenant, dropped when none is held or waited for."""
 
     users = 0
