@@ -142,7 +142,10 @@ class Settings(BaseSettings):
     )
     max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Schedules that one tenant may have")
     min_schedule_interval: int = Field(
-        10, ge=1, le=60, description="Seconds between two events of a schedule, at least; cron has a minute anyway"
+        10,
+        ge=1,
+        le=60,
+        description="Seconds between two events of a schedule, at least; `cron` has a minute in any case",
     )
     rate_limit: str | None = Field(
         "100/second",

@@ -14,6 +14,7 @@ from api.counting import HeldCounts
 from api.cursors import cursor_key
 from api.doorkeeper import Doorkeeper
 from api.problems import responses
+from api.requests import PARSED_AT_ONCE
 from api.routes import (
     audit,
     codec,
@@ -33,6 +34,7 @@ from api.routes import (
 )
 from api.written import Written
 from elements.sandbox import Sandbox
+from elements.turns import Turns
 from links import Links
 from registry.store import Store
 from settings import Settings
@@ -69,6 +71,7 @@ def _bare_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
+    app.state.parsing = Turns(PARSED_AT_ONCE)
     app.state.sandbox = Sandbox(
         children=settings.max_concurrent_sandbox_calls,
         per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,

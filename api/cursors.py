@@ -1,6 +1,6 @@
-"""Cursors of lists, signed: what no list gave is refused here, before the registry or Temporal has to read it.
+"""Signed cursors of lists: a cursor that no list gave is refused here, before the registry or Temporal has to read it.
 
-The key is derived from the admin key, which all API processes share. A new admin key ends the cursors that are out.
+The key is derived from the admin key, which all API processes share. Cursors from before a new admin key are refused.
 """
 
 import base64

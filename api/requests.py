@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from api.json_marks import has_more_marks
 from api.problems import Invalid, Malformed, NotJson, TooLarge
+from elements.turns import Turns
 
 MAX_DEPTH = 64
 """Levels of nesting in a body."""
@@ -31,6 +32,8 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_BATCH_VALUES = 5 * MAX_VALUES
 PARSED_ON_LOOP = 64 * 1024
 """Bytes of a body that is parsed without a thread, which takes longer to start."""
+PARSED_AT_ONCE = 4
+"""Bodies that are parsed in threads at the same time, half of them of one tenant."""
 TOO_MANY_IN_BATCH = f"holds more than {MAX_BATCH_VALUES} values"
 
 
@@ -62,8 +65,17 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = await _parse_off_loop(await self.body(), is_batch=self.is_batch)
+            self._json = await self._parsed(await self.body())
         return self._json
+
+    async def _parsed(self, body: bytes) -> Any:
+        """Parse, in a thread if it may take long: a batch of 8 MiB held the event loop for most of a second."""
+        if len(body) <= PARSED_ON_LOOP:
+            return parse(body, is_batch=self.is_batch)
+        caller = getattr(self.state, "caller", None)
+        turns: Turns = self.app.state.parsing
+        async with turns.of((caller and caller.tenant) or ""):
+            return await asyncio.to_thread(parse, body, is_batch=self.is_batch)
 
 
 class StrictRoute(APIRoute):
@@ -83,13 +95,6 @@ class StrictRoute(APIRoute):
             return await handle(strict)
 
         return handle_strictly
-
-
-async def _parse_off_loop(body: bytes, *, is_batch: bool) -> Any:
-    """Parse, in a thread if it may take long: a batch of 8 MiB held the event loop for most of a second."""
-    if len(body) <= PARSED_ON_LOOP:
-        return parse(body, is_batch=is_batch)
-    return await asyncio.to_thread(parse, body, is_batch=is_batch)
 
 
 def parse(body: bytes, *, is_batch: bool = False) -> Any:

@@ -49,7 +49,7 @@ def changed(known: Known, changes: ScheduleChanges, min_interval: int) -> tuple[
 
 
 def _checked(plan: Plan, min_interval: int) -> Plan:
-    """Raise `Invalid` for a plan that contradicts itself or is too frequent; cron is never so within a minute."""
+    """Raise `Invalid` for a plan that contradicts itself or is too frequent; cron makes one event a minute at most."""
     if plan.cron and plan.every:
         raise Invalid.field("every", "a schedule has either `cron` or `every`, not both")
     if not (plan.cron or plan.every):

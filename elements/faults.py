@@ -4,7 +4,7 @@ Fault
 ├── BadTemplate   a template that cannot be read, or not for this event
 ├── BadFilter     the same of a filter
 └── TooCostly     it wanted more time or memory than it may have
-    └── TooCostlyLately   it did so each time of late, and is not tried for a while
+    └── TooCostlyLately   it was so several times in a row, and is not tried for a while
 """
 
 
@@ -49,4 +49,4 @@ class TooCostly(Fault):
 
 
 class TooCostlyLately(TooCostly):
-    """It was too costly each time of late, and is not tried for a while."""
+    """It was too costly several times in a row, and is not tried for a while."""

@@ -149,7 +149,7 @@ class Sandbox:
         raise SandboxUnavailable("the children of the sandbox are killed, by a person or by the machine")
 
     async def _ask(self, child: Child, function: Function, content: bytes, answers: list[Any]) -> None:
-        """Collect a child's answers. One that does not answer is ended: nobody else may get its answer."""
+        """Collect a child's answers. One that does not answer is ended: no other call may get its answer."""
         try:
             async with asyncio.timeout(self._wall_seconds):
                 await child.ask(content)

@@ -2,7 +2,7 @@
 
 A message is JSON in UTF-8 after its length. A request names one function and the arguments of one or more calls. For
 each call comes one answer: `{"result": …}`, `{"fault": [class, arguments]}`, or `{"error": text}` for a bug of ours.
-An empty message ends the answers; a child may end them early, and the calls that are left are asked for again.
+An empty message ends the answers; a child may end them early, and the calls that are left are requested again.
 """
 
 import json
@@ -34,7 +34,7 @@ class BadAnswer(Exception):
 
 
 class Call(NamedTuple):
-    """What a child is asked for, with its arguments not yet decoded."""
+    """Calls that a child is to make, with arguments not yet decoded."""
 
     function: str
     arguments: list[list[Any]]

@@ -51,7 +51,7 @@ def main() -> None:
         while head := stream.read(LENGTH.size):
             for answer in _answers(read_request(stream.read(*LENGTH.unpack(head))), functions, cpu_seconds):
                 stream.write(answer)
-                stream.flush()  # what is told already is not asked for again if the next call ends us
+                stream.flush()  # answers that were sent are not requested again if the next call ends us
             stream.write(message(""))
             stream.flush()
 

@@ -6,7 +6,7 @@ from typing import Any
 from elements.faults import BadTemplate
 
 MAX_BODY_BYTES = 512 * 1024
-"""Bytes that a rendered body may have, unless told otherwise: twice the largest event by default."""
+"""Bytes that a rendered body may have by default: twice the largest event."""
 
 
 def check_body(field: str, size: int, max_bytes: int) -> None:

@@ -85,6 +85,15 @@ def test_links_and_files_that_docs_name_exist(path: Path) -> None:
         assert f"def {test[1]}(" in (ROOT / test[0]).read_text(), test
 
 
+def test_each_limit_by_tenant_has_a_row_with_its_test() -> None:
+    header, _, *limits = [line for line in (ROOT / "docs/limits.md").read_text().splitlines() if line.startswith("|")]
+    assert header.strip("| ").split(" | ")[-1] == "Test"
+    for line in limits:
+        assert re.search(r"\| `tests/[\w/]+\.py::\w+` \|$", line), line
+    names = [f"HOOKKEEPER_{name.upper()}" for name in Settings.model_fields if "per_" in name]
+    assert not [name for name in names if not any(f"`{name}`" in line for line in limits)]
+
+
 @pytest.mark.parametrize("decision", sorted(ROOT.glob("docs/decisions/0*.md")), ids=lambda path: path.stem)
 def test_a_decision_has_its_four_parts_on_a_page(decision: Path) -> None:
     text = decision.read_text()

@@ -113,7 +113,7 @@ async def show_page(request: Request) -> Response:
     responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 429)},
 )
 async def sign_in(request: Request) -> Response:
-    """Take the admin key (form field `key`) and give the cookie; or, from whoever has it, take it back (`end`)."""
+    """Take the admin key (form field `key`) and set the cookie; or, with the cookie, delete it (`end`)."""
     settings: Settings = request.app.state.settings
     form = await _form(request)
     if "key" in form and not _is_admin_key(form["key"][0], settings):

@@ -108,7 +108,7 @@ async def revoke_key(
     request: Request,
     pause_schedules: Annotated[bool, Query(description="Pause the schedules that the key made")] = False,
 ) -> RevokedKey:
-    """Revoke a key: it lets nobody in from now on; where other processes serve the API, within a second.
+    """Revoke a key: it is refused from now on; by other processes of the API, within a second.
 
     The answer names the schedules that the key made. This can be called again for a key that is revoked already.
     """

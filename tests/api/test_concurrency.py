@@ -1,7 +1,9 @@
 """What one tenant asks of the API at once delays that tenant only."""
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from callers import calling, make_key
@@ -11,6 +13,7 @@ from temporalio.client import Client as Temporal
 
 from api.app import create_app
 from api.concurrency import WAITING_PER_PLACE
+from api.requests import PARSED_ON_LOOP, parse
 from house import house
 from patience import PATIENCE
 
@@ -66,3 +69,36 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
             assert {(await client.answer())[0] for client in (first, second)} == {202}
             assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
             assert app.state.concurrency.handled("busy") == 0
+
+
+async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
+    temporal: Temporal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: parsing hangs for one tenant, which posts more large bodies than Python has threads for such work.
+    What this proves: another tenant's large body is parsed meanwhile, and all go on afterwards.
+    """
+    go_on = threading.Event()
+
+    def hang_for_one(body: bytes, *, is_batch: bool = False) -> Any:
+        if b"hangs" in body:
+            go_on.wait(PATIENCE)
+        return parse(body, is_batch=is_batch)
+
+    monkeypatch.setattr("api.requests.parse", hang_for_one)
+    async with house(temporal, tmp_path, max_concurrent_requests_per_tenant=40) as home:
+        busy, other = [(await make_key(home, tenant))["key"] for tenant in ("busy", "other")]
+        large = "x" * (PARSED_ON_LOOP + 1)
+        async with calling(home.app, busy) as http, calling(home.app, other) as neighbour:
+            events = [{"type": "a", "data": ["hangs", large]} for _ in range(40)]
+            hanging = [asyncio.create_task(http.post("/v1/events", json=event)) for event in events]
+            async with asyncio.timeout(PATIENCE):
+                while home.app.state.concurrency.handled("busy") < len(hanging):
+                    await asyncio.sleep(0.01)
+            try:
+                async with asyncio.timeout(PATIENCE / 2):
+                    answer = await neighbour.post("/v1/events", json={"type": "a", "data": large})
+                assert answer.status_code == 202
+                assert not any(task.done() for task in hanging)
+            finally:
+                go_on.set()
+            assert {answer.status_code for answer in await asyncio.gather(*hanging)} <= {202, 503}
