@@ -7,6 +7,7 @@ rendered with the examples of the types that the webhook names.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from api.problems import BadField, Invalid
@@ -27,8 +28,10 @@ from settings import Settings
 from times import utc_now
 
 Check = Callable[[], Awaitable[Any]]
-MAX_EXAMPLES = 5
+MAX_EXAMPLES = 3
 """Types whose example a webhook is tried with."""
+EXAMPLES_TIMEOUT = 5.0
+"""Seconds that this may take; what has not been tried by then is taken."""
 
 
 class Written:
@@ -56,7 +59,9 @@ class Written:
             except ValueError as fault:  # `elements.faults.Fault` is one
                 bad.append(BadField(path=path, detail=str(fault)))
         if not bad:
-            bad = [fault async for fault in self._faults_with_examples(given, known)]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EXAMPLES_TIMEOUT):
+                    bad = [fault async for fault in self._faults_with_examples(given, known)]
         if bad:
             raise Invalid("The webhook is not usable like this: see errors.", bad)
 
@@ -100,7 +105,7 @@ class Written:
             )
             for path, render, element in elements:
                 try:
-                    await self._sandbox.call(render, element, context_of(event, about))
+                    await self._sandbox.call(render, element, context_of(event, about), self._settings.max_body_bytes)
                 except Fault as fault:
                     yield BadField(path=path, detail=f"{fault}; so it is for the example of {event.type}")
 
