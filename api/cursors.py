@@ -62,7 +62,7 @@ def cursor_key(admin_key: str) -> bytes:
 
 async def _page_cursor(
     request: Request,
-    cursor: Annotated[str | None, Query(max_length=8192, description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before")] = None,
 ) -> PageCursor:
     return PageCursor(request.app.state.cursor_key, request.url.path, cursor)
 

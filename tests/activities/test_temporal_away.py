@@ -10,6 +10,7 @@ from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
 from temporal_processes import temporal_process
 
+STOPS = 2
 TOO_LONG = 12.0
 """Seconds; Temporal gives up an activity that gave no sign of life for ten."""
 
@@ -36,7 +37,7 @@ async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path:
         home.working(),
     ):
         inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
-        slow.answers, sendgrid.answers = [Answer(delay=TOO_LONG + 10)], [Answer(202, delay=1)]
+        slow.answers, sendgrid.answers = [Answer(delay=STOPS * TOO_LONG + 4)], [Answer(202, delay=1)]
         await home.webhook(
             inbox.url,
             emails=[{"to": ["ann@acme.example"], "subject": "Paid", "text": "Thank you"}],
@@ -49,9 +50,15 @@ async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path:
         async with asyncio.timeout(60):
             while not sendgrid.requests:
                 await asyncio.sleep(0.01)
-        temporal.stop()
-        await asyncio.sleep(TOO_LONG)
-        temporal.go_on()
+        # A heartbeat that is under way can come to the server before its timer does: then nothing is tried again yet.
+        for _ in range(STOPS):
+            temporal.stop()
+            await asyncio.sleep(TOO_LONG)
+            temporal.go_on()
+            await asyncio.sleep(1)
+            described = await home.run(event_id).describe()
+            if any(each.attempt > 1 for each in described.raw_description.pending_activities):
+                break
         event = await home.until_final(event_id)
         assert event["status"] == "succeeded"
         assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1, 1, 1]

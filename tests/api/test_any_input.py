@@ -149,4 +149,4 @@ async def test_any_change(door: House, value: dict[str, Any]) -> None:
 )
 async def test_any_query(door: House, path: str, query: dict[str, str]) -> None:
     answer = await door.http.get(path, params=query)
-    assert answer.status_code in (200, 422), answer.text
+    assert answer.status_code in ((200, 400, 422) if "cursor" in query else (200, 422)), answer.text

@@ -40,6 +40,7 @@ KINDS = {
     "POST /v1/webhooks/{webhook_id}/resume": OBJECT,
     "GET /v1/webhooks/{webhook_id}/deliveries": OBJECT,
     "GET /v1/webhooks/{webhook_id}/held": OBJECT,
+    "GET /v1/webhooks/{webhook_id}/queue": OBJECT,
     "POST /v1/webhooks/{webhook_id}/recover": OBJECT,
     "POST /v1/webhooks/preview": OBJECT,
     "POST /v1/recoveries": MAKES,

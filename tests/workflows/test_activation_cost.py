@@ -5,15 +5,16 @@ its run then cannot be evicted from the worker.
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHistory
+from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, _workflow
 
 from crowds import crowd
-from house import House
+from house import House, house
 from patience import PATIENCE
 from policy import RetryPolicy
 from receivers import Answer, Receiver
@@ -25,13 +26,17 @@ MOST = 0.05
 REPLAYS = 5
 
 
-async def test_the_costliest_activations(idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_costliest_activations(
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Setup: 100 targets. Timeline: a person asks for an attempt of all; no worker takes steps when they end.
     Proves: the activations that start all 100, and that bring nearly all their outcomes at once, are cheap.
 
     The least of several replays is taken: what else the machine does can only make one dearer.
     """
-    history = await of_a_hundred_at_once(idle_house, inbox)
+    places = {"max_concurrent_rounds": 4 * SIZE, "max_concurrent_per_tenant": 2 * SIZE}
+    async with house(temporal, tmp_path, **places) as home:
+        history = await of_a_hundred_at_once(home, inbox)
     costs: dict[int, tuple[int, float]] = {}
 
     def measure(activate: Callable[..., Any]) -> Callable[..., Any]:
