@@ -12,11 +12,9 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass
 from typing import Any
 
-from temporalio import activity
-
 from activities import link
 from activities.link import LocalLimitReached
-from activities.places import no_place
+from activities.places import TenantLoads
 from elements.sizes import MAX_BODY_BYTES, memory_of
 
 COPIES = 3
@@ -165,6 +163,7 @@ class Memory:
         self.max_body_bytes = max_body_bytes
         self.requests = MemoryBudget(total, per_tenant)
         self.data = MemoryBudget(total, per_tenant)
+        self._loads = TenantLoads()
 
     def request(self, tenant: str, body_bytes: int | None = None) -> AbstractAsyncContextManager[Reservation]:
         """Reserve what a request takes; where its body is not yet made, as if it were as large as it may be."""
@@ -181,5 +180,6 @@ class Memory:
             try:
                 stack.enter_context(self.data.held_at_once(tenant, memory_of(data)))
             except LocalLimitReached as full:
-                raise no_place(f"{full}: waiting for the data of other events", activity.info().attempt) from None
+                raise self._loads.of(tenant).refusal(f"{full}: waiting for the data of other events") from None
+            stack.enter_context(self._loads.one_more(tenant))
             yield

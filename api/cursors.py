@@ -15,6 +15,8 @@ from api.fields import Page
 from api.problems import BadField, Malformed
 
 SIGNATURE_BYTES = 16
+MAX_LENGTH = 4096
+"""Characters of a cursor."""
 PURPOSE = b"hookkeeper cursor\0"
 Item = TypeVar("Item")
 
@@ -34,6 +36,8 @@ class PageCursor:
         return base64.urlsafe_b64encode(self._signature(text.encode()) + text.encode()).decode().rstrip("=")
 
     def _verified(self, cursor: str) -> str:
+        if len(cursor) > MAX_LENGTH:
+            raise bad_cursor()
         try:
             signed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             signature, text = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
@@ -62,7 +66,7 @@ def cursor_key(admin_key: str) -> bytes:
 
 async def _page_cursor(
     request: Request,
-    cursor: Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
 ) -> PageCursor:
     return PageCursor(request.app.state.cursor_key, request.url.path, cursor)
 

@@ -8,10 +8,9 @@ The right to alert is claimed with a token that names the alert. Whoever claimed
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from elements.context import AlertKind
-from registry.database import reaching_database
+from registry.database import Database
 from registry.models import AlertState, Webhook, utc_now
 
 ALERT_EVERY = timedelta(hours=1)
@@ -21,8 +20,8 @@ KEPT_TOKENS = 20
 class Alerts:
     """Keep the alert state of webhooks."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def claim(self, webhook_id: str, kind: AlertKind, delivery: str, token: str) -> int | None:
         """Claim the right to alert; give how many failures were folded since the last one.
@@ -30,7 +29,7 @@ class Alerts:
         None where this one is not to be told: a failed delivery is counted for the next alert then.
         """
         query = select(Webhook).where(Webhook.id == webhook_id).with_for_update()
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             webhook = await session.scalar(query)
             if webhook is None:
                 return None

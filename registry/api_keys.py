@@ -10,12 +10,11 @@ import secrets
 from datetime import datetime, timedelta
 
 from sqlalchemy import Index, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.audit import AuditEntry, note
 from registry.cursors import read_cursor, write_cursor
-from registry.database import reaching_database
+from registry.database import Database
 from registry.models import Base, utc_now
 
 PREFIX = "hk_"
@@ -62,13 +61,12 @@ def digest_of(key: str) -> str:
 class ApiKeys:
     """Keep keys. A call does what it says or raises RegistryUnavailable, as the store does."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def add(self, key: ApiKey, entry: AuditEntry | None = None) -> None:
         """Keep a new key."""
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             session.add(key)
             note(session, entry)
 
@@ -76,12 +74,12 @@ class ApiKeys:
         """Return what is known of a key, be it revoked or expired; None for one that was never ours."""
         if KEY.fullmatch(key) is None:
             return None
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return await session.scalar(select(ApiKey).where(ApiKey.digest == digest_of(key)))
 
     async def get(self, key_id: str) -> ApiKey | None:
         """Return a key by its id, or None."""
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return await session.get(ApiKey, key_id)
 
     async def page(self, *, tenant: str | None, limit: int, cursor: str | None) -> tuple[list[ApiKey], str | None]:
@@ -91,7 +89,7 @@ class ApiKeys:
             query = query.where(ApiKey.tenant == tenant)
         if cursor is not None:
             query = query.where(tuple_(ApiKey.created_at, ApiKey.id) < tuple_(*read_cursor(cursor)))
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             found = list(await session.scalars(query))
         last = found[limit - 1] if len(found) > limit else None
         return found[:limit], write_cursor(last.created_at, last.id) if last else None
@@ -104,7 +102,7 @@ class ApiKeys:
             .values(revoked_at=utc_now())
             .returning(ApiKey.id)
         )
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             revoked = await session.scalar(query) is not None
             if revoked:
                 note(session, entry)
@@ -114,5 +112,5 @@ class ApiKeys:
         """Remember that the key was used just now, unless somebody did within the last minute."""
         now = utc_now()
         long_ago = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now - USED_EVERY)
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             await session.execute(update(ApiKey).where(ApiKey.id == key_id, long_ago).values(last_used_at=now))

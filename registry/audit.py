@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Index, event, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.cursors import read_cursor, write_cursor
-from registry.database import RegistryUnavailable, reaching_database
+from registry.database import Database, RegistryUnavailable
 from registry.encryption import EncryptedText
 from registry.models import Base, utc_now
 
@@ -66,9 +66,8 @@ def tell(entry: AuditEntry) -> None:
 class AuditLog:
     """Keep entries. A call does what it says or raises RegistryUnavailable, as the store does."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def keep(self, entry: AuditEntry) -> None:
         """Keep the entry of what was done elsewhere than in the registry, and is done.
@@ -76,7 +75,7 @@ class AuditLog:
         Where the registry is out of reach its log line is all that is left: a command that a run has taken holds.
         """
         try:
-            async with reaching_database(), self._writes.begin() as session:
+            async with self._database.write() as session:
                 note(session, entry)
         except RegistryUnavailable as fault:
             tell(entry)
@@ -95,7 +94,7 @@ class AuditLog:
             query = query.where(AuditEntry.at < until)
         if cursor is not None:
             query = query.where(tuple_(AuditEntry.at, AuditEntry.id) < tuple_(*read_cursor(cursor)))
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             found = list(await session.scalars(query))
         last = found[limit - 1] if len(found) > limit else None
         return found[:limit], write_cursor(last.at, last.id) if last else None

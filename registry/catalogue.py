@@ -7,10 +7,9 @@ from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from registry.audit import AuditEntry, note
-from registry.database import reaching_database
+from registry.database import Database
 from registry.models import EventType, utc_now
 
 CHANGEABLE = frozenset(("description", "schema", "examples", "archived"))
@@ -23,14 +22,13 @@ class AlreadyThere(Exception):
 class Catalogue:
     """Keep event types. They come back detached: read them freely, change them through the catalogue."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
         """Keep a new event type; AlreadyThere if its name is taken."""
         try:
-            async with reaching_database(), self._writes.begin() as session:
+            async with self._database.write() as session:
                 session.add(event_type)
                 note(session, entry)
         except IntegrityError:
@@ -38,7 +36,7 @@ class Catalogue:
 
     async def get(self, name: str) -> EventType | None:
         """Return an event type, or None."""
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return await session.get(EventType, name)
 
     async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
@@ -48,7 +46,7 @@ class Catalogue:
             query = query.where(EventType.archived == archived)
         if after is not None:
             query = query.where(EventType.name > after)
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             found = list(await session.scalars(query))
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
@@ -56,7 +54,7 @@ class Catalogue:
         """Change attributes of an event type and return it, or None; ValueError for what cannot be changed."""
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             event_type = await session.get(EventType, name, with_for_update=True)
             if event_type is None:
                 return None
@@ -69,7 +67,7 @@ class Catalogue:
     async def delete(self, name: str, entry: AuditEntry | None = None) -> bool:
         """Forget an event type; False if there is none. Events of it that were accepted stay what they are."""
         query = delete(EventType).where(EventType.name == name).returning(EventType.name)
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             deleted = await session.scalar(query) is not None
             if deleted:
                 note(session, entry)

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import URL, Connection, event, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from ciphers import CipherError, Keyring
 from registry.encryption import use_keyring
@@ -39,6 +39,33 @@ def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngin
         event.listen(engine.sync_engine, "begin", _begin_immediate)
     use_keyring(engine, keyring)
     return engine
+
+
+class Database:
+    """Sessions on an engine. All raise RegistryUnavailable for what goes wrong on the way, or takes too long."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.dialect = engine.dialect
+        # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
+        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._writes = async_sessionmaker(engine, expire_on_commit=False)
+        # SQLite has one writer, and others look again after growing pauses: some wait far longer than their turn, each
+        # with a connection that readers need. In a queue of our own, writers go on in their order and at once.
+        self._writing: AbstractAsyncContextManager[None] = (
+            asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        )
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Give a session for statements that only read, each by itself."""
+        async with reaching_database(), self._reads() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Give a session in one transaction, which is committed when the block ends."""
+        async with reaching_database(), self._writing, self._writes.begin() as session:
+            yield session
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Executable, Row, Update, and_, case, func, literal, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from registry.audit import AuditEntry, note
-from registry.database import reaching_database
+from registry.database import Database
 from registry.models import UtcDateTime, Webhook
 from registry.pacing import is_degraded
 
@@ -49,8 +49,8 @@ class Result:
 class Health:
     """Keep how webhooks are doing. A call does what it says or raises RegistryUnavailable, as the store does."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def note(
         self, results: Iterable[Result], disable_after: float | None = None, *, again: bool = False
@@ -61,7 +61,7 @@ class Health:
         this may have been noted before by a caller that did not live to hear the answer, so the answer is the same.
         """
         disabled: dict[str, DisabledReason] = {}
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             # In the order of ids: rounds with the same webhooks wait for each other, and never crosswise.
             for result in sorted(results, key=lambda each: each.webhook_id):
                 if result.answer == "succeeded":
@@ -85,7 +85,7 @@ class Health:
             .values(enabled=True, disabled_reason=None, disabled_at=None, updated_at=at, **CLEAN)
             .returning(Webhook.tenant)
         )
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             row = (await session.execute(query)).one_or_none()
             if row is None:
                 return bool(await session.scalar(select(Webhook.enabled).where(Webhook.id == webhook_id)))

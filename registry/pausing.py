@@ -1,10 +1,9 @@
 """Pause a webhook and let it go on: what is due meanwhile is held."""
 
 from sqlalchemy import not_, or_, select
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from registry.audit import AuditEntry, note
-from registry.database import reaching_database
+from registry.database import Database
 from registry.health import forgive
 from registry.models import Webhook, utc_now
 
@@ -12,14 +11,13 @@ from registry.models import Webhook, utc_now
 class Pauses:
     """Says of webhooks whether they are paused. A call does what it says or raises RegistryUnavailable."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def off(self, tenant: str) -> frozenset[str]:
         """Give the tenant's webhooks that are paused or disabled."""
         off = or_(not_(Webhook.enabled), Webhook.paused_at.is_not(None))
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return frozenset(await session.scalars(select(Webhook.id).where(Webhook.tenant == tenant, off)))
 
     async def set(
@@ -29,7 +27,7 @@ class Pauses:
         query = select(Webhook).where(Webhook.id == webhook_id).with_for_update()
         if tenant is not None:
             query = query.where(Webhook.tenant == tenant)
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             webhook = await session.scalar(query)
             if webhook is not None and (webhook.paused_at is not None) != paused:
                 now = utc_now()

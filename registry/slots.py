@@ -3,17 +3,16 @@
 from datetime import UTC, datetime
 
 from sqlalchemy import case, literal, or_, update
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from registry.database import reaching_database
+from registry.database import Database
 from registry.models import Webhook
 
 
 class Slots:
     """Reserve them. A call does what it says or raises RegistryUnavailable; a slot that is not used is lost alone."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def reserve(self, webhook_id: str, earliest: datetime, rate: float) -> datetime:
         """Reserve the webhook's next free time from `earliest` on, at `rate` requests a second.
@@ -28,7 +27,7 @@ class Slots:
             .values(next_slot_at=case((is_free, begin), else_=Webhook.next_slot_at) + step)
             .returning(Webhook.next_slot_at)
         )
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             after = await session.scalar(query)
         if after is None:  # deleted meanwhile: the attempt finds that out
             return earliest

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import selectinload
 
 from ciphers import Keyring
@@ -18,7 +18,7 @@ from registry.api_keys import ApiKeys
 from registry.audit import AuditEntry, AuditLog, note
 from registry.catalogue import Catalogue
 from registry.cursors import BadCursor, read_cursor, write_cursor
-from registry.database import RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
+from registry.database import Database, RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
 from registry.health import Health, forgive
 from registry.models import Webhook, WebhookPattern, utc_now
 from registry.numbering import first, renumber
@@ -56,17 +56,15 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self.catalogue = Catalogue(engine)
-        self.suppressions = Suppressions(engine)
-        self.alerts = Alerts(engine)
-        self.health = Health(engine)
-        self.pauses = Pauses(engine)
-        self.slots = Slots(engine)
-        self.api_keys = ApiKeys(engine)
-        self.audit = AuditLog(engine)
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._database = database = Database(engine)
+        self.catalogue = Catalogue(database)
+        self.suppressions = Suppressions(database)
+        self.alerts = Alerts(database)
+        self.health = Health(database)
+        self.pauses = Pauses(database)
+        self.slots = Slots(database)
+        self.api_keys = ApiKeys(database)
+        self.audit = AuditLog(database)
 
     @classmethod
     def connect(cls, database_url: str, keyring: Keyring | None = None) -> Self:
@@ -79,13 +77,13 @@ class Store:
 
     async def ping(self) -> None:
         """Raise RegistryUnavailable unless the database answers."""
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             await session.execute(select(1))
 
     async def ready(self) -> None:
         """Raise RegistryUnavailable unless the database answers, has our tables, and our keys open what is in it."""
         await self.ping()
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             try:
                 await session.scalar(select(Webhook.secret).limit(1))
             except (OperationalError, ProgrammingError) as fault:
@@ -106,7 +104,7 @@ class Store:
 
         TooManyWebhooks where its tenant has `at_most` already.
         """
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             if at_most is not None:
                 await in_turn(session, f"webhooks of {webhook.tenant}")
                 query = select(func.count()).select_from(Webhook).where(Webhook.tenant == webhook.tenant)
@@ -117,19 +115,19 @@ class Store:
 
     async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
         """Return a webhook, or None."""
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return await session.scalar(_the_webhook(webhook_id, tenant))
 
     async def many(self, ids: Collection[str]) -> dict[str, Webhook]:
         """Return those of `ids` that exist, by id."""
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             found = await session.scalars(select(Webhook).where(Webhook.id.in_(ids)))
             return {webhook.id: webhook for webhook in found}
 
     async def matching(self, tenant: str, event_type: str) -> list[Webhook]:
         """Return the tenant's webhooks that listen to this type, oldest first; also the disabled ones."""
         query = select(Webhook).where(_listens_to(event_type, tenant)).order_by(Webhook.created_at, Webhook.id)
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return list(await session.scalars(query))
 
     async def page(
@@ -145,7 +143,7 @@ class Store:
             query = query.where(Webhook.enabled == enabled)
         if cursor is not None:
             query = query.where(tuple_(Webhook.created_at, Webhook.id) < tuple_(*read_cursor(cursor)))
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             found = list(await session.scalars(query))
         last = found[limit - 1] if len(found) > limit else None
         return found[:limit], write_cursor(last.created_at, last.id) if last else None
@@ -166,7 +164,7 @@ class Store:
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
         query = _the_webhook(webhook_id, tenant).options(selectinload(Webhook.patterns)).with_for_update()
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             if (webhook := await session.scalar(query)) is None:
                 return None
             if checked_against and any(getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE):
@@ -199,7 +197,7 @@ class Store:
         entry: AuditEntry | None = None,
     ) -> Webhook | None:
         """Give a webhook a new secret and return it, or None; the old one also signs during the grace."""
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
             if webhook is None:
                 return None
@@ -216,13 +214,13 @@ class Store:
         """Count an event that the filter failed for."""
         count = func.coalesce(Webhook.filter_errors, 0) + 1
         query = update(Webhook).where(Webhook.id == webhook_id).values(filter_errors=count, filter_error=error)
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             await session.execute(query)
 
     async def delete(self, webhook_id: str, tenant: str | None, entry: AuditEntry | None = None) -> bool:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
         query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             deleted = await session.scalar(query) is not None
             if deleted:
                 note(session, entry)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ciphers import Keyring
 from registry.audit import AuditEntry, note
-from registry.database import reaching_database
+from registry.database import Database
 from registry.encryption import keyring_of
 from registry.models import Suppression
 
@@ -39,17 +39,16 @@ ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address_token)
 class Suppressions:
     """Keep suppressed addresses."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
-        self._keyring = keyring_of(engine.dialect)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._keyring = keyring_of(database.dialect)
 
     async def add(self, suppression: Suppression, entry: AuditEntry | None = None) -> bool:
         """Keep a new suppression; False if the tenant's address has one already, which stays as it is."""
         tokens = self._tokens(suppression.address)
         suppression.address_token = tokens[0]
         try:
-            async with reaching_database(), self._writes.begin() as session:
+            async with self._database.write() as session:
                 # The database sees to the first token; rows that `migrate` has yet to encrypt anew have another.
                 if tokens[1:] and await session.scalar(_of(suppression.tenant, tokens[1:])):
                     return False
@@ -67,7 +66,7 @@ class Suppressions:
     async def _add_rows(self, suppressions: Sequence[Suppression]) -> None:
         tokens = {(each.tenant, each.address): self._tokens(each.address) for each in suppressions}
         older = {(tenant, token) for (tenant, _), of_address in tokens.items() for token in of_address[1:]}
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             known = await self._among(session, older)
             rows = {
                 (tenant, of_address[0]): _row(each, of_address[0])
@@ -94,7 +93,7 @@ class Suppressions:
 
     async def get(self, tenant: str, address: str) -> Suppression | None:
         """Return a suppression, or None."""
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return await session.scalar(_of(tenant, self._tokens(address)).limit(1))
 
     async def among(self, tenant: str, addresses: Collection[str]) -> set[str]:
@@ -102,7 +101,7 @@ class Suppressions:
         asked = {token: address for address in addresses for token in self._tokens(address)}
         suppressed = Suppression.address_token.in_(asked)
         query = select(Suppression.address_token).where(Suppression.tenant == tenant, suppressed)
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             return {asked[token] for token in await session.scalars(query)}
 
     async def page(
@@ -116,7 +115,7 @@ class Suppressions:
             query = query.where(Suppression.address_token.in_(self._tokens(address)))
         if after is not None:
             query = query.where(tuple_(*ORDER) < tuple_(*after))
-        async with reaching_database(), self._reads() as session:
+        async with self._database.read() as session:
             found = list(await session.scalars(query))
         return found[:limit], _place(found[limit - 1]) if len(found) > limit else None
 
@@ -127,7 +126,7 @@ class Suppressions:
             .where(Suppression.tenant == tenant, Suppression.address_token.in_(self._tokens(address)))
             .returning(Suppression.address_token)
         )
-        async with reaching_database(), self._writes.begin() as session:
+        async with self._database.write() as session:
             removed = (await session.scalars(query)).first() is not None
             if removed:
                 note(session, entry)

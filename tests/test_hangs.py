@@ -78,7 +78,9 @@ async def test_next():
 
 async def run_pytest(folder: Path, test: str, *options: str) -> tuple[int, str]:
     """Run tests with the settings of all tests, but for shorter times; give the code and what was written."""
-    (folder / "test_it.py").write_text(f"import hangs\nhangs.AGAIN, hangs.GIVEN_UP = 2, 4\n{test}")
+    (folder / "test_it.py").write_text(
+        f"import hangs\nhangs.AGAIN, hangs.GIVEN_UP = 2, 5  # never both at once\n{test}"
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *PLUGINS, *options, str(folder)),
         cwd=folder,

@@ -2,16 +2,23 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.places import MAX_DELAY, NO_PLACE, Places
+from activities.places import (
+    EXPECTED_DURATION,
+    MAX_DELAY,
+    MIN_DELAY,
+    NO_PLACE,
+    Places,
+    TenantLoad,
+    TenantLoads,
+)
 
 
-def taken(places: Places, tenants: str, *, queue: str = "q", attempt: int = 1) -> str:
+def taken(places: Places, tenants: str, *, queue: str = "q") -> str:
     """Give the tenants that find a place, one after the other, while all before them hold theirs."""
 
     def take() -> str:
@@ -26,7 +33,7 @@ def taken(places: Places, tenants: str, *, queue: str = "q", attempt: int = 1) -
         return found
 
     environment = ActivityEnvironment()
-    environment.info = replace(environment.info, task_queue=queue, attempt=attempt)
+    environment.info = replace(environment.info, task_queue=queue)
     return environment.run(take)
 
 
@@ -52,19 +59,73 @@ def test_each_queue_has_places_of_its_own() -> None:
     assert environment.run(take) == "a"
 
 
-@pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (5, 16), (7, MAX_DELAY), (5000, MAX_DELAY)])
-def test_what_finds_no_place_is_tried_again_later(attempt: int, seconds: float) -> None:
+def test_what_finds_no_place_is_tried_again_later() -> None:
     places = Places(1, 1)
 
     def take() -> None:
         with places.taken("a"), places.taken("a"):
             pass
 
-    environment = ActivityEnvironment()
-    environment.info = replace(environment.info, attempt=attempt)
     with pytest.raises(ApplicationError) as raised:
-        environment.run(take)
+        ActivityEnvironment().run(take)
     assert raised.value.type == NO_PLACE
     assert raised.value.category == ApplicationErrorCategory.BENIGN
-    assert raised.value.next_retry_delay is not None
-    assert 0.5 <= raised.value.next_retry_delay / timedelta(seconds=seconds) <= 1.5
+    assert delay(raised.value) == pytest.approx(MIN_DELAY + EXPECTED_DURATION, abs=0.1)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def delay(error: ApplicationError) -> float:
+    assert error.next_retry_delay is not None
+    return error.next_retry_delay.total_seconds()
+
+
+def test_refused_activities_come_back_one_after_the_other() -> None:
+    load = TenantLoad(Clock())
+    with ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(load.one_more())
+        delays = [delay(load.refusal("full")) for _ in range(100)]
+    assert delays == pytest.approx([MIN_DELAY + n * EXPECTED_DURATION / 50 for n in range(1, 101)])
+
+
+@pytest.mark.parametrize("has_ended", [False, True], ids=["under way", "ended"])
+def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None:
+    """50 activities of 30 s free 1.7 places a second: no more than about that many tries a second are worth while."""
+    clock = Clock()
+    load = TenantLoad(clock)
+    with ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(load.one_more())
+        clock.now += 30
+        if has_ended:
+            stack.pop_all().close()
+            for _ in range(50):
+                stack.enter_context(load.one_more())
+        first, second = (delay(load.refusal("full")) for _ in range(2))
+    assert second - first == pytest.approx(0.6, rel=0.01)
+
+
+def test_any_number_of_waiting_activities_try_again_in_time() -> None:
+    """Timeline: 10,000 find no place. Proves: none waits for ever, and they do not all come back at once."""
+    load = TenantLoad(Clock())
+    delays = [delay(load.refusal("full")) for _ in range(10_000)]
+    assert max(delays) <= MAX_DELAY
+    late = sorted(delays)[1000:]
+    assert late[0] >= MAX_DELAY / 2
+    assert late[len(late) // 2] == pytest.approx(MAX_DELAY * 0.75, rel=0.1)
+
+
+def test_a_quiet_tenant_is_forgotten() -> None:
+    loads = TenantLoads()
+    with loads.one_more("a"), loads.one_more("b"):
+        assert (loads.total, loads.of("a").count) == (2, 1)
+    assert (loads.total, loads._loads) == (0, {})

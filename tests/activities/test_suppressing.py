@@ -14,6 +14,7 @@ from activities.mail.smtp import Smtp
 from activities.mail.suppressing import Suppressing
 from activities.network import parse_networks
 from mail_servers import KEY, SmtpServer, sendgrid_server, smtp_server
+from registry.database import Database
 from registry.models import Suppression
 from registry.suppressions import Suppressions
 
@@ -29,7 +30,7 @@ async def server() -> AsyncIterator[SmtpServer]:
 
 
 async def suppressing(engine: AsyncEngine, *addresses: str) -> Suppressions:
-    suppressions = Suppressions(engine)
+    suppressions = Suppressions(Database(engine))
     for address in addresses:
         await suppressions.add(Suppression(tenant=TAGS.tenant, address=address, reason="manual"))
     return suppressions

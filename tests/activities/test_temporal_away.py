@@ -3,14 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from house import House, house
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
-from temporal_processes import temporal_process
+from temporal_processes import TemporalProcess, temporal_process
 
 STOPS = 2
+ROUNDS = 3
 TOO_LONG = 12.0
 """Seconds; Temporal gives up an activity that gave no sign of life for ten."""
 
@@ -36,31 +38,37 @@ async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path:
         house(temporal.client, tmp_path, sendgrid_host=sendgrid.host, **settings) as home,
         home.working(),
     ):
-        inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
-        slow.answers, sendgrid.answers = [Answer(delay=STOPS * TOO_LONG + 4)], [Answer(202, delay=1)]
         await home.webhook(
             inbox.url,
             emails=[{"to": ["ann@acme.example"], "subject": "Paid", "text": "Thank you"}],
             notifications=[{"http": {"url": notes.url}}],
         )
         await home.webhook(slow.url, timeout=30)
-        event_id = (await home.send())["id"]
-        for each in (inbox, slow, notes):
-            await each.got(1)
-        async with asyncio.timeout(60):
-            while not sendgrid.requests:
-                await asyncio.sleep(0.01)
-        # A heartbeat that is under way can come to the server before its timer does: then nothing is tried again yet.
-        for _ in range(STOPS):
-            temporal.stop()
-            await asyncio.sleep(TOO_LONG)
-            temporal.go_on()
-            await asyncio.sleep(1)
-            described = await home.run(event_id).describe()
-            if any(each.attempt > 1 for each in described.raw_description.pending_activities):
-                break
-        event = await home.until_final(event_id)
-        assert event["status"] == "succeeded"
-        assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1, 1, 1]
-        assert max(await tries(home, event_id)) > 1, "otherwise nothing was tried again, and nothing is proved"
-        assert [len(each.requests) for each in (inbox, slow, notes, sendgrid)] == [1, 1, 1, 1]
+        all_requests = [inbox.requests, slow.requests, notes.requests, sendgrid.requests]
+        # A heartbeat that is under way can come to the server before its timer does: then nothing is tried again.
+        for round_ in range(1, ROUNDS + 1):
+            inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
+            slow.answers, sendgrid.answers = [Answer(delay=STOPS * TOO_LONG + 4)], [Answer(202, delay=1)]
+            event_id = (await home.send())["id"]
+            async with asyncio.timeout(60):
+                while min(map(len, all_requests)) < round_:
+                    await asyncio.sleep(0.01)
+            await stop_until_tried_again(temporal, home, event_id)
+            event = await home.until_final(event_id)
+            assert event["status"] == "succeeded"
+            assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1, 1, 1]
+            assert [*map(len, all_requests)] == [round_] * 4
+            if max(await tries(home, event_id)) > 1:
+                return
+    pytest.fail("nothing was tried again, so nothing is proved")
+
+
+async def stop_until_tried_again(temporal: TemporalProcess, home: House, event_id: str) -> None:
+    for _ in range(STOPS):
+        temporal.stop()
+        await asyncio.sleep(TOO_LONG)
+        temporal.go_on()
+        await asyncio.sleep(1)
+        described = await home.run(event_id).describe()
+        if any(each.attempt > 1 for each in described.raw_description.pending_activities):
+            return

@@ -10,11 +10,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from registry.api_keys import KEY, ApiKey, ApiKeys, digest_of, new_key, new_key_id
+from registry.database import Database
 
 
 @pytest.fixture
 def keys(engine: AsyncEngine) -> ApiKeys:
-    return ApiKeys(engine)
+    return ApiKeys(Database(engine))
 
 
 async def made(keys: ApiKeys, **fields: Any) -> tuple[str, str]:

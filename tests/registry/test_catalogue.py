@@ -4,12 +4,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from registry.catalogue import AlreadyThere, Catalogue
+from registry.database import Database
 from registry.models import EventType
 
 
 @pytest.fixture
 def catalogue(engine: AsyncEngine) -> Catalogue:
-    return Catalogue(engine)
+    return Catalogue(Database(engine))
 
 
 async def test_an_event_type_comes_back_as_it_was_given(catalogue: Catalogue) -> None:

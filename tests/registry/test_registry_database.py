@@ -156,3 +156,27 @@ async def test_a_wrong_statement_is_no_outage(engine: AsyncEngine) -> None:
         with pytest.raises(DBAPIError):
             async with reaching_database(), engine.begin() as connection:
                 await connection.execute(text(statement))
+
+
+async def test_writers_of_sqlite_take_turns(sqlite_url: str) -> None:
+    """Timeline: one transaction holds the lock, and others begin. Proves: they go on in order, and readers do not wait.
+
+    With SQLite's own waiting, those that wait held all connections, and looked again after up to 0.1 s.
+    """
+    store = Store.connect(sqlite_url)
+    await store.migrate()
+    order: list[int] = []
+
+    async def write(number: int) -> None:
+        async with store._database.write():
+            order.append(number)
+
+    async with store._database.write():
+        writers = [asyncio.create_task(write(number)) for number in range(40)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(PROMPT):
+            await store.ping()
+        assert order == []
+    await asyncio.gather(*writers)
+    assert order == list(range(40))
+    await store.close()

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from registry.database import Database
 from registry.models import Suppression
 from registry.suppressions import Place, Suppressions
 
@@ -16,7 +17,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def suppressions(engine: AsyncEngine) -> Suppressions:
-    return Suppressions(engine)
+    return Suppressions(Database(engine))
 
 
 def of(address: str, tenant: str = "acme", **fields: Any) -> Suppression:
