@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import time
 from asyncio import Future
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from api.schemas.events import AcceptedEvent, DeliveryHead, NewEvent
 from api.validating import check_data
 from api.views import links_of
 from elements import filters
+from elements.adaptive_limit import AdaptiveLimit
 from elements.context import Event
 from elements.faults import Fault
 from elements.sandbox import Sandbox
@@ -37,6 +39,8 @@ PATIENCE = 4.8
 STARTS_AT_ONCE = 32
 """Runs that a process is starting at a time, half of them of one tenant: who floods waits here, and keeps nobody else
 waiting in Temporal."""
+LEAST_STARTS_PER_TENANT = 2
+"""Of each tenant, while Temporal is so busy that starts take long."""
 MAX_TARGETS = 1000
 """Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
 LATE = timedelta(minutes=1)
@@ -70,6 +74,7 @@ class Acceptance:
         self._links = links
         self._sandbox = sandbox
         self._starting = Turns(STARTS_AT_ONCE)
+        self._starts_per_tenant = AdaptiveLimit(LEAST_STARTS_PER_TENANT, STARTS_AT_ONCE // 2)
 
     async def accept(
         self, request: NewEvent, event_id: EventId | None = None, behind: Sequence[Future[Any]] = ()
@@ -168,7 +173,12 @@ class Acceptance:
             max_hold=self._settings.max_hold.total_seconds(),
         )
         async with self._starting.of(event.tenant):
-            return self._answer(await self._gateway.start(started, digest(request)))
+            begin = time.monotonic()
+            try:
+                return self._answer(await self._gateway.start(started, digest(request)))
+            finally:
+                self._starts_per_tenant.note(time.monotonic() - begin)
+                self._starting.per_tenant = self._starts_per_tenant.value
 
     async def _known(self, request: NewEvent, event_id: EventId) -> Started | None:
         if event_id.is_new:

@@ -36,6 +36,7 @@ TENANT = "hostile"
 SECRET = "a-secret-that-no-key-of-the-tenant-may-read"
 NESTED_TYPE, NESTED_DEPTH = "nested", 20
 CHAIN, DEAR_KEY, ALLOWED_KEY = 40, 8192, 4096
+PREPARATION_TIMEOUT = 120.0
 NICENESS = 5
 """A real tenant's clients have machines of their own."""
 
@@ -58,6 +59,8 @@ class Tenant:
     """The authorities of that receiver in PEM, by the size of their keys."""
     armed: dict[str, Any]
     """What the operator has made for the drill: `race` is a webhook with a secret header."""
+    start: asyncio.Barrier
+    """Attacks begin when all are prepared: otherwise the first ones would use up what the others need to prepare."""
     answers: dict[str, Counter[int]] = field(default_factory=dict)
     leaked: bool = False
 
@@ -101,6 +104,7 @@ async def secret_header(tenant: Tenant) -> None:
     """Ask for a masked header to be kept while the URL is turned to a host of the tenant's own."""
     webhook, elsewhere = tenant.armed["race"], tenant.plain.replace("127.0.0.1", "127.0.0.2")
     slow = {"template": "{% for i in range(20000) %}{% endfor %}{{ event.data }}"}
+    await tenant.start.wait()
     while True:
         shown = await tenant.call("secret header", "GET", f"/v1/webhooks/{webhook}")
         if shown is not None and shown.is_success:
@@ -118,6 +122,7 @@ async def nested_event(tenant: Tenant) -> None:
     data: Any = 1
     for _ in range(NESTED_DEPTH):
         data = {"a": data}
+    await tenant.start.wait()
     await tenant.events(NESTED_TYPE, 5, data)
 
 
@@ -127,6 +132,7 @@ async def many_addresses(tenant: Tenant) -> None:
     for count in (1000, 100):
         addresses = [f"reader-{n}@hostile.example" for n in range(count)]
         ids = ids or await tenant.webhooks("addresses", 4, emails=[{"to": addresses, "subject": "x", "text": "x"}])
+    await tenant.start.wait()
     while True:
         for id_ in ids:
             await asyncio.gather(
@@ -142,6 +148,7 @@ async def large_headers(tenant: Tenant) -> None:
         words = {f"x-{n}": " ".join("ab" for _ in range(1365)) for n in range(count)}
         if await tenant.webhooks("headers", 1, url=f"{tenant.plain}/empty", headers=words):
             break
+    await tenant.start.wait()
     await tenant.events("headers", 10)
 
 
@@ -150,6 +157,7 @@ async def many_filters(tenant: Tenant) -> None:
     await tenant.webhooks("filters", 60, url=f"{tenant.plain}/empty", filter="event.data.text.contains('y')")
     events = [{"type": "filters", "data": {"text": "x" * 250_000}} for _ in range(20)]
     batch = json.dumps({"events": events}).encode()
+    await tenant.start.wait()
     while True:
         await asyncio.gather(*(tenant.call("filters", "POST", "/v1/events/batch", batch) for _ in range(2)))
         await asyncio.sleep(0.5)
@@ -162,12 +170,14 @@ async def large_bodies(tenant: Tenant) -> None:
         payload = {"template": template.replace("%d", str(size // 50))}
         if await tenant.webhooks("bodies", 4, url=f"{tenant.deaf}/", payload=payload, timeout=30):
             break
+    await tenant.start.wait()
     await tenant.events("bodies", 10)
 
 
 async def hanging_receivers(tenant: Tenant) -> None:
     """Have many webhooks whose receiver never answers."""
     await tenant.webhooks("hanging", 60, url=f"{tenant.plain}/hang", timeout=30)
+    await tenant.start.wait()
     await tenant.events("hanging", 2)
 
 
@@ -175,6 +185,7 @@ async def silent_names(tenant: Tenant) -> None:
     """Have many webhooks with names that no name server answers for."""
     for n in range(40):
         await tenant.webhooks("names", 1, url=f"http://{n}.{SILENT}/", timeout=30)
+    await tenant.start.wait()
     await tenant.events("names", 2)
 
 
@@ -183,11 +194,13 @@ async def dear_handshakes(tenant: Tenant) -> None:
     for size in (DEAR_KEY, ALLOWED_KEY):
         if await tenant.webhooks("handshakes", 3, url=tenant.dear, tls={"ca": tenant.authority[size]}, timeout=30):
             break
+    await tenant.start.wait()
     await tenant.events("handshakes", 5)
 
 
 async def many_schedules(tenant: Tenant) -> None:
     """Have as many schedules as may be, each as often as may be."""
+    await tenant.start.wait()
     for every in (1, 10):
         for n in range(60):
             schedule = {"id": f"s{every}-{n}", "event": {"type": "schedules"}, "every": every, "overlap": "allow_all"}
@@ -216,14 +229,17 @@ async def attack(url: str, key: str, seconds: float, seed: int, armed: dict[str,
     async with AsyncExitStack() as stack:
         limits = httpx.Limits(max_connections=200)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        start = asyncio.Barrier(len(ATTACKS) + 1)
         http = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)
-        tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, armed)
+        tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, armed, start)
         tenant.plain = await stack.enter_async_context(_plain(tenant))
         tenant.deaf = await stack.enter_async_context(_deaf())
         chains = {size: _chain(size) for size in (DEAR_KEY, ALLOWED_KEY)}
         tenant.authority = {size: chain[-1] for size, (chain, _) in chains.items()}
         tenant.dear = await stack.enter_async_context(_dear(*chains[ALLOWED_KEY]))
         tasks = [asyncio.create_task(one(tenant)) for one in ATTACKS]
+        async with asyncio.timeout(PREPARATION_TIMEOUT):
+            await start.wait()
         print("attacking", flush=True)  # noqa: T201
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for task in tasks:

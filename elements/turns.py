@@ -17,7 +17,7 @@ class Turns:
 
     def __init__(self, slots: int, per_tenant: int | None = None) -> None:
         self._free = slots
-        self._per_tenant = slots if per_tenant is None else per_tenant
+        self.per_tenant = slots if per_tenant is None else per_tenant
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By tenant; whose turn is next comes first."""
@@ -56,7 +56,7 @@ class Turns:
                 turn.set_result(None)
 
     def _may(self, tenant: str) -> bool:
-        return self._held[tenant] < min(self._free, self._per_tenant)
+        return self._held[tenant] < min(self._free, self.per_tenant)
 
     def _begin(self, tenant: str) -> None:
         self._free -= 1

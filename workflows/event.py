@@ -22,6 +22,9 @@ from workflows.sending import start_round
 
 LONG_HISTORY = 10_000
 """Events after which a run goes on as a new one; Temporal ends a run at 51,200."""
+MAX_CONCURRENT_RETRIES = 8
+"""Retries that one event has under way at once. Without a limit, an event with 60 endpoints that hang would add 60 to
+Temporal's load at the same moment, and delay the deliveries of others."""
 
 
 @workflow.defn(name=names.EVENT)
@@ -110,8 +113,26 @@ class EventWorkflow(Controls):
                 progress.stop_awaiting()
             elif progress.held and not progress.forced:
                 self._end_hold_or_try_again(progress)
+            elif self._has_to_wait(progress):
+                await self._until_free(progress)
             else:
                 await self._attempt([progress])
+
+    def _has_to_wait(self, progress: Progress) -> bool:
+        """Say whether as many attempts are under way as one event may have at once.
+
+        A rate has its own queue and can take hours: what has one neither waits here nor counts.
+        """
+        if progress.forced or progress.delivery.rate is not None:
+            return False
+        under_way = (round_ for round_ in self._rounds if round_.deliveries[0].delivery.rate is None)
+        return sum(1 for _ in under_way) >= MAX_CONCURRENT_RETRIES
+
+    async def _until_free(self, progress: Progress) -> None:
+        seen = progress.touched
+        await workflow.wait_condition(
+            lambda: not self._has_to_wait(progress) or progress.touched != seen or self._is_over()
+        )
 
     async def _until_touched(self, progress: Progress) -> None:
         """Wait until a time of the delivery has passed, or something has happened to it."""

@@ -23,6 +23,11 @@ from workflows.progress import Progress
 INLINE_DATA = 32 * 1024
 """Bytes of data that travel in the input of each first round: one for all webhooks together, one for each that goes
 alone. A larger body is read back from the run's own history."""
+FIRST_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+"""After a worker has died, its first attempts are made again after this time."""
+RETRY_HEARTBEAT_TIMEOUT = timedelta(seconds=30)
+"""The same for retries, which are late already. Most of them hang until their timeout, and each heartbeat is a write of
+Temporal's: hundreds of hanging retries took more of it than all deliveries of other tenants."""
 
 SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
     "webhook": WebhookActivities.deliver,
@@ -55,7 +60,7 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
         task_queue=queue,
         start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
         is_complete=lambda result: _has_outcomes(result, orders),
-        heartbeat_timeout=timedelta(seconds=10),
+        heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if first_round else RETRY_HEARTBEAT_TIMEOUT,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=priority,
         summary=_summary(deliveries, number),

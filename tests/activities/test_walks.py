@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,12 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 PLACES = Places(2, 2)
 
 
+def with_heartbeats() -> ActivityEnvironment:
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, heartbeat_timeout=timedelta(seconds=10))
+    return environment
+
+
 class Held:
     """Runs that are sent at once, but for one that never decides."""
 
@@ -59,14 +65,14 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(releasing, "PATIENCE", 0.3)
     held = Held()
     batch = releasing.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
-    progress = await ActivityEnvironment().run(ReleaseActivities(store, held, PLACES).release, batch)
+    progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release, batch)
     assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
     assert held.most <= releasing.AT_ONCE + 1  # the one that is passed is still not sent
 
 
 async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
-    held, environment = Held(), ActivityEnvironment()
+    held, environment = Held(), with_heartbeats()
     known = releasing.Progress(through=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
     batch = releasing.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
@@ -88,7 +94,7 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
 
     def find(webhook: str, tenant: str) -> asyncio.Task[releasing.Held]:
         ask = releasing.Ask(webhook_id=webhook, tenant=tenant)
-        return asyncio.create_task(ActivityEnvironment().run(release.find, ask))
+        return asyncio.create_task(with_heartbeats().run(release.find, ask))
 
     slow = find("wh_1", "acme")
     with pytest.raises(ApplicationError) as raised:
@@ -123,7 +129,7 @@ def batch_of(*runs: str) -> recovering.Batch:
 
 
 async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store) -> None:
-    lost, environment = Unreadable(), ActivityEnvironment()
+    lost, environment = Unreadable(), with_heartbeats()
     activities = RecoveryActivities(store, lost, PLACES)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver, batch_of(*RUNS))
@@ -138,7 +144,7 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
 
 
 async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
-    lost, environment = Unreadable(), ActivityEnvironment()
+    lost, environment = Unreadable(), with_heartbeats()
     known: dict[str, Fate] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
     tally = await environment.run(RecoveryActivities(store, lost, PLACES).redeliver, batch_of(*RUNS[:6]))

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -17,6 +18,7 @@ from temporalio.client import Client
 from house import House, house
 from patience import PATIENCE
 from receivers import Receiver
+from workflows.event import MAX_CONCURRENT_RETRIES
 
 HANGING = 80
 """More than a worker has places in one queue."""
@@ -122,3 +124,24 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
                 while hanging.ended < HANGING:  # none of them is lost
                     await asyncio.sleep(0.1)
     assert hanging.waited == HANGING
+
+
+async def test_retries_of_one_event_that_hang_leave_room(home: House) -> None:
+    """Timeline: one event goes to many webhooks, all fail, and all retries hang. Proves: few of them are under way at
+    once, a person's retry does not wait for them, and none is lost.
+    """
+    async with gate(first=500) as hanging, home.working():
+        for number in range(20):
+            await home.webhook(f"{hanging.url}/{number}", timeout=30, retry={"schedule": [0.1]})
+        event = await home.send()
+        await hanging.until_waiting(MAX_CONCURRENT_RETRIES)
+        shown = await home.event(event["id"])
+        await asyncio.sleep(1)  # more than the longest of all delays
+        assert len(hanging.waiting) == MAX_CONCURRENT_RETRIES
+        waiting = next(each for each in shown["deliveries"] if urlsplit(each["target"]).path not in hanging.waiting)
+        await home.command(event["id"], "retry", waiting["id"])
+        await hanging.until_waiting(MAX_CONCURRENT_RETRIES + 1)
+        hanging.open.set()
+        shown = await home.until_final(event["id"])
+    assert shown["status"] == "succeeded"
+    assert [len(each["attempts"]) for each in shown["deliveries"]] == [2] * 20
