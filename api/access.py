@@ -28,7 +28,7 @@ KEYLESS = frozenset(
         "/healthz",
         "/readyz",
         "/docs",
-        "/docs/oauth2-redirect",
+        "/docs/{asset}",
         "/openapi.json",
         "/v1/providers/sendgrid/events",  # signed
         *("/codec", "/codec/decode", "/codec/encode"),  # see to the admin key, or a cookie for it, themselves

@@ -19,6 +19,7 @@ from api.routes import (
     audit,
     codec,
     deliveries,
+    docs,
     erasure,
     event_types,
     events,
@@ -65,7 +66,9 @@ def _bare_app(settings: Settings) -> FastAPI:
         title="Hookkeeper",
         version=VERSION,
         description=DESCRIPTION,
+        docs_url=None,  # `api.routes.docs` serves the page
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         lifespan=_life,
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
     )
@@ -83,6 +86,7 @@ def _bare_app(settings: Settings) -> FastAPI:
         app.include_router(each.router)
     app.include_router(event_types.export_router)
     app.include_router(codec.page_router)
+    app.include_router(docs.router)
     check_routes(app)
     errors.install(app)
     return app

@@ -143,7 +143,7 @@ def test_a_guarded_route_that_says_nothing_cannot_be_made() -> None:
 
 @pytest.mark.parametrize("route_class", [APIRoute, StrictRoute])
 def test_an_app_with_a_route_that_is_not_guarded_cannot_be_made(route_class: type[APIRoute]) -> None:
-    app, router = FastAPI(redoc_url=None), APIRouter(route_class=route_class)
+    app, router = FastAPI(docs_url=None, redoc_url=None), APIRouter(route_class=route_class)
     check_routes(app)
     router.add_api_route("/v1/new", nothing)
     app.include_router(router)
