@@ -23,7 +23,7 @@ class BadSetting(ValueError):
 
 
 class Settings(BaseSettings):
-    """Everything an operator can set. README's table is tested against these fields."""
+    """Everything an operator can set. The table in docs/settings.md is tested against these fields."""
 
     model_config = SettingsConfigDict(
         env_prefix="HOOKKEEPER_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True

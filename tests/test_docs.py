@@ -1,4 +1,4 @@
-"""README is held to the code: a setting, a route or a command that one of them lacks fails here."""
+"""The documentation matches the code: settings, routes, commands, named files, links, and limits."""
 
 import re
 from datetime import timedelta
@@ -15,13 +15,13 @@ from hookkeeper import app
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+SETTINGS = Settings(admin_key=SecretStr("a-key-for-tests-only"))
 
 
-def rows(title: str) -> dict[str, list[str]]:
-    """Give the first table below a title: the code in its first column, and the other columns."""
-    section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
-    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+def rows(page: str) -> dict[str, list[str]]:
+    """Return the table of a page in docs/: the code in its first column, and the other columns."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     return {line[0].strip().strip("`"): [cell.strip() for cell in line[1:]] for line in lines}
 
 
@@ -40,17 +40,17 @@ def test_settings() -> None:
         f"HOOKKEEPER_{name.upper()}": [shown(field.default), field.description]
         for name, field in Settings.model_fields.items()
     }
-    assert rows("Settings") == described
+    assert rows("settings") == described
 
 
 def test_routes() -> None:
-    paths = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"))).openapi()["paths"]
+    paths = _bare_app(SETTINGS).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert set(rows("API")) == served
+    assert set(rows("api")) == served
 
 
 def test_every_operation_is_described() -> None:
-    paths = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"))).openapi()["paths"]
+    paths = _bare_app(SETTINGS).openapi()["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
             assert operation.get("description"), f"{method} {path}"
@@ -58,20 +58,24 @@ def test_every_operation_is_described() -> None:
 
 def test_commands() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    table = rows("Command line")
+    table = rows("command-line")
     assert set(table) == {f"hookkeeper {name}" for name in commands}
     for group in ("events", "schedules", "webhooks", "recoveries", "event-types", "suppressions", "keys"):
         assert re.findall(r"`([a-z-]+)`", table[f"hookkeeper {group}"][0]) == sorted_as_in(group, commands)
 
 
 def sorted_as_in(group: str, commands: dict[str, Any]) -> list[str]:
-    """Give the group's commands in the order that README has them, and any others after."""
-    named = re.findall(r"`([a-z-]+)`", rows("Command line")[f"hookkeeper {group}"][0])
+    """Return the group's commands in the order of the page, and any others after them."""
+    named = re.findall(r"`([a-z-]+)`", rows("command-line")[f"hookkeeper {group}"][0])
     known = set(commands[group].commands)
     return [name for name in named if name in known] + sorted(known - set(named))
 
 
-PAGES = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "SECURITY.md"]
+PAGES = [*sorted(ROOT.glob("docs/**/*.md")), *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING"))]
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 1300
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
