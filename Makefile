@@ -13,7 +13,7 @@ RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format fuzz drill bench audit lock clean FORCE
+.PHONY: help demo dev test check format docs fuzz drill bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ check: $(DEV) ## Check format, lint, types and imports
 format: $(DEV) ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEV) ## Build the documentation into build/site; fails for broken links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "Open build/site/index.html"
 
 fuzz: $(DEV) ## Have schemathesis make requests up for ten minutes (FUZZ_SECONDS): every answer is as documented
 	@seed=$${FUZZ_SEED:-$$(date +%s)}; echo "FUZZ_SEED=$$seed"; \

@@ -72,7 +72,10 @@ def test_the_locks_have_what_the_project_asks_for() -> None:
 def test_tests_run_with_the_versions_that_are_installed_to_work() -> None:
     tools = locked(LOCKS[1])
     for name, requirements in locked(LOCKS[0]).items():
-        assert tools[name] == requirements
+        if len(requirements) == len(tools[name]) == 1:  # a tool may need it on more platforms
+            assert version(tools[name][0]) == version(requirements[0])
+        else:
+            assert tools[name] == requirements
 
 
 def test_the_image_gets_all_code_and_no_more() -> None:
