@@ -209,6 +209,11 @@ class Settings(BaseSettings):
         description="Temporal task queue of workflows and first rounds",
     )
     log_format: Literal["console", "json"] = Field("console", description="`console` or `json`")
+    dev_synchronous: Literal["normal", "full"] = Field(
+        "normal",
+        description="How `hookkeeper dev` and `demo` write Temporal's SQLite database. With `normal`, a power cut can"
+        " lose the last moments; `full` waits for the disk at each write, and is slower",
+    )
     shutdown_timeout: timedelta = Field(
         timedelta(seconds=30),
         ge=timedelta(0),

@@ -102,7 +102,7 @@ async def _start(
     stack: Stack, settings: Settings, data: DataDir, ports: Ports, on_ready: Callable[[str], None]
 ) -> None:
     temporal_server.check_version(data.path)
-    await stack.supervisor.start(_temporal(data, ports, f"{stack.url}/codec" if stack.encrypted_by else None))
+    await stack.supervisor.start(_temporal(settings, data, ports, f"{stack.url}/codec" if stack.encrypted_by else None))
     temporal_server.keep_version(data.path)
     client = await Client.connect(stack.temporal_address)
     await prepare(client, settings.retention)
@@ -122,7 +122,7 @@ async def _start(
         )
 
 
-def _temporal(data: DataDir, ports: Ports, codec_endpoint: str | None) -> Service:
+def _temporal(settings: Settings, data: DataDir, ports: Ports, codec_endpoint: str | None) -> Service:
     argv = temporal_server.command(
         temporal_server.find_binary(),
         data_dir=data.path,
@@ -131,6 +131,7 @@ def _temporal(data: DataDir, ports: Ports, codec_endpoint: str | None) -> Servic
         ui_port=ports.ui,
         search_attributes=names.SEARCH_ATTRIBUTES,
         codec_endpoint=codec_endpoint,
+        synchronous=settings.dev_synchronous,
     )
 
     async def serves() -> bool:

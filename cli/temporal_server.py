@@ -19,6 +19,7 @@ import sysconfig
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -30,9 +31,12 @@ ENVIRONMENT: Mapping[str, str] = {"GOGC": "400"}
 DATABASE = "temporal.db"
 VERSION_FILE = "temporal.version"
 
-PRAGMAS = ("journal_mode=wal", "synchronous=normal", "secure_delete=true")
-"""The first two: three times the start rate of the defaults. `kill -9` loses nothing; a power cut may lose the last
-moments. The third overwrites what is deleted: otherwise an erased event stays readable in free pages of the file."""
+PRAGMAS = ("journal_mode=wal", "secure_delete=true")
+"""`secure_delete` overwrites deleted rows: otherwise an erased event stays readable in free pages of the file."""
+
+Synchronous = Literal["normal", "full"]
+"""SQLite's `synchronous`. With `normal`, `kill -9` loses nothing, but a power cut may lose the last moments. `full`
+waits for the disk at each commit. WAL with `normal` starts three times as many workflows as SQLite's defaults."""
 
 DYNAMIC_CONFIG = (
     # This server has one shard. At the default of 20 polls a second, each hop of a run waits up to 50 ms.
@@ -90,6 +94,7 @@ def command(
     ui_port: int,
     search_attributes: Mapping[str, str],
     codec_endpoint: str | None = None,
+    synchronous: Synchronous = "normal",
 ) -> list[str]:
     """Spell the command that serves Temporal on `port`, its web UI on `ui_port`, and keeps its data in `data_dir`.
 
@@ -101,7 +106,7 @@ def command(
         *("--db-filename", str(data_dir / DATABASE), "--log-level", "warn", "--color", "never"),
         "--ui-disable-news-fetch",
         *(("--ui-codec-endpoint", codec_endpoint) if codec_endpoint else ()),
-        *_each("--sqlite-pragma", PRAGMAS),
+        *_each("--sqlite-pragma", (*PRAGMAS, f"synchronous={synchronous}")),
         *_each("--dynamic-config-value", DYNAMIC_CONFIG),
         *_each("--search-attribute", [f"{name}={type_}" for name, type_ in search_attributes.items()]),
     ]

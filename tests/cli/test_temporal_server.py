@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from cli import temporal_server
+from cli import stack, temporal_server
+from cli.datadir import DataDir
+from cli.local import Ports
 from cli.supervisor import Service, Supervisor
 from cli.temporal_server import BinaryNotFound, VersionMismatch
 from patience import PATIENCE
+from settings import Settings
 
 HOST = "127.0.0.1"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
@@ -96,7 +100,15 @@ async def test_web_ui_answers(tmp_path: Path) -> None:
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 200")
-    assert (tmp_path / "logs" / "temporal.log").read_text().startswith("Temporal CLI")
+    assert "Temporal CLI" in (tmp_path / "logs" / "temporal.log").read_text()
+
+
+@pytest.mark.parametrize("mode", ["normal", "full"])
+def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: str) -> None:
+    settings = Settings(dev_synchronous=mode)
+    argv = stack._temporal(settings, DataDir(tmp_path), Ports(1, 2, 3), None).argv
+    pragmas = {value for flag, value in pairwise(argv) if flag == "--sqlite-pragma"}
+    assert pragmas == {"journal_mode=wal", "secure_delete=true", f"synchronous={mode}"}
 
 
 async def test_nobody_serves_on_a_free_port() -> None:
