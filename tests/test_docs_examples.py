@@ -27,7 +27,7 @@ from workflows.event import EventWorkflow
 
 TEXTS = {path: path.read_text() for path in PAGES}
 CLIENT_VARIABLES = {"HOOKKEEPER_URL", "HOOKKEEPER_API_KEY"}
-MODELS: dict[str, type[BaseModel]] = {
+ROUTES: dict[str, type[BaseModel]] = {
     "/v1/events": NewEvent,
     "/v1/event-types": NewEventType,
     "/v1/schedules": NewSchedule,
@@ -60,6 +60,7 @@ def found(pattern: str) -> list[Any]:
 
 
 def json_examples() -> list[Any]:
+    """Return each JSON block of all pages."""
     return [
         pytest.param(block, id=f"{named(path)}-{number}")
         for path, text in TEXTS.items()
@@ -111,7 +112,7 @@ def curl_examples() -> list[Any]:
 def test_curl_sends_a_valid_request(line: str) -> None:
     words = shlex.split(line)
     path = next(word for word in words if word.startswith("localhost:8080")).removeprefix("localhost:8080")
-    MODELS[path].model_validate_json(words[words.index("-d") + 1])
+    ROUTES[path].model_validate_json(words[words.index("-d") + 1])
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
