@@ -1,4 +1,4 @@
-"""The first webhook, made by the commands that README and its guide show, and the JSON of all pages, sent to the API."""
+"""The first webhook by the commands that README and its guide show; the JSON of all pages, sent to the API."""
 
 import json
 import re
@@ -10,7 +10,8 @@ import httpx
 import pytest
 import stage
 
-from test_docs_examples import DELIVERED, ROOT, ROUTES, blocks, json_examples, model_of
+from test_docs import ROOT
+from test_docs_examples import DELIVERED, ROUTES, blocks, json_examples, model_of
 
 pytest_plugins = ["devs"]
 
