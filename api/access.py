@@ -36,7 +36,12 @@ KEYLESS = frozenset(
 )
 """Paths that anybody may ask."""
 
-bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer <key>`")
+bearer = HTTPBearer(
+    bearerFormat="hk_…",
+    auto_error=False,
+    description="An API key, sent as `Authorization: Bearer hk_…`. `POST /v1/keys` creates keys with scopes; the admin"
+    " key (`HOOKKEEPER_ADMIN_KEY`) has all scopes.",
+)
 
 
 class Unclassified(Exception):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import errors
+from api import errors, openapi, outgoing
 from api.accepting import Acceptance
 from api.access import check_routes
 from api.backlog import Backlog
@@ -42,11 +42,6 @@ from settings import Settings
 from version import VERSION
 from workflows.gateway import Gateway
 
-DESCRIPTION = """Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log.
-
-Register webhooks, post events, watch and steer each delivery. Errors are problem documents (RFC 9457).
-"""
-
 
 class NoAdminKey(Exception):
     """The API would let nobody in."""
@@ -65,10 +60,12 @@ def _bare_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Hookkeeper",
         version=VERSION,
-        description=DESCRIPTION,
-        docs_url=None,  # `api.routes.docs` serves the page
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.tags(),
+        servers=openapi.servers(settings.public_url),
+        webhooks=outgoing.router,
+        generate_unique_id_function=openapi.operation_id,
+        openapi_url=None,  # `api.routes.docs` serves the document and its page
         lifespan=_life,
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
     )
@@ -89,6 +86,7 @@ def _bare_app(settings: Settings) -> FastAPI:
     app.include_router(docs.router)
     check_routes(app)
     errors.install(app)
+    openapi.install(app)
     return app
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
+from pydantic import Field
 
 from api.fields import Page
 from api.problems import BadField, Malformed
@@ -19,6 +20,8 @@ MAX_LENGTH = 4096
 """Characters of a cursor."""
 PURPOSE = b"hookkeeper cursor\0"
 Item = TypeVar("Item")
+CursorText = Annotated[str, Field(json_schema_extra={"maxLength": MAX_LENGTH})]
+"""The limit is only documented here: a longer cursor is answered with 400, like any other that no list gave."""
 
 
 class PageCursor:
@@ -66,7 +69,7 @@ def cursor_key(admin_key: str) -> bytes:
 
 async def _page_cursor(
     request: Request,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[CursorText | None, Query(description="`next_cursor` of the previous page")] = None,
 ) -> PageCursor:
     return PageCursor(request.app.state.cursor_key, request.url.path, cursor)
 

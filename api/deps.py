@@ -52,7 +52,7 @@ async def _owner(
         str | None,
         Query(
             pattern=TENANT_PATTERN,
-            description="The tenant that the object belongs to. Where left out: the key's own, else `default`",
+            description="The tenant of the object. By default the key's own tenant, else `default`",
             examples=["acme"],
         ),
     ] = None,
@@ -69,7 +69,10 @@ async def _listed(
     caller: CallerDep,
     tenant: Annotated[
         str | None,
-        Query(pattern=TENANT_PATTERN, description="Only this tenant's. Where left out: the key's own, else all"),
+        Query(
+            pattern=TENANT_PATTERN,
+            description="Only objects of this tenant. By default the key's own tenant, else all",
+        ),
     ] = None,
 ) -> str | None:
     """Give the tenant whose objects are to be listed; None is all."""
@@ -82,4 +85,4 @@ CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 AuditDep = Annotated[AuditLog, Depends(_audit)]
 Tenant = Annotated[str, Depends(_owner)]
 AnyTenant = Annotated[str | None, Depends(_listed)]
-Limit = Annotated[int, Query(ge=1, le=100, description="Items a page")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on a page")]

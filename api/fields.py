@@ -63,7 +63,7 @@ def _usable_secret(secret: str) -> str:
 
 Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
-TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer whose event or webhook this is")]
+TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]
 EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
 EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
@@ -111,4 +111,4 @@ class Given(BaseModel):
 class Page(Given, Generic[Item]):
     items: list[Item]
     next_cursor: str | None = None
-    """Pass it as `cursor` to get the next page; null on the last."""
+    """Pass it as `cursor` to get the next page; null on the last page."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from api import examples
 from api.fields import EVENT_ID, Given, Taken
 from api.problems import Invalid
 from api.schemas.webhooks import NewWebhook, SampleEvent
@@ -24,7 +25,14 @@ EXAMPLE_ID = "evt_example"
 
 
 class PreviewRequest(Taken):
-    """Either a webhook as it would be registered, or the id of one that is."""
+    """Either a webhook that is not registered, or the id of a registered one."""
+
+    model_config = examples.shows(
+        {
+            "webhook": {"url": "https://acme.example/hook", "payload": {"static": {"source": "shop"}}},
+            "event": {"type": "order.paid", "data": {"order": 4711}},
+        }
+    )
 
     webhook: NewWebhook | None = None
     webhook_id: str | None = Field(None, pattern=EVENT_ID)
@@ -34,10 +42,10 @@ class PreviewRequest(Taken):
 class RequestPreview(Given):
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
-    """Without those that each attempt has of its own: `webhook-timestamp` and `webhook-signature`."""
+    """Without `webhook-timestamp` and `webhook-signature`, which differ for each attempt."""
     body: str | None = None
     problem: str | None = None
-    """Why nothing could be made of the event: the delivery would fail as `bad_template`."""
+    """Why nothing can be sent: the delivery would fail as `bad_template`."""
 
 
 class EmailPreview(Given):
@@ -55,7 +63,7 @@ class NotificationPreview(Given):
 
 class Preview(Given):
     matches: bool
-    """The webhook's patterns and filter want this event."""
+    """Whether the webhook's patterns and filter match the event."""
     filter_error: str | None = None
     request: RequestPreview | None = None
     emails: list[EmailPreview]

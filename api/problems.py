@@ -28,19 +28,19 @@ TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Con
 
 
 class BadField(BaseModel):
-    """One thing that is wrong with a request."""
+    """An error in one field of a request."""
 
     path: str = Field(
-        description="Where it is: field names and list positions, joined by dots",
+        description="Path of the field: field names and list positions, joined by dots",
         examples=["retry.schedule.0"],
     )
-    detail: str = Field(description="What is wrong with it", examples=["Input should be greater than or equal to 0"])
+    detail: str = Field(description="What is wrong", examples=["Input should be greater than or equal to 0"])
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457, with `errors` where single fields are to blame."""
+    """A problem document (RFC 9457). `errors` lists invalid fields."""
 
-    type: str = Field(description="A stable name of this kind of problem", examples=["urn:hookkeeper:problem:invalid"])
+    type: str = Field(description="Stable name of the kind of problem", examples=["urn:hookkeeper:problem:invalid"])
     title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["The request is not acceptable: see errors."])
@@ -48,8 +48,8 @@ class ProblemDocument(BaseModel):
     event_id: str | None = Field(
         None,
         exclude_if=lambda event_id: event_id is None,
-        description="The id of the event that was posted, yours or the one that was generated. After a 503, post the"
-        " event again with this `id`: it stays one event",
+        description="The id of the event that was posted, even if it was generated. After a 503, post the event again"
+        " with this `id`: it is accepted only once",
     )
 
 

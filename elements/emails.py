@@ -31,27 +31,27 @@ Category = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_l
 
 
 class Email(BaseModel):
-    """An email as a tenant writes it. What stands in `{{ … }}` is filled in for each event."""
+    """An email. Templates (`{{ … }}`) are rendered for each event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     to: Annotated[Entries, Field(min_length=1)]
-    """`ann@acme.example`, `Ann <ann@acme.example>`, or a template that gives one of these, or nothing."""
+    """`ann@acme.example`, `Ann <ann@acme.example>`, or a template that renders to one of these or to nothing."""
     cc: Entries = ()
     bcc: Entries = ()
     reply_to: Entry | None = None
     subject: str | None = Field(None, min_length=1, max_length=4096)
-    """Where left out: the type of the event. Cut at 255 characters."""
+    """By default the type of the event. Truncated to 255 characters."""
     text: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
     html: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
-    """What is filled in is escaped. With neither text nor html, the text shows the event."""
+    """Rendered values are escaped. Without text and html, the text shows the event."""
     template_id: str | None = Field(None, pattern=r"^d-[A-Za-z0-9]{1,64}$")
-    """A dynamic template of SendGrid, which then makes subject, text and html."""
+    """A dynamic template of SendGrid, which sets subject, text and html."""
     template_data: dict[str, Any] = Field(default_factory=dict)
-    """What the dynamic template gets besides `event` and `webhook`."""
+    """Data for the dynamic template, besides `event` and `webhook`."""
     categories: tuple[Category, ...] = Field((), max_length=10)
     tracking: bool = Field(False, strict=True)
-    """Wait for the provider's word that it has arrived."""
+    """Wait for the provider's report that the email has arrived."""
 
     @field_validator("template_data")
     @classmethod

@@ -22,16 +22,16 @@ _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *; *[\w-]+=[\w.+-]+)*", 
 
 
 class HttpCall(BaseModel):
-    """A request. What stands in `{{ … }}` is filled in for each event."""
+    """An HTTP request. Templates (`{{ … }}`) are rendered for each event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     method: Literal["POST", "PUT", "PATCH", "GET"] = "POST"
     url: str = Field(min_length=1, max_length=MAX_URL, repr=False)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Values are masked when read back."""
+    """Values are masked in answers."""
     body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
-    """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. Default: the event."""
+    """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event."""
 
     @field_validator("url")
     @classmethod

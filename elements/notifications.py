@@ -25,19 +25,19 @@ def _apprise_url(service: str) -> str:
 
 
 class Notification(BaseModel):
-    """A notification: by a service that Apprise knows, or by a call of any HTTP API."""
+    """A notification through a service that Apprise supports, or a call of an HTTP API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     service: Annotated[str, Field(max_length=MAX_SERVICE), AfterValidator(_apprise_url)] | None = Field(
         None, repr=False
     )
-    """An Apprise URL such as `slack://…` or `tgram://…`; all but its scheme is masked when read back."""
+    """An Apprise URL such as `slack://…` or `tgram://…`. All but its scheme is masked in answers."""
     http: HttpCall | None = None
     title: str | None = Field(None, max_length=4096)
-    """Of a service. Where left out: the type of the event. Cut at 255 characters."""
+    """For a service. By default the type of the event. Truncated to 255 characters."""
     body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
-    """Of a service. Where left out: the event, readable, at most 2,000 characters."""
+    """For a service. By default the event as text, at most 2,000 characters."""
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:

@@ -11,7 +11,7 @@ MAX_EACH = 10
 
 
 class OnFailure(BaseModel):
-    """Emails and notifications that tell of failed deliveries. Their templates have `alert` besides `event`."""
+    """Emails and notifications for alerts. Their templates have `alert` besides `event`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

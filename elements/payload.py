@@ -24,19 +24,19 @@ TEMPLATE = "payload.template"
 
 
 class Payload(BaseModel):
-    """How a webhook shapes the body of its requests."""
+    """The format of a webhook's requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     format: Literal["standard", "cloudevents", "cloudevents-binary"] = "standard"
-    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: its attributes are headers."""
+    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers."""
     static: dict[str, Any] = Field(default_factory=dict)
-    """Sent along with each event, after the standard fields; in CloudEvents as extension attributes."""
+    """Fields to add to each event, after the standard fields; extension attributes of CloudEvents."""
     template: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
-    """Makes the body (of a CloudEvent: the data) from `event`, `webhook` and `static`. In JSON, `{{ … }}` writes a JSON
-    value, and inside quotes its text."""
+    """A template of the body (for CloudEvents: of the data) with `event`, `webhook` and `static`. In JSON, `{{ … }}`
+    writes a JSON value, and inside quotes its text."""
     content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"] = "application/json"
-    """A form is made from a flat JSON object."""
+    """A form is encoded from a flat JSON object."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

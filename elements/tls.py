@@ -56,16 +56,16 @@ Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_pem)]
 
 
 class Tls(BaseModel):
-    """TLS for deliveries to the webhook's URL. Certificates are verified in any case."""
+    """TLS settings for the webhook's URL. Certificates are always verified."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     ca: Pem | None = None
-    """PEM: authorities to trust in place of the public ones."""
+    """PEM: certificate authorities to trust in place of the public ones."""
     certificate: Pem | None = None
-    """PEM: our certificate for this receiver, and the intermediate ones after it."""
+    """PEM: the client certificate for this receiver, followed by intermediate certificates."""
     key: Pem | None = Field(None, repr=False)
-    """PEM: its private key, without a passphrase. Masked when read back."""
+    """PEM: the private key of the certificate, without a passphrase. Masked in answers."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

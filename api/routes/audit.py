@@ -19,14 +19,14 @@ class AuditRecord(Given):
     id: str
     at: Time
     key_id: str
-    """Whose doing it was; `admin` for the admin key, `hookkeeper` where it was nobody's."""
+    """The key that was used; `admin` for the admin key, `hookkeeper` for what Hookkeeper does itself."""
     key_name: str
     action: str
-    """Such as `webhook.update`, `key.revoke`, `event.cancel`."""
+    """For example `webhook.update`, `key.revoke` or `event.cancel`."""
     object_id: str
     tenant: str | None
     detail: dict[str, Any]
-    """`fields`: the names of those that were set. Never their values."""
+    """`fields` has the names of the fields that were set, never their values."""
 
 
 @router.get("")
@@ -38,7 +38,7 @@ async def list_audit_log(
     until: Annotated[GivenTime | None, Query(description="Before this time")] = None,
     limit: Limit = 50,
 ) -> Page[AuditRecord]:
-    """List what was done to keys, webhooks, event types, suppressions and events by hand, newest first."""
+    """List the changes of keys, webhooks, event types, suppressions and schedules, and the commands, newest first."""
     found, next_cursor = await audit.page(tenant=tenant, since=since, until=until, limit=limit, cursor=cursor.start)
     return cursor.page(
         [

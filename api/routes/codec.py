@@ -20,6 +20,7 @@ from temporalio.api.common.v1 import Payloads
 from api import codec_page
 from api.codec_session import COOKIE, LASTS, is_good, make_token
 from api.deps import GatewayDep
+from api.openapi import SESSION_SCHEME
 from api.problems import Forbidden, Invalid, Malformed, NoKey, Problem, responses
 from api.requests import StrictRequest
 from ciphers import CipherError
@@ -66,7 +67,18 @@ _PAYLOAD = {
     },
 }
 _PAYLOADS = {"type": "object", "properties": {"payloads": {"type": "array", "items": _PAYLOAD}}}
-TAKES_PAYLOADS = {"requestBody": {"required": True, "content": {"application/json": {"schema": _PAYLOADS}}}}
+_EXAMPLE = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlciI6NDcxMX0="}]}
+TAKES_PAYLOADS = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": _PAYLOADS, "examples": {"payload": {"value": _EXAMPLE}}}},
+    },
+    "security": [{"HTTPBearer": []}, {SESSION_SCHEME: []}],
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": _PAYLOADS, "examples": {"payload": {"value": _EXAMPLE}}}}},
+    **responses(400, 401, 403, 413, 415, 422, 429),
+}
 
 
 @router.options("/decode", include_in_schema=False)
@@ -76,9 +88,12 @@ async def may_ask() -> Response:
     return Response(status_code=204)
 
 
-@router.post("/decode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=TAKES_PAYLOADS)
+@router.post("/decode", summary="Decrypt payloads", responses=ANSWERS, openapi_extra=TAKES_PAYLOADS)
 async def decode(request: Request, gateway: GatewayDep) -> Response:
-    """Decrypt payloads (`temporal.api.common.v1.Payloads` as JSON). What is not encrypted comes back as it is."""
+    """Decrypt payloads (`temporal.api.common.v1.Payloads` as JSON). Payloads that are not encrypted are returned as is.
+
+    It needs the admin key, or the cookie that `POST /codec` sets.
+    """
     payloads = await _read(request)
     if codec := gateway.payload_codec:
         try:
@@ -88,18 +103,21 @@ async def decode(request: Request, gateway: GatewayDep) -> Response:
     return JSONResponse(MessageToDict(payloads))
 
 
-@router.post("/encode", responses=responses(400, 401, 403, 413, 415, 422, 429), openapi_extra=TAKES_PAYLOADS)
+@router.post("/encode", summary="Encrypt payloads", responses=ANSWERS, openapi_extra=TAKES_PAYLOADS)
 async def encode(request: Request, gateway: GatewayDep) -> Response:
-    """Encrypt payloads: the input of a signal that somebody sends from the web UI."""
+    """Encrypt payloads: the web UI does so with the input of a signal.
+
+    It needs the admin key, or the cookie that `POST /codec` sets.
+    """
     payloads = await _read(request)
     if codec := gateway.payload_codec:
         payloads = Payloads(payloads=await codec.encode(payloads.payloads))
     return JSONResponse(MessageToDict(payloads))
 
 
-@page_router.get("", response_class=HTMLResponse)
+@page_router.get("", summary="Show the sign-in page", response_class=HTMLResponse)
 async def show_page(request: Request) -> Response:
-    """Show the page where an operator lets the Temporal web UI read."""
+    """Show the page where an operator signs in, so that the Temporal web UI can decrypt payloads."""
     settings: Settings = request.app.state.settings
     if not _has_cookie(request, settings):
         return _page(codec_page.sign_in_page())
@@ -108,12 +126,13 @@ async def show_page(request: Request) -> Response:
 
 @page_router.post(
     "",
+    summary="Sign in or out",
     status_code=303,
     response_class=Response,
     responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 429)},
 )
 async def sign_in(request: Request) -> Response:
-    """Take the admin key (form field `key`) and set the cookie; or, with the cookie, delete it (`end`)."""
+    """Set the cookie if the form field `key` has the admin key; delete it if the form has the field `end`."""
     settings: Settings = request.app.state.settings
     form = await _form(request)
     if "key" in form and not _is_admin_key(form["key"][0], settings):

@@ -28,23 +28,25 @@ async def list_deliveries(
     gateway: GatewayDep,
     caller: CallerDep,
     request: Request,
-    status: Annotated[DeliveryStatus | None, Query(description="Only deliveries that are so now")] = None,
+    status: Annotated[DeliveryStatus | None, Query(description="Only deliveries with this status")] = None,
     limit: Limit = 50,
 ) -> Page[WebhookDelivery]:
-    """List what became of a webhook's events: those under way first, then the finished ones, each newest first.
+    """List the deliveries of a webhook: open ones first, then finished ones, each newest first.
 
-    A page can have fewer items than `limit` and still not be the last: go by `next_cursor`.
+    A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
     found(await store.get(webhook_id, caller.tenant))
     rows, next_cursor = await gateway.delivery_log.page(webhook_id, status, limit, cursor.start)
     return cursor.page([_shown(row, request.app.state.links) for row in rows], next_cursor)
 
 
-@router.get("/{webhook_id}/held", responses=responses(404), dependencies=[needs("events:read")])
+@router.get(
+    "/{webhook_id}/held", summary="Count held events", responses=responses(404), dependencies=[needs("events:read")]
+)
 async def count_held(
     webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep, request: Request
 ) -> HeldCount:
-    """Count what the webhook holds: because it is paused or disabled, or because somebody holds it."""
+    """Count the events with held deliveries: the webhook is paused or disabled, or a command holds them."""
     found(await store.get(webhook_id, caller.tenant))
     counts: HeldCounts = request.app.state.held_counts
     count, counted_at = await counts.of(webhook_id, gateway.releases.held)
@@ -53,7 +55,7 @@ async def count_held(
 
 @router.get("/{webhook_id}/queue", responses=responses(404), dependencies=[needs("events:read")])
 async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> QueueState:
-    """Show what waits for its turn at an ordered webhook, and whether that is stuck."""
+    """Show the queue of an ordered webhook, and whether it is stuck."""
     found(await store.get(webhook_id, caller.tenant))
     lane = await gateway.lanes.state(webhook_id)
     return QueueState(webhook_id=webhook_id, waiting=lane.waiting, head=lane.head, stuck_since=lane.stuck_since)

@@ -1,10 +1,11 @@
 """The API's documentation page: Swagger UI, served from an installed package. A browser needs no other host for it."""
 
+import asyncio
 from importlib.resources import files
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from api.problems import NotFound
@@ -40,17 +41,23 @@ START = """SwaggerUIBundle({
 """`validatorUrl`: by default, Swagger UI shows a badge of a validator on another host."""
 PACKAGED = ("swagger-ui.css", "swagger-ui-bundle.js")
 
-router = APIRouter(prefix="/docs", include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 _assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
 
 
-@router.get("")
+@router.get("/openapi.json")
+async def show_document(request: Request) -> Response:
+    """Give the OpenAPI document. The first request generates it, in a thread: that takes 0.2 seconds."""
+    return JSONResponse(await asyncio.to_thread(request.app.openapi))
+
+
+@router.get("/docs")
 async def show_docs() -> Response:
     """Show the documentation page."""
     return HTMLResponse(PAGE, headers=SECURE_HEADERS)
 
 
-@router.get("/{asset}")
+@router.get("/docs/{asset}")
 async def show_asset(asset: Annotated[str, Path()], request: Request) -> Response:
     """Serve a script or the style sheet of the page."""
     if asset == "start.js":

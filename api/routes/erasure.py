@@ -12,21 +12,21 @@ router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRout
 
 
 class Erased(Given):
-    """What is being erased."""
+    """The erasure has started."""
 
     id: str
     runs: int
-    """Runs of the event that are being deleted: one, one more for each redelivery, and those of its parts."""
+    """Workflow runs that are being deleted: one, one more for each redelivery, and those of its parts."""
 
 
 @router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])
 async def erase_event(
     event_id: PathId, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
 ) -> Erased:
-    """Erase a finished event: its data, its deliveries, its log. An open one must be cancelled first (409).
+    """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
-    Temporal deletes in the background, within half a minute as a rule; then the event is unknown (404), and its id is
-    free again: the same POST would deliver it anew. Repeat the request where it was answered with 503.
+    Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
+    be used again: the same POST would deliver it again. Repeat the request after a 503.
     """
     runs = await gateway.erase(tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))

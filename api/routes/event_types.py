@@ -17,6 +17,9 @@ from registry import models
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 ANY_READ = needs("events:read", "webhooks:read")
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"examples": {"openapi": {"value": as_openapi([])}}}}}
+}
 Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
 
 
@@ -24,7 +27,7 @@ Name = Annotated[EventType, Path(description="The event type", examples=["order.
 async def create_event_type(
     new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, request: Request
 ) -> EventTypeEntry:
-    """Add an event type. From then on, events of it are checked against its schema."""
+    """Add an event type. New events of this type are validated against its schema."""
     await check_event_type(request.app.state.sandbox, new.schema_, new.examples)
     event_type = models.EventType(
         name=new.name,
@@ -42,7 +45,7 @@ async def list_event_types(
     catalogue: CatalogueDep,
     archived: bool | None = None,
     limit: Limit = 50,
-    cursor: Annotated[EventType | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[EventType | None, Query(description="`next_cursor` of the previous page")] = None,
 ) -> Page[EventTypeEntry]:
     """List event types by name."""
     found, next_cursor = await catalogue.page(archived=archived, limit=limit, after=cursor)
@@ -59,7 +62,7 @@ async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeEntry
 async def change_event_type(
     name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, request: Request
 ) -> EventTypeEntry:
-    """Change what is given. An archived type takes no new events; those accepted before go on."""
+    """Change the fields that are sent. New events of an archived type are refused."""
     known = _found(await catalogue.get(name))
     given = {field: getattr(changes, field) for field in changes.model_fields_set}
     schema, examples = given.get("schema_", known.schema), given.get("examples", known.examples)
@@ -73,20 +76,20 @@ async def change_event_type(
 
 @router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[needs("admin")])
 async def delete_event_type(name: Name, catalogue: CatalogueDep, caller: CallerDep) -> Response:
-    """Remove an event type from the catalogue; events of it are unknown then, not refused."""
+    """Remove an event type from the catalogue. Events of the type are still accepted, without validation."""
     if not await catalogue.delete(name, caller.did("event-type.delete", name, None)):
         raise _unknown()
     return Response(status_code=204)
 
 
-@export_router.get("/v1/catalogue", dependencies=[ANY_READ])
+@export_router.get("/v1/catalogue", responses=EXPORTED, dependencies=[ANY_READ])
 async def export_catalogue(
     catalogue: CatalogueDep,
     format: Annotated[
-        Literal["openapi", "asyncapi"], Query(description="OpenAPI 3.1 webhooks, or AsyncAPI 3")
+        Literal["openapi", "asyncapi"], Query(description="`openapi`: OpenAPI 3.1 webhooks. `asyncapi`: AsyncAPI 3")
     ] = "openapi",
 ) -> dict[str, Any]:
-    """Give the whole catalogue as a document for your customers' tools."""
+    """Export the catalogue as an OpenAPI 3.1 or AsyncAPI 3 document, for the tools of your customers."""
     types: list[models.EventType] = []
     after: str | None = None
     while True:

@@ -43,16 +43,14 @@ BATCH_AT_ONCE = 20
 Accepting = asyncio.Task[BatchAnswer]
 
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
-IdempotencyKey = Annotated[
-    str | None, Header(pattern=EVENT_ID, description="The event's id, where the body gives none")
-]
+IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
 
 
 @router.post(
     "",
     status_code=202,
     responses={
-        200: {"model": AcceptedEvent, "description": "Accepted before", "headers": NAMES_EVENT},
+        200: {"model": AcceptedEvent, "description": "The event was accepted before", "headers": NAMES_EVENT},
         202: {"headers": NAMES_EVENT},
         **{status: each | {"headers": NAMES_EVENT} for status, each in responses(409, 503).items()},
     },
@@ -63,11 +61,12 @@ async def post_event(
 ) -> AcceptedEvent:
     """Accept an event and start delivering it.
 
-    202 is sent only after Temporal has the run for good. The same id with the same content is answered with the run
-    that is there (200, `duplicate: true`), with other content 409. An event that no webhook listens to is accepted too.
+    202 is sent only after Temporal has stored the run durably. Posting the same id with the same content again returns
+    the existing event (200, `duplicate: true`); with other content it is refused (409). An event that matches no
+    webhook is accepted too.
 
-    After a 503 it is not known whether the event was accepted. The answer names its id, also one that was generated:
-    `event_id` in the problem, and the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
+    After a 503, the event may or may not have been accepted. The answer has its id, even if it was generated, in
+    `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
     event = caller.own(event)
     event_id = event_id_of(event, idempotency_key)
@@ -82,9 +81,10 @@ async def post_event(
 
 
 async def post_batch(batch: Batch, request: Request, caller: CallerDep) -> BatchAnswers:
-    """Accept up to 100 events: one answer an event, in order. A bad one does not keep the others out.
+    """Accept up to 100 events. The answer has one item for each event, in the same order; each is accepted or refused
+    independently of the others.
 
-    They are accepted at the same time, but ordered webhooks get them in the order of the batch.
+    Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
     """
     slots = asyncio.Semaphore(BATCH_AT_ONCE)
     outages: list[Exception] = []
@@ -117,18 +117,18 @@ async def list_events(
     request: Request,
     tenant: AnyTenant,
     type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that this webhook gets")] = None,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that match this webhook")] = None,
     status: EventStatus | None = None,
     trouble: Annotated[
-        bool | None, Query(description="Only events with (or without) a delivery retrying, held or failed")
+        bool | None, Query(description="Only events with (or without) a delivery that is retrying, held or failed")
     ] = None,
-    since: Annotated[GivenTime | None, Query(description="Accepted, or delivered again, at this time or later")] = None,
-    until: Annotated[GivenTime | None, Query(description="Accepted, or delivered again, before this time")] = None,
+    since: Annotated[GivenTime | None, Query(description="Accepted or redelivered at this time or later")] = None,
+    until: Annotated[GivenTime | None, Query(description="Accepted or redelivered before this time")] = None,
     limit: Limit = 50,
 ) -> Page[EventRow]:
-    """List events: those under way first, then the finished ones, each newest first.
+    """List events: open ones first, then finished ones, each newest first.
 
-    A page can have fewer items than `limit` and still not be the last: go by `next_cursor`.
+    A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
     search = Search(tenant=tenant, type=type, webhook=webhook, status=status, trouble=trouble, since=since, until=until)
     rows, next_cursor = await gateway.find(search, limit, cursor.start)
@@ -137,7 +137,7 @@ async def list_events(
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
 async def show_event(event_id: PathId, gateway: GatewayDep, request: Request, tenant: Tenant) -> Event:
-    """Show an event whole: its data, its deliveries, each with its attempts."""
+    """Show an event with its data, its deliveries and their attempts."""
     return views.event(await gateway.read(tenant, event_id), request.app.state.links)
 
 
@@ -171,17 +171,27 @@ def _add_command(command: Command, summary: str, description: str) -> None:
 
 _add_command(
     "retry",
-    "Retry",
-    "Attempt a delivery now, or all that have not succeeded; the remaining schedule stays as it was. An attempt that is"
-    " under way is waited for. On a finished event: deliver again what failed, with its whole schedule.",
+    "Retry deliveries",
+    "Attempt one delivery now, or all that have not succeeded. The remaining retry schedule does not change. If an"
+    " attempt is in flight, the new one follows it. On a finished event, failed deliveries start again with the whole"
+    " schedule.",
 )
-_add_command("cancel", "Cancel", "Stop a delivery, or all. What an attempt under way comes to still counts.")
-_add_command("hold", "Hold", "Keep a delivery, or all, until released.")
-_add_command("release", "Release", "Let a held delivery, or all, go on. A scheduled event is delivered now.")
+_add_command(
+    "cancel",
+    "Cancel deliveries",
+    "Cancel one delivery, or all. The result of an attempt in flight still counts.",
+)
+_add_command("hold", "Hold deliveries", "Hold one delivery, or all, until it is released.")
+_add_command(
+    "release",
+    "Release deliveries",
+    "Continue one held delivery, or all. A scheduled event is delivered now.",
+)
 _add_command(
     "redeliver",
-    "Redeliver",
-    "Deliver again, also what has succeeded. Attempt numbers go on, the `webhook-id` stays, the schedule starts anew.",
+    "Redeliver an event",
+    "Make one delivery again, or all, including those that succeeded. Attempt numbers continue, the `webhook-id` stays"
+    " the same, and the retry schedule starts again.",
 )
 
 
@@ -191,7 +201,7 @@ _add_command(
 async def reschedule_event(
     event_id: PathId, change: Reschedule, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
 ) -> Obeyed:
-    """Move a scheduled event to another time."""
+    """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
     await gateway.reschedule(tenant, event_id, change.deliver_at)
     await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))

@@ -1,6 +1,7 @@
-"""Is the process alive, and can it do its work?"""
+"""Liveness and readiness."""
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter
 
@@ -10,18 +11,26 @@ from api.problems import responses
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
+def _answers(example: dict[str, str]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"examples": {"ok": {"value": example}}}}}}
+
+
+@router.get("/healthz", summary="Check liveness", responses=_answers({"status": "ok"}))
 async def healthz() -> dict[str, str]:
-    """Answer as long as the process lives."""
+    """Answer 200 as long as the process runs."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses=responses(503))
+@router.get(
+    "/readyz",
+    summary="Check readiness",
+    responses=_answers({"status": "ready", "rates": "queue"}) | responses(503),
+)
 async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
-    """Answer 200 when Temporal and the registry do, and the namespace has our search attributes.
+    """Answer 200 if Temporal and the registry are available and the namespace has Hookkeeper's search attributes.
 
-    `rates` says who keeps the rates of webhooks: Temporal's task `queue`, or `timers` where the server's fairness does
-    not work; `unknown` until a worker has found that out.
+    `rates` names what enforces the rate limits of webhooks: Temporal's task `queue`, or `timers` if the server's
+    fairness does not work. It is `unknown` until a worker has found out.
     """
     await asyncio.gather(gateway.ping(), store.ready())
     return {"status": "ready", "rates": await gateway.readiness()}

@@ -31,13 +31,13 @@ class NewKey(Taken):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme's backend", "tenant": "acme"}]})
 
     name: Line = Field(min_length=1, max_length=256)
-    """For people, and for the audit log."""
+    """Shown in lists and in the audit log."""
     tenant: TenantName | None
-    """The one tenant that the key is for; null is all, and has to be said."""
+    """The tenant that the key is bound to; null for a key of all tenants. It has no default."""
     scopes: list[Scope] = Field(default_factory=lambda: list(USUAL_SCOPES), min_length=1, max_length=10)
-    """What it may do: all but `admin` where left out. Only a key for all tenants can have `admin`."""
+    """What the key may do; by default all but `admin`. Only a key of all tenants can have `admin`."""
     rate_limit: str | None = Field(None, pattern=RATE, examples=["100/second"])
-    """Requests that it may make, to an API process; `HOOKKEEPER_RATE_LIMIT` where left out."""
+    """Requests that the key may make to each API process; by default `HOOKKEEPER_RATE_LIMIT`."""
     expires_at: GivenTime | None = None
 
 
@@ -56,12 +56,12 @@ class KeyEntry(Given):
 
 class KeyWithText(KeyEntry):
     key: str
-    """Shown now, and never again."""
+    """Shown only in this answer."""
 
 
 @router.post("", status_code=201)
 async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWithText:
-    """Make a key. The answer is the only one that shows it: what is kept is a digest."""
+    """Create a key. Only this answer shows it: Hookkeeper stores a digest."""
     if new.tenant is not None and "admin" in new.scopes:
         raise Invalid.field("scopes", "admin is for keys of all tenants")
     if new.expires_at is not None and new.expires_at <= utc_now():
@@ -82,7 +82,7 @@ async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWith
 
 @router.get("")
 async def list_keys(cursor: Cursor, store: StoreDep, tenant: AnyTenant, limit: Limit = 50) -> Page[KeyEntry]:
-    """List keys, newest first, also those that were revoked. The admin key is not among them."""
+    """List keys, newest first, including revoked ones. The admin key is not listed."""
     found, next_cursor = await store.api_keys.page(tenant=tenant, limit=limit, cursor=cursor.start)
     return cursor.page([_entry(each) for each in found], next_cursor)
 
@@ -96,7 +96,7 @@ class ScheduleOfKey(Given):
 class RevokedKey(Given):
     id: str
     schedules: list[ScheduleOfKey]
-    """The schedules that it made. They go on unless they are paused."""
+    """The schedules that were created with the key. They continue unless they are paused."""
 
 
 @router.delete("/{key_id}", responses=responses(404))
@@ -106,11 +106,13 @@ async def revoke_key(
     gateway: GatewayDep,
     caller: CallerDep,
     request: Request,
-    pause_schedules: Annotated[bool, Query(description="Pause the schedules that the key made")] = False,
+    pause_schedules: Annotated[
+        bool, Query(description="Also pause the schedules that were created with the key")
+    ] = False,
 ) -> RevokedKey:
-    """Revoke a key: it is refused from now on; by other processes of the API, within a second.
+    """Revoke a key. It is refused at once by this API process, and within a second by others.
 
-    The answer names the schedules that the key made. This can be called again for a key that is revoked already.
+    The answer lists the schedules that were created with the key. The request can be repeated.
     """
     key = await store.api_keys.get(key_id)
     if key is None:

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Guarded
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
-    """Hold what is due until the webhook is resumed. What is under way is seen through; what is asked for is sent."""
+    """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
     known = found(await store.get(webhook_id, caller.tenant))
     entry = caller.did("webhook.pause", webhook_id, known.tenant)
     return views.webhook(found(await store.pauses.set(webhook_id, caller.tenant, True, entry)))
@@ -25,9 +25,9 @@ async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDe
 async def resume_webhook(
     webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep
 ) -> schemas.Webhook:
-    """Let the webhook go on. What it held is released in the background, oldest first, as fast as it is taken.
+    """Resume a webhook. Held deliveries are released in the background, oldest first, as fast as the receiver allows.
 
-    Repeat the request where it was answered with 503: the webhook goes on by then, but what it held may not.
+    Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.
     """
     known = found(await store.get(webhook_id, caller.tenant))
     entry = caller.did("webhook.resume", webhook_id, known.tenant)

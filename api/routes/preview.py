@@ -1,4 +1,4 @@
-"""What would be sent?"""
+"""Previews of what a webhook sends."""
 
 from fastapi import APIRouter, Request
 
@@ -20,7 +20,7 @@ router = APIRouter(
 
 @router.post("/preview", responses=responses(404), dependencies=[needs("webhooks:read")])
 async def preview_webhook(wanted: PreviewRequest, store: StoreDep, caller: CallerDep, request: Request) -> Preview:
-    """Show what an event would send through a webhook, registered or not. Nothing is sent, and secrets are masked."""
+    """Show what a webhook, registered or not, would send for an event. Nothing is sent, and secrets are masked."""
     check_one_of_the_two(wanted)
     webhook = await _webhook(wanted, request, store, caller)
     event = wanted.event

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from api.deps import GatewayDep, StoreDep
+from api.examples import shows
 from api.fields import Given
 from api.problems import Malformed, NoKey, NotFound, responses
 from api.requests import StrictRequest
@@ -24,6 +25,7 @@ MAX_BYTES = 2 * 1024 * 1024
 """Of one batch; SendGrid's are smaller than 1 MB."""
 AT_ONCE = 20
 """Runs that are told at the same time."""
+EXAMPLE = {"event": "delivered", "email": "ann@acme.example", "timestamp": 1767323051, "sg_event_id": "ZGVsaXZlcmVkLTA"}
 log = structlog.get_logger("hookkeeper.api")
 
 
@@ -47,19 +49,27 @@ TimestampHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Time
 
 
 class Recorded(Given):
+    model_config = shows({"recorded": 2, "ignored": 1})
+
     recorded: int
-    """Events that the run of one of our emails has taken for good."""
+    """Events that were recorded durably by the run of an email."""
     ignored: int
-    """The others: not of our emails, of no interest, repeated, or of a run that is over."""
+    """All others: of other emails, of unused types, repeated, or of a run that has ended."""
 
 
 @router.post(
     "/sendgrid/events",
+    summary="Receive SendGrid events",
     responses=responses(400, 401, 404, 413, 415, 422, 503),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}},
+            "content": {
+                "application/json": {
+                    "schema": {"type": "array", "items": {"type": "object"}},
+                    "examples": {"delivered": {"value": [EXAMPLE]}},
+                }
+            },
         }
     },
 )
@@ -70,9 +80,10 @@ async def take_sendgrid_events(
     signature: SignatureHeader = "",
     timestamp: TimestampHeader = "",
 ) -> Recorded:
-    """Take what SendGrid's signed event webhook tells of emails: delivered, deferred, bounced, dropped, marked as spam.
+    """Receive events of SendGrid's signed event webhook: delivered, deferred, bounced, dropped, marked as spam.
 
-    200 is sent only after the runs and the registry have it; on any other answer SendGrid comes back for 24 hours.
+    The signature takes the place of a key. 200 is sent only after all events are stored; after any other answer,
+    SendGrid retries for 24 hours.
     """
     batch = _read(await _signed_body(request, signature, timestamp))
     await _suppress(batch.reports, store.suppressions)

@@ -18,7 +18,7 @@ from workflows.recovery import RecoveryState
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
 RecoveryId = Annotated[str, Path(pattern=EVENT_ID)]
-COUNTED = {"model": Recovery, "description": "Counted: a dry run"}
+COUNTED = {"model": Recovery, "description": "A dry run: events were only counted"}
 
 
 @router.post(
@@ -36,11 +36,11 @@ async def recover_webhook(
     caller: CallerDep,
     response: Response,
 ) -> Recovery:
-    """Deliver again what has failed for this webhook, oldest first, at a set rate, in the background.
+    """Redeliver the failed deliveries of a webhook in the background, oldest first, at a fixed rate.
 
-    There is one recovery of a webhook at a time (409), and none while its whole tenant is recovered. It pauses itself
-    when the webhook is paused or disabled, until it is resumed itself. Each event is delivered again once: what is
-    opened again by anybody while the recovery runs is left alone.
+    A webhook can have one recovery at a time, and none during a recovery of its tenant (409). The recovery pauses if
+    the webhook is paused or disabled, and must then be resumed. Each event is redelivered once: events that are
+    redelivered or retried otherwise while the recovery runs are skipped.
     """
     webhook = found(await store.get(webhook_id, caller.tenant))
     if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
@@ -60,9 +60,9 @@ async def recover_webhook(
 async def recover_tenant(
     wanted: NewRecovery, gateway: GatewayDep, audit: AuditDep, caller: CallerDep, response: Response
 ) -> Recovery:
-    """Deliver again what has failed for all webhooks of a tenant. Those that are paused or disabled get nothing.
+    """Redeliver the failed deliveries of all webhooks of a tenant. Paused and disabled webhooks are skipped.
 
-    There is one at a time (409), and none while a webhook of the tenant is recovered.
+    A tenant can have one recovery at a time, and none during a recovery of one of its webhooks (409).
     """
     fields, wanted = wanted.model_fields_set, caller.own(wanted)
     scope = recovering.scope_of(wanted, wanted.tenant, None)
@@ -82,14 +82,14 @@ async def list_recoveries(
     webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only recoveries of this webhook")] = None,
     limit: Limit = 50,
 ) -> Page[Recovery]:
-    """List recoveries: those under way first, then the finished ones, each newest first."""
+    """List recoveries: open ones first, then finished ones, each newest first."""
     states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor.start)
     return cursor.page([recovering.shown(state) for state in states], next_cursor)
 
 
 @router.get("/recoveries/{recovery_id}", responses=responses(404), dependencies=[needs("events:read")])
 async def show_recovery(recovery_id: RecoveryId, gateway: GatewayDep, caller: CallerDep) -> Recovery:
-    """Show how a recovery is doing, or what it came to."""
+    """Show the progress or the result of a recovery."""
     return recovering.shown(await _known(gateway, recovery_id, caller))
 
 
@@ -106,16 +106,16 @@ def _add_command(command: Steer, description: str) -> None:
         methods=["POST"],
         status_code=202,
         name=f"{command}_recovery",
-        summary=command.capitalize(),
+        summary=f"{command.capitalize()} recovery",
         description=description,
         responses=responses(404, 409),
         dependencies=[needs("events:write")],
     )
 
 
-_add_command("pause", "Redeliver nothing until resumed. What is being redelivered is seen through: some five seconds.")
-_add_command("resume", "Go on where it was paused.")
-_add_command("cancel", "End the recovery. What it has redelivered goes on; the rest stays as it is.")
+_add_command("pause", "Pause a recovery until it is resumed. Redeliveries in progress finish, in about five seconds.")
+_add_command("resume", "Continue a paused recovery.")
+_add_command("cancel", "End a recovery. Events that it has redelivered are still delivered; the others do not change.")
 
 
 async def _known(gateway: Gateway, recovery_id: str, caller: Caller) -> RecoveryState:

@@ -73,11 +73,12 @@ async def create_schedule(
     caller: CallerDep,
     settings: SettingsDep,
 ) -> Schedule:
-    """Make a schedule. Each of its events is accepted as if it were posted at that time.
+    """Create a schedule. Each of its events is accepted as if it were posted at that time.
 
-    An event's id is the schedule's id and the time, its timestamp the time: a time has one event, whatever fails and is
-    tried again. What is refused then, because its type is archived, say, is shown with the reason in `recent`. Its
-    events count against the rate of the key that made it. A tenant may have `HOOKKEEPER_MAX_SCHEDULES_PER_TENANT`.
+    An event's id is made of the schedule's id and the time, and its timestamp is the time: there is at most one event
+    for each time. If an event is refused, for example because its type is archived, `recent` has the reason. Events
+    count against the rate limit of the key that created the schedule. A tenant may have
+    `HOOKKEEPER_MAX_SCHEDULES_PER_TENANT` schedules.
     """
     fields, new = new.model_fields_set, caller.own(new)
     plan = scheduling.new_plan(new, caller.key_id, settings.min_schedule_interval)
@@ -94,14 +95,14 @@ async def create_schedule(
 async def list_schedules(
     cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, limit: Limit = 50
 ) -> Page[ScheduleHead]:
-    """List schedules with their next times, the newest first. One that was just made may be missing for a moment."""
+    """List schedules with their next times, newest first. A new schedule may be missing for a moment."""
     found, next_cursor = await schedules.page(tenant, limit, cursor.start)
     return cursor.page([scheduling.head(each, links) for each in found], next_cursor)
 
 
 @router.get("/{schedule_id}", responses=responses(404), dependencies=[needs("events:read")])
 async def show_schedule(schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, tenant: Tenant) -> Schedule:
-    """Show a schedule: its event, its next times, and what came of the latest."""
+    """Show a schedule with its event, its next times and its latest results."""
     return scheduling.shown(await schedules.read(tenant, schedule_id), links)
 
 
@@ -117,7 +118,7 @@ async def update_schedule(
     tenant: Tenant,
     settings: SettingsDep,
 ) -> Schedule:
-    """Change what is given, from the next time on. Events that were made stay as they are."""
+    """Change the fields that are sent, from the next time on. Events of earlier times do not change."""
     if changes.event:
         await scheduling.check_event(acceptance, tenant, changes.event)
     try:
@@ -133,7 +134,7 @@ async def update_schedule(
 async def delete_schedule(
     schedule_id: PathId, schedules: SchedulesDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
 ) -> Response:
-    """Remove a schedule. Events that it made stay, and are delivered."""
+    """Remove a schedule. Events that it has posted are still delivered."""
     await schedules.delete(tenant, schedule_id)
     await audit.keep(caller.did("schedule.delete", schedule_id, tenant))
     return Response(status_code=204)
@@ -149,7 +150,7 @@ async def pause_schedule(
     tenant: Tenant,
     noted: Noted | None = None,
 ) -> Schedule:
-    """Make no more events, until it is resumed. Times that pass meanwhile are not made up for: see `backfill`."""
+    """Pause a schedule until it is resumed. Times that pass meanwhile are skipped: `backfill` can post their events."""
     await schedules.pause(tenant, schedule_id, (noted and noted.note) or "Paused through the API")
     await audit.keep(caller.did("schedule.pause", schedule_id, tenant))
     return scheduling.shown(await schedules.read(tenant, schedule_id), links)
@@ -165,7 +166,7 @@ async def resume_schedule(
     tenant: Tenant,
     noted: Noted | None = None,
 ) -> Schedule:
-    """Make events again, from the next time on."""
+    """Resume a schedule from its next time on."""
     await schedules.resume(tenant, schedule_id, (noted and noted.note) or "Resumed through the API")
     await audit.keep(caller.did("schedule.resume", schedule_id, tenant))
     return scheduling.shown(await schedules.read(tenant, schedule_id), links)
@@ -180,7 +181,7 @@ async def trigger_schedule(
     tenant: Tenant,
     trigger: Trigger | None = None,
 ) -> Fired:
-    """Make an event now, also while it is paused. A schedule makes one event a second at most; `recent` shows it."""
+    """Post an event now, even if the schedule is paused, at most one a second. `recent` shows the result."""
     await schedules.trigger(tenant, schedule_id, (trigger or Trigger()).overlap)
     await audit.keep(caller.did("schedule.trigger", schedule_id, tenant))
     return Fired(id=schedule_id, command="trigger")
@@ -195,9 +196,9 @@ async def backfill_schedule(
     caller: CallerDep,
     tenant: Tenant,
 ) -> Fired:
-    """Make the events of all times in a period that has passed, about ten a second, also while it is paused.
+    """Post the events of all times in a past period, about ten a second, even if the schedule is paused.
 
-    A time that has its event already gets no second one. A period may have fewer than 1000 times.
+    Times that already have an event are skipped. A period must have fewer than 1000 times.
     """
     if backfill.until <= backfill.since:
         raise Invalid.field("until", "must be after `since`")

@@ -54,18 +54,19 @@ class NewSuppression(Taken):
 
     tenant: TenantName = DEFAULT_TENANT
     address: NewAddress
-    """No email of this tenant's webhooks goes to it any more. Upper and lower case are the same."""
+    """The tenant's webhooks send no more emails to this address. Case does not matter."""
     detail: Line = Field("", max_length=1024)
-    """Yours: why."""
+    """The reason, in your words."""
 
 
 class SuppressionEntry(Given):
     tenant: str
     address: str
     reason: Reason
-    """`bounced`: there is no such mailbox. `spam_report`: its owner complained. `manual`: somebody added it."""
+    """`bounced`: the mailbox does not exist. `spam_report`: the recipient marked an email as spam. `manual`: added
+    through the API."""
     detail: str
-    """What the provider said, or whoever added it."""
+    """The provider's message, or the `detail` that was posted."""
     created_at: Time
 
 
@@ -79,13 +80,13 @@ SuppressionsDep = Annotated[Suppressions, Depends(_suppressions)]
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": SuppressionEntry, "description": "Suppressed before"}},
+    responses={200: {"model": SuppressionEntry, "description": "The address was suppressed before"}},
     dependencies=[needs("webhooks:write")],
 )
 async def create_suppression(
     new: NewSuppression, suppressions: SuppressionsDep, caller: CallerDep, response: Response
 ) -> SuppressionEntry:
-    """Send no more emails to an address. One that is suppressed already stays as it is (200)."""
+    """Suppress an address: it receives no more emails. An existing suppression does not change (200)."""
     fields, new = new.model_fields_set, caller.own(new)
     suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
     if await suppressions.add(suppression, caller.did("suppression.create", new.address, new.tenant, fields)):
@@ -112,7 +113,10 @@ async def list_suppressions(
 async def delete_suppression(
     address: PathAddress, suppressions: SuppressionsDep, caller: CallerDep, tenant: Tenant
 ) -> Response:
-    """Let an address get emails again. The provider may have a list of its own, from which it must be removed too."""
+    """Let an address receive emails again.
+
+    If the provider has a suppression list too, remove the address there as well.
+    """
     if not await suppressions.remove(tenant, address, caller.did("suppression.delete", address, tenant)):
         raise NotFound("This address is not suppressed.")
     return Response(status_code=204)

@@ -38,7 +38,7 @@ WebhookId = Annotated[str, Path(pattern=EVENT_ID)]
 async def create_webhook(
     new: NewWebhook, store: StoreDep, caller: CallerDep, request: Request
 ) -> schemas.WebhookWithSecret:
-    """Register a webhook. The answer shows its signing key."""
+    """Register a webhook. The answer has its signing key."""
     fields, new = new.model_fields_set, caller.own(new)
     given = dict(new) | unmasked(dict(new))
     await _written(request).for_(new.tenant).check(given)
@@ -77,7 +77,7 @@ async def list_webhooks(
     cursor: Cursor,
     store: StoreDep,
     tenant: AnyTenant,
-    event: Annotated[EventType | None, Query(description="Only those that an event of this type goes to")] = None,
+    event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: bool | None = None,
     limit: Limit = 50,
 ) -> Page[schemas.Webhook]:
@@ -101,10 +101,10 @@ async def change_webhook(
     gateway: GatewayDep,
     request: Request,
 ) -> schemas.Webhook:
-    """Change what is given; deliveries that wait for a retry use it at their next attempt.
+    """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
-    Enabled, it gets what was held for it, oldest first, as by `POST …/resume`. 409 where others keep changing it at the
-    same time.
+    Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
+    requests keep changing the webhook at the same time.
     """
     known, changed = await _change(webhook_id, changes, store, caller, _written(request))
     if changed.ordered != known.ordered:
@@ -116,7 +116,7 @@ async def change_webhook(
 
 @router.delete("/{webhook_id}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
 async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
-    """Remove a webhook. Deliveries to it that are still open are cancelled when their next attempt is due."""
+    """Remove a webhook. Its open deliveries are cancelled when their next attempt is due."""
     known = found(await store.get(webhook_id, caller.tenant))
     if not await store.delete(webhook_id, caller.tenant, caller.did("webhook.delete", webhook_id, known.tenant)):
         raise _unknown()
@@ -127,7 +127,7 @@ async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerD
 
 @router.get("/{webhook_id}/secret", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.WebhookSecret:
-    """Show the signing key. It takes the scope to change it: whoever has it can sign."""
+    """Show the signing key. This needs `webhooks:write`, since the key can sign any request."""
     return views.secret(found(await store.get(webhook_id, caller.tenant)))
 
 
@@ -135,7 +135,7 @@ async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep)
 async def rotate_secret(
     webhook_id: WebhookId, store: StoreDep, caller: CallerDep, rotation: Rotation | None = None
 ) -> schemas.WebhookSecret:
-    """Give the webhook a new key; during the grace both sign, so that receivers can change over."""
+    """Set a new signing key. During the grace period both keys sign, so that receivers can switch."""
     rotation = rotation or Rotation()
     known = found(await store.get(webhook_id, caller.tenant))
     secret = rotation.secret or new_secret("v1a" if is_asymmetric(known.secret) else "v1")
@@ -147,7 +147,7 @@ async def rotate_secret(
 async def send_test(
     webhook_id: WebhookId, store: StoreDep, caller: CallerDep, request: Request, sample: SampleEvent | None = None
 ) -> AcceptedEvent:
-    """Send a real signed event to this webhook only, also while it is disabled."""
+    """Send a real, signed event to this webhook only, even if it is disabled."""
     sample = sample or SampleEvent()
     webhook = found(await store.get(webhook_id, caller.tenant))
     known = await store.catalogue.get(sample.type)

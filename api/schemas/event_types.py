@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from api import examples
 from api.fields import (
     EventType,
     Given,
@@ -14,15 +15,17 @@ from api.fields import (
 
 
 class EventTypeChanges(Taken):
-    """Only what is given is changed."""
+    """Only the fields that are sent are changed."""
+
+    model_config = examples.shows({"description": "A customer has paid an order."}, {"archived": True})
 
     description: Text = Field("", max_length=4096)
     schema_: dict[str, Any] | None = Field(None, alias="schema")
-    """JSON Schema 2020-12 of the event's data; null takes any. Nothing outside of it is ever fetched."""
+    """JSON Schema 2020-12 of the event's data; null allows any data. References to other documents are not fetched."""
     examples: list[Any] = Field(default_factory=list, max_length=20)
-    """Examples of the data; they must fit the schema."""
+    """Examples of the data. They must be valid against the schema."""
     archived: bool = Field(False, strict=True)
-    """An archived type takes no new events."""
+    """New events of an archived type are refused."""
 
 
 class NewEventType(EventTypeChanges):

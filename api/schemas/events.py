@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from api import examples
 from api.fields import (
     EventId,
     EventType,
@@ -29,17 +30,26 @@ class NewEvent(Taken):
     data: Any = Field(default_factory=dict)
     """Any JSON."""
     id: EventId | None = None
-    """Yours, to make a repeated POST safe. Else the `Idempotency-Key` header, else a new one."""
+    """Your id, which makes it safe to repeat the POST. By default the `Idempotency-Key` header, or a generated id."""
     tenant: TenantName = DEFAULT_TENANT
     timestamp: GivenTime | None = None
-    """When it happened; now where left out."""
+    """When the event happened; by default now."""
     deliver_at: GivenTime | None = None
-    """Deliver no earlier; at most a year ahead."""
+    """Deliver the event at this time or later; at most one year ahead."""
 
 
 class Batch(Taken):
+    model_config = examples.shows(
+        {
+            "events": [
+                {"type": "order.paid", "tenant": "acme", "data": {"order": 4711}},
+                {"type": "order.paid", "tenant": "acme", "data": {"order": 4712}},
+            ]
+        }
+    )
+
     events: list[Any] = Field(min_length=1, max_length=100)
-    """Events as `POST /v1/events` takes them."""
+    """Events in the format of `POST /v1/events`."""
 
 
 class Links(Given):
@@ -60,7 +70,7 @@ class AcceptedEvent(Given):
     tenant: str
     status: EventStatus
     duplicate: bool
-    """The event was accepted before; nothing is delivered twice."""
+    """True if the event was accepted before. It is not delivered again."""
     workflow_id: str
     run_id: str
     deliveries: list[DeliveryHead]
@@ -68,7 +78,7 @@ class AcceptedEvent(Given):
 
 
 class BatchAnswer(Given):
-    """What became of one event of a batch: `status` as `POST /v1/events` would have answered."""
+    """The answer for one event of a batch. `status` is the status that `POST /v1/events` would have returned."""
 
     status: int
     event: AcceptedEvent | None = None
@@ -90,7 +100,7 @@ class Attempt(Given):
 
 
 class Receipt(Given):
-    """What the mail provider said of an email on its way."""
+    """A report of the email provider about a sent email."""
 
     attempt: int
     address: str
@@ -101,16 +111,16 @@ class Receipt(Given):
 
 class Delivery(DeliveryHead):
     target: str
-    """The URL without its query; the addresses of an email; the service of a notification."""
+    """The URL without its query, the addresses of an email, or the service of a notification."""
     status: DeliveryStatus
     reason: Reason | None
-    """Why it is held, waits or has ended. `held_too_long`: it was held longer than `HOOKKEEPER_MAX_HOLD`."""
+    """Why the delivery is held, waits or has ended. `held_too_long`: it was held longer than `HOOKKEEPER_MAX_HOLD`."""
     next_attempt_at: Time | None
     attempts: list[Attempt]
     attempts_omitted: int
-    """Older attempts that are not shown; the Temporal history has them."""
+    """Number of older attempts that are not listed here; the Temporal history has them."""
     awaiting: list[str]
-    """Addresses of which the mail provider has still to say whether the email has arrived."""
+    """Addresses for which the email provider has not confirmed the delivery yet."""
     receipts: list[Receipt]
 
 
@@ -121,7 +131,7 @@ class EventHead(Given):
     status: EventStatus
     accepted_at: Time
     finished_at: Time | None
-    """When the run ended. It can come after the final status by some hours, while alerts are retried."""
+    """When the run ended. This can be hours after the final status, while alerts are retried."""
     deliver_at: Time | None
     workflow_id: str
     run_id: str
@@ -137,20 +147,24 @@ class Event(EventHead):
 class EventRow(EventHead):
     webhooks: list[str]
     trouble: list[str]
-    """Webhooks whose delivery is retrying, held or failed."""
+    """Webhooks with a delivery that is retrying, held or failed."""
 
 
 class Named(Taken):
+    model_config = examples.shows({"delivery": examples.WEBHOOK_ID})
+
     delivery: str | None = Field(None, max_length=256)
-    """The delivery that is meant; all where left out."""
+    """The delivery that the command is for; by default all deliveries of the event."""
 
 
 class Reschedule(Taken):
+    model_config = examples.shows({"deliver_at": "2026-01-03T09:00:00Z"})
+
     deliver_at: GivenTime
 
 
 class Obeyed(Given):
-    """The run has taken the command."""
+    """The run has accepted the command."""
 
     id: str
     command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule"]

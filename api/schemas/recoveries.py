@@ -16,17 +16,17 @@ class Recover(Taken):
     model_config = ConfigDict(json_schema_extra={"examples": [{"since": "2026-01-02T03:00:00Z", "dry_run": True}]})
 
     since: GivenTime
-    """Events accepted, or last delivered again, at this time or later."""
+    """Only events that were accepted or last redelivered at this time or later."""
     until: GivenTime | None = None
-    """And before this time; until now where left out."""
+    """Only events that were accepted or last redelivered before this time; by default now."""
     status: Wanted = "failed"
-    """Deliveries that have ended so are made again."""
+    """Deliveries with this final status are made again."""
     types: list[EventType] = Field(default_factory=list, max_length=20)
-    """Only events of exactly these types; all where left out."""
+    """Only events of exactly these types; by default all."""
     rate: float = Field(20.0, ge=0.1, le=100, allow_inf_nan=False, strict=True)
-    """Events a second."""
+    """Events per second."""
     dry_run: bool = Field(False, strict=True)
-    """Only count: nothing is delivered."""
+    """Only count the events; nothing is delivered."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -44,35 +44,35 @@ class Recovery(Given):
     """Null for a dry run."""
     tenant: str
     webhook_id: str | None
-    """Null: all of the tenant."""
+    """Null for a recovery of the whole tenant."""
     status: Literal["running", "paused", "finished", "cancelled", "dry_run"]
     found: int | None
-    """Events that were finished when it began, and those still open that it met; null until they are counted."""
+    """Matching events: those finished when the recovery began, and open ones found since. Null until counted."""
     redelivered: int
-    """Events that are being delivered again."""
+    """Events that were redelivered."""
     failed: int
-    """Events that could not be read for minutes, and were left behind."""
+    """Events that were given up, since they could not be read for minutes."""
     skipped: int
-    """Events that need it no more, are erased, or whose webhook is off."""
+    """Events that no longer need it, were erased, or whose webhook is paused or disabled."""
     since: Time
     until: Time
     types: list[str]
     wanted: Wanted
-    """`status` of the request."""
+    """The `status` of the request."""
     rate: float
     started_at: Time
     finished_at: Time | None
 
 
 class Steered(Given):
-    """The recovery has taken the command."""
+    """The recovery has accepted the command."""
 
     id: str
     command: Literal["pause", "resume", "cancel"]
 
 
 class WebhookDelivery(Given):
-    """An event's deliveries to one webhook: where it has several, the one that is furthest from done."""
+    """An event's delivery to one webhook. Of several deliveries, `status` is that of the one furthest from success."""
 
     event_id: str
     type: str
@@ -80,7 +80,7 @@ class WebhookDelivery(Given):
     status: DeliveryStatus
     accepted_at: Time
     finished_at: Time | None
-    """When all of the event was finished."""
+    """When all deliveries of the event were finished."""
     workflow_id: str
     run_id: str
     links: Links
@@ -89,16 +89,16 @@ class WebhookDelivery(Given):
 class HeldCount(Given):
     webhook_id: str
     held: int
-    """Events whose deliveries are held, for whatever reason."""
+    """Events with held deliveries, for any reason."""
     counted_at: Time
-    """A count is repeated for some seconds."""
+    """A count is cached for a few seconds."""
 
 
 class QueueState(Given):
     webhook_id: str
     waiting: int
-    """Events of an ordered webhook that wait for their turn, or have it. 0 where it is not ordered."""
+    """Events in the queue, including the head. 0 for a webhook that is not ordered."""
     head: str | None
-    """The event that has the turn; with a dot and a number where a part of it is meant."""
+    """The event that is being delivered; with a dot and a number if it is a part of an event."""
     stuck_since: Time | None
-    """Since then, the run of that event has not answered Temporal, and the others wait for it."""
+    """Since when the run of the head has not responded to Temporal, so that all others wait."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from api import examples
 from api.cron import check_cron, check_timezone
 from api.fields import EventType, Given, GivenTime, Line, Taken, TenantName, Time
 from links import DEFAULT_TENANT
@@ -30,11 +31,11 @@ SensibleTime = Annotated[GivenTime, AfterValidator(_within_reason)]
 
 
 class EventToMake(Taken):
-    """What each event of a schedule is."""
+    """The event that a schedule posts."""
 
     type: EventType
     data: Any = Field(default_factory=dict)
-    """Any JSON; the same each time."""
+    """Any JSON, the same for each event."""
 
 
 class ScheduleFields(Taken):
@@ -42,28 +43,28 @@ class ScheduleFields(Taken):
 
     name: Line = Field("", max_length=256)
     cron: list[Cron] | None = Field(None, min_length=1, max_length=20, examples=[["0 9 * * 1-5"]])
-    """Minute, hour, day of the month, month, day of the week: whenever one of these expressions says so."""
+    """Cron expressions: minute, hour, day of the month, month, day of the week. An event is posted if any matches."""
     every: int | None = Field(None, ge=1, le=YEAR, strict=True)
-    """Instead: seconds from one event to the next, counted from 1970-01-01T00:00:00Z on."""
+    """In place of `cron`: seconds from one event to the next, aligned to 1970-01-01T00:00:00Z."""
     offset: int = Field(0, ge=0, lt=YEAR, strict=True)
-    """Seconds after each full `every`: 300 with an `every` of 3600 is five minutes past each hour."""
+    """Seconds to add to each interval: 300 with an `every` of 3600 means five minutes past each hour."""
     timezone: TimeZone = Field("UTC", examples=["Europe/Berlin"])
-    """Where the clock hangs that `cron` is about, by its name in the IANA database."""
+    """Time zone of `cron`: a name in the IANA database."""
     overlap: Overlap = "skip"
-    """What happens at a time while the event before it is still being delivered, retried or held. `skip`: nothing.
-    `buffer_one`, `buffer_all`: it is made afterwards, once or as often as missed. `cancel_other`: the one before it is
-    cancelled. `allow_all`: it is made all the same."""
+    """What to do if the previous event is still being delivered, retried or held. `skip`: post no event. `buffer_one`,
+    `buffer_all`: post one event, or all missed events, afterwards. `cancel_other`: cancel the previous event.
+    `allow_all`: post the event anyway."""
     catchup_window: int = Field(YEAR, ge=10, le=YEAR, strict=True)
-    """Seconds: times that passed while Temporal was away are made up for if they are no older than this."""
+    """Seconds. Times that were missed while Temporal was unavailable are made up for if they are no older."""
     jitter: int = Field(0, ge=0, le=86400, strict=True)
-    """Seconds by which an event may be late, at random."""
+    """Maximum random delay of each event, in seconds."""
     start_at: SensibleTime | None = None
-    """No events before this."""
+    """No events before this time."""
     end_at: SensibleTime | None = None
-    """No events after this."""
+    """No events after this time."""
     paused: bool = Field(False, strict=True)
     note: Line = Field("", max_length=MAX_NOTE)
-    """For people: why it is paused, say. Temporal shows it, and does not encrypt it."""
+    """A note for people, for example why the schedule is paused. Temporal shows it, unencrypted."""
 
 
 class NewSchedule(ScheduleFields):
@@ -82,34 +83,42 @@ class NewSchedule(ScheduleFields):
     )
 
     id: Annotated[str, Field(pattern=SCHEDULE_ID)] | None = None
-    """Yours; made where none is given. Its events are named after it: `daily-report-20260102T080000Z`."""
+    """Your id; by default a generated one. It is part of the ids of its events: `daily-report-20260102T080000Z`."""
     tenant: TenantName = DEFAULT_TENANT
     event: EventToMake
 
 
 class ScheduleChanges(ScheduleFields):
-    """Only what is given is changed. `cron` takes the place of `every`, and the other way round."""
+    """Only the fields that are sent are changed. Setting `cron` removes `every`, and the reverse."""
+
+    model_config = examples.shows({"cron": ["0 8 * * 1-5"]})
 
     event: EventToMake | None = None
-    """Null leaves it as it is."""
+    """Null does not change the event."""
 
 
 class Noted(Taken):
+    model_config = examples.shows({"note": "Closed for the holidays"})
+
     note: Line = Field("", max_length=MAX_NOTE)
-    """For people: why."""
+    """A note for people: the reason."""
 
 
 class Trigger(Taken):
+    model_config = examples.shows({"overlap": "allow_all"})
+
     overlap: Overlap = "allow_all"
-    """What happens where an earlier event is still being delivered."""
+    """What to do if an earlier event is still being delivered."""
 
 
 class Backfill(Taken):
+    model_config = examples.shows({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
+
     since: SensibleTime
     until: SensibleTime
-    """Not included, and not in the future."""
+    """Exclusive, and not in the future."""
     overlap: Overlap = "allow_all"
-    """`buffer_all` makes one event after the other, each when the one before it is delivered."""
+    """`buffer_all` posts one event after the other, each after the delivery of the previous one."""
 
 
 class ScheduleLinks(Given):
@@ -120,20 +129,21 @@ class ScheduleLinks(Given):
 
 class FiringLinks(Given):
     event: str | None
-    """The event, unless it was refused."""
+    """The event; null if it was refused."""
     temporal: str | None
-    """The run that made it, in the Temporal web UI."""
+    """The run that posted it, in the Temporal web UI."""
 
 
 class Firing(Given):
-    """What came of one time."""
+    """The result of one scheduled time."""
 
     time: Time
-    """The time that it stands for, and the timestamp of its event."""
+    """The scheduled time, which is the timestamp of the event."""
     started_at: Time
     status: FiringStatus
-    """`running`: the event is being accepted, or its delivery waited for. `done`: it was accepted, and its delivery is
-    over where that was waited for. `refused`: there is no event, see `reason`. `cancelled`: so was the event."""
+    """`running`: the event is being accepted, or its delivery is awaited. `done`: the event was accepted, and its
+    delivery has ended if it was awaited. `refused`: there is no event, see `reason`. `cancelled`: the event was
+    cancelled."""
     event_id: str | None
     reason: str | None
     links: FiringLinks
@@ -144,7 +154,7 @@ class ScheduleHead(Given):
     tenant: str
     name: str
     type: str
-    """Of its events."""
+    """The type of its events."""
     cron: list[str] | None
     every: int | None
     offset: int
@@ -155,7 +165,7 @@ class ScheduleHead(Given):
     paused: bool
     note: str
     next: list[Time]
-    """Its next times, ten at most; also while it is paused."""
+    """The next times, at most ten, even if the schedule is paused."""
     links: ScheduleLinks
 
 
@@ -164,19 +174,19 @@ class Schedule(ScheduleHead):
     catchup_window: int
     jitter: int
     recent: list[Firing]
-    """The latest ten, newest first."""
+    """The latest ten results, newest first."""
     skipped: int
-    """Times that passed without an event, because another one was still being delivered."""
+    """Times without an event, because an earlier event was still being delivered."""
     missed: int
-    """Times that passed while Temporal was away for longer than the catch-up window."""
+    """Times without an event, because Temporal was unavailable for longer than the catch-up window."""
     created_at: Time
     updated_at: Time | None
 
 
 class Fired(Given):
-    """Temporal has taken the command."""
+    """Temporal has accepted the command."""
 
     id: str
     command: Literal["trigger", "backfill"]
     events: list[str] | None = None
-    """Of a backfill: the ids of the events that are there in the end, as far as they are not refused."""
+    """For a backfill: the ids of its events, some of which may be refused."""

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from api import examples
 from api.fields import (
     EventPattern,
     EventType,
@@ -35,41 +36,41 @@ class WebhookFields(Taken):
     name: Line = Field("", max_length=256)
     description: Text = Field("", max_length=4096)
     url: Url | None = None
-    """Where the signed POST goes. A webhook has a URL, emails, or notifications."""
+    """The URL that receives the signed POST. A webhook needs a URL, emails or notifications."""
     events: list[EventPattern] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
-    """Types it listens to: a type, a type prefix with `.*`, or `*`."""
+    """Patterns of event types: a type, a prefix with `.*`, or `*`."""
     filter: Text | None = Field(None, min_length=1, max_length=4096, examples=["event.data.amount >= 100"])
-    """A CEL expression on `event`: only events for which it is true are sent."""
+    """A CEL expression on `event`. Only events for which it is true are sent."""
     payload: Payload | None = None
-    """Shapes the body; null sends `{"id", "type", "timestamp", "data"}`."""
+    """The format of the body; null sends `{"id", "type", "timestamp", "data"}`."""
     emails: tuple[Email, ...] = Field((), max_length=10)
-    """Messages that are sent for each event."""
+    """Emails to send for each event."""
     notifications: tuple[Notification, ...] = Field((), max_length=10)
-    """Notes to services such as Slack, or calls of any HTTP API, for each event. URLs are masked when read back."""
+    """Messages to services such as Slack, or calls of HTTP APIs, for each event. URLs are masked in answers."""
     on_failure: OnFailure | None = None
-    """Who is told when a delivery has failed, at most once an hour, when the webhook is disabled for that, and when it
-    works again."""
+    """Alerts: when a delivery fails for good (at most once an hour), when the webhook is disabled because of failures,
+    and when it works again."""
     headers: Headers = Field(default_factory=dict)
-    """Sent along with each delivery. Values are masked when read back."""
+    """Headers to send with each delivery. Values are masked in answers."""
     tls: Tls | None = None
-    """TLS of its own, for the URL alone: authorities to trust, a certificate to show. The key is masked."""
+    """TLS settings for the URL: certificate authorities, a client certificate. The key is masked in answers."""
     retry: RetryPolicy | None = None
-    """Null: ten attempts in about three days."""
+    """When failed attempts are retried; null means ten attempts in about three days."""
     timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
-    """Seconds for connect, response headers and body together."""
+    """Seconds for connecting, response headers and body together."""
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
-    """Requests a second to the URL; null: any number. More wait their turn, which costs no attempt."""
+    """Maximum requests per second to the URL; null means no limit. Waiting for the limit costs no attempt."""
     ordered: bool = Field(False, strict=True)
-    """One event at a time to the URL, in the order in which they were accepted."""
+    """Deliver one event at a time to the URL, in the order of acceptance."""
     order_policy: OrderPolicy = "block"
-    """Where ordered: with `block`, a failing event holds up those behind it until it is final; with `skip`, they go on
-    after its first failed attempt."""
+    """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
+    good. `skip`: they wait only for its first failed attempt."""
     disable_after: float | None = Field(None, ge=0, le=365 * 86400, allow_inf_nan=False, strict=True)
-    """Seconds of nothing but failures after which the webhook is disabled; 0: never. Null: as the operator says."""
+    """Seconds of failures only, after which the webhook is disabled; 0: never; null: the operator's setting."""
     enabled: bool = Field(True, strict=True)
     """Deliveries of a disabled webhook are held, not dropped."""
     metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
-    """Yours; shown again, never sent."""
+    """Your own metadata. It is returned in answers and available to templates."""
 
 
 class NewWebhook(WebhookFields):
@@ -89,9 +90,9 @@ class NewWebhook(WebhookFields):
     tenant: TenantName = DEFAULT_TENANT
 
     secret: Secret | None = None
-    """The signing key: `whsec_…` (HMAC) or `whsk_…` (ed25519). Made where none is given."""
+    """The signing key: `whsec_…` (HMAC) or `whsk_…` (ed25519). By default a new key is generated."""
     signature_scheme: Scheme = "v1"
-    """Kind of the key that is made: `v1` HMAC-SHA256, `v1a` ed25519."""
+    """Kind of the generated key: `v1` for HMAC-SHA256, `v1a` for ed25519."""
 
     @model_validator(mode="after")
     def _has_a_target(self) -> Self:
@@ -101,23 +102,25 @@ class NewWebhook(WebhookFields):
 
 
 class WebhookChanges(WebhookFields):
-    """Only what is given is changed."""
+    """Only the fields that are sent are changed."""
+
+    model_config = examples.shows({"url": "https://acme.example/new-hook"}, {"enabled": True})
 
 
 class Health(Given):
-    """How requests to the URL have been going."""
+    """The health of the webhook's URL."""
 
     status: Status
-    """`throttled`: it has too much to do, and scheduled attempts wait. `degraded`: it does not answer in time, and gets
-    two requests a second. `failing`: the latest request failed. `unknown`: there was none yet."""
+    """`throttled`: the receiver is overloaded, and scheduled attempts wait. `degraded`: it does not answer in time, and
+    gets two requests per second. `failing`: the latest request failed. `unknown`: there was no request yet."""
     failing_since: Time | None
-    """When the first of the failures was that no success has followed."""
+    """Start of the current failure streak."""
     failures: int
-    """In a row, about."""
+    """Approximate number of failures in the current streak."""
     last_success_at: Time | None
     """To the minute."""
     throttled_until: Time | None
-    """Null where that is over."""
+    """Null if the webhook is not throttled."""
 
 
 class Webhook(Given):
@@ -129,9 +132,9 @@ class Webhook(Given):
     events: list[str]
     filter: str | None
     filter_errors: int
-    """Events that the filter failed for, and so were not sent, since it was last changed."""
+    """Events that were not sent because the filter failed, since its last change."""
     filter_error: str | None
-    """What it said of the latest."""
+    """The latest error of the filter."""
     payload: Payload | None
     emails: tuple[Email, ...]
     notifications: tuple[Notification, ...]
@@ -148,38 +151,42 @@ class Webhook(Given):
     health: Health
     enabled: bool
     disabled_reason: str | None
-    """`gone`: the receiver answered 410. `failing`: it had only failed for too long. `manual`: somebody disabled it."""
+    """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API."""
     disabled_at: Time | None
     paused_at: Time | None
-    """Set while the webhook is paused: its deliveries are held."""
+    """When the webhook was paused; null if it is not paused."""
     metadata: dict[str, str]
     created_at: Time
     updated_at: Time
 
 
 class WebhookSecret(Given):
-    """The signing key. For ed25519, receivers need the public key alone."""
+    """The signing key. For ed25519, receivers need only the public key."""
 
     secret: str
     public_key: str | None = None
     previous_secret_expires_at: Time | None = None
-    """Until then the previous key signs too."""
+    """Until when the previous key signs too."""
 
 
 class WebhookWithSecret(Webhook):
     secret: str
-    """Shown now, and by `GET /v1/webhooks/{id}/secret`."""
+    """The signing key. `GET /v1/webhooks/{id}/secret` shows it again."""
     public_key: str | None = None
 
 
 class Rotation(Taken):
+    model_config = examples.shows({"grace": 3600})
+
     secret: Secret | None = None
-    """The new key; made where none is given."""
+    """The new key; by default a generated one."""
     grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
-    """Seconds during which the old key signs as well."""
+    """Seconds during which the previous key signs too."""
 
 
 class SampleEvent(Taken):
+    model_config = examples.shows({"type": "order.paid", "data": examples.DATA})
+
     type: EventType = "hookkeeper.test"
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
-    """The first example of the type in the catalogue where left out."""
+    """By default the first example of the type in the catalogue."""

@@ -96,7 +96,7 @@ async def test_nothing_else_is_served(idle_house: House, path: str) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 async def test_chromium_shows_all_operations_without_a_network(idle_house: House, tmp_path: Path) -> None:
-    paths = idle_house.app.openapi()["paths"]
+    paths = (await idle_house.http.get("/openapi.json")).json()["paths"]
     operations = sum(len(methods) for methods in paths.values())
     async with serving(idle_house.app) as server:
         dom, log = await rendered(f"http://127.0.0.1:{server.port}/docs", tmp_path)

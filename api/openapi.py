@@ -1,0 +1,121 @@
+"""The OpenAPI document: what FastAPI makes of the routes, with tags, servers, and the scopes that each route needs."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api import outgoing
+from api.codec_session import COOKIE
+from api.examples import ANSWERS
+from api.problems import title
+
+DESCRIPTION = """Durable webhook delivery: each event is a Temporal workflow, and its history is the delivery log.
+
+Register webhooks, post events, and watch and control each delivery.
+
+- **Keys.** Send `Authorization: Bearer <key>`. Each operation names the scope that the key needs. A key is bound to one
+  tenant, or to none; the admin key has all scopes.
+- **Errors** are problem documents (RFC 9457), `application/problem+json`.
+- **Lists** return pages: pass `next_cursor` as `cursor` to get the next page, until it is null.
+- **Times** are RFC 3339; answers use UTC.
+- **503** means that Temporal or the registry is unavailable. Retry after the seconds in `Retry-After`.
+"""
+TAGS = {
+    "events": "Post events, read them with their deliveries and attempts, and control them: retry, cancel, hold,"
+    " release, redeliver, reschedule, erase.",
+    "webhooks": "Register, change, pause and test webhooks, rotate their signing keys, preview what they send, and list"
+    " their deliveries.",
+    "recoveries": "Redeliver in bulk what has failed, for one webhook or for a whole tenant.",
+    "schedules": "Events that are posted automatically, by cron expression or at an interval.",
+    "event types": "The catalogue of event types with their JSON Schemas, shared by all tenants.",
+    "suppressions": "Email addresses that receive no more emails.",
+    "keys": "API keys: create, list and revoke them.",
+    "audit": "The log of all changes and commands.",
+    "providers": "Callbacks of email providers.",
+    "codec": "The codec server of Temporal's web UI and command line: it decrypts and encrypts payloads.",
+    "health": "Liveness and readiness checks.",
+    "outgoing": "Requests that Hookkeeper sends: see the webhooks at the end of this document.",
+}
+SERVERS = ({"url": "/", "description": "The server of this document"},)
+SESSION_SCHEME = "CodecSession"
+SECURITY_SCHEMES = {
+    SESSION_SCHEME: {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "The cookie that `POST /codec` sets for the admin key, for 12 hours.",
+    }
+}
+NO_SCOPE = "Needs no key."
+DEFAULT_SUMMARY = "Successful Response"
+"""FastAPI's description of an answer that has none."""
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation as its function is named."""
+    return route.name
+
+
+def tags() -> list[dict[str, str]]:
+    """Give the tags in the order of the page."""
+    return [{"name": name, "description": description} for name, description in TAGS.items()]
+
+
+def servers(public_url: str) -> list[dict[str, str]]:
+    """Name the server that is asked, first: a browser may use another name for it than `HOOKKEEPER_PUBLIC_URL`."""
+    return [*SERVERS, {"url": public_url, "description": "Its public URL"}]
+
+
+def install(app: FastAPI) -> None:
+    """Let the app complete the document that FastAPI generates."""
+    generate, lock = app.openapi, threading.Lock()
+
+    def openapi() -> dict[str, Any]:
+        with lock:
+            if app.openapi_schema is None:
+                _complete(generate())
+            return generate()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] |= SECURITY_SCHEMES
+    for name, example in (ANSWERS | outgoing.EXAMPLES).items():
+        document["components"]["schemas"][name]["examples"] = [example]
+    for operation in _operations(document):
+        _complete_operation(operation)
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for methods in document["paths"].values():
+        yield from methods.values()
+
+
+def _complete_operation(operation: dict[str, Any]) -> None:
+    operation["summary"] = _summary(operation)
+    for status, answer in operation["responses"].items():
+        if answer["description"] == DEFAULT_SUMMARY:
+            answer["description"] = title(int(status))
+    scopes = _scopes(operation)
+    if scopes:
+        # FastAPI lists them as if a key needed them all: any one of them is enough.
+        operation["security"] = [{"HTTPBearer": [scope]} for scope in scopes]
+        operation["description"] += f"\n\nScope: {' or '.join(f'`{scope}`' for scope in scopes)}."
+    elif "security" not in operation:
+        operation["security"] = []
+        operation["description"] += f"\n\n{NO_SCOPE}"
+
+
+def _summary(operation: dict[str, Any]) -> str:
+    """Write FastAPI's default, which is the function's name, as a sentence; leave others as they are."""
+    words: str = operation["operationId"].replace("_", " ")
+    summary: str = operation["summary"]
+    return words.capitalize() if summary == words.title() else summary
+
+
+def _scopes(operation: dict[str, Any]) -> list[str]:
+    return [scope for needed in operation.get("security", ()) for scopes in needed.values() for scope in scopes]

@@ -1,0 +1,152 @@
+"""What Hookkeeper sends itself, for the `webhooks` section of the OpenAPI document. None of these routes is served."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+
+from api import examples
+from api.fields import Given, Time
+from elements.context import AlertKind
+from workflows.models import Channel
+
+Answers = dict[int | str, dict[str, Any]]
+
+ANSWERS: Answers = {
+    200: {"description": "Any 2xx: the attempt succeeded."},
+    "default": {
+        "description": "Any other answer, or none in time: the attempt failed. The webhook's retry policy decides when"
+        " the next one is made."
+    },
+}
+GONE: Answers = {410: {"description": "The attempt failed for good, and the webhook is disabled."}}
+ALERT_ANSWERS: Answers = {
+    200: {"description": "Any 2xx: the alert was received."},
+    "default": {"description": "Any other answer, or none in time: the alert is sent again, for about five hours."},
+}
+EVENT: examples.Example = {
+    "id": examples.EVENT_ID,
+    "type": "order.paid",
+    "timestamp": examples.HAPPENED,
+    "data": examples.DATA,
+}
+ALERT: examples.Example = {
+    "kind": "failed",
+    "tenant": "acme",
+    "delivery": examples.WEBHOOK_ID,
+    "channel": "webhook",
+    "target": "https://acme.example/hook",
+    "attempts": 10,
+    "reason": "exhausted",
+    "failures": 10,
+    "failing_since": "2026-01-02T03:04:05.731Z",
+    "webhook": {"id": examples.WEBHOOK_ID, "name": "Orders", "enabled": True},
+    "last_outcome": {"status_code": 500, "error": "http_500", "text": "Internal Server Error"},
+    "link": examples.LINKS["temporal"],
+    "folded": 0,
+}
+EXAMPLES = {"SentEvent": EVENT, "SentAlert": {"alert": ALERT, "event": EVENT}}
+"""By the name of their schema."""
+
+router = APIRouter(tags=["outgoing"], default_response_class=Response)
+
+
+class SentEvent(Given):
+    """An event in the default payload."""
+
+    id: str
+    type: str
+    timestamp: Time
+    """When the event happened."""
+    data: Any
+    """The event's data, as it was posted."""
+
+
+class AlertedWebhook(Given):
+    id: str
+    name: str
+    enabled: bool
+
+
+class LastOutcome(Given):
+    status_code: int | None
+    error: str | None
+    """A code such as `http_500`, `timeout` or `connection_refused`."""
+    text: str
+    """The start of the answer."""
+
+
+class AlertDetails(Given):
+    kind: AlertKind
+    """`failed`: a delivery failed for good. `disabled`: the webhook was disabled because of failures. `recovered`: the
+    webhook works again."""
+    tenant: str
+    delivery: str
+    channel: Channel
+    target: str
+    attempts: int
+    reason: str | None
+    """Why the delivery failed, or why the webhook was disabled."""
+    failures: int
+    """Failures in the current streak."""
+    failing_since: Time | None
+    webhook: AlertedWebhook
+    last_outcome: LastOutcome
+    link: str
+    """The run in the Temporal web UI; without a web UI, the event or the webhook in the API."""
+    folded: int
+    """Failures since the last alert that sent no alert of their own."""
+
+
+class SentAlert(Given):
+    """An alert, with the event whose delivery caused it."""
+
+    alert: AlertDetails
+    event: SentEvent
+
+
+@router.post("delivery", operation_id="send_delivery", summary="Event delivery", responses=GONE | ANSWERS)
+def delivery(
+    body: SentEvent,
+    webhook_id: Annotated[
+        str,
+        Header(
+            description="The event's id. It is the same on each attempt: use it to drop duplicates",
+            examples=[examples.EVENT_ID],
+        ),
+    ],
+    webhook_timestamp: Annotated[
+        int, Header(description="When this attempt was made, in Unix seconds", examples=[1767323045])
+    ],
+    webhook_signature: Annotated[
+        str,
+        Header(
+            description="Signatures of `{webhook-id}.{webhook-timestamp}.{body}`, separated by spaces: `v1,` and a"
+            " base64 HMAC-SHA256, or `v1a,` and a base64 ed25519 signature. One for each valid key: two during a"
+            " rotation's grace period",
+            examples=["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="],
+        ),
+    ],
+) -> None:
+    """Sent to the `url` of each webhook that matches an event, as
+    [Standard Webhooks](https://www.standardwebhooks.com) define it.
+
+    This is the default body; `payload` of the webhook can change it. The webhook's own `headers` are sent too. Verify
+    the signature over the raw body before parsing it, and answer within the webhook's `timeout`. Redirects are not
+    followed.
+    """
+
+
+@router.post("notification", operation_id="send_notification", summary="HTTP notification", responses=ANSWERS)
+def notification(body: SentEvent) -> None:
+    """Sent to the `http.url` of a webhook's notification whose `http` has no `body` of its own.
+
+    It is not signed. The notification's own `headers` are sent, and its `method` is used in place of POST.
+    """
+
+
+@router.post("alert", operation_id="send_alert", summary="HTTP alert", responses=ALERT_ANSWERS)
+def alert(body: SentAlert) -> None:
+    """Sent to the `http.url` of a notification in `on_failure`, whose `http` has no `body` of its own.
+
+    It is not signed. A webhook sends at most one alert of failed deliveries an hour; `folded` counts the others.
+    """

@@ -1,0 +1,197 @@
+"""The OpenAPI document: scopes, tags and examples fit the code, and it describes what Hookkeeper itself sends."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema_rs
+import pytest
+from callers import guarded
+from pydantic import SecretStr
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from api.app import _bare_app
+from house import House
+from receivers import Receiver, Request, receiver
+from settings import Settings
+
+APP = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
+DOCUMENT = APP.openapi()
+ADDRESS = "urn:hookkeeper:openapi"
+REGISTRY = jsonschema_rs.Registry([(ADDRESS, DOCUMENT)], draft=jsonschema_rs.Draft202012)
+JSON = "application/json"
+DATA = ("default", "enum", "const", "example", "examples")
+"""Keywords whose values are data, not schemas."""
+Pointer = tuple[str, ...]
+
+
+def operations(section: str = "paths") -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in DOCUMENT[section].items()
+        for method, operation in methods.items()
+    }
+
+
+def validator(pointer: Pointer) -> jsonschema_rs.Validator:
+    """Give a validator of the schema at a place in the document."""
+    place = quote("/".join(step.replace("~", "~0").replace("/", "~1") for step in pointer))
+    schema = {"$ref": f"{ADDRESS}#/{place}"}
+    return jsonschema_rs.Draft202012Validator(schema, registry=REGISTRY, validate_formats=True)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference; of a body that may be left out, give the schema of one that is there."""
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return DOCUMENT["components"]["schemas"][name] if name else schema
+
+
+def test_the_document_is_valid_openapi_3_1() -> None:
+    OPENAPI_31_VALIDATOR.validate(DOCUMENT)
+
+
+# Scopes, tags, servers
+
+
+def test_each_operation_names_its_scopes() -> None:
+    known = operations()
+    for route, scopes in guarded(APP).items():
+        operation = known.pop(route.replace(":path", ""))
+        assert operation["security"] == [{"HTTPBearer": [scope]} for scope in sorted(scopes)], route
+        assert operation["description"].endswith(f"\n\nScope: {' or '.join(f'`{each}`' for each in sorted(scopes))}.")
+    codec: list[dict[str, list[str]]] = [{"HTTPBearer": []}, {"CodecSession": []}]
+    assert known.keys() == {
+        "GET /healthz",
+        "GET /readyz",
+        "POST /v1/providers/sendgrid/events",
+        "POST /codec/decode",
+        "POST /codec/encode",
+        "GET /codec",
+        "POST /codec",
+    }
+    assert all(operation["security"] == (codec if route.endswith("code") else []) for route, operation in known.items())
+
+
+def test_each_security_scheme_is_described() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    used = {name for operation in operations().values() for needed in operation["security"] for name in needed}
+    assert used == schemes.keys()
+    assert all(scheme["description"] for scheme in schemes.values())
+
+
+def test_each_tag_is_described_and_used() -> None:
+    described = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
+    used = [operation["tags"] for section in ("paths", "webhooks") for operation in operations(section).values()]
+    assert {tag for (tag,) in used} == described.keys()
+    assert all(described.values())
+
+
+def test_the_first_server_is_the_one_that_is_asked() -> None:
+    """Swagger UI sends its requests there: the page's policy forbids others, and the public URL may be another one."""
+    assert [server["url"] for server in DOCUMENT["servers"]] == ["/", "https://hooks.acme.example"]
+
+
+def test_operation_ids_are_names_of_functions() -> None:
+    ids = [operation["operationId"] for section in ("paths", "webhooks") for operation in operations(section).values()]
+    assert len(set(ids)) == len(ids)
+    assert all(each.isidentifier() for each in ids)
+
+
+def test_no_text_is_the_default_of_fastapi() -> None:
+    for route, operation in operations().items():
+        summary = operation["summary"]
+        assert summary[0].isupper() and summary != operation["operationId"].replace("_", " ").title(), route
+        assert "Successful Response" not in json.dumps(operation["responses"]), route
+
+
+# Examples
+
+
+def examples(node: Any = DOCUMENT, at: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
+    """Give each example, with the place of its schema."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from examples(item, (*at, str(index)))
+    if not isinstance(node, dict):
+        return
+    names_fields = at[-1:] == ("properties",)
+    given = node.get("examples")
+    if not names_fields and isinstance(given, list):
+        yield from ((at, example) for example in given)
+    if not names_fields and isinstance(given, dict):
+        yield from (((*at, "schema"), example["value"]) for example in given.values())
+    for name, child in node.items():
+        if names_fields or name not in DATA:
+            yield from examples(child, (*at, name))
+
+
+ALL_EXAMPLES = list(examples())
+
+
+@pytest.mark.parametrize(("at", "example"), ALL_EXAMPLES, ids=["/".join(at) for at, _ in ALL_EXAMPLES])
+def test_an_example_fits_its_schema(at: Pointer, example: Any) -> None:
+    validator(at).validate(example)
+
+
+def has_example(media: dict[str, Any]) -> bool:
+    """Find an example of the media type or of its schema; of a list's page, one of its items."""
+    schema = resolved(media["schema"])
+    items = schema.get("properties", {}).get("items", {}).get("items")
+    return bool(media.get("examples") or schema.get("examples") or (items and resolved(items).get("examples")))
+
+
+def test_each_request_body_has_an_example() -> None:
+    for section in ("paths", "webhooks"):
+        for route, operation in operations(section).items():
+            body = operation.get("requestBody", {}).get("content", {})
+            assert JSON not in body or has_example(body[JSON]), route
+
+
+def test_each_answer_has_an_example() -> None:
+    for route, operation in operations().items():
+        for status, answer in operation["responses"].items():
+            content = answer.get("content", {})
+            assert JSON not in content or has_example(content[JSON]), f"{route} {status}"
+
+
+# What Hookkeeper itself sends
+
+
+def check_sent(name: str, request: Request) -> None:
+    """Check a request against the webhook of this name."""
+    at = ("webhooks", name, "post")
+    operation = DOCUMENT["webhooks"][name]["post"]
+    body = json.loads(request.body)
+    validator((*at, "requestBody", "content", JSON, "schema")).validate(body)
+    schema = resolved(operation["requestBody"]["content"][JSON]["schema"])
+    assert list(body) == list(schema["properties"])
+    assert request.headers["content-type"] == JSON
+    headers = {each["name"]: str(index) for index, each in enumerate(operation.get("parameters", ()))}
+    assert headers.keys() == {name for name in request.headers if name.startswith("webhook-")}
+    for header, index in headers.items():
+        value = request.headers[header]
+        validator((*at, "parameters", index, "schema")).validate(int(value) if value.isdecimal() else value)
+
+
+async def test_what_is_sent_is_as_documented(home: House, inbox: Receiver) -> None:
+    """One event makes a delivery that fails for good, a notification, and an alert."""
+    inbox.fails(500)
+    async with receiver() as notified, receiver() as alerted:
+        fields: dict[str, Any] = {
+            "retry": {"schedule": []},
+            "notifications": [{"http": {"url": notified.url}}],
+            "on_failure": {"notifications": [{"http": {"url": alerted.url}}]},
+        }
+        await home.webhook(inbox.url, **fields)
+        event = await home.send(data={"order": 4711})
+        await home.until_closed(event["id"])
+        for name, at in (("delivery", inbox), ("notification", notified), ("alert", alerted)):
+            (request,) = at.requests
+            check_sent(name, request)
+    alert = json.loads(alerted.requests[0].body)["alert"]
+    details = DOCUMENT["components"]["schemas"]["AlertDetails"]["properties"]
+    assert alert.keys() == details.keys()
+    assert alert["kind"] == "failed"
