@@ -13,57 +13,57 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import http
 from activities.alerts import AlertActivities
 from activities.closing import ClosingActivities
-from activities.crowding import Crowds
 from activities.emails import EmailActivities
-from activities.firing import FiringActivities
 from activities.health import HealthBook
-from activities.lanes import LaneActivities
-from activities.mail.outbox import Outbox
-from activities.mail.provider import MailProvider, NoProvider
-from activities.mail.sendgrid import SendGrid
-from activities.mail.smtp import Smtp
-from activities.mail.suppressing import Suppressing
 from activities.memory_budget import Memory
-from activities.network import EVERYWHERE, parse_networks
 from activities.notifications import NotificationActivities
-from activities.notifier import Notifier
-from activities.places import Places
-from activities.probing import ProbeActivities
+from activities.ordered_queue import LaneActivities
+from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
-from activities.recovering import RecoveryActivities
-from activities.releasing import ReleaseActivities
-from activities.resolver import Lookups
+from activities.recovery import RecoveryActivities
+from activities.release import ReleaseActivities
 from activities.rounds import Rounds
-from activities.services import Services
+from activities.scheduled_event import FiringActivities
+from activities.tenant_concurrency import Places
+from activities.webhook_concurrency import Crowds
 from activities.webhooks import WebhookActivities
 from api.accepting import Acceptance
 from api.firing import ScheduledAcceptance
-from elements.emails import check_addresses
-from elements.on_failure import OnFailure
-from elements.sandbox import Sandbox
-from elements.services import check_service
-from links import Links
-from registry.store import Store
-from settings import BadSetting, Settings
-from version import VERSION
-from workflows import names
-from workflows.deliveries import Deliveries
+from hookkeeper import ids
+from hookkeeper.content.emails import check_addresses
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.services import check_service
+from hookkeeper.egress import http
+from hookkeeper.egress.network import EVERYWHERE, parse_networks
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.resolver import Lookups
+from hookkeeper.egress.services import Services
+from hookkeeper.links import Links
+from hookkeeper.mail.capture import Outbox
+from hookkeeper.mail.provider import MailProvider, NoProvider
+from hookkeeper.mail.sendgrid import SendGrid
+from hookkeeper.mail.smtp import Smtp
+from hookkeeper.mail.suppressing import Suppressing
+from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.settings import BadSetting, Settings
+from hookkeeper.temporal.deliveries import Deliveries
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.probes import Probes
+from hookkeeper.temporal.rate_mode import keeping_rates
+from hookkeeper.temporal.recovery_candidates import LostDeliveries
+from hookkeeper.temporal.releases import HeldDeliveries
+from hookkeeper.version import VERSION
 from workflows.event import EventWorkflow
-from workflows.fan_out import FanOutWorkflow
-from workflows.gateway import Gateway
-from workflows.lane import LaneWorkflow
-from workflows.limiting import keeping_rates
-from workflows.lost import LostDeliveries
-from workflows.part import EventPart
+from workflows.event_part import EventPart
+from workflows.large_event import FanOutWorkflow
+from workflows.ordered_queue import LaneWorkflow
 from workflows.probe import ProbeWorkflow
-from workflows.probes import Probes
 from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
-from workflows.releases import HeldDeliveries
-from workflows.scheduled import ScheduledEventWorkflow
+from workflows.scheduled_event import ScheduledEventWorkflow
 
 STICKY = timedelta(seconds=10)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up. With less, a worker that is
@@ -168,7 +168,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 sticky_queue_schedule_to_start_timeout=STICKY,
             ),
             serving(
-                task_queue=names.retry_queue(settings.task_queue),
+                task_queue=ids.retry_queue(settings.task_queue),
                 activities=[
                     *sending,
                     alerts.alert,
@@ -178,9 +178,9 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                     probing.enable,
                 ],
             ),
-            serving(task_queue=names.limited_queue(settings.task_queue), activities=sending),
+            serving(task_queue=ids.limited_queue(settings.task_queue), activities=sending),
             serving(
-                task_queue=names.bulk_queue(settings.task_queue),
+                task_queue=ids.bulk_queue(settings.task_queue),
                 activities=[release.find, release.release, recovery.count, recovery.find, recovery.redeliver],
                 max_concurrent_activities=BULK + SPARE,
                 max_concurrent_activity_task_polls=2,

@@ -1,8 +1,8 @@
 """Escalation: tell the owner of a webhook, and the operator, that a delivery has failed, that the webhook was disabled
 for it, or that it works again.
 
-At most one failure a webhook and hour (`registry.alerts`). What was sent travels in the heartbeat, so that a retry
-after a fault of one recipient does not tell the others again.
+At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`). Sent alerts travel in the heartbeat, so a
+retry after a fault of one recipient does not alert the others again.
 """
 
 from typing import Any, NamedTuple
@@ -14,23 +14,23 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.history import EventData
-from activities.mail.provider import MailProvider, Tags
 from activities.memory_budget import Memory, Reservation, request_memory
-from activities.news import Alert, AlertResult
-from activities.notifier import Notifier
-from activities.outcomes import Message
-from activities.places import Places
 from activities.rounds import about, every
-from elements.context import Event, context_of
-from elements.emails import Email, letter_of
-from elements.faults import Fault
-from elements.notifications import Notification, note_of
-from elements.on_failure import OnFailure
-from elements.sandbox import Sandbox
-from links import Links
-from registry.models import Webhook
-from registry.store import Store
-from times import rfc3339
+from activities.tenant_concurrency import Places
+from hookkeeper.alert_messages import Alert, AlertResult
+from hookkeeper.content.context import Event, context_of
+from hookkeeper.content.emails import Email, letter_of
+from hookkeeper.content.faults import Fault
+from hookkeeper.content.notifications import Notification, note_of
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.links import Links
+from hookkeeper.mail.provider import MailProvider, Tags
+from hookkeeper.outcomes import Message
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.times import rfc3339
 
 TIMEOUT = 15.0
 KEEP = 512

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.outcomes import Message
+from hookkeeper.outcomes import Message
 
 
 class Closing(Message):

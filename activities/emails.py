@@ -4,14 +4,14 @@ import hashlib
 
 from temporalio import activity
 
-from activities import outcomes
-from activities.mail.provider import MailAnswer, MailProvider, Tags
 from activities.memory_budget import request_memory
-from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
-from elements.emails import Letter, letter_of
-from elements.sandbox import Sandbox
-from registry.targets import email_of, shortened
+from hookkeeper import outcomes
+from hookkeeper.content.emails import Letter, letter_of
+from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.targets import email_of, shortened
+from hookkeeper.sandbox.pool import Sandbox
 
 
 class EmailActivities:

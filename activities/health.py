@@ -1,7 +1,7 @@
 """What a round says of the health of its webhooks: noted together, when all its attempts have been made.
 
 A registry that is out of reach then is our fault: the activity is tried again, goes on from the outcomes in its
-heartbeats, and notes them. So a round may be noted twice (`registry.health` says why that does no harm), and never not.
+heartbeats, and notes them. So a round is noted at least once; `hookkeeper.registry.health` says why twice does no harm.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from typing import Protocol
 import structlog
 from temporalio import activity
 
-from activities.outcomes import Outcome
 from activities.pacing import throttled_for
 from activities.rounds import Order, Round, RoundResult
-from registry.health import Result, is_news
-from registry.models import Webhook
-from registry.store import Store
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.health import Result, is_news
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
 
 log = structlog.get_logger("hookkeeper.delivery")
 

@@ -9,8 +9,8 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.outcomes import Message
-from elements.sizes import memory_of
+from hookkeeper.content.sizes import memory_of
+from hookkeeper.outcomes import Message
 
 MAX_CACHED_BYTES = 16 * 1024 * 1024
 """Memory of the data that each of a worker's two caches keeps, about."""

@@ -12,10 +12,10 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass
 from typing import Any
 
-from activities import link
-from activities.link import LocalLimitReached
-from activities.places import TenantLoads
-from elements.sizes import MAX_BODY_BYTES, memory_of
+from activities.tenant_concurrency import TenantLoads
+from hookkeeper.content.sizes import MAX_BODY_BYTES, memory_of
+from hookkeeper.egress import link
+from hookkeeper.egress.link import LocalLimitReached
 
 COPIES = 3
 """Of a body that a receiver does not read: the body itself, what asyncio or TLS has buffered, and the kernel's part."""

@@ -2,14 +2,14 @@
 
 from temporalio import activity
 
-from activities import outcomes
 from activities.memory_budget import request_memory
-from activities.notifier import Notifier
-from activities.outcomes import Outcome
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
-from elements.notifications import note_of
-from elements.sandbox import Sandbox
-from registry.targets import notification_of
+from hookkeeper import outcomes
+from hookkeeper.content.notifications import note_of
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.targets import notification_of
+from hookkeeper.sandbox.pool import Sandbox
 
 
 class NotificationActivities:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from activities.outcomes import BUSY_STATUS_CODES, Outcome, Slot
 from activities.rounds import Order
-from registry.models import Webhook
-from registry.pacing import rate_of
+from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome, Slot
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.pacing import rate_of
 
 COMES_BACK = 10.0
 """Requests a second in which what waited for a busy receiver comes back: however much that is, nobody else waits."""

@@ -1,7 +1,7 @@
 """What the rounds of all channels share: many attempts at once, none made again whose outcome is known.
 
 A round's outcomes travel in its heartbeats, so that the activity's retry, after a kill or a fault of ours, goes on
-where the last try was. A retry in the same process joins the last try itself (`activities.recent`).
+where the last try was. A retry in the same process joins the last try itself (`activities.recent_results`).
 """
 
 import asyncio
@@ -14,18 +14,18 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client
 
-from activities import outcomes
+from activities.heartbeat import heartbeating
 from activities.history import EventData
-from activities.living import heartbeating
 from activities.memory_budget import Memory
-from activities.outcomes import Message, Outcome, Slot
-from activities.places import Places
-from activities.recent import Recent, Tries
-from elements.context import About, Event, context_of
-from elements.faults import Fault
-from registry.alerts import has_recovered
-from registry.models import Webhook
-from registry.store import Store
+from activities.recent_results import Recent, Tries
+from activities.tenant_concurrency import Places
+from hookkeeper import outcomes
+from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.faults import Fault
+from hookkeeper.outcomes import Message, Outcome, Slot
+from hookkeeper.registry.alerts import has_recovered
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
 
 MAX_CONCURRENT_TARGETS = 100
 log = structlog.get_logger("hookkeeper.delivery")

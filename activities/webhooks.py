@@ -5,19 +5,20 @@ from datetime import UTC, datetime
 import httpx
 from temporalio import activity
 
-from activities import http, outcomes, signing
-from activities.crowding import Crowds
 from activities.health import HealthBook, clock_ahead
-from activities.link import LocalLimitReached
 from activities.memory_budget import request_memory
-from activities.outcomes import Outcome
 from activities.rate_gate import RateGate
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
-from activities.scrubbing import MARGIN, scrub_request
-from elements.payload import Body, Payload, body_of
-from elements.sandbox import Sandbox
-from registry.models import Webhook
-from registry.pacing import order_of, rate_of
+from activities.webhook_concurrency import Crowds
+from hookkeeper import outcomes
+from hookkeeper.content.payload import Body, Payload, body_of
+from hookkeeper.egress import http, signing
+from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.egress.scrubbing import MARGIN, scrub_request
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.pacing import order_of, rate_of
+from hookkeeper.sandbox.pool import Sandbox
 
 
 class WebhookActivities:

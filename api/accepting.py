@@ -16,22 +16,22 @@ from api.problems import Invalid, TooLarge
 from api.schemas.events import AcceptedEvent, DeliveryHead, NewEvent
 from api.validating import check_data
 from api.views import links_of
-from elements import filters
-from elements.adaptive_limit import AdaptiveLimit
-from elements.context import Event
-from elements.faults import Fault
-from elements.sandbox import Sandbox
-from elements.turns import Turns
-from links import Links
-from registry.models import Webhook
-from registry.pacing import order_of, rate_of
-from registry.store import RegistryUnavailable, Store
-from registry.targets import Target, targets_of
-from settings import Settings
-from times import utc_now
-from workflows.gateway import Gateway, Started
-from workflows.models import Delivery, EventInput
-from workflows.reaching import Unavailable
+from hookkeeper.content import filters
+from hookkeeper.content.context import Event
+from hookkeeper.content.faults import Fault
+from hookkeeper.limits.adaptive_limit import AdaptiveLimit
+from hookkeeper.limits.turns import Turns
+from hookkeeper.links import Links
+from hookkeeper.messages import Delivery, EventInput
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.pacing import order_of, rate_of
+from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.registry.targets import Target, targets_of
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.acceptance")
 PATIENCE = 4.8

@@ -16,7 +16,7 @@ from fastapi.security import HTTPBearer
 
 from api.problems import Forbidden
 from api.requests import StrictRoute
-from registry.audit import AuditEntry
+from hookkeeper.registry.audit import AuditEntry
 
 Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

@@ -34,13 +34,13 @@ from api.routes import (
     webhooks,
 )
 from api.written import Written
-from elements.sandbox import Sandbox
-from elements.turns import Turns
-from links import Links
-from registry.store import Store
-from settings import Settings
-from version import VERSION
-from workflows.gateway import Gateway
+from hookkeeper.limits.turns import Turns
+from hookkeeper.links import Links
+from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.version import VERSION
 
 
 class NoAdminKey(Exception):

@@ -5,7 +5,7 @@ import time
 from fastapi import Depends, Request
 
 from api.problems import TooMany
-from workflows.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 
 KNOWN_FOR = 2.0
 """Seconds that a count is good for."""

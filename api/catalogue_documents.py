@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line reads documents without a database
-    from registry.models import EventType
+    from hookkeeper.registry.models import EventType
 
 JSON = "application/json"
 COMPONENTS, DEFINITIONS = "#/components/schemas/", "#/$defs/"

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from api.access import Caller
 from api.problems import TooMany
-from elements.tenant_limit import TenantLimit, TooManyWaiting
+from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
 
 WAITING_PER_PLACE = 10
 """Requests that may wait for each place."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from times import utc_now
+from hookkeeper.times import utc_now
 
 KEPT = timedelta(seconds=2)
 MOST = 10_000

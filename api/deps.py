@@ -9,11 +9,11 @@ from fastapi import Depends, Query, Request
 
 from api.access import Caller
 from api.problems import NotFound
-from links import DEFAULT_TENANT
-from registry.audit import AuditLog
-from registry.catalogue import Catalogue
-from registry.store import Store
-from workflows.gateway import Gateway
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.registry.audit import AuditLog
+from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.store import Store
+from hookkeeper.temporal.gateway import Gateway
 
 TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 

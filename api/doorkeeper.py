@@ -12,9 +12,9 @@ from fastapi import Request
 from api.access import SCOPES, Caller
 from api.limiting import Limits
 from api.problems import Forbidden, NoKey
-from registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
-from registry.database import RegistryUnavailable
-from times import utc_now
+from hookkeeper.registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.times import utc_now
 
 FAILURES = "20/minute"
 """Requests with a key that is none, by address. Only those are refused beyond."""

@@ -24,13 +24,12 @@ from api.problems import (
     document,
     title,
 )
-from elements.sandbox import SandboxUnavailable
-from registry.catalogue import AlreadyThere
-from registry.store import BadCursor as BadRegistryCursor
-from registry.store import ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
-from workflows.commands import Refused, UnknownDelivery
-from workflows.listing import BadCursor
-from workflows.reaching import (
+from hookkeeper.commands import Refused, UnknownDelivery
+from hookkeeper.registry.catalogue import AlreadyThere
+from hookkeeper.registry.store import BadCursor as BadRegistryCursor
+from hookkeeper.registry.store import ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
+from hookkeeper.sandbox.pool import SandboxUnavailable
+from hookkeeper.temporal.error_translation import (
     Conflict,
     LaneFull,
     TooManySchedules,
@@ -39,6 +38,7 @@ from workflows.reaching import (
     UnknownRecovery,
     UnknownSchedule,
 )
+from hookkeeper.temporal.listing import BadCursor
 
 RETRY_AFTER_SECONDS = 5
 MAX_ERRORS = 100

@@ -19,12 +19,12 @@ from pydantic import (
 
 from api.counts import check_field, check_fields
 from api.deps import TENANT_PATTERN
-from elements.headers import check_headers
-from elements.text import is_visible_line
-from elements.urls import MAX_URL, check_url
-from keys import check_secret
-from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
-from times import rfc3339
+from hookkeeper.content.headers import check_headers
+from hookkeeper.content.text import is_visible_line
+from hookkeeper.content.urls import MAX_URL, check_url
+from hookkeeper.crypto.signing_keys import check_secret
+from hookkeeper.registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
+from hookkeeper.times import rfc3339
 
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

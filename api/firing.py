@@ -10,9 +10,9 @@ from api.errors import from_validation
 from api.limiting import Limits
 from api.problems import Invalid, Problem, TooLarge, TooMany
 from api.schemas.events import NewEvent
-from elements.faults import Fault, RateExceeded
-from registry.api_keys import ApiKeys
-from workflows.reaching import Conflict
+from hookkeeper.content.faults import Fault, RateExceeded
+from hookkeeper.registry.api_keys import ApiKeys
+from hookkeeper.temporal.error_translation import Conflict
 
 MAX_REASON = 1000
 """Characters: it is kept in history, and shown in lists."""

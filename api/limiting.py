@@ -3,11 +3,11 @@
 import math
 import time
 
-from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from api.problems import TooMany
+from limits import parse
 
 
 class Limits:

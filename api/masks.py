@@ -4,9 +4,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api.problems import Invalid
-from elements import headers, notifications, tls
-from elements.on_failure import OnFailure
-from registry.models import Webhook
+from hookkeeper.content import headers, notifications, tls
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.registry.models import Webhook
 
 
 def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, Any]:

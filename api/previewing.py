@@ -9,17 +9,17 @@ from api import examples
 from api.fields import EVENT_ID, Given, Taken
 from api.problems import Invalid
 from api.schemas.webhooks import NewWebhook, SampleEvent
-from elements import filters
-from elements.context import About, Event, context_of
-from elements.emails import Email, Letter, letter_of
-from elements.faults import Fault
-from elements.headers import masked
-from elements.masking import masked_headers
-from elements.notifications import Call, Notification, note_of
-from elements.payload import body_of
-from elements.sandbox import Sandbox
-from registry.models import Webhook
-from times import utc_now
+from hookkeeper.content import filters
+from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.emails import Email, Letter, letter_of
+from hookkeeper.content.faults import Fault
+from hookkeeper.content.headers import masked
+from hookkeeper.content.masking import masked_headers
+from hookkeeper.content.notifications import Call, Notification, note_of
+from hookkeeper.content.payload import body_of
+from hookkeeper.registry.models import Webhook
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.times import utc_now
 
 EXAMPLE_ID = "evt_example"
 

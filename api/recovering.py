@@ -1,7 +1,7 @@
 """From what is asked of a recovery to its scope, and from its state to what is shown."""
 
 from api.schemas.recoveries import Recover, Recovery
-from times import utc_now
+from hookkeeper.times import utc_now
 from workflows.recovery import RecoveryState, Scope
 
 

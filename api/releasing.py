@@ -1,7 +1,7 @@
 """Let go what a webhook held, once it is on again."""
 
-from registry.models import Webhook
-from workflows.gateway import Gateway
+from hookkeeper.registry.models import Webhook
+from hookkeeper.temporal.gateway import Gateway
 
 
 async def release_held(gateway: Gateway, webhook: Webhook) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from api.json_marks import has_more_marks
 from api.problems import Invalid, Malformed, NotJson, TooLarge
-from elements.turns import Turns
+from hookkeeper.limits.turns import Turns
 
 MAX_DEPTH = 64
 """Levels of nesting in a body."""

@@ -8,11 +8,11 @@ from api.problems import BadField, Invalid
 from api.schemas import schedules as schemas
 from api.schemas.events import NewEvent
 from api.schemas.schedules import EventToMake, NewSchedule, ScheduleChanges
-from links import Links
-from workflows import names
-from workflows.plans import Plan
-from workflows.schedule_reading import FiringRun, Known
-from workflows.schedules import BadTimes
+from hookkeeper import ids
+from hookkeeper.links import Links
+from hookkeeper.schedule_plan import Plan
+from hookkeeper.temporal.schedule_reading import FiringRun, Known
+from hookkeeper.temporal.schedules import BadTimes
 
 OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
 """Fields that a plan has as people write them."""
@@ -106,7 +106,7 @@ def _head(known: Known, links: Links) -> dict[str, Any]:
         "next": list(known.next),
         "links": schemas.ScheduleLinks(
             self=links.schedule(plan.tenant, plan.id),
-            temporal=links.temporal_schedule(names.schedule_id(plan.tenant, plan.id)),
+            temporal=links.temporal_schedule(ids.schedule_id(plan.tenant, plan.id)),
         ),
     }
 

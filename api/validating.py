@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.problems import BadField, Invalid, TooMany
-from elements import json_schemas
-from elements.breaker import REST_SECONDS
-from elements.faults import Fault, TooCostly, TooCostlyLately
-from elements.sandbox import Sandbox, Share
+from hookkeeper.content import json_schemas
+from hookkeeper.content.faults import Fault, TooCostly, TooCostlyLately
+from hookkeeper.sandbox.breaker import REST_SECONDS
+from hookkeeper.sandbox.pool import Sandbox, Share
 
 
 class TooCostlyData(Invalid):

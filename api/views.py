@@ -5,18 +5,18 @@ from datetime import datetime
 from api.schemas import event_types as type_schemas
 from api.schemas import events as event_schemas
 from api.schemas import webhooks as webhook_schemas
-from elements import notifications, tls
-from elements.headers import masked
-from elements.on_failure import OnFailure
-from keys import is_asymmetric, public_key
-from links import Links
-from registry.health import status_of
-from registry.models import EventType, Webhook
-from registry.pacing import order_of
-from times import utc_now
-from workflows.gateway import Run
-from workflows.listing import Row
-from workflows.models import Delivery
+from hookkeeper.content import notifications, tls
+from hookkeeper.content.headers import masked
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
+from hookkeeper.links import Links
+from hookkeeper.messages import Delivery
+from hookkeeper.registry.health import status_of
+from hookkeeper.registry.models import EventType, Webhook
+from hookkeeper.registry.pacing import order_of
+from hookkeeper.temporal.gateway import Run
+from hookkeeper.temporal.listing import Row
+from hookkeeper.times import utc_now
 
 
 def webhook(row: Webhook) -> webhook_schemas.Webhook:

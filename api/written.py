@@ -11,21 +11,21 @@ from contextlib import suppress
 from typing import Any
 
 from api.problems import BadField, Invalid
-from elements import emails, filters, notifications, payload, tls
-from elements.addresses import parse_networks
-from elements.context import About, Event, context_of
-from elements.faults import Fault
-from elements.headers import MASK
-from elements.notifications import Notification
-from elements.on_failure import OnFailure
-from elements.sandbox import Sandbox
-from elements.services import check_service
-from elements.urls import check_reachable, check_scheme
-from registry.catalogue import Catalogue
-from registry.models import Webhook
-from registry.patterns import EVENT_TYPE
-from settings import Settings
-from times import utc_now
+from hookkeeper.content import emails, filters, notifications, payload, tls
+from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.faults import Fault
+from hookkeeper.content.headers import MASK
+from hookkeeper.content.notifications import Notification
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.services import check_service
+from hookkeeper.content.urls import check_reachable, check_scheme
+from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.patterns import EVENT_TYPE
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
 
 Check = Callable[[], Awaitable[Any]]
 MAX_EXAMPLES = 3
@@ -56,7 +56,7 @@ class Written:
         for path, check in self._checks(given):
             try:
                 await check()
-            except ValueError as fault:  # `elements.faults.Fault` is one
+            except ValueError as fault:  # `hookkeeper.content.faults.Fault` is one
                 bad.append(BadField(path=path, detail=str(fault)))
         if not bad:
             with suppress(TimeoutError):

@@ -21,10 +21,10 @@ from random import Random
 import httpx
 
 from benchmarks.rig import Sink, loud, out, post, quiet, register, sink
-from cli import stack
-from cli.datadir import DataDir
-from cli.demo import free_ports
-from cli.processes import run
+from hookkeeper.cli import stack
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.demo import free_ports
+from hookkeeper.cli.processes import run
 
 RATE = float(os.environ.get("BENCH_RATE", "10"))
 """Events a second to the healthy endpoint; as many go to the other one, each in the middle between two of these."""

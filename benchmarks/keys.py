@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 
 from benchmarks.rig import loud, out, quiet
-from cli import stack
-from cli.datadir import DataDir
-from cli.demo import free_ports
-from cli.processes import run
+from hookkeeper.cli import stack
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.demo import free_ports
+from hookkeeper.cli.processes import run
 
 ROUNDS, REQUESTS = 20, 50
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 
 from benchmarks.rig import Sink, loud, out, post, quiet, register, sink
-from cli import stack
-from cli.datadir import DataDir
-from cli.demo import free_ports
-from cli.processes import run
+from hookkeeper.cli import stack
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.demo import free_ports
+from hookkeeper.cli.processes import run
 
 IDLE_EVENTS = 200
 BUSY_EVENTS = 600

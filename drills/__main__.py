@@ -7,11 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from cli.console import Failed, tell_failure
-from cli.processes import run, until_stopped
 from drills import drill, neighbour, ordered, report, waiting
 from drills.drill import Plan
 from drills.schedule import KINDS, USUAL
+from hookkeeper.cli.console import Failed, tell_failure
+from hookkeeper.cli.processes import run, until_stopped
 
 
 def main() -> None:

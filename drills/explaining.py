@@ -75,7 +75,7 @@ def compare(requests: list[Request], logged: list[Logged], windows: Collection[W
     While a worker's clock is set, its attempts are logged by that clock.
 
     Where a kept connection breaks before it answers, an attempt is two requests: so looks a receiver that closes an
-    idle connection in that very moment (`activities/http.py`).
+    idle connection in that very moment (`hookkeeper/egress/http.py`).
     """
     left = sorted(requests, key=lambda request: request.arrived)
     unseen: list[Logged] = []

@@ -13,19 +13,19 @@ from pathlib import Path
 import httpx
 from temporalio.client import Client
 
-from cli import local, temporal_server
-from cli.console import Failed
-from cli.datadir import DataDir
-from cli.local import Ports
-from cli.run_migrate import migrate_registry
-from cli.supervisor import Service, Supervisor
-from cli.temporal import is_polled
 from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
 from drills.schedule import CLOCKS, WORKERS
-from settings import Settings
-from workflows import names
-from workflows.namespace import prepare
+from hookkeeper import ids
+from hookkeeper.cli import local, temporal_server
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.local import Ports
+from hookkeeper.cli.run_migrate import migrate_registry
+from hookkeeper.cli.supervisor import Service, Supervisor
+from hookkeeper.cli.temporal import is_polled
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.namespace import prepare
 
 POLL = 0.25
 RECOVERY = 180.0
@@ -115,7 +115,7 @@ def _temporal(folder: Path, ports: Ports) -> Service:
         host="127.0.0.1",
         port=ports.temporal,
         ui_port=ports.ui,
-        search_attributes=names.SEARCH_ATTRIBUTES,
+        search_attributes=ids.SEARCH_ATTRIBUTES,
     )
 
     async def serves() -> bool:

@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 
-from cli.console import Failed
 from drills import house
 from drills.answers import Answer
 from drills.hostile import NESTED_TYPE, SECRET, TENANT
@@ -28,6 +27,7 @@ from drills.names import QUIET, name_server
 from drills.postgres import Postgres
 from drills.receiver import Receivers, receiving
 from drills.schedule import WORKERS
+from hookkeeper.cli.console import Failed
 
 QUIET_TENANT, QUIET_TYPE = "quiet", "quiet.ran"
 RATE = 2.0

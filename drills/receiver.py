@@ -12,9 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
-from cli.receiver import verify
 from drills.answers import Answer
 from drills.books import Request
+from hookkeeper.cli.receiver import verify
 
 Answers = Callable[[str, int], Answer]
 """How to answer an event's request, the n-th for this webhook."""

@@ -6,12 +6,12 @@ They fail again, so that what was redelivered looks like what was not. `python -
 import time
 from datetime import UTC, datetime, timedelta
 
-from cli.console import out
 from drills import walks
 from drills.answers import Answer
 from drills.drill import TENANT, register
 from drills.reading import Log
 from drills.walks import Stage, count, print_counted, stage, tell
+from hookkeeper.cli.console import out
 
 EVENTS, RATE = 2000, 40.0
 RECOVERED_A_SECOND = 30.0

@@ -5,11 +5,11 @@
 
 import time
 
-from cli.console import out
 from drills import walks
 from drills.answers import Answer
 from drills.drill import TENANT, register
 from drills.walks import Stage, count, print_counted, stage, tell
+from hookkeeper.cli.console import out
 
 EVENTS, RATE = 1000, 40.0
 PLACES = 50

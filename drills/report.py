@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from rich.table import Table
 
-from cli.console import out
 from drills.drill import Plan, Result
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.ordered import Ordered
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
+from hookkeeper.cli.console import out
 
 SHOWN = 10
 """So many of each thing that went wrong are named."""

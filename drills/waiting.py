@@ -22,7 +22,7 @@ from drills.poster import Poster
 from drills.postgres import Postgres
 from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, WORKERS, Fault
-from workflows import names
+from hookkeeper import ids
 
 RESTART = 90.0
 """Seconds from the last event to the first retry: for a look, and for a restart of everything."""
@@ -126,7 +126,7 @@ async def _lateness(client: Client, retries: list[Request]) -> list[float]:
 
 async def _due(client: Client, event_id: str) -> float:
     """Read in a run's history when its timer should have fired."""
-    history = await client.get_workflow_handle(names.workflow_id(TENANT, event_id)).fetch_history()
+    history = await client.get_workflow_handle(ids.workflow_id(TENANT, event_id)).fetch_history()
     started = next(each for each in history.events if each.HasField("timer_started_event_attributes"))
     seconds = started.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta().total_seconds()
     return started.event_time.ToDatetime(UTC).timestamp() + seconds

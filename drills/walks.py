@@ -13,8 +13,6 @@ from typing import Any
 
 import httpx
 
-from cli.console import out
-from cli.processes import run
 from drills import house
 from drills.books import Request, Window
 from drills.drill import TENANT
@@ -25,6 +23,8 @@ from drills.poster import Poster
 from drills.postgres import Postgres
 from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, Fault
+from hookkeeper.cli.console import out
+from hookkeeper.cli.processes import run
 
 PATIENCE = 600.0
 """Seconds that anything may take."""

@@ -15,9 +15,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 import event_loops
+from hookkeeper import ids
 from house import House, house
 from receivers import Receiver, receiver
-from workflows import names
 
 pytest_plugins = ["databases", "hangs"]
 
@@ -46,13 +46,13 @@ def free_event_loop() -> Iterator[None]:
 
 
 SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
-    names.TENANT,
-    names.EVENT_TYPE,
-    names.WEBHOOKS,
-    names.TROUBLE,
-    names.HELD,
-    names.DELIVER_AT,
-    names.RUN_NUMBER,
+    ids.TENANT,
+    ids.EVENT_TYPE,
+    ids.WEBHOOKS,
+    ids.TROUBLE,
+    ids.HELD,
+    ids.DELIVER_AT,
+    ids.RUN_NUMBER,
 ]
 
 

@@ -1,9 +1,9 @@
 """Very many webhooks, for events that go in parts."""
 
+from hookkeeper.crypto.signing_keys import new_secret
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.models import Webhook
 from house import House
-from keys import new_secret
-from policy import RetryPolicy
-from registry.models import Webhook
 
 
 async def crowd(home: House, url: str, size: int, **fields: object) -> list[str]:

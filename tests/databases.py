@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from registry.database import migrate, open_engine
-from registry.models import Webhook
-from registry.store import Store
+from hookkeeper.registry.database import migrate, open_engine
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from loop_monitor import Held, LoopMonitor
+from hookkeeper.loop_monitor import Held, LoopMonitor
 
 LIMIT_MS = 100
 HELD = "event loop held for"

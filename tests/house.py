@@ -15,15 +15,15 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
 from api.app import create_app
-from ciphers import Keyring
 from endings import ends
 from event_loops import starting
+from hookkeeper import ids
+from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.crypto.payload_codec import data_converter
+from hookkeeper.registry.store import Store
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.gateway import Gateway
 from patience import PATIENCE
-from registry.store import Store
-from settings import Settings
-from workflows import names
-from workflows.encryption import data_converter
-from workflows.gateway import Gateway
 
 KEY = "a-key-for-tests-only"
 FINAL = ("succeeded", "failed", "cancelled")
@@ -102,7 +102,7 @@ class House:
 
     def run(self, event_id: str) -> WorkflowHandle[Any, Any]:
         """Give the run of an event, as the Temporal CLI would address it."""
-        return self.temporal.get_workflow_handle(names.workflow_id(self.tenant, event_id))
+        return self.temporal.get_workflow_handle(ids.workflow_id(self.tenant, event_id))
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
+from hookkeeper import ids
 from house import House
 from receivers import Receiver
-from workflows import names
 
 
 async def send_numbered(home: House, count: int) -> list[str]:
@@ -26,4 +26,4 @@ def first_numbers(inbox: Receiver) -> list[int]:
 
 
 def lane_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return home.temporal.get_workflow_handle(names.lane_id(webhook["id"]))
+    return home.temporal.get_workflow_handle(ids.lane_id(webhook["id"]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dns import flags, message, rcode, rdatatype, rrset
 
-from activities.resolver import Lookups
+from hookkeeper.egress.resolver import Lookups
 from patience import PATIENCE
 
 

@@ -6,9 +6,9 @@ import signal
 import time
 from pathlib import Path
 
-from elements.sandbox_functions import FUNCTIONS as ALLOWED
-from elements.sandbox_functions import Function
-from elements.sandbox_messages import name_of
+from hookkeeper.sandbox.functions import FUNCTIONS as ALLOWED
+from hookkeeper.sandbox.functions import Function
+from hookkeeper.sandbox.messages import name_of
 
 SOCKET = 0
 """Where a child finds its connection to the parent."""
@@ -45,5 +45,5 @@ FUNCTIONS = (
             *(os.getpid, os.getpgrp, os.listdir, os.getenv, allocate, compute, compute_and_note, write_to_parent),
         )
     }
-    | {"elements.templates.check": Function(), "elements.templates.render": Function()}
+    | {"hookkeeper.content.templates.check": Function(), "hookkeeper.content.templates.render": Function()}
 )

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows import names
+from hookkeeper import ids
 
 
 @asynccontextmanager
@@ -15,7 +15,7 @@ async def forgotten_at_last(temporal: Client) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        async for each in await temporal.list_schedules(f"ScheduleId STARTS_WITH '{names.SCHEDULE_PREFIX}'"):
+        async for each in await temporal.list_schedules(f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}'"):
             try:
                 await temporal.get_schedule_handle(each.id).delete()
             except RPCError as error:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.temporal_server import DYNAMIC_CONFIG, find_binary
+from hookkeeper import ids
+from hookkeeper.cli.temporal_server import DYNAMIC_CONFIG, find_binary
 from patience import PATIENCE
-from workflows import names
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,7 @@ async def temporal_process() -> AsyncIterator[TemporalProcess]:
         str(find_binary()),
         *("server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port), "--log-level", "error"),
         *(part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)),
-        *(
-            part
-            for name, type_ in names.SEARCH_ATTRIBUTES.items()
-            for part in ("--search-attribute", f"{name}={type_}")
-        ),
+        *(part for name, type_ in ids.SEARCH_ATTRIBUTES.items() for part in ("--search-attribute", f"{name}={type_}")),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

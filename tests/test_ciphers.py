@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciphers import OVERHEAD, Keyring, Sealed, Undecipherable, UnknownKey, new_key
+from hookkeeper.crypto.keyring import OVERHEAD, Keyring, Sealed, Undecipherable, UnknownKey, new_key
 
 OLD, NEW = new_key("old"), new_key("new")
 RING = Keyring.parse(OLD)

@@ -11,8 +11,8 @@ from pydantic_core import to_jsonable_python
 from typer.main import get_command
 
 from api.app import _bare_app
-from hookkeeper import app
-from settings import Settings
+from hookkeeper.cli.main import app
+from hookkeeper.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = Settings(admin_key=SecretStr("a-key-for-tests-only"))
@@ -83,7 +83,7 @@ def test_links_and_files_that_docs_name_exist(path: Path) -> None:
     text = path.read_text()
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (path.parent / link).exists(), link
-    for name in re.findall(r"`((?:api|workflows|activities|registry|elements|cli|tests|docs)/[\w/]+\.\w+)", text):
+    for name in re.findall(r"`((?:api|workflows|activities|hookkeeper|tests|docs|drills)/[\w/]+\.\w+)", text):
         assert (ROOT / name).exists(), name
     for test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         assert f"def {test[1]}(" in (ROOT / test[0]).read_text(), test

@@ -18,10 +18,10 @@ from api.schemas.event_types import NewEventType
 from api.schemas.events import NewEvent
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
-from elements import emails, filters, notifications, payload
-from elements.payload import standard_body
-from hookkeeper import app
-from settings import Settings
+from hookkeeper.cli.main import app
+from hookkeeper.content import emails, filters, notifications, payload
+from hookkeeper.content.payload import standard_body
+from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS
 from workflows.event import EventWorkflow
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-import keys
+from hookkeeper.crypto import signing_keys
 
 # Svix's pair, from which the signature in the specification's example comes.
 PAIR = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
@@ -21,33 +21,33 @@ def encoded(prefix: str, raw: bytes) -> str:
 
 
 @pytest.mark.parametrize(("scheme", "prefix", "size"), [("v1", "whsec_", 32), ("v1a", "whsk_", 64)])
-def test_new_secrets_are_valid_and_new(scheme: keys.Scheme, prefix: str, size: int) -> None:
-    made = {keys.new_secret(scheme) for _ in range(50)}
+def test_new_secrets_are_valid_and_new(scheme: signing_keys.Scheme, prefix: str, size: int) -> None:
+    made = {signing_keys.new_secret(scheme) for _ in range(50)}
     assert len(made) == 50
     for secret in made:
-        keys.check_secret(secret)
+        signing_keys.check_secret(secret)
         assert secret.startswith(prefix)
         assert len(base64.b64decode(secret.removeprefix(prefix), validate=True)) == size
-        assert keys.is_asymmetric(secret) == (scheme == "v1a")
+        assert signing_keys.is_asymmetric(secret) == (scheme == "v1a")
 
 
 @pytest.mark.parametrize("secret", [PAIR, SEED])
 def test_both_forms_of_a_private_key_have_the_same_public_key(secret: str) -> None:
-    keys.check_secret(secret)
-    assert keys.public_key(secret) == PUBLIC
+    signing_keys.check_secret(secret)
+    assert signing_keys.public_key(secret) == PUBLIC
 
 
 def test_a_new_pair_carries_its_public_key() -> None:
-    secret = keys.new_secret("v1a")
-    public = base64.b64decode(keys.public_key(secret).removeprefix("whpk_"))
+    secret = signing_keys.new_secret("v1a")
+    public = base64.b64decode(signing_keys.public_key(secret).removeprefix("whpk_"))
     assert base64.b64decode(secret.removeprefix("whsk_"))[32:] == public
-    Ed25519PublicKey.from_public_bytes(public).verify(keys.ed25519_key(secret).sign(b"x"), b"x")
+    Ed25519PublicKey.from_public_bytes(public).verify(signing_keys.ed25519_key(secret).sign(b"x"), b"x")
 
 
 @pytest.mark.parametrize("size", [24, 32, 64])
 def test_symmetric_keys_have_24_to_64_bytes(size: int) -> None:
     raw = bytes(range(size))
-    assert keys.hmac_key(encoded("whsec_", raw)) == raw
+    assert signing_keys.hmac_key(encoded("whsec_", raw)) == raw
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_symmetric_keys_have_24_to_64_bytes(size: int) -> None:
 )
 def test_refusals_say_why(secret: str, text: str) -> None:
     with pytest.raises(ValueError, match=text) as refusal:
-        keys.check_secret(secret)
+        signing_keys.check_secret(secret)
     assert len(secret) < 10 or secret[6:16] not in str(refusal.value)
 
 
 @pytest.mark.parametrize("secret", [encoded("whsec_", bytes(32)), PUBLIC, ""])
 def test_only_private_keys_have_a_public_key(secret: str) -> None:
     with pytest.raises(ValueError, match="does not start with whsk_"):
-        keys.public_key(secret)
+        signing_keys.public_key(secret)
 
 
 @given(st.one_of(st.text(), st.builds("".join, st.tuples(st.sampled_from(["whsec_", "whsk_"]), st.text()))))
 def test_any_text_is_a_key_or_a_value_error(text: str) -> None:
     with suppress(ValueError):
-        keys.check_secret(text)
+        signing_keys.check_secret(text)

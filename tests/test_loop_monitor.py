@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from loop_monitor import Held, LoopMonitor
+from hookkeeper.loop_monitor import Held, LoopMonitor
 from patience import PATIENCE
 
 ROOT = Path(__file__).parents[1]

@@ -1,10 +1,15 @@
 """What is installed is what was tested, the image holds all code, and containers may do no more than they must."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
+import sysconfig
 import threading
 import tomllib
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +21,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from settings import Settings
+from hookkeeper.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -82,9 +87,36 @@ def test_the_image_gets_all_code_and_no_more() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[1] == "*"
     shown = {line[1:] for line in ignored if line.startswith("!")}
-    packages = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
+    packages = {name.rstrip("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
     assert shown == {"*.py", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"} | packages
     assert {path.stem for path in ROOT.glob("*.py")} == set(PROJECT["tool"]["setuptools"]["py-modules"])
+
+
+def test_the_wheel_has_all_that_the_demo_needs(tmp_path: Path) -> None:
+    """Setup: the wheel in an environment of its own, which finds the dependencies in that of the tests, and no code of
+    this folder. What this proves: `pip install` without `--editable` brings every package, migration and template.
+    """
+    source, environment = tmp_path / "source", tmp_path / "environment"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests"))
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source))
+    venv.create(environment)
+    python = environment / "bin" / "python"
+    (wheel,) = tmp_path.glob("*.whl")
+    run(sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    out = run(str(environment / "bin" / "hookkeeper"), "demo", "--once", cwd=tmp_path)
+    assert "✓ Notification" in out
+
+
+def run(*command: str, cwd: Path = ROOT) -> str:
+    """Run a command with the scripts of the tests' environment on PATH; give what it wrote."""
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_the_image_installs_by_hash_and_runs_as_nobody() -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from settings import Settings
+from hookkeeper.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from datetime import datetime
 from temporalio import workflow
 
 from activities.rounds import RoundResult
-from workflows import names
-from workflows.commands import Refused, RunIsClosing, UnknownDelivery, select
-from workflows.models import Command, Heard
+from hookkeeper import ids
+from hookkeeper.commands import Refused, RunIsClosing, UnknownDelivery, select
+from hookkeeper.messages import Command, Heard
 from workflows.places import Places
 from workflows.progress import Progress
 
@@ -111,7 +111,7 @@ class Controls(Places):
 
     def _list_time(self, deliver_at: datetime) -> None:
         """Let lists say when the event is to be delivered."""
-        workflow.upsert_search_attributes([names.DELIVER_AT.value_set(deliver_at)])
+        workflow.upsert_search_attributes([ids.DELIVER_AT.value_set(deliver_at)])
 
     @cancel.validator
     def _check_cancel(self, delivery: str | None = None) -> None:

@@ -13,12 +13,13 @@ from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 
 from activities.closing import Closing, ClosingActivities
-from workflows import names, summaries, timers
+from hookkeeper import ids
+from hookkeeper.messages import AWAITING_BUDGET, EventInput, EventState, event_status, fit
+from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.controls import Controls, RoundUnderWay
-from workflows.models import AWAITING_BUDGET, EventInput, EventState, event_status, fit
+from workflows.dispatch import start_round
 from workflows.progress import Progress
-from workflows.sending import start_round
 
 LONG_HISTORY = 10_000
 """Events after which a run goes on as a new one; Temporal ends a run at 51,200."""
@@ -27,7 +28,7 @@ MAX_CONCURRENT_RETRIES = 8
 Temporal's load at the same moment, and delay the deliveries of others."""
 
 
-@workflow.defn(name=names.EVENT)
+@workflow.defn(name=ids.EVENT)
 class EventWorkflow(Controls):
     """One event on its way to all its targets. Its history is the delivery log."""
 
@@ -40,10 +41,10 @@ class EventWorkflow(Controls):
         self._finished_at: datetime | None = None
         self._rounds = []
         self._alerts = {}
-        self._trouble = list(workflow.info().typed_search_attributes.get(names.TROUBLE, ()))
-        self._held = list(workflow.info().typed_search_attributes.get(names.HELD, ()))
+        self._trouble = list(workflow.info().typed_search_attributes.get(ids.TROUBLE, ()))
+        self._held = list(workflow.info().typed_search_attributes.get(ids.HELD, ()))
         self._cancel_requested = False
-        self._time_has_come = workflow.info().typed_search_attributes.get(names.DELIVER_AT) is None
+        self._time_has_come = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is None
 
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
@@ -73,8 +74,8 @@ class EventWorkflow(Controls):
     async def _until_deliver_at(self) -> None:
         while self._is_scheduled() and not self._is_over():
             await self._until_moved_or(self._deliver_at)
-        if workflow.info().typed_search_attributes.get(names.DELIVER_AT):
-            workflow.upsert_search_attributes([names.DELIVER_AT.value_unset()])
+        if workflow.info().typed_search_attributes.get(ids.DELIVER_AT):
+            workflow.upsert_search_attributes([ids.DELIVER_AT.value_unset()])
 
     async def _until_moved_or(self, when: datetime | None) -> None:
         assert when is not None

@@ -1,6 +1,6 @@
 """What the parts of a delivery's state share. Pure."""
 
-from workflows.models import Delivery
+from hookkeeper.messages import Delivery
 
 
 class Kept:

@@ -1,6 +1,6 @@
 """A delivery that goes in the order of its webhook's lane: it waits for its turn, and lets the next one go. Pure."""
 
-from policy import OrderPolicy
+from hookkeeper.policy import OrderPolicy
 from workflows.kept import Kept
 
 

@@ -1,4 +1,4 @@
-"""How a run stands in lanes (`workflows.lane`): each ordered delivery waits for its turn, and lets the next one go.
+"""A run's places in ordered queues (`workflows.ordered_queue`): each delivery waits for its turn, then lets others go.
 
 Its place was taken before the run was started, or, where the event had to wait for its time, is taken now.
 """
@@ -9,8 +9,8 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
-from activities.lanes import LaneActivities, Place
-from workflows import names
+from activities.ordered_queue import LaneActivities, Place
+from hookkeeper import ids
 from workflows.activities import run_until_done
 from workflows.progress import Progress
 from workflows.telling import Telling
@@ -73,12 +73,12 @@ class Places(Telling):
     async def _let_others_go(self, webhook_id: str) -> None:
         """Tell the lane; one that is not there any more has nobody who waits."""
         try:
-            await workflow.get_external_workflow_handle(names.lane_id(webhook_id)).signal("passed", self._own_place())
+            await workflow.get_external_workflow_handle(ids.lane_id(webhook_id)).signal("passed", self._own_place())
         except FailureError as error:
             workflow.logger.info("the lane of %s does not hear: %r", webhook_id, error)
 
     def _own_place(self) -> str:
-        return names.place_of(self._event.tenant, workflow.info().workflow_id)
+        return ids.place_of(self._event.tenant, workflow.info().workflow_id)
 
     def _is_scheduled(self) -> bool:
         """Say whether the event waits for its time: `Controls` knows."""

@@ -11,10 +11,11 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.news import Alert
-from activities.outcomes import Message, Outcome
-from activities.probing import TEST, Knock, Knocked, ProbeActivities, Probed
-from workflows import names, summaries, timers
+from activities.probe import TEST, Knock, Knocked, ProbeActivities, Probed
+from hookkeeper import ids
+from hookkeeper.alert_messages import Alert
+from hookkeeper.outcomes import Message, Outcome
+from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.telling import SHOWN, see_told
 
@@ -31,7 +32,7 @@ class Probe(Message):
     """Seconds before the first knock; each says when the next one is."""
 
 
-@workflow.defn(name=names.PROBE)
+@workflow.defn(name=ids.PROBE)
 class ProbeWorkflow:
     """One webhook that does not answer."""
 
@@ -55,10 +56,10 @@ class ProbeWorkflow:
         return await run_until_done(
             ProbeActivities.knock,
             Knock(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
-            task_queue=names.retry_queue(workflow.info().task_queue),
+            task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
-            priority=Priority(fairness_key=names.fairness_key(probe.tenant, probe.webhook_id)),
+            priority=Priority(fairness_key=ids.fairness_key(probe.tenant, probe.webhook_id)),
             summary=f"knock at {probe.webhook_id}",
         )
 
@@ -67,7 +68,7 @@ class ProbeWorkflow:
         enabled = await run_until_done(
             ProbeActivities.enable,
             Probed(webhook_id=probe.webhook_id, tenant=probe.tenant),
-            task_queue=names.retry_queue(workflow.info().task_queue),
+            task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=probe.tenant),
             summary=f"enable {probe.webhook_id}",

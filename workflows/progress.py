@@ -5,9 +5,9 @@ Pure: `EventWorkflow` brings the time, the outcomes and the commands.
 
 from datetime import datetime, timedelta
 
-from activities.outcomes import Outcome, Verdict
-from elements.context import AlertKind
-from workflows.models import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
+from hookkeeper.content.context import AlertKind
+from hookkeeper.messages import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
+from hookkeeper.outcomes import Outcome, Verdict
 from workflows.retry import next_delay
 from workflows.standing import Standing
 
@@ -148,7 +148,7 @@ class Progress(Standing):
         news, self.news = self.news, None
         return news
 
-    # What a person asked for; `workflows.commands` has said that it makes sense
+    # What a person asked for; `hookkeeper.commands` has said that it makes sense
 
     def cancel(self) -> None:
         self.touched += 1

@@ -1,7 +1,7 @@
 """The run that delivers again, in bulk, what has failed: oldest first, at a set rate, however often all is killed.
 
 What it does next is in its history before it is done: a plan of the oldest runs, and batches of that. So a kill costs
-the answers of a few redeliveries, which the events themselves remember (`activities.recovering`).
+the answers of a few redeliveries, which the events themselves remember (`activities.recovery`).
 
 This code is for ever, as that of `workflows.event` is.
 """
@@ -12,10 +12,11 @@ from typing import Literal
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.outcomes import Message
-from activities.recovering import Batch, Lost, Plan, RecoveryActivities, Search, Tally
-from activities.recovering import Scope as Scope  # for those who may not know activities
-from workflows import names, timers
+from activities.recovery import Batch, Lost, Plan, RecoveryActivities, Search, Tally
+from activities.recovery import Scope as Scope  # for those who may not know activities
+from hookkeeper import ids
+from hookkeeper.outcomes import Message
+from workflows import timers
 from workflows.activities import run_until_done
 
 HEARTBEAT = timedelta(seconds=10)
@@ -46,7 +47,7 @@ class RecoveryState(Message):
     finished_at: datetime | None = None
 
 
-@workflow.defn(name=names.RECOVERY)
+@workflow.defn(name=ids.RECOVERY)
 class RecoveryWorkflow:
     """One recovery."""
 
@@ -166,7 +167,7 @@ class RecoveryWorkflow:
         )
 
     def _queue(self) -> str:
-        return names.bulk_queue(workflow.info().task_queue)
+        return ids.bulk_queue(workflow.info().task_queue)
 
     def _priority(self) -> Priority:
         return Priority(fairness_key=self._state.scope.tenant)

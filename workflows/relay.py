@@ -12,9 +12,9 @@ from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
-from activities.outcomes import Message
-from workflows import names
-from workflows.models import Delivery, EventState, EventStatus, Heard, event_status
+from hookkeeper import ids
+from hookkeeper.messages import Delivery, EventState, EventStatus, Heard, event_status
+from hookkeeper.outcomes import Message
 
 
 class News(Message):
@@ -88,7 +88,7 @@ class Relay:
 
     @workflow.signal(description="What lists are to say of a part.")
     def hear(self, news: News) -> None:
-        branch = self._branches[names.part_of(news.workflow_id)]
+        branch = self._branches[ids.part_of(news.workflow_id)]
         if branch.is_open and branch.number == news.number:
             branch.trouble = news.trouble
             self._scheduled = self._scheduled and news.scheduled
@@ -126,16 +126,16 @@ class Relay:
     def _tell(self, moved_to: datetime | None = None) -> None:
         """Let lists say of the event what is true of its parts. Only on change: each upsert costs."""
         updates: list[SearchAttributeUpdate[Any]] = []
-        trouble = names.listed(webhook for branch in self._branches.values() for webhook in branch.trouble)
+        trouble = ids.listed(webhook for branch in self._branches.values() for webhook in branch.trouble)
         if trouble != self._trouble:
             self._trouble = trouble
-            updates.append(names.TROUBLE.value_set(trouble) if trouble else names.TROUBLE.value_unset())
+            updates.append(ids.TROUBLE.value_set(trouble) if trouble else ids.TROUBLE.value_unset())
         waits = self._scheduled and any(branch.is_open for branch in self._branches.values())
-        listed = workflow.info().typed_search_attributes.get(names.DELIVER_AT)
+        listed = workflow.info().typed_search_attributes.get(ids.DELIVER_AT)
         if not waits and listed is not None:
-            updates.append(names.DELIVER_AT.value_unset())
+            updates.append(ids.DELIVER_AT.value_unset())
         elif waits and moved_to not in (None, listed) and workflow.patched("moved-is-listed"):
-            updates.append(names.DELIVER_AT.value_set(moved_to))
+            updates.append(ids.DELIVER_AT.value_set(moved_to))
         if updates:
             workflow.upsert_search_attributes(updates)
 

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.outcomes import Message
-from activities.releasing import Ask, Batch, Held, Progress, ReleaseActivities
-from workflows import names, timers
+from activities.release import Ask, Batch, Held, Progress, ReleaseActivities
+from hookkeeper import ids
+from hookkeeper.outcomes import Message
+from workflows import timers
 from workflows.activities import run_until_done
 
 HEARTBEAT = timedelta(seconds=10)
@@ -44,7 +45,7 @@ class Released(Message):
     released: int
 
 
-@workflow.defn(name=names.RELEASE)
+@workflow.defn(name=ids.RELEASE)
 class ReleaseWorkflow:
     """One webhook's held deliveries on their way."""
 
@@ -99,7 +100,7 @@ class ReleaseWorkflow:
         return await run_until_done(
             ReleaseActivities.find,
             Ask(webhook_id=self._webhook_id, tenant=self._tenant, after=self._after),
-            task_queue=names.bulk_queue(workflow.info().task_queue),
+            task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
             priority=Priority(fairness_key=self._tenant),
@@ -120,7 +121,7 @@ class ReleaseWorkflow:
         return await run_until_done(
             ReleaseActivities.release,
             Batch(webhook_id=self._webhook_id, tenant=self._tenant, runs=runs),
-            task_queue=names.bulk_queue(workflow.info().task_queue),
+            task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=5),
             heartbeat_timeout=HEARTBEAT,
             priority=Priority(fairness_key=self._tenant),

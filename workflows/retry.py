@@ -1,7 +1,7 @@
 """When the next attempt comes. Pure: the schedule of a delivery can be read, and tested, without a clock."""
 
-from activities.outcomes import BUSY_STATUS_CODES, MAX_RETRY_AFTER, Outcome
-from policy import DEFAULT_SCHEDULE, MINUTE
+from hookkeeper.outcomes import BUSY_STATUS_CODES, MAX_RETRY_AFTER, Outcome
+from hookkeeper.policy import DEFAULT_SCHEDULE, MINUTE
 
 MAX_JITTER = 0.10
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-from elements.context import AlertKind
-from workflows.models import Delivery, DeliveryStatus, Reason, Trigger
+from hookkeeper.content.context import AlertKind
+from hookkeeper.messages import Delivery, DeliveryStatus, Reason, Trigger
 from workflows.ordering import Ordering
 from workflows.tracking import Tracking
 

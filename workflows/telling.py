@@ -9,11 +9,12 @@ from temporalio.common import Priority, RetryPolicy, SearchAttributeKey, SearchA
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from activities.alerts import GIVEN_UP, AlertActivities
-from activities.news import Alert
-from elements.context import AlertKind
-from workflows import names, summaries
+from hookkeeper import ids
+from hookkeeper.alert_messages import Alert
+from hookkeeper.content.context import AlertKind
+from hookkeeper.messages import Delivery, EventInput
+from workflows import summaries
 from workflows.activities import run_until_done
-from workflows.models import Delivery, EventInput
 from workflows.progress import Progress
 from workflows.tracking import LOST
 
@@ -61,15 +62,15 @@ class Telling:
     def _tell_trouble(self) -> None:
         """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
         known = self._deliveries.values()
-        trouble = names.listed(each.delivery.webhook_id for each in known if each.is_troubled)
-        held = names.listed(each.delivery.webhook_id for each in known if each.held)
+        trouble = ids.listed(each.delivery.webhook_id for each in known if each.is_troubled)
+        held = ids.listed(each.delivery.webhook_id for each in known if each.held)
         updates: list[SearchAttributeUpdate[Sequence[str]]] = []
         if trouble != self._trouble:
             self._trouble = trouble
-            updates.append(_listing(names.TROUBLE, trouble))
+            updates.append(_listing(ids.TROUBLE, trouble))
         if held != self._held and workflow.patched("held-is-listed"):
             self._held = held
-            updates.append(_listing(names.HELD, held))
+            updates.append(_listing(ids.HELD, held))
         if updates:
             workflow.upsert_search_attributes(updates)
 
@@ -116,7 +117,7 @@ async def see_told(alert: Alert) -> None:
             AlertActivities.alert,
             alert,
             is_expected=_is_given_up,
-            task_queue=names.retry_queue(workflow.info().task_queue),
+            task_queue=ids.retry_queue(workflow.info().task_queue),
             schedule_to_close_timeout=ALERT_TIMEOUT,
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=60),

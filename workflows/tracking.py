@@ -2,9 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from activities.outcomes import Outcome
+from hookkeeper.messages import DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
+from hookkeeper.outcomes import Outcome
 from workflows.kept import Kept
-from workflows.models import DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
 
 LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
 """Words of a provider after which an email will not arrive."""

@@ -23,9 +23,9 @@ from api.deps import GatewayDep
 from api.openapi import SESSION_SCHEME
 from api.problems import Forbidden, Invalid, Malformed, NoKey, Problem, responses
 from api.requests import StrictRequest
-from ciphers import CipherError
-from settings import Settings
-from times import utc_now
+from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
 
 MAX_BYTES = 16 * 1024 * 1024
 """Of the payloads that are asked for at once; the largest messages of Temporal's have 4 MB."""

@@ -13,9 +13,9 @@ from api.problems import KEYED, responses
 from api.routes.webhooks import WebhookId, found
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.views import links_of
-from links import Links
-from workflows.delivery_log import Row
-from workflows.models import DeliveryStatus
+from hookkeeper.links import Links
+from hookkeeper.messages import DeliveryStatus
+from hookkeeper.temporal.delivery_log import Row
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 

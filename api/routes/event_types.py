@@ -12,7 +12,7 @@ from api.fields import EventType, Page
 from api.problems import KEYED, NotFound, responses
 from api.schemas.event_types import EventTypeChanges, EventTypeEntry, NewEventType
 from api.validating import check_event_type
-from registry import models
+from hookkeeper.registry import models
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)

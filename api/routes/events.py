@@ -27,9 +27,9 @@ from api.schemas.events import (
     Obeyed,
     Reschedule,
 )
-from times import utc_now
-from workflows.listing import Search
-from workflows.models import Command, EventStatus
+from hookkeeper.messages import Command, EventStatus
+from hookkeeper.temporal.listing import Search
+from hookkeeper.times import utc_now
 
 router = APIRouter(
     prefix="/v1/events",

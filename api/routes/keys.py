@@ -12,10 +12,10 @@ from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
 from api.doorkeeper import Doorkeeper
 from api.fields import EVENT_ID, Given, GivenTime, Line, Page, Taken, TenantName, Time
 from api.problems import KEYED, Invalid, NotFound, responses
-from registry.api_keys import ApiKey, digest_of, new_key, new_key_id
-from settings import RATE
-from times import utc_now
-from workflows.reaching import UnknownSchedule
+from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
+from hookkeeper.settings import RATE
+from hookkeeper.temporal.error_translation import UnknownSchedule
+from hookkeeper.times import utc_now
 
 router = APIRouter(
     prefix="/v1/keys",

@@ -6,9 +6,9 @@ from api.access import Caller, GuardedRoute, needs
 from api.deps import CallerDep, StoreDep
 from api.previewing import Preview, Previewer, PreviewRequest, check_one_of_the_two, unsaved
 from api.problems import KEYED, NotFound, responses
-from registry.models import Webhook
-from registry.patterns import patterns_for
-from registry.store import Store
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.patterns import patterns_for
+from hookkeeper.registry.store import Store
 
 router = APIRouter(
     prefix="/v1/webhooks",

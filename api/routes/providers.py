@@ -16,10 +16,10 @@ from api.fields import Given
 from api.problems import Malformed, NoKey, NotFound, responses
 from api.requests import StrictRequest
 from api.sendgrid_events import Batch, NotSigned, Report, check_signature, check_time, read
-from registry.models import Suppression
-from registry.suppressions import Suppressions
-from times import utc_now
-from workflows.gateway import Gateway
+from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.times import utc_now
 
 MAX_BYTES = 2 * 1024 * 1024
 """Of one batch; SendGrid's are smaller than 1 MB."""

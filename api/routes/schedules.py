@@ -23,11 +23,11 @@ from api.schemas.schedules import (
     ScheduleHead,
     Trigger,
 )
-from links import Links
-from settings import Settings
-from times import utc_now
-from workflows import names
-from workflows.schedules import BadTimes, Schedules
+from hookkeeper import ids
+from hookkeeper.links import Links
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.schedules import BadTimes, Schedules
+from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
 MAX_TIMES = 1000
@@ -210,5 +210,5 @@ async def backfill_schedule(
     await schedules.backfill(tenant, schedule_id, backfill.since, backfill.until, backfill.overlap)
     await audit.keep(caller.did("schedule.backfill", schedule_id, tenant, ["since", "until"]))
     return Fired(
-        id=schedule_id, command="backfill", events=[names.scheduled_event_id(schedule_id, each) for each in times]
+        id=schedule_id, command="backfill", events=[ids.scheduled_event_id(schedule_id, each) for each in times]
     )

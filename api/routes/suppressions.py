@@ -12,10 +12,10 @@ from api.cursors import Cursor, bad_cursor
 from api.deps import AnyTenant, CallerDep, Limit, StoreDep, Tenant
 from api.fields import Given, Line, Page, Taken, TenantName, Time
 from api.problems import KEYED, NotFound, responses
-from elements.mailboxes import parse_mailbox
-from links import DEFAULT_TENANT
-from registry.models import Suppression
-from registry.suppressions import Place, Suppressions
+from hookkeeper.content.mailboxes import parse_mailbox
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.suppressions import Place, Suppressions
 
 router = APIRouter(
     prefix="/v1/suppressions",

@@ -19,9 +19,9 @@ from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent, NewEvent
 from api.schemas.webhooks import NewWebhook, Rotation, SampleEvent, WebhookChanges
 from api.written import Written
-from keys import is_asymmetric, new_secret
-from registry.models import Webhook
-from registry.store import ChangedMeanwhile, Store
+from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import ChangedMeanwhile, Store
 
 router = APIRouter(
     prefix="/v1/webhooks",

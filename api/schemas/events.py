@@ -15,8 +15,8 @@ from api.fields import (
     Time,
 )
 from api.problems import ProblemDocument
-from links import DEFAULT_TENANT
-from workflows.models import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.messages import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
 
 
 class NewEvent(Taken):

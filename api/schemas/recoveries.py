@@ -6,8 +6,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.fields import EventType, Given, GivenTime, Taken, TenantName, Time
 from api.schemas.events import Links
-from links import DEFAULT_TENANT
-from workflows.models import DeliveryStatus
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.messages import DeliveryStatus
 
 Wanted = Literal["failed", "cancelled"]
 

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, ConfigDict, Field
 from api import examples
 from api.cron import check_cron, check_timezone
 from api.fields import EventType, Given, GivenTime, Line, Taken, TenantName, Time
-from links import DEFAULT_TENANT
-from workflows.plans import YEAR, Overlap
-from workflows.schedule_reading import FiringStatus
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.schedule_plan import YEAR, Overlap
+from hookkeeper.temporal.schedule_reading import FiringStatus
 
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
 """A time is added to it, to name the events that it makes."""

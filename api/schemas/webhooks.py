@@ -19,15 +19,15 @@ from api.fields import (
     Time,
     Url,
 )
-from elements.emails import Email
-from elements.notifications import Notification
-from elements.on_failure import OnFailure
-from elements.payload import Payload
-from elements.tls import Tls
-from keys import Scheme
-from links import DEFAULT_TENANT
-from policy import OrderPolicy, RetryPolicy
-from registry.health import Status
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.payload import Payload
+from hookkeeper.content.tls import Tls
+from hookkeeper.crypto.signing_keys import Scheme
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.policy import OrderPolicy, RetryPolicy
+from hookkeeper.registry.health import Status
 
 
 class WebhookFields(Taken):

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from activities.mail.provider import Tags
-from elements.emails import Letter
-from elements.mailboxes import Mailbox
+from hookkeeper.content.emails import Letter
+from hookkeeper.content.mailboxes import Mailbox
+from hookkeeper.mail.provider import Tags
 
 SENDER = "Acme <hooks@acme.example>"
 TAGS = Tags(tenant="acme", event_id="evt_1", event_type="order.paid", delivery="wh_1.email.0", attempt=1)

@@ -10,10 +10,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from rawserver import OK, Peer, receiving, says, server_tls
 
-from activities.http import Answer, Client, make_client, send
-from activities.network import parse_networks
 from authorities import Authority
-from elements.tls import Tls
+from hookkeeper.content.tls import Tls
+from hookkeeper.egress.http import Answer, Client, make_client, send
+from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])

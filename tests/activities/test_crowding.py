@@ -6,7 +6,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from activities.crowding import Crowds
+from activities.webhook_concurrency import Crowds
 from house import house
 from receivers import Answer, receiver
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from activities.network import parse_networks
-from activities.services import Services
-from elements.notifications import Note
-from elements.services import DEFAULT_ALLOWED
+from hookkeeper.content.notifications import Note
+from hookkeeper.content.services import DEFAULT_ALLOWED
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.services import Services
 from patience import PATIENCE
 from service_servers import Reply, any_service
 

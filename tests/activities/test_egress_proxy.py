@@ -15,11 +15,11 @@ from proxies import EgressProxy, proxying
 from pydantic import SecretStr, ValidationError
 from rawserver import OK, Receiver, make_certificate, receiving, says, server_tls
 
-from activities.http import Answer, make_client, send
-from activities.network import Networks, parse_networks
-from activities.proxy import Proxy, ProxyFailed, answered
+from hookkeeper.egress.http import Answer, make_client, send
+from hookkeeper.egress.network import Networks, parse_networks
+from hookkeeper.egress.proxy import Proxy, ProxyFailed, answered
+from hookkeeper.settings import Settings
 from patience import PATIENCE, PROMPT
-from settings import Settings
 
 RECEIVER = "acme.example"
 PASSWORD = "pass:wörd"

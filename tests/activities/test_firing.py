@@ -9,9 +9,9 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.firing import RATE_WAIT, REFUSED, Fired, Firing, FiringActivities
-from activities.places import NO_PLACE, Places
-from elements.faults import RateExceeded
+from activities.scheduled_event import RATE_WAIT, REFUSED, Fired, Firing, FiringActivities
+from activities.tenant_concurrency import NO_PLACE, Places
+from hookkeeper.content.faults import RateExceeded
 
 NOW = datetime.now(UTC)
 

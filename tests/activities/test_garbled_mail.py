@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from letters import SENDER, TAGS, letter, mailboxes
 from rawserver import Peer, Script, make_certificate, receiving, says, server_tls
 
-from activities import http
-from activities.mail.provider import MAX_WORDS, MailAnswer
-from activities.mail.sendgrid import SendGrid
-from activities.mail.smtp import Smtp
-from activities.network import parse_networks
+from hookkeeper.egress import http
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.mail.provider import MAX_WORDS, MailAnswer
+from hookkeeper.mail.sendgrid import SendGrid
+from hookkeeper.mail.smtp import Smtp
 from mail_servers import KEY
 from patience import PROMPT
 

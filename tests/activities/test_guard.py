@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from activities.guard import Guard, NotPermitted
-from activities.network import ForbiddenAddress, Networks, parse_networks
-from activities.services import Services
-from elements.notifications import Note
-from elements.services import load
+from hookkeeper.content.notifications import Note
+from hookkeeper.content.services import load
+from hookkeeper.egress.guard import Guard, NotPermitted
+from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
+from hookkeeper.egress.services import Services
 
 LOOPBACK = parse_networks(["127.0.0.0/8", "::1"])
 

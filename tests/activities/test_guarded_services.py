@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
-import activities.services
-from activities.network import Networks, parse_networks
-from activities.services import THREADS, ServiceAnswer, Services, ServicesBusy
-from elements.notifications import Note
+import hookkeeper.egress.services
+from hookkeeper.content.notifications import Note
+from hookkeeper.egress.network import Networks, parse_networks
+from hookkeeper.egress.services import THREADS, ServiceAnswer, Services, ServicesBusy
 from patience import PATIENCE, PROMPT
 from receivers import Answer, receiver
 
@@ -331,7 +331,7 @@ async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> 
 async def test_where_no_thread_comes_free_no_attempt_is_made(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.services, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(hookkeeper.egress.services, "WAIT_SECONDS", 0.3)
     async with receiving(silence) as hanging, receiving(says(OK)) as server:
         url = f"ntfy://127.0.0.1:{hanging.port}/topic"
         stuck = asyncio.gather(*(send(services, url, timeout=6) for _ in range(THREADS // 2)))

@@ -17,11 +17,11 @@ import httpx
 import pytest
 from rawserver import OK, Peer, Receiver, Script, receiving, says
 
-from activities.http import make_client, send
-from activities.network import parse_networks
-from activities.notifier import Notifier
-from activities.services import Services
-from elements.notifications import Call
+from hookkeeper.content.notifications import Call
+from hookkeeper.egress.http import make_client, send
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.services import Services
 from patience import PATIENCE, PROMPT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])

@@ -17,8 +17,8 @@ import httpx
 import pytest
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
-from activities.http import Answer, error_code, make_client, post
-from activities.network import ForbiddenAddress, Networks, parse_networks
+from hookkeeper.egress.http import Answer, error_code, make_client, post
+from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
 from name_servers import name_server
 from patience import PATIENCE, PROMPT
 

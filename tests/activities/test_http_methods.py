@@ -6,8 +6,8 @@ import httpx
 import pytest
 from rawserver import OK, receiving, says
 
-from activities.http import make_client, send
-from activities.network import parse_networks
+from hookkeeper.egress.http import make_client, send
+from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rawserver import OK, Peer, Receiver, receiving, says
 
-from activities import transport
-from activities.http import Answer, Client, make_client, send
-from activities.network import parse_networks
 from authorities import Authority, Pair
-from elements.tls import Tls
+from hookkeeper.content.tls import Tls
+from hookkeeper.egress import transport
+from hookkeeper.egress.http import Answer, Client, make_client, send
+from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])

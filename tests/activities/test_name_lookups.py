@@ -7,10 +7,10 @@ import httpx
 import pytest
 from rawserver import OK, receiving, says
 
-from activities.http import Answer, make_client, send
-from activities.link import LocalLimitReached
-from activities.network import parse_networks
-from activities.resolver import Lookups, ResolverUnavailable
+from hookkeeper.egress.http import Answer, make_client, send
+from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.resolver import Lookups, ResolverUnavailable
 from name_servers import NameServer, name_server
 from patience import PATIENCE
 
@@ -71,7 +71,7 @@ async def test_time_spent_waiting_for_a_place_is_not_the_receivers(dns: NameServ
 
 
 async def test_without_a_place_in_time_no_attempt_is_charged(dns: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.link.MAX_WAIT", 0.05)
+    monkeypatch.setattr("hookkeeper.egress.link.MAX_WAIT", 0.05)
     async with make_client(LOOPBACK, lookups=dns.lookups(max_per_tenant=1)) as client:
         silent = asyncio.create_task(post(client, "http://h.silent.example/"))
         await dns.until_unanswered(1)

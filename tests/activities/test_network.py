@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from activities.network import EVERYWHERE, ForbiddenAddress, Networks, judge, parse_networks
-from elements.addresses import is_allowed
+from hookkeeper.egress.addresses import is_allowed
+from hookkeeper.egress.network import EVERYWHERE, ForbiddenAddress, Networks, judge, parse_networks
 
 REACHABLE = """
 1.1.1.1 8.8.8.8 93.184.216.34 172.15.255.255 172.32.0.1 192.167.255.255 192.169.0.1 100.63.255.255 100.128.0.1

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rawserver import OK, receiving, says
 
-from activities.connector import _socket
-from activities.http import Answer, make_client, send
-from activities.network import ForbiddenAddress, Networks, parse_networks
-from activities.notifier import Notifier
-from activities.services import Services
-from elements.faults import BadTemplate
-from elements.http_calls import HttpCall, call_of
 from forbidden import EVERY_HOST
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.http_calls import HttpCall, call_of
+from hookkeeper.egress.connector import _socket
+from hookkeeper.egress.http import Answer, make_client, send
+from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.services import Services
 from name_servers import NameServer, name_server
 from patience import PATIENCE
 
@@ -162,7 +162,7 @@ async def test_a_name_is_looked_up_once_an_attempt_and_that_answer_counts(names:
 
 async def test_a_resolver_that_lets_all_pass_would_not_help(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket has a judge of its own: without the one of names, it is the last one standing."""
-    monkeypatch.setattr("activities.resolver.is_allowed", lambda *_: True)
+    monkeypatch.setattr("hookkeeper.egress.resolver.is_allowed", lambda *_: True)
     names.answers["evil.example"] = [[METADATA, "127.0.0.1", "::1"]]
     with watching() as connects:
         async with make_client(Networks(), lookups=names.lookups()) as client:

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from activities.http import make_client
-from activities.network import parse_networks
-from activities.notifier import Notifier
-from activities.services import ServiceAnswer, Services
-from elements.notifications import Call
+from hookkeeper.content.notifications import Call
+from hookkeeper.egress.http import make_client
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.services import ServiceAnswer, Services
 from receivers import Answer, Receiver
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from letters import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
 
-from activities.mail.outbox import Outbox
-from activities.mail.provider import NoProvider, Tags, sender_of, words
-from elements.emails import Letter
+from hookkeeper.content.emails import Letter
+from hookkeeper.mail.capture import Outbox
+from hookkeeper.mail.provider import NoProvider, Tags, sender_of, words
 
 HEADERS = [
     "From",

@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.outcomes import (
-    Outcome,
-    Verdict,
-    excerpt,
-    excerpt_limit,
-    parse_http_date,
-    parse_retry_after,
-    verdict_of,
-)
+from hookkeeper.outcomes import Outcome, Verdict, excerpt, excerpt_limit, parse_http_date, parse_retry_after, verdict_of
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from activities.outcomes import Outcome
 from activities.pacing import COMES_BACK, crowded_out, not_now, throttled_for
 from activities.rounds import Order
-from registry.models import Webhook
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.models import Webhook
 
 Make = Callable[..., Webhook]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.places import (
+from activities.tenant_concurrency import (
     EXPECTED_DURATION,
     MAX_DELAY,
     MIN_DELAY,

@@ -3,8 +3,8 @@
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.outcomes import Outcome
-from activities.recent import Recent, Tries
+from activities.recent_results import Recent, Tries
+from hookkeeper.outcomes import Outcome
 
 
 async def answer(recent: Recent[str], tenant: str, run: str, *, excerpt: str = "ok", text: str = "made") -> str:
@@ -54,7 +54,7 @@ async def test_what_failed_is_made_again() -> None:
 
 
 async def test_a_tenant_that_has_much_makes_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.recent.KEPT_BYTES", 100_000)
+    monkeypatch.setattr("activities.recent_results.KEPT_BYTES", 100_000)
     recent: Recent[str] = Recent()
     await answer(recent, "quiet", "quiet-1", text="first")
     for n in range(100):
@@ -65,7 +65,7 @@ async def test_a_tenant_that_has_much_makes_room_of_its_own(monkeypatch: pytest.
 
 
 async def test_nothing_is_kept_for_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.recent.KEPT_FOR", 0.0)
+    monkeypatch.setattr("activities.recent_results.KEPT_FOR", 0.0)
     recent: Recent[str] = Recent()
     await answer(recent, "acme", "run-1", text="first")
     assert await answer(recent, "acme", "run-1", text="second") == "second"

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from activities.scrubbing import MASK, scrub, scrub_request
+from hookkeeper.egress.scrubbing import MASK, scrub, scrub_request
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from letters import SENDER, TAGS, letter, letters, mailboxes
 from rawserver import receiving, says
 
-from activities import http
-from activities.mail.provider import MailAnswer
-from activities.mail.sendgrid import SendGrid
-from activities.network import parse_networks
-from elements.emails import Letter
+from hookkeeper.content.emails import Letter
+from hookkeeper.egress import http
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.mail.provider import MailAnswer
+from hookkeeper.mail.sendgrid import SendGrid
+from hookkeeper.version import VERSION
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from patience import PATIENCE, PROMPT
 from receivers import Answer
-from version import VERSION
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 IN_FULL = letter(

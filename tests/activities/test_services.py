@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rawserver import Script, receiving, says
 
-from activities.network import parse_networks
-from activities.services import ServiceAnswer, Services
-from elements.notifications import Note
+from hookkeeper.content.notifications import Note
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.services import ServiceAnswer, Services
 from patience import PATIENCE, PROMPT
 from service_servers import Reply, Slack, any_service, slack
 

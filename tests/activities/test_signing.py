@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-import keys
-from activities.signing import sign
+from hookkeeper.crypto import signing_keys
+from hookkeeper.egress.signing import sign
 
 ID, TIMESTAMP, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
 SYMMETRIC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -62,32 +62,32 @@ def test_the_official_libraries_verify_any_text(text: str, raw: bytes) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_signed_as_they_are(body: bytes) -> None:
-    secret = keys.new_secret("v1a")
-    verify_v1a(keys.public_key(secret), headers([secret], body), body)
+    secret = signing_keys.new_secret("v1a")
+    verify_v1a(signing_keys.public_key(secret), headers([secret], body), body)
 
 
 def test_a_changed_body_does_not_verify() -> None:
-    symmetric, asymmetric = keys.new_secret("v1"), keys.new_secret("v1a")
+    symmetric, asymmetric = signing_keys.new_secret("v1"), signing_keys.new_secret("v1a")
     sent = headers([symmetric, asymmetric], b'{"a":1}')
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         standardwebhooks.Webhook(symmetric).verify(b'{"a": 1}', sent)
     with pytest.raises(InvalidSignature):
-        verify_v1a(keys.public_key(asymmetric), sent, b'{"a": 1}')
+        verify_v1a(signing_keys.public_key(asymmetric), sent, b'{"a": 1}')
 
 
 @pytest.mark.parametrize("schemes", [("v1", "v1"), ("v1", "v1a"), ("v1a", "v1")])
-def test_during_a_rotation_both_keys_verify(schemes: tuple[keys.Scheme, ...]) -> None:
-    secrets = [keys.new_secret(scheme) for scheme in schemes]
+def test_during_a_rotation_both_keys_verify(schemes: tuple[signing_keys.Scheme, ...]) -> None:
+    secrets = [signing_keys.new_secret(scheme) for scheme in schemes]
     sent = headers(secrets, BODY)
     assert [part.split(",")[0] for part in sent["webhook-signature"].split(" ")] == list(schemes)
     for secret in secrets:
-        if keys.is_asymmetric(secret):
-            verify_v1a(keys.public_key(secret), sent, BODY)
+        if signing_keys.is_asymmetric(secret):
+            verify_v1a(signing_keys.public_key(secret), sent, BODY)
         else:
             standardwebhooks.Webhook(secret).verify(BODY, sent)
             svix.Webhook(secret).verify(BODY, sent)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        standardwebhooks.Webhook(keys.new_secret("v1")).verify(BODY, sent)
+        standardwebhooks.Webhook(signing_keys.new_secret("v1")).verify(BODY, sent)
 
 
 @pytest.mark.parametrize(

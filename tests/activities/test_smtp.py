@@ -17,10 +17,10 @@ from letters import SENDER, TAGS, letter, letters, lines, mailboxes, read_mailbo
 from rawserver import Peer, Script, make_certificate, receiving
 from test_http import no_descriptors_left
 
-from activities.mail.provider import MailAnswer, Tags
-from activities.mail.smtp import Smtp, server_of
-from elements.emails import Letter
 from event_loops import monitor
+from hookkeeper.content.emails import Letter
+from hookkeeper.mail.provider import MailAnswer, Tags
+from hookkeeper.mail.smtp import Smtp, server_of
 from mail_servers import SmtpServer, smtp_server
 from patience import PATIENCE, PROMPT
 

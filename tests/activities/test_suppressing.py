@@ -8,15 +8,15 @@ import pytest
 from letters import SENDER, TAGS, letter, mailboxes
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities import http
-from activities.mail.sendgrid import SendGrid
-from activities.mail.smtp import Smtp
-from activities.mail.suppressing import Suppressing
-from activities.network import parse_networks
+from hookkeeper.egress import http
+from hookkeeper.egress.network import parse_networks
+from hookkeeper.mail.sendgrid import SendGrid
+from hookkeeper.mail.smtp import Smtp
+from hookkeeper.mail.suppressing import Suppressing
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.suppressions import Suppressions
 from mail_servers import KEY, SmtpServer, sendgrid_server, smtp_server
-from registry.database import Database
-from registry.models import Suppression
-from registry.suppressions import Suppressions
 
 ANN, BO, CY = "ann@acme.example", "bo@acme.example", "cy@acme.example"
 LATER, NEVER = "450 4.2.1 later", "550 5.1.1 unknown"

@@ -10,11 +10,11 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities import recovering, releasing
-from activities.places import NO_PLACE, Places
-from activities.recovering import Fate, Lost, RecoveryActivities, Scope
-from activities.releasing import ReleaseActivities, Stage
-from registry.store import Store
+from activities import recovery, release
+from activities.recovery import Fate, Lost, RecoveryActivities, Scope
+from activities.release import ReleaseActivities, Stage
+from activities.tenant_concurrency import NO_PLACE, Places
+from hookkeeper.registry.store import Store
 
 RUNS = tuple(f"event-acme-{n}" for n in range(25))
 STUCK = RUNS[3]
@@ -62,20 +62,20 @@ class Held:
 
 
 async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(releasing, "PATIENCE", 0.3)
+    monkeypatch.setattr(release, "PATIENCE", 0.3)
     held = Held()
-    batch = releasing.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
+    batch = release.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release, batch)
     assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
-    assert held.most <= releasing.AT_ONCE + 1  # the one that is passed is still not sent
+    assert held.most <= release.AT_ONCE + 1  # the one that is passed is still not sent
 
 
 async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     held, environment = Held(), with_heartbeats()
-    known = releasing.Progress(through=20, released=18)
+    known = release.Progress(through=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
-    batch = releasing.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
+    batch = release.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await environment.run(ReleaseActivities(store, held, PLACES).release, batch)
     assert held.released == list(RUNS[20:])
     assert (progress.through, progress.released) == (25, 23)
@@ -90,11 +90,11 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
                 await asyncio.Event().wait()
             return [], None
 
-    release = ReleaseActivities(store, Slow(), Places(3, 1))
+    activities = ReleaseActivities(store, Slow(), Places(3, 1))
 
-    def find(webhook: str, tenant: str) -> asyncio.Task[releasing.Held]:
-        ask = releasing.Ask(webhook_id=webhook, tenant=tenant)
-        return asyncio.create_task(with_heartbeats().run(release.find, ask))
+    def find(webhook: str, tenant: str) -> asyncio.Task[release.Held]:
+        ask = release.Ask(webhook_id=webhook, tenant=tenant)
+        return asyncio.create_task(with_heartbeats().run(activities.find, ask))
 
     slow = find("wh_1", "acme")
     with pytest.raises(ApplicationError) as raised:
@@ -124,8 +124,8 @@ class Unreadable:
         return "redelivered"
 
 
-def batch_of(*runs: str) -> recovering.Batch:
-    return recovering.Batch(scope=SCOPE, runs=tuple(Lost(workflow_id=run) for run in runs), rate=1000)
+def batch_of(*runs: str) -> recovery.Batch:
+    return recovery.Batch(scope=SCOPE, runs=tuple(Lost(workflow_id=run) for run in runs), rate=1000)
 
 
 async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store) -> None:
@@ -135,10 +135,10 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
         await environment.run(activities.redeliver, batch_of(*RUNS))
     assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
     # What the registry or a dead worker has cost in tries is not the event's fault.
-    environment.info = replace(environment.info, attempt=recovering.TRIES + 1)
+    environment.info = replace(environment.info, attempt=recovery.TRIES + 1)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver, batch_of(*RUNS))
-    environment.info = replace(environment.info, heartbeat_details=[{}, {STUCK: recovering.TRIES}])
+    environment.info = replace(environment.info, heartbeat_details=[{}, {STUCK: recovery.TRIES}])
     tally = await environment.run(activities.redeliver, batch_of(*RUNS))
     assert (tally.redelivered, tally.failed, tally.skipped) == (len(RUNS) - 1, 1, 0)
 

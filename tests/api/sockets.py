@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.connections import Patience, bounded
-from cli.run_api import listen, server_config
+from hookkeeper.cli.run_api import listen, server_config
 from patience import PATIENCE
 
 

@@ -15,8 +15,8 @@ from temporalio.client import Client
 
 from api.access import KEYLESS, SCOPES, GuardedRoute, Unclassified, check_routes, needs
 from api.requests import StrictRoute
+from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from house import KEY, House, house
-from registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 
 READ_ANY = "events:read webhooks:read"
 NEEDS = {

@@ -10,8 +10,8 @@ from callers import calling, make_key
 from problems import problem
 from structlog.testing import capture_logs
 
+from hookkeeper.registry.store import RegistryUnavailable
 from house import House
-from registry.store import RegistryUnavailable
 
 SECRETS = ("hush-hush", "whsec_", "secret.example", "ann@", "amount")
 

@@ -16,10 +16,10 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.client import Client
 
 from api.codec_session import COOKIE, LASTS, is_good, make_token
-from ciphers import Keyring, new_key
+from hookkeeper.crypto.keyring import Keyring, new_key
+from hookkeeper.crypto.payload_codec import EncryptionCodec
+from hookkeeper.times import utc_now
 from house import KEY, House, house
-from times import utc_now
-from workflows.encryption import EncryptionCodec
 
 KEYS = new_key("k1")
 UI = "http://temporal-ui.test"

@@ -5,9 +5,9 @@ from typing import Any
 
 from problems import problem
 
+from hookkeeper.registry.models import EventType
 from house import House
 from receivers import Receiver
-from registry.models import EventType
 
 ROOT = {"$ref": "#"}
 COSTLY = {"anyOf": [{"type": "object", "properties": {"a": ROOT}, "required": [name]} for name in "bc"]}

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from api.app import NoAdminKey, create_app
 from api.requests import StrictRoute
+from hookkeeper.settings import Settings
 from house import KEY, House
-from settings import Settings
 
 METHODS = ("get", "post", "put", "patch", "delete")
 

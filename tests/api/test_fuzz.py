@@ -21,9 +21,9 @@ from sockets import serving
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from conftest import binary, temporal_server
+from hookkeeper.times import rfc3339, utc_now
 from house import KEY, House, house
 from receivers import Answer, receiver
-from times import rfc3339, utc_now
 from worker_processes import worker_process
 
 Answers = Counter[tuple[str, int]]

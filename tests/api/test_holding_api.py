@@ -8,8 +8,8 @@ from problems import problem
 from temporalio.client import Client
 
 from api.app import create_app
+from hookkeeper.temporal.gateway import Gateway
 from house import KEY, House
-from workflows.gateway import Gateway
 
 URL = "http://127.0.0.1:65000/hook"
 SINCE = "2026-01-02T03:04:05Z"

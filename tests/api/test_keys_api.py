@@ -18,11 +18,11 @@ from temporalio.client import Client
 
 from api.app import create_app
 from api.doorkeeper import Doorkeeper
+from hookkeeper.registry.api_keys import KEY as FORM
+from hookkeeper.registry.database import CONNECT_TIMEOUT
+from hookkeeper.registry.store import Store
 from house import KEY, House, house
 from patience import PATIENCE, lateness
-from registry.api_keys import KEY as FORM
-from registry.database import CONNECT_TIMEOUT
-from registry.store import Store
 
 USUAL = ["events:write", "events:read", "webhooks:write", "webhooks:read"]
 PATH = "/v1/webhooks"

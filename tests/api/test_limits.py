@@ -19,8 +19,8 @@ from api.connections import Patience
 from api.json_marks import has_more_marks
 from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
 from api.requests import MAX_BATCH_BYTES, MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES
+from hookkeeper.settings import Settings
 from house import KEY, House, house
-from settings import Settings
 
 JSON = {"content-type": "application/json"}
 MEGABYTE = 1024 * 1024
@@ -291,7 +291,7 @@ def test_every_field_of_every_request_has_a_bound() -> None:
         *(f"{name}.schema" for name in ("NewEventType", "EventTypeChanges")),
         "Payload.static",
         "Email.template_data",
-        "HttpCall.headers",  # `elements.headers` bounds their number and length
+        "HttpCall.headers",  # `hookkeeper.content.headers` bounds their number and length
         "HttpCall.headers{}",
         *(f"{name}.headers" for name in ("NewWebhook", "WebhookChanges")),
         *(f"{name}.headers{{}}" for name in ("NewWebhook", "WebhookChanges")),

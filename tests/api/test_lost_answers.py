@@ -15,11 +15,12 @@ from problems import problem
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-import cli.client
-from cli.client import Api
+import hookkeeper.cli.client
+from hookkeeper import ids
+from hookkeeper.cli.client import Api
+from hookkeeper.temporal import error_translation
 from house import KEY, House, house
 from receivers import Receiver
-from workflows import names, reaching
 
 
 class Proxy:
@@ -81,7 +82,7 @@ async def proxy(temporal: Client) -> Proxy:
 
 @pytest.fixture
 async def home(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    monkeypatch.setattr(reaching, "PATIENCE", 2.0)
+    monkeypatch.setattr(error_translation, "PATIENCE", 2.0)
     async with proxy.listening() as port:
         client = await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter)
         async with house(client, tmp_path) as home:
@@ -89,7 +90,7 @@ async def home(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def runs_of(temporal: Client, home: House) -> int:
-    return (await temporal.count_workflows(f"{names.TENANT.name} = '{home.tenant}'")).count
+    return (await temporal.count_workflows(f"{ids.TENANT.name} = '{home.tenant}'")).count
 
 
 async def until_started(temporal: Client, home: House, count: int) -> None:
@@ -132,9 +133,9 @@ async def test_a_lost_answer_of_a_batch_names_each_event(home: House, temporal: 
     with proxy.dropping_answers():
         items = (await home.http.post("/v1/events/batch", json={"events": events})).json()["items"]
     assert {item["status"] for item in items} == {503}
-    ids = [item["problem"]["event_id"] for item in items]
-    assert len(set(ids)) == 30
-    body = {"events": [event | {"id": event_id} for event, event_id in zip(events, ids, strict=True)]}
+    event_ids = [item["problem"]["event_id"] for item in items]
+    assert len(set(event_ids)) == 30
+    body = {"events": [event | {"id": event_id} for event, event_id in zip(events, event_ids, strict=True)]}
 
     async def statuses() -> list[int]:
         return [item["status"] for item in (await home.http.post("/v1/events/batch", json=body)).json()["items"]]
@@ -172,7 +173,7 @@ async def test_the_command_line_posts_again_as_the_same_event(
         is_mended.wait(60)
         time.sleep(1)
 
-    monkeypatch.setattr(cli.client, "time", SimpleNamespace(sleep=wait))
+    monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=wait))
     config = uvicorn.Config(home.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -7,11 +7,11 @@ from typing import Any
 from problems import problem
 
 from crowds import crowd, statuses
+from hookkeeper import ids
+from hookkeeper.policy import RetryPolicy
 from house import House
 from patience import PATIENCE
-from policy import RetryPolicy
 from receivers import Answer, Receiver
-from workflows import names
 
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
@@ -62,7 +62,7 @@ async def test_a_search_by_any_webhook_finds_the_event_once(home: House, inbox: 
     (row,) = await until_listed(home, {"many": "delivering"}, webhook=last)
     assert row["webhooks"][-1] == last
     assert (row["workflow_id"], row["links"]["self"]) == (
-        names.workflow_id(home.tenant, "many"),
+        ids.workflow_id(home.tenant, "many"),
         f"{home.settings.public_url}/v1/events/many?tenant={home.tenant}",
     )
     for webhook in (webhooks[0], webhooks[150]):
@@ -155,8 +155,8 @@ async def test_erasing_takes_the_parts_along(home: House, inbox: Receiver) -> No
     await home.until_closed("e")
     assert (await home.command("e", "redeliver", webhooks[0])).status_code == 202
     await home.until_closed("e")
-    ids = [names.workflow_id(home.tenant, "e"), *(names.part_id(home.tenant, "e", n) for n in (1, 2))]
-    query = f"WorkflowId IN ({', '.join(map(repr, ids))})"
+    runs = [ids.workflow_id(home.tenant, "e"), *(ids.part_id(home.tenant, "e", n) for n in (1, 2))]
+    query = f"WorkflowId IN ({', '.join(map(repr, runs))})"
     async with asyncio.timeout(PATIENCE):
         while (await home.temporal.count_workflows(query)).count < 5:
             await asyncio.sleep(0.05)

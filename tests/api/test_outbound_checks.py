@@ -8,8 +8,8 @@ from problems import problem
 from temporalio.client import Client
 
 from authorities import Authority
-from elements.headers import MASK
 from forbidden import BAD_PORTS, NO_HOSTS, PRIVATE
+from hookkeeper.content.headers import MASK
 from house import House, house
 
 WEBHOOKS = "/v1/webhooks"

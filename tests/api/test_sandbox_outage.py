@@ -7,7 +7,7 @@ import sys
 import pytest
 from problems import problem
 
-from elements.children import Child
+from hookkeeper.sandbox.children import Child
 from house import House
 from receivers import Receiver
 

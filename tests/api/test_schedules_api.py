@@ -13,11 +13,11 @@ from callers import calling, make_key
 from problems import problem
 from temporalio.client import Client
 
+from hookkeeper import ids
+from hookkeeper.times import rfc3339
 from house import House
 from patience import PATIENCE
 from schedules import forgotten_at_last
-from times import rfc3339
-from workflows import names
 
 EVENT = {"type": "report.due", "data": {"report": "orders"}}
 DAILY = {"event": EVENT, "cron": ["0 9 * * *"]}
@@ -78,7 +78,7 @@ async def test_a_schedule_is_shown_as_it_was_written(idle_house: House) -> None:
     assert made["links"] == {
         "self": f"{idle_house.settings.public_url}/v1/schedules/daily-report?tenant={idle_house.tenant}",
         "temporal": "http://temporal-ui.test/namespaces/default/schedules/"
-        + names.schedule_id(idle_house.tenant, "daily-report"),
+        + ids.schedule_id(idle_house.tenant, "daily-report"),
     }
     assert (await call(idle_house, "GET", "daily-report")).json() == made
     (row,) = await listed(idle_house, 1)

@@ -25,12 +25,12 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from api.routes.providers import AT_ONCE, MAX_BYTES
 from api.sendgrid_events import MAX_AGE, MAX_SKEW, NotSigned, check_signature, check_time, read
+from hookkeeper.messages import Receipt
+from hookkeeper.registry.store import Store
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.gateway import Gateway
 from house import KEY
-from registry.store import Store
-from settings import Settings
-from workflows.gateway import Gateway
-from workflows.models import Receipt
-from workflows.reaching import Unavailable
 
 PATH = "/v1/providers/sendgrid/events"
 SENDGRID = ec.generate_private_key(ec.SECP256R1())

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from api.accepting import STARTS_AT_ONCE
+from hookkeeper.messages import EventInput
+from hookkeeper.temporal.gateway import Started
 from house import House
-from workflows.gateway import Started
-from workflows.models import EventInput
 
 
 async def test_who_floods_keeps_nobody_else_from_starting(idle_house: House, monkeypatch: pytest.MonkeyPatch) -> None:

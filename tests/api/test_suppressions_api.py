@@ -8,8 +8,8 @@ import httpx
 import pytest
 from problems import problem
 
+from hookkeeper.registry.models import Suppression
 from house import House
-from registry.models import Suppression
 
 PATH = "/v1/suppressions"
 

@@ -12,7 +12,7 @@ from problems import problem
 from sqlalchemy import event
 from temporalio.client import Client
 
-from elements import mailboxes
+from hookkeeper.content import mailboxes
 from house import House, house
 
 URL = "https://acme.example/hook"

@@ -20,13 +20,14 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 import patience
 from api.app import create_app
-from cli import temporal_server
+from hookkeeper import ids
+from hookkeeper.cli import temporal_server
+from hookkeeper.registry.store import Store
+from hookkeeper.temporal import error_translation
+from hookkeeper.times import rfc3339, utc_now
 from house import KEY, House, house
 from patience import lateness
 from receivers import Answer, Receiver
-from registry.store import Store
-from times import rfc3339, utc_now
-from workflows import names, reaching
 
 PATIENCE = 5.0
 """Seconds within which a 503 is promised."""
@@ -50,7 +51,7 @@ class Server:
             host="127.0.0.1",
             port=self.port,
             ui_port=free_port(),
-            search_attributes=names.SEARCH_ATTRIBUTES,
+            search_attributes=ids.SEARCH_ATTRIBUTES,
         )
 
     async def start(self) -> None:
@@ -182,7 +183,7 @@ async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, i
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up sooner: that the real patience keeps its promise is seen where the server is killed."""
-    monkeypatch.setattr(reaching, "PATIENCE", 1.0)
+    monkeypatch.setattr(error_translation, "PATIENCE", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -15,8 +15,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from temporalio.client import Client
 
 import worker
+from hookkeeper.crypto.signing_keys import Scheme, new_secret, public_key
 from house import House, house
-from keys import Scheme, new_secret, public_key
 from receivers import Receiver, Request, receiver
 
 URL = "https://acme.example/hook"

@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from cli import console
-from cli.console import Failed, SafeConsole
-from elements.text import is_visible_line, visible
+from hookkeeper.cli import console
+from hookkeeper.cli.console import Failed, SafeConsole
+from hookkeeper.content.text import is_visible_line, visible
 
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\rg\x7fh\x00"
 SHOWN = r"a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\rg\x7fh\x00"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.client import DEFAULT_URL, Api
-from cli.console import Failed
-from cli.datadir import DEFAULT, DataDir
+from hookkeeper.cli.client import DEFAULT_URL, Api
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.datadir import DEFAULT, DataDir
 
 
 def mode(path: Path) -> int:

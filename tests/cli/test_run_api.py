@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from cli.console import Failed
-from cli.run_api import listen
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.run_api import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -15,10 +15,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from cloud import cloud
+from hookkeeper import ids
+from hookkeeper.temporal.namespace import inspect, prepare
 from house import house
 from patience import PATIENCE
-from workflows import names
-from workflows.namespace import inspect, prepare
 
 ROOT = Path(__file__).parents[2]
 MONTH = timedelta(days=30)
@@ -64,7 +64,7 @@ async def migrate(client: Client, address: str, folder: Path) -> tuple[int, str]
 
 async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
     address = bare.service_client.config.target_host
-    assert (await inspect(bare, MONTH)).missing == names.SEARCH_ATTRIBUTES
+    assert (await inspect(bare, MONTH)).missing == ids.SEARCH_ATTRIBUTES
     assert (await migrate(bare, address, tmp_path))[0] == 0
     assert not await inspect(bare, MONTH)
     assert (await migrate(bare, address, tmp_path))[0] == 0
@@ -76,7 +76,7 @@ async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp
         code, said = await migrate(bare, address, tmp_path)
         assert code == 1
         adding = f"tcld namespace search-attributes add --namespace {bare.namespace}"
-        options = "".join(f' --search-attribute "{name}={type_}"' for name, type_ in names.SEARCH_ATTRIBUTES.items())
+        options = "".join(f' --search-attribute "{name}={type_}"' for name, type_ in ids.SEARCH_ATTRIBUTES.items())
         assert adding + options in said
         assert f"tcld namespace retention set --namespace {bare.namespace} --retention-days 30" in said
         assert {"ListSearchAttributes", "AddSearchAttributes", "UpdateNamespace"} <= set(frontend.refused)
@@ -106,7 +106,7 @@ async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_pat
     async with house(bare, tmp_path) as home:
         ready = await home.http.get("/readyz")
         assert ready.status_code == 503
-        for name in names.SEARCH_ATTRIBUTES:
+        for name in ids.SEARCH_ATTRIBUTES:
             assert name in ready.json()["detail"]
         assert "hookkeeper migrate" in ready.json()["detail"]
         answer = await home.http.post("/v1/events", json={"type": "a", "tenant": home.tenant})

@@ -7,8 +7,8 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 import worker
+from hookkeeper.settings import BadSetting
 from house import house
-from settings import BadSetting
 
 
 @pytest.mark.parametrize(

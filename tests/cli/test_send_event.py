@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import cli.client
-from cli.client import Api, NotConnected, OutOfReach
+import hookkeeper.cli.client
+from hookkeeper.cli.client import Api, NotConnected, OutOfReach
 
 EVENT = {"type": "order.paid", "data": {}}
 
@@ -29,7 +29,7 @@ def test_a_server_that_dies_after_it_got_the_event_leaves_its_id(monkeypatch: py
             taking.join(60)
             listener.close()
 
-        monkeypatch.setattr(cli.client, "time", SimpleNamespace(sleep=wait))
+        monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=wait))
         client = Api(f"http://127.0.0.1:{listener.getsockname()[1]}", "key")
         with pytest.raises(OutOfReach, match=r"add: --id evt_[0-9a-f]{24}$"):
             client.send_event(EVENT)
@@ -38,7 +38,7 @@ def test_a_server_that_dies_after_it_got_the_event_leaves_its_id(monkeypatch: py
 
 def test_what_was_never_sent_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(cli.client, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=waits.append))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = Api(f"http://127.0.0.1:{port}", "key")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervisor import LOG_LIMIT, Service, ServiceFailed, Supervisor
+from hookkeeper.cli.supervisor import LOG_LIMIT, Service, ServiceFailed, Supervisor
 from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -217,7 +217,7 @@ async def test_children_die_with_the_supervisor(tmp_path: Path) -> None:
     child = service(tmp_path, REPORT, SLEEP)
     script = textwrap.dedent(f"""
         import asyncio, pathlib
-        from cli.supervisor import Service, Supervisor
+        from hookkeeper.cli.supervisor import Service, Supervisor
 
         async def ready() -> bool:
             return pathlib.Path({str(tmp_path / "worker")!r}).exists()

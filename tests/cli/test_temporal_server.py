@@ -17,13 +17,13 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from cli import stack, temporal_server
-from cli.datadir import DataDir
-from cli.local import Ports
-from cli.supervisor import Service, Supervisor
-from cli.temporal_server import BinaryNotFound, VersionMismatch
+from hookkeeper.cli import stack, temporal_server
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.local import Ports
+from hookkeeper.cli.supervisor import Service, Supervisor
+from hookkeeper.cli.temporal_server import BinaryNotFound, VersionMismatch
+from hookkeeper.settings import Settings
 from patience import PATIENCE
-from settings import Settings
 
 HOST = "127.0.0.1"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from api.schemas import events as schemas
-from cli import timeline
-from cli.client import Api
+from hookkeeper.cli import timeline
+from hookkeeper.cli.client import Api
 from receivers import Answer, Receiver
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

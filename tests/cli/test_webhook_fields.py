@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.schemas import webhooks as schemas
-from cli.webhook_fields import FIXED, SHOWN_ONLY, fields_of, read_webhook
+from hookkeeper.cli.webhook_fields import FIXED, SHOWN_ONLY, fields_of, read_webhook
 
 NOTHING: dict[str, Any] = dict.fromkeys(
     (

@@ -12,18 +12,18 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-import keys
 from drills.answers import Answer
 from drills.clocks import clocks_in
 from drills.disk import small_disk
 from drills.poster import Poster
 from drills.receiver import Receivers, digest_of, receiving
+from hookkeeper.crypto import signing_keys
+from hookkeeper.times import utc_now
 from patience import PATIENCE
 from receivers import Answer as ApiAnswer
 from receivers import Receiver
-from times import utc_now
 
-SECRET = keys.new_secret("v1")
+SECRET = signing_keys.new_secret("v1")
 DATA = {"n": 1, "text": "é"}
 
 
@@ -70,7 +70,7 @@ async def test_a_receiver_answers_as_it_is_told_and_writes_it_down(
 
 async def test_a_wrong_signature_has_no_digest(client: httpx.AsyncClient, receivers: Receivers) -> None:
     receivers.answers["hook"] = lambda _, number: Answer(200, 0.0)
-    await send(client, receivers, secret=keys.new_secret("v1"))
+    await send(client, receivers, secret=signing_keys.new_secret("v1"))
     assert receivers.requests[0].digest == ""
 
 

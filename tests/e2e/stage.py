@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from cli.datadir import DataDir
 from event_loops import HELD, LIMIT_MS
+from hookkeeper.cli.datadir import DataDir
 from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from cli.shutdown import FAILED
+from hookkeeper.cli.shutdown import FAILED
 from house import House
 from patience import PATIENCE
 
@@ -32,16 +32,16 @@ class Stuck:
                 pass
 
 import worker
-from cli.run_worker import run_worker
-from settings import Settings
+from hookkeeper.cli.run_worker import run_worker
+from hookkeeper.settings import Settings
 
 worker.WORKFLOWS.append(Stuck)
 run_worker(Settings())
 """
 BLOCKED_LOOP = """
 import asyncio, threading
-import cli.run_worker
-from settings import Settings
+import hookkeeper.cli.run_worker
+from hookkeeper.settings import Settings
 
 async def hang():
     print("hangs", flush=True)
@@ -51,8 +51,8 @@ async def hang():
         except BaseException:
             pass
 
-cli.run_worker.forever = hang
-cli.run_worker.run_worker(Settings())
+hookkeeper.cli.run_worker.forever = hang
+hookkeeper.cli.run_worker.run_worker(Settings())
 """
 
 

@@ -15,12 +15,12 @@ import typer
 from standardwebhooks import Webhook
 from typer.testing import CliRunner
 
-from cli.client import Api
-from cli.datadir import DEFAULT, DataDir
-from hookkeeper import app
+from hookkeeper.cli.client import Api
+from hookkeeper.cli.datadir import DEFAULT, DataDir
+from hookkeeper.cli.main import app
+from hookkeeper.version import VERSION
 from patience import PATIENCE, PROMPT
 from receivers import Answer, Receiver
-from version import VERSION
 
 pytest_plugins = ["devs"]
 

@@ -15,7 +15,7 @@ import pytest
 import stage
 from standardwebhooks import Webhook
 
-from cli.temporal_server import find_binary
+from hookkeeper.cli.temporal_server import find_binary
 from patience import PATIENCE
 from receivers import Receiver
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import stage
 
-from cli.temporal_server import find_binary
+from hookkeeper.cli.temporal_server import find_binary
 from patience import PATIENCE
 from receivers import Answer, Receiver
 

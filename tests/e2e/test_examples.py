@@ -15,8 +15,8 @@ import httpx
 import pytest
 import stage
 
-from activities.signing import sign
-from keys import new_secret
+from hookkeeper.crypto.signing_keys import new_secret
+from hookkeeper.egress.signing import sign
 from patience import PATIENCE
 
 pytest_plugins = ["devs"]

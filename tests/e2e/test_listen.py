@@ -14,8 +14,8 @@ import httpx
 import pytest
 import stage
 
-from activities.signing import sign
-from keys import new_secret, public_key
+from hookkeeper.crypto.signing_keys import new_secret, public_key
+from hookkeeper.egress.signing import sign
 
 pytest_plugins = ["devs"]
 

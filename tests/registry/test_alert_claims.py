@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from elements.context import AlertKind
-from registry import alerts
-from registry.alerts import has_recovered
-from registry.health import Result
-from registry.models import Webhook, utc_now
-from registry.store import Store
+from hookkeeper.content.context import AlertKind
+from hookkeeper.registry import alerts
+from hookkeeper.registry.alerts import has_recovered
+from hookkeeper.registry.health import Result
+from hookkeeper.registry.models import Webhook, utc_now
+from hookkeeper.registry.store import Store
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Make = Callable[..., Webhook]

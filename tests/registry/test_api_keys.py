@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from registry.api_keys import KEY, ApiKey, ApiKeys, digest_of, new_key, new_key_id
-from registry.database import Database
+from hookkeeper.registry.api_keys import KEY, ApiKey, ApiKeys, digest_of, new_key, new_key_id
+from hookkeeper.registry.database import Database
 
 
 @pytest.fixture

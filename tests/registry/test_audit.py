@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
-from registry.audit import AuditEntry
-from registry.catalogue import AlreadyThere
-from registry.models import EventType, Suppression, Webhook
-from registry.store import Store
+from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.catalogue import AlreadyThere
+from hookkeeper.registry.models import EventType, Suppression, Webhook
+from hookkeeper.registry.store import Store
 
 
 def entry(action: str = "webhook.create", **fields: Any) -> AuditEntry:

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from registry.catalogue import AlreadyThere, Catalogue
-from registry.database import Database
-from registry.models import EventType
+from hookkeeper.registry.catalogue import AlreadyThere, Catalogue
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.models import EventType
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, MetaData, text
 
-from ciphers import Keyring, new_key
-from elements.emails import Email
-from elements.notifications import Notification
-from elements.on_failure import OnFailure
-from elements.payload import Payload
-from registry.database import open_engine
-from registry.models import Suppression, Webhook
-from registry.store import RegistryUnavailable, Store
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.payload import Payload
+from hookkeeper.crypto.keyring import Keyring, new_key
+from hookkeeper.registry.database import open_engine
+from hookkeeper.registry.models import Suppression, Webhook
+from hookkeeper.registry.store import RegistryUnavailable, Store
 
 OLD, NEW = new_key("old"), new_key("new")
 KEYS = {"old": Keyring.parse(OLD), "rotated": Keyring.parse(f"{NEW},{OLD}"), "new": Keyring.parse(NEW), "none": None}

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from registry.health import Result, Status, is_news, status_of
-from registry.models import Webhook
-from registry.pacing import rate_of
-from registry.store import Store
+from hookkeeper.registry.health import Result, Status, is_news, status_of
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.pacing import rate_of
+from hookkeeper.registry.store import Store
 
 Make = Callable[..., Webhook]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

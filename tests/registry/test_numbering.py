@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elements.emails import Email
-from elements.notifications import Notification
-from registry.numbering import Numbers, first, renumber
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.registry.numbering import Numbers, first, renumber
 
 ANN, BOB, CARL = [Email(to=(f"{name}@acme.example",)) for name in ("ann", "bob", "carl")]
 BOB_TOO = Email(to=BOB.to, subject="another")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH, patterns_for
+from hookkeeper.registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH, patterns_for
 
 EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)])
 EVENT_PATTERNS = TypeAdapter(Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)])

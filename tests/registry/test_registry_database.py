@@ -14,15 +14,15 @@ from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hookkeeper.registry.database import alembic, open_engine, reaching_database
+from hookkeeper.registry.models import Base
+from hookkeeper.registry.store import RegistryUnavailable, Store
 from patience import PROMPT
-from registry.database import alembic, open_engine, reaching_database
-from registry.models import Base
-from registry.store import RegistryUnavailable, Store
 
 ROOT = Path(__file__).parents[2]
 MIGRATE = """
 import asyncio, sys
-from registry.store import Store
+from hookkeeper.registry.store import Store
 
 async def migrate():
     store = Store.connect(sys.argv[1])

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from registry.models import Webhook
-from registry.store import Store
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Make = Callable[..., Webhook]

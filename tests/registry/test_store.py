@@ -8,9 +8,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from policy import RetryPolicy
-from registry.models import Webhook
-from registry.store import BadCursor, RegistryUnavailable, Store
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import BadCursor, RegistryUnavailable, Store
 
 Make = Callable[..., Webhook]
 

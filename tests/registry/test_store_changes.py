@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from policy import RetryPolicy
-from registry.audit import AuditEntry
-from registry.health import Result
-from registry.models import Webhook, utc_now
-from registry.store import ChangedMeanwhile, Store
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.health import Result
+from hookkeeper.registry.models import Webhook, utc_now
+from hookkeeper.registry.store import ChangedMeanwhile, Store
 
 Make = Callable[..., Webhook]
 

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from registry.database import Database
-from registry.models import Suppression
-from registry.suppressions import Place, Suppressions
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.suppressions import Place, Suppressions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.models import Webhook
-from registry.store import Store, TooManyWebhooks
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store, TooManyWebhooks
 
 
 async def test_of_many_at_once_no_more_than_the_limit_are_kept(

@@ -35,7 +35,7 @@ async def listed(home: House, webhook: str, status: str | None = None) -> list[d
     return answer.json()["items"]  # type: ignore[no-any-return]
 
 
-def ids(inbox: Receiver) -> list[str]:
+def event_ids(inbox: Receiver) -> list[str]:
     return [request.webhook_id for request in inbox.requests]
 
 

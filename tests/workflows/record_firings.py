@@ -9,10 +9,10 @@ from pathlib import Path
 from record_histories import write
 from test_scheduled import SELDOM, make, post, show
 
+from hookkeeper import ids
 from house import House
 from patience import PATIENCE
 from receivers import Receiver
-from workflows import names
 
 HISTORIES = Path(__file__).parent / "histories" / "firings"
 
@@ -44,7 +44,7 @@ async def save(home: House, *named: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while any(each["status"] == "running" for each in (await show(home))["recent"]):
             await asyncio.sleep(0.05)
-    schedule = home.temporal.get_schedule_handle(names.schedule_id(home.tenant, "s"))
+    schedule = home.temporal.get_schedule_handle(ids.schedule_id(home.tenant, "s"))
     described = (await schedule.describe()).raw_description
     for name, action in zip(named, reversed(described.info.recent_actions), strict=False):
         run = action.start_workflow_result

@@ -14,13 +14,13 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from activities.lanes import Place
+from activities.ordered_queue import Place
 from crowds import crowd
+from hookkeeper import ids
+from hookkeeper.messages import Receipt
 from house import House, house
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
-from workflows import names
-from workflows.models import Receipt
 
 HISTORIES = Path(__file__).parent / "histories"
 MESSAGE = {"to": ["ann@acme.example"]}
@@ -63,7 +63,7 @@ async def in_parts(home: House, inbox: Receiver) -> None:
     inbox.otherwise = Answer(410)
     await home.run(event_id).signal("retry", bad["id"])
     await save(home, event_id, "in_parts")
-    part = home.temporal.get_workflow_handle(names.part_id(home.tenant, event_id, 2))
+    part = home.temporal.get_workflow_handle(ids.part_id(home.tenant, event_id, 2))
     write(HISTORIES / "part.json", (await part.fetch_history()).to_json())
     for id_ in (webhooks[0], bad["id"]):
         await home.store.delete(id_, home.tenant)
@@ -127,7 +127,7 @@ async def test_record_ordered(home: House, inbox: Receiver) -> None:
     await home.command(skipped, "retry")
     await save(home, skipped, "ordered_skipped")
     await save(home, blocks, "ordered")
-    lane = home.temporal.get_workflow_handle(names.lane_id(str(webhook["id"])))
+    lane = home.temporal.get_workflow_handle(ids.lane_id(str(webhook["id"])))
     await lane.result()
     write(HISTORIES / "lane.json", (await lane.fetch_history()).to_json())
     await drop(home, webhook)
@@ -142,7 +142,7 @@ async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) 
             on_failure = {"notifications": [{"http": {"url": desk.url}}]}
             webhook = await home.webhook(inbox.url, on_failure=on_failure, **policy)
             await save(home, (await home.send())["id"], "disabled")
-            probe = home.temporal.get_workflow_handle(names.probe_id(str(webhook["id"])))
+            probe = home.temporal.get_workflow_handle(ids.probe_id(str(webhook["id"])))
             await probe.result()
             write(HISTORIES / "probed.json", (await probe.fetch_history()).to_json())
 
@@ -169,8 +169,8 @@ async def test_record_walks(home: House, inbox: Receiver) -> None:
         await home.http.post(f"/v1/recoveries/{recovery.json()['id']}/{command}")
         await asyncio.sleep(3)
     for name, workflow_id in (
-        ("released", names.release_id(str(webhook["id"]))),
-        ("recovered", names.recovery_id(recovery.json()["id"])),
+        ("released", ids.release_id(str(webhook["id"]))),
+        ("recovered", ids.recovery_id(recovery.json()["id"])),
     ):
         run = home.temporal.get_workflow_handle(str(workflow_id))
         await run.result()

@@ -14,9 +14,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, _workflow
 
 from crowds import crowd
+from hookkeeper.policy import RetryPolicy
 from house import House, house
 from patience import PATIENCE
-from policy import RetryPolicy
 from receivers import Answer, Receiver
 from worker import SANDBOX, WORKFLOWS
 

@@ -46,7 +46,7 @@ async def test_what_was_folded_is_counted_and_recovery_is_told(
     await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
     for _ in range(3):
         await home.until_closed((await home.send())["id"])
-    monkeypatch.setattr("registry.alerts.ALERT_EVERY", timedelta(0))  # the hour is over
+    monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_EVERY", timedelta(0))  # the hour is over
     await home.until_closed((await home.send())["id"])
     inbox.otherwise = Answer(200)
     for _ in range(2):
@@ -143,7 +143,7 @@ async def test_an_alert_waits_for_a_place_however_often_it_finds_none(
     temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After ten tries without a place it was given up: a tenant whose webhooks hang was told nothing."""
-    monkeypatch.setattr("activities.places.MAX_DELAY", 0.05)
+    monkeypatch.setattr("activities.tenant_concurrency.MAX_DELAY", 0.05)
     gate = asyncio.Event()
     inbox.answers = [Answer(500), Answer(200, gate=gate)]
     async with house(temporal, tmp_path, max_concurrent_per_tenant=1) as home, home.working(), receiver() as down:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from elements.payload import Payload
+from hookkeeper.content.payload import Payload
 from house import House, house
 from mail_servers import KEY, SendGridServer, sendgrid_server, smtp_server
 from receivers import Answer, Receiver, receiver

@@ -13,12 +13,12 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
-from ciphers import Keyring, Undecipherable, UnknownKey, new_key
+from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_key
+from hookkeeper.crypto.payload_codec import EncryptionCodec, data_converter
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver
 from worker import SANDBOX, WORKFLOWS
-from workflows.encryption import EncryptionCodec, data_converter
 
 OLD, NEW = new_key("old"), new_key("new")
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -122,7 +122,7 @@ async def test_a_fault_of_ours_says_nothing_readable(
     async def fail(*_: object) -> None:
         raise RuntimeError("customer-word is too much for me")
 
-    monkeypatch.setattr("registry.store.Store.many", fail)
+    monkeypatch.setattr("hookkeeper.registry.store.Store.many", fail)
     async with sealed.working():
         await sealed.webhook(inbox.url + "/receiver-path")
         event_id = (await sealed.send(data=DATA))["id"]

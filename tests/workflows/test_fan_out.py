@@ -13,16 +13,16 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from ciphers import new_key
 from crowds import crowd, statuses
-from elements.notifications import Notification
+from hookkeeper import ids
+from hookkeeper.content.notifications import Notification
+from hookkeeper.crypto.keyring import new_key
+from hookkeeper.messages import Heard, Receipt
+from hookkeeper.policy import RetryPolicy
 from house import House, house
 from mail_servers import KEY, sendgrid_server
 from patience import PATIENCE
-from policy import RetryPolicy
 from receivers import Answer, Receiver, receiver
-from workflows import names
-from workflows.models import Heard, Receipt
 
 PATIENT = RetryPolicy(schedule=(3600,))
 NOTE = Notification.model_validate({"http": {"url": "https://acme.example/note"}})
@@ -32,7 +32,7 @@ async def parts(home: House, event_id: str) -> list[WorkflowExecutionDescription
     """Give the latest runs of an event's parts."""
     found: list[WorkflowExecutionDescription] = []
     while True:
-        part_id = names.part_id(home.tenant, event_id, len(found) + 1)
+        part_id = ids.part_id(home.tenant, event_id, len(found) + 1)
         try:
             found.append(await home.temporal.get_workflow_handle(part_id).describe())
         except RPCError:
@@ -85,8 +85,8 @@ async def test_every_target_gets_the_event_once(home: House, inbox: Receiver) ->
 
     runs = await parts(home, event["id"])
     assert {run.workflow_type for run in runs} == {"EventPart"}
-    assert [attributes(run, names.WEBHOOKS) for run in runs] == [webhooks[:100], webhooks[100:200], webhooks[200:]]
-    assert [run.typed_search_attributes.get(names.RUN_NUMBER) for run in runs] == [None] * 3
+    assert [attributes(run, ids.WEBHOOKS) for run in runs] == [webhooks[:100], webhooks[100:200], webhooks[200:]]
+    assert [run.typed_search_attributes.get(ids.RUN_NUMBER) for run in runs] == [None] * 3
     whole = await home.run(event["id"]).describe()
     assert {await run.memo_value("digest") for run in runs} == {await whole.memo_value("digest")}
     parts_ended = {"1": "succeeded", "2": "succeeded", "3": "succeeded"}
@@ -118,7 +118,7 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
         assert isinstance(failure.value.cause, ApplicationError)
         assert failure.value.cause.message == "1 of 110 deliveries failed"
         assert failure.value.cause.details[0]["parts"] == {"1": "succeeded", "2": "failed"}
-        assert attributes(await home.run(event_id).describe(), names.TROUBLE) == webhooks[-1:]
+        assert attributes(await home.run(event_id).describe(), ids.TROUBLE) == webhooks[-1:]
         before = await parts(home, event_id)
 
         assert (await home.command(event_id, "hold")).status_code == 409
@@ -130,8 +130,8 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
         assert (len(inbox.requests), len(last.requests)) == (109, 3)
         after = await parts(home, event_id)
         assert after[0].run_id == before[0].run_id, "nothing of the first part was open"
-        assert [run.typed_search_attributes.get(names.RUN_NUMBER) for run in after] == [None, 3]
-        assert attributes(await home.run(event_id).describe(), names.TROUBLE) == []
+        assert [run.typed_search_attributes.get(ids.RUN_NUMBER) for run in after] == [None, 3]
+        assert attributes(await home.run(event_id).describe(), ids.TROUBLE) == []
 
         assert (await home.command(event_id, "retry")).status_code == 409
         assert (await home.command(event_id, "redeliver")).status_code == 202
@@ -286,7 +286,7 @@ async def test_everything_is_encrypted(temporal: Client, tmp_path: Path, inbox: 
             assert (await home.command(event_id, "retry")).status_code == 202
             assert (await home.until_closed(event_id))["status"] == "succeeded"
             assert {len(request.body) for request in failing.requests} == {len(inbox.requests[0].body)}
-        for workflow_id in (home.run(event_id).id, names.part_id(home.tenant, event_id, 2)):
+        for workflow_id in (home.run(event_id).id, ids.part_id(home.tenant, event_id, 2)):
             text = (await temporal.get_workflow_handle(workflow_id).fetch_history()).to_json()
             assert "customer-word" not in text
             assert "deliveries failed" not in text
@@ -305,14 +305,14 @@ async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
         event = await home.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
     assert attempts(event, 100) == len(slow.requests) == 16
-    part_id = names.part_id(home.tenant, event_id, 2)
+    part_id = ids.part_id(home.tenant, event_id, 2)
     runs = [run async for run in home.temporal.list_workflows(f"WorkflowId = '{part_id}'")]
     assert len(runs) > 1
-    assert attributes(await home.run(event_id).describe(), names.TROUBLE) == []
+    assert attributes(await home.run(event_id).describe(), ids.TROUBLE) == []
 
 
 async def test_a_history_is_not_made_too_large(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workflows.fan_out.LARGE_HISTORY", 1000)
+    monkeypatch.setattr("workflows.large_event.LARGE_HISTORY", 1000)
     inbox.fails(*[500] * 10)
     webhooks = await crowd(home, inbox.url, 100)
     await home.webhook(inbox.url, retry={"schedule": [3600]}, enabled=False)
@@ -342,7 +342,7 @@ async def reschedule(home: House, event_id: str, deliver_at: str) -> int:
 async def until_begun(home: House, event_id: str) -> None:
     """Wait until lists show the event as delivering."""
     async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).typed_search_attributes.get(names.DELIVER_AT) is not None:
+        while (await home.run(event_id).describe()).typed_search_attributes.get(ids.DELIVER_AT) is not None:
             await asyncio.sleep(0.03)
 
 
@@ -357,7 +357,7 @@ async def test_a_scheduled_event_waits_is_moved_and_goes_out(home: House, inbox:
     tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=7)
     assert await reschedule(home, event_id, tomorrow.isoformat()) == 202
     async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).typed_search_attributes.get(names.DELIVER_AT) != tomorrow:
+        while (await home.run(event_id).describe()).typed_search_attributes.get(ids.DELIVER_AT) != tomorrow:
             await asyncio.sleep(0.03)
     soon = in_seconds(1.5)
     assert await reschedule(home, event_id, soon) == 202
@@ -450,7 +450,7 @@ async def test_lists_know_of_the_trouble_of_parts(home: House, inbox: Receiver) 
 
     async def until_trouble(expected: list[str]) -> None:
         async with asyncio.timeout(PATIENCE):
-            while attributes(await home.run(event_id).describe(), names.TROUBLE) != expected:
+            while attributes(await home.run(event_id).describe(), ids.TROUBLE) != expected:
                 await asyncio.sleep(0.05)
 
     await until_trouble(webhooks)

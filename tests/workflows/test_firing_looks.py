@@ -11,13 +11,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.firing import Fired, FiringActivities
-from activities.places import Places
+from activities.scheduled_event import Fired, FiringActivities
+from activities.tenant_concurrency import Places
 from conftest import binary
+from hookkeeper import ids
+from hookkeeper.schedule_plan import Plan
 from worker import SANDBOX
-from workflows import names
-from workflows.plans import Plan
-from workflows.scheduled import ScheduledEventWorkflow
+from workflows.scheduled_event import ScheduledEventWorkflow
 
 MONTH = timedelta(days=30)
 QUEUE = "firing-looks"
@@ -49,7 +49,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=environment.client.namespace,
-            search_attributes={names.FIRED_FOR.name: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
+            search_attributes={ids.FIRED_FOR.name: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
         )
     )
     async with (
@@ -61,7 +61,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
             activities=[firing.accept],
             workflow_runner=SANDBOX,
         ),
-        Worker(environment.client, task_queue=names.retry_queue(QUEUE), activities=[firing.await_delivery]),
+        Worker(environment.client, task_queue=ids.retry_queue(QUEUE), activities=[firing.await_delivery]),
     ):
         fired = await environment.client.execute_workflow(
             ScheduledEventWorkflow.run,
@@ -69,7 +69,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
             id="firing-acme-daily",
             task_queue=QUEUE,
             search_attributes=TypedSearchAttributes(
-                [SearchAttributePair(names.FIRED_FOR, datetime.fromisoformat("2026-01-01T09:00:00Z"))]
+                [SearchAttributePair(ids.FIRED_FOR, datetime.fromisoformat("2026-01-01T09:00:00Z"))]
             ),
         )
     assert fired == Fired(event_id="daily-20260101T090000Z", tenant="acme")

@@ -12,8 +12,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
-from activities.outcomes import Outcome
 from activities.rounds import RoundResult
+from hookkeeper.outcomes import Outcome
 from house import House
 from receivers import Answer, Receiver
 from worker import SANDBOX, WORKFLOWS

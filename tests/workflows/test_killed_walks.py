@@ -5,7 +5,7 @@ from collections import Counter
 from holding import farthest, send_many, until_held, until_listed
 from test_recovery import LONG_AGO, OVER, counts, until
 
-from activities import recovering, releasing
+from activities import recovery, release
 from house import House
 from receivers import Answer, Receiver, receiver
 from worker_processes import worker_process
@@ -52,8 +52,8 @@ async def test_all_comes_once_and_in_order(idle_house: House, inbox: Receiver) -
                 assert [attempt["number"] for attempt in delivery["attempts"]] == [1, 2]
         got = [request.webhook_id for request in inbox.requests]
         assert set(got) == set(to_release)
-        assert len(got) - HELD <= releasing.AT_ONCE
-        assert farthest(to_release, list(dict.fromkeys(got))) <= releasing.AT_ONCE
+        assert len(got) - HELD <= release.AT_ONCE
+        assert farthest(to_release, list(dict.fromkeys(got))) <= release.AT_ONCE
         again = Counter(request.webhook_id for request in bad.requests)
         assert set(again) == set(to_recover)
-        assert again.total() - FAILED <= recovering.AT_ONCE
+        assert again.total() - FAILED <= recovery.AT_ONCE

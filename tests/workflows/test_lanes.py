@@ -12,17 +12,17 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from activities.lanes import Place
-from ciphers import new_key
+from activities.ordered_queue import Place
 from conftest import binary
+from hookkeeper import ids
+from hookkeeper.crypto.keyring import new_key
+from hookkeeper.temporal.reading import started_with
+from hookkeeper.times import rfc3339, utc_now
 from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Receiver
-from times import rfc3339, utc_now
-from workflows import names
-from workflows.lane import MOST, LaneWorkflow, Line
-from workflows.reading import started_with
+from workflows.ordered_queue import MOST, LaneWorkflow, Line
 
 LATER = {"schedule": [3600]}
 
@@ -33,7 +33,7 @@ LATER = {"schedule": [3600]}
 async def test_a_place_whose_run_is_never_started_costs_its_grace(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.GRACE", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.ordered_queue.GRACE", timedelta(seconds=0.5))
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(3):
         await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place=f"never-{n}"))
@@ -60,7 +60,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
 ) -> None:
     """It starts in the last pause before its place would have been passed; its turn is a whole one."""
     for name, seconds in (("SOON", 3), ("GRACE", 2), ("CHECK", 0.3)):
-        monkeypatch.setattr(f"workflows.lane.{name}", timedelta(seconds=seconds))
+        monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
@@ -132,7 +132,7 @@ async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, in
 async def test_a_run_that_was_terminated_holds_up_nobody(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.ordered_queue.CHECK", timedelta(seconds=0.3))
     inbox.fails(500)
     await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second, third = await send_numbered(home, 3)
@@ -171,7 +171,7 @@ async def is_open(home: House, webhook: dict[str, Any]) -> bool:
 async def test_a_lane_goes_on_as_a_new_run_with_all_who_wait(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.LONG_HISTORY", 40)
+    monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 40)
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, *_ = await send_numbered(home, 20)
@@ -189,7 +189,7 @@ async def test_a_lane_goes_on_as_a_new_run_with_all_who_wait(
 async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.IDLE", timedelta(seconds=0.1))
+    monkeypatch.setattr("workflows.ordered_queue.IDLE", timedelta(seconds=0.1))
     webhook = await home.webhook(inbox.url, ordered=True)
     dice = random.Random(1)
     for n in range(15):
@@ -208,9 +208,9 @@ async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
 async def test_a_full_lane_takes_no_more_until_there_is_room(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.FULL", 3)
-    monkeypatch.setattr("workflows.lane.ROOM_AGAIN", 2)
-    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    monkeypatch.setattr("workflows.ordered_queue.FULL", 3)
+    monkeypatch.setattr("workflows.ordered_queue.ROOM_AGAIN", 2)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second, third = await send_numbered(home, 3)
@@ -228,8 +228,8 @@ async def test_a_full_lane_takes_no_more_until_there_is_room(
 async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
     idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lanes.UNREAD", 10)
-    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.UNREAD", 10)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
     await idle_house.webhook(inbox.url, ordered=True)
     accepted = 0
     while (await post(idle_house, accepted)).status_code == 202:
@@ -244,8 +244,8 @@ async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
 async def test_a_lane_is_kept_encrypted_too(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.FULL", 3)
-    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    monkeypatch.setattr("workflows.ordered_queue.FULL", 3)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
     async with house(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as home, home.working():
         inbox.fails(500)
         await home.webhook(inbox.url, ordered=True, retry=LATER)
@@ -263,7 +263,7 @@ async def test_what_temporal_itself_refuses_is_not_promised(
     """Setup: a server that takes forty signals a run, and no worker. What this proves: an event that would need one
     more is answered 503; those that were accepted arrive, in order.
     """
-    monkeypatch.setattr("workflows.lane.LONG_HISTORY", 30)
+    monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 30)
     few_signals = (
         *("--dynamic-config-value", "history.maximumSignalsPerExecution=40"),
         *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
@@ -272,7 +272,7 @@ async def test_what_temporal_itself_refuses_is_not_promised(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
         data_converter=pydantic_data_converter,
-        search_attributes=[names.TENANT, names.EVENT_TYPE, names.WEBHOOKS, names.TROUBLE, names.HELD],
+        search_attributes=[ids.TENANT, ids.EVENT_TYPE, ids.WEBHOOKS, ids.TROUBLE, ids.HELD],
         dev_server_extra_args=few_signals,
     )
     async with environment, house(environment.client, tmp_path) as home:
@@ -314,7 +314,7 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it carries is close to the 2 MB that Temporal takes; who comes on top has to come again."""
-    monkeypatch.setattr("workflows.lane.LONG_HISTORY", 20)
+    monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 20)
     webhook = await home.webhook("https://acme.example/hook", ordered=True)
     line = Line(webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MOST - 5)))
     first = await home.temporal.start_workflow(
@@ -326,7 +326,7 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     async with asyncio.timeout(PATIENCE):
         while (now := await lane.describe()).run_id == first.first_execution_run_id:
             await asyncio.sleep(0.1)
-    assert await now.memo_value(names.LANE_FULL)
+    assert await now.memo_value(ids.LANE_FULL)
     assert len(await lane.query("places")) == MOST
     assert (await post(home, 0)).status_code == 429
     await lane.terminate()

@@ -15,12 +15,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from conftest import binary
+from hookkeeper import ids
+from hookkeeper.policy import DAY, DEFAULT_SCHEDULE
+from hookkeeper.temporal.namespace import VALUE_TYPES
 from house import House, house
 from patience import PATIENCE
-from policy import DAY, DEFAULT_SCHEDULE
 from receivers import Answer, Receiver
-from workflows import names
-from workflows.namespace import VALUE_TYPES
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def time_machine(tmp_path: Path) -> AsyncIterator[tuple[House, WorkflowEnv
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=environment.client.namespace,
-            search_attributes={name: VALUE_TYPES[type_] for name, type_ in names.SEARCH_ATTRIBUTES.items()},
+            search_attributes={name: VALUE_TYPES[type_] for name, type_ in ids.SEARCH_ATTRIBUTES.items()},
         )
     )
     async with environment, house(environment.client, tmp_path) as built, built.working():

@@ -3,15 +3,17 @@
 import asyncio
 
 import pytest
-from holding import farthest, ids, send_many, until_held, until_listed
+from holding import event_ids, farthest, send_many, until_held, until_listed
 from test_recovery import LONG_AGO, OVER, counts, until
 from test_release import pause, resume
 
-from activities import recovering, releasing
+from activities import recovery as recovery_activities
+from activities import release as release_activities
+from hookkeeper import ids
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver
-from workflows import names, recovery, release
+from workflows import recovery, release
 
 EVENTS = 12
 
@@ -21,7 +23,7 @@ async def runs_of(home: House, workflow_id: str) -> int:
 
 
 async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(releasing, "SLICE", 3)
+    monkeypatch.setattr(release_activities, "SLICE", 3)
     monkeypatch.setattr(release, "LONG_HISTORY", 10)
     webhook = (await home.webhook(inbox.url))["id"]
     await pause(home, webhook)
@@ -29,9 +31,9 @@ async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.
     await until_held(home, webhook, EVENTS)
     await resume(home, webhook)
     await inbox.got(EVENTS)
-    assert farthest(sent, ids(inbox)) <= releasing.AT_ONCE
-    assert await runs_of(home, names.release_id(webhook)) > 1
-    walk = home.temporal.get_workflow_handle(names.release_id(webhook), result_type=release.Released)
+    assert farthest(sent, event_ids(inbox)) <= release_activities.AT_ONCE
+    assert await runs_of(home, ids.release_id(webhook)) > 1
+    walk = home.temporal.get_workflow_handle(ids.release_id(webhook), result_type=release.Released)
     async with asyncio.timeout(PATIENCE):  # a pause ends it where it is: also before it has counted the last ones
         while (await walk.query(release.ReleaseWorkflow.state)).released < EVENTS:
             await asyncio.sleep(0.05)
@@ -41,7 +43,7 @@ async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.
 
 
 async def test_a_long_recovery(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovering, "SLICE", 3)
+    monkeypatch.setattr(recovery_activities, "SLICE", 3)
     monkeypatch.setattr(recovery, "LONG_HISTORY", 10)
     inbox.otherwise = Answer(503)
     webhook = (await home.webhook(inbox.url, retry={"schedule": []}))["id"]
@@ -54,6 +56,6 @@ async def test_a_long_recovery(home: House, inbox: Receiver, monkeypatch: pytest
         while len(inbox.requests) < 2 * EVENTS:
             await asyncio.sleep(0.05)
     assert len(inbox.requests) == 2 * EVENTS
-    assert await runs_of(home, str(names.recovery_id(job["id"]))) > 1
+    assert await runs_of(home, str(ids.recovery_id(job["id"]))) > 1
     listed = (await home.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
     assert [each["id"] for each in listed] == [job["id"]]

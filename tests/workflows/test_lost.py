@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from activities.recovering import Scope
-from workflows.lost import is_to_redeliver, was_reopened
-from workflows.models import Attempt, Delivery, EventState
+from activities.recovery import Scope
+from hookkeeper.messages import Attempt, Delivery, EventState
+from hookkeeper.temporal.recovery_candidates import is_to_redeliver, was_reopened
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BEFORE, AFTER = BEGAN - timedelta(minutes=1), BEGAN + timedelta(minutes=1)

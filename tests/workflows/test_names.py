@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.news import Alert
-from workflows import names, summaries
-from workflows.listing import Search, query_of
-from workflows.models import Attempt, Channel, Delivery, Reason
+from hookkeeper import ids
+from hookkeeper.alert_messages import Alert
+from hookkeeper.messages import Attempt, Channel, Delivery, Reason
+from hookkeeper.temporal.listing import Search, query_of
+from workflows import summaries
 
 HOUR = timedelta(hours=1)
 FAILING = Delivery(
@@ -26,42 +27,42 @@ EVENTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII), fullmatch=
 
 @given(TENANTS)
 def test_a_tenant_has_few_fairness_keys(tenant: str) -> None:
-    keys = {names.fairness_key(tenant, f"wh_{n}") for n in range(200)}
-    assert len(keys) == names.KEYS_PER_TENANT
-    assert max(map(len, keys)) <= names.MAX_FAIRNESS_KEY
+    keys = {ids.fairness_key(tenant, f"wh_{n}") for n in range(200)}
+    assert len(keys) == ids.KEYS_PER_TENANT
+    assert max(map(len, keys)) <= ids.MAX_FAIRNESS_KEY
 
 
 @given(TENANTS, EVENTS)
 def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
-    assert names.event_of(names.workflow_id(tenant, event_id)) == (tenant, event_id)
+    assert ids.event_of(ids.workflow_id(tenant, event_id)) == (tenant, event_id)
 
 
 @given(TENANTS, EVENTS, st.integers(1, 1000))
 def test_a_parts_id_is_of_its_event(tenant: str, event_id: str, part: int) -> None:
-    part_id = names.part_id(tenant, event_id, part)
-    assert names.event_of(part_id) == (tenant, event_id)
-    assert names.part_of(part_id) == part
-    assert names.part_of(names.workflow_id(tenant, event_id)) == 0
+    part_id = ids.part_id(tenant, event_id, part)
+    assert ids.event_of(part_id) == (tenant, event_id)
+    assert ids.part_of(part_id) == part
+    assert ids.part_of(ids.workflow_id(tenant, event_id)) == 0
 
 
 @given(TENANTS, EVENTS, st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - made aware below
 def test_a_schedule_its_firings_and_its_events_are_of_each_other(tenant: str, schedule: str, time: datetime) -> None:
     when = time.replace(microsecond=0, tzinfo=UTC)
-    assert names.schedule_of(names.schedule_id(tenant, schedule)) == (tenant, schedule)
-    firing = f"{names.firing_id(tenant, schedule)}-{when:%Y-%m-%dT%H:%M:%SZ}"
-    assert names.fired_for(firing) == when
-    assert names.firing_of(tenant, names.scheduled_event_id(schedule, when)) == firing
-    assert names.firing_of(tenant, schedule) is None
+    assert ids.schedule_of(ids.schedule_id(tenant, schedule)) == (tenant, schedule)
+    firing = f"{ids.firing_id(tenant, schedule)}-{when:%Y-%m-%dT%H:%M:%SZ}"
+    assert ids.fired_for(firing) == when
+    assert ids.firing_of(tenant, ids.scheduled_event_id(schedule, when)) == firing
+    assert ids.firing_of(tenant, schedule) is None
 
 
 def test_two_events_never_share_a_run() -> None:
-    assert names.workflow_id("a", "b-c") != names.workflow_id("a-b", "c")
-    assert names.workflow_id("acme", "evt_1") == "event-acme-evt_1"
+    assert ids.workflow_id("a", "b-c") != ids.workflow_id("a-b", "c")
+    assert ids.workflow_id("acme", "evt_1") == "event-acme-evt_1"
 
 
 @given(st.lists(st.from_regex(re.compile(r"wh_[0-9a-z]{12}", re.ASCII), fullmatch=True), max_size=300))
 def test_a_search_attribute_stays_under_the_servers_limit(webhook_ids: list[str]) -> None:
-    listed = names.listed(webhook_ids)
+    listed = ids.listed(webhook_ids)
     assert len(json.dumps(listed, separators=(",", ":"))) <= 2048
     assert len(listed) == min(len(set(webhook_ids)), 105)
     assert set(listed) <= set(webhook_ids)

@@ -9,10 +9,10 @@ import pytest
 from temporalio.client import WorkflowHandle
 
 from conftest import binary
+from hookkeeper import ids
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver
-from workflows import names
 
 SLOW = Answer(200, "ok", delay=5)
 
@@ -48,7 +48,7 @@ async def pending(home: House, event_id: str, type_: str) -> str:
 
 async def end(home: House, event_id: str, how: str, type_: str = "deliver_webhooks", *more: str) -> None:
     id_ = await pending(home, event_id, type_)
-    workflow_id = names.workflow_id(home.tenant, event_id)
+    workflow_id = ids.workflow_id(home.tenant, event_id)
     await temporal_cli(home, "activity", how, "--activity-id", id_, "--workflow-id", workflow_id, *more)
 
 
@@ -109,7 +109,7 @@ async def test_an_event_is_delivered_after_a_limit_of_attempts(
             raise ConnectionError("down")
         return await original(ids)
 
-    monkeypatch.setattr("registry.store.Store.many", many)
+    monkeypatch.setattr("hookkeeper.registry.store.Store.many", many)
     await home.webhook(inbox.url)
     event_id = (await home.send())["id"]
     await end(home, event_id, "update-options", "deliver_webhooks", "--retry-maximum-attempts", "1")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.lanes import Place
+from activities.ordered_queue import Place
 from crowds import crowd
 from house import House
 from lanes import first_numbers, lane_of, numbers, send_numbered

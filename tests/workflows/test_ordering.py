@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from activities.outcomes import Outcome
-from policy import OrderPolicy
-from workflows.models import Delivery
+from hookkeeper.messages import Delivery
+from hookkeeper.outcomes import Outcome
+from hookkeeper.policy import OrderPolicy
 from workflows.progress import Progress, reopened
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

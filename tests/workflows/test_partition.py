@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.models import Attempt, Delivery, DeliveryStatus, EventInput, EventState, EventStatus
-from workflows.partition import PART, is_open, merged, part_input, partition
+from hookkeeper.messages import Attempt, Delivery, DeliveryStatus, EventInput, EventState, EventStatus
+from hookkeeper.partition import PART, is_open, merged, part_input, partition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

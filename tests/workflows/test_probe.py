@@ -11,10 +11,10 @@ import pytest
 from standardwebhooks import Webhook
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
+from hookkeeper import ids
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
-from workflows import names
 
 EVERY = timedelta(seconds=1)
 BODY = '{"kind": {{ alert.kind }}, "type": {{ event.type }}, "link": {{ alert.link }}}'
@@ -42,7 +42,7 @@ async def show(home: House, webhook: dict[str, Any]) -> dict[str, Any]:
 
 
 def probe_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return home.temporal.get_workflow_handle(names.probe_id(webhook["id"]))
+    return home.temporal.get_workflow_handle(ids.probe_id(webhook["id"]))
 
 
 async def until_over(probe: WorkflowHandle[Any, Any]) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.outcomes import Outcome, Verdict
-from workflows.commands import ELIGIBLE, Refused, UnknownDelivery, select
-from workflows.models import Command, Delivery, Receipt, ReceiptKind
+from hookkeeper.commands import ELIGIBLE, Refused, UnknownDelivery, select
+from hookkeeper.messages import Command, Delivery, Receipt, ReceiptKind
+from hookkeeper.outcomes import Outcome, Verdict
 from workflows.progress import KEPT_ATTEMPTS, Progress, reopened
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

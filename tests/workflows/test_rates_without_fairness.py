@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from hookkeeper import ids
+from hookkeeper.temporal.fairness import is_fair
+from hookkeeper.temporal.rate_mode import rates_kept_by
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver, Request, receiver
-from workflows import names
-from workflows.fairness import is_fair
-from workflows.limiting import rates_kept_by
 
 RATE = 4.0
 BACKLOG, OTHERS = 60, 8
@@ -114,7 +114,7 @@ async def test_api_and_queue_say_who_keeps_the_rates(unfair: House, idle_house: 
 async def test_fairness_is_found_out_and_leaves_no_run(request: pytest.FixtureRequest, server: str, fair: bool) -> None:
     client: Client = request.getfixturevalue(server)
     assert await is_fair(client) is fair
-    query = f"WorkflowType = '{names.FAIRNESS_CHECK}'"
+    query = f"WorkflowType = '{ids.FAIRNESS_CHECK}'"
     async with asyncio.timeout(PATIENCE):
         while [each async for each in client.list_workflows(query)]:
             await asyncio.sleep(0.2)

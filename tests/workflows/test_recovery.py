@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from holding import ids, send_many, until_listed
+from holding import event_ids, send_many, until_listed
 
 from house import House
 from patience import PATIENCE
@@ -64,8 +64,8 @@ async def test_what_failed_is_delivered_again_oldest_first(home: House, inbox: R
     for each in sent:
         (delivery,) = (await home.until_final(each))["deliveries"]
         assert [attempt["status_code"] for attempt in delivery["attempts"]] == [503, 200]
-    assert sorted(ids(inbox)) == sorted(sent)
-    assert max(abs(n - sent.index(each)) for n, each in enumerate(ids(inbox))) < EVENTS / 4
+    assert sorted(event_ids(inbox)) == sorted(sent)
+    assert max(abs(n - sent.index(each)) for n, each in enumerate(event_ids(inbox))) < EVENTS / 4
     await until_listed(home, webhook, "succeeded", EVENTS)
     assert (await ask(home, webhook, dry_run=True)).json()["found"] == 0
 

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from holding import farthest, ids, listed, send_many, until_held
+from holding import event_ids, farthest, listed, send_many, until_held
 
-from activities.releasing import AT_ONCE
+from activities.release import AT_ONCE
+from hookkeeper import ids
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
-from workflows import names
 
 EVENTS = 30
 
@@ -38,8 +38,8 @@ async def test_what_was_held_goes_out_oldest_first(home: House, inbox: Receiver)
     assert (delivery["status"], delivery["reason"]) == ("held", "webhook_paused")
     await resume(home, webhook)
     await inbox.got(EVENTS)
-    assert sorted(ids(inbox)) == sorted(sent)
-    assert farthest(sent, ids(inbox)) <= AT_ONCE
+    assert sorted(event_ids(inbox)) == sorted(sent)
+    assert farthest(sent, event_ids(inbox)) <= AT_ONCE
     for each in sent:
         assert (await home.until_final(each))["status"] == "succeeded"
     await until_held(home, webhook, 0)
@@ -63,13 +63,13 @@ async def test_it_keeps_to_the_rate_and_stops_where_the_webhook_is_paused_again(
     await resume(home, webhook)
     await inbox.got(3)
     await pause(home, webhook)
-    run = home.temporal.get_workflow_handle(names.release_id(webhook))
+    run = home.temporal.get_workflow_handle(ids.release_id(webhook))
     async with asyncio.timeout(PATIENCE):
         await run.result()
     assert len(inbox.requests) < events
     await resume(home, webhook)
     await inbox.got(events)
-    assert len(set(ids(inbox))) == len(inbox.requests) == events
+    assert len(set(event_ids(inbox))) == len(inbox.requests) == events
 
 
 async def test_what_a_person_holds_stays_held(home: House, inbox: Receiver) -> None:
@@ -103,7 +103,7 @@ async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(home: House, 
         await slow.got(1)
         await resume(home, webhook)
         assert (await home.until_final(event))["status"] == "succeeded"
-    assert ids(inbox) == [event]
+    assert event_ids(inbox) == [event]
 
 
 async def test_resuming_again_repairs_a_release_that_was_never_started(home: House, inbox: Receiver) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.outcomes import Outcome
-from policy import DAY, DEFAULT_SCHEDULE, HOUR, RetryPolicy
+from hookkeeper.outcomes import Outcome
+from hookkeeper.policy import DAY, DEFAULT_SCHEDULE, HOUR, RetryPolicy
 from workflows.retry import next_delay
 
 FAILED = Outcome(delivery="wh_1", verdict="failed", status_code=500, error="http_500")

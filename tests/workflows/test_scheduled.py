@@ -14,15 +14,15 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
-from ciphers import new_key
+from hookkeeper import ids
+from hookkeeper.crypto.keyring import new_key
+from hookkeeper.times import rfc3339, utc_now
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver
 from schedules import forgotten_at_last
-from times import rfc3339, utc_now
 from worker import SANDBOX
-from workflows import names
-from workflows.scheduled import ScheduledEventWorkflow
+from workflows.scheduled_event import ScheduledEventWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories" / "firings").glob("*.json"))
 EVENT = {"type": "report.due", "data": {"report": "orders"}}
@@ -77,7 +77,7 @@ async def test_an_interval_makes_events_that_are_delivered(home: House, inbox: R
     bodies = [json.loads(request.body) for request in requests[:3]]
     assert [body["id"] for body in bodies] == [request.webhook_id for request in requests[:3]]
     times = [datetime.fromisoformat(body["timestamp"]) for body in bodies]
-    assert [names.scheduled_event_id("s", each) for each in times] == [body["id"] for body in bodies]
+    assert [ids.scheduled_event_id("s", each) for each in times] == [body["id"] for body in bodies]
     assert len(set(times)) == 3
     assert all((body["type"], body["data"]) == ("report.due", {"report": "orders"}) for body in bodies)
 
@@ -165,7 +165,7 @@ async def test_a_buffered_time_comes_after_the_delivery(home: House, inbox: Rece
     await home.until_delivery(first, "retrying", 1)
     await asyncio.sleep(1)  # a trigger in the same second would be the same event
     await post(home, "trigger", overlap="buffer_one")
-    schedule = home.temporal.get_schedule_handle(names.schedule_id(home.tenant, "s"))
+    schedule = home.temporal.get_schedule_handle(ids.schedule_id(home.tenant, "s"))
     async with asyncio.timeout(PATIENCE):
         while (await schedule.describe()).raw_description.info.buffer_size == 0:
             await asyncio.sleep(0.05)
@@ -211,7 +211,7 @@ async def test_what_is_refused_says_why(home: House, inbox: Receiver) -> None:
     (firing,) = await until(home, 1, "refused")
     assert firing["reason"] == "type is archived: it takes no new events"
     assert (firing["event_id"], firing["links"]["event"]) == (None, None)
-    runs = [run async for run in home.temporal.list_workflows(f"{names.TENANT.name} = '{home.tenant}'")]
+    runs = [run async for run in home.temporal.list_workflows(f"{ids.TENANT.name} = '{home.tenant}'")]
     assert {run.workflow_type for run in runs} <= {"ScheduledEventWorkflow"}
     schema = {"properties": {"n": {"type": "string"}}}
     await home.http.patch(f"/v1/event-types/{type_}", json={"archived": False, "schema": schema})
@@ -246,14 +246,14 @@ async def test_a_firing_goes_on_after_an_operator_failed_its_activity(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is still open, and the next time still has to wait for the event of this one."""
-    monkeypatch.setattr("activities.firing.LINGER", 15.0)
+    monkeypatch.setattr("activities.scheduled_event.LINGER", 15.0)
     monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
     inbox.fails(503)
     await home.webhook(inbox.url, retry={"schedule": [3600]})
     await make(home, every=SELDOM)
     await post(home, "trigger")
     event_id = (await inbox.got(1))[0].webhook_id
-    firing = home.temporal.get_workflow_handle(names.firing_of(home.tenant, event_id) or "")
+    firing = home.temporal.get_workflow_handle(ids.firing_of(home.tenant, event_id) or "")
     look = await pending_activity(firing, "await_delivery")
     await home.temporal.get_async_activity_handle(workflow_id=firing.id, run_id=None, activity_id=look).fail(
         ApplicationError("an operator", non_retryable=True)
@@ -290,9 +290,9 @@ async def test_nothing_of_the_event_is_readable_in_temporal(temporal: Client, tm
         (request,) = await inbox.got(1)
         assert json.loads(request.body)["data"] == {"name": "customer-word"}
         await until(home, 1, "done")
-        described = await temporal.get_schedule_handle(names.schedule_id(home.tenant, "s")).describe()
+        described = await temporal.get_schedule_handle(ids.schedule_id(home.tenant, "s")).describe()
         seen = [str(described.raw_description)]
-        async for run in temporal.list_workflows(f"{names.TENANT.name} = '{home.tenant}'"):
+        async for run in temporal.list_workflows(f"{ids.TENANT.name} = '{home.tenant}'"):
             history = await temporal.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
             seen += [str(run.raw_info), *map(str, history.events)]
     assert len(seen) > 10

@@ -8,15 +8,15 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from test_operators import end, temporal_cli
 
-from activities.lanes import Place, Sight
+from activities.ordered_queue import Place, Sight
+from hookkeeper.messages import Command
+from hookkeeper.temporal.ordered_queues import Lanes
+from hookkeeper.times import rfc3339, utc_now
 from house import House
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Answer, Receiver
-from times import rfc3339, utc_now
 from workflows.controls import Controls
-from workflows.lanes import Lanes
-from workflows.models import Command
 
 LATER = {"schedule": [3600]}
 
@@ -25,11 +25,11 @@ LATER = {"schedule": [3600]}
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes minutes takes a moment."""
     monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
-    monkeypatch.setattr("workflows.lane.CHECK", timedelta(seconds=0.3))
-    monkeypatch.setattr("workflows.lane.STUCK_AFTER", timedelta(seconds=0.5))
-    monkeypatch.setattr("workflows.lane.ASK_INTERVAL", timedelta(seconds=0.3))
-    monkeypatch.setattr("workflows.lane.SELDOM", timedelta(seconds=0.5))
-    monkeypatch.setattr("workflows.lanes.ANSWER_TIMEOUT", timedelta(seconds=2))
+    monkeypatch.setattr("workflows.ordered_queue.CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.ordered_queue.STUCK_AFTER", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.ordered_queue.ASK_INTERVAL", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.ordered_queue.SELDOM", timedelta(seconds=0.5))
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.ANSWER_TIMEOUT", timedelta(seconds=2))
 
 
 async def queue(home: House, webhook_id: str) -> dict[str, object]:
@@ -89,7 +89,7 @@ async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
             await asyncio.sleep(15)
         return await original(self, place)
 
-    monkeypatch.setattr("workflows.lanes.Lanes.look", look)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.Lanes.look", look)
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second = await send_numbered(home, 2)
@@ -118,7 +118,7 @@ async def test_a_place_is_taken_although_an_operator_failed_the_activity(
             await asyncio.sleep(8)
         await original(self, place)
 
-    monkeypatch.setattr("workflows.lanes.Lanes.join", join)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.Lanes.join", join)
     await home.webhook(inbox.url, ordered=True)
     event_id = (await home.send(data={"n": 0}, deliver_at=rfc3339(utc_now())))["id"]
     await end(home, event_id, "fail", "take_place")
@@ -222,8 +222,8 @@ async def test_all_are_delivered_in_order_after_an_operator_ended_the_lane(
 async def test_a_lane_that_ended_by_itself_looks_for_nothing(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lane.IDLE", timedelta(seconds=0.1))
-    monkeypatch.setattr("workflows.lanes.KNOWN_FOR", 0)
+    monkeypatch.setattr("workflows.ordered_queue.IDLE", timedelta(seconds=0.1))
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(2):
         await home.send(data={"n": n})

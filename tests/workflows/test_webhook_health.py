@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, update
 
+from hookkeeper import ids
+from hookkeeper.registry.database import open_engine
+from hookkeeper.registry.models import Webhook, utc_now
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
-from registry.database import open_engine
-from registry.models import Webhook, utc_now
-from workflows import names
 
 ONCE: dict[str, list[float]] = {"schedule": []}
 BODY = (
@@ -90,7 +90,7 @@ async def test_one_that_hangs_is_slowed_down_until_it_answers(home: House, inbox
     Proves: its requests leave by the queue that keeps rates, two a second; the other's do not, and neither does in the
     end.
     """
-    limited, usual = names.limited_queue(home.settings.task_queue), home.settings.task_queue
+    limited, usual = ids.limited_queue(home.settings.task_queue), home.settings.task_queue
     async with receiver() as hung:
         hung.otherwise = Answer(delay=60)
         webhook = await home.webhook(hung.url, timeout=1, retry=ONCE)

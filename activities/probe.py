@@ -1,0 +1,101 @@
+"""What a probe does: knock at a webhook that was disabled for failing, and enable it when it answers."""
+
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from temporalio import activity
+
+from activities.rounds import Order, Round
+from activities.webhooks import WebhookActivities
+from hookkeeper.outcomes import Message, Outcome
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
+from hookkeeper.times import utc_now
+
+TEST = "hookkeeper.test"
+"""The type of the event that a probe sends."""
+DATA = {"message": "Hookkeeper would like to know whether you answer again."}
+
+
+class Probed(Message):
+    """A webhook that is probed."""
+
+    webhook_id: str
+    tenant: str
+
+
+class Knock(Message):
+    """One event for it. No run delivers it: what came of it is in the history of the probe."""
+
+    webhook_id: str
+    tenant: str
+    event_id: str
+    at: datetime
+
+
+class Knocked(Message):
+    """What came of it."""
+
+    event_id: str
+    state: Literal["silent", "answers", "over"]
+    """`over`: nobody wants it probed any more. It is deleted or enabled, or disabled by somebody, or gone."""
+    interval: float = 0.0
+    """Seconds until the next one."""
+    outcome: Outcome | None = None
+
+
+class Releases(Protocol):
+    """Releases what webhooks hold."""
+
+    async def start(self, tenant: str, webhook_id: str) -> None:
+        """Have all that the webhook holds released."""
+
+
+class ProbeActivities:
+    def __init__(
+        self, store: Store, webhooks: WebhookActivities, releases: Releases, interval: timedelta | None
+    ) -> None:
+        """`interval`: between two knocks; None: nothing is probed."""
+        self._store = store
+        self._webhooks = webhooks
+        self._releases = releases
+        self._interval = interval
+
+    @activity.defn(name="knock")
+    async def knock(self, knock: Knock) -> Knocked:
+        """Send a signed event to the webhook, if it is still disabled for failing."""
+        webhook = await self._store.get(knock.webhook_id)
+        if self._interval is None or webhook is None or not _is_probed(webhook):
+            return Knocked(event_id=knock.event_id, state="over")
+        (outcome,) = (await self._webhooks.deliver(_round_of(knock))).outcomes
+        return Knocked(
+            event_id=knock.event_id,
+            state=_state_after(outcome),
+            interval=self._interval.total_seconds(),
+            outcome=outcome,
+        )
+
+    @activity.defn(name="enable_webhook")
+    async def enable(self, probed: Probed) -> bool:
+        """Enable the webhook and have released what it held; False where somebody wants it off. Idempotent."""
+        enabled = await self._store.health.enable(probed.webhook_id, utc_now())
+        if enabled:
+            await self._releases.start(probed.tenant, probed.webhook_id)
+        return enabled
+
+
+def _is_probed(webhook: Webhook) -> bool:
+    return not webhook.enabled and webhook.disabled_reason == "failing"
+
+
+def _state_after(outcome: Outcome) -> Literal["silent", "answers", "over"]:
+    if outcome.verdict == "succeeded":
+        return "answers"
+    return "over" if outcome.verdict in ("gone", "webhook_deleted") else "silent"
+
+
+def _round_of(knock: Knock) -> Round:
+    """What a person would have sent to try it: at once, and although it is disabled."""
+    webhook_id = knock.webhook_id
+    order = Order(delivery=webhook_id, webhook_id=webhook_id, number=1, trigger="manual", at_once=True)
+    return Round(id=knock.event_id, type=TEST, tenant=knock.tenant, timestamp=knock.at, data=DATA, orders=(order,))

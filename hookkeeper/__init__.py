@@ -1,0 +1,1 @@
+"""Hookkeeper: durable webhook delivery. `python -m hookkeeper` is its command line."""

@@ -1,0 +1,5 @@
+"""`python -m hookkeeper`."""
+
+from hookkeeper.cli.main import main
+
+main()

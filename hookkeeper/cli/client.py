@@ -1,0 +1,138 @@
+"""The HTTP client of the command line. It speaks only what any other client of the API could.
+
+Errors:
+
+    Failed
+    └── OutOfReach       the API does not answer, or cannot now; the same call may succeed later
+        └── NotConnected there is no connection: nothing was sent
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any, NoReturn, Self
+from urllib.parse import quote
+
+import httpx
+
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.datadir import DEFAULT, DataDir
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+SEND_RETRY_WAITS = (1.0, 5.0)
+"""Seconds before an event is posted again whose outcome is not known."""
+
+
+class OutOfReach(Failed):
+    """There is no answer, or one that says to come again."""
+
+    may_have_arrived = True
+    """The server may have got the request, and may have done it."""
+
+
+class NotConnected(OutOfReach):
+    """The request was never sent."""
+
+    may_have_arrived = False
+
+
+class Api:
+    """One server and the key to it."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise Failed(f"HOOKKEEPER_URL {url!r} is no address: it starts with http:// or https://")
+        try:
+            headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
+            self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise Failed(f"HOOKKEEPER_URL {url!r} is no address: {error}") from error
+        except UnicodeEncodeError as error:
+            raise Failed("HOOKKEEPER_API_KEY holds characters that no key has") from error
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """Use `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`, or what a `dev` of this directory has left.
+
+        The directory's address gets the directory's key alone, and its key goes to no other machine.
+        """
+        url, key = os.environ.get("HOOKKEEPER_URL"), os.environ.get("HOOKKEEPER_API_KEY")
+        left = DataDir(DEFAULT).dev_api()
+        if left and not url and key in (None, "", left.key):
+            return cls(left.url, left.key)
+        url = url or DEFAULT_URL
+        is_left = left is not None and (url == left.url or _is_here(url))
+        return cls(url, key or (left.key if left and is_left else None))
+
+    def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
+        """Make a request; give the JSON of a 2xx. Raises `Failed` with what the problem document says."""
+        params = {name: value for name, value in query.items() if value is not None}
+        try:
+            answer = self._http.request(
+                method, "/".join(quote(part, safe="") for part in path), params=params, json=body
+            )
+        except httpx.TransportError as error:
+            kind = NotConnected if isinstance(error, httpx.ConnectError) else OutOfReach
+            raise kind(
+                f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? HOOKKEEPER_URL names another server."
+            ) from error
+        if not answer.is_success:
+            _raise_problem(answer)
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise Failed(f"{self.url} does not answer as Hookkeeper does: HOOKKEEPER_URL is not right") from error
+
+    def send_event(self, event: dict[str, Any]) -> Any:
+        """Post an event, and again where it is not known whether it was accepted.
+
+        All attempts have the same id, so it stays one event, also where an answer is lost on its way to us.
+        """
+        event = {"id": f"evt_{secrets.token_hex(12)}"} | event
+        may_have_arrived = False
+        for wait in (*SEND_RETRY_WAITS, None):
+            try:
+                return self.call("POST", "events", body=event)
+            except OutOfReach as error:
+                may_have_arrived |= error.may_have_arrived
+                if not may_have_arrived:
+                    raise
+                if wait is None:
+                    raise OutOfReach(f"{error}\nTo send it again as the same event, add: --id {event['id']}") from error
+            time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def all(self, *path: str, **query: Any) -> Iterator[Any]:
+        """Give the items of a list, page by page."""
+        cursor = None
+        while True:
+            page = self.call("GET", *path, limit=100, cursor=cursor, **query)
+            yield from page["items"]
+            if (cursor := page["next_cursor"]) is None:
+                return
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _is_here(url: str) -> bool:
+    try:
+        host = httpx.URL(url).host
+        return host == "localhost" or ip_address(host).is_loopback
+    except (httpx.InvalidURL, ValueError):
+        return False
+
+
+def _raise_problem(answer: httpx.Response) -> NoReturn:
+    kind = OutOfReach if answer.status_code == 503 else Failed
+    if "problem+json" not in answer.headers.get("content-type", ""):
+        raise kind(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
+    problem = answer.json()
+    fields = "".join(f"\n  {each['path']}: {each['detail']}" for each in problem.get("errors", ()))
+    hint = ""
+    if answer.status_code == 401:
+        hint = " Set HOOKKEEPER_API_KEY, or run this where `hookkeeper dev` keeps its data."
+    raise kind(f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}")

@@ -1,0 +1,60 @@
+"""What the command line says: results on standard output, and why it failed on standard error."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from hookkeeper.content.text import visible
+
+
+class SafeConsole(Console):
+    """Shows control and bidirectional characters instead of sending them to the terminal.
+
+    What is printed comes from tenants, receivers and strangers. Only styles of our own become escape sequences.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+out = SafeConsole(highlight=False, soft_wrap=True)
+err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; cells may hold markup. Nothing is cut off: an id has to be copied whole."""
+    lines = [[Text(name, "dim") for name in header], *([_cell(cell) for cell in row] for row in rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        for cell, width in zip(line[:-1], widths, strict=False):
+            cell.pad_right(width - cell.cell_len)
+        out.print(Text("  ").join(line))
+
+
+def _cell(markup: str) -> Text:
+    return Text.from_markup(visible(markup).replace("\n", " "))
+
+
+def print_result(result: Any, as_json: bool, words: str) -> None:
+    """Print what a command came to: JSON, whose escapes are ASCII, or a sentence."""
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        out.print(words, markup=False)
+
+
+class Failed(Exception):
+    """The command cannot do what it was asked to; says why in a sentence for people. Ends it with 1."""
+
+
+def tell_failure(failure: Failed) -> None:
+    err.print(Text.assemble(("Error:", "red"), " ", visible(str(failure))))

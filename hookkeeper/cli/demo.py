@@ -1,0 +1,241 @@
+"""`hookkeeper demo`: one real event, as a webhook, an email and a notification; and everything left running.
+
+The webhook is signed, refused twice, retried, delivered. The email is written, and kept: the demo writes to nobody.
+"""
+
+import asyncio
+import json
+import threading
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from hookkeeper.cli import stack, timeline
+from hookkeeper.cli.client import Api
+from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.datadir import DEFAULT, DataDir
+from hookkeeper.cli.dev import hookkeeper, print_addresses, tell_event, tell_stopping, ticking
+from hookkeeper.cli.environment import read_settings
+from hookkeeper.cli.local import Ports
+from hookkeeper.cli.processes import forever, run, until_stopped
+from hookkeeper.cli.receiver import Behaviour, Received, receiving
+from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.temporal_server import is_port_free
+from hookkeeper.version import VERSION
+
+TENANT = "demo"
+WEBHOOK_NAME = "demo receiver"
+ORDER = {"order": 4711, "amount": "129.90", "currency": "EUR"}
+ANOTHER = {"order": 4712}
+READER = "ada@example.com"
+PAID = "Order {{ event.data.order }} was paid"
+
+Json = dict[str, Any]
+
+
+class DemoFailed(Failed):
+    """The demo did not go as it should."""
+
+
+@dataclass
+class Inbox:
+    """What the receiver got, the keys that it verifies with, and where emails are kept."""
+
+    base: str = ""
+    outbox: Path = Path()
+    keys: list[str] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+
+    @property
+    def hook(self) -> str:
+        return f"{self.base}/hook"
+
+    @property
+    def notify(self) -> str:
+        return f"{self.base}/notify"
+
+    async def find_keys(self) -> list[str]:
+        return self.keys
+
+    def got(self, channel: str) -> list[Received]:
+        return [each for each in self.received if each.channel == channel]
+
+
+def run_demo(*, once: bool) -> None:
+    """Start everything and tell the story; then end, or keep everything running until told to stop."""
+    run(_demo(once))
+
+
+async def _demo(once: bool) -> None:
+    inbox, is_told = Inbox(), False
+    out.print(f"[bold]Hookkeeper[/bold] {VERSION}   one event on its way: a webhook, an email, a notification\n")
+    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
+    async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
+        port = await services.enter_async_context(
+            receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)
+        )
+        running = await services.enter_async_context(
+            stack.running(
+                DataDir(DEFAULT),
+                "127.0.0.1",
+                free_ports(),
+                send_emails=False,
+                on_ready=ticking(),
+                on_event=tell_event,
+            )
+        )
+        assert running.outbox
+        inbox.base, inbox.outbox = f"http://127.0.0.1:{port}", running.outbox
+        out.print(f"  [green]✓[/green] Receiver    {inbox.base}  [dim]refuses two webhooks, then takes them[/dim]")
+        event = await _tell_the_story(running, inbox)
+        is_told = True
+        if not once:
+            _tell_where_to_look(event)
+            _tell_what_runs(running)
+            await forever()
+    if once and not is_told:
+        raise DemoFailed("stopped before the event was delivered")
+    if not once:
+        out.print("  Stopped.")
+
+
+def _tell_where_to_look(event: Json) -> None:
+    out.print(
+        f"\n   The run in the Temporal web UI"
+        f"\n   {event['links']['temporal']}"
+        f"\n\n   The event, in another terminal"
+        f"\n   {hookkeeper()} events show {event['id']} --tenant {TENANT}\n"
+    )
+
+
+def _tell_what_runs(running: stack.Stack) -> None:
+    out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops it")
+    print_addresses(running, why_kept="the demo sends none")
+    data = f"--data '{json.dumps(ANOTHER)}'"
+    out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
+
+
+async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> Json:
+    """Do what a client does, in a thread: the client waits, and the receiver must answer meanwhile. Give the event."""
+    interrupted = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if interrupted.wait(seconds):
+            raise DemoFailed("interrupted")
+
+    def tell() -> Json:
+        with closing(Api(running.url, running.admin_key)) as api:
+            webhook = _register(api, inbox)
+            event = _send(api)
+            return _watch(api, event["id"], webhook["id"], inbox, sleep)
+
+    try:
+        return await asyncio.to_thread(tell)
+    finally:
+        interrupted.set()
+
+
+def _register(api: Api, inbox: Inbox) -> Json:
+    for old in list(api.all("webhooks", tenant=TENANT)):
+        if old["name"] == WEBHOOK_NAME:
+            api.call("DELETE", "webhooks", old["id"])  # the receiver of an earlier demo is gone
+    webhook: Json = api.call(
+        "POST",
+        "webhooks",
+        body={
+            "tenant": TENANT,
+            "name": WEBHOOK_NAME,
+            "url": inbox.hook,
+            "events": ["order.*"],
+            "retry": {"schedule": [1, 3]},
+            "emails": [{"to": [READER], "subject": PAID}],
+            "notifications": [{"http": {"url": inbox.notify, "body": f'{{"text": "{PAID}"}}'}}],
+        },
+    )
+    inbox.keys.append(webhook["secret"])
+    out.print("\n[bold]1  A customer registers a webhook[/bold]\n")
+    out.print(f"   POST /v1/webhooks  {webhook['id']}")
+    out.print("   [dim]listens to order.*, and sends of each event[/dim]")
+    for what, where in (
+        ("a signed POST", f"{inbox.hook}, and again 1 s and 3 s later if it fails"),
+        ("an email", READER),
+        ("a notification", inbox.notify),
+    ):
+        out.print(f"   [dim]  {what:<14} to {where}[/dim]")
+    return webhook
+
+
+def _send(api: Api) -> Json:
+    event: Json = api.call("POST", "events", body={"type": "order.paid", "tenant": TENANT, "data": ORDER})
+    out.print("\n[bold]2  An order is paid[/bold]\n")
+    out.print(f"   POST /v1/events    {event['id']}")
+    out.print("   [dim]accepted: Temporal has it, nothing can lose it now[/dim]")
+    return event
+
+
+def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> Json:
+    out.print("\n[bold]3  It arrives[/bold]\n")
+
+    def are_ours_final(event: Json) -> bool:
+        return all(delivery["status"] in timeline.FINAL for delivery in _ours(event, webhook_id).values())
+
+    event = timeline.follow(api, out, event_id, TENANT, is_enough=are_ours_final, sleep=sleep)
+    ours = _ours(event, webhook_id)
+    _tell_webhook(ours["webhook"], inbox, event_id)
+    _tell_email(ours["email"], inbox, event_id)
+    _tell_notification(ours["notification"], inbox)
+    return event
+
+
+def _ours(event: Json, webhook_id: str) -> dict[str, Json]:
+    """Find our deliveries by channel: others may listen to the tenant of the demo, too."""
+    return {each["channel"]: each for each in event["deliveries"] if each["webhook_id"] == webhook_id}
+
+
+# The demo is a test too: what it tells, it has seen.
+
+
+def _tell_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
+    statuses = [attempt["status_code"] for attempt in delivery["attempts"]]
+    if statuses != [503, 503, 200]:
+        raise DemoFailed(f"the webhook {delivery['status']} with {statuses}; expected 503, 503, 200")
+    if not all(received.verified for received in inbox.got("webhook")):
+        raise DemoFailed("the receiver could not verify a signature")
+    out.print(
+        f"\n   [green]✓ Webhook[/green]       delivered with attempt {len(statuses)};"
+        " the receiver verified the signature of each"
+        f"\n                   [dim]webhook-id stayed {event_id}, so a repetition can be told[/dim]"
+    )
+
+
+def _tell_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
+    try:
+        (file,) = inbox.outbox.glob(f"{event_id}.{delivery['id']}.*.eml")
+        subject = message_from_bytes(file.read_bytes(), policy=policy.default)["subject"]
+    except (ValueError, OSError) as error:
+        raise DemoFailed(f"the email {delivery['status']}, and the outbox {inbox.outbox} does not have it") from error
+    out.print(
+        f"   [green]✓ Email[/green]         “{escape(subject)}” to {READER}, kept in the outbox: the demo sends none"
+        f"\n                   [dim]{file}[/dim]"
+    )
+
+
+def _tell_notification(delivery: Json, inbox: Inbox) -> None:
+    if len(got := inbox.got("notification")) != 1:
+        raise DemoFailed(f"the notification {delivery['status']}, and the receiver got {len(got)}; expected one")
+    body = escape(got[0].body.decode(errors="replace"))
+    out.print(f"   [green]✓ Notification[/green]  the receiver got {got[0].method} {got[0].path}  {body}")
+
+
+def free_ports() -> Ports:
+    """Take the usual ports, or the next that are free: the demo should not fail over a port."""
+    usual = Ports()
+    for n in range(100):
+        ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n)
+        if all(is_port_free("127.0.0.1", port) for port in (ports.api, ports.temporal, ports.ui)):
+            return ports
+    raise DemoFailed(f"no free ports from {usual.api}, {usual.temporal} and {usual.ui} on")

@@ -1,0 +1,86 @@
+"""`hookkeeper dev`: everything on this machine, until Ctrl-C."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from rich.markup import escape
+
+from hookkeeper.cli import stack
+from hookkeeper.cli.console import out
+from hookkeeper.cli.datadir import DEFAULT, DataDir
+from hookkeeper.cli.environment import read_settings
+from hookkeeper.cli.local import Ports
+from hookkeeper.cli.processes import forever, run, until_stopped
+from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.version import VERSION
+
+
+def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
+    """Start everything and keep it running until told to stop."""
+    run(_dev(DataDir(data_dir), host, ports, encrypt))
+
+
+async def _dev(data: DataDir, host: str, ports: Ports, encrypt: bool) -> None:
+    out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
+    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
+    async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
+        running = await services.enter_async_context(
+            stack.running(data, host, ports, encrypt=encrypt, on_ready=ticking(), on_event=tell_event)
+        )
+        print_addresses(running)
+        out.print(f"\n  Try it     {hookkeeper()} send order.paid --follow")
+        if data.path != DEFAULT.absolute():
+            out.print(f"  elsewhere  export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}")
+        out.print("\n  Ctrl-C stops everything; the data stays.")
+        await forever()
+    out.print("  Stopped.")
+
+
+def ticking() -> Callable[[str], None]:
+    """Give a function that ticks off each service, with the seconds since now."""
+    began = time.monotonic()
+
+    def tick(name: str) -> None:
+        out.print(f"  [green]✓[/green] {name:<11} [dim]{time.monotonic() - began:.1f} s[/dim]")
+
+    return tick
+
+
+def tell_event(name: str, text: str) -> None:
+    out.print(f"  [yellow]![/yellow] {name} {escape(text)}")
+
+
+def tell_stopping() -> None:
+    out.print("\n  Stopping: attempts that are under way are finished first.")
+
+
+def print_addresses(running: stack.Stack, why_kept: str = "no provider is set") -> None:
+    """Print where everything is, and what becomes of emails."""
+    outbox, emails = f"{running.outbox}  emails are kept here: {why_kept}", f"sent through {running.mail_provider}"
+    rows = {
+        "API": running.url,
+        "API docs": f"{running.url}/docs",
+        "Temporal UI": running.ui_url,
+        "Temporal": running.temporal_address,
+        "Admin key": running.admin_key,
+        "Data, logs": str(running.data_dir),
+        **({"Outbox": outbox} if running.outbox else {"Emails": emails}),
+        **({"Encryption": _encryption(running)} if running.encrypted_by else {}),
+    }
+    out.print()
+    for name, value in rows.items():
+        out.print(f"  {name:<13} {value}", markup=False)
+
+
+def _encryption(running: stack.Stack) -> str:
+    return f"keys: {running.encrypted_by}; {running.url}/codec lets the Temporal UI read"
+
+
+def hookkeeper() -> str:
+    """Say how this command is called here: `hookkeeper`, or with the path that it was started by."""
+    path = sys.argv[0]
+    return path if Path(path).name == "hookkeeper" and shutil.which("hookkeeper") != path else "hookkeeper"

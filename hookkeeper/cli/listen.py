@@ -1,0 +1,99 @@
+"""`hookkeeper listen`: a receiver that verifies signatures and prints what comes."""
+
+import asyncio
+import json
+import os
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import typer
+from rich.markup import escape
+
+from hookkeeper.cli.client import Api
+from hookkeeper.cli.console import Failed, err, out, tell_failure
+from hookkeeper.cli.processes import forever, run, until_stopped
+from hookkeeper.cli.receiver import Behaviour, Received, check_key, receiving
+
+SHOWN_BODY = 2000
+"""Characters of a body that are shown to people; `--json` prints all."""
+SIGNATURES = {
+    True: "[green]signature verified[/green]",
+    False: "[red]signature wrong[/red]",
+    None: "[yellow]signature not verified: no key[/yellow]",
+}
+
+
+def run_listen(port: int, behaviour: Behaviour, secrets: list[str], *, as_json: bool) -> None:
+    """Receive until told to stop. Port 0 takes any; without secrets, the API is asked for them."""
+    for secret in secrets:
+        try:
+            check_key(secret)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--secret") from error
+    run(_listen(port, behaviour, secrets, as_json))
+
+
+async def _listen(port: int, behaviour: Behaviour, secrets: list[str], as_json: bool) -> None:
+    bound = port
+
+    async def find_keys() -> list[str]:
+        return secrets or await asyncio.to_thread(_keys_of_port, bound)
+
+    try:
+        async with until_stopped(), receiving(port, behaviour, find_keys, _print_json if as_json else _print) as bound:
+            console = err if as_json else out
+            console.print(f"Listening on [bold]http://127.0.0.1:{bound}/[/bold]. Ctrl-C stops it.")
+            await forever()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise Failed(f"cannot listen on port {port}: {reason}") from error
+
+
+def _keys_of_port(port: int) -> list[str]:
+    """Ask the API for the keys of the webhooks that point here; none where it does not answer."""
+    try:
+        with closing(Api.of_environment()) as api:
+            ours = [each["id"] for each in api.all("webhooks") if _port(each["url"]) == port]
+            return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in ours]
+    except Failed as failure:
+        tell_failure(failure)
+        return []
+
+
+def _port(url: str | None) -> int | None:
+    parts = urlsplit(url or "")
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _print(received: Received) -> None:
+    color = "green" if received.status < 300 else "red"
+    body = received.body.decode(errors="replace")
+    more = f"… ({len(body)} characters)" if len(body) > SHOWN_BODY else ""
+    out.print(
+        f"#{received.number}  [{color}]{received.status}[/{color}]  {_what(received)}"
+        f"\n    {escape(body[:SHOWN_BODY])}{more}"
+    )
+
+
+def _what(received: Received) -> str:
+    if received.channel == "notification":
+        return f"{escape(f'{received.method} {received.path}')}  notification, not signed"
+    return f"{escape(received.webhook_id)}  {SIGNATURES[received.verified]}"
+
+
+def _print_json(received: Received) -> None:
+    typer.echo(
+        json.dumps(
+            {
+                "number": received.number,
+                "method": received.method,
+                "path": received.path,
+                "channel": received.channel,
+                "webhook_id": received.webhook_id,
+                "timestamp": received.timestamp,
+                "verified": received.verified,
+                "status": received.status,
+                "body": received.body.decode(errors="replace"),
+            }
+        )
+    )

@@ -1,0 +1,101 @@
+"""What `dev` and `demo` set where the environment is silent, and what they say to the processes that they start."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.settings import Settings
+
+LOOPBACK = "127.0.0.0/8,::1/128"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    api: int = 8080
+    temporal: int = 7233
+    ui: int = 8233
+
+
+def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool, encrypt: bool) -> Settings:
+    """Give what the environment says, and what `dev` says where it is silent."""
+    if said.admin_key is None and not _is_loopback(host):
+        raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
+    defaults: dict[str, object] = {
+        "database_url": data.database_url,
+        "admin_key": data.admin_key(),
+        "allowed_networks": LOOPBACK,
+        "outbox": data.outbox,
+        "public_url": url(host, ports),
+        "temporal_ui_url": f"http://127.0.0.1:{ports.ui}",
+    }
+    given = {name: getattr(said, name) for name in said.model_fields_set}
+    if said.encryption_keys is None:
+        given["encryption_keys"] = data.encryption_keys(make=encrypt)
+    ours: dict[str, object] = {"host": host, "port": ports.api}
+    if not send_emails:
+        ours |= {"sendgrid_api_key": None, "smtp_url": None}
+    return Settings.model_validate(defaults | given | ours)
+
+
+def encrypted_by(said: Settings, settings: Settings, data: DataDir) -> str | None:
+    """Say where the keys come from."""
+    if settings.encryption_keys is None:
+        return None
+    return "HOOKKEEPER_ENCRYPTION_KEYS" if said.encryption_keys else str(data.key_file)
+
+
+def mail_provider(settings: Settings) -> str | None:
+    """Name who sends emails, without any secret."""
+    if settings.sendgrid_api_key:
+        return f"SendGrid ({settings.sendgrid_host})"
+    if settings.smtp_url:
+        return f"SMTP ({urlsplit(settings.smtp_url.get_secret_value()).hostname})"
+    return None
+
+
+def environment(settings: Settings, ports: Ports) -> dict[str, str]:
+    """Say the settings to a child. Temporal's own point at the embedded server, whatever they said before."""
+    assert settings.admin_key is not None
+    ours = {
+        "DATABASE_URL": settings.database_url,
+        "ADMIN_KEY": settings.admin_key.get_secret_value(),
+        "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
+        "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
+        "OUTBOX": str(settings.outbox),
+        "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
+        "SMTP_URL": _secret(settings.smtp_url),
+        "PUBLIC_URL": settings.public_url,
+        "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+    }
+    temporal = {
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{ports.temporal}",
+        "TEMPORAL_NAMESPACE": "default",
+        "TEMPORAL_PROFILE": "",
+        "TEMPORAL_CONFIG_FILE": "/dev/null",
+        "TEMPORAL_API_KEY": "",
+        "TEMPORAL_TLS": "false",
+    }
+    return {f"HOOKKEEPER_{name}": value for name, value in ours.items()} | temporal
+
+
+def _secret(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def url(host: str, ports: Ports) -> str:
+    """Say where the API is: for one that listens on all addresses, on the loopback one."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{ports.api}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

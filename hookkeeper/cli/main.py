@@ -1,0 +1,140 @@
+"""The command line: `hookkeeper --help`.
+
+What a command needs is imported when it runs: `hookkeeper send` should not wait for a database and a web framework.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hookkeeper.cli import event_types, events, keys, recoveries, schedules, suppressions, webhooks
+from hookkeeper.cli.console import Failed, tell_failure
+from hookkeeper.cli.datadir import DEFAULT
+from hookkeeper.version import VERSION
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log.",
+)
+
+
+@app.command()
+def dev(
+    data_dir: Annotated[Path, typer.Option(help="Where all data is kept.")] = DEFAULT,
+    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8080,
+    temporal_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal server.")] = 7233,
+    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal web UI.")] = 8233,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Keep all data encrypted, with a key that is made in the data directory.")
+    ] = False,
+) -> None:
+    """Start Temporal, a worker and the API on this machine, and keep them running. No Docker, no account."""
+    from hookkeeper.cli.dev import run_dev
+    from hookkeeper.cli.local import Ports
+
+    run_dev(data_dir, host, Ports(port, temporal_port, ui_port), encrypt=encrypt)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the event is delivered.")] = False,
+) -> None:
+    """Start everything, send one event to a receiver that fails twice, and show what happens."""
+    from hookkeeper.cli.demo import run_demo
+
+    run_demo(once=once)
+
+
+app.command()(events.send)
+
+
+@app.command()
+def listen(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 takes any.")] = 9000,
+    fail: Annotated[int, typer.Option(min=0, help="Answer the first N webhooks with 503.")] = 0,
+    status: Annotated[int, typer.Option(min=200, max=599, help="Status of the other answers.")] = 200,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds to wait before each answer.")] = 0.0,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="Signing key (whsec_…, whsk_… or whpk_…). Else asked of the API, for webhooks of this port."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a request.")] = False,
+) -> None:
+    """Receive deliveries on this machine, verify their signatures, print them. Ctrl-C stops it."""
+    from hookkeeper.cli.listen import run_listen
+    from hookkeeper.cli.receiver import Behaviour
+
+    run_listen(port, Behaviour(fail=fail, status=status, delay=delay), secret or [], as_json=as_json)
+
+
+app.add_typer(events.app, name="events")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(recoveries.app, name="recoveries")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(event_types.app, name="event-types")
+app.add_typer(suppressions.app, name="suppressions")
+app.add_typer(keys.app, name="keys")
+
+
+@app.command()
+def api(
+    after_worker: Annotated[
+        bool, typer.Option("--after-worker", hidden=True, help="Serve once a worker polls.")
+    ] = False,
+) -> None:
+    """Serve the API. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
+    from hookkeeper.cli.environment import read_settings
+
+    settings = read_settings()
+    from hookkeeper.cli.run_api import run_api
+
+    run_api(settings, after_worker=after_worker)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
+    from hookkeeper.cli.environment import read_settings
+
+    settings = read_settings()
+    from hookkeeper.cli.run_worker import run_worker
+
+    run_worker(settings)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the registry's schema and Temporal's namespace up to date. Safe to repeat."""
+    from hookkeeper.cli.environment import read_settings
+
+    settings = read_settings()
+    from hookkeeper.cli.run_migrate import run_migrate
+
+    run_migrate(settings)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log."""
+
+
+def main() -> None:
+    try:
+        app(prog_name="hookkeeper")
+    except Failed as failure:
+        tell_failure(failure)
+        sys.exit(1)

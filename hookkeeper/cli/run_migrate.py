@@ -1,0 +1,62 @@
+"""`hookkeeper migrate`."""
+
+import structlog
+from temporalio.service import RPCError
+
+from hookkeeper import logs
+from hookkeeper.cli import temporal
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.processes import run
+from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.namespace import NamespaceNotReady, prepare
+
+log = structlog.get_logger("hookkeeper.migrate")
+
+
+def run_migrate(settings: Settings) -> None:
+    """Bring the registry up to date, then the namespace's search attributes and retention."""
+    logs.configure(settings.log_format)
+    run(_migrate(settings))
+
+
+async def migrate_registry(settings: Settings) -> int:
+    """Bring the schema up to date, and encrypt what the first key has not; give how many rows. Raises `Failed`."""
+    store = Store.connect(settings.database_url, settings.keyring)
+    try:
+        await store.migrate()
+        return await store.reseal()
+    except RegistryUnavailable as error:
+        raise Failed(str(error)) from error
+    finally:
+        await store.close()
+
+
+async def _migrate(settings: Settings) -> None:
+    if count := await migrate_registry(settings):
+        log.info("registry encrypted with the first key", rows=count)
+    client = await temporal.connect()
+    try:
+        await prepare(client, settings.retention)
+    except NamespaceNotReady as error:
+        raise Failed(_what_to_do(error)) from error
+    except RPCError as error:
+        raise Failed(f"the registry is up to date, but Temporal refuses: {error.message}") from error
+
+
+def _what_to_do(error: NamespaceNotReady) -> str:
+    """Say what is wrong with the namespace, and the commands that mend it."""
+    findings = error.findings
+    lines = [f"the registry is up to date, but the namespace {findings.namespace} is not: {error}."]
+    if error.refused:
+        lines += [
+            "This server lets only administrators change that. On Temporal Cloud, run:",
+            *findings.cloud_commands(),
+        ]
+    else:
+        lines.append("A type cannot be changed: remove the attribute, and run this command again:")
+        lines += [
+            f"temporal operator search-attribute remove --namespace {findings.namespace} --name {name}"
+            for name in findings.mistyped
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,38 @@
+"""`hookkeeper worker`."""
+
+import worker
+from hookkeeper import logs
+from hookkeeper.cli import temporal
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.processes import forever, keep_all_that_is, run, until_stopped
+from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.loop_monitor import monitored
+from hookkeeper.registry.store import Store
+from hookkeeper.settings import BadSetting, Settings
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until told to stop, then finish the attempts that are under way."""
+    logs.configure(settings.log_format)
+    try:
+        run(_work(settings))
+    except BadSetting as error:
+        raise Failed(str(error)) from None
+
+
+async def _work(settings: Settings) -> None:
+    deadline = ShutdownDeadline(settings.shutdown_timeout)
+    keyring = settings.keyring
+    store = Store.connect(settings.database_url, keyring)
+    try:
+        async with until_stopped(deadline=deadline):
+            client = await temporal.connect(keyring)
+            async with worker.running(client, store, settings):
+                keep_all_that_is()
+                try:
+                    with monitored(settings.debug_event_loop):
+                        await forever()
+                finally:
+                    deadline.begin()
+    finally:
+        await store.close()

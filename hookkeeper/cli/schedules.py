@@ -1,0 +1,181 @@
+"""`hookkeeper schedules …`."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from hookkeeper.cli.client import Api
+from hookkeeper.cli.console import out, print_result, print_table
+from hookkeeper.cli.given import read_json
+from workflows.summaries import duration
+
+app = typer.Typer(no_args_is_help=True, help="Events that come by themselves, by cron or at an interval.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ScheduleId = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The schedule's id.")]
+Tenant = Annotated[
+    str | None, typer.Option(help="The tenant whose schedule is meant; else the key's own, or `default`.")
+]
+Note = Annotated[str | None, typer.Option(help="For people: why.")]
+Overlap = Annotated[
+    str | None,
+    typer.Option(
+        help="While the event before is still being delivered: skip, buffer_one, buffer_all, cancel_other or allow_all."
+    ),
+]
+SHOWN_TIMES = 5
+COLORS = {"done": "green", "refused": "red", "cancelled": "yellow", "running": "cyan"}
+
+
+@app.command("list")
+def list_schedules(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List schedules, newest first."""
+    page = Api.of_environment().call("GET", "schedules", tenant=tenant, limit=limit, cursor=cursor)
+    if as_json:
+        typer.echo(json.dumps(page))
+        return
+    print_table(
+        ("Schedule", "Tenant", "Type", "When", "Next", ""),
+        [
+            (row["id"], row["tenant"], row["type"], _when(row), next(iter(row["next"]), "never"), _state(row))
+            for row in page["items"]
+        ],
+    )
+    if page["next_cursor"]:
+        out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
+
+
+@app.command()
+def create(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The type of its events, as report.due.")],
+    cron: Annotated[
+        list[str] | None, typer.Option(help="Minute, hour, day, month, weekday, as '0 9 * * 1-5'; can be given again.")
+    ] = None,
+    every: Annotated[int | None, typer.Option(help="Instead: seconds from one event to the next.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Seconds after each full --every.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="That --cron is about, as Europe/Berlin; else UTC.")] = None,
+    data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")] = "{}",
+    id_: Annotated[str | None, typer.Option("--id", help="Your own id; made where none is given.")] = None,
+    tenant: Tenant = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    overlap: Overlap = None,
+    catchup_window: Annotated[
+        int | None, typer.Option(help="Seconds: how old a time may be that is made up for after an outage.")
+    ] = None,
+    jitter: Annotated[int | None, typer.Option(help="Seconds by which an event may be late, at random.")] = None,
+    start_at: Annotated[str | None, typer.Option(help="No events before this (RFC 3339).")] = None,
+    end_at: Annotated[str | None, typer.Option(help="No events after this (RFC 3339).")] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Make none until it is resumed.")] = False,
+    note: Note = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a schedule."""
+    options = {
+        "id": id_,
+        "tenant": tenant,
+        "name": name,
+        "cron": cron,
+        "every": every,
+        "offset": offset,
+        "timezone": timezone,
+        "overlap": overlap,
+        "catchup_window": catchup_window,
+        "jitter": jitter,
+        "start_at": start_at,
+        "end_at": end_at,
+        "paused": paused or None,
+        "note": note,
+    }
+    given = {field: value for field, value in options.items() if value is not None}
+    body = {"event": {"type": type_, "data": read_json(data, "--data")}} | given
+    _print(Api.of_environment().call("POST", "schedules", body=body), as_json)
+
+
+@app.command()
+def show(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Show a schedule: its next times, and what came of the latest."""
+    _print(Api.of_environment().call("GET", "schedules", schedule, tenant=tenant), as_json)
+
+
+@app.command()
+def pause(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Make no more events, until it is resumed."""
+    _print(_command(schedule, "pause", tenant, note=note), as_json)
+
+
+@app.command()
+def resume(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Make events again, from the next time on."""
+    _print(_command(schedule, "resume", tenant, note=note), as_json)
+
+
+@app.command()
+def trigger(schedule: ScheduleId, overlap: Overlap = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Make an event now, also while it is paused."""
+    answer = _command(schedule, "trigger", tenant, overlap=overlap)
+    print_result(answer, as_json, "trigger: Temporal has taken it")
+
+
+@app.command()
+def backfill(
+    schedule: ScheduleId,
+    since: Annotated[str, typer.Argument(help="The first time (RFC 3339).")],
+    until: Annotated[str, typer.Argument(help="Not included (RFC 3339).")],
+    overlap: Overlap = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the events of all times in a period that has passed; a time that has its event gets no second one."""
+    answer = _command(schedule, "backfill", tenant, since=since, until=until, overlap=overlap)
+    print_result(answer, as_json, "\n".join(answer["events"]) or "no time lies in this period")
+
+
+@app.command()
+def delete(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Remove a schedule. Events that it made stay."""
+    Api.of_environment().call("DELETE", "schedules", schedule, tenant=tenant)
+    print_result({"id": schedule, "deleted": True}, as_json, f"{schedule} is deleted")
+
+
+def _command(schedule: str, command: str, tenant: str | None, **given: str | None) -> dict[str, Any]:
+    body = {field: value for field, value in given.items() if value is not None}
+    answer: dict[str, Any] = Api.of_environment().call("POST", "schedules", schedule, command, body=body, tenant=tenant)
+    return answer
+
+
+def _print(schedule: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(schedule))
+        return
+    state = _state(schedule)
+    out.print(f"[bold]{schedule['id']}[/bold]  {schedule['type']}, {_when(schedule)}{state and f'  {state}'}")
+    for time in schedule["next"][:SHOWN_TIMES]:
+        out.print(f"  next  {time}")
+    for firing in schedule["recent"]:
+        color = COLORS[firing["status"]]
+        told = firing["event_id"] or escape(firing["reason"] or "")
+        out.print(f"  [dim]{firing['time']}[/dim]  [{color}]{firing['status']}[/{color}]  {told}")
+    for what in ("skipped", "missed"):
+        if schedule[what]:
+            out.print(f"  {schedule[what]} {what}")
+
+
+def _when(schedule: dict[str, Any]) -> str:
+    """`0 9 * * 1-5 Europe/Berlin`, `every 1 h, 5 min after`."""
+    if schedule["cron"]:
+        return f"{' or '.join(schedule['cron'])} {schedule['timezone']}"
+    after = f", {duration(schedule['offset'])} after" if schedule["offset"] else ""
+    return f"every {duration(schedule['every'])}{after}"
+
+
+def _state(schedule: dict[str, Any]) -> str:
+    note = escape(schedule["note"])
+    if not schedule["paused"]:
+        return note
+    return f"[yellow]paused[/yellow] {note}".strip()

@@ -1,0 +1,1 @@
+"""What a webhook says: payloads, templates, filters, emails, notifications. Pure."""

@@ -1,0 +1,101 @@
+"""What emails and notifications say where nobody wrote a text for them: of an event, and of an alert."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hookkeeper.content.context import Context
+from hookkeeper.content.fields import is_line
+from hookkeeper.content.json_text import readable, shortened
+
+MAX_LINE = 255
+"""Characters of a subject or a title; longer ones are cut."""
+MAX_TEXT = 64 * 1024
+MAX_OUTCOME = 500
+"""Characters of a receiver's own words, so that what follows them is seen as well."""
+
+_WHY = {
+    "exhausted": "It made every attempt that the webhook allows.",
+    "gone": "The receiver wants no more of them (410): the webhook is disabled now.",
+    "rejected": "The provider refused it, and would refuse it again.",
+    "bounced": "The provider took it, but the mail server of a recipient did not.",
+    "bad_template": "A template of the webhook does not work for this event.",
+    "forbidden_address": "The address may not be reached from here.",
+}
+
+
+def subject(context: Context) -> str:
+    """Give the default subject of an email, or title of a notification."""
+    return shortened(_one_line(_alert_subject(context) if "alert" in context else context["event"]["type"]), MAX_LINE)
+
+
+def text(context: Context, limit: int = MAX_TEXT) -> str:
+    """Give the default text of an email, or body of a notification."""
+    return shortened("\n".join(_alert_lines(context) if "alert" in context else _event_lines(context, limit)), limit)
+
+
+def _event_lines(context: Context, limit: int) -> Iterator[str]:
+    event = context["event"]
+    yield f"{event['type']} happened at {event['timestamp']} (event {event['id']} of {event['tenant']})."
+    yield ""
+    yield readable(event["data"], limit)
+
+
+def _alert_subject(context: Context) -> str:
+    alert = context["alert"]
+    if alert["kind"] == "disabled":
+        return f"Webhook disabled: {_name_of(alert)} ({alert['tenant']})"
+    what = "Delivered again" if alert["kind"] == "recovered" else "Delivery failed"
+    return f"{what}: {context['event']['type']} to {_name_of(alert)} ({alert['tenant']})"
+
+
+def _alert_lines(context: Context) -> Iterator[str]:
+    event, alert = context["event"], context["alert"]
+    webhook = alert["webhook"]
+    yield _what_happened(alert)
+    yield ""
+    yield f"Tenant:   {alert['tenant']}"
+    yield f"Webhook:  {_name_of(alert)}" + (f" ({webhook['id']})" if webhook["name"] else "")
+    yield f"Event:    {event['type']} {event['id']}"
+    yield f"Delivery: {alert['delivery']} ({alert['channel']})"
+    if alert["target"]:
+        yield f"Target:   {shortened(alert['target'], 256)}"
+    yield f"Outcome:  {_outcome(alert)}"
+    if alert.get("link"):
+        yield f"Look at:  {alert['link']}"
+    if alert.get("folded"):
+        yield ""
+        yield f"{alert['folded']} more since the last alert."
+
+
+def _what_happened(alert: Mapping[str, Any]) -> str:
+    reason = alert["reason"]
+    if alert["kind"] == "recovered":
+        return "Hookkeeper can deliver again."
+    if alert["kind"] == "disabled":
+        return f"{_why_disabled(alert)}: the webhook is disabled now, and its deliveries are held until it is enabled."
+    return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'The reason: {reason}.')}"
+
+
+def _why_disabled(alert: Mapping[str, Any]) -> str:
+    if alert["reason"] == "gone":
+        return "The receiver wants no more events (410)"
+    since = f" since {alert['failing_since']}" if alert.get("failing_since") else ""
+    return f"Nothing but failures{since}, {alert.get('failures', 0)} in a row"
+
+
+def _outcome(alert: Mapping[str, Any]) -> str:
+    """Say what the last attempt came to: `503, http_503, out of order`."""
+    outcome = alert.get("last_outcome") or {}
+    status, error, said = (outcome.get(name) for name in ("status_code", "error", "text"))
+    if alert["kind"] == "failed" and said and not error:
+        status = None  # that of an email which the provider took first, and could not hand over
+    words = _one_line(", ".join(str(part) for part in (status, error, said) if part))
+    return shortened(words, MAX_OUTCOME) or "no attempt was made"
+
+
+def _name_of(alert: Mapping[str, Any]) -> str:
+    return _one_line(alert["webhook"]["name"]) or str(alert["webhook"]["id"])
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(character if is_line(character) else " " for character in text).split())

@@ -1,0 +1,209 @@
+"""Emails: as a tenant writes them, and the letter that each comes to for an event."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hookkeeper.content import defaults, fields
+from hookkeeper.content.context import Context
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.json_text import check_size, shortened
+from hookkeeper.content.mailboxes import Mailbox, parse_mailbox
+from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body, memory_of
+
+MAX_RECIPIENTS = 50
+MAX_TEMPLATE = 64 * 1024
+MAX_TEMPLATE_DATA = 16 * 1024
+OURS = ("event", "webhook", "alert")
+"""Names in the data of a provider's template that are the event's."""
+
+
+def _line(text: str) -> str:
+    if not fields.is_line(text):
+        raise ValueError("must not hold line breaks or control characters")
+    return text
+
+
+Entry = Annotated[str, Field(min_length=1, max_length=1024)]
+"""An address, or a template that gives one. `check_addresses` reads it, once, when it is saved: that is expensive."""
+Entries = Annotated[tuple[Entry, ...], Field(max_length=MAX_RECIPIENTS)]
+Category = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
+
+
+class Email(BaseModel):
+    """An email. Templates (`{{ … }}`) are rendered for each event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    to: Annotated[Entries, Field(min_length=1)]
+    """`ann@acme.example`, `Ann <ann@acme.example>`, or a template that renders to one of these or to nothing."""
+    cc: Entries = ()
+    bcc: Entries = ()
+    reply_to: Entry | None = None
+    subject: str | None = Field(None, min_length=1, max_length=4096)
+    """By default the type of the event. Truncated to 255 characters."""
+    text: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
+    html: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
+    """Rendered values are escaped. Without text and html, the text shows the event."""
+    template_id: str | None = Field(None, pattern=r"^d-[A-Za-z0-9]{1,64}$")
+    """A dynamic template of SendGrid, which sets subject, text and html."""
+    template_data: dict[str, Any] = Field(default_factory=dict)
+    """Data for the dynamic template, besides `event` and `webhook`."""
+    categories: tuple[Category, ...] = Field((), max_length=10)
+    tracking: bool = Field(False, strict=True)
+    """Wait for the provider's report that the email has arrived."""
+
+    @field_validator("template_data")
+    @classmethod
+    def _small(cls, data: dict[str, Any]) -> dict[str, Any]:
+        check_size(data, MAX_TEMPLATE_DATA)
+        if taken := [name for name in OURS if name in data]:
+            raise ValueError(f"{taken[0]} is set by Hookkeeper")
+        return data
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(self.to) + len(self.cc) + len(self.bcc) > MAX_RECIPIENTS:
+            raise ValueError(f"to, cc and bcc together may have at most {MAX_RECIPIENTS} entries")
+        if self.template_id and (self.text or self.html):
+            raise ValueError("give either template_id or text and html: a dynamic template brings its own")
+        if self.template_data and not self.template_id:
+            raise ValueError("template_data is for a dynamic template: give its template_id")
+        if len(set(self.categories)) < len(self.categories):
+            raise ValueError("categories must differ from each other")
+        return self
+
+    @property
+    def address_count(self) -> int:
+        """Addresses, each template counted as one."""
+        return len(self.to) + len(self.cc) + len(self.bcc) + (self.reply_to is not None)
+
+
+class Letter(BaseModel):
+    """An email for one event, ready to be sent: everything is filled in and checked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    to: tuple[Mailbox, ...]
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    reply_to: Mailbox | None = None
+    subject: str
+    text: str | None = None
+    html: str | None = None
+    template_id: str | None = None
+    template_data: dict[str, Any] = Field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    tracking: bool = False
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Every address, lower-cased, once, in order."""
+        return tuple(dict.fromkeys(mailbox.address.lower() for mailbox in (*self.to, *self.cc, *self.bcc)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of its texts, and of its data in memory."""
+        return _size(self.text) + _size(self.html) + memory_of(self.template_data)
+
+
+def check_addresses(email: Email) -> list[tuple[str, str]]:
+    """Give the field and the fault of each address that is none. It takes some milliseconds: not on an event loop."""
+    entries = [(f"{name}.{n}", entry) for name in ("to", "cc", "bcc") for n, entry in enumerate(getattr(email, name))]
+    if email.reply_to is not None:
+        entries.append(("reply_to", email.reply_to))
+    faults = []
+    for field, entry in entries:
+        try:
+            if not fields.is_template(entry):
+                parse_mailbox(entry)
+        except ValueError as error:
+            faults.append((field, str(error)))
+    return faults
+
+
+def check(email: Email) -> None:
+    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
+    for name in ("to", "cc", "bcc"):
+        for index, entry in enumerate(getattr(email, name)):
+            if fields.is_template(entry):
+                fields.check(f"{name}.{index}", entry)
+    for name in ("reply_to", "subject", "text", "html"):
+        fields.check(name, getattr(email, name))
+
+
+def letter_of(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Letter:
+    """Fill an email in for an event. Raises a `Fault` where a field does not come to what it must."""
+    seen: set[str] = set()
+    to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
+    if not to:
+        raise BadTemplate("to: no address is left for this event")
+    text, html = _texts(email, context)
+    if email.text or email.html:
+        check_body("text and html", _size(text) + _size(html), max_bytes)
+    return Letter(
+        to=to,
+        cc=cc,
+        bcc=bcc,
+        reply_to=_mailbox("reply_to", email.reply_to, context) if email.reply_to else None,
+        subject=_subject(email, context),
+        text=text,
+        html=html,
+        template_id=email.template_id,
+        template_data=_template_data(email, context),
+        categories=email.categories,
+        tracking=email.tracking,
+    )
+
+
+def _mailboxes(name: str, entries: tuple[str, ...], context: Context, seen: set[str]) -> tuple[Mailbox, ...]:
+    """Give the mailboxes of a field but for those seen before: providers refuse an address that comes twice."""
+    mailboxes = []
+    for index, entry in enumerate(entries):
+        mailbox = _mailbox(f"{name}.{index}", entry, context)
+        if mailbox and mailbox.address.lower() not in seen:
+            seen.add(mailbox.address.lower())
+            mailboxes.append(mailbox)
+    return tuple(mailboxes)
+
+
+def _mailbox(field: str, entry: str, context: Context) -> Mailbox | None:
+    """Give the one mailbox of an entry; None where a template comes to nothing."""
+    if fields.is_template(entry):
+        entry = fields.fill(field, entry, context).strip()
+    try:
+        return parse_mailbox(entry) if entry else None
+    except ValueError as error:
+        raise BadTemplate(f"{field}: {error}") from None
+
+
+def _subject(email: Email, context: Context) -> str:
+    if email.subject is None:
+        return defaults.subject(context)
+    subject = fields.fill_line("subject", email.subject, context).strip()
+    if not subject:
+        raise BadTemplate("subject: is empty for this event")
+    return shortened(subject, defaults.MAX_LINE)
+
+
+def _texts(email: Email, context: Context) -> tuple[str | None, str | None]:
+    """Give text and html; what comes to nothing is left out, and one of the two must be there."""
+    if email.template_id:
+        return None, None
+    if email.text is None and email.html is None:
+        return defaults.text(context), None
+    text = fields.fill("text", email.text, context) if email.text else ""
+    html = fields.fill("html", email.html, context, "html") if email.html else ""
+    if not text.strip() and not html.strip():
+        raise BadTemplate(f"{'html' if email.html else 'text'}: the email is empty for this event")
+    return text if text.strip() else None, html if html.strip() else None
+
+
+def _size(text: str | None) -> int:
+    return len((text or "").encode())
+
+
+def _template_data(email: Email, context: Context) -> dict[str, Any]:
+    if not email.template_id:
+        return {}
+    return {**email.template_data, **{name: context[name] for name in OURS if name in context}}

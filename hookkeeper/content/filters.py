@@ -1,0 +1,151 @@
+"""Filters as tenants write them: CEL expressions over `event`, evaluated by Google's own implementation.
+
+It stops after 10,000 rounds of a filter's loops, but counts no memory, and what is nested too deeply ends the process:
+what a tenant wrote belongs in `hookkeeper.sandbox.pool`.
+"""
+
+import math
+import operator
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from cel_expr_python import cel  # type: ignore[import-untyped]
+from cel_expr_python.ext import ext_strings  # type: ignore[import-untyped]
+
+from hookkeeper.content.faults import BadFilter
+
+SOURCE_LIMIT = 4 * 1024
+"""Characters that a filter may have."""
+_SENTENCE_LIMIT = 300
+
+_BOOL, _DYN, _STRING, _BYTES = cel.Type.BOOL, cel.Type.DYN, cel.Type.STRING, cel.Type.BYTES
+_INT, _UINT, _DOUBLE = cel.Type.INT, cel.Type.UINT, cel.Type.DOUBLE
+_TIME, _DURATION = cel.Type.TIMESTAMP, cel.Type.DURATION
+
+# Each part of the event is a variable of its own, so that `event.tpye` is found when the filter is saved.
+_VARIABLES = {
+    "event.id": _STRING,
+    "event.type": _STRING,
+    "event.tenant": _STRING,
+    "event.timestamp": _STRING,
+    "event.data": _DYN,
+}
+
+_LISTS = cel.Type.List(_DYN)
+_NUMBERS = (_INT, _UINT, _DOUBLE)
+_MIXED = ((_DOUBLE, _INT), (_INT, _DOUBLE))
+_ARITHMETIC = {
+    "_+_": [
+        *((kind, kind, kind) for kind in (*_NUMBERS, _STRING, _BYTES, _LISTS, _DURATION)),
+        (_TIME, _DURATION, _TIME),
+        (_DURATION, _TIME, _TIME),
+    ],
+    "_-_": [
+        *((kind, kind, kind) for kind in (*_NUMBERS, _DURATION)),
+        (_TIME, _DURATION, _TIME),
+        (_TIME, _TIME, _DURATION),
+    ],
+    "_*_": [(kind, kind, kind) for kind in _NUMBERS],
+    "_/_": [(kind, kind, kind) for kind in _NUMBERS],
+}
+"""What each operator takes, and gives: CEL's own, which we have to say again to add to them."""
+_COMPUTE = {"_+_": operator.add, "_-_": operator.sub, "_*_": operator.mul, "_/_": operator.truediv}
+_COMPARISONS = ("_<_", "_<=_", "_>_", "_>=_")
+_COMPARED = [
+    *((kind, kind) for kind in (_BOOL, *_NUMBERS, _STRING, _BYTES, _TIME, _DURATION)),
+    *((one, other) for one in _NUMBERS for other in _NUMBERS if one != other),
+]
+
+_WHERE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]+)")
+_STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)")
+_MISSING = re.compile(r"Key not found in map : (.+)")
+
+
+def check(expression: str) -> None:
+    """Raise BadFilter for an expression that cannot be read, or that gives neither true nor false."""
+    given = _program(expression).return_type()
+    if given not in (_BOOL, _DYN):
+        raise BadFilter(f"gives {given.name().lower()}, not true or false")
+
+
+def matches(expression: str, event: Mapping[str, Any]) -> bool:
+    """Tell whether an event passes. Raises BadFilter where that cannot be told: it names what the event has not."""
+    program = _program(expression)
+    try:
+        answer = program.eval(data={f"event.{name}": _taken(value) for name, value in event.items()})
+    except (RuntimeError, ValueError) as error:
+        raise BadFilter(_sentence(str(error))) from None
+    if answer.type() == cel.Type.ERROR:
+        raise BadFilter(_sentence(str(answer.value())))
+    if answer.type() != _BOOL:
+        raise BadFilter(f"gives {answer.type().name().lower()}, not true or false")
+    return bool(answer.value())
+
+
+@lru_cache(maxsize=256)
+def _program(expression: str) -> Any:
+    if len(expression) > SOURCE_LIMIT:
+        raise BadFilter(f"has more than {SOURCE_LIMIT // 1024} KiB")
+    try:
+        expression.encode()  # a lone surrogate is told of better here than by CEL
+        return _environment().compile(expression)
+    except (RuntimeError, ValueError) as error:
+        raise BadFilter(_sentence(str(error))) from None
+
+
+@cache
+def _environment() -> Any:
+    """CEL where whole numbers and fractions go together, as in JSON, where 100 and 100.0 are one number."""
+    excluded = "".join(f'    - name: "{name}"\n' for name in (*_ARITHMETIC, *_COMPARISONS))
+    return cel.NewEnv(
+        config=cel.NewEnvConfigFromYaml(f"stdlib:\n  exclude_functions:\n{excluded}"),
+        variables=_VARIABLES,
+        functions=list(_functions()),
+        extensions=[ext_strings.ExtStrings()],
+    )
+
+
+def _functions() -> Iterator[Any]:
+    for name, kinds in _ARITHMETIC.items():
+        own = [_overload(name, (one, other), gives) for one, other, gives in kinds]
+        yield cel.FunctionDecl(name, own + [_overload(name, pair, _DOUBLE, impl=_COMPUTE[name]) for pair in _MIXED])
+    for name in _COMPARISONS:
+        yield cel.FunctionDecl(name, [_overload(name, pair, _BOOL) for pair in _COMPARED])
+
+
+def _overload(name: str, takes: tuple[Any, Any], gives: Any, **more: Any) -> Any:
+    id_ = f"{name}({takes[0].name()},{takes[1].name()})"
+    return cel.Overload(id_, return_type=gives, parameters=list(takes), is_member=False, **more)
+
+
+def _taken(value: Any) -> Any:
+    """Make JSON what CEL takes: its integers have 64 bits, and its texts end at the first NUL."""
+    if isinstance(value, dict):
+        return {_taken(key): _taken(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_taken(item) for item in value]
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return _as_double(value)
+    return value
+
+
+def _as_double(number: int) -> float:
+    """Give the nearest double; of what lies beyond the largest, infinity: it compares as the number would."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _sentence(error: str) -> str:
+    if where := _WHERE.search(error):
+        line, column, what = where.groups()
+        place = "" if line == "-1" else f" (line {line}, column {column})"
+        return _STATUS.sub("", what)[:_SENTENCE_LIMIT] + place
+    if missing := _MISSING.search(error):
+        return f"{missing[1]} is not there; ask with has(…) first"[:_SENTENCE_LIMIT]
+    return _STATUS.sub("", error)[:_SENTENCE_LIMIT]

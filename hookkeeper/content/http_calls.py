@@ -1,0 +1,175 @@
+"""A call of any HTTP API: as a tenant writes it, and the request that it comes to for an event."""
+
+import re
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hookkeeper.content import fields, json_text
+from hookkeeper.content.context import Context
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
+from hookkeeper.content.payload import JSON, body_of
+from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+from hookkeeper.content.urls import MAX_URL, check_url
+
+MAX_BODY = 64 * 1024
+NO_HOST = tuple(f"{scheme}://{MASK}/{MASK}" for scheme in ("https", "http"))
+"""What is shown of a URL whose host a template makes."""
+_PLAIN_HOST = re.compile(r"https?://(?P<host>[^/?#{}]+)(?=[/?#]|$)", re.IGNORECASE)
+_START = re.compile(r"https?://|\{[{%#]", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *; *[\w-]+=[\w.+-]+)*", re.ASCII)
+
+
+class HttpCall(BaseModel):
+    """An HTTP request. Templates (`{{ … }}`) are rendered for each event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    method: Literal["POST", "PUT", "PATCH", "GET"] = "POST"
+    url: str = Field(min_length=1, max_length=MAX_URL, repr=False)
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Values are masked in answers."""
+    body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
+    """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event."""
+
+    @field_validator("url")
+    @classmethod
+    def _reachable(cls, url: str) -> str:
+        if url in NO_HOST:
+            return url
+        if not fields.is_template(url):
+            return check_url(url)
+        if not fields.is_line(url):
+            raise ValueError("must be one line without control characters")
+        if not _START.match(url):
+            raise ValueError("must start with https:// or http://")
+        if plain := _PLAIN_HOST.match(url):
+            check_url(plain[0])
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _allowed(cls, headers: dict[str, str]) -> dict[str, str]:
+        check_names(headers, free=("content-type",))
+        for name, value in headers.items():
+            if len(value) > MAX_VALUE:
+                raise ValueError(f"the value of {name} is longer than {MAX_VALUE} characters")
+            if not fields.is_template(value):
+                check_value(name, value)
+            if name.lower() == "content-type" and not _MEDIA_TYPE.fullmatch(value):
+                raise ValueError(f"{name} must be a media type such as {JSON}, and no template")
+        return headers
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.method == "GET" and self.body is not None:
+            raise ValueError("a GET has no body")
+        if self.method != "GET" and self.body is None and not self.is_json:
+            raise ValueError("needs a body where the content-type is not JSON")
+        return self
+
+    @property
+    def content_type(self) -> str:
+        return next((value for name, value in self.headers.items() if name.lower() == "content-type"), JSON)
+
+    @property
+    def is_json(self) -> bool:
+        media_type = self.content_type.partition(";")[0].strip().lower()
+        return media_type == JSON or media_type.endswith("+json")
+
+    @property
+    def host(self) -> str | None:
+        """Scheme and host; None where a template makes them."""
+        plain = _PLAIN_HOST.match(self.url)
+        return plain[0] if plain and "@" not in plain[0] else None
+
+    @property
+    def target(self) -> str:
+        """What people may see: no path, which is often a secret."""
+        return f"{self.method} {self.host or '…'}"
+
+
+class Call(BaseModel):
+    """A request for one event, ready to be made: everything is filled in and checked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    url: str = Field(repr=False)
+    headers: dict[str, str] = Field(repr=False)
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
+
+def check(call: HttpCall) -> None:
+    """Raise BadTemplate, with the field's name, for a template that cannot be read, or a header that may not be."""
+    fields.check("http.url", call.url)
+    try:
+        check_origin(call.headers)
+        check_total(call.headers)
+    except ValueError as error:
+        raise BadTemplate(f"http.headers: {error}") from None
+    for name, value in call.headers.items():
+        if fields.is_template(value):
+            fields.check(f"http.headers.{name}", value)
+    fields.check("http.body", call.body, "json" if call.is_json else "none")
+
+
+def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Call:
+    """Fill a call in for an event. Raises a `Fault` where a field does not come to what it must."""
+    headers = {name: _value(name, value, context) for name, value in call.headers.items()}
+    if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
+        headers["content-type"] = JSON
+    try:
+        check_total(headers)
+    except ValueError as error:
+        raise BadTemplate(f"http.headers: {error}") from None
+    body = _body(call, context)
+    if call.body is not None:
+        check_body("http.body", len(body), max_bytes)
+    return Call(method=call.method, url=_url(call.url, context), headers=headers, body=body)
+
+
+def _url(template: str, context: Context) -> str:
+    url = fields.fill_line("http.url", template, context) if fields.is_template(template) else template
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise BadTemplate(f"http.url: {error} (the filter urlencode makes data fit into a URL)") from None
+    if len(url) > MAX_URL:
+        raise BadTemplate(f"http.url: is longer than {MAX_URL} characters for this event")
+    return url
+
+
+def _value(name: str, template: str, context: Context) -> str:
+    field = f"http.headers.{name}"
+    value = fields.fill_line(field, template, context).strip() if fields.is_template(template) else template
+    try:
+        check_value(name, value)
+    except ValueError as error:
+        raise BadTemplate(f"{field}: {error}") from None
+    return value
+
+
+def _body(call: HttpCall, context: Context) -> bytes:
+    if call.method == "GET":
+        return b""
+    if call.body is None:
+        return _the_event(context)
+    text = fields.fill("http.body", call.body, context, "json" if call.is_json else "none")
+    if call.is_json:
+        json_text.parse("http.body", text)
+    return text.encode()
+
+
+def _the_event(context: Context) -> bytes:
+    """Write the event as a webhook without a payload gets it; an alert has it inside."""
+    body = body_of(None, context).content
+    if "alert" not in context:
+        return body
+    return b'{"alert":%b,"event":%b}' % (json_text.compact(context["alert"]).encode(), body)

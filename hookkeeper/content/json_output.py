@@ -1,0 +1,128 @@
+"""Puts what a template's expressions give into JSON: a value where JSON has a value, escaped text inside a string.
+
+Only what was written before an expression tells whether it stands inside a string, and loops, conditions and macros
+decide what that is. So an expression writes a mark while the template is rendered, and each mark is replaced
+afterwards, when all text is known. The marks have a random part: no event's data can contain one.
+"""
+
+import json
+import re
+import secrets
+from typing import Any, NamedTuple
+
+from minijinja import Markup, safe
+
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.json_text import compact
+
+_START, _END = "\ufdd0", "\ufdd1"
+"""Unicode reserves these for use inside a program."""
+_DAMAGED = "a filter cannot change text that {{ … }} was already written into: apply it to the values themselves"
+_QUOTE_OR_ESCAPE = re.compile(r'\\.?|"', re.DOTALL)
+
+
+class _Json(NamedTuple):
+    """A value that is not text, already written as JSON."""
+
+    text: str
+
+
+class JsonOutput:
+    """The output of one template."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._random = f"aZ{secrets.token_hex(8)}"  # both cases: `upper` and `lower` damage a mark and do not pass
+        self._mark = re.compile(f"{_START}{self._random}:([0-9]+){_END}")
+        self._values: list[str | _Json] = []
+        self._written: list[str] = []
+        self._size = 0
+        self._in_string = self._after_backslash = False
+        self.has_empty_fragment = False
+        """An expression marked as `safe` gave nothing where a value is needed."""
+
+    def mark(self, value: Any) -> str:
+        """Keep the value of an expression, and give the mark to write in its place."""
+        self._values.append(value if isinstance(value, str) else self._json(compact(value)))
+        return safe(f"{_START}{self._random}:{len(self._values) - 1}{_END}")
+
+    def _json(self, text: str) -> str | _Json:
+        """Take a value that was written as JSON. A list can hold output of the template, and so marks."""
+        return safe(text) if self._random in text else _Json(text)
+
+    def finish(self, text: str) -> str:
+        """Replace the marks in what was rendered. Raises BadTemplate if that is too long."""
+        self._write_fragment(text)
+        return "".join(self._written)
+
+    def _write_fragment(self, text: str) -> None:
+        """Write JSON, or a part of it, as it is, and what its marks stand for."""
+        position = 0
+        for mark in self._mark.finditer(text):
+            self._write_literal(text[position : mark.start()])
+            self._write_value(self._values[int(mark[1])])
+            position = mark.end()
+        self._write_literal(text[position:])
+
+    def _write_literal(self, text: str) -> None:
+        self._check_undamaged(text)
+        if not text:
+            return
+        if self._after_backslash:  # the first character belongs to the escape
+            self._after_backslash = False
+            self._scan(text, 1)
+        else:
+            self._scan(text, 0)
+        self._write(text)
+
+    def _scan(self, text: str, start: int) -> None:
+        """Follow where strings begin and end."""
+        for found in _QUOTE_OR_ESCAPE.finditer(text, start):
+            if found[0] == '"':
+                self._in_string = not self._in_string
+            elif self._in_string and found[0] == "\\":
+                self._after_backslash = True
+
+    def _write_value(self, value: str | _Json) -> None:
+        if self._after_backslash:
+            raise BadTemplate("a backslash stands before {{ … }} inside a string: write two of them")
+        if self._in_string:
+            self._write_escaped(value)
+        elif isinstance(value, _Json):
+            self._write(value.text)
+        elif self._is_fragment(value):
+            self.has_empty_fragment |= not value
+            self._write_fragment(value)
+        else:
+            self._write(compact(value))
+
+    def _write_escaped(self, value: str | _Json) -> None:
+        """Write a value as text inside a string."""
+        if isinstance(value, _Json) or not self._is_fragment(value):
+            self._write(_escaped(value.text if isinstance(value, _Json) else value))
+            return
+        position = 0
+        for mark in self._mark.finditer(value):
+            self._write(_escaped(self._check_undamaged(value[position : mark.start()])))
+            self._write_escaped(self._values[int(mark[1])])
+            position = mark.end()
+        self._write(_escaped(self._check_undamaged(value[position:])))
+
+    def _is_fragment(self, value: str) -> bool:
+        """Tell whether a text is output of the template itself: of a macro, a block, or marked as `safe`."""
+        return isinstance(value, Markup) or self._random in value
+
+    def _check_undamaged(self, text: str) -> str:
+        if _START in text or _END in text or self._random.lower() in text.lower():
+            raise BadTemplate(_DAMAGED)
+        return text
+
+    def _write(self, text: str) -> None:
+        self._size += len(text)
+        if self._size > self._limit:
+            raise BadTemplate(f"writes more than {self._limit // 1024} KiB")
+        self._written.append(text)
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(str(text), ensure_ascii=False)[1:-1]

@@ -1,0 +1,57 @@
+"""JSON Schema 2020-12 of an event type's data. Nothing is ever fetched: a `$ref` must stay within its schema.
+
+What a schema and data make a validator do is bounded by nothing here: it belongs in `hookkeeper.sandbox.pool`.
+"""
+
+import json
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
+
+from hookkeeper.content import schema_cost
+from hookkeeper.content.faults import Fault
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MAX_ERRORS = 20
+MAX_SENTENCE = 1000
+MAX_STEP = 64
+"""Characters of each key that a pointer shows: keys can be long, and 64 of them stand in one pointer."""
+MASK = "this"
+"""Said in place of the value, which can be long, and a customer's."""
+# A linear-time engine: no pattern of a schema takes exponential time.
+_PATTERNS = RegexOptions(size_limit=1_000_000, dfa_size_limit=1_000_000)
+
+
+def check(schema: dict[str, Any]) -> None:
+    """Raise Fault for what is no schema, refers to another document, or would take exponential time."""
+    if schema.get("$schema", DIALECT) != DIALECT:
+        raise Fault(f"must be JSON Schema 2020-12: leave $schema out, or make it {DIALECT}")
+    try:
+        _validator(text_of(schema))
+    except ValidationError as error:
+        raise Fault(f"is not a JSON Schema that can be used: {error.message}"[:MAX_SENTENCE]) from None
+    schema_cost.check(schema)
+
+
+def text_of(schema: dict[str, Any]) -> str:
+    """Write a schema as `errors` takes it: a child knows by its text which validators it has made already."""
+    return json.dumps(schema)
+
+
+def errors(data: Any, schema: str) -> list[tuple[str, str]]:
+    """Give what is wrong with the data: a JSON pointer (RFC 6901) and a sentence each, the first 20."""
+    found = islice(_validator(schema).iter_errors(data), MAX_ERRORS)
+    return [(_pointer(error.instance_path), error.message[:MAX_SENTENCE]) for error in found]
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(
+        json.loads(schema), offline=True, pattern_options=_PATTERNS, validate_formats=True, mask=MASK
+    )
+
+
+def _pointer(path: list[str | int]) -> str:
+    return "".join(f"/{str(part)[:MAX_STEP].replace('~', '~0').replace('/', '~1')}" for part in path)

@@ -1,0 +1,84 @@
+"""JSON as text: written compactly, written for people, and read strictly."""
+
+import json
+from math import isinf
+from typing import Any, NoReturn
+
+from hookkeeper.content.faults import BadTemplate
+
+
+def compact(value: Any) -> str:
+    """Write JSON without spaces, keys in the order they have. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def readable(value: Any, limit: int) -> str:
+    """Write JSON for people, at most `limit` characters of it."""
+    parts, size = [], 0
+    for part in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value):
+        parts.append(part)
+        size += len(part)
+        if size > limit:  # what follows is never written: indented, deep data is many times its size
+            break
+    return shortened("".join(parts), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters, the last of them `…` where something is missing."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def check_size(value: Any, limit: int) -> None:
+    """Raise ValueError unless the value is JSON of at most `limit` bytes."""
+    try:
+        size = len(compact(value).encode())
+    except (TypeError, ValueError, RecursionError):  # among them NaN, and half of a surrogate pair
+        raise ValueError("must be JSON") from None
+    if size > limit:
+        raise ValueError(f"must be at most {limit // 1024} KiB of JSON, and is {size} bytes")
+
+
+def parse(field: str, text: str) -> Any:
+    """Read what a template made as RFC 8259 JSON; raise BadTemplate with the field's name and the line."""
+    if not text.strip():
+        raise BadTemplate(f"{field}: the template gives nothing, and JSON is needed")
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+        if "\\u" in text:
+            compact(value).encode()  # an escaped half of a surrogate pair is JSON and no text
+        return value
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at line {error.lineno}, column {error.colno} of what it gives"
+        raise BadTemplate(f"{field}: the template does not give JSON: {reason}") from None
+    except RecursionError:
+        raise BadTemplate(f"{field}: the template gives JSON that is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise BadTemplate(f"{field}: the template gives half of a surrogate pair, which is not text") from None
+    except ValueError as error:
+        raise BadTemplate(f"{field}: the template does not give JSON: {error}") from None
+
+
+def flat_object(field: str, text: str) -> dict[str, Any]:
+    """Read a flat JSON object that a template made."""
+    value = parse(field, text)
+    if not isinstance(value, dict) or any(isinstance(item, dict | list) for item in value.values()):
+        raise BadTemplate(f"{field}: the template must give a flat JSON object: names, and values that are no lists")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number there")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
+        raise ValueError("an integer has thousands of digits") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise ValueError("a number is too large")
+    return number

@@ -1,0 +1,172 @@
+"""What may be read back of notifications: their URLs and header values are secrets.
+
+Somebody who changes one field sends the others back as they were shown, masks and all. So a mask is replaced by the
+secret that it stood for, if there can be no doubt which one that is: a wrong guess would tell a stranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hookkeeper.content.headers import MASK, check_total
+from hookkeeper.content.http_calls import NO_HOST, HttpCall
+from hookkeeper.content.schemes import scheme_of
+
+if TYPE_CHECKING:
+    from hookkeeper.content.notifications import Notification
+
+    Items = Mapping[int, Notification]
+    """Some of a list, by their positions in it."""
+
+
+def masked(notification: Notification) -> Notification:
+    """Give what may be read back: `slack://********`, `https://host/********`, and names of headers."""
+    if notification.http:
+        call = notification.http
+        changed = call.model_copy(update={"url": _masked_url(call), "headers": masked_headers(call.headers)})
+        return notification.model_copy(update={"http": changed})
+    return notification.model_copy(update={"service": _masked_service(notification)})
+
+
+def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value if _is_open(name) else MASK for name, value in headers.items()}
+
+
+def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tuple[Notification, ...]:
+    """Put the known secrets where somebody sends back the masks that they were shown.
+
+    Raises ValueError for a mask with no secret behind it, or with one of several.
+    """
+    pairs: dict[int, int] = {}
+    mine, theirs = dict(enumerate(given)), dict(enumerate(known))
+    for place in sorted({*map(_place, given)} & {*map(_place, known)}):
+        pairs |= _pairs(_of(place, _place, mine), _of(place, _place, theirs))
+    return tuple(
+        _restored(index, notification, known[pairs[index]] if index in pairs else None)
+        for index, notification in enumerate(given)
+    )
+
+
+def _pairs(mine: Items, theirs: Items) -> dict[int, int]:
+    """Find what each of mine is a form of, where all go to the same place.
+
+    What nobody has changed is known by its looks. Once a text has changed, the order has to say the same as the looks:
+    who renames `ops` and `sales` to `sales` and `sales team` must not find their secrets swapped.
+    """
+    if _hide_the_same(theirs):
+        return dict.fromkeys(mine, next(iter(theirs)))
+    pairs: dict[int, int] = {}
+    for look in map(_whole, mine.values()):
+        pairs |= _pairs_of_a_look(_of(look, _whole, mine), _of(look, _whole, theirs))
+    changed = [index for index in mine if index not in pairs and _hiding_field(mine[index])]
+    if not changed:
+        return pairs
+    pairs = _pairs_in_order(mine, theirs)
+    if not pairs:
+        raise _one_of_several(changed[0], str(_hiding_field(mine[changed[0]])))
+    return pairs
+
+
+def _pairs_of_a_look(mine: Items, theirs: Items) -> dict[int, int]:
+    if len(mine) <= len(theirs) and _hide_the_same(theirs):
+        return dict.fromkeys(mine, next(iter(theirs)))
+    return _pairs_in_order(mine, theirs)
+
+
+def _pairs_in_order(mine: Items, theirs: Items) -> dict[int, int]:
+    """Pair first with first and so on; nothing where the numbers differ, or one is known to be another."""
+    if len(mine) != len(theirs):
+        return {}
+    pairs = dict(zip(mine, theirs, strict=True))
+    for form in (_whole, _secrets):
+        known = {*map(form, theirs.values())}
+        if any(form(mine[i]) in known and form(mine[i]) != form(theirs[j]) for i, j in pairs.items()):
+            return {}
+    return pairs
+
+
+def _of(look: str, form: Callable[[Notification], str], items: Items) -> Items:
+    return {index: item for index, item in items.items() if form(item) == look}
+
+
+def _hide_the_same(items: Items) -> bool:
+    return len({*map(_secrets, items.values())}) == 1
+
+
+def _hiding_field(notification: Notification) -> str | None:
+    """Name the first field whose value hides a secret."""
+    if not notification.http:
+        return "service" if notification.service == _masked_service(notification) else None
+    if notification.http.url == _masked_url(notification.http):
+        return "http.url"
+    hidden = sorted(name for name, value in notification.http.headers.items() if value == MASK)
+    return f"http.headers.{hidden[0]}" if hidden else None
+
+
+def _restored(index: int, given: Notification, known: Notification | None) -> Notification:
+    if given.http:
+        return given.model_copy(update={"http": _restored_call(index, given.http, known.http if known else None)})
+    if given.service != _masked_service(given):
+        return given
+    if known is None:
+        raise _nothing_behind(index, "service")
+    return given.model_copy(update={"service": known.service})
+
+
+def _restored_call(index: int, given: HttpCall, known: HttpCall | None) -> HttpCall:
+    hidden = {name for name, value in given.headers.items() if value == MASK}
+    url_hidden = given.url == _masked_url(given)
+    if url_hidden and known is None:
+        raise _nothing_behind(index, "http.url")
+    url = known.url if url_hidden and known else given.url
+    secrets = {name.lower(): value for name, value in known.headers.items()} if known and _same_host(url, known) else {}
+    for name in sorted(hidden):
+        if name.lower() not in secrets:
+            raise _nothing_behind(index, f"http.headers.{name}")
+    headers = {name: secrets[name.lower()] if name in hidden else value for name, value in given.headers.items()}
+    check_total(headers)
+    return given.model_copy(update={"url": url, "headers": headers})
+
+
+def _same_host(url: str, known: HttpCall) -> bool:
+    """Tell whether a secret header may go along: where a template makes the host, only to the very same URL."""
+    return url == known.url or known.host is not None
+
+
+def _nothing_behind(index: int, field: str) -> ValueError:
+    return ValueError(f"{index}.{field} has the value that hides a secret, and there is none behind it: give it whole")
+
+
+def _one_of_several(index: int, field: str) -> ValueError:
+    return ValueError(
+        f"{index}.{field} has the value that hides a secret, and it cannot be told which of several is behind it:"
+        " give it whole, or change texts in one step, and add, move or remove entries in another"
+    )
+
+
+def _whole(notification: Notification) -> str:
+    return masked(notification).model_dump_json()
+
+
+def _place(notification: Notification) -> str:
+    return _masked_url(notification.http) if notification.http else _masked_service(notification)
+
+
+def _secrets(notification: Notification) -> str:
+    return notification.model_dump_json(include={"service": True, "http": {"url", "headers"}})
+
+
+def _masked_service(notification: Notification) -> str:
+    return f"{scheme_of(notification.service or '')}://{MASK}"
+
+
+def _masked_url(call: HttpCall) -> str:
+    if call.host:
+        return f"{call.host}/{MASK}"
+    return NO_HOST[call.url.lower().startswith("http://")]
+
+
+def _is_open(name: str) -> bool:
+    """A content-type is no secret, and decides how the body is written."""
+    return name.lower() == "content-type"

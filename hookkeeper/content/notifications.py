@@ -1,0 +1,101 @@
+"""Notifications: as a tenant writes them, and the note or the HTTP call that each comes to for an event."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from hookkeeper.content import defaults, fields, http_calls
+from hookkeeper.content.context import Context
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.http_calls import Call, HttpCall
+from hookkeeper.content.json_text import shortened
+from hookkeeper.content.masking import masked, unmasked
+from hookkeeper.content.schemes import MAX_SERVICE, NEVER, scheme_of
+from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+
+__all__ = ["NEVER", "Call", "HttpCall", "Note", "Notification", "check", "masked", "note_of", "unmasked"]
+
+MAX_BODY = 64 * 1024
+MAX_DEFAULT_BODY = 2000
+
+
+def _apprise_url(service: str) -> str:
+    scheme = scheme_of(service)
+    return scheme + service[len(scheme) :]
+
+
+class Notification(BaseModel):
+    """A notification through a service that Apprise supports, or a call of an HTTP API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    service: Annotated[str, Field(max_length=MAX_SERVICE), AfterValidator(_apprise_url)] | None = Field(
+        None, repr=False
+    )
+    """An Apprise URL such as `slack://…` or `tgram://…`. All but its scheme is masked in answers."""
+    http: HttpCall | None = None
+    title: str | None = Field(None, max_length=4096)
+    """For a service. By default the type of the event. Truncated to 255 characters."""
+    body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
+    """For a service. By default the event as text, at most 2,000 characters."""
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if (self.service is None) == (self.http is None):
+            raise ValueError("give either service or http")
+        if self.http and (self.title is not None or self.body is not None):
+            raise ValueError("title and body are for a service: a call has http.body")
+        return self
+
+    @property
+    def target(self) -> str:
+        """What people may see: `slack`, or `POST https://api.example`."""
+        return scheme_of(self.service) if self.service else (self.http.target if self.http else "")
+
+
+class Note(BaseModel):
+    """What a service is to show for one event."""
+
+    model_config = ConfigDict(frozen=True)
+
+    service: str = Field(repr=False)
+    title: str
+    body: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body.encode())
+
+
+def check(notification: Notification) -> None:
+    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
+    if notification.http:
+        http_calls.check(notification.http)
+        return
+    fields.check("title", notification.title)
+    fields.check("body", notification.body)
+
+
+def note_of(notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Note | Call:
+    """Fill a notification in for an event. Raises a `Fault` where a field does not come to what it must."""
+    if notification.http:
+        return http_calls.call_of(notification.http, context, max_bytes)
+    title, body = _title(notification, context), _body(notification, context)
+    if not body.strip():
+        raise BadTemplate("body: is empty for this event")
+    if notification.body is not None:
+        check_body("body", len(body.encode()), max_bytes)
+    return Note(service=notification.service or "", title=title, body=body)
+
+
+def _title(notification: Notification, context: Context) -> str:
+    if notification.title is None:
+        return defaults.subject(context)
+    return shortened(fields.fill_line("title", notification.title, context).strip(), defaults.MAX_LINE)
+
+
+def _body(notification: Notification, context: Context) -> str:
+    if notification.body is None:
+        return defaults.text(context, MAX_DEFAULT_BODY)
+    return fields.fill("body", notification.body, context)

@@ -1,0 +1,142 @@
+"""The body of a webhook's request. Pure: the bytes made here are the bytes that are signed and the bytes that are sent.
+
+They hold nothing that changes from one attempt to the next, so a body is the same at each attempt.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Self
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hookkeeper.content import cloud_events, fields, json_text
+from hookkeeper.content.context import Context
+from hookkeeper.content.json_text import compact
+from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+from hookkeeper.times import rfc3339
+
+MAX_STATIC = 16 * 1024
+MAX_TEMPLATE = 64 * 1024
+STANDARD_FIELDS = ("id", "type", "timestamp", "data")
+JSON, TEXT, FORM = "application/json", "text/plain", "application/x-www-form-urlencoded"
+TEMPLATE = "payload.template"
+"""How faults name the template."""
+
+
+class Payload(BaseModel):
+    """The format of a webhook's requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    format: Literal["standard", "cloudevents", "cloudevents-binary"] = "standard"
+    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers."""
+    static: dict[str, Any] = Field(default_factory=dict)
+    """Fields to add to each event, after the standard fields; extension attributes of CloudEvents."""
+    template: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
+    """A template of the body (for CloudEvents: of the data) with `event`, `webhook` and `static`. In JSON, `{{ … }}`
+    writes a JSON value, and inside quotes its text."""
+    content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"] = "application/json"
+    """A form is encoded from a flat JSON object."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        try:
+            json_text.check_size(self.static, MAX_STATIC)
+        except ValueError as error:
+            raise ValueError(f"static {error}") from None
+        if self.format != "standard":
+            if self.content_type != JSON:
+                raise ValueError(f"the data of a CloudEvent is sent as {JSON}: leave content_type out")
+            cloud_events.check_extensions(self.static)
+        elif taken := [name for name in STANDARD_FIELDS if name in self.static]:
+            raise ValueError(f"static must not hold {taken[0]}: it is a field of each event")
+        if self.content_type == TEXT and self.template is None:
+            raise ValueError(f"{TEXT} needs a template that makes the text")
+        return self
+
+
+class Body(NamedTuple):
+    content: bytes
+    headers: dict[str, str]
+    """`content-type`, and `ce-…` of a binary CloudEvent."""
+
+
+def standard_body(id_: str, type_: str, timestamp: datetime, data: Any) -> bytes:
+    """Give the standard body: compact JSON in UTF-8, keys of the data in the order the event has them."""
+    return compact({"id": id_, "type": type_, "timestamp": rfc3339(timestamp), "data": data}).encode()
+
+
+def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:
+    """Make the body for an event. Raises a `Fault` where a template does not come to what it must.
+
+    A payload may make a body of `max_bytes` at most. Without one, the body is the event, whose size is bounded already.
+    """
+    if payload is None:
+        return _body(Payload(), context)
+    body = _body(payload, context)
+    check_body(TEMPLATE if payload.template else "payload", len(body.content), max_bytes)
+    return body
+
+
+def _body(payload: Payload, context: Context) -> Body:
+    if payload.format != "standard":
+        return _cloud_event(payload, context)
+    match payload.content_type:
+        case "application/json":
+            return Body(_json(payload, context).encode(), {"content-type": JSON})
+        case "text/plain":
+            text = fields.fill(TEMPLATE, payload.template or "", _with_static(payload, context))
+            return Body(text.encode(), {"content-type": f"{TEXT}; charset=utf-8"})
+    return Body(_form(payload, context).encode(), {"content-type": FORM})
+
+
+def check(payload: Payload) -> None:
+    """Raise BadTemplate, with the field's name, for a template that is wrong for every event."""
+    fields.check(TEMPLATE, payload.template, "none" if payload.content_type == TEXT else "json")
+
+
+def _cloud_event(payload: Payload, context: Context) -> Body:
+    event, extensions = context["event"], payload.static
+    text = _filled(payload, context)
+    data = json_text.parse(TEMPLATE, text) if text is not None else event["data"]
+    if payload.format == "cloudevents":
+        return Body(*cloud_events.structured(event, extensions, data))
+    return Body(*cloud_events.binary(event, extensions, (text or compact(data)).encode()))
+
+
+def _json(payload: Payload, context: Context) -> str:
+    text = _filled(payload, context)
+    if text is None:
+        return compact(_standard(payload, context))
+    json_text.parse(TEMPLATE, text)
+    return text
+
+
+def _form(payload: Payload, context: Context) -> str:
+    """Write a form: strings as they are, null left out, all else as JSON."""
+    text = _filled(payload, context)
+    if text is None:
+        standard = _standard(payload, context)
+        pairs = {**standard, "data": compact(standard["data"])}.items()
+    else:
+        pairs = json_text.flat_object(TEMPLATE, text).items()
+    return urlencode([(name, _form_value(value)) for name, value in pairs if value is not None])
+
+
+def _form_value(value: Any) -> str:
+    return value if isinstance(value, str) else compact(value)
+
+
+def _standard(payload: Payload, context: Context) -> dict[str, Any]:
+    return {name: context["event"][name] for name in STANDARD_FIELDS} | payload.static
+
+
+def _filled(payload: Payload, context: Context) -> str | None:
+    """Render the template, if there is one, to what must be JSON."""
+    if payload.template is None:
+        return None
+    return fields.fill(TEMPLATE, payload.template, _with_static(payload, context), "json")
+
+
+def _with_static(payload: Payload, context: Context) -> dict[str, Any]:
+    return {**context, "static": payload.static}

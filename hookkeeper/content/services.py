@@ -1,0 +1,183 @@
+"""Services that Apprise reaches: may one be used here, and can its URL be read?
+
+Apprise is loaded at first use, which takes 0.2 s and 25 MB.
+"""
+
+import logging
+import warnings
+from collections.abc import Collection
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from hookkeeper.content import schemes
+from hookkeeper.content.faults import Fault
+from hookkeeper.content.json_text import shortened
+
+DEFAULT_ALLOWED = (
+    *("slack", "discord", "workflows", "gchat", "webex", "tgram", "line", "lark", "feishu", "dingtalk", "wecombot"),
+    *("mmosts", "rockets", "zulip", "ntfys", "gotifys", "pover", "pbul"),
+    *("pagerduty", "opsgenie", "splunk", "squadcast", "incidentio", "ilert", "signl4", "spike", "pagertree"),
+    *("twilio", "vonage", "sns", "whatsapp"),
+)
+"""What an operator allows who says nothing: chats, push, on-call and text messages, by HTTPS; a test sends by each.
+
+`workflows` is Microsoft Teams, `splunk` Splunk On-Call.
+"""
+
+_OURS_TO_DECIDE = frozenset({"cto", "format", "optional", "redirect", "retry", "rto", "wait"})
+"""Arguments that every service takes, and that are dropped: how often and how long to try is the webhook's policy.
+
+And a text is a text: from another format Apprise would convert it first, in a time that grows as its size squared.
+"""
+_CLOSER = 0.75
+"""What is left of a text that is too long, at each try."""
+
+
+class BadService(Fault):
+    """Apprise can make nothing of the URL, or it asks for what nobody may."""
+
+
+class ServiceNotAllowed(BadService):
+    """The operator does not allow the service, or no operator can."""
+
+
+class Service(NamedTuple):
+    """A service that is ready to send to one target."""
+
+    sender: Any
+    """An `Apprise` that sends in the thread that calls it, once."""
+    plugin: Any
+    """The one service in it."""
+
+    def send(self, title: str, body: str) -> bool:
+        """Send a note, cut to what the service shows. Apprise's `True` may also mean that there was nothing to do."""
+        body = self._cut("" if self.plugin.title_maxlen > 0 else title, body)
+        return bool(self.sender.notify(body or title, title if body else "", body_format=_text()))
+
+    def _cut(self, above: str, body: str) -> str:
+        """Cut a body so that it fits as it is sent, too: Apprise would convert it fifty times to find out where."""
+        room: int = self.plugin.body_maxlen
+        body = shortened(body, room)
+        while len(body) > 1 and len(self._converted(f"{above}\r\n{body}" if above else body)) > room:
+            body = shortened(body, int(len(body) * _CLOSER))
+        return body
+
+    def _converted(self, text: str) -> str:
+        """Write a text as the service wants it, with what it would take for markup escaped."""
+        own = self.plugin.resolve_format(_text())
+        converted: str = self.plugin.dialect_convert(_apprise().conversion.convert_between(_text(), own, text), own)
+        return converted
+
+
+def load() -> None:
+    """Load Apprise now, where it is not yet."""
+    _manager()
+
+
+def check_service(url: str, allowed: Collection[str]) -> None:
+    """Raise ValueError, with a sentence that repeats no secret, for a service that cannot be used here.
+
+    `allowed` are the schemes that the operator allows. Blocks, for 0.2 s where Apprise is not loaded yet.
+    """
+    service_of(url, allowed)
+    arguments = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
+    if arguments.get("format", "text").lower() != "text":
+        raise BadService("must not have format=…: a note is text; by http, a service's own API takes its own markup")
+
+
+def service_of(url: str, allowed: Collection[str]) -> Service:
+    """Read the URL of a service. Opens no connection. Raises BadService."""
+    scheme = _scheme(url, allowed)
+    if scheme not in _manager():
+        raise BadService(f"{scheme}:// is no service that Apprise knows: see https://appriseit.com/services")
+    try:
+        return _read(scheme, url)
+    except BadService:
+        raise
+    except Exception:  # noqa: BLE001 (plugins stumble over URLs that they do not expect: see the tests)
+        raise _unreadable(scheme) from None
+
+
+def _read(scheme: str, url: str) -> Service:
+    arguments = _apprise().plugins.url_to_dict(url)
+    if not arguments or arguments["schema"] != scheme:
+        raise _unreadable(scheme)
+    if not arguments.get("verify", True):
+        raise BadService("must not have verify=no: certificates are always verified")
+    arguments = {name: value for name, value in arguments.items() if name not in _OURS_TO_DECIDE}
+    arguments["overflow"] = "truncate"
+    plugin = _apprise().Apprise.instantiate(arguments, asset=_asset())
+    if plugin is None:
+        raise _unreadable(scheme)
+    if any(isinstance(value, _apprise().AppriseAttachment) and len(value) for value in vars(plugin).values()):
+        raise BadService("must not name a file")
+    if len(plugin) != 1:
+        raise BadService(f"has {len(plugin)} targets: give each a notification of its own, and so a log of its own")
+    plugin.throttle = _go_on
+    return Service(_apprise().Apprise(plugin, asset=_asset()), plugin)
+
+
+def _text() -> Any:
+    return _apprise().NotifyFormat.TEXT
+
+
+def _go_on(*_: Any, **__: Any) -> None:
+    """Do not wait between requests, as plugins would: there is one, and the webhook's policy says when the next is."""
+
+
+def _scheme(url: str, allowed: Collection[str]) -> str:
+    try:
+        scheme = schemes.scheme_of(url)
+    except ValueError as exc:
+        raise BadService(str(exc)) from None
+    usable = set(allowed) - schemes.NEVER
+    if scheme not in usable:
+        raise ServiceNotAllowed(f"{scheme}:// is not allowed here; allowed: {', '.join(sorted(usable)) or 'none'}")
+    return scheme
+
+
+def _unreadable(scheme: str) -> BadService:
+    return BadService(f"is no URL that {scheme}:// understands: see {_manager()[scheme].setup_url}")
+
+
+@cache
+def _apprise() -> Any:
+    """Load Apprise, and silence it: its log lines repeat parts of URLs, and so secrets."""
+    import apprise
+
+    logger = logging.getLogger(apprise.LOGGER_NAME)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    return apprise
+
+
+@cache
+def _manager() -> Any:
+    """Load Apprise's plugins, and switch off for good those that are never used."""
+    manager = _apprise().NotificationManager()
+    warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)  # its plugin for emails asks
+    manager.load_modules()
+    manager.disable(*schemes.NEVER)
+    for kind in {kind for plugin in manager.plugins() for kind in plugin.__mro__ if "__del__" in vars(kind)}:
+        del kind.__del__  # it logs out, by a request, in whatever thread collects garbage: one that nobody guards
+    return manager
+
+
+@cache
+def _asset() -> Any:
+    """Say who sends, without Apprise's pictures; start no threads, keep nothing on disk, follow no redirect."""
+    return _apprise().AppriseAsset(
+        app_id="Hookkeeper",
+        app_desc="Hookkeeper",
+        async_mode=False,
+        service_timeout=0,
+        image_url_mask="",
+        image_url_logo="",
+        image_path_mask=False,
+        http_redirects=False,
+        storage_mode="memory",
+        pgp_autogen=False,
+        pem_autogen=False,
+        allow_templates=False,
+    )

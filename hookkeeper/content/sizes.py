@@ -1,0 +1,32 @@
+"""How large what templates make may be, and how much memory an event's data takes."""
+
+import json
+from typing import Any
+
+from hookkeeper.content.faults import BadTemplate
+
+MAX_BODY_BYTES = 512 * 1024
+"""Bytes that a rendered body may have by default: twice the largest event."""
+
+
+def check_body(field: str, size: int, max_bytes: int) -> None:
+    """Raise BadTemplate, with the field's name, for a body of too many bytes."""
+    if size > max_bytes:
+        raise BadTemplate(f"{field}: makes {size:,} bytes of this event, and may make at most {max_bytes:,}")
+
+
+def memory_of(data: Any) -> int:
+    """Give the bytes that JSON data takes as Python objects, rather too many than too few.
+
+    It counts characters of the JSON, as a walk over the objects would take ten times as long.
+    """
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    width = 1 if text.isascii() else 4
+    return (
+        width * len(text)
+        + 40 * text.count('"')
+        + 48 * text.count(",")
+        + 96 * text.count("[")
+        + 272 * text.count("{")
+        + 112 * text.count(":")
+    )

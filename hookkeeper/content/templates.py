@@ -1,0 +1,169 @@
+"""Templates as tenants write them: Jinja's language, rendered by minijinja. No template can load another.
+
+Fuel counts minijinja's steps and memory. It counts neither the reading of a template nor what the methods of Python's
+dicts and lists do, and a template that is nested too deeply ends the process: tenants' templates are rendered in
+`hookkeeper.sandbox.pool`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from minijinja import Environment, TemplateError
+
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.json_output import JsonOutput
+
+Escape = Literal["none", "html", "json"]
+_Result = TypeVar("_Result")
+
+SOURCE_LIMIT = 64 * 1024
+"""Characters that a template may have."""
+OUTPUT_LIMIT = 1024 * 1024
+"""Characters that it may write."""
+FUEL = 250_000
+"""What it may do: each instruction costs 1, and so do 64 bytes read or made."""
+_SENTENCE_LIMIT = 300
+_TOO_MUCH = "takes too many steps or too much memory"
+_PLACE = re.compile(r" \(in <string>:\d+\)")
+
+VARIABLES = frozenset({"event", "webhook", "static", "alert"})
+"""What a template can name. `static` is there in payloads only, `alert` in what `on_failure` sends."""
+_WRONG_FOR_EVERY_EVENT = frozenset({"UnknownFilter", "UnknownFunction", "UnknownTest", "TemplateNotFound"})
+"""Kinds of errors that no event can change."""
+_TRIAL_EVENT: dict[str, Any] = {
+    "event": {
+        "id": "evt_example",
+        "type": "example.type",
+        "tenant": "example",
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "data": {},
+    },
+    "webhook": {"id": "wh_example", "name": "", "metadata": {}},
+}
+
+
+def check(template: str, escape: Escape = "none") -> str | None:
+    """Raise BadTemplate for a template that cannot be read, or that fails whatever the event is.
+
+    It is rendered once with a made-up event, whose data has nothing in it: what is missing there is `null`. Return the
+    text where it has the same shape for every event, as no condition and no loop depends on the data; else None.
+    """
+    _guarded(template, lambda: _environment("none").add_template("template", template))
+    _check_variables(template)
+    output = JsonOutput(OUTPUT_LIMIT)
+    finalizer = output.mark if escape == "json" else _written
+    environment = _environment(escape, finalizer, "chainable")
+    try:
+        text = _guarded(template, lambda: output.finish(environment.render_str(template, **_TRIAL_EVENT)))
+    except BadTemplate as fault:
+        if fault.kind in _WRONG_FOR_EVERY_EVENT:
+            raise
+        return None
+    return None if "{%" in template or output.has_empty_fragment else text
+
+
+def _check_variables(template: str) -> None:
+    """Raise BadTemplate for a name that no template has, with a line of its first use."""
+    known = VARIABLES | set(Environment().globals)
+    for name in sorted(Environment().undeclared_variables_in_str(template) - known):
+        found = re.search(rf"\b{re.escape(name)}\b", template)
+        before = template[: found.start()] if found else ""
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise BadTemplate(f"knows no variable {name}: there are event, webhook and static", line, column)
+
+
+def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:
+    """Fill a template in.
+
+    What is no text is written as JSON writes it: `true`, `null`, `[1, 2]`. With `json`, each `{{ … }}` is one JSON
+    value, and inside a JSON string it is text, escaped and without quotes. With `html` everything is escaped.
+    Raises BadTemplate for one that cannot be read, that names what is not there, or that takes or writes too much.
+    """
+    if escape == "json":
+        return _guarded(template, lambda: _json(template, context))
+    text = _guarded(template, lambda: _environment(escape, _written).render_str(template, **context))
+    if len(text) > OUTPUT_LIMIT:
+        raise BadTemplate(f"writes more than {OUTPUT_LIMIT // 1024} KiB")
+    return text
+
+
+def _json(template: str, context: Mapping[str, Any]) -> str:
+    output = JsonOutput(OUTPUT_LIMIT)
+    return output.finish(_environment("json", output.mark).render_str(template, **context))
+
+
+def _environment(
+    escape: Escape, finalizer: Callable[[Any], Any] | None = None, undefined: str = "semi_strict"
+) -> Environment:
+    environment = Environment(
+        fuel=FUEL,
+        auto_escape_callback=lambda _: None if escape == "none" else escape,
+        finalizer=finalizer,
+        filters=_FILTERS,
+        keep_trailing_newline=True,
+    )
+    environment.undefined_behavior = undefined  # type: ignore[assignment]  # its stubs do not know `semi_strict`
+    return environment
+
+
+def _guarded(template: str, use: Callable[[], _Result]) -> _Result:
+    """Turn whatever a template can bring about into BadTemplate."""
+    if len(template) > SOURCE_LIMIT:
+        raise BadTemplate(f"has more than {SOURCE_LIMIT // 1024} KiB")
+    try:
+        return use()
+    except BadTemplate:
+        raise
+    except TemplateError as error:
+        sentence = _sentence(error)[:_SENTENCE_LIMIT]
+        raise BadTemplate(sentence, error.line, _column(template, error), kind=error.kind) from None
+    except (MemoryError, RecursionError):
+        raise BadTemplate(_TOO_MUCH) from None
+    # A method of a dict or a list can raise anything: `event.pop("x")`.
+    except Exception as error:  # noqa: BLE001
+        raise BadTemplate(f"{type(error).__name__}: {error}"[:_SENTENCE_LIMIT]) from None
+
+
+def _sentence(error: TemplateError) -> str:
+    match error.kind:
+        case "OutOfFuel":
+            return _TOO_MUCH
+        case "TemplateNotFound":
+            return "cannot load another template"
+        case _:
+            return _PLACE.sub("", error.detail or error.message)
+
+
+def _column(template: str, error: TemplateError) -> int | None:
+    """Give the column, counted from 1, of an error whose place is known, which minijinja gives in bytes of UTF-8."""
+    if not error.range:
+        return None
+    before = template.encode(errors="replace")[: error.range[0]].decode(errors="ignore")
+    return len(before) - before.rfind("\n")
+
+
+def _written(value: Any) -> Any:
+    """Write what is no text as JSON does. NotImplemented leaves it to minijinja."""
+    if value is None or isinstance(value, bool | dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return NotImplemented
+
+
+def datetimeformat(value: Any, format: str = "%Y-%m-%d %H:%M", tz: str = "UTC") -> str:
+    """Write an RFC 3339 time, or Unix seconds, by a pattern of strftime, in a time zone."""
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise BadTemplate("datetimeformat takes an RFC 3339 time or Unix seconds") from None
+    try:
+        zone = ZoneInfo(tz)
+    except (ValueError, LookupError, OSError):
+        raise BadTemplate(f"datetimeformat knows no time zone {tz!r}") from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(zone).strftime(format)
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {"datetimeformat": datetimeformat}

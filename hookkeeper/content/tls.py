@@ -1,0 +1,191 @@
+"""TLS of a webhook's own: whom it trusts, and the certificate that it is shown. The key is a secret."""
+
+import os
+import re
+import secrets
+import ssl
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Annotated, Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from hookkeeper.content.faults import Fault
+from hookkeeper.content.headers import MASK
+
+MAX_PEM = 64 * 1024
+MAX_RSA = 4096
+"""Bits of a key. Each handshake signs with ours, and verifies with those of authorities."""
+MAX_EXPONENT = 2**17
+"""Of a public RSA key. The usual one is 65,537; to verify with a large one takes as long as to sign."""
+MAX_AUTHORITIES, MAX_CHAIN = 20, 10
+"""Certificates in `ca`, and in `certificate`."""
+ECDHE = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!aDSS:!SHA1:@SECLEVEL=2"
+"""Ciphers of TLS 1.2: Python's, without those in which the receiver chooses a group of up to 10,000 bits (DHE)."""
+_SPKI = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+_PEM = re.compile(r"[\x20-\x7e\r\n\t]+", re.ASCII)
+
+
+class BadTls(Fault):
+    """What was given cannot be used; the sentence repeats nothing of it."""
+
+
+def _pem(text: str) -> str:
+    if not _PEM.fullmatch(text):
+        raise ValueError("must be PEM, which is printable ASCII")
+    return text
+
+
+Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_pem)]
+
+
+class Tls(BaseModel):
+    """TLS settings for the webhook's URL. Certificates are always verified."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    ca: Pem | None = None
+    """PEM: certificate authorities to trust in place of the public ones."""
+    certificate: Pem | None = None
+    """PEM: the client certificate for this receiver, followed by intermediate certificates."""
+    key: Pem | None = Field(None, repr=False)
+    """PEM: the private key of the certificate, without a passphrase. Masked in answers."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key go together")
+        if self.ca is None and self.certificate is None:
+            raise ValueError("give ca, or certificate and key")
+        return self
+
+
+def masked(tls: Tls | None) -> Tls | None:
+    """Give what may be read back."""
+    return tls.model_copy(update={"key": MASK}) if tls and tls.key else tls
+
+
+def unmasked(given: Tls, known: Tls | None) -> Tls:
+    """Put the known key where somebody sends back the mask that they were shown. Raises ValueError where none is."""
+    if given.key != MASK:
+        return given
+    if known is None or known.key is None:
+        raise ValueError("key has the value that hides a secret, and there is none behind it")
+    return given.model_copy(update={"key": known.key})
+
+
+def check(tls: Tls, now: datetime) -> None:
+    """Raise BadTls for what no connection could be made with."""
+    if tls.ca and all(end <= now for end, _ in _certificates("ca", tls.ca)):
+        raise BadTls("ca: has no certificate that has not expired")
+    if tls.certificate and tls.key:
+        end, public_key = _certificates("certificate", tls.certificate)[0]
+        if end <= now:
+            raise BadTls(f"certificate: expired on {end:%Y-%m-%d}")
+        if _key(tls.key).public_key().public_bytes(*_SPKI) != public_key:
+            raise BadTls("key: is not that of the certificate, which is the first where there are several")
+    context_of(tls, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+
+def context_of(tls: Tls, public_roots: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Make the context; `public_roots` makes one that trusts those. Raises BadTls."""
+    _check_cost(tls)
+    try:
+        context = _trusting(tls.ca) if tls.ca else public_roots()
+        context.set_ciphers(ECDHE)
+        if tls.certificate and tls.key:
+            _present(context, tls.certificate, tls.key)
+    except ssl.SSLError as error:
+        raise BadTls(f"TLS cannot use it: {error.reason or 'it is not PEM'}") from None
+    return context
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    """Trust these certificates, be they roots or not, in the same way on every Python.
+
+    By default 3.13 asks more of an authority than what people make with `openssl req -x509` has.
+    """
+    context = ssl.create_default_context(cadata=ca)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _present(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Show this certificate. OpenSSL reads it from a file: the key is encrypted there, by a password of one use."""
+    password = secrets.token_bytes(32)
+    encrypted = _key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    descriptor, name = mkstemp(prefix="hookkeeper-", suffix=".pem")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(certificate.encode() + b"\n" + encrypted)
+        context.load_cert_chain(name, password=password)
+    finally:
+        Path(name).unlink()
+
+
+def _check_cost(tls: Tls) -> None:
+    """Raise BadTls for certificates that would make each handshake expensive."""
+    for field, pem, most in (("ca", tls.ca, MAX_AUTHORITIES), ("certificate", tls.certificate, MAX_CHAIN)):
+        certificates = _loaded(field, pem) if pem else []
+        if len(certificates) > most:
+            raise BadTls(f"{field}: has more than {most} certificates")
+        for certificate in certificates:
+            _check_public_key(field, certificate)
+
+
+def _check_public_key(field: str, certificate: x509.Certificate) -> None:
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadTls(f"{field}: has a certificate whose key cannot be read") from None
+    if isinstance(key, RSAPublicKey):
+        if key.key_size > MAX_RSA:
+            raise BadTls(f"{field}: has a certificate whose key has more than {MAX_RSA} bits")
+        if key.public_numbers().e > MAX_EXPONENT:
+            raise BadTls(f"{field}: has a certificate whose key has a public exponent of more than {MAX_EXPONENT}")
+    elif not isinstance(key, EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey):
+        raise BadTls(f"{field}: has a certificate whose key is neither RSA nor of an elliptic curve")
+
+
+def _loaded(field: str, pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except (ValueError, x509.InvalidVersion):
+        raise BadTls(f"{field}: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …") from None
+
+
+def _certificates(field: str, pem: str) -> list[tuple[datetime, bytes]]:
+    """Give until when each certificate is valid, and whose it is."""
+    try:
+        return [(each.not_valid_after_utc, each.public_key().public_bytes(*_SPKI)) for each in _loaded(field, pem)]
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadTls(f"{field}: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …") from None
+
+
+def _key(pem: str) -> PrivateKeyTypes:
+    try:
+        key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        raise BadTls("key: has a passphrase: give it without one") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadTls("key: is not a private key in PEM, such as -----BEGIN PRIVATE KEY----- …") from None
+    if isinstance(key, RSAPrivateKey) and key.key_size > MAX_RSA:
+        raise BadTls(f"key: has more than {MAX_RSA} bits")
+    return key

@@ -1,0 +1,1 @@
+"""Keys and encryption: the key ring, the payload codec, signing keys."""

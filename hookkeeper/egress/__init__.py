@@ -1,0 +1,1 @@
+"""Requests that leave Hookkeeper: address rules, connections, TLS, name lookups, signatures."""

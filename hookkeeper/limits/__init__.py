@@ -1,0 +1,1 @@
+"""Limits that each tenant has for itself."""

@@ -1,0 +1,219 @@
+"""The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
+
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from hookkeeper.alert_messages import Alert
+from hookkeeper.outcomes import Message, Slot
+from hookkeeper.policy import OrderPolicy
+
+Channel = Literal["webhook", "email", "notification"]
+Trigger = Literal["scheduled", "manual"]
+DeliveryStatus = Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+ReceiptKind = Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
+Reason = Literal[
+    "exhausted",
+    "gone",
+    "rejected",
+    "bad_template",
+    "bounced",
+    "forbidden_address",
+    "webhook_deleted",
+    "webhook_disabled",
+    "webhook_paused",
+    "waits_for_turn",
+    "held_too_long",
+]
+Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
+
+Item = TypeVar("Item")
+
+FINAL: frozenset[DeliveryStatus] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Attempt(Message):
+    """One request that was made, or tried to be made."""
+
+    number: int
+    trigger: Trigger = "scheduled"
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None = None
+    error: str | None = None
+    response_excerpt: str = ""
+
+
+class Receipt(Message):
+    """What the provider said of an email on its way to one address."""
+
+    id: str
+    """The provider's own: it may say the same twice."""
+    attempt: int
+    address: str
+    kind: ReceiptKind
+    at: datetime
+    detail: str = ""
+
+
+class Heard(Message):
+    """A receipt, and the delivery that it is of."""
+
+    delivery: str
+    receipt: Receipt
+
+
+class Delivery(Message):
+    """One event to one target of one webhook, as it stands."""
+
+    id: str
+    webhook_id: str
+    channel: Channel = "webhook"
+    target: str = ""
+    status: DeliveryStatus = "pending"
+    reason: Reason | None = None
+    next_attempt_at: datetime | None = None
+    """When the schedule wants its next attempt; for a held delivery, when it would have been."""
+    attempts: tuple[Attempt, ...] = ()
+    attempts_omitted: int = 0
+    """Older attempts that this state no longer shows; history has them."""
+    steps_taken: int = 0
+    """Attempts of the present schedule that are used up; a forced retry uses none."""
+    forced: bool = False
+    """A person asked for an attempt that has not begun yet."""
+    by_hand: bool = False
+    """A person asked for the first attempt of this run: a redelivery or a test."""
+    receipts: tuple[Receipt, ...] = ()
+    awaiting: tuple[str, ...] = ()
+    """Addresses of which the provider has still to say whether the email has arrived."""
+    awaiting_attempt: int = 0
+    """The attempt that sent it."""
+    awaiting_until: datetime | None = None
+    """Then what was sent counts as delivered."""
+    reached: tuple[str, ...] = ()
+    """Digests of the addresses that have the email, although others have not yet."""
+    redelivered_from: int = 0
+    """The attempt that the latest redelivery began with: what is sent since is not the first of its kind."""
+    rate: float | None = None
+    """Requests a second that its webhook takes; None: any number."""
+    slot: Slot | None = None
+    """The time that is reserved for its next attempt, where timers keep its webhook's rate."""
+    look_again_at: datetime | None = None
+    """When held because of its webhook: then it looks whether it still has to be."""
+    held_until: datetime | None = None
+    """While held: then the delivery fails."""
+    looks: int = 0
+    """Times that it has looked in vain."""
+    alerts: bool = False
+    """Somebody wants to be told when it fails."""
+    ordered: OrderPolicy | None = None
+    """It goes in the order of its webhook's lane, and has not told the lane yet that others may go on."""
+    has_place: bool = False
+    """Where ordered: its place in the lane is taken."""
+    has_turn: bool = False
+    """Where ordered: its turn has come."""
+
+    @property
+    def attempts_made(self) -> int:
+        """All attempts so far, shown or not."""
+        return self.attempts_omitted + len(self.attempts)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+
+class EventInput(Message):
+    """What starts a run. `deliveries` also carries what earlier runs of the same event have done."""
+
+    id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    data: Any = None
+    accepted_at: datetime
+    deliver_at: datetime | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    max_hold: float | None = None
+    """Seconds after which a held delivery fails; None: never."""
+    untold: tuple[Alert, ...] = ()
+    """Alerts that were on their way when the run went on as a new one."""
+
+
+class EventState(Message):
+    """The whole public state of a run but the event's data, which stands in the run's input."""
+
+    id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    status: EventStatus
+    accepted_at: datetime
+    deliver_at: datetime | None = None
+    finished_at: datetime | None = None
+    deliveries: tuple[Delivery, ...] = ()
+
+
+def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
+    """Say how an event is doing from how its deliveries are."""
+    if not all(delivery.is_final for delivery in deliveries):
+        return "scheduled" if scheduled else "delivering"
+    statuses = {delivery.status for delivery in deliveries}
+    if "failed" in statuses:
+        return "failed"
+    return "cancelled" if "cancelled" in statuses else "succeeded"
+
+
+EXCERPTS_BUDGET = 45 * 1024
+"""Bytes of all excerpts together; quotes and the like take two each as JSON."""
+ATTEMPTS_BUDGET = 500
+AWAITING_BUDGET = 64 * 1024
+"""Bytes of all addresses together of which word is awaited."""
+RECEIPTS_BUDGET = 100
+"""Of at most 0.7 KB each."""
+TARGETS_BUDGET = 72 * 1024
+"""Bytes of all targets together: a URL can be long."""
+
+
+def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+    """Shrink excerpts and targets, then drop older attempts, so that a state stays under 512 KiB whatever happens.
+
+    A result or failure over 2 MB would wedge the run for ever. What is dropped here stays in history.
+    """
+    count = max(1, len(deliveries))
+    shown = ATTEMPTS_BUDGET // count
+    kept = sum(min(shown, len(delivery.attempts)) for delivery in deliveries)
+    room = _Room(shown, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
+    return tuple(_fit_one(delivery, room) for delivery in deliveries)
+
+
+class _Room(NamedTuple):
+    """What each delivery may take."""
+
+    attempts: int
+    receipts: int
+    excerpt: int
+    target: int
+
+
+def _fit_one(delivery: Delivery, room: _Room) -> Delivery:
+    attempts = _latest(delivery.attempts, room.attempts)
+    dropped = len(delivery.attempts) - len(attempts)
+    changes: dict[str, Any] = {
+        "target": delivery.target[: room.target],
+        "attempts": tuple(_cut(attempt, room.excerpt) for attempt in attempts),
+        "attempts_omitted": delivery.attempts_omitted + dropped,
+        "receipts": _latest(delivery.receipts, room.receipts),
+    }
+    return delivery.model_copy(update=changes)
+
+
+def _latest(items: tuple[Item, ...], count: int) -> tuple[Item, ...]:
+    return items[max(0, len(items) - count) :]
+
+
+def _cut(attempt: Attempt, size: int) -> Attempt:
+    if len(attempt.response_excerpt.encode()) <= size:
+        return attempt
+    excerpt = attempt.response_excerpt.encode()[:size].decode(errors="ignore")
+    return attempt.model_copy(update={"response_excerpt": excerpt})

@@ -1,0 +1,100 @@
+"""Who changed what, and when: names of fields, never their values.
+
+An entry of a change in the registry is kept by the transaction that makes the change: there is none without the other.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import Index, event, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hookkeeper.registry.cursors import read_cursor, write_cursor
+from hookkeeper.registry.database import Database, RegistryUnavailable
+from hookkeeper.registry.encryption import EncryptedText
+from hookkeeper.registry.models import Base, utc_now
+
+log = structlog.get_logger("hookkeeper.audit")
+
+
+def new_entry_id() -> str:
+    return f"aud_{secrets.token_hex(12)}"
+
+
+class AuditEntry(Base, kw_only=True, eq=False):
+    """One thing that somebody did."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_at", "at", "id"), Index("ix_audit_log_tenant_at", "tenant", "at", "id"))
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_entry_id)
+    key_id: Mapped[str]
+    key_name: Mapped[str]
+    action: Mapped[str]
+    """The kind of object and what was done with it: `webhook.update`."""
+    object_id: Mapped[str] = mapped_column(EncryptedText("audit_log.object_id"))
+    """Its id; a suppression's is the address."""
+    tenant: Mapped[str | None]
+    """Whose the object is; None where it is everybody's."""
+    detail: Mapped[dict[str, Any]] = mapped_column(default_factory=dict, nullable=False)
+    at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+
+def note(session: AsyncSession, entry: AuditEntry | None) -> None:
+    """Keep the entry with this transaction, and write its log line when the transaction is done."""
+    if entry is not None:
+        session.add(entry)
+        event.listen(session.sync_session, "after_commit", lambda _: tell(entry), once=True)
+
+
+def tell(entry: AuditEntry) -> None:
+    """Write the entry's log line; an address is not for logs."""
+    log.info(
+        entry.action,
+        object=None if entry.action.startswith("suppression.") else entry.object_id,
+        tenant=entry.tenant,
+        key=entry.key_id,
+        key_name=entry.key_name,
+        entry=entry.id,
+        **entry.detail,
+    )
+
+
+class AuditLog:
+    """Keep entries. A call does what it says or raises RegistryUnavailable, as the store does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, entry: AuditEntry) -> None:
+        """Keep the entry of what was done elsewhere than in the registry, and is done.
+
+        Where the registry is out of reach its log line is all that is left: a command that a run has taken holds.
+        """
+        try:
+            async with self._database.write() as session:
+                note(session, entry)
+        except RegistryUnavailable as fault:
+            tell(entry)
+            log.error("audit entry not kept", entry=entry.id, detail=str(fault))
+
+    async def page(
+        self, *, tenant: str | None, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
+    ) -> tuple[list[AuditEntry], str | None]:
+        """Return up to `limit` entries, newest first, and the next page's cursor; BadCursor for garbage."""
+        query = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit + 1)
+        if tenant is not None:
+            query = query.where(AuditEntry.tenant == tenant)
+        if since is not None:
+            query = query.where(AuditEntry.at >= since)
+        if until is not None:
+            query = query.where(AuditEntry.at < until)
+        if cursor is not None:
+            query = query.where(tuple_(AuditEntry.at, AuditEntry.id) < tuple_(*read_cursor(cursor)))
+        async with self._database.read() as session:
+            found = list(await session.scalars(query))
+        last = found[limit - 1] if len(found) > limit else None
+        return found[:limit], write_cursor(last.at, last.id) if last else None

@@ -1,0 +1,74 @@
+"""The catalogue of event types: what can happen, for all tenants.
+
+A call does what it says or raises RegistryUnavailable, as the store does.
+"""
+
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+
+from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.models import EventType, utc_now
+
+CHANGEABLE = frozenset(("description", "schema", "examples", "archived"))
+
+
+class AlreadyThere(Exception):
+    """The catalogue has an event type of this name."""
+
+
+class Catalogue:
+    """Keep event types. They come back detached: read them freely, change them through the catalogue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
+        """Keep a new event type; AlreadyThere if its name is taken."""
+        try:
+            async with self._database.write() as session:
+                session.add(event_type)
+                note(session, entry)
+        except IntegrityError:
+            raise AlreadyThere(f"there is an event type {event_type.name} already") from None
+
+    async def get(self, name: str) -> EventType | None:
+        """Return an event type, or None."""
+        async with self._database.read() as session:
+            return await session.get(EventType, name)
+
+    async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
+        """Return up to `limit` event types by name, and the name to go on `after`, or None on the last page."""
+        query = select(EventType).order_by(EventType.name).limit(limit + 1)
+        if archived is not None:
+            query = query.where(EventType.archived == archived)
+        if after is not None:
+            query = query.where(EventType.name > after)
+        async with self._database.read() as session:
+            found = list(await session.scalars(query))
+        return found[:limit], found[limit - 1].name if len(found) > limit else None
+
+    async def update(self, name: str, changes: dict[str, Any], entry: AuditEntry | None = None) -> EventType | None:
+        """Change attributes of an event type and return it, or None; ValueError for what cannot be changed."""
+        if unknown := changes.keys() - CHANGEABLE:
+            raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
+        async with self._database.write() as session:
+            event_type = await session.get(EventType, name, with_for_update=True)
+            if event_type is None:
+                return None
+            for attribute, value in changes.items():
+                setattr(event_type, attribute, value)
+            event_type.updated_at = utc_now()
+            note(session, entry)
+        return event_type
+
+    async def delete(self, name: str, entry: AuditEntry | None = None) -> bool:
+        """Forget an event type; False if there is none. Events of it that were accepted stay what they are."""
+        query = delete(EventType).where(EventType.name == name).returning(EventType.name)
+        async with self._database.write() as session:
+            deleted = await session.scalar(query) is not None
+            if deleted:
+                note(session, entry)
+        return deleted

@@ -1,0 +1,147 @@
+"""The way to the database: engine, faults, schema. What SQLite and PostgreSQL do differently is all here."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, event, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from hookkeeper.crypto.keyring import CipherError, Keyring
+from hookkeeper.registry.encryption import use_keyring
+
+CONNECT_TIMEOUT = 3.0
+CALL_TIMEOUT = 3.5
+MIGRATION_LOCK = 0x686F6F6B
+"""Any number will do, as long as nobody else in the same database takes it."""
+
+OUTAGES = ("08", "53", "57", "58")
+"""PostgreSQL's SQLSTATE classes: connection, out of resources, operator intervention, system error."""
+
+
+class RegistryUnavailable(Exception):
+    """The registry is out of reach now; the same call may succeed later."""
+
+
+def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
+    """Make an engine; it connects when it is first used. With keys, what must not be readable is kept encrypted."""
+    # The same word is asyncpg's time to connect and SQLite's time to wait for another writer.
+    engine = create_async_engine(database_url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT})
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    use_keyring(engine, keyring)
+    return engine
+
+
+class Database:
+    """Sessions on an engine. All raise RegistryUnavailable for what goes wrong on the way, or takes too long."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.dialect = engine.dialect
+        # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
+        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._writes = async_sessionmaker(engine, expire_on_commit=False)
+        # SQLite has one writer, and others look again after growing pauses: some wait far longer than their turn, each
+        # with a connection that readers need. In a queue of our own, writers go on in their order and at once.
+        self._writing: AbstractAsyncContextManager[None] = (
+            asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        )
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Give a session for statements that only read, each by itself."""
+        async with reaching_database(), self._reads() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Give a session in one transaction, which is committed when the block ends."""
+        async with reaching_database(), self._writing, self._writes.begin() as session:
+            yield session
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    """Let readers and one writer work at the same time, hold foreign keys, overwrite what is deleted."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as fault:
+        # The mode belongs to the file, and SQLite does not wait here: whoever has the lock is setting the mode.
+        if _primary_code(fault) != sqlite3.SQLITE_BUSY:
+            raise
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take SQLite's write lock at once: a transaction that reads before it writes fails without waiting."""
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@asynccontextmanager
+async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterator[None]:
+    """Raise RegistryUnavailable for what goes wrong on the way to the database, or takes too long."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (OSError, PoolTimeout) as fault:  # asyncio's timeouts are OSErrors
+        raise RegistryUnavailable(f"registry out of reach: {str(fault) or 'timeout'}") from fault
+    except DBAPIError as fault:
+        if not _is_outage(fault):
+            raise
+        raise RegistryUnavailable(f"registry out of reach: {fault.orig}") from fault
+    except CipherError as fault:
+        raise RegistryUnavailable(f"the registry cannot be read: {fault}") from fault
+
+
+def _is_outage(fault: DBAPIError) -> bool:
+    """Tell a database that is out of reach from a statement that is wrong."""
+    if fault.connection_invalidated or fault.statement is None:  # no statement: it failed to connect
+        return True
+    if isinstance(fault.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
+        return _primary_code(fault.orig) != sqlite3.SQLITE_ERROR
+    return str(getattr(fault.orig, "sqlstate", None)).startswith(OUTAGES)
+
+
+def _primary_code(fault: sqlite3.Error) -> int:
+    """Return SQLite's result code without what it adds in the upper bits."""
+    return fault.sqlite_errorcode & 0xFF
+
+
+async def in_turn(session: AsyncSession, what: str) -> None:
+    """Let transactions that name the same thing go one after the other. SQLite has but one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+
+
+def alembic(connection: Connection | None = None) -> Config:
+    """Configure Alembic for the migrations of this package, wherever it is installed."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "hookkeeper.registry:migrations")
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema up to date in one transaction; who comes second waits, and finds nothing to do."""
+    _make_directory(engine.url)
+    async with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
+
+
+def _make_directory(url: URL) -> None:
+    """Make the directory of a SQLite file, for its owner alone: the file holds the webhooks' secrets."""
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:")):
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

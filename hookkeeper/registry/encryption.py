@@ -1,0 +1,116 @@
+"""Columns that are encrypted where the engine has keys. A ciphertext stands in the same column as a plain value would:
+
+    enc:<key id>:<base64>      encrypted; in a JSON column, as a JSON string
+    raw:<text>                 plain, and would otherwise begin like one of these two
+
+So what was written before encryption was switched on stays readable, and `hookkeeper.registry.resealing` encrypts it. A
+ciphertext is bound to its table and column: copied elsewhere, it does not open.
+"""
+
+import binascii
+import json
+from base64 import b64decode, b64encode
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, Dialect, String, and_, cast, not_
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from hookkeeper.crypto.keyring import Keyring, Sealed, Undecipherable, UnknownKey, not_set
+
+SEALED, PLAIN = "enc:", "raw:"
+ON_DIALECT = "hookkeeper_keyring"
+"""Types are given the dialect of the engine that they work for, and each engine has a dialect of its own."""
+
+
+def use_keyring(engine: AsyncEngine, keyring: Keyring | None) -> None:
+    """Let the engine's encrypted columns use these keys."""
+    setattr(engine.sync_engine.dialect, ON_DIALECT, keyring)
+
+
+def keyring_of(dialect: Dialect) -> Keyring | None:
+    """Give the keys of the engine that has this dialect."""
+    return getattr(dialect, ON_DIALECT, None)
+
+
+class EncryptedText(TypeDecorator[str]):
+    """A text, encrypted for `purpose`: its table and column."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__()
+        self.purpose = purpose
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Encrypt; NULL stays NULL."""
+        return None if value is None else _seal(value, self.purpose, keyring_of(dialect))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Decrypt. Raises CipherError."""
+        return None if value is None else _open(value, self.purpose, keyring_of(dialect))
+
+
+class EncryptedJson(TypeDecorator[Any]):
+    """What `inner` makes JSON of, encrypted for `purpose`. A plain value is an object or a list, never a string."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def __init__(self, purpose: str, inner: TypeDecorator[Any] | None = None) -> None:
+        super().__init__()
+        self.purpose = purpose
+        self.inner = inner
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Encrypt the JSON; NULL stays NULL."""
+        dumped = self.inner.process_bind_param(value, dialect) if self.inner else value
+        keyring = keyring_of(dialect)
+        if dumped is None or keyring is None:
+            return dumped
+        return _seal(json.dumps(dumped), self.purpose, keyring)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Decrypt. Raises CipherError."""
+        if isinstance(value, str):
+            value = json.loads(_open(value, self.purpose, keyring_of(dialect)))
+        return self.inner.process_result_value(value, dialect) if self.inner else value
+
+
+def is_encrypted(kind: TypeEngine[Any]) -> bool:
+    return isinstance(kind, EncryptedText | EncryptedJson)
+
+
+def is_stale(column: ColumnElement[Any], key_id: str) -> ColumnElement[bool]:
+    """Say in SQL that a value is not encrypted with this key, and is none that is NULL."""
+    return and_(column.is_not(None), not_(_as_stored(column).startswith(_prefix(column, key_id), autoescape=True)))
+
+
+def _as_stored(column: ColumnElement[Any]) -> ColumnElement[str]:
+    return cast(column, String)
+
+
+def _prefix(column: ColumnElement[Any], key_id: str) -> str:
+    quote = '"' if isinstance(column.type, EncryptedJson) else ""
+    return f"{quote}{SEALED}{key_id}:"
+
+
+def _seal(text: str, purpose: str, keyring: Keyring | None) -> str:
+    if keyring is None:
+        return PLAIN + text if text.startswith((SEALED, PLAIN)) else text
+    key_id, data = keyring.encrypt(text.encode(), purpose)
+    return f"{SEALED}{key_id}:{b64encode(data).decode()}"
+
+
+def _open(stored: str, purpose: str, keyring: Keyring | None) -> str:
+    if not stored.startswith(SEALED):
+        return stored.removeprefix(PLAIN)
+    key_id, _, encoded = stored.removeprefix(SEALED).partition(":")
+    if keyring is None:
+        raise UnknownKey(f"{purpose} is {not_set(key_id)}")
+    try:
+        data = b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise Undecipherable(f"{purpose} is cut off or changed") from None
+    return keyring.decrypt(Sealed(key_id, data), purpose).decode()

@@ -1,0 +1,253 @@
+"""The tables of the registry, as SQLAlchemy maps them. The migrations are held to them by a test.
+
+The tables of keys and of the audit log are in `hookkeeper.registry.api_keys` and `hookkeeper.registry.audit`.
+"""
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, ClassVar, get_origin
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
+from sqlalchemy.types import TypeDecorator
+
+from hookkeeper.content.context import AlertKind
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.payload import Payload
+from hookkeeper.content.tls import Tls
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.encryption import EncryptedJson, EncryptedText
+from hookkeeper.registry.numbering import Numbers
+
+
+def utc_now() -> datetime:
+    """Return the time now, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Keep a point in time. SQLite has no time zones: what it stores and returns is UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn `value` into UTC; ValueError for a naive one, which could mean any time zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: give it a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class ElementJson(TypeDecorator[Any]):
+    """Keep an element of a webhook as it was given: what was left out stays out, and follows our defaults."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Dump the fields that were given; nothing is NULL."""
+        return _adapter(self.kind).dump_python(value, mode="json", exclude_unset=True) if value else None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Read the element back; NULL is None, or empty where there can be many."""
+        if value is None:
+            return () if get_origin(self.kind) is tuple else None
+        return _adapter(self.kind).validate_python(value)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+class AlertState(BaseModel):
+    """What a webhook's owner was last told of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    kind: AlertKind
+    delivery: str
+    token: str
+    """Names the alert, so that whoever claimed it can claim it again."""
+    told: int = 0
+    """Failures folded before this alert, which it tells of."""
+    folded: int = 0
+    """Failures since."""
+    recent: tuple[str, ...] = ()
+    """Tokens of the latest of these, so that none is counted twice."""
+    disabled_at: datetime | None = None
+    """When the webhook was disabled the last time that this was told of."""
+
+
+class Base(MappedAsDataclass, DeclarativeBase):
+    """Give the tables their types. Python types stand for the same column type everywhere."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcDateTime,
+        float: Double,
+        RetryPolicy: ElementJson(RetryPolicy),
+        AlertState: ElementJson(AlertState),
+        Numbers: ElementJson(Numbers),
+        list[str]: JSON,
+        list[Any]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
+        dict[str, str]: JSON,
+    }
+
+
+class WebhookPattern(Base, kw_only=True, eq=False):
+    """One row for each pattern of a webhook, so that matching an event is one look into an index.
+
+    The columns of the primary key stand in the order in which matching asks for them.
+    """
+
+    __tablename__ = "webhook_patterns"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    pattern: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True, index=True, init=False
+    )
+
+
+class Webhook(Base, kw_only=True, eq=False, repr=False):
+    """A registration: where events of a tenant go. Its repr shows nothing, since it holds secrets."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        Index("ix_webhooks_created_at", "created_at", "id"),
+        Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
+    )
+
+    # The validator of `events` reads `tenant`: it has to be set first, so it stands first.
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    url: Mapped[str] = mapped_column(EncryptedText("webhooks.url"))
+    """Empty where it has none: then there are emails or notifications."""
+    events: Mapped[list[str]]
+    secret: Mapped[str] = mapped_column(EncryptedText("webhooks.secret"))
+    name: Mapped[str] = mapped_column(default="")
+    description: Mapped[str] = mapped_column(default="")
+    headers: Mapped[dict[str, str]] = mapped_column(EncryptedJson("webhooks.headers"), default_factory=dict)
+    previous_secret: Mapped[str | None] = mapped_column(EncryptedText("webhooks.previous_secret"), default=None)
+    previous_secret_expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    tls: Mapped[Tls | None] = mapped_column(EncryptedJson("webhooks.tls", ElementJson(Tls)), default=None)
+    retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
+    timeout: Mapped[float] = mapped_column(default=15.0)
+    rate_limit: Mapped[float | None] = mapped_column(default=None)
+    """Requests a second; NULL: any number."""
+    ordered: Mapped[str | None] = mapped_column(default=None)
+    """`block` or `skip`: one delivery at a time, in the order of acceptance; NULL: all at once."""
+    enabled: Mapped[bool] = mapped_column(default=True)
+    disabled_reason: Mapped[str | None] = mapped_column(default=None)
+    disabled_at: Mapped[datetime | None] = mapped_column(default=None)
+    paused_at: Mapped[datetime | None] = mapped_column(default=None)
+    disable_after: Mapped[float | None] = mapped_column(default=None)
+    """Seconds of nothing but failures; NULL: as the setting says."""
+    failing_since: Mapped[datetime | None] = mapped_column(default=None)
+    """When the first of the failures was that no success has followed."""
+    failures: Mapped[int | None] = mapped_column(default=None)
+    """In a row; NULL is none."""
+    timeouts: Mapped[int | None] = mapped_column(default=None)
+    """In a row; NULL is none."""
+    last_success_at: Mapped[datetime | None] = mapped_column(default=None)
+    """To the minute."""
+    throttled_until: Mapped[datetime | None] = mapped_column(default=None)
+    """It said that it has too much to do."""
+    next_slot_at: Mapped[float | None] = mapped_column(default=None)
+    """Where timers keep its rate: up to then requests are spoken for, in seconds since 1970. NULL: none is."""
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
+    payload: Mapped[Payload | None] = mapped_column(
+        EncryptedJson("webhooks.payload", ElementJson(Payload)), default=None
+    )
+    filter: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter"), default=None)
+    filter_errors: Mapped[int | None] = mapped_column(default=None)
+    """Events that the filter failed for, and so were not sent."""
+    filter_error: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter_error"), default=None)
+    """What it said of the latest."""
+    emails: Mapped[tuple[Email, ...]] = mapped_column(
+        EncryptedJson("webhooks.emails", ElementJson(tuple[Email, ...])), default=(), nullable=True
+    )
+    notifications: Mapped[tuple[Notification, ...]] = mapped_column(
+        EncryptedJson("webhooks.notifications", ElementJson(tuple[Notification, ...])), default=(), nullable=True
+    )
+    email_numbers: Mapped[Numbers | None] = mapped_column(default=None)
+    """NULL: from 1 on."""
+    notification_numbers: Mapped[Numbers | None] = mapped_column(default=None)
+    on_failure: Mapped[OnFailure | None] = mapped_column(
+        EncryptedJson("webhooks.on_failure", ElementJson(OnFailure)), default=None
+    )
+    alert: Mapped[AlertState | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+    patterns: Mapped[list[WebhookPattern]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, lazy="raise", init=False
+    )
+
+    @validates("events")
+    def _index(self, _: str, events: list[str]) -> list[str]:
+        """Keep the rows of `webhook_patterns` equal to `events`, whoever sets it."""
+        self.patterns = [WebhookPattern(tenant=self.tenant, pattern=pattern) for pattern in dict.fromkeys(events)]
+        return events
+
+    @property
+    def target(self) -> str:
+        """The URL as people may see it: no user, password, query or fragment, which can hold secrets."""
+        url = urlsplit(self.url)
+        return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
+
+    def signing_secrets(self, now: datetime) -> list[str]:
+        """Give the keys that sign at this time: during a rotation's grace the previous one too."""
+        in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
+        return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]
+
+
+class EventType(Base, kw_only=True, eq=False):
+    """A row of the catalogue: what a type of event means, and what its data look like."""
+
+    __tablename__ = "event_types"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    description: Mapped[str] = mapped_column(default="")
+    schema: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    """JSON Schema 2020-12 of the data; None takes any."""
+    examples: Mapped[list[Any]] = mapped_column(default_factory=list)
+    archived: Mapped[bool] = mapped_column(default=False)
+    """No new events of this type."""
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+
+class Suppression(Base, kw_only=True, eq=False):
+    """An address that gets no more emails of a tenant's webhooks."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (Index("ix_suppressions_created_at", "created_at", "tenant", "address_token"),)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    address_token: Mapped[str] = mapped_column(primary_key=True, init=False)
+    """What the address is found by: itself, or what stands for it where it must not be readable."""
+    address: Mapped[str] = mapped_column(EncryptedText("suppressions.address"))
+    """In lower case."""
+    reason: Mapped[str]
+    """`bounced`, `spam_report` or `manual`."""
+    detail: Mapped[str] = mapped_column(EncryptedText("suppressions.detail"), default="")
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)

@@ -1,0 +1,60 @@
+"""Which number each email and notification of a webhook has. Pure.
+
+A number is part of a delivery's id and stays with its target: who takes the first email away must not turn the second
+into it while both are on their way. A number that was used is never used for another.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+
+Part = TypeVar("Part", Email, Notification)
+
+
+class Numbers(BaseModel):
+    """Of the parts of one kind, in their order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    numbers: tuple[int, ...] = ()
+    used: int = 0
+    """The highest number so far."""
+
+
+def first(count: int) -> Numbers:
+    """Number parts that are new."""
+    return Numbers(numbers=tuple(range(1, count + 1)), used=count)
+
+
+def renumber(given: Sequence[Part], known: Sequence[Part], old: Numbers) -> Numbers:
+    """Keep the number of each part that is the same, else that goes to the same place, else that took its place."""
+    kept: dict[int, int] = {}
+    left = dict(enumerate(known))
+    for form in (_whole, _place):
+        for index in (index for index in range(len(given)) if index not in kept):
+            same = next((other for other, part in left.items() if form(part) == form(given[index])), None)
+            if same is not None:
+                kept[index] = old.numbers[same]
+                del left[same]
+    if len(given) == len(known):
+        for index in (index for index in range(len(given)) if index not in kept and index in left):
+            kept[index] = old.numbers[index]
+    used, numbers = old.used, []
+    for index in range(len(given)):
+        used += index not in kept
+        numbers.append(kept.get(index, used))
+    return Numbers(numbers=tuple(numbers), used=used)
+
+
+def _whole(part: Email | Notification) -> str:
+    return part.model_dump_json()
+
+
+def _place(part: Email | Notification) -> str:
+    if isinstance(part, Email):
+        return part.model_dump_json(include={"to", "cc", "bcc"})
+    return part.model_dump_json(include={"service": True, "http": {"method", "url"}})

@@ -1,0 +1,28 @@
+"""How many requests a second a webhook takes at the moment, and in which order. Pure."""
+
+from hookkeeper.policy import OrderPolicy
+from hookkeeper.registry.models import Webhook
+
+DEGRADED_AFTER = 3
+"""Timeouts in a row."""
+DEGRADED_RATE = 2.0
+"""Requests a second to a webhook that does not answer: at 15 s each they hold some 30 places of the limited queue."""
+
+
+def is_degraded(webhook: Webhook) -> bool:
+    """Say whether the webhook let the latest requests run into their timeouts."""
+    return (webhook.timeouts or 0) >= DEGRADED_AFTER
+
+
+def rate_of(webhook: Webhook) -> float | None:
+    """Give the requests a second that the webhook takes; None: any number."""
+    if not is_degraded(webhook):
+        return webhook.rate_limit
+    return min(DEGRADED_RATE, webhook.rate_limit or DEGRADED_RATE)
+
+
+def order_of(webhook: Webhook) -> OrderPolicy | None:
+    """Give how the webhook wants its events ordered; None: not at all."""
+    if webhook.ordered is None:
+        return None
+    return "skip" if webhook.ordered == "skip" else "block"

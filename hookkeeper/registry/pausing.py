@@ -1,0 +1,39 @@
+"""Pause a webhook and let it go on: what is due meanwhile is held."""
+
+from sqlalchemy import not_, or_, select
+
+from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.health import forgive
+from hookkeeper.registry.models import Webhook, utc_now
+
+
+class Pauses:
+    """Says of webhooks whether they are paused. A call does what it says or raises RegistryUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def off(self, tenant: str) -> frozenset[str]:
+        """Give the tenant's webhooks that are paused or disabled."""
+        off = or_(not_(Webhook.enabled), Webhook.paused_at.is_not(None))
+        async with self._database.read() as session:
+            return frozenset(await session.scalars(select(Webhook.id).where(Webhook.tenant == tenant, off)))
+
+    async def set(
+        self, webhook_id: str, tenant: str | None, paused: bool, entry: AuditEntry | None = None
+    ) -> Webhook | None:
+        """Pause a webhook or let it go on, and return it, or None; one that is as it is to be stays as it is."""
+        query = select(Webhook).where(Webhook.id == webhook_id).with_for_update()
+        if tenant is not None:
+            query = query.where(Webhook.tenant == tenant)
+        async with self._database.write() as session:
+            webhook = await session.scalar(query)
+            if webhook is not None and (webhook.paused_at is not None) != paused:
+                now = utc_now()
+                webhook.paused_at = now if paused else None
+                if not paused:
+                    forgive(webhook)  # nothing was tried meanwhile: the time counts as no failure
+                webhook.updated_at = now
+                note(session, entry)
+        return webhook

@@ -1,0 +1,34 @@
+"""Reserved times: where timers keep the rate of a webhook, each request to it has a time of its own."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import case, literal, or_, update
+
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.models import Webhook
+
+
+class Slots:
+    """Reserve them. A call does what it says or raises RegistryUnavailable; a slot that is not used is lost alone."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def reserve(self, webhook_id: str, earliest: datetime, rate: float) -> datetime:
+        """Reserve the webhook's next free time from `earliest` on, at `rate` requests a second.
+
+        One UPDATE that needs no earlier read, so that any number of workers can reserve at once.
+        """
+        begin, step = literal(earliest.timestamp()), 1.0 / rate
+        is_free = or_(Webhook.next_slot_at.is_(None), Webhook.next_slot_at < begin)
+        query = (
+            update(Webhook)
+            .where(Webhook.id == webhook_id)
+            .values(next_slot_at=case((is_free, begin), else_=Webhook.next_slot_at) + step)
+            .returning(Webhook.next_slot_at)
+        )
+        async with self._database.write() as session:
+            after = await session.scalar(query)
+        if after is None:  # deleted meanwhile: the attempt finds that out
+            return earliest
+        return max(earliest, datetime.fromtimestamp(after - step, UTC))

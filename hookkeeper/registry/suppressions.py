@@ -1,0 +1,155 @@
+"""Addresses that get no more emails: they bounced for good, complained of spam, or somebody wants it so.
+
+Each tenant has its own. Addresses are given in lower case, here and everywhere. A call does what it says or raises
+RegistryUnavailable, as the store does.
+
+Where the registry is encrypted, an address is found by its HMAC, one for each key; the first key's is the one kept.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, delete, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.encryption import keyring_of
+from hookkeeper.registry.models import Suppression
+
+MAX_ROWS = 500
+"""Rows of one transaction, and tokens of one query: databases bound the number of parameters."""
+
+
+class Place(NamedTuple):
+    """Where a suppression stands among the others: what pages are ordered by."""
+
+    created_at: datetime
+    tenant: str
+    token: str
+
+
+ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address_token)
+
+
+class Suppressions:
+    """Keep suppressed addresses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._keyring = keyring_of(database.dialect)
+
+    async def add(self, suppression: Suppression, entry: AuditEntry | None = None) -> bool:
+        """Keep a new suppression; False if the tenant's address has one already, which stays as it is."""
+        tokens = self._tokens(suppression.address)
+        suppression.address_token = tokens[0]
+        try:
+            async with self._database.write() as session:
+                # The database sees to the first token; rows that `migrate` has yet to encrypt anew have another.
+                if tokens[1:] and await session.scalar(_of(suppression.tenant, tokens[1:])):
+                    return False
+                session.add(suppression)
+                note(session, entry)
+        except IntegrityError:
+            return False
+        return True
+
+    async def add_many(self, suppressions: Sequence[Suppression]) -> None:
+        """Keep new suppressions, hundreds in one transaction; addresses that have one keep it as it is."""
+        for start in range(0, len(suppressions), MAX_ROWS):
+            await self._add_rows(suppressions[start : start + MAX_ROWS])
+
+    async def _add_rows(self, suppressions: Sequence[Suppression]) -> None:
+        tokens = {(each.tenant, each.address): self._tokens(each.address) for each in suppressions}
+        older = {(tenant, token) for (tenant, _), of_address in tokens.items() for token in of_address[1:]}
+        async with self._database.write() as session:
+            known = await self._among(session, older)
+            rows = {
+                (tenant, of_address[0]): _row(each, of_address[0])
+                for each in reversed(suppressions)  # of several for one address the first counts
+                for tenant, of_address in [(each.tenant, tokens[each.tenant, each.address])]
+                if not any((tenant, token) in known for token in of_address[1:])
+            }
+            if rows:
+                insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+                in_order = [rows[key] for key in sorted(rows)]  # in one order, so that no two transactions deadlock
+                connection = await session.connection()
+                await connection.execute(insert(Suppression.__table__).on_conflict_do_nothing(), in_order)
+
+    async def _among(self, session: AsyncSession, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Give those of the pairs of tenant and token that there are rows of."""
+        found: set[tuple[str, str]] = set()
+        for tenant in {tenant for tenant, _ in pairs}:
+            tokens = [token for of, token in pairs if of == tenant]
+            query = select(Suppression.address_token).where(
+                Suppression.tenant == tenant, Suppression.address_token.in_(tokens)
+            )
+            found |= {(tenant, token) for token in await session.scalars(query)}
+        return found
+
+    async def get(self, tenant: str, address: str) -> Suppression | None:
+        """Return a suppression, or None."""
+        async with self._database.read() as session:
+            return await session.scalar(_of(tenant, self._tokens(address)).limit(1))
+
+    async def among(self, tenant: str, addresses: Collection[str]) -> set[str]:
+        """Return those of `addresses` that the tenant may not write to."""
+        asked = {token: address for address in addresses for token in self._tokens(address)}
+        suppressed = Suppression.address_token.in_(asked)
+        query = select(Suppression.address_token).where(Suppression.tenant == tenant, suppressed)
+        async with self._database.read() as session:
+            return {asked[token] for token in await session.scalars(query)}
+
+    async def page(
+        self, *, tenant: str | None, address: str | None, limit: int, after: Place | None
+    ) -> tuple[list[Suppression], Place | None]:
+        """Return up to `limit` suppressions, newest first, and the place to go on `after`, or None on the last page."""
+        query = select(Suppression).order_by(*(column.desc() for column in ORDER)).limit(limit + 1)
+        if tenant is not None:
+            query = query.where(Suppression.tenant == tenant)
+        if address is not None:
+            query = query.where(Suppression.address_token.in_(self._tokens(address)))
+        if after is not None:
+            query = query.where(tuple_(*ORDER) < tuple_(*after))
+        async with self._database.read() as session:
+            found = list(await session.scalars(query))
+        return found[:limit], _place(found[limit - 1]) if len(found) > limit else None
+
+    async def remove(self, tenant: str, address: str, entry: AuditEntry | None = None) -> bool:
+        """Let the address get emails again; False if there is no such suppression."""
+        query = (
+            delete(Suppression)
+            .where(Suppression.tenant == tenant, Suppression.address_token.in_(self._tokens(address)))
+            .returning(Suppression.address_token)
+        )
+        async with self._database.write() as session:
+            removed = (await session.scalars(query)).first() is not None
+            if removed:
+                note(session, entry)
+        return removed
+
+    def _tokens(self, address: str) -> tuple[str, ...]:
+        """Give all that the address may be found by, and first what it is kept by."""
+        return tokens_of(address, self._keyring)
+
+
+def tokens_of(address: str, keyring: Keyring | None) -> tuple[str, ...]:
+    """Give the tokens of an address, and last itself: it may have been kept before there were keys."""
+    return (*(keyring.tokens(address, "suppressions.address") if keyring else ()), address)
+
+
+def _of(tenant: str, tokens: Collection[str]) -> Select[Suppression]:
+    return select(Suppression).where(Suppression.tenant == tenant, Suppression.address_token.in_(tokens))
+
+
+def _row(suppression: Suppression, token: str) -> dict[str, Any]:
+    row = {name: getattr(suppression, name) for name in ("tenant", "address", "reason", "detail", "created_at")}
+    return row | {"address_token": token}
+
+
+def _place(suppression: Suppression) -> Place:
+    return Place(suppression.created_at, suppression.tenant, suppression.address_token)

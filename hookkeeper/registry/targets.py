@@ -1,0 +1,66 @@
+"""The targets of a webhook: its URL, each of its emails, each of its notifications. Their ids are spelled here alone.
+
+wh_1                  the URL
+wh_1.email.2          its second email
+wh_1.notification.1   its first notification
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.numbering import Numbers, Part, first
+
+Channel = Literal["webhook", "email", "notification"]
+
+MAX_SHOWN = 256
+
+
+class Target(NamedTuple):
+    """One thing that an event of a webhook goes to."""
+
+    id: str
+    channel: Channel
+    shown: str
+    """As people may see it: no secret."""
+
+
+def targets_of(webhook: Webhook) -> list[Target]:
+    """Give all targets, in the order in which people wrote them."""
+    url = [Target(webhook.id, "webhook", webhook.target)] if webhook.url else []
+    emails = [Target(id_, "email", recipients(email)) for id_, email in _emails(webhook)]
+    notifications = [Target(id_, "notification", each.target) for id_, each in _notifications(webhook)]
+    return url + emails + notifications
+
+
+def email_of(webhook: Webhook, target_id: str) -> Email | None:
+    """Give the email of this target, or None where the webhook has it no more."""
+    return dict(_emails(webhook)).get(target_id)
+
+
+def notification_of(webhook: Webhook, target_id: str) -> Notification | None:
+    """Give the notification of this target, or None where the webhook has it no more."""
+    return dict(_notifications(webhook)).get(target_id)
+
+
+def recipients(email: Email) -> str:
+    return shortened(", ".join(email.to))
+
+
+def shortened(shown: str) -> str:
+    return shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 1] + "…"
+
+
+def _emails(webhook: Webhook) -> Iterator[tuple[str, Email]]:
+    return _numbered(f"{webhook.id}.email", webhook.emails, webhook.email_numbers)
+
+
+def _notifications(webhook: Webhook) -> Iterator[tuple[str, Notification]]:
+    return _numbered(f"{webhook.id}.notification", webhook.notifications, webhook.notification_numbers)
+
+
+def _numbered(prefix: str, parts: Sequence[Part], numbers: Numbers | None) -> Iterator[tuple[str, Part]]:
+    for number, part in zip((numbers or first(len(parts))).numbers, parts, strict=True):
+        yield f"{prefix}.{number}", part

@@ -1,0 +1,114 @@
+"""The program of a child of `hookkeeper.sandbox.pool`: one request after the other, until the parent is gone.
+
+A request names a function of a fixed table. Importing it and reading its arguments are not on the clock of a call.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hookkeeper.content.faults import Fault, TooCostly
+from hookkeeper.sandbox.functions import Function
+from hookkeeper.sandbox.messages import (
+    LENGTH,
+    MAX_ANSWER,
+    Call,
+    decoded,
+    error,
+    fault,
+    load,
+    message,
+    read_request,
+    result,
+)
+
+READY = b"ready"
+IMPORT = "import"
+"""Asks for no call, but for the modules of functions."""
+_TOO_MUCH = "takes too much memory, or is nested too deeply"
+
+
+def main() -> None:
+    """Serve the socket that is our standard input. Our last arguments are the table's module and the bounds."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # when the children end is for the parent to say
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    table, cpu_seconds, memory = sys.argv[-3], float(sys.argv[-2]), int(sys.argv[-1])
+    functions: Mapping[str, Function] = load(f"{table}:FUNCTIONS")
+    _bound_memory(memory)
+    with socket.socket(fileno=0) as parent, parent.makefile("rwb") as stream:
+        stream.write(READY)
+        stream.flush()
+        _silence()
+        while head := stream.read(LENGTH.size):
+            for answer in _answers(read_request(stream.read(*LENGTH.unpack(head))), functions, cpu_seconds):
+                stream.write(answer)
+                stream.flush()  # answers that were sent are not requested again if the next call ends us
+            stream.write(message(""))
+            stream.flush()
+
+
+def _bound_memory(memory: int) -> None:
+    """Bound the address space, and offer this process first where the machine has no memory left. macOS has neither."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _silence() -> None:
+    """Drop what native code writes as it dies: a tenant could fill the log with it."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
+def _answers(request: Call, functions: Mapping[str, Function], cpu_seconds: float) -> Iterator[bytes]:
+    """Make the calls, as many as can be begun in the time of one; the first in any case."""
+    if request.function == IMPORT:
+        for name in request.shared:
+            _function(name)
+        return
+    function, began = functions[request.function], time.process_time()
+    for arguments in request.arguments:
+        yield _answer(request, function, arguments, cpu_seconds)
+        if time.process_time() - began > cpu_seconds:
+            return
+
+
+def _answer(request: Call, function: Function, arguments: list[Any], cpu_seconds: float) -> bytes:
+    try:
+        run, given = _function(request.function), decoded(function, [*arguments, *request.shared])
+        # Its signal's default, to end the process, is the one thing that also stops native code.
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        try:
+            answer = result(function, run(*given, **request.named))
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    except Fault as raised:
+        return fault(raised)
+    except (MemoryError, RecursionError):
+        return fault(TooCostly(_TOO_MUCH))
+    except UnicodeEncodeError:
+        return fault(Fault("half of a surrogate pair is not text, and cannot be sent"))
+    except Exception:  # noqa: BLE001
+        # Ours, not the tenant's: the parent raises it, and has a log.
+        return error(traceback.format_exc())
+    if len(answer) > MAX_ANSWER:
+        return fault(TooCostly("comes to too much"))
+    return answer
+
+
+@cache
+def _function(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return load(f"{module}:{attribute}")

@@ -1,0 +1,150 @@
+"""The child processes of `hookkeeper.sandbox.pool`, and a spare one, so that no call waits for a process to start.
+
+A child is a bare Python that imports only what it is asked to run. It inherits no open file and no secret of ours, and
+it ends when we do, however that comes.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+from hookkeeper.sandbox.child import IMPORT, READY
+from hookkeeper.sandbox.messages import LENGTH, MAX_ANSWER, BadAnswer, dumps, request
+
+_START_SECONDS = 30.0
+_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from hookkeeper.sandbox.child import main; main()"
+_ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+class SandboxUnavailable(RuntimeError):
+    """No child can be had: this machine is to blame, and neither a tenant nor a bug."""
+
+
+class Child:
+    """A child process, and our end of its socket."""
+
+    def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
+        self._connection, theirs = socket.socketpair()
+        self._connection.setblocking(False)
+        self._received = bytearray()
+        try:
+            with theirs:
+                self.process = _process(theirs, functions, cpu_seconds, memory)
+        except OSError:
+            self._connection.close()
+            raise
+
+    async def ask(self, request: bytes) -> None:
+        """Send a request. Raises ConnectionError if the child has ended."""
+        await asyncio.get_running_loop().sock_sendall(self._connection, request)
+
+    async def answer(self) -> bytes:
+        """Wait for a message, of which the last is empty. Raises EOFError or ConnectionError if the child ends first.
+
+        Raises BadAnswer for one that is too long to be an answer.
+        """
+        (size,) = LENGTH.unpack(await self.read(LENGTH.size))
+        if size > MAX_ANSWER:
+            raise BadAnswer("a child of the sandbox gave an answer that is too long")
+        return await self.read(size)
+
+    async def read(self, size: int) -> bytes:
+        """Read so many bytes. Raises EOFError where fewer come."""
+        loop, received = asyncio.get_running_loop(), self._received
+        while len(received) < size:
+            more = await loop.sock_recv(self._connection, 1 << 18)
+            if not more:
+                raise EOFError
+            received += more
+        content = bytes(received[:size])
+        del received[:size]
+        return content
+
+    def kill(self) -> None:
+        self._connection.close()
+        self.process.kill()
+
+
+class Children:
+    """Starts children, keeps those that are free, and ends them."""
+
+    def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
+        self._bounds = functions, cpu_seconds, memory
+        self._free: list[Child] = []
+        self._spare: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Future[int]] = set()
+        self._expected: set[str] = set()
+
+    def expect(self, function: str) -> None:
+        """Let children that start from now on import this function."""
+        self._expected.add(function)
+
+    async def take(self) -> Child:
+        """Give a free child, or a new one. Raises SandboxUnavailable."""
+        child = self._free.pop() if self._free else await self.start()
+        self._keep_spare()
+        return child
+
+    def put_back(self, child: Child) -> None:
+        self._free.append(child)
+
+    async def refill(self) -> None:
+        """Start a child for one that was killed, and wait for it. Where that fails, whoever needs one tries again."""
+        with suppress(SandboxUnavailable):
+            self.put_back(await self.start())
+
+    async def start(self) -> Child:
+        """Start a child, ready for the functions that are known by now. Raises SandboxUnavailable."""
+        try:
+            child = Child(*self._bounds)
+        except OSError as error:
+            raise SandboxUnavailable(f"a child of the sandbox did not start: {error}") from error
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await child.read(len(READY))
+                if self._expected:
+                    await child.ask(request(IMPORT, (), dumps(sorted(self._expected)), "{}"))
+                    await child.answer()
+        except (EOFError, OSError, BadAnswer) as error:
+            code = await asyncio.shield(self.end(child))
+            raise SandboxUnavailable(f"a child of the sandbox did not start, and ended with {code}") from error
+        except BaseException:  # cancelled
+            self.end(child)
+            raise
+        return child
+
+    def end(self, child: Child) -> asyncio.Future[int]:
+        """Kill a child, if it lives; its code comes in a moment."""
+        child.kill()
+        ending = asyncio.get_running_loop().run_in_executor(None, child.process.wait)
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending
+
+    async def close(self) -> None:
+        """End all children that are free, and wait until every one has ended."""
+        if self._spare:
+            self._spare.cancel()
+            await asyncio.gather(self._spare, return_exceptions=True)
+        while self._free:
+            self.end(self._free.pop())
+        await asyncio.gather(*self._ending)
+
+    def _keep_spare(self) -> None:
+        """Start another child where none is free."""
+        if not self._free and (self._spare is None or self._spare.done()):
+            self._spare = asyncio.create_task(self.refill())
+
+
+def _process(standard_input: socket.socket, functions: str, cpu_seconds: float, memory: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), functions, str(cpu_seconds), str(memory)],
+        stdin=standard_input.fileno(),
+        stdout=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        process_group=0,  # so that Ctrl-C in a terminal does not reach it before it can ignore that
+    )

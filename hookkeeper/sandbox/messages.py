@@ -1,0 +1,145 @@
+"""Requests to children of the sandbox and their answers, as JSON: neither side runs what the other writes.
+
+A message is JSON in UTF-8 after its length. A request names one function and the arguments of one or more calls. For
+each call comes one answer: `{"result": …}`, `{"fault": [class, arguments]}`, or `{"error": text}` for a bug of ours.
+An empty message ends the answers; a child may end them early, and the calls that are left are requested again.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple, Union
+
+from hookkeeper.content import faults
+from hookkeeper.content.faults import Fault
+from hookkeeper.sandbox.functions import Function
+
+LENGTH = struct.Struct("!Q")
+END = b""
+MAX_ANSWER = 16 * 1024 * 1024
+_FAULTS = {
+    "Fault": faults.__name__,
+    "BadTemplate": faults.__name__,
+    "BadFilter": faults.__name__,
+    "TooCostly": faults.__name__,
+    "BadTls": "hookkeeper.content.tls",
+}
+"""Classes of faults that a child may name, and where they are."""
+
+
+class BadAnswer(Exception):
+    """A child has answered what is no answer."""
+
+
+class Call(NamedTuple):
+    """Calls that a child is to make, with arguments not yet decoded."""
+
+    function: str
+    arguments: list[list[Any]]
+    """Of each call."""
+    shared: list[Any]
+    """Arguments of all calls, after their own."""
+    named: dict[str, Any]
+
+
+def dumps(value: Any) -> str:
+    """Write JSON as messages have it. Raises RecursionError where it is nested too deeply."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def message(text: str) -> bytes:
+    content = text.encode("utf-8", "surrogatepass")
+    return LENGTH.pack(len(content)) + content
+
+
+def request(name: str, arguments: Sequence[str], shared: str, named: str) -> bytes:
+    """Write a request from parts that are JSON already."""
+    return message(
+        f'{{"function":{dumps(name)},"arguments":[{",".join(arguments)}],"shared":{shared},"named":{named}}}'
+    )
+
+
+def read_request(content: bytes) -> Call:
+    return Call(**json.loads(content))
+
+
+def encoded(function: Function, arguments: Sequence[Any], position: int = 0) -> str:
+    """Write arguments, of which the first has this position, as JSON."""
+    types = function.takes[position:]
+    typed = [
+        _adapter((type_,)).dump_python(value, mode="json") if type_ and value is not None else value
+        for type_, value in zip(types, arguments, strict=False)
+    ]
+    return dumps([*typed, *arguments[len(types) :]])
+
+
+def decoded(function: Function, arguments: Sequence[Any]) -> list[Any]:
+    typed = [
+        _adapter((type_,)).validate_python(value) if type_ and value is not None else value
+        for type_, value in zip(function.takes, arguments, strict=False)
+    ]
+    return [*typed, *arguments[len(function.takes) :]]
+
+
+def result(function: Function, value: Any) -> bytes:
+    plain = _adapter(function.gives).dump_python(value, mode="json") if function.gives else value
+    return message(dumps({"result": plain}))
+
+
+def fault(raised: Fault) -> bytes:
+    name = next(each.__name__ for each in type(raised).__mro__ if each.__name__ in _FAULTS)
+    return message(dumps({"fault": [name, list(raised.args)]}))
+
+
+def error(text: str) -> bytes:
+    return message(dumps({"error": text}))
+
+
+def read_answer(function: Function, content: bytes) -> Any:
+    """Give the result, or the exception that the child names. Raises BadAnswer for all that is no answer."""
+    try:
+        answer = json.loads(content)
+        ((kind, value),) = answer.items()
+        return _READ[kind](function, value)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as bad:
+        raise BadAnswer(f"a child of the sandbox gave no answer: {type(bad).__name__}") from None
+
+
+def load(name: str) -> Any:
+    """Import what is written `module:Name`."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _read_result(function: Function, value: Any) -> Any:
+    return _adapter(function.gives).validate_python(value) if function.gives else value
+
+
+def _read_fault(_: Function, value: Any) -> Fault:
+    name, arguments = value
+    if not all(isinstance(each, str | int | None) for each in arguments):
+        raise TypeError("arguments of a fault are texts and numbers")
+    made: Fault = load(f"{_FAULTS[name]}:{name}")(*arguments)
+    return made
+
+
+def _read_error(_: Function, value: Any) -> RuntimeError:
+    return RuntimeError(str(value))
+
+
+_READ: dict[str, Callable[[Function, Any], Any]] = {"result": _read_result, "fault": _read_fault, "error": _read_error}
+
+
+@cache
+def _adapter(types: tuple[str, ...]) -> Any:
+    """Give what converts values of these types. A child that needs none does without Pydantic."""
+    from pydantic import TypeAdapter
+
+    union: Any = Union[tuple(load(each) for each in types)]  # noqa: UP007
+    return TypeAdapter(union)

@@ -1,0 +1,263 @@
+"""Runs functions of `hookkeeper.content` on what tenants wrote, in child processes of bounded time and memory.
+
+It bounds what a call costs, and what one tenant's calls cost the others. What a child answers is read as JSON and
+nothing else, so code that broke out of a library there could lie to us, and could not run here.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
+
+from hookkeeper.content.faults import Fault, TooCostly
+from hookkeeper.limits.turns import Turns
+from hookkeeper.sandbox.breaker import Breaker
+from hookkeeper.sandbox.children import Child, Children
+from hookkeeper.sandbox.children import SandboxUnavailable as SandboxUnavailable
+from hookkeeper.sandbox.functions import Function
+from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, load, name_of, read_answer, request
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+_Item = TypeVar("_Item")
+
+MAX_PART = 256 * 1024
+"""Characters of JSON that one request carries, and its first call's in any case."""
+
+
+class Sandbox:
+    """Makes up to `children` calls at once; more wait. A child starts when one is needed first, and is kept.
+
+    A tenant may have as many calls made at once as leave children free for others, and `per_tenant` at most.
+    A call may take `cpu_seconds` of computing and `wall_seconds` in all, a child `memory` bytes of address space.
+    macOS does not bound memory; there the time alone does. `functions` is the module with the table of functions.
+    """
+
+    def __init__(
+        self,
+        *,
+        children: int = 3,
+        per_tenant: int | None = None,
+        cpu_seconds: float = 0.1,
+        wall_seconds: float = 5.0,
+        memory: int = 256 * 1024 * 1024,
+        functions: str = "hookkeeper.sandbox.functions",
+    ) -> None:
+        self._cpu_seconds, self._wall_seconds = cpu_seconds, wall_seconds
+        self._functions: Mapping[str, Function] = load(f"{functions}:FUNCTIONS")
+        self._children = Children(functions, cpu_seconds, memory)
+        self._turns = Turns(children, per_tenant)
+        self._breaker = Breaker()
+        self._calls: set[asyncio.Future[None]] = set()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for the calls already made, then end the children. A later call raises RuntimeError."""
+        self._closed = True
+        if self._calls:
+            await asyncio.wait(self._calls)
+        await self._children.close()
+
+    def for_(self, tenant: str) -> "Share":
+        """Give what this tenant's calls are made by, so that they hold up nobody else's."""
+        return Share(self, tenant)
+
+    async def call(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        """Call a function in a child. Raises its Fault; TooCostly out of bounds, and where it always was of late.
+
+        Raises SandboxUnavailable where no child can be had, and RuntimeError for a bug of ours.
+        """
+        return await self.for_("").call(function, *args, **kwargs)
+
+    async def make(
+        self, tenant: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], **more: Any
+    ) -> list[Any]:
+        """Make calls of a tenant, and give the result or the exception of each."""
+        if self._closed:
+            raise RuntimeError("the sandbox is closed")
+        done = asyncio.get_running_loop().create_future()
+        self._calls.add(done)
+        try:
+            return await self._make(_Work(tenant, name_of(function), calls, **more))
+        finally:
+            self._calls.discard(done)
+            done.set_result(None)
+
+    async def _make(self, work: "_Work") -> list[Any]:
+        if work.name not in self._functions:
+            raise RuntimeError(f"{work.name} is not in the sandbox's table of functions")
+        function = self._functions[work.name]
+        self._children.expect(work.name)
+        answers: list[Any] = [None] * len(work.calls)
+        keys: dict[int, bytes] = {}
+        for number, arguments in enumerate(work.calls):
+            try:
+                keys[number] = work.breaker_key(function, arguments)
+                self._breaker.check(keys[number])
+            except RecursionError:
+                answers[number] = _too_deep()
+            except TooCostly as fault:
+                answers[number] = fault
+        left = [number for number in keys if answers[number] is None]
+        while left:
+            async with self._turns.of(work.tenant):
+                part = await self._part(work, function, [work.calls[number] for number in left])
+            for number, answer in zip(left, part, strict=False):
+                answers[number] = answer
+                self._note(keys[number], answer)
+            left = left[len(part) :]
+        return answers
+
+    def _note(self, key: bytes, answer: Any) -> None:
+        if isinstance(answer, TooCostly):
+            self._breaker.costly(key)
+        else:
+            self._breaker.fine(key)
+
+    async def _part(self, work: "_Work", function: Function, calls: list[tuple[Any, ...]]) -> list[Any]:
+        """Make the first of these calls in one turn, at least one. Nothing is serialised before the turn has come."""
+        try:
+            content = work.request(function, calls)
+        except RecursionError:
+            return [_too_deep()] * len(calls)
+        if isinstance(content, TooCostly):
+            return [content]
+        answers = await self._answers(function, content)
+        if isinstance(answers[-1], _Ended):
+            answers[-1] = TooCostly(str(answers[-1]))
+            await self._children.refill()  # in this tenant's time, and not in that of the next
+        return answers
+
+    async def _answers(self, function: Function, content: bytes) -> list[Any]:
+        """Ask a child that is free. Where it was killed, ask a new one: those that are free may be dead as well."""
+        for take in (self._children.take, self._children.start):
+            answers: list[Any] = []
+            try:
+                await self._ask(await take(), function, content, answers)
+            except _Killed:
+                if not answers:
+                    continue
+            except BadAnswer as bad:
+                raise SandboxUnavailable(str(bad)) from None
+            return answers
+        raise SandboxUnavailable("the children of the sandbox are killed, by a person or by the machine")
+
+    async def _ask(self, child: Child, function: Function, content: bytes, answers: list[Any]) -> None:
+        """Collect a child's answers. One that does not answer is ended: no other call may get its answer."""
+        try:
+            async with asyncio.timeout(self._wall_seconds):
+                await child.ask(content)
+            while True:
+                async with asyncio.timeout(self._wall_seconds):
+                    answer = await child.answer()
+                if not answer:
+                    break
+                answers.append(read_answer(function, answer))
+        except (EOFError, ConnectionError):
+            answers.append(self._ended(await asyncio.shield(self._children.end(child))))
+            return
+        except TimeoutError:
+            self._children.end(child)
+            answers.append(_Ended(f"takes more than {self._wall_seconds:g} s"))
+            return
+        except BaseException:  # cancelled, or an answer that is none
+            self._children.end(child)
+            raise
+        if not answers:
+            self._children.end(child)
+            raise BadAnswer("a child of the sandbox gave no answer")
+        self._children.put_back(child)
+
+    def _ended(self, code: int) -> "_Ended":
+        """Say why a child ended in the middle of a call. Raises _Killed if that need not be this call's doing."""
+        if code == -signal.SIGPROF:
+            return _Ended(f"takes more than {self._cpu_seconds * 1000:g} ms of computing")
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            raise _Killed
+        return _Ended("takes too much memory, or is nested too deeply")
+
+
+class Share:
+    """A tenant's share of a sandbox."""
+
+    def __init__(self, sandbox: Sandbox, tenant: str) -> None:
+        self._sandbox = sandbox
+        self._tenant = tenant
+
+    async def call(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        """Make a call as `Sandbox.call` does."""
+        (answer,) = await self._sandbox.make(self._tenant, function, [args], named=kwargs)
+        if isinstance(answer, Exception):
+            raise answer
+        result: _Result = answer
+        return result
+
+    async def call_each(
+        self,
+        function: Callable[Concatenate[_Item, ...], _Result],
+        items: Sequence[_Item],
+        *shared: Any,
+        breaker: str | None = None,
+    ) -> list[_Result | Fault]:
+        """Make a call for each item, with the same other arguments, and give the result or the Fault of each.
+
+        Each has its own bounds, so that one that is too costly spoils no other. What was too costly is remembered
+        by item, or for all of them together by the name given as `breaker`.
+        """
+        calls = [(item,) for item in items]
+        answers = await self._sandbox.make(self._tenant, function, calls, shared=shared, breaker=breaker)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, Fault):
+                raise answer
+        return answers
+
+
+class _Work(NamedTuple):
+    """Calls of one function for one tenant."""
+
+    tenant: str
+    name: str
+    calls: Sequence[tuple[Any, ...]]
+    shared: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = {}
+    breaker: str | None = None
+
+    def breaker_key(self, function: Function, arguments: tuple[Any, ...]) -> bytes:
+        what = dumps(self.breaker) if self.breaker is not None else encoded(function, arguments[:1])
+        return f"{self.tenant}\0{self.name}\0{what}".encode("utf-8", "surrogatepass")
+
+    def request(self, function: Function, calls: list[tuple[Any, ...]]) -> bytes | TooCostly:
+        """Write a request for the first of these calls; TooCostly if the very first cannot be written."""
+        shared = encoded(function, self.shared, len(calls[0]))
+        parts: list[str] = []
+        size = 0
+        for arguments in calls:
+            try:
+                part = encoded(function, arguments)
+            except RecursionError:
+                if not parts:
+                    return _too_deep()
+                break
+            size += len(part)
+            if parts and size > MAX_PART:
+                break
+            parts.append(part)
+        return request(self.name, parts, shared, dumps(self.named))
+
+
+class _Ended(Exception):
+    """The call's child ended before it had answered; this says why."""
+
+
+class _Killed(Exception):
+    """The call's child was killed by a person, or by a machine without memory, which need not be this call's doing."""
+
+
+def _too_deep() -> TooCostly:
+    return TooCostly("is nested too deeply")

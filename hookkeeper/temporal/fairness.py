@@ -1,0 +1,116 @@
+"""Does fairness work on this Temporal server, and in this namespace? Found out with two keys on a queue of its own.
+
+Key `a` has a backlog when key `b` comes. With fairness, tasks of `b` are handed out next; without, after those of `a`.
+So the answer depends on the order of the tasks and on no time limit: a slow machine cannot make it a wrong yes.
+
+The run is driven by plain calls and not by a worker, and deleted afterwards: nothing else has to know its code.
+"""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.command.v1 import Command, ScheduleActivityTaskCommandAttributes
+from temporalio.api.common.v1 import ActivityType, Priority, WorkflowExecution
+from temporalio.api.enums.v1 import CommandType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
+    PollActivityTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    RespondWorkflowTaskCompletedRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from hookkeeper import ids
+
+IDENTITY = "hookkeeper-fairness-check"
+CHECK_TIMEOUT = 15.0
+"""Seconds for the whole check; it takes half a second with fairness, and about four without."""
+CALL_TIMEOUT = timedelta(seconds=5)
+BACKLOG, BEFORE_B, OF_B = 60, 8, 12
+"""Tasks of `a`; how many of them are taken before `b` comes; tasks of `b`."""
+LOOKS = 16
+"""Tasks taken afterwards. Without fairness all are of `a`, also where four partitions hold a quarter of them each."""
+LONGEST_PAUSE = 0.4
+"""Seconds between two of them: tasks of `b` need a moment to reach the queue."""
+
+
+async def is_fair(client: Client) -> bool | None:
+    """Say whether a key with a backlog leaves room for another one; None where that cannot be found out."""
+    run = f"fairness-check-{uuid.uuid4().hex}"
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return await _check(client, run)
+    except (RPCError, TimeoutError):
+        return None
+    finally:
+        with suppress(RPCError):
+            await _delete(client, run)
+
+
+async def _check(client: Client, run: str) -> bool:
+    await client.start_workflow(ids.FAIRNESS_CHECK, id=run, task_queue=run, run_timeout=timedelta(minutes=1))
+    await _schedule(client, run, "a", BACKLOG, more=True)
+    for _ in range(BEFORE_B):
+        await _take(client, run)
+    await _schedule(client, run, "b", OF_B, more=False)
+    for look in range(LOOKS):
+        if await _take(client, run) == "b":
+            return True
+        await asyncio.sleep(min(0.05 * look, LONGEST_PAUSE))
+    return False
+
+
+async def _schedule(client: Client, run: str, key: str, count: int, *, more: bool) -> None:
+    """Complete the run's workflow task with activities of this key; `more` has another workflow task follow."""
+    task = await client.workflow_service.poll_workflow_task_queue(
+        PollWorkflowTaskQueueRequest(namespace=client.namespace, task_queue=TaskQueue(name=run), identity=IDENTITY),
+        timeout=CALL_TIMEOUT,
+    )
+    await client.workflow_service.respond_workflow_task_completed(
+        RespondWorkflowTaskCompletedRequest(
+            namespace=client.namespace,
+            task_token=task.task_token,
+            identity=IDENTITY,
+            commands=[_activity(run, key, number) for number in range(count)],
+            force_create_new_workflow_task=more,
+        )
+    )
+
+
+def _activity(run: str, key: str, number: int) -> Command:
+    activity = ScheduleActivityTaskCommandAttributes(
+        activity_id=f"{key}{number}",
+        activity_type=ActivityType(name=key),
+        task_queue=TaskQueue(name=run),
+        schedule_to_close_timeout=Duration(seconds=60),
+        start_to_close_timeout=Duration(seconds=60),
+        priority=Priority(fairness_key=key),
+    )
+    return Command(
+        command_type=CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK,
+        schedule_activity_task_command_attributes=activity,
+    )
+
+
+async def _take(client: Client, run: str) -> str:
+    """Take the next activity from the queue; give its key."""
+    task = await client.workflow_service.poll_activity_task_queue(
+        PollActivityTaskQueueRequest(namespace=client.namespace, task_queue=TaskQueue(name=run), identity=IDENTITY),
+        timeout=CALL_TIMEOUT,
+    )
+    return task.activity_type.name
+
+
+async def _delete(client: Client, run: str) -> None:
+    """End the run and remove it from all lists."""
+    await client.get_workflow_handle(run).terminate("checked")
+    await client.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=run)
+        )
+    )

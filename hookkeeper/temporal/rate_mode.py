@@ -1,0 +1,135 @@
+"""Who keeps the rates of webhooks: the limited queue, where Temporal's fairness works, else timers in the runs.
+
+With fairness, the limited queue lets one task a second of each fairness key through, times the task's weight. Without
+it, one slow key would block all others of that queue, so the queue gets no limit, and each request reserves its time in
+the registry (`activities.rate_gate`).
+
+The queue's own configuration says which of the two it is: workers write there what they found out, and all processes
+read it (decision 30).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from weakref import WeakKeyDictionary
+
+import structlog
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, UpdateTaskQueueConfigRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode, ServiceClient
+
+from activities.pacing import RateKeeper, RateMode
+from hookkeeper import ids
+from hookkeeper.temporal.fairness import is_fair
+
+log = structlog.get_logger("hookkeeper.temporal")
+
+REFRESH_INTERVAL = 30.0
+"""Seconds after which a worker looks whether another one has found out something else."""
+REASONS: dict[RateKeeper, str] = {
+    "queue": "rates of webhooks are kept by this queue",
+    "timers": "rates of webhooks are kept by timers: fairness does not work here",
+}
+WORDS: dict[RateKeeper, str] = {
+    "queue": "rates of webhooks are kept by Temporal's task queue: fairness works on this server",
+    "timers": "rates of webhooks are kept by timers: fairness does not work on this server (docs/rates.md)",
+}
+_found: WeakKeyDictionary[ServiceClient, bool] = WeakKeyDictionary()
+"""What was found out over each connection; only certain answers."""
+
+
+@asynccontextmanager
+async def keeping_rates(client: Client, task_queue: str) -> AsyncIterator[RateMode]:
+    """Find out who can keep rates, set the limited queue up for it, and follow what other workers find out."""
+    mode = RateMode(await _set_up(client, task_queue))
+    log.info(WORDS[mode.keeper])
+    following = asyncio.create_task(_follow(client, task_queue, mode))
+    try:
+        yield mode
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+
+async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
+    """Read what workers have found out; None where none has, or the server cannot say. Raises `RPCError`."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=ids.limited_queue(task_queue)),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        report_config=True,
+    )
+    answer = await client.workflow_service.describe_task_queue(request)
+    reason = answer.config.fairness_keys_rate_limit_default.metadata.reason
+    return next((keeper for keeper, words in REASONS.items() if words == reason), None)
+
+
+async def _set_up(client: Client, task_queue: str) -> RateKeeper:
+    fair = await _can_limit(client, task_queue) and await _fairness(client)
+    if fair is None and (known := await _read(client, task_queue)):
+        return known
+    keeper: RateKeeper = "queue" if fair else "timers"
+    try:
+        await _configure(client, task_queue, keeper)
+    except RPCError as error:
+        # The rates hold all the same: a queue that cannot be configured has no limit, unless an operator gave it one.
+        log.warning("the limited queue cannot be configured", error=error.message)
+        return "timers"
+    return keeper
+
+
+async def _can_limit(client: Client, task_queue: str) -> bool:
+    """Say whether the server knows limits of task queues at all: it is sent a change of nothing."""
+    try:
+        await client.workflow_service.update_task_queue_config(_change(client, task_queue))
+    except RPCError as error:
+        return error.status != RPCStatusCode.UNIMPLEMENTED
+    return True
+
+
+async def _fairness(client: Client) -> bool | None:
+    """Ask once for each connection: a server's answer does not change while it runs."""
+    if client.service_client not in _found:
+        fair = await is_fair(client)
+        if fair is None:
+            log.warning("it cannot be found out whether fairness works on this server: is it slow or does it refuse?")
+            return None
+        _found[client.service_client] = fair
+    return _found[client.service_client]
+
+
+async def _configure(client: Client, task_queue: str, keeper: RateKeeper) -> None:
+    """Give the limited queue its limit, or take it away. Idempotent."""
+    limit = RateLimit(requests_per_second=1.0) if keeper == "queue" else None
+    update = UpdateTaskQueueConfigRequest.RateLimitUpdate(rate_limit=limit, reason=REASONS[keeper])
+    request = _change(client, task_queue)
+    request.update_fairness_key_rate_limit_default.CopyFrom(update)
+    await client.workflow_service.update_task_queue_config(request, retry=True)
+
+
+def _change(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
+    return UpdateTaskQueueConfigRequest(
+        namespace=client.namespace,
+        identity="hookkeeper",
+        task_queue=ids.limited_queue(task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    )
+
+
+async def _read(client: Client, task_queue: str) -> RateKeeper | None:
+    try:
+        return await rates_kept_by(client, task_queue)
+    except RPCError:
+        return None
+
+
+async def _follow(client: Client, task_queue: str, mode: RateMode) -> None:
+    while True:
+        await asyncio.sleep(REFRESH_INTERVAL)
+        keeper = await _read(client, task_queue)
+        if keeper and keeper != mode.keeper:
+            mode.keeper = keeper
+            log.warning(WORDS[keeper])

@@ -1,7 +1,0 @@
-"""The schema's history. Begin a new step in a Python prompt:
-
-from alembic import command
-from registry.database import alembic
-
-command.revision(alembic(), "what it does", rev_id="0002")
-"""

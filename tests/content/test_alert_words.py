@@ -1,0 +1,134 @@
+"""What an alert says where nobody wrote a text for it."""
+
+from typing import Any
+
+import pytest
+from samples import alerting
+
+from hookkeeper.content.emails import Email, letter_of
+
+TO = "ann@acme.example.com"
+
+
+def test_an_alert_says_what_failed_and_where_to_look() -> None:
+    told = letter_of(Email(to=(TO,)), alerting(folded=3))
+    assert told.subject == "Delivery failed: order.paid to Orders (acme)"
+    assert told.text == (
+        "Hookkeeper could not deliver an event. It made every attempt that the webhook allows.\n"
+        "\n"
+        "Tenant:   acme\n"
+        "Webhook:  Orders (wh_1)\n"
+        "Event:    order.paid evt_1\n"
+        "Delivery: wh_1 (webhook)\n"
+        "Target:   https://acme.example/hook\n"
+        "Outcome:  503, http_503, out of order\n"
+        "Look at:  https://temporal.example/run\n"
+        "\n"
+        "3 more since the last alert."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "said", "unsaid"),
+    [
+        (
+            {"kind": "recovered", "reason": None},
+            "Delivered again: order.paid to Orders (acme)",
+            "can deliver again",
+            "not",
+        ),
+        ({"reason": "gone"}, "Delivery failed: order.paid to Orders (acme)", "(410)", "since the last"),
+        ({"reason": "webhook_deleted"}, "Delivery failed: order.paid to Orders (acme)", "webhook_deleted", "more"),
+        ({"link": None}, "Delivery failed: order.paid to Orders (acme)", "Outcome:  503", "Look at"),
+        ({"target": ""}, "Delivery failed: order.paid to Orders (acme)", "wh_1 (webhook)", "Target"),
+        ({"last_outcome": None}, "Delivery failed: order.paid to Orders (acme)", "no attempt was made", "503"),
+        (
+            {"webhook": {"id": "wh_1", "name": ""}},
+            "Delivery failed: order.paid to wh_1 (acme)",
+            "Webhook:  wh_1\n",
+            "()",
+        ),
+        (
+            {"webhook": {"id": "wh_1", "name": "a\r\nBcc: x"}},
+            "Delivery failed: order.paid to a Bcc: x (acme)",
+            "Webhook:  a Bcc: x (wh_1)",
+            "\r",
+        ),
+        (
+            {"last_outcome": {"status_code": 500, "error": "http_500", "text": "long\n" * 1000}},
+            "Delivery failed: order.paid to Orders (acme)",
+            "long…\nLook at:  https://temporal.example/run",
+            "long\nlong",
+        ),
+    ],
+)
+def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -> None:
+    told = letter_of(Email(to=(TO,)), alerting(**changes))
+    assert told.text is not None
+    assert told.subject == subject
+    assert said in told.text
+    assert unsaid not in told.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "why", "outcome"),
+    [
+        (
+            "bounced",
+            "bounced for bo@acme.example: 550 5.1.1 no such user",
+            "The provider took it, but the mail server of a recipient did not.",
+            "bounced for bo@acme.example: 550 5.1.1 no such user",
+        ),
+        (
+            "rejected",
+            "dropped for bo@acme.example: Invalid",
+            "The provider refused it, and would refuse it again.",
+            "dropped for bo@acme.example: Invalid",
+        ),
+        ("bounced", "", "The provider took it", "202"),
+    ],
+)
+def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, why: str, outcome: str) -> None:
+    """Setup: the provider answered 202, and said later what had become of it: that it had taken it tells nothing."""
+    last = {"status_code": 202, "error": None, "text": text}
+    told = letter_of(Email(to=(TO,)), alerting(reason=reason, channel="email", last_outcome=last))
+    assert told.text is not None
+    assert f"could not deliver an event. {why}" in told.text
+    assert f"Outcome:  {outcome}\n" in told.text
+
+
+def test_an_alert_of_success_says_what_the_receiver_said() -> None:
+    last = {"status_code": 202, "error": None, "text": "accepted as 7"}
+    told = letter_of(Email(to=(TO,)), alerting(kind="recovered", reason=None, last_outcome=last))
+    assert told.text is not None
+    assert "Outcome:  202, accepted as 7\n" in told.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "since", "why"),
+    [
+        ("gone", "2026-01-02T03:04:05.678Z", "The receiver wants no more events (410)"),
+        (
+            "failing",
+            "2026-01-02T03:04:05.678Z",
+            "Nothing but failures since 2026-01-02T03:04:05.678Z, 17 in a row",
+        ),
+        ("failing", None, "Nothing but failures, 17 in a row"),
+    ],
+)
+def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str) -> None:
+    alert = alerting(kind="disabled", reason=reason, failures=17, failing_since=since)
+    told = letter_of(Email(to=(TO,)), alert)
+    assert told.subject == "Webhook disabled: Orders (acme)"
+    assert told.text is not None
+    assert told.text.startswith(f"{why}: the webhook is disabled now, and its deliveries are held until it is enabled.")
+    assert "Event:    order.paid evt_1\n" in told.text
+    assert "Look at:  https://temporal.example/run" in told.text
+
+
+def test_templates_of_alerts_see_alert_and_event() -> None:
+    email = Email(to=(TO,), subject="{{ alert.reason }} {{ event.id }}", text="{{ alert.webhook.id }}")
+    told = letter_of(email, alerting())
+    assert (told.subject, told.text) == ("exhausted evt_1", "wh_1")
+    dynamic = letter_of(Email(to=(TO,), template_id="d-1"), alerting())
+    assert dynamic.template_data["alert"]["reason"] == "exhausted"

@@ -1,0 +1,218 @@
+"""Whatever an event's data is, what is sent is clean, or the event is refused with a `Fault`."""
+
+import json
+import unicodedata
+from typing import Any
+from urllib.parse import urlsplit
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import alerting, seeing
+
+from hookkeeper.content.emails import Email, letter_of
+from hookkeeper.content.faults import Fault
+from hookkeeper.content.notifications import Call, HttpCall, Note, Notification, note_of
+from hookkeeper.content.payload import Payload, body_of
+
+some = settings(max_examples=300, deadline=None)
+nasty = st.sampled_from(
+    [
+        "\r\nBcc: evil@evil.example",
+        "\n",
+        "\r",
+        "\0",
+        "\x0b",
+        "\x85",
+        "\u2028",
+        "\x7f",
+        "a@b.com, evil@evil.example",
+        "a@b.com>, <evil@evil.example",
+        "evil@evil.example> (",
+        '" <evil@evil.example>, "',
+        "<script>alert(1)</script>",
+        "'><img src=x>",
+        '"',
+        "\\",
+        "{{ 7 * 7 }}",
+        "{% raw %}",
+        "https://evil.example",
+        "@evil.example/",
+        "/../../",
+        "#",
+        "?a=b&c=d",
+        "a@b.com",
+        "Ann",
+        "",
+    ]
+)
+texts = st.lists(nasty | st.text(max_size=6), max_size=4).map("".join)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+)
+
+
+def clean(text: str) -> bool:
+    return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text)
+
+
+@some
+@given(data=anything)
+def test_a_letter_has_clean_headers_and_one_recipient_an_entry(data: Any) -> None:
+    email = Email(
+        to=("{{ event.data }}", "{{ event.data }} <fixed@acme.com>", "first@acme.com"),
+        cc=("<{{ event.data }}@acme.com>",),
+        reply_to="Reply {{ event.data }} <reply@acme.com>",
+        subject="About {{ event.data }}",
+        text="{{ event.data }}",
+    )
+    try:
+        letter = letter_of(email, seeing(data))
+    except Fault:
+        return
+    mailboxes = [*letter.to, *letter.cc, *([letter.reply_to] if letter.reply_to else [])]
+    for mailbox in mailboxes:
+        assert clean(mailbox.address) and mailbox.address.isascii() and mailbox.address.count("@") == 1
+        assert not set(mailbox.address) & set("<>,;: ")
+        assert clean(mailbox.name)
+    assert "fixed@acme.com" in letter.recipients
+    assert len(letter.recipients) <= 4
+    assert all(address.endswith("@acme.com") for address in [mailbox.address for mailbox in letter.cc])
+    assert clean(letter.subject) and len(letter.subject) <= 255
+
+
+@some
+@given(data=texts, name=texts)
+def test_one_field_at_a_time_yields_a_fault_or_is_clean(data: str, name: str) -> None:
+    context = seeing({"x": data, "name": name})
+    for fields in (
+        {"to": ("{{ event.data.x }}",)},
+        {"to": ("{{ event.data.name }} <{{ event.data.x }}>",)},
+        {"to": ("a@b.com",), "bcc": ("{{ event.data.x }}",)},
+        {"to": ("a@b.com",), "subject": "{{ event.data.x }}{{ event.data.name }}"},
+        {"to": ("a@b.com",), "reply_to": "{{ event.data.x }}"},
+    ):
+        try:
+            letter = letter_of(Email(**fields), context)
+        except Fault:
+            continue
+        shown = letter.model_dump_json(include={"to", "bcc", "reply_to", "subject"})
+        assert all(clean(part) for part in _strings(json.loads(shown)))
+
+
+@some
+@given(data=anything)
+def test_html_in_data_is_never_html_in_the_letter(data: Any) -> None:
+    letter = letter_of(Email(to=("a@b.com",), html='<i title="{{ event.data }}">{{ event.data }}</i>'), seeing(data))
+    assert letter.html is not None
+    inside = letter.html.removeprefix('<i title="').removesuffix("</i>")
+    assert inside.count("<") == 0 and inside.count(">") == 1 and inside.count('"') == 1
+    assert "'" not in inside
+
+
+@some
+@given(data=anything)
+def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
+    notification = Notification(
+        http=HttpCall(
+            url="https://api.example/{{ event.data.url }}?q={{ event.data.url }}",
+            headers={"x-data": "v {{ event.data.header }}"},
+            body='{"a": {{ event.data.body }}, "b": [{{ event.data.body }}]}',
+        )
+    )
+    for field in ("url", "header", "body"):
+        context = seeing({"url": "u", "header": "h", "body": "b"} | {field: data})
+        try:
+            call = note_of(notification, context)
+        except Fault:
+            assert field != "body"
+            continue
+        assert isinstance(call, Call)
+        assert call.url.isascii() and call.url.isprintable() and " " not in call.url
+        assert call.url.startswith("https://api.example/")
+        assert all(value.isascii() and value.isprintable() for value in call.headers.values())
+        assert json.loads(call.body)["b"] == [json.loads(call.body)["a"]]
+
+
+@some
+@given(data=texts)
+def test_a_host_made_by_data_is_a_host(data: str) -> None:
+    for url in ("{{ event.data }}", "https://{{ event.data }}/hook", "https://api.example{{ event.data }}"):
+        try:
+            call = note_of(Notification(http=HttpCall(url=url)), seeing(data))
+        except Fault:
+            continue
+        assert isinstance(call, Call)
+        assert call.url.startswith(("https://", "http://"))
+        assert call.url.isascii() and call.url.isprintable() and not set(call.url) & set(' \\"<>^`{|}#')
+        assert "@" not in urlsplit(call.url).netloc
+
+
+@some
+@given(data=anything, title=texts)
+def test_a_note_has_a_clean_title(data: Any, title: str) -> None:
+    context = seeing({"x": data, "title": title})
+    for fields in ({}, {"title": "{{ event.data.title }}", "body": "{{ event.data.x }}"}):
+        try:
+            note = note_of(Notification(service="slack://a/b/c", **fields), context)
+        except Fault:
+            continue
+        assert isinstance(note, Note)
+        assert clean(note.title) and len(note.title) <= 255
+        assert note.body.strip()
+
+
+def test_no_template_changes_what_others_see() -> None:
+    context = seeing({"x": [1], "email": "a@b.com"})
+    before = json.dumps(context)
+    changing = "{% if event.data.x.append(2) or event.data.clear() or event.clear() %}{% endif %}"
+    email = Email(to=(changing + "first@b.com", "{{ event.data.email }}"), html=changing + "x")
+    letter = letter_of(email, context)
+    assert (letter.recipients, letter.subject) == (("first@b.com", "a@b.com"), "order.paid")
+    for notification in (
+        Notification(service="slack://a/b/c", title=changing),
+        Notification(http=HttpCall(url=changing + "https://api.example/", headers={"x-a": changing + "a"})),
+    ):
+        note_of(notification, context)
+    body_of(Payload(format="cloudevents", template=changing + "1"), context)
+    assert json.dumps(context) == before
+
+
+@some
+@given(name=texts, text=texts)
+def test_an_alert_is_told_whatever_receivers_and_names_say(name: str, text: str) -> None:
+    context = alerting(
+        webhook={"id": "wh_1", "name": name}, last_outcome={"status_code": 500, "error": "http_500", "text": text}
+    )
+    letter = letter_of(Email(to=("a@b.com",)), context)
+    assert clean(letter.subject)
+    assert letter.text is not None
+    assert clean(letter.text.replace("\n", ""))
+    assert letter.text.count("\n") == 8
+
+
+@some
+@given(data=anything)
+def test_payloads_are_json_and_their_headers_clean(data: Any) -> None:
+    for payload in (
+        None,
+        Payload(template='{"a": {{ event.data }}}'),
+        Payload(format="cloudevents"),
+        Payload(format="cloudevents-binary"),
+        Payload(format="cloudevents", template="[{{ event.data }}]"),
+        Payload(format="cloudevents-binary", template="[{{ event.data }}]"),
+    ):
+        body = body_of(payload, seeing(data))
+        json.loads(body.content, parse_constant=_refuse)
+        assert all(value.isascii() and value.isprintable() for value in body.headers.values())
+
+
+def _refuse(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for item in inner for text in _strings(item)]

@@ -1,0 +1,79 @@
+"""Schemas of event types: judged when saved, never fetched, never slow."""
+
+import time
+from typing import Any
+
+import pytest
+
+from hookkeeper.content.json_schemas import MAX_ERRORS, MAX_STEP, check, errors, text_of
+
+ORDER = {
+    "type": "object",
+    "properties": {"id": {"type": "integer"}, "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}},
+    "required": ["id"],
+    "$defs": {"line": {"type": "object", "properties": {"a/b": {"type": "string"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"id": 1}, []),
+        ({"id": "secret-value"}, ["/id"]),
+        ({}, [""]),
+        ([], [""]),
+        ({"id": 1, "lines": [{}, {"a/b": 3}]}, ["/lines/1/a~1b"]),
+    ],
+)
+def test_faults_are_named_by_json_pointers(data: Any, expected: list[str]) -> None:
+    found = errors(data, text_of(ORDER))
+    assert [pointer for pointer, _ in found] == expected
+    assert all("secret-value" not in sentence for _, sentence in found)
+
+
+def test_only_the_first_faults_are_told() -> None:
+    schema = {"items": {"type": "string"}}
+    assert len(errors(list(range(1000)), text_of(schema))) == MAX_ERRORS
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "http://schemas.example/order.json"},
+        {"$ref": "file:///etc/passwd"},
+        {"properties": {"a": {"$ref": "https://schemas.example/a"}}},
+        {"$dynamicRef": "http://schemas.example/a#b"},
+        {"$ref": "#/nowhere"},
+        {"type": "nothing"},
+        {"pattern": "("},
+        {"minimum": "three"},
+        {"$schema": "http://json-schema.org/draft-07/schema#"},
+        {"$schema": "http://evil.example/dialect"},
+    ],
+    ids=str,
+)
+def test_what_is_no_schema_or_points_elsewhere_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"JSON Schema"):
+        check(schema)
+
+
+def test_a_schema_is_accepted() -> None:
+    check(ORDER)
+
+
+def test_a_pattern_cannot_be_made_to_run_for_ever() -> None:
+    schema = {"pattern": "^(a+)+$"}
+    began = time.thread_time()
+    assert errors("a" * 50_000 + "b", text_of(schema))
+    assert time.thread_time() - began < 1
+
+
+def test_long_keys_are_shortened_in_pointers() -> None:
+    """Twenty errors below 60 keys of a kilobyte each made an answer of more than a megabyte."""
+    schema = {"additionalProperties": {"$ref": "#"}, "type": "object"}
+    data: Any = dict.fromkeys("abcdefghijklmnopqrst", 1)
+    for _ in range(60):
+        data = {"k" * 1_000: data}
+    found = errors(data, text_of(schema))
+    assert len(found) == MAX_ERRORS
+    assert all(len(pointer) <= 61 * (MAX_STEP + 1) for pointer, _ in found)

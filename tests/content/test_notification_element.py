@@ -1,0 +1,214 @@
+"""Notifications as tenants write them, and the notes and calls that they come to."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from samples import alerting, seeing
+
+from hookkeeper.content import notifications
+from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.notifications import Call, HttpCall, Note, Notification, note_of
+from hookkeeper.content.on_failure import OnFailure
+
+SLACK = "slack://T000/B000/secret"
+URL = "https://api.example/hooks/secret"
+DATA = {"x": 'a"ü', "path": "a b/c", "n": 1}
+
+
+def note(data: Any = DATA, **fields: Any) -> Note:
+    made = note_of(Notification(**({"service": SLACK} | fields)), seeing(data))
+    assert isinstance(made, Note)
+    return made
+
+
+def call(data: Any = DATA, context: dict[str, Any] | None = None, **fields: Any) -> Call:
+    made = note_of(by_http(**fields), context or seeing(data))
+    assert isinstance(made, Call)
+    return made
+
+
+def by_http(**fields: Any) -> Notification:
+    return Notification(http=HttpCall(**({"url": URL} | fields)))
+
+
+# Services
+
+
+def test_a_service_shows_the_event_where_nothing_else_is_said() -> None:
+    shown = note()
+    assert (shown.service, shown.title) == (SLACK, "order.paid")
+    assert shown.body.startswith("order.paid happened at 2026-01-02T03:04:05.678Z (event evt_1 of acme).\n\n{\n")
+    assert len(note({"x": "y" * 5000}).body) == 2000
+
+
+def test_title_and_body_are_templates() -> None:
+    shown = note(title="{{ event.type }}: {{ event.data.x }}\n", body="<{{ event.data.x }}>\n{{ event.data.n }}")
+    assert (shown.title, shown.body) == ('order.paid: a"ü', '<a"ü>\n1')
+    assert note(title="", body="x").title == ""
+    assert len(note(title="{{ 'x' * 300 }}").title) <= 255
+
+
+def test_an_alert_has_words_of_its_own() -> None:
+    told = note_of(Notification(service=SLACK), alerting(folded=2))
+    assert isinstance(told, Note)
+    assert told.title == "Delivery failed: order.paid to Orders (acme)"
+    for named in ("acme", "Orders", "order.paid evt_1", "503, http_503", "https://temporal.example/run", "2 more"):
+        assert named in told.body
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"title": "{{ 'a\\nb' }}"}, "title: must be one line"),
+        ({"title": "{{ event.typo.x }}"}, "title: "),
+        ({"body": "{{ ' ' }}"}, "body: is empty for this event"),
+        ({"body": "\n{{ event.typo.x }}"}, r"body: .*\(line 2, column [0-9]+\)"),
+    ],
+)
+def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], fault: str) -> None:
+    with pytest.raises(BadTemplate, match=f"^{fault}"):
+        note(**fields)
+
+
+# Calls
+
+
+def test_a_call_sends_the_event_where_no_body_is_given() -> None:
+    made = call()
+    assert (made.method, made.url, made.headers) == ("POST", URL, {"content-type": "application/json"})
+    assert json.loads(made.body) == {
+        "id": "evt_1",
+        "type": "order.paid",
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "data": DATA,
+    }
+    told = json.loads(call(context=alerting()).body)
+    assert (told["alert"]["reason"], told["event"]["id"]) == ("exhausted", "evt_1")
+
+
+def test_url_headers_and_body_are_templates() -> None:
+    made = call(
+        method="PUT",
+        url="https://api.example/{{ event.id }}?q={{ event.data.path | urlencode }}",
+        headers={"Authorization": "Bearer {{ webhook.id }}\n", "x-plain": "1"},
+        body='{"text": {{ event.data.x }}}',
+    )
+    assert (made.method, made.url) == ("PUT", "https://api.example/evt_1?q=a%20b/c")
+    assert made.headers == {"Authorization": "Bearer wh_1", "x-plain": "1", "content-type": "application/json"}
+    assert json.loads(made.body) == {"text": 'a"ü'}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "sent"),
+    [
+        ("application/json", "[{{ event.data.x }}]", '["a\\"ü"]'),
+        ("application/vnd.api+json; charset=utf-8", "[{{ event.data.x }}]", '["a\\"ü"]'),
+        ("text/plain", "[{{ event.data.x }}]", '[a"ü]'),
+        ("application/x-www-form-urlencoded", "x={{ event.data.path | urlencode }}", "x=a%20b/c"),
+    ],
+)
+def test_the_content_type_says_how_data_is_written(content_type: str, body: str, sent: str) -> None:
+    made = call(headers={"Content-Type": content_type}, body=body)
+    assert (made.headers, made.body.decode()) == ({"Content-Type": content_type}, sent)
+
+
+def test_a_get_has_no_body() -> None:
+    made = call(method="GET")
+    assert (made.method, made.headers, made.body) == ("GET", {}, b"")
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"url": "{{ event.data.x }}"}, "http.url: must be printable ASCII"),
+        ({"url": "https://api.example/{{ event.data.path }}"}, "http.url: must be printable ASCII.*urlencode"),
+        ({"url": "{{ 'ftp://a.example/' }}"}, "http.url: must start with https:// or http://"),
+        ({"url": "https://{{ 'user@evil.example' }}/"}, "http.url: must not hold user names"),
+        ({"url": "https://a.example/{{ 'a\\nb' }}"}, "http.url: must be one line"),
+        ({"url": "https://a.example/{{ 'a' }}{{ '#b' }}"}, "http.url: must not have a fragment"),
+        ({"url": "https://a.example/" + "{{ event.id }}" * 140, "body": "1"}, None),
+        ({"url": "https://a.example/{% for _ in range(500) %}aaaaa{% endfor %}"}, "http.url: is longer than 2048"),
+        ({"url": "https://********/********"}, "http.url: must name a host"),
+        ({"headers": {"x-a": "{{ event.data.x }}"}}, "http.headers.x-a: the value of x-a must be 1 to 4096 printable"),
+        ({"headers": {"x-a": "{{ '' }}"}}, "http.headers.x-a: the value"),
+        ({"headers": {"x-a": "{{ 'a\\r\\nb: c' }}"}}, "http.headers.x-a: must be one line"),
+        ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not give JSON: Extra data"),
+        ({"body": "{% if false %}1{% endif %}"}, "http.body: the template gives nothing"),
+        ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
+    ],
+)
+def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], fault: str | None) -> None:
+    if fault is None:
+        assert len(call(**fields).url) < 2048
+        return
+    with pytest.raises(BadTemplate, match=f"^{fault}"):
+        call(**fields)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "give either service or http"),
+        ({"service": SLACK, "http": {"url": URL}}, "give either service or http"),
+        ({"http": {"url": URL}, "title": "x"}, "title and body are for a service"),
+        ({"service": "slack"}, "must be an Apprise URL"),
+        ({"service": "slack://a b"}, "must be an Apprise URL"),
+        ({"service": "slack://a\nb"}, "must be an Apprise URL"),
+        ({"service": "sla-ck://a"}, "must be an Apprise URL"),
+        ({"service": f"slack://{'a' * 2048}"}, "at most 2048"),
+        ({"service": SLACK, "body": "x" * 65537}, "at most 65536"),
+        ({"http": {"url": "api.example"}}, "must start with https:// or http://"),
+        ({"http": {"url": "ftp://api.example/{{ event.id }}"}}, "must start with https:// or http://"),
+        ({"http": {"url": "https://user:secret@api.example/{{ event.id }}"}}, "must not hold user names or passwords"),
+        ({"http": {"url": "https://api.example:99999/{{ event.id }}"}}, "has a port that is not between"),
+        ({"http": {"url": "https://api.example/{{\nevent.id }}"}}, "must be one line"),
+        ({"http": {"url": f"https://api.example/{'a' * 2048}"}}, "at most 2048"),
+        ({"http": {"url": URL, "method": "DELETE"}}, "Input should be 'POST'"),
+        ({"http": {"url": URL, "method": "GET", "body": "x"}}, "a GET has no body"),
+        ({"http": {"url": URL, "headers": {"content-type": "text/plain"}}}, "needs a body where"),
+        ({"http": {"url": URL, "headers": {"content-type": "{{ event.id }}"}, "body": "x"}}, "must be a media type"),
+        ({"http": {"url": URL, "headers": {"content-length": "3"}}}, "content-length is set by Hookkeeper or by HTTP"),
+        ({"http": {"url": URL, "headers": {"Host": "x"}}}, "Host is set by"),
+        ({"http": {"url": URL, "headers": {"x a": "x"}}}, "'x a' is not the name of a header"),
+        ({"http": {"url": URL, "headers": {"x-{{ event.id }}": "x"}}}, "is not the name of a header"),
+        ({"http": {"url": URL, "headers": {"x-a": "ü"}}}, "the value of x-a must be 1 to 4096 printable ASCII"),
+        ({"http": {"url": URL, "headers": {"x-a": "{{ 1 }}" + "a" * 4096}}}, "the value of x-a is longer than"),
+        ({"http": {"url": URL, "headers": {"x-a": "1", "X-A": "2"}}}, "differ in upper and lower case only"),
+        ({"http": {"url": URL, "headers": {f"x-{n}": "1" for n in range(31)}}}, "at most 30 headers"),
+        ({"http": {"url": URL, "body": "x" * 65537}}, "at most 65536"),
+        ({"service": SLACK, "colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_notifications_that_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence) as raised:
+        Notification.model_validate(fields)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("notification", "field"),
+    [
+        (Notification(service=SLACK, title="{{ x"), "title"),
+        (Notification(service=SLACK, body="{% if %}"), "body"),
+        (by_http(url="https://a.example/{{ event. }}"), "http.url"),
+        (by_http(headers={"x-a": "{{ event. }}"}), "http.headers.x-a"),
+        (by_http(body="{{ event. }}"), "http.body"),
+    ],
+)
+def test_a_template_that_cannot_be_read_is_named(notification: Notification, field: str) -> None:
+    with pytest.raises(BadTemplate, match=f"^{field}: "):
+        notifications.check(notification)
+    notifications.check(by_http(url="https://a.example/{{ event.id }}", body="{{ event.data }}"))
+
+
+def test_on_failure_names_somebody() -> None:
+    with pytest.raises(ValidationError, match="name at least one email or notification"):
+        OnFailure()
+    with pytest.raises(ValidationError, match="at most 10 items"):
+        OnFailure(notifications=(Notification(service=SLACK),) * 11)
+    assert OnFailure(notifications=(Notification(service=SLACK),)).emails == ()

@@ -1,0 +1,37 @@
+"""The limit on calls to a server that may be busy: it falls with slow answers, and rises with fast ones."""
+
+import pytest
+
+from hookkeeper.limits.adaptive_limit import TARGET, AdaptiveLimit
+
+
+def after(*answers: float) -> AdaptiveLimit:
+    limit = AdaptiveLimit(2, 16)
+    for seconds in answers:
+        limit.note(seconds)
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("answers", "value"),
+    [
+        ((), 16),
+        ((TARGET,) * 100, 16),
+        ((0.01, 1.0), 14),
+        ((0.01, *(1.0,) * 100), 2),
+        ((0.01, *(1.0,) * 100, *(0.01,) * 150), 16),
+        ((*(1.0,) * 100,), 16),
+    ],
+    ids=["new", "fast", "one slow", "all slow", "slow, then fast", "far away"],
+)
+def test_it_follows_the_answers(answers: tuple[float, ...], value: int) -> None:
+    assert after(*answers).value == value
+
+
+def test_a_server_may_become_slower_for_good() -> None:
+    """Timeline: a server near by is moved far away. Proves: the limit falls, and rises again."""
+    limit = after(0.01, *(0.2,) * 100)
+    assert limit.value == 2
+    for _ in range(4000):
+        limit.note(0.2)
+    assert limit.value == 16

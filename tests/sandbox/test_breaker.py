@@ -1,0 +1,62 @@
+"""What is too costly again and again rests for a while, and then gets one more chance."""
+
+import pytest
+
+from hookkeeper.content.faults import TooCostly
+from hookkeeper.sandbox import breaker
+from hookkeeper.sandbox.breaker import Breaker
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def is_resting(tripped: Breaker, what: bytes) -> bool:
+    try:
+        tripped.check(what)
+    except TooCostly:
+        return True
+    return False
+
+
+def test_three_times_in_a_row_and_a_minute() -> None:
+    clock = Clock()
+    tripped = Breaker(clock)
+    for _ in range(2):
+        tripped.costly(b"a")
+        assert not is_resting(tripped, b"a")
+    tripped.costly(b"a")
+    with pytest.raises(TooCostly, match="was too costly 3 times in a row, and is not tried for 60 s"):
+        tripped.check(b"a")
+    assert not is_resting(tripped, b"b")
+    clock.now += 59.9
+    assert is_resting(tripped, b"a")
+    clock.now += 0.2
+    assert not is_resting(tripped, b"a")
+    tripped.costly(b"a")  # once more, and it rests again
+    assert is_resting(tripped, b"a")
+    clock.now += 60.1
+    tripped.fine(b"a")
+    tripped.costly(b"a")
+    assert not is_resting(tripped, b"a")
+
+
+def test_not_in_a_row() -> None:
+    tripped = Breaker()
+    for _ in range(9):
+        tripped.costly(b"a")
+        tripped.costly(b"a")
+        tripped.fine(b"a")
+    assert not is_resting(tripped, b"a")
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "MAX_KNOWN", 3)
+    tripped = Breaker()
+    for what in (b"a", b"b", b"c", b"d"):
+        for _ in range(3):
+            tripped.costly(what)
+    assert [is_resting(tripped, what) for what in (b"a", b"b", b"c", b"d")] == [False, True, True, True]
