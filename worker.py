@@ -19,7 +19,7 @@ from activities.emails import EmailActivities
 from activities.health import HealthBook
 from activities.memory_budget import Memory
 from activities.notifications import NotificationActivities
-from activities.ordered_queue import LaneActivities
+from activities.ordered_queue import OrderedQueueActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
 from activities.recovery import RecoveryActivities
@@ -57,9 +57,9 @@ from hookkeeper.temporal.recovery_candidates import LostDeliveries
 from hookkeeper.temporal.releases import HeldDeliveries
 from hookkeeper.version import VERSION
 from workflows.event import EventWorkflow
-from workflows.event_part import EventPart
-from workflows.large_event import FanOutWorkflow
-from workflows.ordered_queue import LaneWorkflow
+from workflows.event_part import EventPartWorkflow
+from workflows.large_event import LargeEventWorkflow
+from workflows.ordered_queue import OrderedQueueWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
@@ -80,10 +80,10 @@ USER_AGENT = f"Hookkeeper/{VERSION}"
 
 WORKFLOWS: list[type] = [
     EventWorkflow,
-    FanOutWorkflow,
-    EventPart,
+    LargeEventWorkflow,
+    EventPartWorkflow,
     ScheduledEventWorkflow,
-    LaneWorkflow,
+    OrderedQueueWorkflow,
     ReleaseWorkflow,
     RecoveryWorkflow,
     ProbeWorkflow,
@@ -137,7 +137,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places, memory)
         gateway = Gateway(client, settings.task_queue)
         acceptance = Acceptance(gateway, store, links, sandbox, settings)
-        lanes = LaneActivities(gateway.lanes, store)
+        lanes = OrderedQueueActivities(gateway.lanes, store)
         firing = FiringActivities(
             ScheduledAcceptance(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway), places
         )
@@ -159,8 +159,8 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                     *sending,
                     closing.close_as_cancelled,
                     firing.accept,
-                    lanes.take_place,
-                    lanes.look_after_turn,
+                    lanes.enqueue,
+                    lanes.check_granted,
                     lanes.find_waiting,
                 ],
                 workflow_runner=SANDBOX,

@@ -70,15 +70,15 @@ class Lanes(Protocol):
         """Give the places of all open events of the webhook that may wait for their turn."""
 
 
-class LaneActivities:
+class OrderedQueueActivities:
     """Raises Temporal's `RPCError` and `RegistryUnavailable`: our own faults, to be tried again."""
 
     def __init__(self, lanes: Lanes, store: Store) -> None:
         self._lanes = lanes
         self._store = store
 
-    @activity.defn(name="take_place")
-    async def take_place(self, place: Place) -> None:
+    @activity.defn(name="enqueue")
+    async def enqueue(self, place: Place) -> None:
         """Take a place at the end of the webhook's lane."""
         await self._lanes.join(place)
 
@@ -87,8 +87,8 @@ class LaneActivities:
         """Find what waited for a lane that was terminated. Where it has passed already, it will say so."""
         return await self._lanes.find_waiting(search)
 
-    @activity.defn(name="look_after_turn")
-    async def look_after_turn(self, place: Place) -> Sight:
+    @activity.defn(name="check_granted")
+    async def check_granted(self, place: Place) -> Sight:
         """See how the one whose turn it is is doing, and whether there is still an order to keep."""
         webhook = await self._store.get(place.webhook_id)
         sight = await self._lanes.look(place)

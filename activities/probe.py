@@ -61,7 +61,7 @@ class ProbeActivities:
         self._releases = releases
         self._interval = interval
 
-    @activity.defn(name="knock")
+    @activity.defn(name="send_probe")
     async def knock(self, knock: Knock) -> Knocked:
         """Send a signed event to the webhook, if it is still disabled for failing."""
         webhook = await self._store.get(knock.webhook_id)

@@ -114,14 +114,14 @@ class RecoveryActivities:
         self._lost = lost
         self._places = places
 
-    @activity.defn(name="count_lost")
+    @activity.defn(name="count_failed")
     async def count(self, scope: Scope) -> int:
         """Count the finished events that would be redelivered."""
         with self._places.taken(scope.tenant):
             async with heartbeating():
                 return await self._lost.count(scope)
 
-    @activity.defn(name="find_lost")
+    @activity.defn(name="find_failed")
     async def find(self, search: Search) -> Plan:
         """Find the oldest runs with a delivery that may be meant."""
         with self._places.taken(search.scope.tenant):
@@ -132,7 +132,7 @@ class RecoveryActivities:
         runs, end = await self._lost.oldest(search.scope, search.after, SLICE)
         return Plan(runs=tuple(runs), end=end)
 
-    @activity.defn(name="redeliver_lost")
+    @activity.defn(name="redeliver_failed")
     async def redeliver(self, batch: Batch) -> Tally:
         """Redeliver one after the other at the rate; none twice, however often this is tried."""
         with self._places.taken(batch.scope.tenant):

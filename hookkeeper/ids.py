@@ -7,12 +7,12 @@ from zlib import crc32
 
 from temporalio.common import SearchAttributeKey
 
-EVENT, FAN_OUT, PART = "EventWorkflow", "FanOutWorkflow", "EventPart"
+EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
 """Types of workflows: the run of an event; where it has many targets, its run and those of its parts."""
-LANE = "LaneWorkflow"
-"""The type of what keeps the order of a webhook's events."""
-LANE_FULL = "full"
-"""Memo of a lane: no event is accepted any more until there is room again."""
+ORDERED_QUEUE = "OrderedQueueWorkflow"
+"""The workflow type of the queue of an ordered webhook."""
+QUEUE_FULL = "full"
+"""Memo of an ordered queue: it accepts no event until events ahead are done."""
 RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
 """Types of those that go through many events."""
 SCHEDULED = "ScheduledEventWorkflow"
@@ -25,7 +25,7 @@ PROBE = "ProbeWorkflow"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
 EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
 WEBHOOKS = SearchAttributeKey.for_keyword_list("HookWebhooks")
-TROUBLE = SearchAttributeKey.for_keyword_list("HookTrouble")
+NEEDS_ATTENTION = SearchAttributeKey.for_keyword_list("HookNeedsAttention")
 """Webhooks whose delivery is retrying, held or failed; absent where all is well."""
 HELD = SearchAttributeKey.for_keyword_list("HookHeld")
 """Webhooks whose delivery is held; absent where none is."""
@@ -40,7 +40,7 @@ SEARCH_ATTRIBUTES = {
     TENANT.name: "Keyword",
     EVENT_TYPE.name: "Keyword",
     WEBHOOKS.name: "KeywordList",
-    TROUBLE.name: "KeywordList",
+    NEEDS_ATTENTION.name: "KeywordList",
     HELD.name: "KeywordList",
     DELIVER_AT.name: "Datetime",
     RUN_NUMBER.name: "Int",
@@ -88,9 +88,9 @@ def part_of(workflow: str) -> int:
     return int(workflow.split("-", 2)[2].partition(".")[2] or 0)
 
 
-def lane_id(webhook_id: str) -> str:
-    """Name what keeps the order of a webhook's events: `lane-<webhook id>`."""
-    return f"lane-{webhook_id}"
+def ordered_queue_id(webhook_id: str) -> str:
+    """Name the queue of an ordered webhook: `ordered-queue-<webhook id>`."""
+    return f"ordered-queue-{webhook_id}"
 
 
 def place_of(tenant: str, workflow: str) -> str:

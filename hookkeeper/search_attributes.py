@@ -18,7 +18,7 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     if webhooks:
         pairs.append(SearchAttributePair(ids.WEBHOOKS, webhooks))
     if trouble:
-        pairs.append(SearchAttributePair(ids.TROUBLE, trouble))
+        pairs.append(SearchAttributePair(ids.NEEDS_ATTENTION, trouble))
     if event.deliver_at and run_number == 1:
         pairs.append(SearchAttributePair(ids.DELIVER_AT, event.deliver_at))
     if run_number > 1:

@@ -49,7 +49,7 @@ SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
     ids.TENANT,
     ids.EVENT_TYPE,
     ids.WEBHOOKS,
-    ids.TROUBLE,
+    ids.NEEDS_ATTENTION,
     ids.HELD,
     ids.DELIVER_AT,
     ids.RUN_NUMBER,

@@ -26,4 +26,4 @@ def first_numbers(inbox: Receiver) -> list[int]:
 
 
 def lane_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return home.temporal.get_workflow_handle(ids.lane_id(webhook["id"]))
+    return home.temporal.get_workflow_handle(ids.ordered_queue_id(webhook["id"]))

@@ -37,8 +37,7 @@ class RoundUnderWay:
 
     def _waits_in_vain(self) -> bool:
         """A person wants it held, or wants it now, and it may wait in the limited queue for hours."""
-        unwanted = all(each.pace is not None and (each.held or each.forced) for each in self.deliveries)
-        return unwanted and workflow.patched("limited-rounds-stop")
+        return all(each.pace is not None and (each.held or each.forced) for each in self.deliveries)
 
 
 class Controls(Places):
@@ -106,8 +105,7 @@ class Controls(Places):
     def reschedule(self, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
         self._deliver_at = deliver_at
-        if workflow.patched("new-time-is-listed"):
-            self._list_time(deliver_at)
+        self._list_time(deliver_at)
 
     def _list_time(self, deliver_at: datetime) -> None:
         """Let lists say when the event is to be delivered."""

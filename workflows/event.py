@@ -1,8 +1,8 @@
 """The run of one event: wait until it is time, deliver to all at once, see each delivery through, tell who wants to
 know, close.
 
-This code is for ever: runs that are open today replay it tomorrow. Any change of its commands goes through
-`workflow.patched`; tests/workflows/histories/ holds it to that.
+This code is permanent: open runs replay it with every later version. Each change of its commands goes through
+`workflow.patched`, and the histories in tests/workflows/histories/ must replay.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class EventWorkflow(Controls):
         self._finished_at: datetime | None = None
         self._rounds = []
         self._alerts = {}
-        self._trouble = list(workflow.info().typed_search_attributes.get(ids.TROUBLE, ()))
+        self._trouble = list(workflow.info().typed_search_attributes.get(ids.NEEDS_ATTENTION, ()))
         self._held = list(workflow.info().typed_search_attributes.get(ids.HELD, ()))
         self._cancel_requested = False
         self._time_has_come = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is None
@@ -178,9 +178,8 @@ class EventWorkflow(Controls):
 
     def _look_again_at(self, deliveries: list[Progress]) -> None:
         """Let what its webhook holds look whether it still has to: whoever resumes it can have missed this run."""
-        held = [each for each in deliveries if each.is_held_by_webhook]
-        if held and workflow.patched("held-looks-again"):
-            for each in held:
+        for each in deliveries:
+            if each.is_held_by_webhook:
                 each.look_again(workflow.now())
 
     # The end

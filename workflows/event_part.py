@@ -16,7 +16,7 @@ from workflows.relay import News, Relay
 
 
 @workflow.defn(name=ids.PART)
-class EventPart(EventWorkflow):
+class EventPartWorkflow(EventWorkflow):
     """One event on its way to some of its targets."""
 
     @workflow.init

@@ -37,7 +37,7 @@ from hookkeeper.partition import part_input, partition
 from hookkeeper.search_attributes import search_attributes
 from workflows import timers
 from workflows.activities import run_until_done
-from workflows.event_part import EventPart
+from workflows.event_part import EventPartWorkflow
 from workflows.relay import Branch, Relay
 
 LARGE_HISTORY = 25 * 1024 * 1024
@@ -65,8 +65,8 @@ class FannedOut(Message):
     parts: dict[int, EventStatus]
 
 
-@workflow.defn(name=ids.FAN_OUT)
-class FanOutWorkflow(Relay):
+@workflow.defn(name=ids.LARGE_EVENT)
+class LargeEventWorkflow(Relay):
     """One event on its way to very many targets, a hundred a part."""
 
     @workflow.init
@@ -76,7 +76,7 @@ class FanOutWorkflow(Relay):
         self._branches = {n: Branch.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
         self._number = attributes.get(ids.RUN_NUMBER, 1)
         self._scheduled = attributes.get(ids.DELIVER_AT) is not None
-        self._trouble = list(attributes.get(ids.TROUBLE, ()))
+        self._trouble = list(attributes.get(ids.NEEDS_ATTENTION, ()))
         self._starting = asyncio.Lock()
         self._fanned_out = False
         self._cancel_requested = False
@@ -125,7 +125,7 @@ class FanOutWorkflow(Relay):
         while not self._cancel_requested:
             try:
                 return await workflow.start_child_workflow(
-                    EventPart.run,
+                    EventPartWorkflow.run,
                     event,
                     id=ids.part_id(event.tenant, event.id, n),
                     parent_close_policy=ParentClosePolicy.TERMINATE,

@@ -3,8 +3,8 @@
 A place is taken before the run of the event is started (`hookkeeper.temporal.ordered_queues`), and 202 is sent after
 both. So an event that is posted after another's 202 is behind it; of two that are posted at once, either may be first.
 
-The lane tells the run whose turn it is (`turn`); the run says when those behind may go on (`passed`): when its delivery
-is final, or, with `skip`, has failed once. What goes wrong between them:
+The queue grants the run at its head its turn (`grant`); the run says when those behind may go on (`done`): when its
+delivery is final, or, with `skip`, has failed once. What goes wrong between them:
 
 - A place, and no run: the API died in between, or another event has the id. The run is looked for, and believed not to
   be there when it was missed for half a minute. So much time it costs, at the head. Pauses are counted, since
@@ -33,7 +33,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
-from activities.ordered_queue import LaneActivities, Place, Search, Sight
+from activities.ordered_queue import OrderedQueueActivities, Place, Search, Sight
 from hookkeeper import ids
 from hookkeeper.outcomes import Message
 from workflows import timers
@@ -69,7 +69,7 @@ class Line(Message):
     """The lane before this one did not end by itself: find what waits for it."""
 
 
-class LaneState(Message):
+class OrderedQueueState(Message):
     """How a lane is doing."""
 
     waiting: int = 0
@@ -94,9 +94,7 @@ class Turn:
 
     def begin(self) -> None:
         """Note that the run has been told."""
-        self.given, self.pause = True, CHECK
-        if self.missed and workflow.patched("found-is-not-missed"):
-            self.missed = timedelta()
+        self.given, self.pause, self.missed = True, CHECK, timedelta()
 
     def note(self, sight: Sight) -> None:
         """Note what a look at the run came to."""
@@ -123,8 +121,8 @@ class Turn:
         return SELDOM if self.given else OFTEN
 
 
-@workflow.defn(name=ids.LANE)
-class LaneWorkflow:
+@workflow.defn(name=ids.ORDERED_QUEUE)
+class OrderedQueueWorkflow:
     """One ordered webhook."""
 
     @workflow.init
@@ -135,7 +133,7 @@ class LaneWorkflow:
         self._is_ordered = True
         self._look_now = False
         self._stuck_since: datetime | None = None
-        self._full = bool(workflow.memo_value(ids.LANE_FULL, default=False))
+        self._full = bool(workflow.memo_value(ids.QUEUE_FULL, default=False))
 
     @workflow.run
     async def run(self, line: Line) -> None:
@@ -146,12 +144,12 @@ class LaneWorkflow:
             await self._see_through(next(iter(self._places)))
             if self._history_is_long():
                 line = self._line.model_copy(update={"places": tuple(self._places), "rebuild": False})
-                workflow.continue_as_new(line, memo={ids.LANE_FULL: self._full})
+                workflow.continue_as_new(line, memo={ids.QUEUE_FULL: self._full})
 
     # What runs and the API say
 
-    @workflow.signal(description="An event takes a place.")
-    def join(self, place: str) -> None:
+    @workflow.signal(description="Add an event.")
+    def enqueue(self, place: str) -> None:
         if place in self._places:
             return
         if len(self._places) >= MOST:
@@ -161,13 +159,13 @@ class LaneWorkflow:
         self._look_now = self._look_now or not self._is_ordered  # whoever sent it knows of an order
         self._tell_whether_full()
 
-    @workflow.signal(description="Those behind this place may go on.")
-    def passed(self, place: str) -> None:
+    @workflow.signal(description="The events behind this one may go on.")
+    def done(self, place: str) -> None:
         self._places.pop(place, None)
         self._tell_whether_full()
 
-    @workflow.signal(description="Look whether there is still an order to keep.")
-    def look(self) -> None:
+    @workflow.signal(description="Check whether the webhook is still ordered.")
+    def check(self) -> None:
         self._look_now = True
 
     @workflow.query
@@ -176,16 +174,18 @@ class LaneWorkflow:
         return list(self._places)
 
     @workflow.query
-    def state(self) -> LaneState:
+    def state(self) -> OrderedQueueState:
         """Give the number of events, the one that has the turn, and whether it is stuck."""
-        return LaneState(waiting=len(self._places), head=next(iter(self._places), None), stuck_since=self._stuck_since)
+        return OrderedQueueState(
+            waiting=len(self._places), head=next(iter(self._places), None), stuck_since=self._stuck_since
+        )
 
     # The story
 
     async def _rebuild(self) -> None:
         """Find what waits, and put it in front of what has come since this lane was started."""
         waiting = await run_until_done(
-            LaneActivities.find_waiting,
+            OrderedQueueActivities.find_waiting,
             Search(webhook_id=self._line.webhook_id, tenant=self._line.tenant, started_at=workflow.info().start_time),
             start_to_close_timeout=timedelta(minutes=2),
             priority=Priority(fairness_key=self._line.tenant),
@@ -208,7 +208,7 @@ class LaneWorkflow:
             if not turn.given and await self._give_turn(place):
                 turn.begin()
             if turn.given and not (self._is_ordered or self._look_now):
-                self.passed(place)
+                self.done(place)
             elif turn.given:
                 await self._until_touched(place, turn.pause)
             if self._is_at(place):
@@ -221,7 +221,7 @@ class LaneWorkflow:
         if turn.missed >= GRACE or self._need_not_wait(sight, turn):
             if sight.found == "silent":
                 workflow.logger.warning("%s does not answer: those behind it go on without it", place)
-            self.passed(place)
+            self.done(place)
             return
         self._set_stuck(place if turn.is_stuck else None)
         if not turn.given and await self._until_touched(place, turn.pause):
@@ -253,7 +253,7 @@ class LaneWorkflow:
         """Tell the run; False where there is none, or it is closed."""
         run = workflow.get_external_workflow_handle(ids.run_at(self._line.tenant, place))
         try:
-            await run.signal("turn", self._line.webhook_id)
+            await run.signal("grant", self._line.webhook_id)
         except FailureError:
             return False
         return True
@@ -261,7 +261,7 @@ class LaneWorkflow:
     async def _look(self, place: str) -> Sight:
         self._look_now = False
         sight = await run_until_done(
-            LaneActivities.look_after_turn,
+            OrderedQueueActivities.check_granted,
             Place(webhook_id=self._line.webhook_id, tenant=self._line.tenant, place=place),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=self._line.tenant),
@@ -290,7 +290,7 @@ class LaneWorkflow:
         full = len(self._places) >= (ROOM_AGAIN if self._full else FULL)
         if full != self._full:
             self._full = full
-            workflow.upsert_memo({ids.LANE_FULL: full})
+            workflow.upsert_memo({ids.QUEUE_FULL: full})
 
     def _history_is_long(self) -> bool:
         return workflow.info().get_current_history_length() > LONG_HISTORY

@@ -21,7 +21,7 @@ class Ordering(Kept):
             return False
         return self.delivery.ordered == "block" or not self.delivery.steps_taken
 
-    def take_place(self) -> None:
+    def enqueue(self) -> None:
         self._update(has_place=True)
 
     def take_turn(self) -> None:

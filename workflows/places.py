@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
-from activities.ordered_queue import LaneActivities, Place
+from activities.ordered_queue import OrderedQueueActivities, Place
 from hookkeeper import ids
 from workflows.activities import run_until_done
 from workflows.progress import Progress
@@ -23,8 +23,8 @@ terminated."""
 class Places(Telling):
     """The part of `EventWorkflow` that stands in lanes."""
 
-    @workflow.signal(name="turn", description="The turn of a delivery of this ordered webhook has come.")
-    async def signal_turn(self, webhook_id: str) -> None:
+    @workflow.signal(name="grant", description="The delivery of this ordered webhook may go on.")
+    async def signal_grant(self, webhook_id: str) -> None:
         progress = self._deliveries.get(webhook_id)
         # An event that has still to wait for its time takes a place of its own then.
         if progress is None or not progress.holds_others_up or self._is_scheduled():
@@ -62,18 +62,20 @@ class Places(Telling):
     async def _take_place(self, progress: Progress) -> None:
         webhook_id = progress.delivery.webhook_id
         await run_until_done(
-            LaneActivities.take_place,
+            OrderedQueueActivities.enqueue,
             Place(webhook_id=webhook_id, tenant=self._event.tenant, place=self._own_place()),
             start_to_close_timeout=timedelta(seconds=10),
             priority=Priority(fairness_key=self._event.tenant),
             summary=f"take a place in the lane of {webhook_id}",
         )
-        progress.take_place()
+        progress.enqueue()
 
     async def _let_others_go(self, webhook_id: str) -> None:
         """Tell the lane; one that is not there any more has nobody who waits."""
         try:
-            await workflow.get_external_workflow_handle(ids.lane_id(webhook_id)).signal("passed", self._own_place())
+            await workflow.get_external_workflow_handle(ids.ordered_queue_id(webhook_id)).signal(
+                "done", self._own_place()
+            )
         except FailureError as error:
             workflow.logger.info("the lane of %s does not hear: %r", webhook_id, error)
 

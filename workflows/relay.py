@@ -80,7 +80,7 @@ class Branch:
 
 
 class Relay:
-    """The part of `FanOutWorkflow` that listens and tells."""
+    """The part of `LargeEventWorkflow` that listens and tells."""
 
     _branches: dict[int, Branch]
     _scheduled: bool
@@ -129,12 +129,12 @@ class Relay:
         trouble = ids.listed(webhook for branch in self._branches.values() for webhook in branch.trouble)
         if trouble != self._trouble:
             self._trouble = trouble
-            updates.append(ids.TROUBLE.value_set(trouble) if trouble else ids.TROUBLE.value_unset())
+            updates.append(ids.NEEDS_ATTENTION.value_set(trouble) if trouble else ids.NEEDS_ATTENTION.value_unset())
         waits = self._scheduled and any(branch.is_open for branch in self._branches.values())
         listed = workflow.info().typed_search_attributes.get(ids.DELIVER_AT)
         if not waits and listed is not None:
             updates.append(ids.DELIVER_AT.value_unset())
-        elif waits and moved_to not in (None, listed) and workflow.patched("moved-is-listed"):
+        elif waits and moved_to not in (None, listed):
             updates.append(ids.DELIVER_AT.value_set(moved_to))
         if updates:
             workflow.upsert_search_attributes(updates)

@@ -67,8 +67,8 @@ class Telling:
         updates: list[SearchAttributeUpdate[Sequence[str]]] = []
         if trouble != self._trouble:
             self._trouble = trouble
-            updates.append(_listing(ids.TROUBLE, trouble))
-        if held != self._held and workflow.patched("held-is-listed"):
+            updates.append(_listing(ids.NEEDS_ATTENTION, trouble))
+        if held != self._held:
             self._held = held
             updates.append(_listing(ids.HELD, held))
         if updates:

@@ -19,6 +19,8 @@ from hookkeeper.registry.encryption import use_keyring
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
+MIGRATION_TIMEOUT = 60.0
+"""Seconds that a migration waits for another one."""
 MIGRATION_LOCK = 0x686F6F6B
 """Any number will do, as long as nobody else in the same database takes it."""
 
@@ -133,12 +135,20 @@ def alembic(connection: Connection | None = None) -> Config:
 
 
 async def migrate(engine: AsyncEngine) -> None:
-    """Bring the schema up to date in one transaction; who comes second waits, and finds nothing to do."""
+    """Bring the schema up to date in one transaction; a second process waits, and finds nothing to do."""
     _make_directory(engine.url)
-    async with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
+    async with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            await connection.run_sync(_wait_for_long)
+        async with connection.begin():
+            if engine.dialect.name == "postgresql":
+                await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
+
+
+def _wait_for_long(connection: Connection) -> None:
+    """Let this connection wait for another process that migrates SQLite's file."""
+    connection.connection.cursor().execute(f"PRAGMA busy_timeout={int(MIGRATION_TIMEOUT * 1000)}")
 
 
 def _make_directory(url: URL) -> None:

@@ -45,7 +45,7 @@ class Steering:
 
         Raises `Refused` where all that are asked refuse, and `UnknownDelivery` where none has the delivery.
         """
-        if run.workflow_type != ids.FAN_OUT:
+        if run.workflow_type != ids.LARGE_EVENT:
             return await asking.update(handle, self._command, self._deliver_at or self._delivery)
         if run.run_id not in self._given:
             self._given[run.run_id] = await started_with(self._client, handle)

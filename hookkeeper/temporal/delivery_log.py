@@ -98,17 +98,17 @@ class DeliveryLog:
 
 def query_of(webhook_id: str, status: DeliveryStatus | None) -> str:
     """Write the search in visibility's language. It finds all that have the status, and some that only may."""
-    mine, troubled = f"{ids.WEBHOOKS.name} = '{webhook_id}'", f"{ids.TROUBLE.name} = '{webhook_id}'"
+    mine, troubled = f"{ids.WEBHOOKS.name} = '{webhook_id}'", f"{ids.NEEDS_ATTENTION.name} = '{webhook_id}'"
     closed = "ExecutionStatus IN ('Failed', 'Canceled', 'Terminated', 'TimedOut')"
     conditions: dict[DeliveryStatus | None, str] = {
         None: "ExecutionStatus != 'ContinuedAsNew'",
         "held": f"ExecutionStatus = 'Running' AND {ids.HELD.name} = '{webhook_id}'",
         "retrying": f"ExecutionStatus = 'Running' AND {troubled} AND {ids.HELD.name} != '{webhook_id}'",
-        "pending": f"ExecutionStatus = 'Running' AND {ids.TROUBLE.name} != '{webhook_id}'",
-        "sent": f"ExecutionStatus = 'Running' AND {ids.TROUBLE.name} != '{webhook_id}'",
+        "pending": f"ExecutionStatus = 'Running' AND {ids.NEEDS_ATTENTION.name} != '{webhook_id}'",
+        "sent": f"ExecutionStatus = 'Running' AND {ids.NEEDS_ATTENTION.name} != '{webhook_id}'",
         "failed": f"ExecutionStatus IN ('Running', 'Failed') AND {troubled}",
-        "cancelled": f"(ExecutionStatus = 'Running' OR {closed}) AND {ids.TROUBLE.name} != '{webhook_id}'",
-        "succeeded": f"ExecutionStatus != 'ContinuedAsNew' AND {ids.TROUBLE.name} != '{webhook_id}'",
+        "cancelled": f"(ExecutionStatus = 'Running' OR {closed}) AND {ids.NEEDS_ATTENTION.name} != '{webhook_id}'",
+        "succeeded": f"ExecutionStatus != 'ContinuedAsNew' AND {ids.NEEDS_ATTENTION.name} != '{webhook_id}'",
     }
     return f"{scan.RUNS_OF_EVENTS} AND {mine} AND {conditions[status]}"
 
@@ -118,7 +118,7 @@ def status_of(run: WorkflowExecution, webhook_id: str) -> DeliveryStatus | None:
     attributes = run.typed_search_attributes
     if run.status == WorkflowExecutionStatus.COMPLETED:
         return "succeeded"
-    if run.status == WorkflowExecutionStatus.FAILED and webhook_id in attributes.get(ids.TROUBLE, ()):
+    if run.status == WorkflowExecutionStatus.FAILED and webhook_id in attributes.get(ids.NEEDS_ATTENTION, ()):
         return "failed"
     if run.status == WorkflowExecutionStatus.RUNNING and webhook_id in attributes.get(ids.HELD, ()):
         return "held"

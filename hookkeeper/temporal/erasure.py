@@ -25,7 +25,7 @@ async def erase(client: Client, workflow_id: str) -> int:
     """
     handle = client.get_workflow_handle(workflow_id)
     latest = await handle.describe()
-    parts = await _parts(client, handle) if latest.workflow_type == ids.FAN_OUT else []
+    parts = await _parts(client, handle) if latest.workflow_type == ids.LARGE_EVENT else []
     # The event's own runs go last: while one is there, the request can be repeated.
     runs = [run for each in (*parts, workflow_id) for run in await _runs(client, each)]
     for each, run_id in (*await _firings(client, workflow_id), *runs):

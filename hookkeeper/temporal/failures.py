@@ -51,7 +51,7 @@ def query_of(scope: Scope, *, closed_only: bool = False) -> str:
     parts = [*_of_events(scope), status]
     if scope.status == "failed":
         trouble = f"= '{scope.webhook_id}'" if scope.webhook_id else "IS NOT NULL"
-        parts.append(f"{ids.TROUBLE.name} {trouble}")
+        parts.append(f"{ids.NEEDS_ATTENTION.name} {trouble}")
     return " AND ".join(parts)
 
 

@@ -101,7 +101,7 @@ def query_of(search: Search) -> str:
         parts.append(f"{ids.WEBHOOKS.name} = {_quoted(search.webhook)}")
         alone = " AND ".join([f"WorkflowType = '{ids.EVENT}'", *whole])
         return " AND ".join([f"(WorkflowType = '{ids.PART}' OR ({alone}))", *parts])
-    return " AND ".join([f"WorkflowType IN ('{ids.EVENT}', '{ids.FAN_OUT}')", *parts, *whole])
+    return " AND ".join([f"WorkflowType IN ('{ids.EVENT}', '{ids.LARGE_EVENT}')", *parts, *whole])
 
 
 def _of_events(search: Search) -> list[str]:
@@ -110,7 +110,7 @@ def _of_events(search: Search) -> list[str]:
     if search.status:
         parts.append(STATUS_QUERIES[search.status])
     if search.trouble is not None:
-        parts.append(f"{ids.TROUBLE.name} IS {'NOT ' if search.trouble else ''}NULL")
+        parts.append(f"{ids.NEEDS_ATTENTION.name} IS {'NOT ' if search.trouble else ''}NULL")
     if search.until:
         parts.append(f"StartTime < {_quoted(rfc3339(search.until))}")
     return parts
@@ -132,7 +132,7 @@ async def _events_of(client: Client, search: Search, rows: list[Row]) -> list[Ro
     if not wanted:
         return rows
     events: dict[str, Row] = {}
-    query = f"WorkflowType = '{ids.FAN_OUT}' AND WorkflowId IN ({', '.join(map(_quoted, wanted))})"
+    query = f"WorkflowType = '{ids.LARGE_EVENT}' AND WorkflowId IN ({', '.join(map(_quoted, wanted))})"
     async for run in client.list_workflows(query):
         row = await _row(run)
         if row.workflow_id not in events or row.run_number > events[row.workflow_id].run_number:
@@ -179,7 +179,7 @@ async def _row(run: WorkflowExecution) -> Row:
         finished_at=run.close_time,
         deliver_at=deliver_at,
         webhooks=tuple(found.get(ids.WEBHOOKS, ())),
-        trouble=tuple(found.get(ids.TROUBLE, ())),
+        trouble=tuple(found.get(ids.NEEDS_ATTENTION, ())),
         workflow_id=run.id,
         run_id=run.run_id,
         run_number=found.get(ids.RUN_NUMBER, 1),

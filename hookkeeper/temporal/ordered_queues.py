@@ -26,7 +26,7 @@ from hookkeeper.partition import PART, partition
 from hookkeeper.temporal import scan
 from hookkeeper.temporal.error_translation import LaneFull, Unavailable, reaching_temporal
 from workflows.event import EventWorkflow
-from workflows.ordered_queue import FULL, LaneState, LaneWorkflow, Line
+from workflows.ordered_queue import FULL, Line, OrderedQueueState, OrderedQueueWorkflow
 
 log = structlog.get_logger("hookkeeper.lanes")
 KNOWN_FOR = 2.0
@@ -64,17 +64,17 @@ class Lanes:
 
     async def join(self, place: Place) -> None:
         """Have a place taken, and the lane started if there is none."""
-        await self._join(place, _has_lost_places(await self._describe(ids.lane_id(place.webhook_id))))
+        await self._join(place, _has_lost_places(await self._describe(ids.ordered_queue_id(place.webhook_id))))
 
     async def _join(self, place: Place, rebuild: bool) -> None:
         await self._client.start_workflow(
-            LaneWorkflow.run,
+            OrderedQueueWorkflow.run,
             Line(webhook_id=place.webhook_id, tenant=place.tenant, rebuild=rebuild),
-            id=ids.lane_id(place.webhook_id),
+            id=ids.ordered_queue_id(place.webhook_id),
             task_queue=self._task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal="join",
+            start_signal="enqueue",
             start_signal_args=[place.place],
             static_summary=f"the order of {place.webhook_id}",
         )
@@ -107,19 +107,19 @@ class Lanes:
         after = [run for run in runs if run.started_at >= search.started_at]
         return Waiting(before=_places(search.tenant, before[:FULL]), after=_places(search.tenant, after[:FULL]))
 
-    async def state(self, webhook_id: str) -> LaneState:
+    async def state(self, webhook_id: str) -> OrderedQueueState:
         """Say what waits in a lane, and whether it is stuck. Raises `Unavailable`."""
         async with reaching_temporal(not_found=Unavailable):
-            lane = await self._describe(ids.lane_id(webhook_id))
+            lane = await self._describe(ids.ordered_queue_id(webhook_id))
             if lane is None or lane.status != WorkflowExecutionStatus.RUNNING:
-                return LaneState()
-            return await self._client.get_workflow_handle(lane.id, run_id=lane.run_id).query(LaneWorkflow.state)
+                return OrderedQueueState()
+            return await self._client.get_workflow_handle(lane.id, run_id=lane.run_id).query(OrderedQueueWorkflow.state)
 
     async def look_again(self, webhook_id: str) -> None:
         """Let a lane see whether there is still an order to keep. Where this fails, it looks by itself, but later."""
         try:
-            await self._client.get_workflow_handle(ids.lane_id(webhook_id)).signal(
-                LaneWorkflow.look, rpc_timeout=QUICKLY
+            await self._client.get_workflow_handle(ids.ordered_queue_id(webhook_id)).signal(
+                OrderedQueueWorkflow.check, rpc_timeout=QUICKLY
             )
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
@@ -141,7 +141,7 @@ class Lanes:
         now = time.monotonic()
         if now - self._had_room.get(webhook_id, float("-inf")) < KNOWN_FOR:
             return True
-        lane = await self._describe(ids.lane_id(webhook_id))
+        lane = await self._describe(ids.ordered_queue_id(webhook_id))
         if lane and lane.status == WorkflowExecutionStatus.RUNNING and await _is_full(lane):
             raise LaneFull(f"too many events of the ordered webhook {webhook_id} wait for their turn")
         if len(self._had_room) >= KNOWN_LANES:
@@ -163,7 +163,7 @@ class Lanes:
         """Say of a part that has no run whether its event will start it."""
         tenant, event_id = ids.event_of(ids.run_at(place.tenant, place.place))
         parent = await self._describe(ids.workflow_id(tenant, event_id))
-        if parent is None or parent.workflow_type != ids.FAN_OUT:
+        if parent is None or parent.workflow_type != ids.LARGE_EVENT:
             return "unknown"
         return "to_come" if parent.status == WorkflowExecutionStatus.RUNNING else "over"
 
@@ -198,7 +198,7 @@ def _places(tenant: str, runs: Sequence[scan.Found]) -> tuple[str, ...]:
 
 
 async def _is_full(lane: WorkflowExecutionDescription) -> bool:
-    return lane.history_length > UNREAD or bool(await lane.memo_value(ids.LANE_FULL, default=False))
+    return lane.history_length > UNREAD or bool(await lane.memo_value(ids.QUEUE_FULL, default=False))
 
 
 def _places_of(event: EventInput) -> list[Place]:

@@ -73,7 +73,7 @@ class Whole:
 async def read(client: Client, handle: WorkflowHandle[Any, Any], run: Description) -> Whole:
     """Read an event, in parts or not."""
     number = run.typed_search_attributes.get(ids.RUN_NUMBER, 1)
-    if run.workflow_type != ids.FAN_OUT:
+    if run.workflow_type != ids.LARGE_EVENT:
         if reading.is_unread(run):
             event = await reading.started_with(client, handle)
             return Whole(event, reading.as_started(event), number)
@@ -91,7 +91,7 @@ async def read(client: Client, handle: WorkflowHandle[Any, Any], run: Descriptio
 async def holder_of(client: Client, tenant: str, event_id: str, delivery: str) -> WorkflowHandle[Any, Any]:
     """Give the run that has the delivery: the event's, or a part's."""
     handle = client.get_workflow_handle(ids.workflow_id(tenant, event_id))
-    if (await handle.describe()).workflow_type != ids.FAN_OUT:
+    if (await handle.describe()).workflow_type != ids.LARGE_EVENT:
         return handle
     event = await reading.started_with(client, handle)
     for n, deliveries in enumerate(partition(event.deliveries), start=1):

@@ -112,5 +112,5 @@ async def _found(run: WorkflowExecution) -> Found:
         started_at=run.start_time,
         accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
         status=run.status,
-        trouble=tuple(attributes.get(ids.TROUBLE, ())),
+        trouble=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
     )

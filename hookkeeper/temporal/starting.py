@@ -8,7 +8,7 @@ from hookkeeper.messages import EventInput
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import search_attributes
 from workflows.event import EventWorkflow
-from workflows.large_event import FanOutWorkflow
+from workflows.large_event import LargeEventWorkflow
 
 
 async def start(
@@ -21,7 +21,7 @@ async def start(
 ) -> str:
     """Give the run's id, once Temporal has it; raise `WorkflowAlreadyStartedError` where `reuse` says so."""
     handle = await client.start_workflow(
-        FanOutWorkflow.run if len(event.deliveries) > PART else EventWorkflow.run,
+        LargeEventWorkflow.run if len(event.deliveries) > PART else EventWorkflow.run,
         event,
         id=ids.workflow_id(event.tenant, event.id),
         task_queue=task_queue,

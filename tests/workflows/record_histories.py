@@ -127,7 +127,7 @@ async def test_record_ordered(home: House, inbox: Receiver) -> None:
     await home.command(skipped, "retry")
     await save(home, skipped, "ordered_skipped")
     await save(home, blocks, "ordered")
-    lane = home.temporal.get_workflow_handle(ids.lane_id(str(webhook["id"])))
+    lane = home.temporal.get_workflow_handle(ids.ordered_queue_id(str(webhook["id"])))
     await lane.result()
     write(HISTORIES / "lane.json", (await lane.fetch_history()).to_json())
     await drop(home, webhook)

@@ -84,7 +84,7 @@ async def test_every_target_gets_the_event_once(home: House, inbox: Receiver) ->
     assert {request.webhook_id for request in inbox.requests} == {event["id"]}
 
     runs = await parts(home, event["id"])
-    assert {run.workflow_type for run in runs} == {"EventPart"}
+    assert {run.workflow_type for run in runs} == {"EventPartWorkflow"}
     assert [attributes(run, ids.WEBHOOKS) for run in runs] == [webhooks[:100], webhooks[100:200], webhooks[200:]]
     assert [run.typed_search_attributes.get(ids.RUN_NUMBER) for run in runs] == [None] * 3
     whole = await home.run(event["id"]).describe()
@@ -118,7 +118,7 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
         assert isinstance(failure.value.cause, ApplicationError)
         assert failure.value.cause.message == "1 of 110 deliveries failed"
         assert failure.value.cause.details[0]["parts"] == {"1": "succeeded", "2": "failed"}
-        assert attributes(await home.run(event_id).describe(), ids.TROUBLE) == webhooks[-1:]
+        assert attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) == webhooks[-1:]
         before = await parts(home, event_id)
 
         assert (await home.command(event_id, "hold")).status_code == 409
@@ -131,7 +131,7 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
         after = await parts(home, event_id)
         assert after[0].run_id == before[0].run_id, "nothing of the first part was open"
         assert [run.typed_search_attributes.get(ids.RUN_NUMBER) for run in after] == [None, 3]
-        assert attributes(await home.run(event_id).describe(), ids.TROUBLE) == []
+        assert attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) == []
 
         assert (await home.command(event_id, "retry")).status_code == 409
         assert (await home.command(event_id, "redeliver")).status_code == 202
@@ -308,7 +308,7 @@ async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
     part_id = ids.part_id(home.tenant, event_id, 2)
     runs = [run async for run in home.temporal.list_workflows(f"WorkflowId = '{part_id}'")]
     assert len(runs) > 1
-    assert attributes(await home.run(event_id).describe(), ids.TROUBLE) == []
+    assert attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) == []
 
 
 async def test_a_history_is_not_made_too_large(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,7 +450,7 @@ async def test_lists_know_of_the_trouble_of_parts(home: House, inbox: Receiver) 
 
     async def until_trouble(expected: list[str]) -> None:
         async with asyncio.timeout(PATIENCE):
-            while attributes(await home.run(event_id).describe(), ids.TROUBLE) != expected:
+            while attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) != expected:
                 await asyncio.sleep(0.05)
 
     await until_trouble(webhooks)

@@ -22,7 +22,7 @@ from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Receiver
-from workflows.ordered_queue import MOST, LaneWorkflow, Line
+from workflows.ordered_queue import MOST, Line, OrderedQueueWorkflow
 
 LATER = {"schedule": [3600]}
 
@@ -272,14 +272,14 @@ async def test_what_temporal_itself_refuses_is_not_promised(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
         data_converter=pydantic_data_converter,
-        search_attributes=[ids.TENANT, ids.EVENT_TYPE, ids.WEBHOOKS, ids.TROUBLE, ids.HELD],
+        search_attributes=[ids.TENANT, ids.EVENT_TYPE, ids.WEBHOOKS, ids.NEEDS_ATTENTION, ids.HELD],
         dev_server_extra_args=few_signals,
     )
     async with environment, house(environment.client, tmp_path) as home:
         webhook = await home.webhook(inbox.url, ordered=True)
         await send_numbered(home, 3)
         for _ in range(37):
-            await lane_of(home, webhook).signal("look")
+            await lane_of(home, webhook).signal("check")
         for _ in range(2):
             refused = await post(home, 3)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
@@ -318,15 +318,15 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     webhook = await home.webhook("https://acme.example/hook", ordered=True)
     line = Line(webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MOST - 5)))
     first = await home.temporal.start_workflow(
-        LaneWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue
+        OrderedQueueWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue
     )
     for n in range(30):
-        await lane_of(home, webhook).signal("join", f"{n:0127}x")
+        await lane_of(home, webhook).signal("enqueue", f"{n:0127}x")
     lane = lane_of(home, webhook)
     async with asyncio.timeout(PATIENCE):
         while (now := await lane.describe()).run_id == first.first_execution_run_id:
             await asyncio.sleep(0.1)
-    assert await now.memo_value(ids.LANE_FULL)
+    assert await now.memo_value(ids.QUEUE_FULL)
     assert len(await lane.query("places")) == MOST
     assert (await post(home, 0)).status_code == 429
     await lane.terminate()

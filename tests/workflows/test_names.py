@@ -139,14 +139,14 @@ def test_searches_are_written_in_visibilitys_language() -> None:
         until=datetime(2026, 1, 2, tzinfo=UTC),
     )
     assert query_of(everything) == (
-        "(WorkflowType = 'EventPart' OR (WorkflowType = 'EventWorkflow' AND ExecutionStatus = 'Running'"
-        " AND HookDeliverAt IS NULL AND HookTrouble IS NOT NULL AND StartTime < '2026-01-02T00:00:00.000Z'))"
+        "(WorkflowType = 'EventPartWorkflow' OR (WorkflowType = 'EventWorkflow' AND ExecutionStatus = 'Running'"
+        " AND HookDeliverAt IS NULL AND HookNeedsAttention IS NOT NULL AND StartTime < '2026-01-02T00:00:00.000Z'))"
         " AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme' AND HookEventType = 'order.paid'"
         " AND StartTime >= '2026-01-01T00:00:00.000Z' AND HookWebhooks = 'wh_1'"
     )
     assert query_of(Search(trouble=False)) == (
-        "WorkflowType IN ('EventWorkflow', 'FanOutWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
-        " AND HookTrouble IS NULL"
+        "WorkflowType IN ('EventWorkflow', 'LargeEventWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
+        " AND HookNeedsAttention IS NULL"
     )
     with pytest.raises(ValueError, match="not an id"):
         query_of(Search(tenant="x' OR '1'='1"))

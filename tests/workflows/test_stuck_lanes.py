@@ -102,7 +102,7 @@ async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
         await temporal_cli(home, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", lane.id)
         await home.run(first).terminate()
         assert (await home.until_final(second))["status"] == "succeeded"
-    assert "look_after_turn ended in a way that was not requested" in caplog.text
+    assert "check_granted ended in a way that was not requested" in caplog.text
 
 
 @pytest.mark.usefixtures("soon")
@@ -121,7 +121,7 @@ async def test_a_place_is_taken_although_an_operator_failed_the_activity(
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.Lanes.join", join)
     await home.webhook(inbox.url, ordered=True)
     event_id = (await home.send(data={"n": 0}, deliver_at=rfc3339(utc_now())))["id"]
-    await end(home, event_id, "fail", "take_place")
+    await end(home, event_id, "fail", "enqueue")
     assert (await home.until_final(event_id))["status"] == "succeeded"
     assert joins > 1
 

@@ -1,0 +1,141 @@
+"""All tables of the first release."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+TIME = sa.DateTime(timezone=True)
+
+
+def upgrade() -> None:
+    """Create all tables."""
+    _create_webhooks()
+    _create_event_types()
+    _create_suppressions()
+    _create_api_keys()
+    _create_audit_log()
+
+
+def downgrade() -> None:
+    """Drop all tables."""
+    for table in ("audit_log", "api_keys", "suppressions", "event_types", "webhook_patterns", "webhooks"):
+        op.drop_table(table)
+
+
+def _create_webhooks() -> None:
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("tenant", sa.String(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=False),
+        sa.Column("secret", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("headers", sa.JSON(), nullable=False),
+        sa.Column("previous_secret", sa.String()),
+        sa.Column("previous_secret_expires_at", TIME),
+        sa.Column("retry", sa.JSON()),
+        sa.Column("timeout", sa.Double(), nullable=False),
+        sa.Column("tls", sa.JSON()),
+        sa.Column("payload", sa.JSON()),
+        sa.Column("filter", sa.String()),
+        sa.Column("filter_errors", sa.Integer()),
+        sa.Column("filter_error", sa.String()),
+        sa.Column("emails", sa.JSON()),
+        sa.Column("email_numbers", sa.JSON()),
+        sa.Column("notifications", sa.JSON()),
+        sa.Column("notification_numbers", sa.JSON()),
+        sa.Column("on_failure", sa.JSON()),
+        sa.Column("alert", sa.JSON()),
+        sa.Column("rate_limit", sa.Double()),
+        sa.Column("ordered", sa.String()),
+        sa.Column("next_slot_at", sa.Double()),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("disabled_reason", sa.String()),
+        sa.Column("disabled_at", TIME),
+        sa.Column("disable_after", sa.Double()),
+        sa.Column("paused_at", TIME),
+        sa.Column("failing_since", TIME),
+        sa.Column("failures", sa.Integer()),
+        sa.Column("timeouts", sa.Integer()),
+        sa.Column("last_success_at", TIME),
+        sa.Column("throttled_until", TIME),
+        sa.Column("metadata", sa.JSON(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
+    )
+    op.create_index("ix_webhooks_created_at", "webhooks", ["created_at", "id"])
+    op.create_index("ix_webhooks_tenant_created_at", "webhooks", ["tenant", "created_at", "id"])
+    op.create_table(
+        "webhook_patterns",
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("pattern", sa.String(), primary_key=True),
+        sa.Column("webhook_id", sa.String(), sa.ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
+    )
+    op.create_index("ix_webhook_patterns_webhook_id", "webhook_patterns", ["webhook_id"])
+
+
+def _create_event_types() -> None:
+    op.create_table(
+        "event_types",
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("schema", sa.JSON()),
+        sa.Column("examples", sa.JSON(), nullable=False),
+        sa.Column("archived", sa.Boolean(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
+    )
+
+
+def _create_suppressions() -> None:
+    """Addresses are found by a token, so that the address itself can be encrypted."""
+    op.create_table(
+        "suppressions",
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("address_token", sa.String(), primary_key=True),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("detail", sa.String(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+    )
+    op.create_index("ix_suppressions_created_at", "suppressions", ["created_at", "tenant", "address_token"])
+
+
+def _create_api_keys() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("tenant", sa.String()),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("rate_limit", sa.String()),
+        sa.Column("expires_at", TIME),
+        sa.Column("last_used_at", TIME),
+        sa.Column("revoked_at", TIME),
+        sa.Column("created_at", TIME, nullable=False),
+    )
+    op.create_index("ix_api_keys_digest", "api_keys", ["digest"], unique=True)
+    op.create_index("ix_api_keys_created_at", "api_keys", ["created_at", "id"])
+
+
+def _create_audit_log() -> None:
+    op.create_table(
+        "audit_log",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("key_name", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("object_id", sa.String(), nullable=False),
+        sa.Column("tenant", sa.String()),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+    )
+    op.create_index("ix_audit_log_at", "audit_log", ["at", "id"])
+    op.create_index("ix_audit_log_tenant_at", "audit_log", ["tenant", "at", "id"])
