@@ -1,7 +1,8 @@
 """Record real histories for test_replay.py: `python -m pytest tests/workflows/record_histories.py`.
 
-Run it when a new kind of story is worth keeping, never to make a failing replay pass: the saved histories stand for
-runs that are open somewhere.
+`tests/workflows/record_firings.py` records those of schedules in the same way.
+
+Run it for a new kind of story, never to make a failing replay pass: the saved histories stand for open runs.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ async def test_record(home: House, inbox: Receiver) -> None:
     await gone(home, inbox)
     await cancelled(home, inbox)
     await forced_held_and_released(home, inbox)
+    await forced_across_its_time(home, inbox)
     await redelivered(home, inbox)
     await scheduled(home, inbox)
     await large(home, inbox)
@@ -127,9 +129,9 @@ async def test_record_ordered(home: House, inbox: Receiver) -> None:
     await home.command(skipped, "retry")
     await save(home, skipped, "ordered_skipped")
     await save(home, blocks, "ordered")
-    lane = home.temporal.get_workflow_handle(ids.ordered_queue_id(str(webhook["id"])))
-    await lane.result()
-    write(HISTORIES / "lane.json", (await lane.fetch_history()).to_json())
+    queue = home.temporal.get_workflow_handle(ids.ordered_queue_id(str(webhook["id"])))
+    await queue.result()
+    write(HISTORIES / "ordered_queue.json", (await queue.fetch_history()).to_json())
     await drop(home, webhook)
 
 
@@ -267,6 +269,18 @@ async def forced_held_and_released(home: House, inbox: Receiver) -> None:
     await home.until_delivery(event_id, "held", 2)
     await home.command(event_id, "release")
     await save(home, event_id, "forced_held_and_released")
+    await drop(home, webhook)
+
+
+async def forced_across_its_time(home: House, inbox: Receiver) -> None:
+    """A retry is forced before it is due, and fails after that time."""
+    webhook = await fresh(home, inbox, retry={"schedule": [3, 0.1]})
+    inbox.answers += [Answer(500), Answer(500, delay=5)]
+    event_id = (await home.send())["id"]
+    await home.until_delivery(event_id, "retrying", 1)
+    await home.command(event_id, "retry")
+    await home.until(event_id, "succeeded")
+    await save(home, event_id, "forced_across_its_time")
     await drop(home, webhook)
 
 
