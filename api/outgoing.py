@@ -6,8 +6,8 @@ from fastapi import APIRouter, Header, Response
 
 from api import examples
 from api.fields import Given, Time
-from elements.context import AlertKind
-from workflows.models import Channel
+from hookkeeper.content.context import AlertKind
+from hookkeeper.messages import Channel
 
 Answers = dict[int | str, dict[str, Any]]
 

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from api.app import _bare_app
+from hookkeeper.settings import Settings
 from house import House
 from receivers import Receiver, Request, receiver
-from settings import Settings
 
 APP = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
 DOCUMENT = APP.openapi()
