@@ -125,14 +125,52 @@ class OutOfReach(Problem):
     kind = "unavailable"
 
 
+EXAMPLES = {
+    400: ("malformed", "The body is not JSON."),
+    401: ("unauthorized", "The key was revoked."),
+    403: ("forbidden", "The key lacks the scope events:write."),
+    404: ("not-found", "There is no such webhook."),
+    408: ("request-timeout", "The body came too slowly."),
+    409: ("conflict", "An event with id order-4711 and other content was accepted before for tenant acme."),
+    413: ("too-large", "The body is larger than the 262144 bytes allowed."),
+    414: ("uri-too-long", "The URL is longer than 8192 bytes."),
+    415: ("not-json", "The body must be JSON, sent with `content-type: application/json`."),
+    422: ("invalid", "The request is not acceptable: see errors."),
+    429: ("too-many-requests", "Tenant acme has too many requests waiting: 100 are handled at once."),
+    431: (
+        "request-header-fields-too-large",
+        "URL and headers are larger than 32768 bytes, or there are more than 100 headers.",
+    ),
+    503: ("unavailable", "The registry is out of reach. Nothing was promised: try again with the same id."),
+}
+"""Kind and detail, for the OpenAPI document."""
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error answers for the OpenAPI document. With `model`, FastAPI would call them `application/json` too."""
     return {
         status: {
             "description": title(status),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/ProblemDocument"},
+                    "examples": {"problem": {"value": _example(status)}},
+                }
+            },
         }
         for status in statuses
+    }
+
+
+def _example(status: int) -> dict[str, Any]:
+    kind, detail = EXAMPLES[status]
+    errors = [{"path": "retry.schedule.0", "detail": "Input should be greater than or equal to 0"}]
+    return {
+        "type": f"urn:hookkeeper:problem:{kind}",
+        "title": title(status),
+        "status": status,
+        "detail": detail,
+        "errors": errors if status == 422 else [],
     }
 
 

@@ -125,13 +125,20 @@ async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerD
     return Response(status_code=204)
 
 
-@router.get("/{webhook_id}/secret", responses=responses(404), dependencies=[needs("webhooks:write")])
+@router.get(
+    "/{webhook_id}/secret", summary="Show signing key", responses=responses(404), dependencies=[needs("webhooks:write")]
+)
 async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.WebhookSecret:
     """Show the signing key. This needs `webhooks:write`, since the key can sign any request."""
     return views.secret(found(await store.get(webhook_id, caller.tenant)))
 
 
-@router.post("/{webhook_id}/rotate-secret", responses=responses(404), dependencies=[needs("webhooks:write")])
+@router.post(
+    "/{webhook_id}/rotate-secret",
+    summary="Rotate signing key",
+    responses=responses(404),
+    dependencies=[needs("webhooks:write")],
+)
 async def rotate_secret(
     webhook_id: WebhookId, store: StoreDep, caller: CallerDep, rotation: Rotation | None = None
 ) -> schemas.WebhookSecret:
@@ -143,7 +150,13 @@ async def rotate_secret(
     return views.secret(found(await store.rotate_secret(webhook_id, caller.tenant, secret, rotation.grace, entry)))
 
 
-@router.post("/{webhook_id}/test", status_code=202, responses=responses(404), dependencies=[needs("webhooks:write")])
+@router.post(
+    "/{webhook_id}/test",
+    summary="Send a test event",
+    status_code=202,
+    responses=responses(404),
+    dependencies=[needs("webhooks:write")],
+)
 async def send_test(
     webhook_id: WebhookId, store: StoreDep, caller: CallerDep, request: Request, sample: SampleEvent | None = None
 ) -> AcceptedEvent:

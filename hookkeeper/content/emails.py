@@ -80,7 +80,7 @@ class Email(BaseModel):
 
 
 class Letter(BaseModel):
-    """An email for one event, ready to be sent: everything is filled in and checked."""
+    """A rendered email, ready to be sent."""
 
     model_config = ConfigDict(frozen=True)
 

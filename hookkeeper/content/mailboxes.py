@@ -14,7 +14,7 @@ _QUOTED = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
 class Mailbox(BaseModel):
-    """One address, ASCII (the domain in punycode), and a name for people. Both are fit for a header."""
+    """An email address in ASCII (the domain in punycode) and a display name, both safe to use in a header."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,6 +1,7 @@
 """The OpenAPI document: scopes, tags and examples fit the code, and it describes what Hookkeeper itself sends."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,8 @@ from pydantic import SecretStr
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from api.app import _bare_app
+from api.problems import EXAMPLES, Problem
+from api.refusals import HEAD_TOO_LARGE, TOO_SLOW, URL_TOO_LONG
 from hookkeeper.settings import Settings
 from house import House
 from receivers import Receiver, Request, receiver
@@ -128,12 +131,12 @@ def examples(node: Any = DOCUMENT, at: Pointer = ()) -> Iterator[tuple[Pointer, 
             yield from examples(child, (*at, name))
 
 
-ALL_EXAMPLES = list(examples())
-
-
-@pytest.mark.parametrize(("at", "example"), ALL_EXAMPLES, ids=["/".join(at) for at, _ in ALL_EXAMPLES])
-def test_an_example_fits_its_schema(at: Pointer, example: Any) -> None:
-    validator(at).validate(example)
+def test_each_example_fits_its_schema() -> None:
+    checked = list(examples())
+    assert len(checked) > 100
+    for at, example in checked:
+        errors = [error.message for error in validator(at).iter_errors(example)]
+        assert not errors, f"{'/'.join(at)}: {errors}"
 
 
 def has_example(media: dict[str, Any]) -> bool:
@@ -155,6 +158,65 @@ def test_each_answer_has_an_example() -> None:
         for status, answer in operation["responses"].items():
             content = answer.get("content", {})
             assert JSON not in content or has_example(content[JSON]), f"{route} {status}"
+
+
+def test_the_examples_of_problems_have_the_kinds_of_the_code() -> None:
+    kinds = {each.status: each.kind for each in Problem.__subclasses__()}
+    kinds |= {each.status: each.kind for each in (TOO_SLOW, URL_TOO_LONG, HEAD_TOO_LARGE)}
+    assert {status: kind for status, (kind, _) in EXAMPLES.items()} == kinds
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "status"),
+    [
+        ("NewWebhook", "/v1/webhooks", 201),
+        ("PreviewRequest", "/v1/webhooks/preview", 200),
+        ("NewEvent", "/v1/events", 202),
+        ("Batch", "/v1/events/batch", 207),
+        ("NewEventType", "/v1/event-types", 201),
+        ("NewKey", "/v1/keys", 201),
+        ("NewRecovery", "/v1/recoveries", 200),
+        ("NewSchedule", "/v1/schedules", 201),
+        ("NewSuppression", "/v1/suppressions", 201),
+    ],
+)
+async def test_the_api_accepts_the_example_of_a_request(idle_house: House, schema: str, path: str, status: int) -> None:
+    """The answer is as documented: its fields are those of the example."""
+    (example,) = DOCUMENT["components"]["schemas"][schema]["examples"]
+    if "tenant" in example:
+        example = example | {"tenant": idle_house.tenant}
+    answer = await idle_house.http.post(path, json=example)
+    assert answer.status_code == status, answer.text
+    at = ("paths", path, "post", "responses", str(status), "content", JSON, "schema")
+    validator(at).validate(answer.json())
+    (documented,) = resolved(DOCUMENT["paths"][path]["post"]["responses"][str(status)]["content"][JSON]["schema"])[
+        "examples"
+    ]
+    assert list(answer.json()) == list(documented)
+    assert all(each["status"] == 202 for each in answer.json().get("items", ()))
+
+
+ODD = re.compile(
+    r"whoever|somebody|nobody|anybody|everybody|asked for|by hand|for ever|whatever|where left out|\bour(s)?\b|anew",
+    re.IGNORECASE,
+)
+
+
+def texts(node: Any = DOCUMENT) -> Iterator[str]:
+    """Give all summaries and descriptions."""
+    if isinstance(node, list):
+        for item in node:
+            yield from texts(item)
+    if isinstance(node, dict):
+        for name, child in node.items():
+            if name in ("summary", "description") and isinstance(child, str):
+                yield child
+            yield from texts(child)
+
+
+def test_descriptions_are_in_standard_english() -> None:
+    assert len(list(texts())) > 300
+    assert not [text for text in texts() if ODD.search(text)]
 
 
 # What Hookkeeper itself sends
