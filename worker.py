@@ -14,9 +14,9 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.alerts import AlertActivities
-from activities.closing import ClosingActivities
 from activities.emails import EmailActivities
-from activities.health import HealthBook
+from activities.finalize import ClosingActivities
+from activities.health import HealthRecorder
 from activities.memory_budget import Memory
 from activities.notifications import NotificationActivities
 from activities.ordered_queue import OrderedQueueActivities
@@ -29,8 +29,8 @@ from activities.scheduled_event import FiringActivities
 from activities.tenant_concurrency import Places
 from activities.webhook_concurrency import Crowds
 from activities.webhooks import WebhookActivities
-from api.accepting import Acceptance
-from api.firing import ScheduledAcceptance
+from api.ingest import EventIngest
+from api.scheduled_ingest import ScheduledEventIngest
 from hookkeeper import ids
 from hookkeeper.content.emails import check_addresses
 from hookkeeper.content.on_failure import OnFailure
@@ -53,7 +53,7 @@ from hookkeeper.temporal.deliveries import Deliveries
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.probes import Probes
 from hookkeeper.temporal.rate_mode import keeping_rates
-from hookkeeper.temporal.recovery_candidates import LostDeliveries
+from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.releases import HeldDeliveries
 from hookkeeper.version import VERSION
 from workflows.event import EventWorkflow
@@ -126,7 +126,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         crowds = Crowds(settings.max_concurrent_per_webhook)
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
-        health = HealthBook(store, settings.disable_after, probes)
+        health = HealthRecorder(store, settings.disable_after, probes)
         webhooks = WebhookActivities(rounds, health, web, sandbox, USER_AGENT, crowds, gate)
         sending: list[Callable[..., Any]] = [
             webhooks.deliver,
@@ -136,14 +136,14 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         closing = ClosingActivities(client)
         alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places, memory)
         gateway = Gateway(client, settings.task_queue)
-        acceptance = Acceptance(gateway, store, links, sandbox, settings)
+        acceptance = EventIngest(gateway, store, links, sandbox, settings)
         lanes = OrderedQueueActivities(gateway.lanes, store)
         firing = FiringActivities(
-            ScheduledAcceptance(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway), places
+            ScheduledEventIngest(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway), places
         )
         release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
-        recovery = RecoveryActivities(store, LostDeliveries(client, gateway), bulk_places)
+        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway), bulk_places)
         serving = partial(
             Worker,
             client,

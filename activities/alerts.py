@@ -19,9 +19,9 @@ from activities.rounds import about, every
 from activities.tenant_concurrency import Places
 from hookkeeper.alert_messages import Alert, AlertResult
 from hookkeeper.content.context import Event, context_of
-from hookkeeper.content.emails import Email, letter_of
+from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
-from hookkeeper.content.notifications import Notification, note_of
+from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import Links
@@ -178,13 +178,13 @@ class AlertActivities:
     ) -> _Telling:
         try:
             if isinstance(recipient, Email):
-                letter = await self._rendered(alert.tenant, letter_of, recipient, Email(to=recipient.to), context)
+                letter = await self._rendered(alert.tenant, render_email, recipient, Email(to=recipient.to), context)
                 reservation.shrink_to(request_memory(letter.size))
                 delivery = f"{alert.webhook_id}.alert.{name}"
                 tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, taken)
                 sent = await self._provider.send(letter.model_copy(update={"tracking": False}), tags)
                 return _Telling(sent.verdict, sent.taken)
-            note = await self._rendered(alert.tenant, note_of, recipient, _plain(recipient), context)
+            note = await self._rendered(alert.tenant, render_notification, recipient, _plain(recipient), context)
             reservation.shrink_to(request_memory(note.size))
             sent_note = await self._notifier.send(note, TIMEOUT, KEEP, tenant=alert.tenant, waited=reservation.waited)
             return _Telling(sent_note.verdict)

@@ -7,7 +7,7 @@ from temporalio import activity
 from activities.memory_budget import request_memory
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from hookkeeper import outcomes
-from hookkeeper.content.emails import Letter, letter_of
+from hookkeeper.content.emails import RenderedEmail, render_email
 from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.targets import email_of, shortened
@@ -33,12 +33,12 @@ class EmailActivities:
             return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
         tenant, memory = job.event.tenant, self._rounds.memory
         async with memory.request(tenant) as reservation:
-            letter = await self._sandbox.for_(tenant).call(letter_of, email, job.context, memory.max_body_bytes)
+            letter = await self._sandbox.for_(tenant).call(render_email, email, job.context, memory.max_body_bytes)
             reservation.shrink_to(request_memory(letter.size))
             return _outcome(job, letter, await self._provider.send(letter, _tags(job, letter)))
 
 
-def _tags(job: Job, letter: Letter) -> Tags:
+def _tags(job: Job, letter: RenderedEmail) -> Tags:
     order = job.order
     return Tags(
         tenant=job.event.tenant,
@@ -56,7 +56,7 @@ def _digest(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
-def _outcome(job: Job, letter: Letter, answer: MailAnswer) -> Outcome:
+def _outcome(job: Job, letter: RenderedEmail, answer: MailAnswer) -> Outcome:
     tracked = letter.tracking and answer.trackable and answer.verdict == "succeeded"
     return Outcome(
         delivery=job.order.delivery,

@@ -28,7 +28,7 @@ class Probes(Protocol):
         """See to it that the webhook is probed, by one alone."""
 
 
-class HealthBook:
+class HealthRecorder:
     """Keeps the books of how webhooks do."""
 
     def __init__(self, store: Store, disable_after: timedelta | None, probes: Probes | None = None) -> None:

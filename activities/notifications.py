@@ -5,7 +5,7 @@ from temporalio import activity
 from activities.memory_budget import request_memory
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from hookkeeper import outcomes
-from hookkeeper.content.notifications import note_of
+from hookkeeper.content.notifications import render_notification
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.targets import notification_of
@@ -31,7 +31,9 @@ class NotificationActivities:
             return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
         tenant, memory = job.event.tenant, self._rounds.memory
         async with memory.request(tenant) as reservation:
-            note = await self._sandbox.for_(tenant).call(note_of, notification, job.context, memory.max_body_bytes)
+            note = await self._sandbox.for_(tenant).call(
+                render_notification, notification, job.context, memory.max_body_bytes
+            )
             reservation.shrink_to(request_memory(note.size))
             answer = await self._notifier.send(
                 note, job.webhook.timeout, job.excerpt_limit, tenant=tenant, waited=reservation.waited

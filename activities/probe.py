@@ -24,7 +24,7 @@ class Probed(Message):
     tenant: str
 
 
-class Knock(Message):
+class ProbeRequest(Message):
     """One event for it. No run delivers it: what came of it is in the history of the probe."""
 
     webhook_id: str
@@ -33,7 +33,7 @@ class Knock(Message):
     at: datetime
 
 
-class Knocked(Message):
+class ProbeResult(Message):
     """What came of it."""
 
     event_id: str
@@ -62,13 +62,13 @@ class ProbeActivities:
         self._interval = interval
 
     @activity.defn(name="send_probe")
-    async def knock(self, knock: Knock) -> Knocked:
+    async def knock(self, knock: ProbeRequest) -> ProbeResult:
         """Send a signed event to the webhook, if it is still disabled for failing."""
         webhook = await self._store.get(knock.webhook_id)
         if self._interval is None or webhook is None or not _is_probed(webhook):
-            return Knocked(event_id=knock.event_id, state="over")
+            return ProbeResult(event_id=knock.event_id, state="over")
         (outcome,) = (await self._webhooks.deliver(_round_of(knock))).outcomes
-        return Knocked(
+        return ProbeResult(
             event_id=knock.event_id,
             state=_state_after(outcome),
             interval=self._interval.total_seconds(),
@@ -94,7 +94,7 @@ def _state_after(outcome: Outcome) -> Literal["silent", "answers", "over"]:
     return "over" if outcome.verdict in ("gone", "webhook_deleted") else "silent"
 
 
-def _round_of(knock: Knock) -> Round:
+def _round_of(knock: ProbeRequest) -> Round:
     """What a person would have sent to try it: at once, and although it is disabled."""
     webhook_id = knock.webhook_id
     order = Order(delivery=webhook_id, webhook_id=webhook_id, number=1, trigger="manual", at_once=True)

@@ -27,7 +27,7 @@ TRIES = 10
 """After so many of its own, minutes later, an event that cannot be redelivered is left behind."""
 
 Wanted = Literal["failed", "cancelled"]
-Fate = Literal["redelivered", "skipped", "nothing", "failed"]
+RedeliveryResult = Literal["redelivered", "skipped", "nothing", "failed"]
 """`skipped`: it needs it no more. `nothing`: an open event that has nothing to redeliver (yet)."""
 log = structlog.get_logger("hookkeeper.recovery")
 
@@ -78,7 +78,7 @@ class Batch(Message):
     """Events a second."""
 
 
-class Tally(Message):
+class RedeliverySummary(Message):
     """What became of the events of a batch."""
 
     redelivered: int = 0
@@ -92,7 +92,7 @@ class Tally(Message):
     """The webhook is paused or disabled: nothing was done."""
 
 
-class LostDeliveries(Protocol):
+class RecoveryCandidates(Protocol):
     """The runs whose deliveries have failed."""
 
     async def count(self, scope: Scope) -> int:
@@ -101,7 +101,7 @@ class LostDeliveries(Protocol):
     async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
         """Give the oldest runs with a delivery that may be meant, and where to go on."""
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Fate:
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
         """Deliver again what is meant of a run, unless that was done since the recovery began.
 
         Webhooks that are `off` get nothing.
@@ -109,7 +109,7 @@ class LostDeliveries(Protocol):
 
 
 class RecoveryActivities:
-    def __init__(self, store: Store, lost: LostDeliveries, places: Places) -> None:
+    def __init__(self, store: Store, lost: RecoveryCandidates, places: Places) -> None:
         self._store = store
         self._lost = lost
         self._places = places
@@ -133,15 +133,15 @@ class RecoveryActivities:
         return Plan(runs=tuple(runs), end=end)
 
     @activity.defn(name="redeliver_failed")
-    async def redeliver(self, batch: Batch) -> Tally:
+    async def redeliver(self, batch: Batch) -> RedeliverySummary:
         """Redeliver one after the other at the rate; none twice, however often this is tried."""
         with self._places.taken(batch.scope.tenant):
             return await self._redeliver(batch)
 
-    async def _redeliver(self, batch: Batch) -> Tally:
+    async def _redeliver(self, batch: Batch) -> RedeliverySummary:
         off = await self._store.pauses.off(batch.scope.tenant)
         if batch.scope.webhook_id in off:
-            return Tally(off=True)
+            return RedeliverySummary(off=True)
         known, tries = _known_of_earlier_try()
         waiting = [run for run in batch.runs if run.workflow_id not in known]
         slots, beginning = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time()
@@ -160,7 +160,7 @@ class RecoveryActivities:
         took = asyncio.get_running_loop().time() - beginning
         return _tally(batch, known).model_copy(update={"seconds": took})
 
-    async def _fate(self, scope: Scope, run: Lost, off: Collection[str], tries: int) -> Fate:
+    async def _fate(self, scope: Scope, run: Lost, off: Collection[str], tries: int) -> RedeliveryResult:
         try:
             return await self._lost.redeliver(scope, run.workflow_id, off)
         except Exception as fault:  # one event that cannot be read must not stop all that are behind
@@ -170,10 +170,10 @@ class RecoveryActivities:
             return "failed"
 
 
-def _tally(batch: Batch, known: dict[str, Fate]) -> Tally:
+def _tally(batch: Batch, known: dict[str, RedeliveryResult]) -> RedeliverySummary:
     counts = Counter(known[run.workflow_id] for run in batch.runs)
     discovered = sum(run.is_open and known[run.workflow_id] != "nothing" for run in batch.runs)
-    return Tally(
+    return RedeliverySummary(
         redelivered=counts["redelivered"],
         failed=counts["failed"],
         skipped=counts["skipped"] + sum(not run.is_open and known[run.workflow_id] == "nothing" for run in batch.runs),
@@ -192,7 +192,7 @@ async def _every(tasks: Sequence[asyncio.Task[None]]) -> None:
             task.cancel()
 
 
-def _known_of_earlier_try() -> tuple[dict[str, Fate], dict[str, int]]:
+def _known_of_earlier_try() -> tuple[dict[str, RedeliveryResult], dict[str, int]]:
     """Give what has become of which event, and how often each has been tried."""
     details: Sequence[Any] = activity.info().heartbeat_details
     known, tries = (*details, {}, {})[:2]

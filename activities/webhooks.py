@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 from temporalio import activity
 
-from activities.health import HealthBook, clock_ahead
+from activities.health import HealthRecorder, clock_ahead
 from activities.memory_budget import request_memory
 from activities.rate_gate import RateGate
 from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
@@ -27,7 +27,7 @@ class WebhookActivities:
     def __init__(
         self,
         rounds: Rounds,
-        health: HealthBook,
+        health: HealthRecorder,
         client: httpx.AsyncClient,
         sandbox: Sandbox,
         user_agent: str,

@@ -111,7 +111,7 @@ class GuardedRoute(StrictRoute):
         scopes, handle = scopes_of(self), super().get_route_handler()
 
         async def handle_guarded(request: Request) -> Response:
-            request.state.caller = await request.app.state.doorkeeper.admit(request, scopes)
+            request.state.caller = await request.app.state.authenticator.authenticate(request, scopes)
             async with request.app.state.concurrency.place(request.state.caller):
                 return await handle(request)
 

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
-from api.accepting import Acceptance
 from api.access import check_routes
+from api.authenticator import Authenticator
 from api.backlog import Backlog
 from api.concurrency import RequestConcurrency
 from api.counting import HeldCounts
 from api.cursors import cursor_key
-from api.doorkeeper import Doorkeeper
+from api.ingest import EventIngest
 from api.problems import responses
 from api.requests import PARSED_AT_ONCE
 from api.routes import (
@@ -33,7 +33,7 @@ from api.routes import (
     suppressions,
     webhooks,
 )
-from api.written import Written
+from api.webhook_validator import WebhookValidator
 from hookkeeper.limits.turns import Turns
 from hookkeeper.links import Links
 from hookkeeper.registry.store import Store
@@ -92,7 +92,7 @@ def _bare_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
-    async with app.state.sandbox, app.state.doorkeeper:
+    async with app.state.sandbox, app.state.authenticator:
         yield
 
 
@@ -100,8 +100,8 @@ def _furnish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -
     links = Links(settings.public_url, settings.temporal_ui_url, gateway.namespace)
     app.state.links, app.state.store, app.state.gateway = links, store, gateway
     assert settings.admin_key is not None
-    app.state.doorkeeper = Doorkeeper(settings.admin_key.get_secret_value(), store.api_keys, settings.rate_limit)
-    app.state.written = Written(app.state.sandbox, settings, store.catalogue)
+    app.state.authenticator = Authenticator(settings.admin_key.get_secret_value(), store.api_keys, settings.rate_limit)
+    app.state.written = WebhookValidator(app.state.sandbox, settings, store.catalogue)
     app.state.held_counts = HeldCounts()
     app.state.backlog = Backlog(gateway, settings.max_backlog)
-    app.state.acceptance = Acceptance(gateway, store, links, app.state.sandbox, settings)
+    app.state.acceptance = EventIngest(gateway, store, links, app.state.sandbox, settings)

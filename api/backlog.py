@@ -4,7 +4,7 @@ import time
 
 from fastapi import Depends, Request
 
-from api.problems import TooMany
+from api.problems import TooManyRequests
 from hookkeeper.temporal.gateway import Gateway
 
 KNOWN_FOR = 2.0
@@ -30,7 +30,7 @@ class Backlog:
             self._asked_at = now  # others go by the last count meanwhile
             self._waiting = await self._gateway.waiting()
         if self._waiting > self._at_most:
-            raise TooMany(
+            raise TooManyRequests(
                 "Deliveries are late: so many wait that no event is taken until there are fewer.",
                 headers={"retry-after": str(COME_BACK)},
             )

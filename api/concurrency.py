@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from api.access import Caller
-from api.problems import TooMany
+from api.problems import TooManyRequests
 from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
 
 WAITING_PER_PLACE = 10
@@ -27,7 +27,7 @@ class RequestConcurrency:
             async with self._limit.place(caller.tenant):
                 yield
         except TooManyWaiting:
-            raise TooMany(
+            raise TooManyRequests(
                 f"Tenant {caller.tenant} has too many requests waiting: {self._limit.at_most} are handled at once.",
                 headers={"retry-after": "1"},
             ) from None

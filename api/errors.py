@@ -18,9 +18,9 @@ from api.problems import (
     Invalid,
     Malformed,
     NotFound,
-    OutOfReach,
     Problem,
-    TooMany,
+    ServiceUnavailable,
+    TooManyRequests,
     document,
     title,
 )
@@ -54,7 +54,7 @@ log = structlog.get_logger("hookkeeper.api")
 def as_event_problem(error: Exception, event_id: str) -> Problem:
     """Say an error in the API's words, and name the event, so that the client can safely post it again."""
     problem = as_problem(error, event_id=event_id)
-    if problem.status_code == OutOfReach.status and not isinstance(error, Problem):
+    if problem.status_code == ServiceUnavailable.status and not isinstance(error, Problem):
         problem.detail = f"{_out_of_reach(error)} The event may have been accepted: post it again with id {event_id}."
     return problem.about_event(event_id)
 
@@ -71,10 +71,10 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()
         case LaneFull():
-            return TooMany(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
+            return TooManyRequests(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             log.warning("out of reach", error=type(error).__name__, detail=str(error), **context)
-            return OutOfReach(
+            return ServiceUnavailable(
                 f"{_out_of_reach(error)} Nothing was promised: try again with the same id.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},
             )

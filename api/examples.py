@@ -130,7 +130,7 @@ EVENT_HEAD: Example = {
     "run_id": RUN_ID,
     "links": LINKS,
 }
-EVENT_ROW: Example = EVENT_HEAD | {"webhooks": [WEBHOOK_ID], "trouble": []}
+EVENT_ROW: Example = EVENT_HEAD | {"webhooks": [WEBHOOK_ID], "needs_attention": []}
 ATTEMPT: Example = {
     "number": 1,
     "trigger": "scheduled",

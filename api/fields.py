@@ -83,7 +83,7 @@ MetadataText = Annotated[str, Field(max_length=512)]
 Item = TypeVar("Item")
 
 
-class Taken(BaseModel):
+class RequestModel(BaseModel):
     """Base of what is taken."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -102,13 +102,13 @@ class Taken(BaseModel):
         return value
 
 
-class Given(BaseModel):
+class ResponseModel(BaseModel):
     """Base of what is given."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class Page(Given, Generic[Item]):
+class Page(ResponseModel, Generic[Item]):
     items: list[Item]
     next_cursor: str | None = None
     """Pass it as `cursor` to get the next page; null on the last page."""

@@ -6,7 +6,7 @@ import time
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from api.problems import TooMany
+from api.problems import TooManyRequests
 from limits import parse
 
 
@@ -26,4 +26,4 @@ class Limits:
         if not await self._window.hit(limit, who):
             stats = await self._window.get_window_stats(limit, who)
             seconds = max(1, math.ceil(stats.reset_time - time.time()))
-            raise TooMany(refusal, headers={"retry-after": str(seconds)})
+            raise TooManyRequests(refusal, headers={"retry-after": str(seconds)})

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from api import examples
-from api.fields import Given, Time
+from api.fields import ResponseModel, Time
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages import Channel
 
@@ -50,7 +50,7 @@ EXAMPLES = {"SentEvent": EVENT, "SentAlert": {"alert": ALERT, "event": EVENT}}
 router = APIRouter(tags=["outgoing"], default_response_class=Response)
 
 
-class SentEvent(Given):
+class SentEvent(ResponseModel):
     """An event in the default payload."""
 
     id: str
@@ -61,13 +61,13 @@ class SentEvent(Given):
     """The event's data, as it was posted."""
 
 
-class AlertedWebhook(Given):
+class AlertedWebhook(ResponseModel):
     id: str
     name: str
     enabled: bool
 
 
-class LastOutcome(Given):
+class LastOutcome(ResponseModel):
     status_code: int | None
     error: str | None
     """A code such as `http_500`, `timeout` or `connection_refused`."""
@@ -75,7 +75,7 @@ class LastOutcome(Given):
     """The start of the answer."""
 
 
-class AlertDetails(Given):
+class AlertDetails(ResponseModel):
     kind: AlertKind
     """`failed`: a delivery failed for good. `disabled`: the webhook was disabled because of failures. `recovered`: the
     webhook works again."""
@@ -97,7 +97,7 @@ class AlertDetails(Given):
     """Failures since the last alert that sent no alert of their own."""
 
 
-class SentAlert(Given):
+class SentAlert(ResponseModel):
     """An alert, with the event whose delivery caused it."""
 
     alert: AlertDetails

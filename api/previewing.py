@@ -6,16 +6,16 @@ from typing import Any
 from pydantic import Field
 
 from api import examples
-from api.fields import EVENT_ID, Given, Taken
+from api.fields import EVENT_ID, RequestModel, ResponseModel
 from api.problems import Invalid
 from api.schemas.webhooks import NewWebhook, SampleEvent
 from hookkeeper.content import filters
 from hookkeeper.content.context import About, Event, context_of
-from hookkeeper.content.emails import Email, Letter, letter_of
+from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.headers import masked
 from hookkeeper.content.masking import masked_headers
-from hookkeeper.content.notifications import Call, Notification, note_of
+from hookkeeper.content.notifications import Call, Notification, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
@@ -24,7 +24,7 @@ from hookkeeper.times import utc_now
 EXAMPLE_ID = "evt_example"
 
 
-class PreviewRequest(Taken):
+class PreviewRequest(RequestModel):
     """Either a webhook that is not registered, or the id of a registered one."""
 
     model_config = examples.shows(
@@ -39,7 +39,7 @@ class PreviewRequest(Taken):
     event: SampleEvent = Field(default_factory=SampleEvent)
 
 
-class RequestPreview(Given):
+class RequestPreview(ResponseModel):
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     """Without `webhook-timestamp` and `webhook-signature`, which differ for each attempt."""
@@ -48,12 +48,12 @@ class RequestPreview(Given):
     """Why nothing can be sent: the delivery would fail as `bad_template`."""
 
 
-class EmailPreview(Given):
-    letter: Letter | None = None
+class EmailPreview(ResponseModel):
+    letter: RenderedEmail | None = None
     problem: str | None = None
 
 
-class NotificationPreview(Given):
+class NotificationPreview(ResponseModel):
     target: str
     title: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
@@ -61,7 +61,7 @@ class NotificationPreview(Given):
     problem: str | None = None
 
 
-class Preview(Given):
+class Preview(ResponseModel):
     matches: bool
     """Whether the webhook's patterns and filter match the event."""
     filter_error: str | None = None
@@ -109,11 +109,11 @@ class Previewer:
         return RequestPreview(url=self._webhook.target, headers=headers, body=body.content.decode())
 
     async def _email(self, email: Email) -> EmailPreview:
-        letter, problem = await self._made(letter_of, email)
+        letter, problem = await self._made(render_email, email)
         return EmailPreview(letter=letter, problem=problem)
 
     async def _notification(self, notification: Notification) -> NotificationPreview:
-        note, problem = await self._made(note_of, notification)
+        note, problem = await self._made(render_notification, notification)
         if note is None:
             return NotificationPreview(target=notification.target, problem=problem)
         if isinstance(note, Call):

@@ -76,7 +76,7 @@ class Malformed(Problem):
     kind = "malformed"
 
 
-class NoKey(Problem):
+class Unauthorized(Problem):
     status = 401
     kind = "unauthorized"
 
@@ -101,7 +101,7 @@ class TooLarge(Problem):
     kind = "too-large"
 
 
-class NotJson(Problem):
+class UnsupportedMediaType(Problem):
     status = 415
     kind = "not-json"
 
@@ -115,12 +115,12 @@ class Invalid(Problem):
         return cls("The request is not acceptable: see errors.", [BadField(path=path, detail=detail)])
 
 
-class TooMany(Problem):
+class TooManyRequests(Problem):
     status = 429
     kind = "too-many-requests"
 
 
-class OutOfReach(Problem):
+class ServiceUnavailable(Problem):
     status = 503
     kind = "unavailable"
 

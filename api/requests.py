@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from api.json_marks import has_more_marks
-from api.problems import Invalid, Malformed, NotJson, TooLarge
+from api.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType
 from hookkeeper.limits.turns import Turns
 
 MAX_DEPTH = 64
@@ -60,7 +60,7 @@ class StrictRequest(Request):
     async def body(self) -> bytes:
         body = await super().body()
         if body and not _is_json(self.headers.get("content-type", "")):
-            raise NotJson("The body must be JSON, sent with `content-type: application/json`.")
+            raise UnsupportedMediaType("The body must be JSON, sent with `content-type: application/json`.")
         return body
 
     async def json(self) -> Any:

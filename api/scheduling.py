@@ -3,7 +3,7 @@
 import secrets
 from typing import Any
 
-from api.accepting import Acceptance
+from api.ingest import EventIngest
 from api.problems import BadField, Invalid
 from api.schemas import schedules as schemas
 from api.schemas.events import NewEvent
@@ -63,7 +63,7 @@ def _checked(plan: Plan, min_interval: int) -> Plan:
     return plan
 
 
-async def check_event(acceptance: Acceptance, tenant: str, event: EventToMake) -> None:
+async def check_event(acceptance: EventIngest, tenant: str, event: EventToMake) -> None:
     """Raise `Invalid` or `TooLarge` where the event would be refused already now."""
     try:
         await acceptance.check(NewEvent(type=event.type, data=event.data, tenant=tenant))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from api.problems import BadField, Invalid, TooMany
+from api.problems import BadField, Invalid, TooManyRequests
 from hookkeeper.content import json_schemas
 from hookkeeper.content.faults import Fault, TooCostly, TooCostlyLately
 from hookkeeper.sandbox.breaker import REST_SECONDS
@@ -40,7 +40,7 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
     """
     (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
     if isinstance(answer, TooCostlyLately):
-        raise TooMany(
+        raise TooManyRequests(
             f"Checking events of the type {type_} against its schema {answer}.",
             headers={"Retry-After": f"{REST_SECONDS:g}"},
         )

@@ -123,7 +123,7 @@ def event_row(row: Row, links: Links) -> event_schemas.EventRow:
         run_id=row.run_id,
         links=links_of(links, row.tenant, row.id, row.workflow_id, row.run_id),
         webhooks=list(row.webhooks),
-        trouble=list(row.trouble),
+        needs_attention=list(row.needs_attention),
     )
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 
-from drills import answers, house
-from drills.books import Books
-from drills.clerk import Clerk
+from drills import answers, cluster
+from drills.cluster import Cluster
+from drills.config_updater import ConfigUpdater
 from drills.disk import SmallDisk, small_disk
 from drills.faults import Faults
-from drills.house import House
-from drills.poster import Poster
+from drills.load_generator import LoadGenerator
+from drills.observations import Observations
 from drills.postgres import Postgres
 from drills.reading import Log
 from drills.receiver import Answers, Receivers, receiving
@@ -66,7 +66,7 @@ async def run(plan: Plan, tell: Tell) -> Result:
         await asyncio.to_thread(registry.make)
         own_clocks = "clock" in plan.kinds
         async with (
-            house.running(plan.keep or Path(folder), registry, own_clocks=own_clocks) as built,
+            cluster.running(plan.keep or Path(folder), registry, own_clocks=own_clocks) as built,
             receiving() as receivers,
         ):
             books = await _drill(plan, built, receivers, disk, tell)
@@ -80,13 +80,15 @@ async def run(plan: Plan, tell: Tell) -> Result:
     return Result(judge(books), tuple(left_out))
 
 
-async def _drill(plan: Plan, built: House, receivers: Receivers, disk: SmallDisk | None, tell: Tell) -> Books:
+async def _drill(plan: Plan, built: Cluster, receivers: Receivers, disk: SmallDisk | None, tell: Tell) -> Observations:
     webhooks = {
         await register(built.http, receivers, "steady", partial(answers.steady, plan.seed)): "steady",
         await register(built.http, receivers, "flaky", partial(answers.flaky, plan.seed)): "flaky",
     }
-    poster = Poster(built.http, TENANT, plan.seed)
-    clerk = Clerk(built.http, (await _webhook(built.http, events=["nothing.ever"], url=receivers.url))["id"], plan.seed)
+    poster = LoadGenerator(built.http, TENANT, plan.seed)
+    clerk = ConfigUpdater(
+        built.http, (await _webhook(built.http, events=["nothing.ever"], url=receivers.url))["id"], plan.seed
+    )
     faults = Faults(built, disk, tell)
     await _busy(plan, poster, clerk, faults)
     for name in TARGETS:
@@ -94,7 +96,7 @@ async def _drill(plan: Plan, built: House, receivers: Receivers, disk: SmallDisk
     log = Log(built.http, TENANT, webhooks)
     await log.until_over(PATIENCE, receivers.latest)
     await log.read([each.event_id for each in poster.accepted])
-    return Books(
+    return Observations(
         webhooks=tuple(webhooks.values()),
         accepted=tuple(poster.accepted),
         requests=tuple(receivers.requests),
@@ -108,7 +110,7 @@ async def _drill(plan: Plan, built: House, receivers: Receivers, disk: SmallDisk
     )
 
 
-async def _busy(plan: Plan, poster: Poster, clerk: Clerk, faults: Faults) -> None:
+async def _busy(plan: Plan, poster: LoadGenerator, clerk: ConfigUpdater, faults: Faults) -> None:
     """Post, change and harm at once, until all is posted and all is cured."""
     cannot = {"disk full": faults.disk is None, "clock": faults.house.clocks is None}
     kinds = [kind for kind in plan.kinds if not cannot.get(kind)]

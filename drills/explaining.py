@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from drills.books import Logged, Request, Window
+from drills.observations import Logged, Request, Window
 from drills.schedule import EVERYTHING, WORKERS
 
 SETTLING = 1.0

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
-from drills.books import Window
 from drills.clocks import NOTICED
+from drills.cluster import Cluster
 from drills.disk import SmallDisk
-from drills.house import House
+from drills.observations import Window
 from drills.schedule import TARGETS, Fault
 
 REFILL = 0.25
@@ -20,7 +20,7 @@ REFILL = 0.25
 class Faults:
     """Does harm to a house."""
 
-    house: House
+    house: Cluster
     disk: SmallDisk | None
     tell: Callable[[float, str], None] = lambda at, text: None
     windows: list[Window] = field(default_factory=list)

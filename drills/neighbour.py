@@ -18,10 +18,10 @@ from typing import Any
 
 import httpx
 
-from drills import house
+from drills import cluster
 from drills.answers import Answer
+from drills.cluster import Cluster
 from drills.hostile import NESTED_TYPE, SECRET, TENANT
-from drills.house import House
 from drills.memory import memory_of
 from drills.names import QUIET, name_server
 from drills.postgres import Postgres
@@ -128,12 +128,12 @@ async def run(seed: int, seconds: float, factor: float, tell: Tell) -> Neighbour
         await asyncio.to_thread(registry.make)
         async with name_server() as names, receiving() as receivers:
             settings = {"HOOKKEEPER_DNS_SERVERS": names}
-            async with house.running(Path(folder), registry, more=settings) as built:
+            async with cluster.running(Path(folder), registry, more=settings) as built:
                 return await _Drill(built, receivers, seed, tell).measure(seconds, factor)
 
 
 class _Drill:
-    def __init__(self, built: House, receivers: Receivers, seed: int, tell: Tell) -> None:
+    def __init__(self, built: Cluster, receivers: Receivers, seed: int, tell: Tell) -> None:
         self._house, self._receivers, self._seed, self._tell = built, receivers, seed, tell
         self._admin = built.http
         self._memory = dict.fromkeys(PROCESSES, 0.0)

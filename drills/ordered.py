@@ -10,13 +10,13 @@ from pathlib import Path
 
 import httpx
 
-from drills import house
+from drills import cluster
 from drills.answers import Answer
-from drills.books import Request
+from drills.cluster import Cluster
 from drills.drill import TENANT, register
 from drills.faults import Faults
-from drills.house import House
-from drills.poster import Poster
+from drills.load_generator import LoadGenerator
+from drills.observations import Request
 from drills.postgres import Postgres
 from drills.receiver import Answers, Receivers, receiving
 from drills.schedule import WORKERS, Fault
@@ -74,14 +74,14 @@ async def run(seed: int, events: int, tell: Tell) -> Ordered:
     ):
         registry = Postgres(Path(sockets) / "data", Path(sockets))
         await asyncio.to_thread(registry.make)
-        async with house.running(Path(folder), registry) as built, receiving() as receivers:
+        async with cluster.running(Path(folder), registry) as built, receiving() as receivers:
             webhook = await register(built.http, receivers, NAME, _fails_every_third(), retry=RETRIES)
             (await built.http.patch(f"/v1/webhooks/{webhook}", json={"ordered": True})).raise_for_status()
             async with asyncio.timeout(PATIENCE + events):
-                return await _deliver(built, receivers, Poster(built.http, TENANT, seed), events, tell)
+                return await _deliver(built, receivers, LoadGenerator(built.http, TENANT, seed), events, tell)
 
 
-async def _deliver(built: House, receivers: Receivers, poster: Poster, events: int, tell: Tell) -> Ordered:
+async def _deliver(built: Cluster, receivers: Receivers, poster: LoadGenerator, events: int, tell: Tell) -> Ordered:
     began = time.time()
     faults = Faults(built, None)
     tell(f"posting {events} events, one after another")
@@ -104,7 +104,7 @@ def _fails_every_third() -> Answers:
     return lambda event_id, number: Answer(503 if next(count) % 3 == 0 else 200, DELAY)
 
 
-async def _post(poster: Poster, events: int) -> None:
+async def _post(poster: LoadGenerator, events: int) -> None:
     for n in range(events):
         await poster.send(n, PATIENCE)
 

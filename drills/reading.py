@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from drills.books import Logged
+from drills.observations import Logged
 
 AT_ONCE = 8
 TRIES = 20

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from drills.answers import Answer
-from drills.books import Request
+from drills.observations import Request
 from hookkeeper.cli.receiver import verify
 
 Answers = Callable[[str, int], Answer]

@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from drills.books import Books, Logged, Request, Window
 from drills.explaining import Compared, Pair, by_pair, compare, was_in_flight
+from drills.observations import Logged, Observations, Request, Window
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -66,7 +66,7 @@ class Verdict:
         return {name: each for name, each in wrong.items() if each}
 
 
-def judge(books: Books) -> Verdict:
+def judge(books: Observations) -> Verdict:
     """Hold the books against each other."""
     wanted, compared = _wanted(books), _held_against_the_log(books)
     late = set(compared.late)
@@ -105,17 +105,17 @@ def name_of(window: Window) -> str:
     return window.kind if window.kind in ("kill everything", "disk full") else f"{window.kind} {window.target}"
 
 
-def _wanted(books: Books) -> dict[Pair, float]:
+def _wanted(books: Observations) -> dict[Pair, float]:
     """Give each delivery that has to be made, and when it was promised."""
     return {(each.event_id, webhook): each.at for each in books.accepted for webhook in books.webhooks}
 
 
-def _stuck(books: Books) -> tuple[str, ...]:
+def _stuck(books: Observations) -> tuple[str, ...]:
     found = ((each.event_id, books.statuses.get(each.event_id, "unreadable")) for each in books.accepted)
     return tuple(f"{event_id} {status}" for event_id, status in found if status != "succeeded")
 
 
-def _held_against_the_log(books: Books) -> Compared:
+def _held_against_the_log(books: Observations) -> Compared:
     requests, logged = by_pair(books.requests), by_pair(books.logged)
     whole = Compared([], [], [], [])
     for pair in requests.keys() | logged.keys():
@@ -128,7 +128,7 @@ def _held_against_the_log(books: Books) -> Compared:
     return whole
 
 
-def _altered(books: Books) -> tuple[str, ...]:
+def _altered(books: Observations) -> tuple[str, ...]:
     sent = {each.event_id: each.digest for each in books.accepted}
     return tuple(_words(each) for each in books.requests if sent.get(each.event_id, each.digest) != each.digest)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from drills import house
+from drills import cluster
 from drills.answers import Answer
-from drills.books import Request
+from drills.cluster import Cluster
 from drills.drill import TENANT, register
 from drills.faults import Faults
-from drills.house import House
+from drills.load_generator import LoadGenerator
 from drills.memory import Memory, memory_of
-from drills.poster import Poster
+from drills.observations import Request
 from drills.postgres import Postgres
 from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, WORKERS, Fault
@@ -78,11 +78,13 @@ async def run(seed: int, runs: int, rate: float, tell: Tell) -> Waited:
     ):
         registry = Postgres(Path(sockets) / "data", Path(sockets))
         await asyncio.to_thread(registry.make)
-        async with house.running(Path(folder), registry) as built, receiving() as receivers:
-            return await _wait(built, receivers, Poster(built.http, TENANT, seed), runs, rate, tell)
+        async with cluster.running(Path(folder), registry) as built, receiving() as receivers:
+            return await _wait(built, receivers, LoadGenerator(built.http, TENANT, seed), runs, rate, tell)
 
 
-async def _wait(built: House, receivers: Receivers, poster: Poster, runs: int, rate: float, tell: Tell) -> Waited:
+async def _wait(
+    built: Cluster, receivers: Receivers, poster: LoadGenerator, runs: int, rate: float, tell: Tell
+) -> Waited:
     wait = runs / rate + RESTART
     await register(built.http, receivers, "waits", _refuses_once, retry={"schedule": [wait]})
     tell(f"posting {runs} events in {runs / rate:.0f} s; each is refused, and waits for {wait:.0f} s")

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 
-from drills import house
-from drills.books import Request, Window
+from drills import cluster
+from drills.cluster import Cluster
 from drills.drill import TENANT
 from drills.explaining import was_in_flight
 from drills.faults import Faults
-from drills.house import House
-from drills.poster import Poster
+from drills.load_generator import LoadGenerator
+from drills.observations import Request, Window
 from drills.postgres import Postgres
 from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, Fault
@@ -34,9 +34,9 @@ PATIENCE = 600.0
 class Stage:
     """Everything that such a drill needs."""
 
-    built: House
+    built: Cluster
     receivers: Receivers
-    poster: Poster
+    poster: LoadGenerator
     faults: Faults
 
     async def until_seen(self, count: int) -> None:
@@ -106,8 +106,8 @@ async def stage(seed: int) -> AsyncIterator[Stage]:
     ):
         registry = Postgres(Path(sockets) / "data", Path(sockets))
         await asyncio.to_thread(registry.make)
-        async with house.running(Path(folder), registry) as built, receiving() as receivers:
-            yield Stage(built, receivers, Poster(built.http, TENANT, seed), Faults(built, None))
+        async with cluster.running(Path(folder), registry) as built, receiving() as receivers:
+            yield Stage(built, receivers, LoadGenerator(built.http, TENANT, seed), Faults(built, None))
 
 
 def tell(text: str) -> None:

@@ -22,7 +22,7 @@ Reason = Literal[
     "webhook_deleted",
     "webhook_disabled",
     "webhook_paused",
-    "waits_for_turn",
+    "queued",
     "held_too_long",
 ]
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]

@@ -10,15 +10,15 @@ from hookkeeper.messages import EventInput
 
 def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:
     webhooks = ids.listed(each.webhook_id for each in event.deliveries)
-    trouble = ids.listed(each.webhook_id for each in event.deliveries if each.status in ("held", "failed"))
+    needs_attention = ids.listed(each.webhook_id for each in event.deliveries if each.status in ("held", "failed"))
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ids.TENANT, event.tenant),
         SearchAttributePair(ids.EVENT_TYPE, event.type),
     ]
     if webhooks:
         pairs.append(SearchAttributePair(ids.WEBHOOKS, webhooks))
-    if trouble:
-        pairs.append(SearchAttributePair(ids.NEEDS_ATTENTION, trouble))
+    if needs_attention:
+        pairs.append(SearchAttributePair(ids.NEEDS_ATTENTION, needs_attention))
     if event.deliver_at and run_number == 1:
         pairs.append(SearchAttributePair(ids.DELIVER_AT, event.deliver_at))
     if run_number > 1:

@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityConfig
 
 from workflows import timers
-from workflows.our_faults import OUR_FAULTS
+from workflows.internal_retry import INTERNAL_RETRY
 
 RESCHEDULE_INTERVAL = timedelta(minutes=1)
 """An activity that was ended from outside is scheduled again after this."""
@@ -40,7 +40,7 @@ async def run_until_done(
     `is_expected`. A result that is not `is_complete` was made up by a person, and counts as such an end.
     """
     definition = _Definition.must_from_callable(activity)
-    config.setdefault("retry_policy", OUR_FAULTS)
+    config.setdefault("retry_policy", INTERNAL_RETRY)
     name = definition.name or ""
     while True:
         try:

@@ -51,19 +51,19 @@ class Controls(Places):
 
     @workflow.signal(name="cancel", description="Stop one delivery, or all.")
     def signal_cancel(self, delivery: str | None = None) -> None:
-        self._obey_if_sensible("cancel", delivery)
+        self._apply_if_sensible("cancel", delivery)
 
     @workflow.signal(name="retry", description="Attempt one delivery now, or all that have not succeeded.")
     def signal_retry(self, delivery: str | None = None) -> None:
-        self._obey_if_sensible("retry", delivery)
+        self._apply_if_sensible("retry", delivery)
 
     @workflow.signal(name="hold", description="Keep one delivery, or all, until released.")
     def signal_hold(self, delivery: str | None = None) -> None:
-        self._obey_if_sensible("hold", delivery)
+        self._apply_if_sensible("hold", delivery)
 
     @workflow.signal(name="release", description="Let held deliveries go on; deliver a scheduled event now.")
     def signal_release(self, delivery: str | None = None) -> None:
-        self._obey_if_sensible("release", delivery)
+        self._apply_if_sensible("release", delivery)
 
     @workflow.signal(name="release_webhook", description="Let go on what is held because this webhook was off.")
     def signal_release_webhook(self, webhook_id: str) -> None:
@@ -72,7 +72,7 @@ class Controls(Places):
                 progress.release()
                 if not progress.in_flight:
                     progress.passed.add("next_attempt_at")  # it was due when it was held
-        self._tell_trouble()
+        self._update_search_attributes()
 
     @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
     def signal_receipt(self, heard: Heard) -> None:
@@ -83,23 +83,23 @@ class Controls(Places):
 
     @workflow.update(name="cancel")
     def cancel(self, delivery: str | None = None) -> None:
-        self._obey("cancel", delivery)
+        self._apply("cancel", delivery)
 
     @workflow.update(name="retry")
     def retry(self, delivery: str | None = None) -> None:
-        self._obey("retry", delivery)
+        self._apply("retry", delivery)
 
     @workflow.update(name="hold")
     def hold(self, delivery: str | None = None) -> None:
-        self._obey("hold", delivery)
+        self._apply("hold", delivery)
 
     @workflow.update(name="release")
     def release(self, delivery: str | None = None) -> None:
-        self._obey("release", delivery)
+        self._apply("release", delivery)
 
     @workflow.update(name="redeliver")
     def redeliver(self, delivery: str | None = None) -> None:
-        self._obey("redeliver", delivery)
+        self._apply("redeliver", delivery)
 
     @workflow.update
     def reschedule(self, deliver_at: datetime) -> None:
@@ -136,13 +136,13 @@ class Controls(Places):
         if not self._is_scheduled():
             raise Refused("the event is not scheduled: its delivery has begun")
 
-    def _obey_if_sensible(self, command: Command, delivery: str | None) -> None:
+    def _apply_if_sensible(self, command: Command, delivery: str | None) -> None:
         try:
-            self._obey(command, delivery)
+            self._apply(command, delivery)
         except (Refused, RunIsClosing, UnknownDelivery) as refusal:
             workflow.logger.warning("signal ignored: %r", refusal)
 
-    def _obey(self, command: Command, delivery: str | None) -> None:
+    def _apply(self, command: Command, delivery: str | None) -> None:
         chosen = [self._deliveries[id_] for id_ in self._select(command, delivery)]
         if command == "release" and delivery is None and self._is_scheduled():
             self._deliver_at, self._time_has_come = workflow.now(), True
@@ -157,7 +157,7 @@ class Controls(Places):
             act[command](progress)
         for round_ in self._rounds:
             round_.stop_if_nobody_wants_it()
-        self._tell_trouble()
+        self._update_search_attributes()
 
     def _select(self, command: Command, delivery: str | None) -> list[str]:
         """Give the ids of the deliveries that are meant; raise where the command makes no sense."""

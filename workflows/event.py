@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 
-from activities.closing import Closing, ClosingActivities
+from activities.finalize import Closing, ClosingActivities
 from hookkeeper import ids
 from hookkeeper.messages import AWAITING_BUDGET, EventInput, EventState, event_status, fit
 from workflows import summaries, timers
@@ -41,7 +41,7 @@ class EventWorkflow(Controls):
         self._finished_at: datetime | None = None
         self._rounds = []
         self._alerts = {}
-        self._trouble = list(workflow.info().typed_search_attributes.get(ids.NEEDS_ATTENTION, ()))
+        self._needs_attention = list(workflow.info().typed_search_attributes.get(ids.NEEDS_ATTENTION, ()))
         self._held = list(workflow.info().typed_search_attributes.get(ids.HELD, ()))
         self._cancel_requested = False
         self._time_has_come = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is None
@@ -54,7 +54,7 @@ class EventWorkflow(Controls):
             await workflow.wait_condition(delivering.done)
         except asyncio.CancelledError:
             self._cancel_requested = True
-            self._obey_if_sensible("cancel", None)
+            self._apply_if_sensible("cancel", None)
             self._stop_alerts()
             await workflow.wait_condition(delivering.done)
         await delivering

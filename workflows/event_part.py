@@ -23,7 +23,7 @@ class EventPartWorkflow(EventWorkflow):
     def __init__(self, event: EventInput) -> None:
         super().__init__(event)
         waits = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is not None
-        self._told = (waits, frozenset(self._trouble))
+        self._told = (waits, frozenset(self._needs_attention))
 
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
@@ -34,8 +34,8 @@ class EventPartWorkflow(EventWorkflow):
         await super()._until_deliver_at()
         self._tell_parent()
 
-    def _tell_trouble(self) -> None:
-        super()._tell_trouble()
+    def _update_search_attributes(self) -> None:
+        super()._update_search_attributes()
         self._tell_parent()
 
     def _tell_parent(self) -> None:
@@ -43,11 +43,11 @@ class EventPartWorkflow(EventWorkflow):
 
         Not of each that is mended: a thousand would keep the parent as busy as the parts.
         """
-        waits, trouble = self._is_scheduled(), frozenset(self._trouble)
+        waits, needs_attention = self._is_scheduled(), frozenset(self._needs_attention)
         waited, known = self._told
-        if waits == waited and trouble <= known and bool(trouble) == bool(known):
+        if waits == waited and needs_attention <= known and bool(needs_attention) == bool(known):
             return
-        self._told = (waits, trouble)
+        self._told = (waits, needs_attention)
         self._send_news()
 
     def _list_time(self, deliver_at: datetime) -> None:
@@ -60,7 +60,7 @@ class EventPartWorkflow(EventWorkflow):
             workflow_id=info.workflow_id,
             number=info.typed_search_attributes.get(ids.RUN_NUMBER, 1),
             scheduled=self._is_scheduled(),
-            trouble=tuple(self._trouble),
+            needs_attention=tuple(self._needs_attention),
             deliver_at=deliver_at,
         )
         asyncio.create_task(_send_to_parent(news))  # noqa: RUF006 - a workflow's loop keeps its tasks

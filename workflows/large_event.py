@@ -28,7 +28,7 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
-from activities.closing import Closing, ClosingActivities
+from activities.finalize import Closing, ClosingActivities
 from hookkeeper import ids
 from hookkeeper.commands import Refused, RunIsClosing
 from hookkeeper.messages import Delivery, EventInput, EventState, EventStatus
@@ -76,7 +76,7 @@ class LargeEventWorkflow(Relay):
         self._branches = {n: Branch.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
         self._number = attributes.get(ids.RUN_NUMBER, 1)
         self._scheduled = attributes.get(ids.DELIVER_AT) is not None
-        self._trouble = list(attributes.get(ids.NEEDS_ATTENTION, ()))
+        self._needs_attention = list(attributes.get(ids.NEEDS_ATTENTION, ()))
         self._starting = asyncio.Lock()
         self._fanned_out = False
         self._cancel_requested = False

@@ -1,7 +1,7 @@
 """A delivery that goes in the order of its webhook's lane: it waits for its turn, and lets the next one go. Pure."""
 
 from hookkeeper.policy import OrderPolicy
-from workflows.kept import Kept
+from workflows.state_changes import Kept
 
 
 class Ordering(Kept):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.probe import TEST, Knock, Knocked, ProbeActivities, Probed
+from activities.probe import TEST, ProbeActivities, Probed, ProbeRequest, ProbeResult
 from hookkeeper import ids
 from hookkeeper.alert_messages import Alert
 from hookkeeper.outcomes import Message, Outcome
@@ -51,11 +51,11 @@ class ProbeWorkflow:
             probe = probe.model_copy(update={"interval": knocked.interval})
         workflow.continue_as_new(probe)
 
-    async def _knock(self, probe: Probe) -> Knocked:
+    async def _knock(self, probe: Probe) -> ProbeResult:
         event_id = f"evt_{workflow.uuid4().hex[:24]}"
         return await run_until_done(
             ProbeActivities.knock,
-            Knock(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
+            ProbeRequest(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
@@ -63,7 +63,7 @@ class ProbeWorkflow:
             summary=f"knock at {probe.webhook_id}",
         )
 
-    async def _welcome(self, probe: Probe, knocked: Knocked) -> None:
+    async def _welcome(self, probe: Probe, knocked: ProbeResult) -> None:
         """Enable it, and tell whoever was told that it was disabled."""
         enabled = await run_until_done(
             ProbeActivities.enable,

@@ -12,7 +12,7 @@ from typing import Literal
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.recovery import Batch, Lost, Plan, RecoveryActivities, Search, Tally
+from activities.recovery import Batch, Lost, Plan, RecoveryActivities, RedeliverySummary, Search
 from activities.recovery import Scope as Scope  # for those who may not know activities
 from hookkeeper import ids
 from hookkeeper.outcomes import Message
@@ -107,7 +107,7 @@ class RecoveryWorkflow:
             if tally.redelivered:
                 await self._rest(len(batch) / self._state.rate - tally.seconds)
 
-    def _add(self, tally: Tally) -> None:
+    def _add(self, tally: RedeliverySummary) -> None:
         known = self._state
         self._set(
             found=(known.found or 0) + tally.discovered,
@@ -155,7 +155,7 @@ class RecoveryWorkflow:
             summary="find the oldest",
         )
 
-    async def _redeliver_batch(self, runs: tuple[Lost, ...]) -> Tally:
+    async def _redeliver_batch(self, runs: tuple[Lost, ...]) -> RedeliverySummary:
         return await run_until_done(
             RecoveryActivities.redeliver,
             Batch(scope=self._state.scope, runs=runs, rate=self._state.rate),

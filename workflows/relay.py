@@ -24,7 +24,7 @@ class News(Message):
     number: int
     """Of the part's run."""
     scheduled: bool
-    trouble: tuple[str, ...]
+    needs_attention: tuple[str, ...]
     deliver_at: datetime | None = None
     """To which it has been moved just now."""
 
@@ -40,7 +40,7 @@ class Branch:
     """Of its latest run under this parent."""
     handle: ChildWorkflowHandle[Any, EventState] | None = None
     failed: int = 0
-    trouble: tuple[str, ...] = ()
+    needs_attention: tuple[str, ...] = ()
     unsaid: list[tuple[str, Any]] = field(default_factory=list)
     """Signals that came before the run was there."""
 
@@ -57,11 +57,11 @@ class Branch:
     def note(self, deliveries: Iterable[Delivery]) -> None:
         """Note what of these deliveries a person may want to look at."""
         failed = [each.webhook_id for each in deliveries if each.status == "failed"]
-        self.failed, self.trouble = len(failed), tuple(failed)
+        self.failed, self.needs_attention = len(failed), tuple(failed)
 
     def end(self, cause: BaseException | None) -> None:
         """Note how its run has closed, other than `Completed`."""
-        self.status, self.failed, self.trouble = "cancelled", 0, ()
+        self.status, self.failed, self.needs_attention = "cancelled", 0, ()
         if isinstance(cause, ApplicationError):
             self.status = "failed"
             self.note(EventState.model_validate(cause.details[0]).deliveries if cause.details else ())
@@ -84,13 +84,13 @@ class Relay:
 
     _branches: dict[int, Branch]
     _scheduled: bool
-    _trouble: list[str]
+    _needs_attention: list[str]
 
     @workflow.signal(description="What lists are to say of a part.")
     def hear(self, news: News) -> None:
         branch = self._branches[ids.part_of(news.workflow_id)]
         if branch.is_open and branch.number == news.number:
-            branch.trouble = news.trouble
+            branch.needs_attention = news.needs_attention
             self._scheduled = self._scheduled and news.scheduled
             self._tell(news.deliver_at)
 
@@ -126,10 +126,14 @@ class Relay:
     def _tell(self, moved_to: datetime | None = None) -> None:
         """Let lists say of the event what is true of its parts. Only on change: each upsert costs."""
         updates: list[SearchAttributeUpdate[Any]] = []
-        trouble = ids.listed(webhook for branch in self._branches.values() for webhook in branch.trouble)
-        if trouble != self._trouble:
-            self._trouble = trouble
-            updates.append(ids.NEEDS_ATTENTION.value_set(trouble) if trouble else ids.NEEDS_ATTENTION.value_unset())
+        needs_attention = ids.listed(
+            webhook for branch in self._branches.values() for webhook in branch.needs_attention
+        )
+        if needs_attention != self._needs_attention:
+            self._needs_attention = needs_attention
+            updates.append(
+                ids.NEEDS_ATTENTION.value_set(needs_attention) if needs_attention else ids.NEEDS_ATTENTION.value_unset()
+            )
         waits = self._scheduled and any(branch.is_open for branch in self._branches.values())
         listed = workflow.info().typed_search_attributes.get(ids.DELIVER_AT)
         if not waits and listed is not None:

@@ -67,7 +67,7 @@ class Standing(Tracking, Ordering):
         return self.held and self.delivery.reason in ("webhook_disabled", "webhook_paused")
 
     @property
-    def is_troubled(self) -> bool:
+    def needs_attention(self) -> bool:
         """A person may want to look: retrying, held or failed."""
         status = self.delivery.status if self.is_final else self._open_status()
         return status in ("retrying", "held", "failed")  # no copy of the delivery: asked for all, after each outcome
@@ -89,7 +89,7 @@ class Standing(Tracking, Ordering):
 
     def _open_reason(self) -> Reason | None:
         stands_in_lane = self.waits_for_turn and self.delivery.has_place and not self.held
-        return "waits_for_turn" if stands_in_lane else self.delivery.reason
+        return "queued" if stands_in_lane else self.delivery.reason
 
     @property
     def goes_with_others(self) -> bool:

@@ -40,14 +40,14 @@ class Telling:
 
     _event: EventInput
     _deliveries: dict[str, Progress]
-    _trouble: list[str]
+    _needs_attention: list[str]
     _held: list[str]
     _alerts: dict[asyncio.Task[None], Alert]
     _cancel_requested: bool
 
     def _tell(self, *deliveries: Progress) -> None:
         """Tell of what has come of these deliveries."""
-        self._tell_trouble()
+        self._update_search_attributes()
         for progress in deliveries:
             news = progress.take_news()
             if news and not self._cancel_requested:
@@ -59,15 +59,15 @@ class Telling:
         for alert in self._event.untold:
             self._send(alert)
 
-    def _tell_trouble(self) -> None:
+    def _update_search_attributes(self) -> None:
         """Let searches find the webhooks that a person may want to look at. Only on change: each upsert costs."""
         known = self._deliveries.values()
-        trouble = ids.listed(each.delivery.webhook_id for each in known if each.is_troubled)
+        needs_attention = ids.listed(each.delivery.webhook_id for each in known if each.needs_attention)
         held = ids.listed(each.delivery.webhook_id for each in known if each.held)
         updates: list[SearchAttributeUpdate[Sequence[str]]] = []
-        if trouble != self._trouble:
-            self._trouble = trouble
-            updates.append(_listing(ids.NEEDS_ATTENTION, trouble))
+        if needs_attention != self._needs_attention:
+            self._needs_attention = needs_attention
+            updates.append(_listing(ids.NEEDS_ATTENTION, needs_attention))
         if held != self._held:
             self._held = held
             updates.append(_listing(ids.HELD, held))

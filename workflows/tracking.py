@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from hookkeeper.messages import DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
 from hookkeeper.outcomes import Outcome
-from workflows.kept import Kept
+from workflows.state_changes import Kept
 
 LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
 """Words of a provider after which an email will not arrive."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.access import GuardedRoute, needs
 from api.cursors import Cursor
 from api.deps import AnyTenant, AuditDep, Limit
-from api.fields import Given, GivenTime, Page, Time
+from api.fields import GivenTime, Page, ResponseModel, Time
 from api.problems import KEYED
 
 router = APIRouter(
@@ -15,7 +15,7 @@ router = APIRouter(
 )
 
 
-class AuditRecord(Given):
+class AuditRecord(ResponseModel):
     id: str
     at: Time
     key_id: str

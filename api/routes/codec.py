@@ -21,7 +21,7 @@ from api import codec_page
 from api.codec_session import COOKIE, LASTS, is_good, make_token
 from api.deps import GatewayDep
 from api.openapi import SESSION_SCHEME
-from api.problems import Forbidden, Invalid, Malformed, NoKey, Problem, responses
+from api.problems import Forbidden, Invalid, Malformed, Problem, Unauthorized, responses
 from api.requests import StrictRequest
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.settings import Settings
@@ -136,7 +136,7 @@ async def sign_in(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     form = await _form(request)
     if "key" in form and not _is_admin_key(form["key"][0], settings):
-        await request.app.state.doorkeeper.count_failure(request)
+        await request.app.state.authenticator.count_failure(request)
         return _page(codec_page.sign_in_page("This is not the admin key."), 401)
     response = Response(status_code=303, headers={"location": "/codec", **codec_page.SECURE_HEADERS})
     if "key" in form:
@@ -194,9 +194,9 @@ async def _admit(request: Request, settings: Settings) -> None:
     if scheme.lower() == "bearer":
         if _is_admin_key(key.strip(), settings):
             return
-        await request.app.state.doorkeeper.count_failure(request)
+        await request.app.state.authenticator.count_failure(request)
     if not _has_cookie(request, settings):
-        raise NoKey("The admin key is needed: enter it at /codec.", headers={"www-authenticate": "Bearer"})
+        raise Unauthorized("The admin key is needed: enter it at /codec.", headers={"www-authenticate": "Bearer"})
 
 
 def _cors_headers(origin: str | None, settings: Settings) -> dict[str, str]:

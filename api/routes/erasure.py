@@ -4,14 +4,14 @@ from fastapi import APIRouter
 
 from api.access import GuardedRoute, needs
 from api.deps import AuditDep, CallerDep, GatewayDep, Tenant
-from api.fields import Given
+from api.fields import ResponseModel
 from api.problems import KEYED, responses
 from api.routes.events import PathId
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 
 
-class Erased(Given):
+class Erased(ResponseModel):
     """The erasure has started."""
 
     id: str

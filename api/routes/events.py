@@ -7,24 +7,24 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 
 from api import views
-from api.accepting import Acceptance, check_deliver_at, event_id_of
 from api.access import Caller, GuardedBatchRoute, GuardedRoute, needs
 from api.backlog import UNLESS_LATE
 from api.cursors import Cursor
 from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, Tenant
 from api.errors import as_event_problem, from_validation
 from api.fields import EVENT_ID, EventType, GivenTime, Page
-from api.problems import EVENT_ID_HEADER, KEYED, OutOfReach, Problem, document, responses
+from api.ingest import EventIngest, check_deliver_at, event_id_of
+from api.problems import EVENT_ID_HEADER, KEYED, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import (
     AcceptedEvent,
     Batch,
     BatchAnswer,
     BatchAnswers,
+    CommandAccepted,
     Event,
     EventRow,
     Named,
     NewEvent,
-    Obeyed,
     Reschedule,
 )
 from hookkeeper.messages import Command, EventStatus
@@ -119,7 +119,7 @@ async def list_events(
     type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
     webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that match this webhook")] = None,
     status: EventStatus | None = None,
-    trouble: Annotated[
+    needs_attention: Annotated[
         bool | None, Query(description="Only events with (or without) a delivery that is retrying, held or failed")
     ] = None,
     since: Annotated[GivenTime | None, Query(description="Accepted or redelivered at this time or later")] = None,
@@ -130,7 +130,15 @@ async def list_events(
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    search = Search(tenant=tenant, type=type, webhook=webhook, status=status, trouble=trouble, since=since, until=until)
+    search = Search(
+        tenant=tenant,
+        type=type,
+        webhook=webhook,
+        status=status,
+        needs_attention=needs_attention,
+        since=since,
+        until=until,
+    )
     rows, next_cursor = await gateway.find(search, limit, cursor.start)
     return cursor.page([views.event_row(row, request.app.state.links) for row in rows], next_cursor)
 
@@ -149,12 +157,12 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         audit: AuditDep,
         caller: CallerDep,
         named: Named | None = None,
-    ) -> Obeyed:
+    ) -> CommandAccepted:
         delivery = named.delivery if named else None
         await gateway.command(tenant, event_id, command, delivery)
         meant = {"delivery": delivery} if delivery else {}
         await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
-        return Obeyed(id=event_id, command=command, delivery=delivery)
+        return CommandAccepted(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(
         f"/{{event_id}}/{command}",
@@ -200,16 +208,16 @@ _add_command(
 )
 async def reschedule_event(
     event_id: PathId, change: Reschedule, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
-) -> Obeyed:
+) -> CommandAccepted:
     """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
     await gateway.reschedule(tenant, event_id, change.deliver_at)
     await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
-    return Obeyed(id=event_id, command="reschedule")
+    return CommandAccepted(id=event_id, command="reschedule")
 
 
-def _acceptance(request: Request) -> Acceptance:
-    acceptance: Acceptance = request.app.state.acceptance
+def _acceptance(request: Request) -> EventIngest:
+    acceptance: EventIngest = request.app.state.acceptance
     return acceptance
 
 
@@ -234,7 +242,7 @@ async def _accept_one(
         accepted = await _acceptance(request).accept(event, event_id, behind)
     except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug; the others have their answers
         problem = as_event_problem(error, event_id.value)
-        if problem.status_code == OutOfReach.status:
+        if problem.status_code == ServiceUnavailable.status:
             outages.append(error)
         return _refused(problem)
     return BatchAnswer(status=200 if accepted.duplicate else 202, event=accepted)

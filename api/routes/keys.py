@@ -7,10 +7,10 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import ConfigDict, Field
 
 from api.access import USUAL_SCOPES, GuardedRoute, Scope, needs
+from api.authenticator import Authenticator
 from api.cursors import Cursor
 from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
-from api.doorkeeper import Doorkeeper
-from api.fields import EVENT_ID, Given, GivenTime, Line, Page, Taken, TenantName, Time
+from api.fields import EVENT_ID, GivenTime, Line, Page, RequestModel, ResponseModel, TenantName, Time
 from api.problems import KEYED, Invalid, NotFound, responses
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from hookkeeper.settings import RATE
@@ -27,7 +27,7 @@ router = APIRouter(
 KeyId = Annotated[str, Path(pattern=EVENT_ID, description="The key's id", examples=["key_0123456789abcdef"])]
 
 
-class NewKey(Taken):
+class NewKey(RequestModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme's backend", "tenant": "acme"}]})
 
     name: Line = Field(min_length=1, max_length=256)
@@ -41,7 +41,7 @@ class NewKey(Taken):
     expires_at: GivenTime | None = None
 
 
-class KeyEntry(Given):
+class KeyEntry(ResponseModel):
     id: str
     name: str
     tenant: str | None
@@ -87,13 +87,13 @@ async def list_keys(cursor: Cursor, store: StoreDep, tenant: AnyTenant, limit: L
     return cursor.page([_entry(each) for each in found], next_cursor)
 
 
-class ScheduleOfKey(Given):
+class ScheduleOfKey(ResponseModel):
     id: str
     tenant: str
     paused: bool
 
 
-class RevokedKey(Given):
+class RevokedKey(ResponseModel):
     id: str
     schedules: list[ScheduleOfKey]
     """The schedules that were created with the key. They continue unless they are paused."""
@@ -118,8 +118,8 @@ async def revoke_key(
     if key is None:
         raise NotFound("There is no such key.")
     await store.api_keys.revoke(key_id, caller.did("key.revoke", key_id, key.tenant))
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    doorkeeper.forget(key_id)
+    authenticator: Authenticator = request.app.state.authenticator
+    authenticator.forget(key_id)
     made = await gateway.schedules.made_by(key_id, key.tenant)
     if pause_schedules:
         for known in made:

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from api.deps import GatewayDep, StoreDep
 from api.examples import shows
-from api.fields import Given
-from api.problems import Malformed, NoKey, NotFound, responses
+from api.fields import ResponseModel
+from api.problems import Malformed, NotFound, Unauthorized, responses
 from api.requests import StrictRequest
 from api.sendgrid_events import Batch, NotSigned, Report, check_signature, check_time, read
 from hookkeeper.registry.models import Suppression
@@ -48,7 +48,7 @@ SignatureHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Sign
 TimestampHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Timestamp")]
 
 
-class Recorded(Given):
+class Recorded(ResponseModel):
     model_config = shows({"recorded": 2, "ignored": 1})
 
     recorded: int
@@ -103,7 +103,7 @@ async def _signed_body(request: Request, signature: str, timestamp: str) -> byte
         check_signature(key, signature, timestamp, body)
     except NotSigned as refusal:
         log.warning("sendgrid events refused", detail=str(refusal))
-        raise NoKey(str(refusal), headers={"www-authenticate": "Signature"}) from None
+        raise Unauthorized(str(refusal), headers={"www-authenticate": "Signature"}) from None
     except ClientDisconnect:
         raise Malformed("The body was cut off.") from None
     return body

@@ -13,7 +13,7 @@ from api.problems import KEYED, Conflicting, NotFound, responses
 from api.routes.webhooks import WebhookId, found
 from api.schemas.recoveries import NewRecovery, Recover, Recovery, Steered
 from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.recoveries import Steer
+from hookkeeper.temporal.recoveries import RecoveryCommand
 from workflows.recovery import RecoveryState
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
@@ -93,7 +93,7 @@ async def show_recovery(recovery_id: RecoveryId, gateway: GatewayDep, caller: Ca
     return recovering.shown(await _known(gateway, recovery_id, caller))
 
 
-def _add_command(command: Steer, description: str) -> None:
+def _add_command(command: RecoveryCommand, description: str) -> None:
     async def act(recovery_id: RecoveryId, gateway: GatewayDep, audit: AuditDep, caller: CallerDep) -> Steered:
         state = await _known(gateway, recovery_id, caller)
         await gateway.recoveries.steer(recovery_id, command)

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api import scheduling
-from api.accepting import Acceptance
 from api.access import GuardedRoute, needs
 from api.cursors import Cursor
 from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, Tenant
 from api.fields import Page
+from api.ingest import EventIngest
 from api.problems import KEYED, Invalid, responses
 from api.schemas.schedules import (
     SCHEDULE_ID,
@@ -42,8 +42,8 @@ async def _schedules(gateway: GatewayDep) -> Schedules:
     return gateway.schedules
 
 
-async def _acceptance(request: Request) -> Acceptance:
-    acceptance: Acceptance = request.app.state.acceptance
+async def _acceptance(request: Request) -> EventIngest:
+    acceptance: EventIngest = request.app.state.acceptance
     return acceptance
 
 
@@ -59,7 +59,7 @@ async def _settings(request: Request) -> Settings:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 SchedulesDep = Annotated[Schedules, Depends(_schedules)]
-AcceptanceDep = Annotated[Acceptance, Depends(_acceptance)]
+AcceptanceDep = Annotated[EventIngest, Depends(_acceptance)]
 LinksDep = Annotated[Links, Depends(_links)]
 
 

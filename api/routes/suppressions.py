@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from api.access import GuardedRoute, needs
 from api.cursors import Cursor, bad_cursor
 from api.deps import AnyTenant, CallerDep, Limit, StoreDep, Tenant
-from api.fields import Given, Line, Page, Taken, TenantName, Time
+from api.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time
 from api.problems import KEYED, NotFound, responses
 from hookkeeper.content.mailboxes import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
@@ -47,7 +47,7 @@ KnownAddress = Annotated[str, Field(max_length=MAX_ADDRESS, pattern=r"^[^\x00]+$
 PathAddress = Annotated[KnownAddress, Path(description="The address", examples=["ann@acme.example"])]
 
 
-class NewSuppression(Taken):
+class NewSuppression(RequestModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"tenant": "acme", "address": "ann@acme.example", "detail": "Asked by phone."}]}
     )
@@ -59,7 +59,7 @@ class NewSuppression(Taken):
     """The reason, in your words."""
 
 
-class SuppressionEntry(Given):
+class SuppressionEntry(ResponseModel):
     tenant: str
     address: str
     reason: Reason

@@ -7,18 +7,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import views
-from api.accepting import Acceptance
 from api.access import Caller, GuardedRoute, needs
 from api.cursors import Cursor
 from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
 from api.fields import EVENT_ID, EventType, Page
+from api.ingest import EventIngest
 from api.masks import unmasked
 from api.problems import KEYED, Invalid, NotFound, responses
 from api.releasing import release_held
 from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent, NewEvent
 from api.schemas.webhooks import NewWebhook, Rotation, SampleEvent, WebhookChanges
-from api.written import Written
+from api.webhook_validator import WebhookValidator
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import ChangedMeanwhile, Store
@@ -165,7 +165,7 @@ async def send_test(
     webhook = found(await store.get(webhook_id, caller.tenant))
     known = await store.catalogue.get(sample.type)
     from_catalogue = known is not None and known.examples and "data" not in sample.model_fields_set
-    acceptance: Acceptance = request.app.state.acceptance
+    acceptance: EventIngest = request.app.state.acceptance
     event = NewEvent(
         type=sample.type,
         data=known.examples[0] if known and from_catalogue else sample.data,
@@ -175,7 +175,7 @@ async def send_test(
 
 
 async def _change(
-    webhook_id: str, changes: WebhookChanges, store: Store, caller: Caller, written: Written
+    webhook_id: str, changes: WebhookChanges, store: Store, caller: Caller, written: WebhookValidator
 ) -> tuple[Webhook, Webhook]:
     """Check changes and write them, and give the webhook before and after.
 
@@ -194,7 +194,7 @@ async def _change(
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _checked(changes: WebhookChanges, known: Webhook, written: Written) -> dict[str, Any]:
+async def _checked(changes: WebhookChanges, known: Webhook, written: WebhookValidator) -> dict[str, Any]:
     """Give the changes as the store takes them, with the known secrets behind their masks."""
     given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
     given |= unmasked(given, known)
@@ -226,8 +226,8 @@ def _unknown() -> NotFound:
     return NotFound("There is no such webhook.")
 
 
-def _written(request: Request) -> Written:
-    written: Written = request.app.state.written
+def _written(request: Request) -> WebhookValidator:
+    written: WebhookValidator = request.app.state.written
     return written
 
 

@@ -7,14 +7,14 @@ from pydantic import ConfigDict, Field
 from api import examples
 from api.fields import (
     EventType,
-    Given,
-    Taken,
+    RequestModel,
+    ResponseModel,
     Text,
     Time,
 )
 
 
-class EventTypeChanges(Taken):
+class EventTypeChanges(RequestModel):
     """Only the fields that are sent are changed."""
 
     model_config = examples.shows({"description": "A customer has paid an order."}, {"archived": True})
@@ -45,7 +45,7 @@ class NewEventType(EventTypeChanges):
     name: EventType
 
 
-class EventTypeEntry(Given):
+class EventTypeEntry(ResponseModel):
     name: str
     description: str
     schema_: dict[str, Any] | None = Field(alias="schema")

@@ -8,9 +8,9 @@ from api import examples
 from api.fields import (
     EventId,
     EventType,
-    Given,
     GivenTime,
-    Taken,
+    RequestModel,
+    ResponseModel,
     TenantName,
     Time,
 )
@@ -19,7 +19,7 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
 
 
-class NewEvent(Taken):
+class NewEvent(RequestModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}}]
@@ -38,7 +38,7 @@ class NewEvent(Taken):
     """Deliver the event at this time or later; at most one year ahead."""
 
 
-class Batch(Taken):
+class Batch(RequestModel):
     model_config = examples.shows(
         {
             "events": [
@@ -52,19 +52,19 @@ class Batch(Taken):
     """Events in the format of `POST /v1/events`."""
 
 
-class Links(Given):
+class Links(ResponseModel):
     self: str
     temporal: str | None
     """The run in the Temporal web UI."""
 
 
-class DeliveryHead(Given):
+class DeliveryHead(ResponseModel):
     id: str
     webhook_id: str
     channel: Channel
 
 
-class AcceptedEvent(Given):
+class AcceptedEvent(ResponseModel):
     id: str
     type: str
     tenant: str
@@ -77,7 +77,7 @@ class AcceptedEvent(Given):
     links: Links
 
 
-class BatchAnswer(Given):
+class BatchAnswer(ResponseModel):
     """The answer for one event of a batch. `status` is the status that `POST /v1/events` would have returned."""
 
     status: int
@@ -85,11 +85,11 @@ class BatchAnswer(Given):
     problem: ProblemDocument | None = None
 
 
-class BatchAnswers(Given):
+class BatchAnswers(ResponseModel):
     items: list[BatchAnswer]
 
 
-class Attempt(Given):
+class Attempt(ResponseModel):
     number: int
     trigger: Trigger
     started_at: Time
@@ -99,7 +99,7 @@ class Attempt(Given):
     response_excerpt: str
 
 
-class Receipt(Given):
+class Receipt(ResponseModel):
     """A report of the email provider about a sent email."""
 
     attempt: int
@@ -124,7 +124,7 @@ class Delivery(DeliveryHead):
     receipts: list[Receipt]
 
 
-class EventHead(Given):
+class EventHead(ResponseModel):
     id: str
     type: str
     tenant: str
@@ -146,24 +146,24 @@ class Event(EventHead):
 
 class EventRow(EventHead):
     webhooks: list[str]
-    trouble: list[str]
+    needs_attention: list[str]
     """Webhooks with a delivery that is retrying, held or failed."""
 
 
-class Named(Taken):
+class Named(RequestModel):
     model_config = examples.shows({"delivery": examples.WEBHOOK_ID})
 
     delivery: str | None = Field(None, max_length=256)
     """The delivery that the command is for; by default all deliveries of the event."""
 
 
-class Reschedule(Taken):
+class Reschedule(RequestModel):
     model_config = examples.shows({"deliver_at": "2026-01-03T09:00:00Z"})
 
     deliver_at: GivenTime
 
 
-class Obeyed(Given):
+class CommandAccepted(ResponseModel):
     """The run has accepted the command."""
 
     id: str

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.fields import EventType, Given, GivenTime, Taken, TenantName, Time
+from api.fields import EventType, GivenTime, RequestModel, ResponseModel, TenantName, Time
 from api.schemas.events import Links
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages import DeliveryStatus
@@ -12,7 +12,7 @@ from hookkeeper.messages import DeliveryStatus
 Wanted = Literal["failed", "cancelled"]
 
 
-class Recover(Taken):
+class Recover(RequestModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"since": "2026-01-02T03:00:00Z", "dry_run": True}]})
 
     since: GivenTime
@@ -39,7 +39,7 @@ class NewRecovery(Recover):
     tenant: TenantName = DEFAULT_TENANT
 
 
-class Recovery(Given):
+class Recovery(ResponseModel):
     id: str | None
     """Null for a dry run."""
     tenant: str
@@ -64,14 +64,14 @@ class Recovery(Given):
     finished_at: Time | None
 
 
-class Steered(Given):
+class Steered(ResponseModel):
     """The recovery has accepted the command."""
 
     id: str
     command: Literal["pause", "resume", "cancel"]
 
 
-class WebhookDelivery(Given):
+class WebhookDelivery(ResponseModel):
     """An event's delivery to one webhook. Of several deliveries, `status` is that of the one furthest from success."""
 
     event_id: str
@@ -86,7 +86,7 @@ class WebhookDelivery(Given):
     links: Links
 
 
-class HeldCount(Given):
+class HeldCount(ResponseModel):
     webhook_id: str
     held: int
     """Events with held deliveries, for any reason."""
@@ -94,7 +94,7 @@ class HeldCount(Given):
     """A count is cached for a few seconds."""
 
 
-class QueueState(Given):
+class QueueState(ResponseModel):
     webhook_id: str
     waiting: int
     """Events in the queue, including the head. 0 for a webhook that is not ordered."""

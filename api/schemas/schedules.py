@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from api import examples
 from api.cron import check_cron, check_timezone
-from api.fields import EventType, Given, GivenTime, Line, Taken, TenantName, Time
+from api.fields import EventType, GivenTime, Line, RequestModel, ResponseModel, TenantName, Time
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.schedule_plan import YEAR, Overlap
 from hookkeeper.temporal.schedule_reading import FiringStatus
@@ -30,7 +30,7 @@ TimeZone = Annotated[str, Field(max_length=64), AfterValidator(check_timezone)]
 SensibleTime = Annotated[GivenTime, AfterValidator(_within_reason)]
 
 
-class EventToMake(Taken):
+class EventToMake(RequestModel):
     """The event that a schedule posts."""
 
     type: EventType
@@ -38,7 +38,7 @@ class EventToMake(Taken):
     """Any JSON, the same for each event."""
 
 
-class ScheduleFields(Taken):
+class ScheduleFields(RequestModel):
     """What can be set when a schedule is made, and changed later."""
 
     name: Line = Field("", max_length=256)
@@ -97,21 +97,21 @@ class ScheduleChanges(ScheduleFields):
     """Null does not change the event."""
 
 
-class Noted(Taken):
+class Noted(RequestModel):
     model_config = examples.shows({"note": "Closed for the holidays"})
 
     note: Line = Field("", max_length=MAX_NOTE)
     """A note for people: the reason."""
 
 
-class Trigger(Taken):
+class Trigger(RequestModel):
     model_config = examples.shows({"overlap": "allow_all"})
 
     overlap: Overlap = "allow_all"
     """What to do if an earlier event is still being delivered."""
 
 
-class Backfill(Taken):
+class Backfill(RequestModel):
     model_config = examples.shows({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
 
     since: SensibleTime
@@ -121,20 +121,20 @@ class Backfill(Taken):
     """`buffer_all` posts one event after the other, each after the delivery of the previous one."""
 
 
-class ScheduleLinks(Given):
+class ScheduleLinks(ResponseModel):
     self: str
     temporal: str | None
     """The schedule in the Temporal web UI."""
 
 
-class FiringLinks(Given):
+class FiringLinks(ResponseModel):
     event: str | None
     """The event; null if it was refused."""
     temporal: str | None
     """The run that posted it, in the Temporal web UI."""
 
 
-class Firing(Given):
+class Firing(ResponseModel):
     """The result of one scheduled time."""
 
     time: Time
@@ -149,7 +149,7 @@ class Firing(Given):
     links: FiringLinks
 
 
-class ScheduleHead(Given):
+class ScheduleHead(ResponseModel):
     id: str
     tenant: str
     name: str
@@ -183,7 +183,7 @@ class Schedule(ScheduleHead):
     updated_at: Time | None
 
 
-class Fired(Given):
+class Fired(ResponseModel):
     """Temporal has accepted the command."""
 
     id: str

@@ -8,12 +8,12 @@ from api import examples
 from api.fields import (
     EventPattern,
     EventType,
-    Given,
     Headers,
     Line,
     MetadataText,
+    RequestModel,
+    ResponseModel,
     Secret,
-    Taken,
     TenantName,
     Text,
     Time,
@@ -30,7 +30,7 @@ from hookkeeper.policy import OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 
 
-class WebhookFields(Taken):
+class WebhookFields(RequestModel):
     """What can be set when a webhook is made, and changed later."""
 
     name: Line = Field("", max_length=256)
@@ -107,7 +107,7 @@ class WebhookChanges(WebhookFields):
     model_config = examples.shows({"url": "https://acme.example/new-hook"}, {"enabled": True})
 
 
-class Health(Given):
+class Health(ResponseModel):
     """The health of the webhook's URL."""
 
     status: Status
@@ -123,7 +123,7 @@ class Health(Given):
     """Null if the webhook is not throttled."""
 
 
-class Webhook(Given):
+class Webhook(ResponseModel):
     id: str
     tenant: str
     name: str
@@ -160,7 +160,7 @@ class Webhook(Given):
     updated_at: Time
 
 
-class WebhookSecret(Given):
+class WebhookSecret(ResponseModel):
     """The signing key. For ed25519, receivers need only the public key."""
 
     secret: str
@@ -175,7 +175,7 @@ class WebhookWithSecret(Webhook):
     public_key: str | None = None
 
 
-class Rotation(Taken):
+class Rotation(RequestModel):
     model_config = examples.shows({"grace": 3600})
 
     secret: Secret | None = None
@@ -184,7 +184,7 @@ class Rotation(Taken):
     """Seconds during which the previous key signs too."""
 
 
-class SampleEvent(Taken):
+class SampleEvent(RequestModel):
     model_config = examples.shows({"type": "order.paid", "data": examples.DATA})
 
     type: EventType = "hookkeeper.test"

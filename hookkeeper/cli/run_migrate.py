@@ -25,7 +25,7 @@ async def migrate_registry(settings: Settings) -> int:
     store = Store.connect(settings.database_url, settings.keyring)
     try:
         await store.migrate()
-        return await store.reseal()
+        return await store.re_encrypt()
     except RegistryUnavailable as error:
         raise Failed(str(error)) from error
     finally:

@@ -79,7 +79,7 @@ class Email(BaseModel):
         return len(self.to) + len(self.cc) + len(self.bcc) + (self.reply_to is not None)
 
 
-class Letter(BaseModel):
+class RenderedEmail(BaseModel):
     """A rendered email, ready to be sent."""
 
     model_config = ConfigDict(frozen=True)
@@ -132,7 +132,7 @@ def check(email: Email) -> None:
         fields.check(name, getattr(email, name))
 
 
-def letter_of(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Letter:
+def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedEmail:
     """Fill an email in for an event. Raises a `Fault` where a field does not come to what it must."""
     seen: set[str] = set()
     to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
@@ -141,7 +141,7 @@ def letter_of(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -
     text, html = _texts(email, context)
     if email.text or email.html:
         check_body("text and html", _size(text) + _size(html), max_bytes)
-    return Letter(
+    return RenderedEmail(
         to=to,
         cc=cc,
         bcc=bcc,

@@ -13,7 +13,17 @@ from hookkeeper.content.masking import masked, unmasked
 from hookkeeper.content.schemes import MAX_SERVICE, NEVER, scheme_of
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
 
-__all__ = ["NEVER", "Call", "HttpCall", "Note", "Notification", "check", "masked", "note_of", "unmasked"]
+__all__ = [
+    "NEVER",
+    "Call",
+    "HttpCall",
+    "Notification",
+    "RenderedNotification",
+    "check",
+    "masked",
+    "render_notification",
+    "unmasked",
+]
 
 MAX_BODY = 64 * 1024
 MAX_DEFAULT_BODY = 2000
@@ -53,7 +63,7 @@ class Notification(BaseModel):
         return scheme_of(self.service) if self.service else (self.http.target if self.http else "")
 
 
-class Note(BaseModel):
+class RenderedNotification(BaseModel):
     """What a service is to show for one event."""
 
     model_config = ConfigDict(frozen=True)
@@ -77,7 +87,9 @@ def check(notification: Notification) -> None:
     fields.check("body", notification.body)
 
 
-def note_of(notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Note | Call:
+def render_notification(
+    notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES
+) -> RenderedNotification | Call:
     """Fill a notification in for an event. Raises a `Fault` where a field does not come to what it must."""
     if notification.http:
         return http_calls.call_of(notification.http, context, max_bytes)
@@ -86,7 +98,7 @@ def note_of(notification: Notification, context: Context, max_bytes: int = MAX_B
         raise BadTemplate("body: is empty for this event")
     if notification.body is not None:
         check_body("body", len(body.encode()), max_bytes)
-    return Note(service=notification.service or "", title=title, body=body)
+    return RenderedNotification(service=notification.service or "", title=title, body=body)
 
 
 def _title(notification: Notification, context: Context) -> str:

@@ -3,7 +3,7 @@
 import httpx
 
 from hookkeeper import outcomes
-from hookkeeper.content.notifications import Call, Note
+from hookkeeper.content.notifications import Call, RenderedNotification
 from hookkeeper.egress import http
 from hookkeeper.egress.scrubbing import MARGIN, scrub_request
 from hookkeeper.egress.services import ServiceAnswer, Services
@@ -20,13 +20,13 @@ class Notifier:
         self._user_agent = user_agent
 
     async def send(
-        self, note: Note | Call, timeout: float, keep: int, *, tenant: str = "", waited: float = 0.0
+        self, note: RenderedNotification | Call, timeout: float, keep: int, *, tenant: str = "", waited: float = 0.0
     ) -> ServiceAnswer:
         """Send within `timeout` (seconds), keep so many bytes of an answer; raises for our own faults only.
 
         The tenant is the one whose note it is; for `waited` seconds it has waited for that tenant's limits before.
         """
-        if isinstance(note, Note):
+        if isinstance(note, RenderedNotification):
             return await self._services.notify(note, timeout, tenant)
         answer = await http.send(
             self._http,

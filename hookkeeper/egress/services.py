@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from hookkeeper import outcomes
-from hookkeeper.content.notifications import Note
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import BadService, ServiceNotAllowed, load, service_of
 from hookkeeper.egress.network import Networks
 from hookkeeper.egress.scrubbing import scrub
@@ -100,7 +100,7 @@ class Services:
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
 
-    async def notify(self, note: Note, timeout: float, tenant: str = "") -> ServiceAnswer:
+    async def notify(self, note: RenderedNotification, timeout: float, tenant: str = "") -> ServiceAnswer:
         """Send a note within `timeout` seconds from when a thread is free, and tell what came of it.
 
         Raises for our own faults only: ServicesBusy where no thread comes free for this tenant.
@@ -127,7 +127,7 @@ class Services:
             sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _found(self, note: Note, timeout: float, tenant: str) -> _Finding:
+    async def _found(self, note: RenderedNotification, timeout: float, tenant: str) -> _Finding:
         """Send in a thread. It cannot be killed: it has the tenant's turn until it ends, whoever waits for it."""
         call = self._call(timeout)
         call.require_https = self._require_https
@@ -147,7 +147,7 @@ class Services:
         if not sending.cancelled():
             sending.exception()  # nobody may be waiting for it any more
 
-    def _send(self, call: "Call", note: Note) -> _Finding:
+    def _send(self, call: "Call", note: RenderedNotification) -> _Finding:
         """Send in this thread."""
         load()
         title, body = note.title.strip(), note.body.strip()

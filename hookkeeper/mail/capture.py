@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from pathlib import Path
 
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.mime import email_of, file_name
 from hookkeeper.mail.provider import Clock, MailAnswer, Tags, sender_of
 
@@ -20,7 +20,7 @@ class Outbox:
         self._folder = folder
         self._sender = sender_of(sender)
 
-    async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
+    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Write the letter down. Raises OSError where that cannot be done."""
         clock = Clock()
         name = f"{file_name(tags)}.{tags.attempt}.eml"

@@ -15,7 +15,7 @@ from hashlib import sha256
 from urllib.parse import quote
 
 from hookkeeper.content import json_text
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.mail.provider import Tags
 from hookkeeper.times import utc_now
@@ -41,7 +41,7 @@ def file_name(tags: Tags) -> str:
     return f"{name}.{sha256(tags.copy.encode()).hexdigest()[:12]}" if tags.copy else name
 
 
-def email_of(letter: Letter, tags: Tags, sender: Mailbox, *, draft: bool = False) -> bytes:
+def email_of(letter: RenderedEmail, tags: Tags, sender: Mailbox, *, draft: bool = False) -> bytes:
     """Write the email, in ASCII. A `draft` is for people to look at, and none to send.
 
     It is UTF-8 and hides nothing in an encoding, shows `bcc`, and shows what a template's provider would be given.
@@ -50,7 +50,7 @@ def email_of(letter: Letter, tags: Tags, sender: Mailbox, *, draft: bool = False
     return "\r\n".join([*lines, ""]).encode() + _body(letter, draft)
 
 
-def _headers(letter: Letter, tags: Tags, sender: Mailbox, draft: bool) -> Iterable[tuple[str, str]]:
+def _headers(letter: RenderedEmail, tags: Tags, sender: Mailbox, draft: bool) -> Iterable[tuple[str, str]]:
     domain = sender.address.rpartition("@")[2]
     yield "From", _address(sender, draft)
     yield "To", _addresses(letter.to, draft)
@@ -102,7 +102,7 @@ def _encoded_word(word: bytes) -> str:
     return f"=?utf-8?b?{b64encode(word).decode()}?="
 
 
-def _body(letter: Letter, draft: bool) -> bytes:
+def _body(letter: RenderedEmail, draft: bool) -> bytes:
     """Write the headers `Content-…` and `MIME-Version`, an empty line, and what follows it."""
     message = EmailMessage(SMTP.clone(cte_type="8bit" if draft else "7bit", max_line_length=76))
     add = message.set_content
@@ -112,7 +112,7 @@ def _body(letter: Letter, draft: bool) -> bytes:
     return message.as_bytes()
 
 
-def _parts(letter: Letter) -> Iterable[tuple[str, str]]:
+def _parts(letter: RenderedEmail) -> Iterable[tuple[str, str]]:
     if letter.template_id:
         data = json_text.readable(letter.template_data, MAX_DATA)
         yield "plain", f"SendGrid makes this letter of its template {letter.template_id} and these data:\n\n{data}\n"

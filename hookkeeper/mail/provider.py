@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from hookkeeper import outcomes
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.times import utc_now
 
@@ -70,7 +70,7 @@ class MailAnswer:
 class MailProvider(Protocol):
     """Sends letters. Raises for our own faults only."""
 
-    async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
+    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Make one attempt, of bounded time."""
 
 
@@ -88,7 +88,7 @@ class Clock:
 class NoProvider:
     """Stands where no provider is set."""
 
-    async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
+    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Send nothing, and say what to set."""
         text = "not sent: set HOOKKEEPER_SENDGRID_API_KEY, HOOKKEEPER_SMTP_URL or HOOKKEEPER_OUTBOX"
         return Clock().answer("failed", error="no_email_provider", text=text)
@@ -105,7 +105,7 @@ def sender_of(text: str) -> Mailbox:
     return Mailbox(address=read["address"], name=(read["name"] or "").strip())
 
 
-def without(letter: Letter, addresses: Collection[str]) -> Letter:
+def without(letter: RenderedEmail, addresses: Collection[str]) -> RenderedEmail:
     """Give the letter as it is for all but these addresses, which are lower-cased."""
     kept = {
         field: tuple(mailbox for mailbox in getattr(letter, field) if mailbox.address.lower() not in addresses)

@@ -23,7 +23,7 @@ from sendgrid.helpers.mail import (  # type: ignore[import-untyped]
 
 from hookkeeper import outcomes
 from hookkeeper.content import json_text
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.egress import http
 from hookkeeper.mail.provider import Clock, MailAnswer, Tags, Verdict, sender_of, without, words
@@ -72,7 +72,7 @@ class SendGrid:
         self._trackable = trackable
         self._timeout = timeout
 
-    async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
+    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Hand the letter to SendGrid, in 15 s at most. Taken is not yet arrived."""
         clock = Clock()
         kept = without(letter, tags.taken)
@@ -114,7 +114,7 @@ class SendGrid:
         )
 
 
-def _mail(letter: Letter, tags: Tags, sender: Mailbox) -> dict[str, Any]:
+def _mail(letter: RenderedEmail, tags: Tags, sender: Mailbox) -> dict[str, Any]:
     """Give the body of the request. Raises ApiKeyIncludedException."""
     mail = Mail(from_email=_email(From, sender))
     mail.subject = letter.subject
@@ -131,7 +131,7 @@ def _mail(letter: Letter, tags: Tags, sender: Mailbox) -> dict[str, Any]:
     return mail.get()  # type: ignore[no-any-return]
 
 
-def _envelope(letter: Letter, tags: Tags) -> Personalization:
+def _envelope(letter: RenderedEmail, tags: Tags) -> Personalization:
     """Address the message, and tell SendGrid what it is to repeat in its events."""
     envelope = Personalization()
     for kind, mailboxes in ((To, letter.to), (Cc, letter.cc), (Bcc, letter.bcc)):

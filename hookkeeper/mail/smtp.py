@@ -19,7 +19,7 @@ from aiosmtplib import (
     SMTPResponseException,
 )
 
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress import http
 from hookkeeper.mail.mime import email_of
 from hookkeeper.mail.provider import Clock, MailAnswer, Tags, Verdict, sender_of, words
@@ -68,7 +68,7 @@ class Smtp:
         self._tls = tls or httpx.create_ssl_context()
         self._timeout = timeout
 
-    async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
+    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Hand the letter to the server, in 15 s and a goodbye at most. Taken is not yet arrived."""
         clock = Clock()
         if letter.template_id:
@@ -156,7 +156,7 @@ def server_of(url: str) -> Server:
     return Server(host, port or PORTS[parts.scheme], parts.scheme == "smtps", user, password or "")
 
 
-def _recipients(letter: Letter, tags: Tags) -> list[str]:
+def _recipients(letter: RenderedEmail, tags: Tags) -> list[str]:
     """Give the address of everybody who does not have the letter yet once, as it is written."""
     addresses = [mailbox.address for mailbox in (*letter.to, *letter.cc, *letter.bcc)]
     once = {address.lower(): address for address in reversed(addresses)}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.provider import Clock, MailAnswer, MailProvider, Tags, without
 from hookkeeper.registry.suppressions import Suppressions
 
@@ -14,7 +14,7 @@ class Suppressing:
         self._provider = provider
         self._suppressions = suppressions
 
-    async def send(self, letter: Letter, tags: Tags) -> MailAnswer:
+    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Send to those who may be written to and do not have it; `rejected` where `to` names nobody any more.
 
         Those who have it from an earlier attempt stay in what the others read.

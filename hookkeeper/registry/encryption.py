@@ -3,8 +3,8 @@
     enc:<key id>:<base64>      encrypted; in a JSON column, as a JSON string
     raw:<text>                 plain, and would otherwise begin like one of these two
 
-So what was written before encryption was switched on stays readable, and `hookkeeper.registry.resealing` encrypts it. A
-ciphertext is bound to its table and column: copied elsewhere, it does not open.
+So values from before encryption was switched on stay readable, and `hookkeeper.registry.re_encryption` encrypts them.
+A ciphertext is bound to its table and column: copied elsewhere, it does not open.
 """
 
 import binascii

@@ -103,7 +103,7 @@ def is_news(webhook: Webhook, now: datetime) -> bool:
     return last is None or last <= now - SUCCESS_EVERY or any(getattr(webhook, name) for name in CLEAN)
 
 
-def forgive(webhook: Webhook) -> None:
+def reset_health(webhook: Webhook) -> None:
     """Hold nothing against a webhook that somebody gives another chance."""
     for name in CLEAN:
         setattr(webhook, name, None)

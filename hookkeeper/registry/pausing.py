@@ -4,7 +4,7 @@ from sqlalchemy import not_, or_, select
 
 from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.health import forgive
+from hookkeeper.registry.health import reset_health
 from hookkeeper.registry.models import Webhook, utc_now
 
 
@@ -33,7 +33,7 @@ class Pauses:
                 now = utc_now()
                 webhook.paused_at = now if paused else None
                 if not paused:
-                    forgive(webhook)  # nothing was tried meanwhile: the time counts as no failure
+                    reset_health(webhook)  # nothing was tried meanwhile: the time counts as no failure
                 webhook.updated_at = now
                 note(session, entry)
         return webhook

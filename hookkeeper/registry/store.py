@@ -19,12 +19,12 @@ from hookkeeper.registry.audit import AuditEntry, AuditLog, note
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.cursors import BadCursor, read_cursor, write_cursor
 from hookkeeper.registry.database import Database, RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
-from hookkeeper.registry.health import Health, forgive
+from hookkeeper.registry.health import Health, reset_health
 from hookkeeper.registry.models import Webhook, WebhookPattern, utc_now
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.patterns import patterns_for
 from hookkeeper.registry.pausing import Pauses
-from hookkeeper.registry.resealing import reseal
+from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
 
@@ -94,10 +94,10 @@ class Store:
         async with reaching_database(seconds=None):
             await migrate(self._engine)
 
-    async def reseal(self) -> int:
+    async def re_encrypt(self) -> int:
         """Encrypt with the first key what it has not encrypted yet; give the number of rows that were changed."""
         async with reaching_database(seconds=None):
-            return await reseal(self._engine)
+            return await re_encrypt(self._engine)
 
     async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
         """Keep a new webhook; SQLAlchemy's IntegrityError if its id is taken.
@@ -176,7 +176,7 @@ class Store:
             elif changes.get("enabled") is False and webhook.disabled_reason == "failing":
                 webhook.disabled_reason = "manual"  # somebody wants it so: no probe enables it again
             if "url" in changed or ("enabled" in changed and changes["enabled"]):
-                forgive(webhook)
+                reset_health(webhook)
             if changes.get("filter", webhook.filter) != webhook.filter:
                 webhook.filter_errors = webhook.filter_error = None
             if "rate_limit" in changed:

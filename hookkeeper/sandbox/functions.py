@@ -23,14 +23,14 @@ class Function(NamedTuple):
 
 FUNCTIONS: dict[str, Function] = {
     "hookkeeper.content.emails.check": Function((EMAIL,)),
-    "hookkeeper.content.emails.letter_of": Function((EMAIL,), ("hookkeeper.content.emails:Letter",)),
+    "hookkeeper.content.emails.render_email": Function((EMAIL,), ("hookkeeper.content.emails:RenderedEmail",)),
     "hookkeeper.content.filters.check": Function(),
     "hookkeeper.content.filters.matches": Function(),
     "hookkeeper.content.json_schemas.check": Function(),
     "hookkeeper.content.json_schemas.errors": Function(),
     "hookkeeper.content.notifications.check": Function((NOTIFICATION,)),
-    "hookkeeper.content.notifications.note_of": Function(
-        (NOTIFICATION,), ("hookkeeper.content.notifications:Note", "hookkeeper.content.http_calls:Call")
+    "hookkeeper.content.notifications.render_notification": Function(
+        (NOTIFICATION,), ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.http_calls:Call")
     ),
     "hookkeeper.content.payload.body_of": Function((PAYLOAD,), ("hookkeeper.content.payload:Body",)),
     "hookkeeper.content.payload.check": Function((PAYLOAD,)),

@@ -16,7 +16,7 @@ from workflows.large_event import Again
 from workflows.progress import reopened
 
 
-class Steering:
+class CommandDispatcher:
     """Has each part obey once, however often the parts have to be looked at again."""
 
     def __init__(

@@ -50,8 +50,8 @@ def query_of(scope: Scope, *, closed_only: bool = False) -> str:
     status = closed if closed_only else f"({closed} OR ExecutionStatus = 'Running')"
     parts = [*_of_events(scope), status]
     if scope.status == "failed":
-        trouble = f"= '{scope.webhook_id}'" if scope.webhook_id else "IS NOT NULL"
-        parts.append(f"{ids.NEEDS_ATTENTION.name} {trouble}")
+        needs_attention = f"= '{scope.webhook_id}'" if scope.webhook_id else "IS NOT NULL"
+        parts.append(f"{ids.NEEDS_ATTENTION.name} {needs_attention}")
     return " AND ".join(parts)
 
 
@@ -84,4 +84,4 @@ def _is_lost(runs: Iterable[Found], scope: Scope) -> bool:
     if scope.status == "cancelled":
         return latest.status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
     failed = latest.status == WorkflowExecutionStatus.FAILED
-    return failed and (scope.webhook_id is None or scope.webhook_id in latest.trouble)
+    return failed and (scope.webhook_id is None or scope.webhook_id in latest.needs_attention)

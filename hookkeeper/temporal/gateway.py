@@ -19,7 +19,7 @@ from hookkeeper import ids
 from hookkeeper.commands import Refused, select
 from hookkeeper.messages import Command, EventInput, EventState, Heard, Receipt
 from hookkeeper.temporal import backlog, erasure, listing, parts, reading, starting
-from hookkeeper.temporal.command_dispatcher import Steering
+from hookkeeper.temporal.command_dispatcher import CommandDispatcher
 from hookkeeper.temporal.delivery_log import DeliveryLog
 from hookkeeper.temporal.error_translation import Conflict, LaneFull, Unavailable, reaching_temporal
 from hookkeeper.temporal.listing import Row, Search
@@ -133,7 +133,7 @@ class Gateway:
 
         A retry or redelivery of a closed run starts a new run under the same workflow id.
         """
-        steering = Steering(self._client, command, delivery)
+        steering = CommandDispatcher(self._client, command, delivery)
         async with reaching_temporal():
             while True:
                 handle, run = await self._latest(tenant, event_id)
@@ -151,7 +151,7 @@ class Gateway:
 
     async def reschedule(self, tenant: str, event_id: str, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
-        steering = Steering(self._client, "reschedule", deliver_at=deliver_at)
+        steering = CommandDispatcher(self._client, "reschedule", deliver_at=deliver_at)
         async with reaching_temporal():
             while True:
                 handle, run = await self._latest(tenant, event_id)

@@ -47,7 +47,7 @@ class Search:
     type: str | None = None
     webhook: str | None = None
     status: EventStatus | None = None
-    trouble: bool | None = None
+    needs_attention: bool | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -66,7 +66,7 @@ class Row:
     finished_at: datetime | None
     deliver_at: datetime | None
     webhooks: tuple[str, ...]
-    trouble: tuple[str, ...]
+    needs_attention: tuple[str, ...]
     workflow_id: str
     run_id: str
     run_number: int
@@ -109,8 +109,8 @@ def _of_events(search: Search) -> list[str]:
     parts: list[str] = []
     if search.status:
         parts.append(STATUS_QUERIES[search.status])
-    if search.trouble is not None:
-        parts.append(f"{ids.NEEDS_ATTENTION.name} IS {'NOT ' if search.trouble else ''}NULL")
+    if search.needs_attention is not None:
+        parts.append(f"{ids.NEEDS_ATTENTION.name} IS {'NOT ' if search.needs_attention else ''}NULL")
     if search.until:
         parts.append(f"StartTime < {_quoted(rfc3339(search.until))}")
     return parts
@@ -119,7 +119,7 @@ def _of_events(search: Search) -> list[str]:
 def _is_meant(search: Search, row: Row) -> bool:
     return (
         (search.status is None or row.status == search.status)
-        and (search.trouble is None or bool(row.trouble) == search.trouble)
+        and (search.needs_attention is None or bool(row.needs_attention) == search.needs_attention)
         and (search.since is None or row.started_at >= search.since)
         and (search.until is None or row.started_at < search.until)
     )
@@ -179,7 +179,7 @@ async def _row(run: WorkflowExecution) -> Row:
         finished_at=run.close_time,
         deliver_at=deliver_at,
         webhooks=tuple(found.get(ids.WEBHOOKS, ())),
-        trouble=tuple(found.get(ids.NEEDS_ATTENTION, ())),
+        needs_attention=tuple(found.get(ids.NEEDS_ATTENTION, ())),
         workflow_id=run.id,
         run_id=run.run_id,
         run_number=found.get(ids.RUN_NUMBER, 1),

@@ -93,7 +93,7 @@ class Lanes:
         delivery = next((each for each in state.deliveries if each.id == place.webhook_id), None)
         if delivery is None or delivery.is_final:
             return Sight(found="over")
-        return Sight(found="open", waits=delivery.reason == "waits_for_turn", failed=delivery.steps_taken > 0)
+        return Sight(found="open", waits=delivery.reason == "queued", failed=delivery.steps_taken > 0)
 
     async def find_waiting(self, search: Search) -> Waiting:
         """Give the places of all open events of the webhook, but for those whose time is still to come.

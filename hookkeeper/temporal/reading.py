@@ -13,7 +13,7 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from activities.closing import Closing
+from activities.finalize import Closing
 from hookkeeper.messages import EventInput, EventState, event_status
 from hookkeeper.times import utc_now
 from workflows.event import EventWorkflow

@@ -22,7 +22,7 @@ from workflows.recovery import RecoveryState, RecoveryWorkflow
 
 AT_ONCE = 10
 """Recoveries of a page that are read at the same time."""
-Steer = Literal["pause", "resume", "cancel"]
+RecoveryCommand = Literal["pause", "resume", "cancel"]
 
 
 class Recoveries:
@@ -60,7 +60,7 @@ class Recoveries:
         async with reaching_temporal(not_found=UnknownRecovery):
             return await self._state(await self._run_of(job))
 
-    async def steer(self, job: str, command: Steer) -> None:
+    async def steer(self, job: str, command: RecoveryCommand) -> None:
         """Pause, resume or cancel a recovery; raise `Refused` where it is over."""
         async with reaching_temporal(not_found=UnknownRecovery):
             run = await self._run_of(job)

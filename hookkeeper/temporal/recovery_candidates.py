@@ -6,7 +6,7 @@ from datetime import datetime
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.recovery import Fate, Lost, Scope
+from activities.recovery import Lost, RedeliveryResult, Scope
 from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.messages import Delivery, EventState
@@ -15,7 +15,7 @@ from hookkeeper.temporal.error_translation import UnknownEvent
 from hookkeeper.temporal.gateway import Gateway
 
 
-class LostDeliveries:
+class RecoveryCandidates:
     """Raises Temporal's `RPCError`, and `Unavailable`."""
 
     def __init__(self, client: Client, gateway: Gateway) -> None:
@@ -31,7 +31,7 @@ class LostDeliveries:
         found, end = await failures.oldest(self._client, scope, after, at_most)
         return [Lost(workflow_id=run.workflow_id, is_open=run.is_open) for run in found], end
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Fate:
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
         """Deliver again what is meant of a run, unless that was done since the recovery began.
 
         Webhooks that are `off` get nothing: what a person asks for by hand would be sent all the same.

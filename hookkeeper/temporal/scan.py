@@ -34,7 +34,7 @@ class Found:
     accepted_at: datetime
     """When its event was; a redelivery starts later."""
     status: WorkflowExecutionStatus | None
-    trouble: tuple[str, ...]
+    needs_attention: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +112,5 @@ async def _found(run: WorkflowExecution) -> Found:
         started_at=run.start_time,
         accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
         status=run.status,
-        trouble=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
+        needs_attention=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
     )

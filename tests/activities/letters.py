@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.mail.provider import Tags
 
@@ -23,8 +23,8 @@ def mailboxes(*texts: str) -> tuple[Mailbox, ...]:
     return tuple(Mailbox(address=address, name=name) for address, _, name in pairs)
 
 
-def letter(**fields: Any) -> Letter:
-    return Letter(**{"to": mailboxes("ann@acme.example"), "subject": "Paid", "text": "Thanks.\n"} | fields)
+def letter(**fields: Any) -> RenderedEmail:
+    return RenderedEmail(**{"to": mailboxes("ann@acme.example"), "subject": "Paid", "text": "Thanks.\n"} | fields)
 
 
 def parsed(content: bytes) -> EmailMessage:
@@ -64,13 +64,13 @@ _addresses = st.from_regex(r"[a-z0-9]{1,8}(\.[a-z0-9+_-]{1,8})?@[a-z]{1,8}\.exam
 
 
 @st.composite
-def letters(draw: st.DrawFn) -> Letter:
+def letters(draw: st.DrawFn) -> RenderedEmail:
     """Make any letter that `letter_of` could make, templates of SendGrid aside."""
     addresses = draw(st.lists(_addresses, min_size=1, max_size=7, unique=True))
     everyone = [Mailbox(address=address, name=draw(_line)) for address in addresses]
     first, second = draw(st.integers(1, len(everyone))), draw(st.integers(1, len(everyone)))
     text, html = draw(st.tuples(_texts, st.none()) | st.tuples(st.none(), _texts) | st.tuples(_texts, _texts))
-    return Letter(
+    return RenderedEmail(
         to=everyone[:first],
         cc=everyone[first:second],
         bcc=everyone[max(first, second) :],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.content.notifications import Note
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import DEFAULT_ALLOWED
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.services import Services
@@ -60,7 +60,9 @@ async def test_each_service_that_is_allowed_by_default_makes_one_request(tmp_pat
     async with any_service(tmp_path, [host]) as server:
         server.replies = [Reply(202, '{"requestId": "43a29c5c"}')] if scheme == "opsgenie" else []
         services = Services(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
-        answer = await services.notify(Note(service=f"{scheme}://{rest}", title="first", body="second"), 5)
+        answer = await services.notify(
+            RenderedNotification(service=f"{scheme}://{rest}", title="first", body="second"), 5
+        )
         await services.close()
     assert (answer.verdict, answer.error) == ("succeeded", None)
     [post] = server.posts
@@ -118,7 +120,9 @@ async def test_a_nasty_text_costs_little(tmp_path: Path, monkeypatch: pytest.Mon
             for name in ("warm up", *NASTY):
                 body = (NASTY.get(name, "x") * SIZE)[:SIZE]
                 for _ in range(TRIES):
-                    answer = await services.notify(Note(service=url, title="first", body=f"x{body}"), PATIENCE)
+                    answer = await services.notify(
+                        RenderedNotification(service=url, title="first", body=f"x{body}"), PATIENCE
+                    )
                     assert answer.error in (None, "not_accepted"), answer
                     if costs[name] < MOST:
                         break

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hookkeeper.content.notifications import Note
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import load
 from hookkeeper.egress.guard import Guard, NotPermitted
 from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
@@ -158,7 +158,7 @@ async def test_a_plugin_that_wants_more_is_not_allowed(tmp_path: Path) -> None:
 
     apprise.decorators.notify(on="greedy")(greedy)
     services = Services(("greedy",), LOOPBACK)
-    answer = await services.notify(Note(service="greedy://host", title="", body="body"), 5)
+    answer = await services.notify(RenderedNotification(service="greedy://host", title="", body="body"), 5)
     apprise.NotificationManager().remove("greedy")
     await services.close()
     assert (answer.verdict, answer.error) == ("rejected", "service_not_allowed")

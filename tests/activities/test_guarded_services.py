@@ -17,7 +17,7 @@ import pytest
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
 import hookkeeper.egress.services
-from hookkeeper.content.notifications import Note
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.network import Networks, parse_networks
 from hookkeeper.egress.services import THREADS, ServiceAnswer, Services, ServicesBusy
 from patience import PATIENCE, PROMPT
@@ -44,7 +44,7 @@ async def strict() -> AsyncIterator[Services]:
 
 
 async def send(services: Services, url: str, timeout: float = PATIENCE, tenant: str = "") -> ServiceAnswer:
-    return await services.notify(Note(service=url, title="title", body="body"), timeout, tenant)
+    return await services.notify(RenderedNotification(service=url, title="title", body="body"), timeout, tenant)
 
 
 # Addresses

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from letters import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
 
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.capture import Outbox
 from hookkeeper.mail.provider import NoProvider, Tags, sender_of, words
 
@@ -123,7 +123,7 @@ async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(o
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(given_=letters())
-def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: Letter) -> None:
+def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: RenderedEmail) -> None:
     folder = tmp_path_factory.mktemp("outbox")
     asyncio.run(Outbox(folder, sender=SENDER).send(given_, TAGS))
     [path] = folder.iterdir()

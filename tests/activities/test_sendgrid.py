@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from letters import SENDER, TAGS, letter, letters, mailboxes
 from rawserver import receiving, says
 
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress import http
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.mail.provider import MailAnswer
@@ -107,7 +107,7 @@ async def test_a_letter_that_sendgrid_makes_of_a_template(client: httpx.AsyncCli
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(given_=letters())
-async def test_sendgrid_takes_any_letter(client: httpx.AsyncClient, given_: Letter) -> None:
+async def test_sendgrid_takes_any_letter(client: httpx.AsyncClient, given_: RenderedEmail) -> None:
     async with sendgrid_server() as server:
         answer = await provider(client, server.host).send(given_, TAGS)
     assert (answer.verdict, answer.text.partition(" as ")[0]) == ("succeeded", "accepted")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rawserver import Script, receiving, says
 
-from hookkeeper.content.notifications import Note
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.services import ServiceAnswer, Services
 from patience import PATIENCE, PROMPT
@@ -43,7 +43,7 @@ async def local() -> AsyncIterator[Services]:
 
 async def send(services: Services, url: str, *note: str, timeout: float = PATIENCE) -> ServiceAnswer:
     title, body = note or NOTE
-    return await services.notify(Note(service=url, title=title, body=body), timeout)
+    return await services.notify(RenderedNotification(service=url, title=title, body=body), timeout)
 
 
 def says_json(status: int, body: object) -> Script:

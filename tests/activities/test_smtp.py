@@ -18,7 +18,7 @@ from rawserver import Peer, Script, make_certificate, receiving
 from test_http import no_descriptors_left
 
 from event_loops import monitor
-from hookkeeper.content.emails import Letter
+from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.provider import MailAnswer, Tags
 from hookkeeper.mail.smtp import Smtp, server_of
 from mail_servers import SmtpServer, smtp_server
@@ -45,7 +45,7 @@ async def server() -> AsyncIterator[SmtpServer]:
 
 async def send(
     url: str,
-    given_: Letter | None = None,
+    given_: RenderedEmail | None = None,
     tags: Tags = TAGS,
     *,
     tls: ssl.SSLContext | None = None,
@@ -140,7 +140,7 @@ async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpSer
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(given_=letters())
-async def test_any_letter_arrives_as_it_was_written(given_: Letter) -> None:
+async def test_any_letter_arrives_as_it_was_written(given_: RenderedEmail) -> None:
     async with smtp_server() as server:
         answer = await send(server.url, given_)
     assert answer.verdict == "succeeded"

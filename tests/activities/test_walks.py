@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import recovery, release
-from activities.recovery import Fate, Lost, RecoveryActivities, Scope
+from activities.recovery import Lost, RecoveryActivities, RedeliveryResult, Scope
 from activities.release import ReleaseActivities, Stage
 from activities.tenant_concurrency import NO_PLACE, Places
 from hookkeeper.registry.store import Store
@@ -117,7 +117,7 @@ class Unreadable:
     async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
         return [], None
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> Fate:
+    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
         if workflow_id == STUCK:
             raise ValueError("unreadable")
         self.redelivered.append(workflow_id)
@@ -145,7 +145,7 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
 
 async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     lost, environment = Unreadable(), with_heartbeats()
-    known: dict[str, Fate] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
+    known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
     tally = await environment.run(RecoveryActivities(store, lost, PLACES).redeliver, batch_of(*RUNS[:6]))
     assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))

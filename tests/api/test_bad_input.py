@@ -575,7 +575,7 @@ BAD_EVENT_QUERIES: list[tuple[str, str]] = [
         )
     ),
     *(("status", status) for status in ("", "done", "Failed", "failed ", "retrying")),
-    *(("trouble", trouble) for trouble in ("", "maybe", "2")),
+    *(("needs_attention", needs_attention) for needs_attention in ("", "maybe", "2")),
     *(("type", type_) for type_ in ("", "order.*", "a'b", "a..b", "a" * 129)),
     *(("tenant", tenant) for tenant in ("", "a.b", "a' OR 'a'='a", "a\n", "a" * 65)),
     *(("webhook", webhook) for webhook in ("", "a.b", "a'", "wh 1", "a" * 129)),

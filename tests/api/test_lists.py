@@ -88,14 +88,14 @@ async def test_filters(home: House, inbox: Receiver) -> None:
     assert await ids(home, webhook="wh_unknown") == set()
     for status in set(statuses.values()):
         assert await ids(home, status=status) == {id_ for id_ in statuses if statuses[id_] == status}
-    assert await ids(home, trouble="true") == {"retrying", "held", "failed"}
-    assert await ids(home, trouble="false") == {"good", "scheduled", "cancelled"}
-    assert await ids(home, status="delivering", type="bad.two", webhook=bad["id"], trouble="true") == {"held"}
+    assert await ids(home, needs_attention="true") == {"retrying", "held", "failed"}
+    assert await ids(home, needs_attention="false") == {"good", "scheduled", "cancelled"}
+    assert await ids(home, status="delivering", type="bad.two", webhook=bad["id"], needs_attention="true") == {"held"}
 
     (row,) = await listed(home, type="bad.one")
-    assert row["trouble"] == row["webhooks"] == [bad["id"]]
+    assert row["needs_attention"] == row["webhooks"] == [bad["id"]]
     (row,) = await listed(home, status="succeeded")
-    assert (row["trouble"], row["webhooks"]) == ([], [good["id"]])
+    assert (row["needs_attention"], row["webhooks"]) == ([], [good["id"]])
     (row,) = await listed(home, status="scheduled")
     assert datetime.fromisoformat(row["deliver_at"]) - datetime.fromisoformat(LATER) < timedelta(milliseconds=1)
 
@@ -117,7 +117,7 @@ async def test_a_row(home: House, inbox: Receiver) -> None:
         "run_id": accepted["run_id"],
         "links": accepted["links"],
         "webhooks": [webhook["id"]],
-        "trouble": [],
+        "needs_attention": [],
     }
     for name, time in about.items():
         assert abs(datetime.fromisoformat(time) - datetime.fromisoformat(event[name])) < timedelta(seconds=1)
@@ -188,7 +188,7 @@ async def test_a_redelivered_event_is_listed_once_with_its_latest_status(home: H
         assert [item["run_id"] for item in found] == [latest["run_id"]]
         assert found[0]["accepted_at"] == latest["accepted_at"], "when it was delivered again does not matter"
     assert await listed(home, status="failed") == [], "its first run failed, but the event has not"
-    assert await listed(home, trouble="true") == []
+    assert await listed(home, needs_attention="true") == []
 
 
 async def test_a_cancelled_event_is_no_trouble(home: House, inbox: Receiver) -> None:
@@ -198,7 +198,7 @@ async def test_a_cancelled_event_is_no_trouble(home: House, inbox: Receiver) -> 
     await home.until_delivery("e", "retrying", 1)
     await home.command("e", "cancel")
     await until_listed(home, {"e": "cancelled"})
-    assert await ids(home, trouble="true") == set()
+    assert await ids(home, needs_attention="true") == set()
 
 
 async def test_an_event_held_before_its_first_attempt_is_trouble(home: House, inbox: Receiver) -> None:
@@ -208,4 +208,4 @@ async def test_an_event_held_before_its_first_attempt_is_trouble(home: House, in
     await home.until_delivery("e", "held")
     await until_listed(home, {"e": "scheduled"})
     await asyncio.sleep(0.5)
-    assert await ids(home, trouble="true") == {"e"}
+    assert await ids(home, needs_attention="true") == {"e"}

@@ -70,13 +70,16 @@ async def test_a_search_by_any_webhook_finds_the_event_once(home: House, inbox: 
     assert [item["id"] for item in await listed(home, webhook=only)] == ["few"]
     await until_listed(home, {"many": "delivering", "few": "succeeded"})
     assert await listed(home, webhook=webhooks[0], status="failed") == [], "a part has failed, but not yet the event"
-    assert await listed(home, webhook=last, trouble="false") == []
+    assert await listed(home, webhook=last, needs_attention="false") == []
     assert await listed(home, webhook=last, until=row["accepted_at"]) == []
-    assert len(await listed(home, webhook=last, trouble="true", type="many", since=row["accepted_at"], limit=1)) == 1
+    assert (
+        len(await listed(home, webhook=last, needs_attention="true", type="many", since=row["accepted_at"], limit=1))
+        == 1
+    )
 
     assert (await home.command("many", "cancel")).status_code == 202
     await until_listed(home, {"many": "failed"}, webhook=last)
-    await until_listed(home, {"many": "failed"}, trouble="true")
+    await until_listed(home, {"many": "failed"}, needs_attention="true")
 
 
 async def until(home: House, event_id: str, wanted: dict[str, int]) -> dict[str, Any]:
@@ -97,7 +100,7 @@ async def test_a_redelivered_event_is_one_row(home: House, inbox: Receiver) -> N
         await home.until_closed("e")
         for query in ({}, {"webhook": failing}, {"webhook": webhooks[-1]}, {"status": "succeeded"}):
             await until_listed(home, {"e": "succeeded"}, **query)
-    for query in ({"status": "failed"}, {"status": "failed", "webhook": failing}, {"trouble": "true"}):
+    for query in ({"status": "failed"}, {"status": "failed", "webhook": failing}, {"needs_attention": "true"}):
         await until_listed(home, {}, **query)
 
 
@@ -106,7 +109,7 @@ async def test_a_scheduled_event_is_found_and_changes_its_status(home: House, in
     await home.send(id="e", deliver_at=LATER)
     await until_listed(home, {"e": "scheduled"}, webhook=webhooks[-1], status="scheduled")
     assert (await home.command("e", "hold", webhooks[-1])).status_code == 202
-    await until_listed(home, {"e": "scheduled"}, trouble="true")
+    await until_listed(home, {"e": "scheduled"}, needs_attention="true")
     assert (await home.command("e", "release")).status_code == 202
     await home.until_closed("e")
     await until_listed(home, {"e": "succeeded"}, webhook=webhooks[-1])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.accepting import STARTS_AT_ONCE
+from api.ingest import STARTS_AT_ONCE
 from hookkeeper.messages import EventInput
 from hookkeeper.temporal.gateway import Started
 from house import House

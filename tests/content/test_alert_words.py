@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from samples import alerting
 
-from hookkeeper.content.emails import Email, letter_of
+from hookkeeper.content.emails import Email, render_email
 
 TO = "ann@acme.example.com"
 
 
 def test_an_alert_says_what_failed_and_where_to_look() -> None:
-    told = letter_of(Email(to=(TO,)), alerting(folded=3))
+    told = render_email(Email(to=(TO,)), alerting(folded=3))
     assert told.subject == "Delivery failed: order.paid to Orders (acme)"
     assert told.text == (
         "Hookkeeper could not deliver an event. It made every attempt that the webhook allows.\n"
@@ -63,7 +63,7 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
     ],
 )
 def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -> None:
-    told = letter_of(Email(to=(TO,)), alerting(**changes))
+    told = render_email(Email(to=(TO,)), alerting(**changes))
     assert told.text is not None
     assert told.subject == subject
     assert said in told.text
@@ -91,7 +91,7 @@ def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -
 def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, why: str, outcome: str) -> None:
     """Setup: the provider answered 202, and said later what had become of it: that it had taken it tells nothing."""
     last = {"status_code": 202, "error": None, "text": text}
-    told = letter_of(Email(to=(TO,)), alerting(reason=reason, channel="email", last_outcome=last))
+    told = render_email(Email(to=(TO,)), alerting(reason=reason, channel="email", last_outcome=last))
     assert told.text is not None
     assert f"could not deliver an event. {why}" in told.text
     assert f"Outcome:  {outcome}\n" in told.text
@@ -99,7 +99,7 @@ def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, w
 
 def test_an_alert_of_success_says_what_the_receiver_said() -> None:
     last = {"status_code": 202, "error": None, "text": "accepted as 7"}
-    told = letter_of(Email(to=(TO,)), alerting(kind="recovered", reason=None, last_outcome=last))
+    told = render_email(Email(to=(TO,)), alerting(kind="recovered", reason=None, last_outcome=last))
     assert told.text is not None
     assert "Outcome:  202, accepted as 7\n" in told.text
 
@@ -118,7 +118,7 @@ def test_an_alert_of_success_says_what_the_receiver_said() -> None:
 )
 def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str) -> None:
     alert = alerting(kind="disabled", reason=reason, failures=17, failing_since=since)
-    told = letter_of(Email(to=(TO,)), alert)
+    told = render_email(Email(to=(TO,)), alert)
     assert told.subject == "Webhook disabled: Orders (acme)"
     assert told.text is not None
     assert told.text.startswith(f"{why}: the webhook is disabled now, and its deliveries are held until it is enabled.")
@@ -128,7 +128,7 @@ def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str
 
 def test_templates_of_alerts_see_alert_and_event() -> None:
     email = Email(to=(TO,), subject="{{ alert.reason }} {{ event.id }}", text="{{ alert.webhook.id }}")
-    told = letter_of(email, alerting())
+    told = render_email(email, alerting())
     assert (told.subject, told.text) == ("exhausted evt_1", "wh_1")
-    dynamic = letter_of(Email(to=(TO,), template_id="d-1"), alerting())
+    dynamic = render_email(Email(to=(TO,), template_id="d-1"), alerting())
     assert dynamic.template_data["alert"]["reason"] == "exhausted"

@@ -131,15 +131,18 @@ def elements(template: str) -> list[tuple[Callable[..., Any], Any]]:
         (payload.body_of, Payload(template=template, content_type=form)),
         (payload.body_of, Payload(template='{"a": ' + template + "}", content_type=form)),
         (payload.body_of, Payload(template=template, format="cloudevents-binary")),
-        (emails.letter_of, Email(to=("ann@acme.example",))),
-        (emails.letter_of, Email(to=("ann@acme.example",), subject=template, text=template, html=template)),
-        (emails.letter_of, Email(to=(template, "ann@acme.example"), reply_to=template)),
-        (emails.letter_of, Email(to=("ann@acme.example",), template_id="d-1")),
-        (notifications.note_of, Notification(service="slack://a/b/c")),
-        (notifications.note_of, Notification(service="slack://a/b/c", title=template, body=template)),
-        (notifications.note_of, Notification(http=HttpCall(url="https://api.example/"))),
-        (notifications.note_of, Notification(http=call)),
-        (notifications.note_of, Notification(http=HttpCall(url="https://a.example/", headers={"x": template}))),
+        (emails.render_email, Email(to=("ann@acme.example",))),
+        (emails.render_email, Email(to=("ann@acme.example",), subject=template, text=template, html=template)),
+        (emails.render_email, Email(to=(template, "ann@acme.example"), reply_to=template)),
+        (emails.render_email, Email(to=("ann@acme.example",), template_id="d-1")),
+        (notifications.render_notification, Notification(service="slack://a/b/c")),
+        (notifications.render_notification, Notification(service="slack://a/b/c", title=template, body=template)),
+        (notifications.render_notification, Notification(http=HttpCall(url="https://api.example/"))),
+        (notifications.render_notification, Notification(http=call)),
+        (
+            notifications.render_notification,
+            Notification(http=HttpCall(url="https://a.example/", headers={"x": template})),
+        ),
     ]
 
 

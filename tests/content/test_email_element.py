@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from samples import seeing
 
 from hookkeeper.content import emails
-from hookkeeper.content.emails import Email, Letter, check_addresses, letter_of
+from hookkeeper.content.emails import Email, RenderedEmail, check_addresses, render_email
 from hookkeeper.content.faults import BadTemplate
 from hookkeeper.content.mailboxes import Mailbox
 
@@ -15,8 +15,8 @@ TO = "ann@acme.example.com"
 DATA = {"name": "Ann & Söhne", "email": "ann@acme.example.com", "none": ""}
 
 
-def letter(data: Any = DATA, **fields: Any) -> Letter:
-    return letter_of(Email(**({"to": [TO]} | fields)), seeing(data))
+def letter(data: Any = DATA, **fields: Any) -> RenderedEmail:
+    return render_email(Email(**({"to": [TO]} | fields)), seeing(data))
 
 
 def addresses(mailboxes: tuple[Mailbox, ...]) -> list[str]:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import alerting, seeing
 
-from hookkeeper.content.emails import Email, letter_of
+from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
-from hookkeeper.content.notifications import Call, HttpCall, Note, Notification, note_of
+from hookkeeper.content.notifications import Call, HttpCall, Notification, RenderedNotification, render_notification
 from hookkeeper.content.payload import Payload, body_of
 
 some = settings(max_examples=300, deadline=None)
@@ -67,7 +67,7 @@ def test_a_letter_has_clean_headers_and_one_recipient_an_entry(data: Any) -> Non
         text="{{ event.data }}",
     )
     try:
-        letter = letter_of(email, seeing(data))
+        letter = render_email(email, seeing(data))
     except Fault:
         return
     mailboxes = [*letter.to, *letter.cc, *([letter.reply_to] if letter.reply_to else [])]
@@ -93,7 +93,7 @@ def test_one_field_at_a_time_yields_a_fault_or_is_clean(data: str, name: str) ->
         {"to": ("a@b.com",), "reply_to": "{{ event.data.x }}"},
     ):
         try:
-            letter = letter_of(Email(**fields), context)
+            letter = render_email(Email(**fields), context)
         except Fault:
             continue
         shown = letter.model_dump_json(include={"to", "bcc", "reply_to", "subject"})
@@ -103,7 +103,7 @@ def test_one_field_at_a_time_yields_a_fault_or_is_clean(data: str, name: str) ->
 @some
 @given(data=anything)
 def test_html_in_data_is_never_html_in_the_letter(data: Any) -> None:
-    letter = letter_of(Email(to=("a@b.com",), html='<i title="{{ event.data }}">{{ event.data }}</i>'), seeing(data))
+    letter = render_email(Email(to=("a@b.com",), html='<i title="{{ event.data }}">{{ event.data }}</i>'), seeing(data))
     assert letter.html is not None
     inside = letter.html.removeprefix('<i title="').removesuffix("</i>")
     assert inside.count("<") == 0 and inside.count(">") == 1 and inside.count('"') == 1
@@ -123,7 +123,7 @@ def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
     for field in ("url", "header", "body"):
         context = seeing({"url": "u", "header": "h", "body": "b"} | {field: data})
         try:
-            call = note_of(notification, context)
+            call = render_notification(notification, context)
         except Fault:
             assert field != "body"
             continue
@@ -139,7 +139,7 @@ def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
 def test_a_host_made_by_data_is_a_host(data: str) -> None:
     for url in ("{{ event.data }}", "https://{{ event.data }}/hook", "https://api.example{{ event.data }}"):
         try:
-            call = note_of(Notification(http=HttpCall(url=url)), seeing(data))
+            call = render_notification(Notification(http=HttpCall(url=url)), seeing(data))
         except Fault:
             continue
         assert isinstance(call, Call)
@@ -154,10 +154,10 @@ def test_a_note_has_a_clean_title(data: Any, title: str) -> None:
     context = seeing({"x": data, "title": title})
     for fields in ({}, {"title": "{{ event.data.title }}", "body": "{{ event.data.x }}"}):
         try:
-            note = note_of(Notification(service="slack://a/b/c", **fields), context)
+            note = render_notification(Notification(service="slack://a/b/c", **fields), context)
         except Fault:
             continue
-        assert isinstance(note, Note)
+        assert isinstance(note, RenderedNotification)
         assert clean(note.title) and len(note.title) <= 255
         assert note.body.strip()
 
@@ -167,13 +167,13 @@ def test_no_template_changes_what_others_see() -> None:
     before = json.dumps(context)
     changing = "{% if event.data.x.append(2) or event.data.clear() or event.clear() %}{% endif %}"
     email = Email(to=(changing + "first@b.com", "{{ event.data.email }}"), html=changing + "x")
-    letter = letter_of(email, context)
+    letter = render_email(email, context)
     assert (letter.recipients, letter.subject) == (("first@b.com", "a@b.com"), "order.paid")
     for notification in (
         Notification(service="slack://a/b/c", title=changing),
         Notification(http=HttpCall(url=changing + "https://api.example/", headers={"x-a": changing + "a"})),
     ):
-        note_of(notification, context)
+        render_notification(notification, context)
     body_of(Payload(format="cloudevents", template=changing + "1"), context)
     assert json.dumps(context) == before
 
@@ -184,7 +184,7 @@ def test_an_alert_is_told_whatever_receivers_and_names_say(name: str, text: str)
     context = alerting(
         webhook={"id": "wh_1", "name": name}, last_outcome={"status_code": 500, "error": "http_500", "text": text}
     )
-    letter = letter_of(Email(to=("a@b.com",)), context)
+    letter = render_email(Email(to=("a@b.com",)), context)
     assert clean(letter.subject)
     assert letter.text is not None
     assert clean(letter.text.replace("\n", ""))

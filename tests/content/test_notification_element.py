@@ -9,7 +9,7 @@ from samples import alerting, seeing
 
 from hookkeeper.content import notifications
 from hookkeeper.content.faults import BadTemplate
-from hookkeeper.content.notifications import Call, HttpCall, Note, Notification, note_of
+from hookkeeper.content.notifications import Call, HttpCall, Notification, RenderedNotification, render_notification
 from hookkeeper.content.on_failure import OnFailure
 
 SLACK = "slack://T000/B000/secret"
@@ -17,14 +17,14 @@ URL = "https://api.example/hooks/secret"
 DATA = {"x": 'a"ü', "path": "a b/c", "n": 1}
 
 
-def note(data: Any = DATA, **fields: Any) -> Note:
-    made = note_of(Notification(**({"service": SLACK} | fields)), seeing(data))
-    assert isinstance(made, Note)
+def note(data: Any = DATA, **fields: Any) -> RenderedNotification:
+    made = render_notification(Notification(**({"service": SLACK} | fields)), seeing(data))
+    assert isinstance(made, RenderedNotification)
     return made
 
 
 def call(data: Any = DATA, context: dict[str, Any] | None = None, **fields: Any) -> Call:
-    made = note_of(by_http(**fields), context or seeing(data))
+    made = render_notification(by_http(**fields), context or seeing(data))
     assert isinstance(made, Call)
     return made
 
@@ -51,8 +51,8 @@ def test_title_and_body_are_templates() -> None:
 
 
 def test_an_alert_has_words_of_its_own() -> None:
-    told = note_of(Notification(service=SLACK), alerting(folded=2))
-    assert isinstance(told, Note)
+    told = render_notification(Notification(service=SLACK), alerting(folded=2))
+    assert isinstance(told, RenderedNotification)
     assert told.title == "Delivery failed: order.paid to Orders (acme)"
     for named in ("acme", "Orders", "order.paid evt_1", "503, http_503", "https://temporal.example/run", "2 more"):
         assert named in told.body

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from samples import seeing
 
-from hookkeeper.content.emails import Email, letter_of
+from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import BadTemplate
 from hookkeeper.content.http_calls import HttpCall
-from hookkeeper.content.notifications import Notification, note_of
+from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import Payload, body_of
 from hookkeeper.content.sizes import memory_of
 
@@ -26,9 +26,13 @@ DATA = "é" * 40
         (body_of, Payload(template='"' + TWICE + '"'), "payload.template"),
         (body_of, Payload(template='{"a": {{ event.data }}}', format="cloudevents"), "payload.template"),
         (body_of, Payload(content_type="application/x-www-form-urlencoded"), "payload"),
-        (letter_of, Email(to=("a@b.example",), text="{{ event.data }}", html="{{ event.data }}"), "text and html"),
-        (note_of, Notification(service="slack://a/b/c", body=TWICE), "body"),
-        (note_of, Notification(http=HttpCall(url="https://a.example", body='"' + TWICE + '"')), "http.body"),
+        (render_email, Email(to=("a@b.example",), text="{{ event.data }}", html="{{ event.data }}"), "text and html"),
+        (render_notification, Notification(service="slack://a/b/c", body=TWICE), "body"),
+        (
+            render_notification,
+            Notification(http=HttpCall(url="https://a.example", body='"' + TWICE + '"')),
+            "http.body",
+        ),
     ],
 )
 def test_a_rendered_body_has_a_largest_size(make: Any, written: Any, field: str) -> None:

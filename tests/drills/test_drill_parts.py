@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from drills.answers import Answer
 from drills.clocks import clocks_in
 from drills.disk import small_disk
-from drills.poster import Poster
+from drills.load_generator import LoadGenerator
 from drills.receiver import Receivers, digest_of, receiving
 from hookkeeper.crypto import signing_keys
 from hookkeeper.times import utc_now
@@ -74,9 +74,9 @@ async def test_a_wrong_signature_has_no_digest(client: httpx.AsyncClient, receiv
     assert receivers.requests[0].digest == ""
 
 
-def poster_to(inbox: Receiver) -> Poster:
+def poster_to(inbox: Receiver) -> LoadGenerator:
     base = inbox.url.removesuffix("/hook")
-    return Poster(httpx.AsyncClient(base_url=base, trust_env=False), "drill", seed=7)
+    return LoadGenerator(httpx.AsyncClient(base_url=base, trust_env=False), "drill", seed=7)
 
 
 async def test_the_poster_asks_again_with_the_same_id(inbox: Receiver) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from drills.books import Accepted, Books, Logged, Request, Window
+from drills.observations import Accepted, Logged, Observations, Request, Window
 from drills.schedule import Kind
 from drills.verdict import judge
 
@@ -24,7 +24,7 @@ def window(target: str, began: float, ended: float | None = None, kind: Kind = "
     return Window(kind, target, began, ended or began)
 
 
-GOOD = Books(
+GOOD = Observations(
     webhooks=("steady",),
     accepted=(Accepted("evt-1", T, "d"),),
     requests=(request(),),

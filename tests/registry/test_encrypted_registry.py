@@ -127,8 +127,8 @@ async def test_plain_rows_stay_readable_and_are_encrypted_by_migrate(
         assert shown(await store.get("wh_1")) == plain
         assert not await store.suppressions.add(suppression())
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
-        assert await store.reseal() == 2
-        assert await store.reseal() == 0
+        assert await store.re_encrypt() == 2
+        assert await store.re_encrypt() == 0
         assert shown(await store.get("wh_1")) == plain
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
         raw = (await dump(url)).encode() + b"".join(each.read_bytes() for each in tmp_path.glob("data/registry.db*"))
@@ -144,7 +144,7 @@ async def test_keys_are_rotated(url: str, full: Callable[..., Webhook]) -> None:
         await store.add(full("wh_2"))
         assert "enc:new:" in await dump(url)
         assert not await store.suppressions.add(suppression("manual"))  # found by the old key's token
-        assert await store.reseal() == 2
+        assert await store.re_encrypt() == 2
     raw = await dump(url)
     assert "old:" not in raw
     async with opened(url, "new") as store:
@@ -161,7 +161,7 @@ async def test_an_address_that_old_and_new_keys_suppressed_side_by_side_is_one_a
             await store.suppressions.add(suppression(keys))
     async with opened(url, "rotated") as store:
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
-        assert await store.reseal() == 1
+        assert await store.re_encrypt() == 1
         found, _ = await store.suppressions.page(tenant="acme", address="ann@a.example", limit=9, after=None)
         assert [each.reason for each in found] == ["new"]
         assert await store.suppressions.remove("acme", "ann@a.example")
@@ -183,7 +183,7 @@ async def test_a_removed_key_is_named_and_nothing_is_overwritten(
     assert await dump(url) == before
     async with opened(url, "new") as store:
         with pytest.raises(RegistryUnavailable, match="key old, which"):
-            await store.reseal()
+            await store.re_encrypt()
     assert await dump(url) == before
 
 
@@ -204,7 +204,7 @@ async def test_a_text_that_looks_like_a_ciphertext_is_a_text(url: str, odd: str)
         async with opened(url, keys) as store:
             await store.suppressions.add(Suppression(tenant=keys, address="ann@a.example", reason="manual", detail=odd))
     async with opened(url, "old") as store:
-        await store.reseal()
+        await store.re_encrypt()
         for keys in ("none", "old"):
             found = await store.suppressions.get(keys, "ann@a.example")
             assert found is not None

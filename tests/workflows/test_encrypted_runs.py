@@ -166,7 +166,7 @@ async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: 
             assert (await both.until_final(first))["status"] == "succeeded"
             second = (await both.send(data=DATA))["id"]
             await both.until_final(second)
-            assert await both.store.reseal() > 0
+            assert await both.store.re_encrypt() > 0
     async with house(temporal, tmp_path, encryption_keys=SecretStr(NEW), **same) as after:
         after.tenant = before.tenant
         assert (await after.event(second))["data"] == DATA

@@ -134,7 +134,7 @@ def test_searches_are_written_in_visibilitys_language() -> None:
         type="order.paid",
         webhook="wh_1",
         status="delivering",
-        trouble=True,
+        needs_attention=True,
         since=datetime(2026, 1, 1, tzinfo=UTC),
         until=datetime(2026, 1, 2, tzinfo=UTC),
     )
@@ -144,7 +144,7 @@ def test_searches_are_written_in_visibilitys_language() -> None:
         " AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme' AND HookEventType = 'order.paid'"
         " AND StartTime >= '2026-01-01T00:00:00.000Z' AND HookWebhooks = 'wh_1'"
     )
-    assert query_of(Search(trouble=False)) == (
+    assert query_of(Search(needs_attention=False)) == (
         "WorkflowType IN ('EventWorkflow', 'LargeEventWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
         " AND HookNeedsAttention IS NULL"
     )

@@ -79,7 +79,7 @@ async def test_who_waits_says_so(home: House, inbox: Receiver) -> None:
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")
     (delivery,) = (await home.event(second))["deliveries"]
-    assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("pending", "waits_for_turn", [])
+    assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("pending", "queued", [])
     assert await lane_of(home, webhook).query("places") == [first, second]
 
 
@@ -112,7 +112,7 @@ async def test_a_held_event_blocks_and_a_cancelled_one_does_not(home: House, inb
     await home.until_final(second)
     await asyncio.sleep(0.3)
     assert (await home.event(third))["deliveries"][0]["status"] == "held"
-    assert (await home.event(fourth))["deliveries"][0]["reason"] == "waits_for_turn"
+    assert (await home.event(fourth))["deliveries"][0]["reason"] == "queued"
     await home.command(third, "release")
     await home.until_final(fourth)
     assert numbers(inbox) == [0, 2, 3]
@@ -214,7 +214,7 @@ async def test_only_the_url_is_ordered(home: House, inbox: Receiver) -> None:
     await inbox.got(2)
     second = (await home.send(data={"n": 1}))["id"]
     await home.until_delivery(second, "succeeded", n=1)
-    assert (await home.event(second))["deliveries"][0]["reason"] == "waits_for_turn"
+    assert (await home.event(second))["deliveries"][0]["reason"] == "queued"
     assert (await home.event(first))["status"] == "delivering"
 
 

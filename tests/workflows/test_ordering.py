@@ -52,7 +52,7 @@ def test_nothing_is_due_before_the_turn_but_what_a_person_wants() -> None:
 
 def test_who_waits_says_so_until_the_turn() -> None:
     waiting = progress()
-    assert (waiting.record.status, waiting.record.reason) == ("pending", "waits_for_turn")
+    assert (waiting.record.status, waiting.record.reason) == ("pending", "queued")
     later = Progress.of(waiting.record)  # the run went on as a new one
     later.take_turn()
     assert (later.record.status, later.record.reason) == ("pending", None)

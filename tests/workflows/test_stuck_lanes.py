@@ -42,7 +42,7 @@ async def queue(home: House, webhook_id: str) -> dict[str, object]:
 @pytest.fixture
 def breakable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give runs a bug: the signal `hold` of a delivery `bug` fails each workflow task from then on."""
-    original = Controls._obey_if_sensible
+    original = Controls._apply_if_sensible
 
     def obey(self: Controls, command: Command, delivery: str | None) -> None:
         if delivery == "bug":

@@ -33,7 +33,7 @@ RECOVERY = 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Cluster:
     """All processes by name, and a client of the API."""
 
     supervisor: Supervisor
@@ -71,7 +71,7 @@ class House:
 @asynccontextmanager
 async def running(
     folder: Path, registry: Postgres, *, own_clocks: bool = False, more: Mapping[str, str] | None = None
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Cluster]:
     """Start everything, with data and logs in `folder`; stop everything when the block ends.
 
     With `own_clocks`, workers and API have clocks that can be set, where that is possible here. `more` is added to
@@ -105,7 +105,7 @@ async def running(
         ours = [*workers, _api(probe, environment | clock["api"])]
         services |= {each.name: each for each in ours}
         await asyncio.gather(*(supervisor.start(each) for each in ours))
-        yield House(supervisor, services, http, client, clocks)
+        yield Cluster(supervisor, services, http, client, clocks)
 
 
 def _temporal(folder: Path, ports: Ports) -> Service:

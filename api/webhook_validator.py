@@ -34,7 +34,7 @@ EXAMPLES_TIMEOUT = 5.0
 """Seconds that this may take; what has not been tried by then is taken."""
 
 
-class Written:
+class WebhookValidator:
     """Judges the elements of a webhook."""
 
     def __init__(self, sandbox: Sandbox, settings: Settings, catalogue: Catalogue, tenant: str = "") -> None:
@@ -45,9 +45,9 @@ class Written:
         self._tenant = tenant
         self._networks = parse_networks(settings.allowed_networks)
 
-    def for_(self, tenant: str) -> "Written":
+    def for_(self, tenant: str) -> "WebhookValidator":
         """Give what judges a tenant's own, in that tenant's share of the sandbox."""
-        return Written(self._children, self._settings, self._catalogue, tenant)
+        return WebhookValidator(self._children, self._settings, self._catalogue, tenant)
 
     async def check(self, given: dict[str, Any], known: Webhook | None = None) -> None:
         """Raise `Invalid` that names each bad field of a webhook, or of changes to the `known` one."""
@@ -92,9 +92,9 @@ class Written:
         elements: list[tuple[str, Callable[..., Any], Any]] = []
         if given.get("payload"):
             elements.append(("payload", payload.body_of, given["payload"]))
-        elements += [(f"emails.{n}", emails.letter_of, each) for n, each in enumerate(given.get("emails") or ())]
+        elements += [(f"emails.{n}", emails.render_email, each) for n, each in enumerate(given.get("emails") or ())]
         elements += [
-            (f"notifications.{n}", notifications.note_of, each)
+            (f"notifications.{n}", notifications.render_notification, each)
             for n, each in enumerate(given.get("notifications") or ())
         ]
         if not elements:

@@ -4,5 +4,5 @@ from datetime import timedelta
 
 from temporalio.common import RetryPolicy
 
-OUR_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+INTERNAL_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """Registry down, Temporal slow, worker killed, a bug: without limit, and never charged to a webhook."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from drills.books import Accepted
+from drills.observations import Accepted
 from drills.receiver import digest_of
 
 AGAIN = frozenset({429, 503})
@@ -23,7 +23,7 @@ PATIENCE = 120.0
 
 
 @dataclass
-class Poster:
+class LoadGenerator:
     """One tenant's backend."""
 
     http: httpx.AsyncClient

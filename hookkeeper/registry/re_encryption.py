@@ -15,7 +15,7 @@ BATCH = 200
 SUPPRESSIONS = Suppression.__tablename__
 
 
-async def reseal(engine: AsyncEngine) -> int:
+async def re_encrypt(engine: AsyncEngine) -> int:
     """Encrypt all values with the first key; give the number of rows that were changed. Raises CipherError.
 
     Whoever reads or writes meanwhile is not in the way: a row is locked while it is encrypted, and its old values stay

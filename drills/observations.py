@@ -62,7 +62,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Observations:
     """Everything that was written down."""
 
     webhooks: tuple[str, ...]

@@ -14,7 +14,7 @@ FILLER = 12_000
 
 
 @dataclass
-class Clerk:
+class ConfigUpdater:
     """Numbers its changes. One that gets no answer may have been made or not; one that is answered 200 was."""
 
     http: httpx.AsyncClient

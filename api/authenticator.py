@@ -11,7 +11,7 @@ from fastapi import Request
 
 from api.access import SCOPES, Caller
 from api.limiting import Limits
-from api.problems import Forbidden, NoKey
+from api.problems import Forbidden, Unauthorized
 from hookkeeper.registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.times import utc_now
@@ -31,7 +31,7 @@ ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
 log = structlog.get_logger("hookkeeper.api")
 
 
-class Doorkeeper:
+class Authenticator:
     """Knows the admin key by itself, and asks the registry for all others, once a second for each.
 
     So a key that was revoked is out within a second; in the process that revoked it, at once.
@@ -61,7 +61,7 @@ class Doorkeeper:
         """Trust a key no longer than until its next request."""
         self._trusted = {digest: each for digest, each in self._trusted.items() if each[1].id != key_id}
 
-    async def admit(self, request: Request, scopes: frozenset[str]) -> Caller:
+    async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Say who makes the request. Raises NoKey, Forbidden for a key without any of the scopes, TooMany."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
@@ -150,4 +150,4 @@ def _fault(key: ApiKey | None) -> str:
 
 
 def _refuse(detail: str) -> NoReturn:
-    raise NoKey(detail, headers={"www-authenticate": "Bearer"})
+    raise Unauthorized(detail, headers={"www-authenticate": "Bearer"})

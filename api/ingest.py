@@ -64,7 +64,7 @@ def event_id_of(request: NewEvent, idempotency_key: str | None = None) -> EventI
     return EventId(given or new_event_id(), is_new=given is None)
 
 
-class Acceptance:
+class EventIngest:
     """Accepts events: the one way into Temporal."""
 
     def __init__(self, gateway: Gateway, store: Store, links: Links, sandbox: Sandbox, settings: Settings) -> None:

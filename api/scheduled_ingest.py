@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.accepting import Acceptance
 from api.errors import from_validation
+from api.ingest import EventIngest
 from api.limiting import Limits
-from api.problems import Invalid, Problem, TooLarge, TooMany
+from api.problems import Invalid, Problem, TooLarge, TooManyRequests
 from api.schemas.events import NewEvent
 from hookkeeper.content.faults import Fault, RateExceeded
 from hookkeeper.registry.api_keys import ApiKeys
@@ -18,13 +18,13 @@ MAX_REASON = 1000
 """Characters: it is kept in history, and shown in lists."""
 
 
-class ScheduledAcceptance:
+class ScheduledEventIngest:
     """Accepts the events of schedules as `POST /v1/events` does those of people.
 
     They count against the rate of the key that made the schedule, in each worker process; the admin key has none.
     """
 
-    def __init__(self, acceptance: Acceptance, keys: ApiKeys, rate_limit: str | None) -> None:
+    def __init__(self, acceptance: EventIngest, keys: ApiKeys, rate_limit: str | None) -> None:
         self._acceptance = acceptance
         self._keys = keys
         self._rate_limit = rate_limit
@@ -61,7 +61,7 @@ class ScheduledAcceptance:
             await self._limits.count(
                 key_id, rate, f"The key of the schedule may make {rate.replace('/', ' events a ')}."
             )
-        except TooMany as refusal:
+        except TooManyRequests as refusal:
             seconds = float((refusal.headers or {}).get("retry-after", 1))
             raise RateExceeded(str(refusal.detail), seconds) from None
 
