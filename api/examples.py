@@ -283,7 +283,7 @@ ANSWERS: dict[str, Example] = {
     "HeldCount": HELD_COUNT,
     "KeyEntry": KEY,
     "KeyWithText": NEW_KEY,
-    "Obeyed": COMMAND,
+    "CommandAccepted": COMMAND,
     "Preview": PREVIEW,
     "QueueState": QUEUE_STATE,
     "Recovery": RECOVERY,

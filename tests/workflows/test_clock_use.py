@@ -26,7 +26,7 @@ USES = {
     "event.py:_attempt": "the time of the next attempt; only timers say that it has come",
     "event.py:_look_again_at": "the time of the next look; only timers say that it has come",
     "event.py:_close": "shown as finished_at",
-    "controls.py:_obey": "shown as deliver_at of an event that a person has released",
+    "controls.py:_apply": "shown as deliver_at of an event that a person has released",
     "large_event.py:again": "shown as deliver_at of a part that is delivered again",
     "ordered_queue.py:_set_stuck": "shown: since when the queue is stuck",
     "probe.py:_knock": "the time in a test event",
