@@ -91,7 +91,7 @@ async def test_a_step_that_gets_no_processor_is_not_blamed() -> None:
     """Setup: a process stops itself in the middle of a step. Timeline: it is continued two seconds later."""
     script = """
 import asyncio, os, signal
-from loop_monitor import LoopMonitor
+from hookkeeper.loop_monitor import LoopMonitor
 async def main():
     with LoopMonitor(0.1, lambda held: print(held, flush=True), 0.5):
         await asyncio.sleep(0)
