@@ -18,11 +18,13 @@ from api.schemas.event_types import NewEventType
 from api.schemas.events import NewEvent
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
+from hookkeeper import ids
 from hookkeeper.cli.main import app
 from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.payload import standard_body
 from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS
+from worker import WORKFLOWS
 from workflows.event import EventWorkflow
 
 TEXTS = {path: path.read_text() for path in PAGES}
@@ -165,3 +167,13 @@ def test_routes_exist() -> None:
 def test_signals_exist(name: str) -> None:
     definition = workflow._Definition.must_from_class(EventWorkflow)
     assert name in definition.signals
+
+
+@pytest.mark.parametrize("name", found(r"`(Hook[A-Z]\w+)`"))
+def test_search_attributes_exist(name: str) -> None:
+    assert name in ids.SEARCH_ATTRIBUTES
+
+
+@pytest.mark.parametrize("name", found(r"`(\w+Workflow)`"))
+def test_workflow_types_exist(name: str) -> None:
+    assert name in {workflow._Definition.must_from_class(each).name for each in WORKFLOWS}
