@@ -67,7 +67,7 @@ from workflows.scheduled_event import ScheduledEventWorkflow
 
 STICKY = timedelta(seconds=10)
 """After a worker is killed, its runs go on elsewhere once its own queue has been given up. With less, a worker that is
-merely busy loses runs that it has in memory, and replays them (decision 28)."""
+merely busy loses runs that it has in memory, and replays them (decision 5)."""
 CACHED_RUNS = 500
 """Of the runs that wait, a worker keeps so many in memory, some 0.2 MB each; others are replayed when they go on."""
 HEARTBEATS = timedelta(milliseconds=100)

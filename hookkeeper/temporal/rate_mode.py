@@ -5,7 +5,7 @@ it, one slow key would block all others of that queue, so the queue gets no limi
 the registry (`activities.rate_gate`).
 
 The queue's own configuration says which of the two it is: workers write there what they found out, and all processes
-read it (decision 30).
+read it (decision 11).
 """
 
 import asyncio
