@@ -74,6 +74,7 @@ async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
         data_converter=pydantic_data_converter,
         search_attributes=SEARCH_ATTRIBUTES,
         dev_server_extra_args=[
+            *("--dynamic-config-value", "system.forceSearchAttributesCacheRefreshOnRead=false"),
             *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="50ms"'),

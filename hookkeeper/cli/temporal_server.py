@@ -45,6 +45,12 @@ DYNAMIC_CONFIG = (
     "history.visibilityProcessorMaxPollRPS=200",
     # Timers under a second would take a second.
     'history.timerProcessorMaxTimeShift="50ms"',
+    # `start-dev` reads search attributes from the database for each workflow task, one at a time: 27 % of all reads and
+    # writes. With the cache, those added to a running server are known after a minute; ours are there at its start.
+    "system.forceSearchAttributesCacheRefreshOnRead=false",
+    # Lists may lag behind, and retries may fire together; deliveries of others should not wait for either.
+    "history.visibilityProcessorSchedulerWorkerCount=1",
+    "history.timerProcessorSchedulerWorkerCount=4",
     # A deletion waits until these two have noted how far they are.
     'history.transferProcessorUpdateAckInterval="5s"',
     'history.visibilityProcessorUpdateAckInterval="5s"',

@@ -128,9 +128,9 @@ def test_its_cost_does_not_grow_with_the_words_of_headers() -> None:
 
     def seconds(values: list[str]) -> float:
         headers = {f"x-{n}": value for n, value in enumerate(values)}
-        started = time.process_time()
+        started = time.thread_time()
         scrub_request("error: something went wrong; " * 170, "https://api.example", headers, path=True)
-        return time.process_time() - started
+        return time.thread_time() - started
 
     one_word = [f"{n:04}" * 1000 for n in range(30)]
     many_words = [" ".join(f"w{n}x{m}" for m in range(600))[:4000] for n in range(30)]

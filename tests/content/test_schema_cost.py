@@ -89,13 +89,13 @@ def test_a_large_schema_is_checked_soon() -> None:
     names = [f"p{n}" for n in range(300)]
     schema: dict[str, Any] = {"properties": {name: {"$ref": f"#/$defs/{name}"} for name in names}}
     schema["$defs"] = {name: {"properties": {"root": ROOT, "text": {"type": "string"}}} for name in names}
-    began = time.process_time()
+    began = time.thread_time()
     json_schemas.check(schema)
-    assert time.process_time() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 def test_a_schema_of_many_properties_is_checked_soon() -> None:
     """Each pair of properties was compared: a schema of 600 took longer than the sandbox allows."""
-    began = time.process_time()
+    began = time.thread_time()
     json_schemas.check({"properties": {f"p{n}": {"type": "string"} for n in range(2_000)}})
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 0.5
