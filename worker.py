@@ -41,7 +41,7 @@ from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.services import Services
 from hookkeeper.links import Links
-from hookkeeper.mail.capture import Outbox
+from hookkeeper.mail.capture import EmailCapture
 from hookkeeper.mail.provider import MailProvider, NoProvider
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
@@ -115,7 +115,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         keeping_rates(client, settings.task_queue) as rate_mode,
     ):
         operators = _operators(settings)
-        places = Places(settings.max_concurrent_rounds, settings.max_concurrent_per_tenant)
+        places = Places(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
         bulk_places = Places(BULK, settings.max_concurrent_per_tenant)
         memory = Memory(settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes)
         rounds = Rounds(store, client, places, memory, always_alert=operators is not None)
@@ -147,7 +147,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         serving = partial(
             Worker,
             client,
-            max_concurrent_activities=settings.max_concurrent_rounds + SPARE,
+            max_concurrent_activities=settings.max_concurrent_activities + SPARE,
             max_heartbeat_throttle_interval=HEARTBEATS,
             graceful_shutdown_timeout=settings.shutdown_timeout,
         )
@@ -216,7 +216,7 @@ def _provider_of(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
         return SendGrid(client, api_key=key, host=settings.sendgrid_host, sender=sender, trackable=trackable)
     if settings.smtp_url:
         return Smtp(settings.smtp_url.get_secret_value(), sender=sender)
-    return Outbox(settings.outbox, sender=sender) if settings.outbox else NoProvider()
+    return EmailCapture(settings.email_capture_dir, sender=sender) if settings.email_capture_dir else NoProvider()
 
 
 def _operators(settings: Settings) -> OnFailure | None:

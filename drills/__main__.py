@@ -10,7 +10,7 @@ from pathlib import Path
 from drills import drill, neighbour, ordered, report, waiting
 from drills.drill import Plan
 from drills.schedule import KINDS, USUAL
-from hookkeeper.cli.console import Failed, tell_failure
+from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     try:
         run(work())
     except Failed as failure:
-        tell_failure(failure)
+        print_failure(failure)
     sys.exit(0 if passed == [True] else 1)
 
 

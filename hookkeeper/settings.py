@@ -32,203 +32,209 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///.hookkeeper/registry.db",
         pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
-        description="Where webhooks are kept: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`",
+        description="Database of the registry: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`",
     )
     admin_key: SecretStr | None = Field(
-        None, min_length=16, description="The key that may do everything; `dev` makes one where none is given"
+        None, min_length=16, description="Key with all permissions; `dev` generates one if it is not set"
     )
     encryption_keys: SecretStr | None = Field(
         None,
-        description="Keys that encrypt what is kept, in the registry and in Temporal: `id:base64-of-32-bytes`,"
-        " comma-separated. The first writes, all of them read",
+        description="Keys that encrypt data in the registry and in Temporal: `id:base64-of-32-bytes`,"
+        " comma-separated. The first key encrypts, all keys decrypt",
     )
-    host: str = Field("127.0.0.1", description="Address that the API listens on")
-    port: int = Field(8080, ge=1, le=65535, description="Port that the API listens on")
+    host: str = Field("127.0.0.1", description="Address on which the API listens")
+    port: int = Field(8080, ge=1, le=65535, description="Port on which the API listens")
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Networks (CIDR) and hosts, comma-separated, that deliveries may reach although they are private;"
-        " `dev` allows loopback unless this is given",
+        description="Private networks (CIDR) and host names, comma-separated, to which deliveries are allowed;"
+        " `dev` allows loopback if it is not set",
     )
     egress_proxy: SecretStr | None = Field(
         None,
-        description="HTTP proxy that webhooks, calls of HTTP APIs and SendGrid's are reached through:"
+        description="HTTP proxy for requests to webhooks, HTTP notifications and SendGrid:"
         " `http://user:password@host:port`",
     )
     dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Name servers that the worker asks, comma-separated: `address` or `address:port`; without, those of"
+        description="Name servers of the worker, comma-separated: `address` or `address:port`. Default: those of"
         " `/etc/resolv.conf`",
     )
     dns_timeout: float = Field(
-        5.0, gt=0, le=20, description="Seconds after which a name that no server answers for counts as not resolvable"
+        5.0, gt=0, le=20, description="Seconds after which a name lookup without an answer fails"
     )
     max_concurrent_lookups: int = Field(
-        50, ge=1, description="Name lookups that a worker has under way for one tenant; more wait for up to 20 s"
+        50, ge=1, description="Concurrent name lookups of one tenant, per worker; further lookups wait for up to 20 s"
     )
     max_concurrent_handshakes: int = Field(
         4,
         ge=1,
-        description="Connections to receivers with `tls` of their own that a worker opens at once for one tenant; more"
-        " wait for up to 20 s",
+        description="Concurrent handshakes of one tenant with receivers that have their own `tls`, per worker;"
+        " further handshakes wait for up to 20 s",
     )
     max_concurrent_sandbox_calls: int = Field(
         3,
         ge=1,
         le=64,
-        description="Processes, of each API and each worker, in which templates, filters and schemas are evaluated",
+        description="Child processes for templates, filters and schemas, per API and worker process",
     )
     max_concurrent_sandbox_calls_per_tenant: int = Field(
-        2, ge=1, description="How many of these processes one tenant may use at once; more calls wait"
+        2, ge=1, description="Child processes that one tenant may use at once; further calls wait"
     )
     require_https: bool = Field(
         False,
-        description="Refuse plain `http` in the URLs of webhooks and notifications, when they are saved and when they"
-        " are sent to",
+        description="Refuse `http` URLs of webhooks and notifications, when they are saved and when they are sent",
     )
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(
-        256 * 1024, ge=1024, le=1024 * 1024, description="Largest request body of one event, in bytes"
+        256 * 1024, ge=1024, le=1024 * 1024, description="Maximum size of the request body of one event, in bytes"
     )
     max_bytes_in_flight: int = Field(
         192 * MIB,
         ge=16 * MIB,
-        description="Bytes of memory that a worker uses for requests under way, with their bodies; and as many for the"
-        " data of their events",
+        description="Memory of a worker for outgoing requests with their bodies, in bytes; the data of their events"
+        " may use the same amount again",
     )
     max_bytes_in_flight_per_tenant: int = Field(
         96 * MIB,
         ge=4 * MIB,
-        description="Of these, bytes that one tenant may use, and never more than it leaves free for others; more"
-        " requests wait for up to 20 s, and are then deferred, which costs no attempt",
+        description="Part of this memory that one tenant may use, but at most half of what other tenants leave"
+        " free. Further requests wait for up to 20 s and are then deferred, which does not count as an"
+        " attempt",
     )
     max_connections: int = Field(
         800,
         ge=10,
-        description="Connections that an API process holds at once; one more ends the one that has kept it waiting"
+        description="Open connections of an API process; a further connection closes the one that has been idle"
         " longest",
     )
-    max_concurrent_rounds: int = Field(
-        100, ge=1, le=10_000, description="Rounds of deliveries that a worker makes at once from each of its queues"
+    max_concurrent_activities: int = Field(
+        100, ge=1, le=10_000, description="Concurrent activities of a worker, per task queue"
     )
     max_concurrent_per_webhook: int = Field(
         20,
         ge=1,
-        description="Requests that a worker has under way to one webhook; more wait in the limited queue, which lets as"
-        " many again be under way",
+        description="Concurrent requests of a worker to one webhook; further requests use the rate-limited queue,"
+        " with the same limit again",
     )
     max_concurrent_requests_per_tenant: int = Field(
         8,
         ge=1,
-        description="Requests of one tenant's keys that an API process handles at once; ten times as many more wait,"
-        " and what comes beyond is answered 429",
+        description="API requests of one tenant that an API process handles at once; ten times as many wait, and"
+        " further ones are answered with 429",
     )
     max_concurrent_per_tenant: int = Field(
         50,
         ge=1,
-        description="Rounds that a worker makes at once for one tenant from each of its queues, and never more than it"
-        " leaves free for others; more are tried again after 1, 2, 4 … seconds, which costs no attempt",
+        description="Concurrent activities of one tenant, per task queue and worker, but at most half of the slots"
+        " that other tenants leave free. Further activities are retried later, which does not count as"
+        " an attempt",
     )
     max_backlog: int | None = Field(
         None,
         ge=1,
-        description="Rounds and steps of runs that may wait for a worker; above it, new events are answered 429",
+        description="Tasks that may wait for the workers; above it, new events are answered with 429",
     )
-    max_webhooks_per_tenant: int = Field(200, ge=1, description="Webhooks that one tenant may have")
+    max_webhooks_per_tenant: int = Field(200, ge=1, description="Maximum number of webhooks of one tenant")
     max_addresses_per_webhook: int = Field(
         100,
         ge=1,
-        description="Addresses that the emails of one webhook may have, with those of its `on_failure`; a template"
+        description="Maximum number of addresses in the emails of one webhook, including `on_failure`; a template"
         " counts as one",
     )
-    max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Schedules that one tenant may have")
+    max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Maximum number of schedules of one tenant")
     min_schedule_interval: int = Field(
         10,
         ge=1,
         le=60,
-        description="Seconds between two events of a schedule, at least; `cron` has a minute in any case",
+        description="Minimum interval of a schedule, in seconds; cron expressions have a resolution of one minute",
     )
     rate_limit: str | None = Field(
         "100/second",
         pattern=RATE,
-        description="Requests that each key may make; a key's own `rate_limit` goes before, the admin key has none."
-        " Empty: no limit. Counted in each API process",
+        description="Rate limit of each key, per API process; a key's own `rate_limit` takes precedence, and the"
+        " admin key has none. Empty: no limit",
     )
     disable_after: timedelta | None = Field(
         5 * DAY,
         ge=timedelta(0),
-        description="A webhook that has only failed for so long is disabled, and its owner told; `0` is never. A"
-        " webhook's own `disable_after` goes before",
+        description="A webhook that has only failed for this time is disabled, and its owner is alerted; `0` means"
+        " never. A webhook's own `disable_after` takes precedence",
     )
     max_hold: timedelta = Field(
         30 * DAY,
         gt=timedelta(0),
-        description="A delivery that was held for so long, by a person or because its webhook is paused or disabled,"
-        " fails with the reason `held_too_long`",
+        description="A delivery that was held for this time, by a command or by a paused or disabled webhook, fails"
+        " with the reason `held_too_long`",
     )
     probe_interval: timedelta | None = Field(
         None,
         ge=timedelta(seconds=1),
-        description="A webhook that was disabled for failing is sent a `hookkeeper.test` event this often, and enabled"
-        " when it answers 2xx; without, a person enables it",
+        description="Interval at which a webhook that was disabled for failures is sent a `hookkeeper.test` event;"
+        " it is enabled when it answers with 2xx. If not set, no test events are sent",
     )
     retention: timedelta = Field(
         30 * DAY,
         ge=timedelta(hours=1),
-        description="How long Temporal keeps finished runs, and so the log and the idempotency of event ids"
-        " (ISO 8601 duration or seconds)",
+        description="Time for which Temporal keeps finished events with their logs, and recognises their ids as"
+        " duplicates",
     )
-    sendgrid_api_key: SecretStr | None = Field(None, description="Send emails through SendGrid with this key")
+    sendgrid_api_key: SecretStr | None = Field(
+        None, description="API key of SendGrid; emails are sent through SendGrid"
+    )
     sendgrid_host: str = Field(
-        "https://api.sendgrid.com", description="Where SendGrid's API is; `https://api.eu.sendgrid.com` in the EU"
+        "https://api.sendgrid.com", description="Base URL of SendGrid's API; `https://api.eu.sendgrid.com` in the EU"
     )
     sendgrid_verification_key: str | None = Field(
-        None, description="Public key of SendGrid's signed event webhook; with it, arrivals and bounces are tracked"
+        None, description="Public key of SendGrid's signed event webhook; enables tracking of arrivals and bounces"
     )
     smtp_url: SecretStr | None = Field(
-        None, description="Send emails by SMTP instead: `smtp://user:password@host:587` or `smtps://…:465`"
+        None,
+        description="SMTP server for emails, instead of SendGrid: `smtp://user:password@host:587` or `smtps://…:465`",
     )
     email_from: str = Field(
         "Hookkeeper <hookkeeper@localhost>", description="Sender of all emails: an address, or `Name <address>`"
     )
-    outbox: Path | None = Field(
+    email_capture_dir: Path | None = Field(
         None,
-        description="Without a provider, emails are kept in this folder instead of being sent; `dev` sets it",
+        description="Folder to which emails are written if no provider is set; `dev` sets it",
     )
     notification_services: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_ALLOWED, description="Services (Apprise schemes, comma-separated) that notifications may use"
     )
     alert_emails: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Addresses (comma-separated) that are told of every failure, besides a webhook's `on_failure`"
+        (),
+        description="Addresses (comma-separated) that are alerted to failures of all webhooks, in addition to"
+        " `on_failure`",
     )
     alert_services: SecretStr | None = Field(
-        None, description="Services (Apprise URLs, space-separated) that are told of every failure"
+        None, description="Services (Apprise URLs, space-separated) that are alerted to failures of all webhooks"
     )
     task_queue: str = Field(
         "hookkeeper",
         pattern=r"^[A-Za-z0-9_.-]{1,100}$",
-        description="Temporal task queue of workflows and first rounds",
+        description="Temporal task queue of workflows and first attempts; the names of the other queues begin with it",
     )
-    log_format: Literal["console", "json"] = Field("console", description="`console` or `json`")
+    log_format: Literal["console", "json"] = Field("console", description="Format of logs: `console` or `json`")
     dev_synchronous: Literal["normal", "full"] = Field(
         "normal",
-        description="How `hookkeeper dev` and `demo` write Temporal's SQLite database. With `normal`, a power cut can"
-        " lose the last moments; `full` waits for the disk at each write, and is slower",
+        description="Write mode of the Temporal database in `hookkeeper dev` and `demo`. With `normal`, a power cut"
+        " can lose the latest writes; `full` waits for the disk at each write, which is slower",
     )
     shutdown_timeout: timedelta = Field(
         timedelta(seconds=30),
         ge=timedelta(0),
-        description="How long a worker that was told to stop finishes the attempts that are under way, and the API its"
-        " requests (10 s at most); ten seconds later the process ends, whatever hangs",
+        description="Time that a stopping worker has to finish attempts in progress, and the API to finish requests"
+        " (at most 10 s); ten seconds later the process exits in any case",
     )
     debug_event_loop: int | None = Field(
         None,
         ge=1,
-        description="For debugging: milliseconds that one step may hold the event loop of the API or a worker; each"
-        " longer one is logged as an error, with its stack",
+        description="For debugging: milliseconds after which a step of the event loop is logged as an error with"
+        " its stack",
     )
-    public_url: str = Field("http://127.0.0.1:8080", description="Where people reach the API; used in links")
+    public_url: str = Field("http://127.0.0.1:8080", description="Public URL of the API, used in links")
     temporal_ui_url: str | None = Field(
-        None, description="Where people reach the Temporal web UI; used in links, which are null without it"
+        None, description="Public URL of the Temporal web UI, used in links; if it is not set, links are null"
     )
 
     @property
@@ -254,7 +260,9 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("outbox", "disable_after", "probe_interval", "rate_limit", "debug_event_loop", mode="before")
+    @field_validator(
+        "email_capture_dir", "disable_after", "probe_interval", "rate_limit", "debug_event_loop", mode="before"
+    )
     @classmethod
     def _or_none(cls, value: object) -> object:
         return value or None

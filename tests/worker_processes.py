@@ -30,7 +30,7 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
             "HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS),
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
             "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),
-            **({"HOOKKEEPER_OUTBOX": str(settings.outbox)} if settings.outbox else {}),
+            **({"HOOKKEEPER_EMAIL_CAPTURE_DIR": str(folder)} if (folder := settings.email_capture_dir) else {}),
             "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
         },
         cwd=code,

@@ -1,9 +1,9 @@
-"""The HTTP client of the command line. It speaks only what any other client of the API could.
+"""The HTTP client of the command line. It uses only the public API.
 
 Errors:
 
     Failed
-    └── OutOfReach       the API does not answer, or cannot now; the same call may succeed later
+    └── OutOfReach       the API does not answer, or answers 503; the same call may succeed later
         └── NotConnected there is no connection: nothing was sent
 """
 
@@ -22,14 +22,14 @@ from hookkeeper.cli.datadir import DEFAULT, DataDir
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 SEND_RETRY_WAITS = (1.0, 5.0)
-"""Seconds before an event is posted again whose outcome is not known."""
+"""Seconds before an event with an unknown result is sent again."""
 
 
 class OutOfReach(Failed):
-    """There is no answer, or one that says to come again."""
+    """There is no response, or a 503."""
 
     may_have_arrived = True
-    """The server may have got the request, and may have done it."""
+    """The server may have received and executed the request."""
 
 
 class NotConnected(OutOfReach):
@@ -44,20 +44,20 @@ class Api:
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
-            raise Failed(f"HOOKKEEPER_URL {url!r} is no address: it starts with http:// or https://")
+            raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: it must start with http:// or https://")
         try:
             headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
             self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
         except httpx.InvalidURL as error:
-            raise Failed(f"HOOKKEEPER_URL {url!r} is no address: {error}") from error
+            raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: {error}") from error
         except UnicodeEncodeError as error:
-            raise Failed("HOOKKEEPER_API_KEY holds characters that no key has") from error
+            raise Failed("HOOKKEEPER_API_KEY contains invalid characters") from error
 
     @classmethod
     def of_environment(cls) -> Self:
-        """Use `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`, or what a `dev` of this directory has left.
+        """Use `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`, or those of the `dev` of this directory.
 
-        The directory's address gets the directory's key alone, and its key goes to no other machine.
+        The directory's address gets only the directory's key, and this key is sent to no other machine.
         """
         url, key = os.environ.get("HOOKKEEPER_URL"), os.environ.get("HOOKKEEPER_API_KEY")
         left = DataDir(DEFAULT).dev_api()
@@ -68,7 +68,7 @@ class Api:
         return cls(url, key or (left.key if left and is_left else None))
 
     def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
-        """Make a request; give the JSON of a 2xx. Raises `Failed` with what the problem document says."""
+        """Make a request and return the JSON of a 2xx. Raises `Failed` with the text of the problem document."""
         params = {name: value for name, value in query.items() if value is not None}
         try:
             answer = self._http.request(
@@ -77,19 +77,19 @@ class Api:
         except httpx.TransportError as error:
             kind = NotConnected if isinstance(error, httpx.ConnectError) else OutOfReach
             raise kind(
-                f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? HOOKKEEPER_URL names another server."
+                f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? Else set HOOKKEEPER_URL."
             ) from error
         if not answer.is_success:
             _raise_problem(answer)
         try:
             return answer.json() if answer.content else None
         except ValueError as error:
-            raise Failed(f"{self.url} does not answer as Hookkeeper does: HOOKKEEPER_URL is not right") from error
+            raise Failed(f"{self.url} is not a Hookkeeper API: check HOOKKEEPER_URL") from error
 
     def send_event(self, event: dict[str, Any]) -> Any:
-        """Post an event, and again where it is not known whether it was accepted.
+        """Send an event, and again if it is unknown whether it was accepted.
 
-        All attempts have the same id, so it stays one event, also where an answer is lost on its way to us.
+        All attempts have the same id, so they make one event, even if a response is lost.
         """
         event = {"id": f"evt_{secrets.token_hex(12)}"} | event
         may_have_arrived = False
@@ -101,12 +101,12 @@ class Api:
                 if not may_have_arrived:
                     raise
                 if wait is None:
-                    raise OutOfReach(f"{error}\nTo send it again as the same event, add: --id {event['id']}") from error
+                    raise OutOfReach(f"{error}\nTo repeat it as the same event, add: --id {event['id']}") from error
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
     def all(self, *path: str, **query: Any) -> Iterator[Any]:
-        """Give the items of a list, page by page."""
+        """Yield the items of a list, page by page."""
         cursor = None
         while True:
             page = self.call("GET", *path, limit=100, cursor=cursor, **query)
@@ -134,5 +134,5 @@ def _raise_problem(answer: httpx.Response) -> NoReturn:
     fields = "".join(f"\n  {each['path']}: {each['detail']}" for each in problem.get("errors", ()))
     hint = ""
     if answer.status_code == 401:
-        hint = " Set HOOKKEEPER_API_KEY, or run this where `hookkeeper dev` keeps its data."
+        hint = " Set HOOKKEEPER_API_KEY, or run this in the directory of `hookkeeper dev`."
     raise kind(f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}")

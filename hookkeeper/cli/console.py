@@ -1,4 +1,4 @@
-"""What the command line says: results on standard output, and why it failed on standard error."""
+"""Output of the command line: results on standard output, errors on standard error."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from hookkeeper.content.text import visible
 class SafeConsole(Console):
     """Shows control and bidirectional characters instead of sending them to the terminal.
 
-    What is printed comes from tenants, receivers and strangers. Only styles of our own become escape sequences.
+    Printed text comes from tenants and receivers. Only our own styles become escape sequences.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -31,7 +31,7 @@ err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; cells may hold markup. Nothing is cut off: an id has to be copied whole."""
+    """Print aligned columns; cells may contain markup. Nothing is truncated, so ids can be copied."""
     lines = [[Text(name, "dim") for name in header], *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -45,7 +45,7 @@ def _cell(markup: str) -> Text:
 
 
 def print_result(result: Any, as_json: bool, words: str) -> None:
-    """Print what a command came to: JSON, whose escapes are ASCII, or a sentence."""
+    """Print the result of a command: ASCII JSON, or a sentence."""
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -53,8 +53,8 @@ def print_result(result: Any, as_json: bool, words: str) -> None:
 
 
 class Failed(Exception):
-    """The command cannot do what it was asked to; says why in a sentence for people. Ends it with 1."""
+    """The command failed; the message is a sentence for users. The exit code is 1."""
 
 
-def tell_failure(failure: Failed) -> None:
+def print_failure(failure: Failed) -> None:
     err.print(Text.assemble(("Error:", "red"), " ", visible(str(failure))))

@@ -1,4 +1,4 @@
-"""The data directory of `dev` and `demo`: databases, logs, keys, and where the API is to be found."""
+"""The data directory of `dev` and `demo`: databases, logs, keys, and the address of the API."""
 
 import fcntl
 import json
@@ -15,23 +15,23 @@ from hookkeeper.crypto.keyring import Keyring, new_key
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
-_OURS = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|outbox")
+_OURS = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|emails")
 
 
 class InUse(Failed):
-    """Another `dev` or `demo` runs from this data directory."""
+    """Another `dev` or `demo` uses this data directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevApi:
-    """Where the API of a `dev` is, and the key to it."""
+    """URL and key of the API of a `dev`."""
 
     url: str
     key: str
 
 
 class DataDir:
-    """Readable by its owner alone: it holds the webhooks' secrets and the key to the API."""
+    """A folder that only its owner can read, since it contains secrets of webhooks and the key to the API."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -41,15 +41,15 @@ class DataDir:
         return self.path / "logs"
 
     @property
-    def outbox(self) -> Path:
-        return self.path / "outbox"
+    def emails(self) -> Path:
+        return self.path / "emails"
 
     @property
     def database_url(self) -> str:
         return f"sqlite+aiosqlite:///{self.path / 'registry.db'}"
 
     def admin_key(self) -> str:
-        """Give the key that `dev` made here, making it the first time."""
+        """Return the admin key of this directory, creating it the first time."""
         file = self.path / "admin.key"
         if not file.exists():
             self._write(file, f"hk_{secrets.token_urlsafe(32)}\n")
@@ -60,9 +60,9 @@ class DataDir:
         return self.path / "encryption.keys"
 
     def encryption_keys(self, make: bool) -> str | None:
-        """Give the keys that `dev --encrypt` made here, as the setting takes them; make one the first time, if wanted.
+        """Return the encryption keys of this directory as the setting has them; with `make`, create them if missing.
 
-        Once made they are always used: what is kept here is encrypted with them. Raises `Failed`.
+        Existing keys are always used, because data is encrypted with them. Raises `Failed`.
         """
         if make and not self.key_file.exists():
             self._write(self.key_file, f"{new_key(FIRST_KEY)}\n")
@@ -76,11 +76,11 @@ class DataDir:
         return keys
 
     def tell(self, url: str, key: str) -> None:
-        """Leave for client commands where the API is, and the key to it."""
+        """Store URL and key of the API for client commands."""
         self._write(self.path / "dev.json", json.dumps({"url": url, "key": key}))
 
     def dev_api(self) -> DevApi | None:
-        """Give the API that was last started from here; None where there was none, or another user wrote it down."""
+        """Return the API that was last started from here; None if there is none, or if another user wrote the file."""
         file = self.path / "dev.json"
         try:
             if not (_is_private(self.path) and _is_private(file)):
@@ -93,10 +93,10 @@ class DataDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes and other users out for as long as the block runs.
+        """Exclude other processes and other users during the block.
 
-        The lock goes with the process, however it ends. Files made from now on, by child processes too, are the
-        user's alone; so are those that are here already. Raises `Failed`.
+        The lock ends with the process. New files, also those of child processes, and existing ones are readable by
+        the user only. Raises `Failed`.
         """
         umask = os.umask(0o077)
         try:
@@ -112,19 +112,17 @@ class DataDir:
             self._make_private()
             file = (self.path / "lock").open("w")
         except OSError as error:
-            raise Failed(f"cannot keep data in {self.path}: {error.strerror}") from error
+            raise Failed(f"cannot store data in {self.path}: {error.strerror}") from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 known = self.dev_api()
-                raise InUse(
-                    f"another dev or demo runs from {self.path}" + (f" ({known.url})" if known else "")
-                ) from None
+                raise InUse(f"another dev or demo uses {self.path}" + (f" ({known.url})" if known else "")) from None
             yield
 
     def _make_private(self) -> None:
-        """Take the permissions of other users from databases, keys and logs that are here. Raises `Failed`."""
+        """Remove other users' permissions from databases, keys and logs. Raises `Failed`."""
         ours = [file for file in self.path.iterdir() if _OURS.fullmatch(file.name)]
         for file, theirs in [(self.path, 0o022), *((file, 0o077) for file in ours)]:
             found = file.stat()
@@ -142,6 +140,6 @@ class DataDir:
 
 
 def _is_private(path: Path) -> bool:
-    """Tell whether no other user can have written it."""
+    """Whether no other user can have written the file."""
     found = path.stat()
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022

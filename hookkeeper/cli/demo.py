@@ -1,6 +1,6 @@
-"""`hookkeeper demo`: one real event, as a webhook, an email and a notification; and everything left running.
+"""`hookkeeper demo`: one real event, delivered as a webhook, an email and a notification.
 
-The webhook is signed, refused twice, retried, delivered. The email is written, and kept: the demo writes to nobody.
+The webhook is signed, refused twice, retried and delivered. The email is written to a file. All services keep running.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ Json = dict[str, Any]
 
 
 class DemoFailed(Failed):
-    """The demo did not go as it should."""
+    """The demo did not end as expected."""
 
 
 @dataclass
 class Inbox:
-    """What the receiver got, the keys that it verifies with, and where emails are kept."""
+    """Requests that the receiver got, its keys, and the folder of emails."""
 
     base: str = ""
-    outbox: Path = Path()
+    emails: Path = Path()
     keys: list[str] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
@@ -66,13 +66,13 @@ class Inbox:
 
 
 def run_demo(*, once: bool) -> None:
-    """Start everything and tell the story; then end, or keep everything running until told to stop."""
+    """Start everything and run the demo; then exit, or keep everything running until stopped."""
     run(_demo(once))
 
 
 async def _demo(once: bool) -> None:
     inbox, is_told = Inbox(), False
-    out.print(f"[bold]Hookkeeper[/bold] {VERSION}   one event on its way: a webhook, an email, a notification\n")
+    out.print(f"[bold]Hookkeeper[/bold] {VERSION}   delivers one event as a webhook, an email and a notification\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
     async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
         port = await services.enter_async_context(
@@ -88,9 +88,9 @@ async def _demo(once: bool) -> None:
                 on_event=tell_event,
             )
         )
-        assert running.outbox
-        inbox.base, inbox.outbox = f"http://127.0.0.1:{port}", running.outbox
-        out.print(f"  [green]✓[/green] Receiver    {inbox.base}  [dim]refuses two webhooks, then takes them[/dim]")
+        assert running.emails
+        inbox.base, inbox.emails = f"http://127.0.0.1:{port}", running.emails
+        out.print(f"  [green]✓[/green] Receiver    {inbox.base}  [dim]refuses two requests, then accepts them[/dim]")
         event = await _tell_the_story(running, inbox)
         is_told = True
         if not once:
@@ -105,7 +105,7 @@ async def _demo(once: bool) -> None:
 
 def _tell_where_to_look(event: Json) -> None:
     out.print(
-        f"\n   The run in the Temporal web UI"
+        f"\n   The workflow in the Temporal web UI"
         f"\n   {event['links']['temporal']}"
         f"\n\n   The event, in another terminal"
         f"\n   {hookkeeper()} events show {event['id']} --tenant {TENANT}\n"
@@ -113,14 +113,14 @@ def _tell_where_to_look(event: Json) -> None:
 
 
 def _tell_what_runs(running: stack.Stack) -> None:
-    out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops it")
-    print_addresses(running, why_kept="the demo sends none")
+    out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops everything")
+    print_addresses(running, why_saved="the demo sends no emails")
     data = f"--data '{json.dumps(ANOTHER)}'"
     out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
 
 
 async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> Json:
-    """Do what a client does, in a thread: the client waits, and the receiver must answer meanwhile. Give the event."""
+    """Act as a client, in a thread, while the receiver answers; return the event."""
     interrupted = threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -159,9 +159,9 @@ def _register(api: Api, inbox: Inbox) -> Json:
     inbox.keys.append(webhook["secret"])
     out.print("\n[bold]1  A customer registers a webhook[/bold]\n")
     out.print(f"   POST /v1/webhooks  {webhook['id']}")
-    out.print("   [dim]listens to order.*, and sends of each event[/dim]")
+    out.print("   [dim]gets order.* events, and for each of them sends[/dim]")
     for what, where in (
-        ("a signed POST", f"{inbox.hook}, and again 1 s and 3 s later if it fails"),
+        ("a signed POST", f"{inbox.hook}, with retries after 1 s and 3 s"),
         ("an email", READER),
         ("a notification", inbox.notify),
     ):
@@ -173,12 +173,12 @@ def _send(api: Api) -> Json:
     event: Json = api.call("POST", "events", body={"type": "order.paid", "tenant": TENANT, "data": ORDER})
     out.print("\n[bold]2  An order is paid[/bold]\n")
     out.print(f"   POST /v1/events    {event['id']}")
-    out.print("   [dim]accepted: Temporal has it, nothing can lose it now[/dim]")
+    out.print("   [dim]accepted: Temporal has stored it, so it cannot be lost[/dim]")
     return event
 
 
 def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> Json:
-    out.print("\n[bold]3  It arrives[/bold]\n")
+    out.print("\n[bold]3  The event is delivered[/bold]\n")
 
     def are_ours_final(event: Json) -> bool:
         return all(delivery["status"] in timeline.FINAL for delivery in _ours(event, webhook_id).values())
@@ -192,11 +192,11 @@ def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeli
 
 
 def _ours(event: Json, webhook_id: str) -> dict[str, Json]:
-    """Find our deliveries by channel: others may listen to the tenant of the demo, too."""
+    """Return the demo webhook's deliveries by channel: the tenant may have other webhooks."""
     return {each["channel"]: each for each in event["deliveries"] if each["webhook_id"] == webhook_id}
 
 
-# The demo is a test too: what it tells, it has seen.
+# The demo is also a test: it reports only what it has verified.
 
 
 def _tell_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
@@ -207,19 +207,19 @@ def _tell_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
         raise DemoFailed("the receiver could not verify a signature")
     out.print(
         f"\n   [green]✓ Webhook[/green]       delivered with attempt {len(statuses)};"
-        " the receiver verified the signature of each"
-        f"\n                   [dim]webhook-id stayed {event_id}, so a repetition can be told[/dim]"
+        " the receiver verified each signature"
+        f"\n                   [dim]webhook-id was {event_id} each time, so receivers can detect duplicates[/dim]"
     )
 
 
 def _tell_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
     try:
-        (file,) = inbox.outbox.glob(f"{event_id}.{delivery['id']}.*.eml")
+        (file,) = inbox.emails.glob(f"{event_id}.{delivery['id']}.*.eml")
         subject = message_from_bytes(file.read_bytes(), policy=policy.default)["subject"]
     except (ValueError, OSError) as error:
-        raise DemoFailed(f"the email {delivery['status']}, and the outbox {inbox.outbox} does not have it") from error
+        raise DemoFailed(f"the email {delivery['status']}, and is not in {inbox.emails}") from error
     out.print(
-        f"   [green]✓ Email[/green]         “{escape(subject)}” to {READER}, kept in the outbox: the demo sends none"
+        f"   [green]✓ Email[/green]         “{escape(subject)}” to {READER}, saved to a file: the demo sends no emails"
         f"\n                   [dim]{file}[/dim]"
     )
 
@@ -232,10 +232,10 @@ def _tell_notification(delivery: Json, inbox: Inbox) -> None:
 
 
 def free_ports() -> Ports:
-    """Take the usual ports, or the next that are free: the demo should not fail over a port."""
+    """Return the usual ports, or the next free ones."""
     usual = Ports()
     for n in range(100):
         ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n)
         if all(is_port_free("127.0.0.1", port) for port in (ports.api, ports.temporal, ports.ui)):
             return ports
-    raise DemoFailed(f"no free ports from {usual.api}, {usual.temporal} and {usual.ui} on")
+    raise DemoFailed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")

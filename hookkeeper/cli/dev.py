@@ -20,7 +20,7 @@ from hookkeeper.version import VERSION
 
 
 def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
-    """Start everything and keep it running until told to stop."""
+    """Start everything and keep it running until stopped."""
     run(_dev(DataDir(data_dir), host, ports, encrypt))
 
 
@@ -35,13 +35,13 @@ async def _dev(data: DataDir, host: str, ports: Ports, encrypt: bool) -> None:
         out.print(f"\n  Try it     {hookkeeper()} send order.paid --follow")
         if data.path != DEFAULT.absolute():
             out.print(f"  elsewhere  export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}")
-        out.print("\n  Ctrl-C stops everything; the data stays.")
+        out.print("\n  Ctrl-C stops everything; the data is kept.")
         await forever()
     out.print("  Stopped.")
 
 
 def ticking() -> Callable[[str], None]:
-    """Give a function that ticks off each service, with the seconds since now."""
+    """Return a function that reports each service that is ready, with the seconds since now."""
     began = time.monotonic()
 
     def tick(name: str) -> None:
@@ -55,12 +55,12 @@ def tell_event(name: str, text: str) -> None:
 
 
 def tell_stopping() -> None:
-    out.print("\n  Stopping: attempts that are under way are finished first.")
+    out.print("\n  Stopping: attempts in progress finish first.")
 
 
-def print_addresses(running: stack.Stack, why_kept: str = "no provider is set") -> None:
-    """Print where everything is, and what becomes of emails."""
-    outbox, emails = f"{running.outbox}  emails are kept here: {why_kept}", f"sent through {running.mail_provider}"
+def print_addresses(running: stack.Stack, why_saved: str = "no provider is set") -> None:
+    """Print the addresses of all services, and where emails go."""
+    saved = f"saved to {running.emails}: {why_saved}"
     rows = {
         "API": running.url,
         "API docs": f"{running.url}/docs",
@@ -68,7 +68,7 @@ def print_addresses(running: stack.Stack, why_kept: str = "no provider is set") 
         "Temporal": running.temporal_address,
         "Admin key": running.admin_key,
         "Data, logs": str(running.data_dir),
-        **({"Outbox": outbox} if running.outbox else {"Emails": emails}),
+        "Emails": saved if running.emails else f"sent through {running.mail_provider}",
         **({"Encryption": _encryption(running)} if running.encrypted_by else {}),
     }
     out.print()
@@ -77,10 +77,10 @@ def print_addresses(running: stack.Stack, why_kept: str = "no provider is set") 
 
 
 def _encryption(running: stack.Stack) -> str:
-    return f"keys: {running.encrypted_by}; {running.url}/codec lets the Temporal UI read"
+    return f"keys: {running.encrypted_by}; sign in at {running.url}/codec to read payloads in the Temporal UI"
 
 
 def hookkeeper() -> str:
-    """Say how this command is called here: `hookkeeper`, or with the path that it was started by."""
+    """Return how this command is called here: `hookkeeper`, or the path with which it was started."""
     path = sys.argv[0]
     return path if Path(path).name == "hookkeeper" and shutil.which("hookkeeper") != path else "hookkeeper"

@@ -1,4 +1,4 @@
-"""The settings of this process, or a sentence for people on what is wrong with them."""
+"""Read the settings of this process, with readable errors."""
 
 from pydantic import ValidationError
 
@@ -7,9 +7,9 @@ from hookkeeper.settings import Settings
 
 
 def read_settings() -> Settings:
-    """Read `HOOKKEEPER_…` and `.env`. Raises `Failed`, naming each setting that is not right."""
+    """Read `HOOKKEEPER_…` and `.env`. Raises `Failed`, naming each invalid setting."""
     try:
         return Settings()
     except ValidationError as error:
         lines = (f"\n  HOOKKEEPER_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
-        raise Failed("the settings are not right:" + "".join(lines)) from error
+        raise Failed("invalid settings:" + "".join(lines)) from error

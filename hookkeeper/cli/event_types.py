@@ -40,10 +40,10 @@ def show(name: Annotated[str, typer.Argument(help="The event type.")]) -> None:
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="An OpenAPI 3.1 document with webhooks, JSON or YAML.")],
+    file: Annotated[Path, typer.Argument(help="An OpenAPI 3.1 document with webhooks, as JSON or YAML.")],
     as_json: AsJson = False,
 ) -> None:
-    """Add or change the event types that an OpenAPI document describes; others stay."""
+    """Add or change the event types of an OpenAPI document; others are not changed."""
     api = Api.of_environment()
     known = {each["name"] for each in api.all("event-types")}
     done: dict[str, list[str]] = {"added": [], "changed": []}

@@ -10,19 +10,21 @@ from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import err, out, print_result, print_table
 from hookkeeper.cli.given import read_json
 
-app = typer.Typer(no_args_is_help=True, help="List, show and steer events.")
-Tenant = Annotated[str | None, typer.Option(help="The tenant whose event it is; else the key's own, or `default`.")]
-Delivery = Annotated[str | None, typer.Option(help="The delivery that is meant; all where left out.")]
+app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
+Tenant = Annotated[str | None, typer.Option(help="The event's tenant. Default: the key's tenant, or `default`.")]
+Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
 
 
 def send(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, as order.paid.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, such as order.paid.")],
     data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")] = "{}",
-    id_: Annotated[str | None, typer.Option("--id", help="Your own id, to make repeating safe.")] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
+    ] = None,
     tenant: Tenant = None,
-    deliver_at: Annotated[str | None, typer.Option(help="Deliver no earlier (RFC 3339).")] = None,
+    deliver_at: Annotated[str | None, typer.Option(help="Time of the delivery (RFC 3339).")] = None,
     follow: Annotated[bool, typer.Option(help="Show the attempts live; exit 1 unless all succeed.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,15 +37,15 @@ def send(
     if as_json and not follow:
         typer.echo(json.dumps(accepted))
     elif not as_json:
-        _tell_accepted(accepted)
+        _print_event(accepted)
     if follow:
         _follow(api, accepted, as_json)
 
 
-def _tell_accepted(accepted: dict[str, Any]) -> None:
+def _print_event(accepted: dict[str, Any]) -> None:
     count = len(accepted["deliveries"])
-    to = "no webhook listens to it" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
-    known = "  [yellow]accepted before[/yellow]" if accepted["duplicate"] else ""
+    to = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
+    known = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
     out.print(f"[bold]{accepted['id']}[/bold]  {to}{known}")
 
 
@@ -61,16 +63,18 @@ def _follow(api: Api, accepted: dict[str, Any], as_json: bool) -> None:
 def list_events(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
-    webhook: Annotated[str | None, typer.Option(help="Only events that this webhook gets.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
     status: Annotated[str | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled.")] = None,
-    needs_attention: Annotated[bool | None, typer.Option(help="Only with a delivery retrying, held or failed.")] = None,
-    since: Annotated[str | None, typer.Option(help="Accepted at this time or later (RFC 3339).")] = None,
+    needs_attention: Annotated[
+        bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Accepted at or after this time (RFC 3339).")] = None,
     until: Annotated[str | None, typer.Option(help="Accepted before this time (RFC 3339).")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List events: those under way first, then the finished ones, newest first."""
+    """List events: open ones first, then finished ones, newest first."""
     page = Api.of_environment().call(
         "GET",
         "events",
@@ -111,18 +115,18 @@ def show(event_id: EventId, tenant: Tenant = None, as_json: AsJson = False) -> N
 def _add_command(name: str, help_: str) -> None:
     def act(event_id: EventId, delivery: Delivery = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
         api = Api.of_environment()
-        obeyed = api.call("POST", "events", event_id, name, body={"delivery": delivery}, tenant=tenant)
-        _tell(obeyed, as_json)
+        accepted = api.call("POST", "events", event_id, name, body={"delivery": delivery}, tenant=tenant)
+        _print_accepted(accepted, as_json)
 
     app.command(name, help=help_)(act)
 
 
 for _name, _help in {
-    "retry": "Attempt a delivery now, or all that have not succeeded.",
-    "cancel": "Stop a delivery, or all.",
-    "hold": "Keep a delivery, or all, until released.",
-    "release": "Let held deliveries go on; deliver a scheduled event now.",
-    "redeliver": "Deliver again, also what has succeeded.",
+    "retry": "Attempt one delivery now, or all deliveries that have not succeeded.",
+    "cancel": "Cancel one delivery, or all.",
+    "hold": "Hold one delivery, or all, until released.",
+    "release": "Continue held deliveries; deliver a scheduled event now.",
+    "redeliver": "Deliver again, including deliveries that succeeded.",
 }.items():
     _add_command(_name, _help)
 
@@ -134,11 +138,11 @@ def reschedule(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move a scheduled event to another time."""
+    """Change the time of a scheduled event."""
     api = Api.of_environment()
     body = {"deliver_at": deliver_at}
-    _tell(api.call("POST", "events", event_id, "reschedule", body=body, tenant=tenant), as_json)
+    _print_accepted(api.call("POST", "events", event_id, "reschedule", body=body, tenant=tenant), as_json)
 
 
-def _tell(obeyed: dict[str, Any], as_json: bool) -> None:
-    print_result(obeyed, as_json, f"{obeyed['command']}: the run has taken it")
+def _print_accepted(accepted: dict[str, Any], as_json: bool) -> None:
+    print_result(accepted, as_json, f"{accepted['command']}: accepted")

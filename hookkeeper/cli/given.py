@@ -1,4 +1,4 @@
-"""JSON that people give a command: in the argument itself, in a file, on standard input."""
+"""JSON input of commands: as an argument, in a file, or on standard input."""
 
 import json
 import sys

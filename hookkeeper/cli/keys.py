@@ -1,4 +1,4 @@
-"""`hookkeeper keys …`: keys to the API, not those that sign webhooks."""
+"""`hookkeeper keys …`: API keys, not signing keys."""
 
 import json
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from rich.markup import escape
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import out, print_result, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Keys to the API.")
+app = typer.Typer(no_args_is_help=True, help="API keys.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SCOPES = "events:write, events:read, webhooks:write, webhooks:read, admin"
 SHOWN = ("id", "key", "tenant", "scopes")
@@ -17,15 +17,17 @@ SHOWN = ("id", "key", "tenant", "scopes")
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="A name for people.")],
-    tenant: Annotated[str | None, typer.Option(help="The one tenant that the key is for.")] = None,
-    all_tenants: Annotated[bool, typer.Option("--all-tenants", help="A key for every tenant.")] = False,
-    scope: Annotated[list[str] | None, typer.Option(help=f"{SCOPES}; can be given again. Else the first four.")] = None,
-    rate_limit: Annotated[str | None, typer.Option(help="Requests that it may make, as 100/second.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="It lets nobody in from then on (RFC 3339).")] = None,
+    name: Annotated[str, typer.Option(help="A display name.")],
+    tenant: Annotated[str | None, typer.Option(help="The tenant of the key.")] = None,
+    all_tenants: Annotated[bool, typer.Option("--all-tenants", help="A key for all tenants.")] = False,
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"{SCOPES}; can be repeated. Default: the first four.")
+    ] = None,
+    rate_limit: Annotated[str | None, typer.Option(help="Rate limit, such as 100/second.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="The key expires at this time (RFC 3339).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key, and print it: nobody can read it again."""
+    """Create a key and print it. It cannot be shown again."""
     if (tenant is None) != all_tenants:
         raise typer.BadParameter("give either --tenant or --all-tenants")
     options = {"scopes": scope or None, "rate_limit": rate_limit, "expires_at": expires_at}
@@ -36,17 +38,17 @@ def create(
         return
     whose = f"tenant {made['tenant']}" if made["tenant"] else "all tenants"
     out.print(f"[bold]{made['key']}[/bold]\n{made['id']} for {whose}: {', '.join(made['scopes'])}")
-    out.print("[dim]This is the only time that the key is shown.[/dim]")
+    out.print("[dim]The key is shown only once.[/dim]")
 
 
 @app.command("list")
 def list_keys(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only keys of this tenant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List keys, newest first, also those that were revoked."""
+    """List keys, including revoked ones, newest first."""
     page = Api.of_environment().call("GET", "keys", tenant=tenant, limit=limit, cursor=cursor)
     if as_json:
         typer.echo(json.dumps(page))
@@ -72,14 +74,16 @@ def list_keys(
 @app.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(help="The key's id, key_…")],
-    pause_schedules: Annotated[bool, typer.Option("--pause-schedules", help="Pause the schedules it made.")] = False,
+    pause_schedules: Annotated[
+        bool, typer.Option("--pause-schedules", help="Pause the schedules that it created.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a key in no more, from now on, and list the schedules that it made."""
+    """Revoke a key, and list the schedules that it created."""
     revoked = Api.of_environment().call("DELETE", "keys", key_id, pause_schedules=pause_schedules or None)
     lines = [f"{key_id} is revoked"]
     for schedule in revoked["schedules"]:
-        state = "paused" if schedule["paused"] else "goes on"
+        state = "paused" if schedule["paused"] else "continues"
         lines.append(f"schedule {schedule['id']} of tenant {schedule['tenant']} {state}")
     print_result(revoked | {"revoked": True}, as_json, "\n".join(lines))
 

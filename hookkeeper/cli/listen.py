@@ -1,4 +1,4 @@
-"""`hookkeeper listen`: a receiver that verifies signatures and prints what comes."""
+"""`hookkeeper listen`: a receiver that verifies signatures and prints requests."""
 
 import asyncio
 import json
@@ -10,21 +10,21 @@ import typer
 from rich.markup import escape
 
 from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed, err, out, tell_failure
+from hookkeeper.cli.console import Failed, err, out, print_failure
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.receiver import Behaviour, Received, check_key, receiving
 
 SHOWN_BODY = 2000
-"""Characters of a body that are shown to people; `--json` prints all."""
+"""Characters of a body that are printed; `--json` prints all."""
 SIGNATURES = {
     True: "[green]signature verified[/green]",
-    False: "[red]signature wrong[/red]",
+    False: "[red]wrong signature[/red]",
     None: "[yellow]signature not verified: no key[/yellow]",
 }
 
 
 def run_listen(port: int, behaviour: Behaviour, secrets: list[str], *, as_json: bool) -> None:
-    """Receive until told to stop. Port 0 takes any; without secrets, the API is asked for them."""
+    """Receive until stopped. Port 0 selects a free one; without secrets, they are read from the API."""
     for secret in secrets:
         try:
             check_key(secret)
@@ -50,13 +50,13 @@ async def _listen(port: int, behaviour: Behaviour, secrets: list[str], as_json: 
 
 
 def _keys_of_port(port: int) -> list[str]:
-    """Ask the API for the keys of the webhooks that point here; none where it does not answer."""
+    """Return the keys of the webhooks with this port, from the API; none if it does not answer."""
     try:
         with closing(Api.of_environment()) as api:
             ours = [each["id"] for each in api.all("webhooks") if _port(each["url"]) == port]
             return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in ours]
     except Failed as failure:
-        tell_failure(failure)
+        print_failure(failure)
         return []
 
 

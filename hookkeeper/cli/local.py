@@ -1,4 +1,4 @@
-"""What `dev` and `demo` set where the environment is silent, and what they say to the processes that they start."""
+"""Default settings of `dev` and `demo`, and the environment of the processes that they start."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -21,14 +21,14 @@ class Ports:
 
 
 def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool, encrypt: bool) -> Settings:
-    """Give what the environment says, and what `dev` says where it is silent."""
+    """Return the settings of the environment, completed by the defaults of `dev`."""
     if said.admin_key is None and not _is_loopback(host):
-        raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}: other machines can reach it")
+        raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}, because other machines can reach it")
     defaults: dict[str, object] = {
         "database_url": data.database_url,
         "admin_key": data.admin_key(),
         "allowed_networks": LOOPBACK,
-        "outbox": data.outbox,
+        "email_capture_dir": data.emails,
         "public_url": url(host, ports),
         "temporal_ui_url": f"http://127.0.0.1:{ports.ui}",
     }
@@ -42,14 +42,14 @@ def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_em
 
 
 def encrypted_by(said: Settings, settings: Settings, data: DataDir) -> str | None:
-    """Say where the keys come from."""
+    """Return the source of the keys."""
     if settings.encryption_keys is None:
         return None
     return "HOOKKEEPER_ENCRYPTION_KEYS" if said.encryption_keys else str(data.key_file)
 
 
 def mail_provider(settings: Settings) -> str | None:
-    """Name who sends emails, without any secret."""
+    """Describe the mail provider, without secrets."""
     if settings.sendgrid_api_key:
         return f"SendGrid ({settings.sendgrid_host})"
     if settings.smtp_url:
@@ -58,14 +58,14 @@ def mail_provider(settings: Settings) -> str | None:
 
 
 def environment(settings: Settings, ports: Ports) -> dict[str, str]:
-    """Say the settings to a child. Temporal's own point at the embedded server, whatever they said before."""
+    """Return the environment of a child. Temporal's own variables are replaced by those of the embedded server."""
     assert settings.admin_key is not None
     ours = {
         "DATABASE_URL": settings.database_url,
         "ADMIN_KEY": settings.admin_key.get_secret_value(),
         "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
         "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
-        "OUTBOX": str(settings.outbox),
+        "EMAIL_CAPTURE_DIR": str(settings.email_capture_dir),
         "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
         "SMTP_URL": _secret(settings.smtp_url),
         "PUBLIC_URL": settings.public_url,
@@ -89,7 +89,7 @@ def _secret(secret: SecretStr | None) -> str:
 
 
 def url(host: str, ports: Ports) -> str:
-    """Say where the API is: for one that listens on all addresses, on the loopback one."""
+    """Return the URL of the API; for one that listens on all addresses, with the loopback address."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reachable}:{ports.api}"
 

@@ -1,6 +1,6 @@
 """The command line: `hookkeeper --help`.
 
-What a command needs is imported when it runs: `hookkeeper send` should not wait for a database and a web framework.
+Commands import their dependencies when they run, so `hookkeeper send` does not load a database and a web framework.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hookkeeper.cli import event_types, events, keys, recoveries, schedules, suppressions, webhooks
-from hookkeeper.cli.console import Failed, tell_failure
+from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.datadir import DEFAULT
 from hookkeeper.version import VERSION
 
@@ -23,16 +23,16 @@ app = typer.Typer(
 
 @app.command()
 def dev(
-    data_dir: Annotated[Path, typer.Option(help="Where all data is kept.")] = DEFAULT,
-    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = DEFAULT,
+    host: Annotated[str, typer.Option(help="Address on which the API listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8080,
     temporal_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal server.")] = 7233,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal web UI.")] = 8233,
     encrypt: Annotated[
-        bool, typer.Option("--encrypt", help="Keep all data encrypted, with a key that is made in the data directory.")
+        bool, typer.Option("--encrypt", help="Encrypt all data, with a key in the data directory.")
     ] = False,
 ) -> None:
-    """Start Temporal, a worker and the API on this machine, and keep them running. No Docker, no account."""
+    """Start Temporal, a worker and the API on this machine, and keep them running."""
     from hookkeeper.cli.dev import run_dev
     from hookkeeper.cli.local import Ports
 
@@ -41,9 +41,9 @@ def dev(
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the event is delivered.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the event is delivered.")] = False,
 ) -> None:
-    """Start everything, send one event to a receiver that fails twice, and show what happens."""
+    """Start everything, send one event to a receiver that fails twice, and show each attempt."""
     from hookkeeper.cli.demo import run_demo
 
     run_demo(once=once)
@@ -54,17 +54,21 @@ app.command()(events.send)
 
 @app.command()
 def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 takes any.")] = 9000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 selects a free one.")
+    ] = 9000,
     fail: Annotated[int, typer.Option(min=0, help="Answer the first N webhooks with 503.")] = 0,
-    status: Annotated[int, typer.Option(min=200, max=599, help="Status of the other answers.")] = 200,
-    delay: Annotated[float, typer.Option(min=0, help="Seconds to wait before each answer.")] = 0.0,
+    status: Annotated[int, typer.Option(min=200, max=599, help="Status of the other responses.")] = 200,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds to wait before each response.")] = 0.0,
     secret: Annotated[
         list[str] | None,
-        typer.Option(help="Signing key (whsec_…, whsk_… or whpk_…). Else asked of the API, for webhooks of this port."),
+        typer.Option(
+            help="Signing key (whsec_…, whsk_… or whpk_…). Default: the keys of webhooks with this port, from the API."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a request.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per request.")] = False,
 ) -> None:
-    """Receive deliveries on this machine, verify their signatures, print them. Ctrl-C stops it."""
+    """Receive deliveries on this machine, verify their signatures, and print them, until Ctrl-C."""
     from hookkeeper.cli.listen import run_listen
     from hookkeeper.cli.receiver import Behaviour
 
@@ -108,7 +112,7 @@ def worker() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the registry's schema and Temporal's namespace up to date. Safe to repeat."""
+    """Update the registry's schema and Temporal's namespace. Can be repeated safely."""
     from hookkeeper.cli.environment import read_settings
 
     settings = read_settings()
@@ -136,5 +140,5 @@ def main() -> None:
     try:
         app(prog_name="hookkeeper")
     except Failed as failure:
-        tell_failure(failure)
+        print_failure(failure)
         sys.exit(1)

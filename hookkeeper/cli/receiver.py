@@ -1,6 +1,6 @@
-"""A receiver that does what a good one does: verify the signature over the very bytes, then answer.
+"""A receiver that verifies the signature over the received bytes, then answers.
 
-A request with nothing of a signature is no webhook but a notification, which is for services that know none.
+A request without signature headers is a notification, because notifications are not signed.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Received:
     timestamp: str
     body: bytes
     verified: bool | None
-    """None: there was no key to verify with, or nothing to verify."""
+    """None: there was no key, or no signature."""
     status: int
 
 
@@ -151,12 +151,12 @@ def _public_key(key: str) -> Ed25519PublicKey:
             base64.b64decode(public.removeprefix(signing_keys.PUBLIC), validate=True)
         )
     except ValueError:
-        raise ValueError(f"a {signing_keys.PUBLIC} key holds 32 bytes in base64") from None
+        raise ValueError(f"a {signing_keys.PUBLIC} key contains 32 bytes in base64") from None
 
 
 def _answer(verified: bool | None, fails: bool, behaviour: Behaviour) -> tuple[int, str]:
     if verified is False:
-        return 401, "the signature is wrong"
+        return 401, "wrong signature"
     if fails:
-        return behaviour.fail_status, "down for a moment"
-    return behaviour.status, "thank you" if behaviour.status < 300 else "no"
+        return behaviour.fail_status, "temporarily unavailable"
+    return behaviour.status, "ok" if behaviour.status < 300 else "refused"

@@ -1,4 +1,4 @@
-"""`hookkeeper recoveries …`, and `hookkeeper webhooks recover`, which begins one."""
+"""`hookkeeper recoveries …`, and `hookkeeper webhooks recover`, which starts one."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from hookkeeper.cli import webhook_views
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import out, print_result, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Recoveries: what delivers again, in bulk, what has failed.")
+app = typer.Typer(no_args_is_help=True, help="Recoveries: bulk redelivery of failed events.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecoveryId = Annotated[str, typer.Argument(metavar="RECOVERY", help="The recovery's id, rec_…")]
 COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow"}
@@ -19,21 +19,23 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def recover(
-    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id; or give --all-of.")] = None,
-    all_of: Annotated[str | None, typer.Option(help="A tenant, all of whose webhooks are meant.")] = None,
-    since: Annotated[str, typer.Option(help="Accepted then or later: RFC 3339, or so long ago, as 30m, 2h, 7d.")] = "",
-    until: Annotated[str | None, typer.Option(help="Accepted before then, in the same way; until now else.")] = None,
-    status: Annotated[str, typer.Option(help="Deliveries that ended so: failed or cancelled.")] = "failed",
-    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; can be given again.")] = None,
+    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id, unless --all-of is given.")] = None,
+    all_of: Annotated[str | None, typer.Option(help="Recover all webhooks of this tenant.")] = None,
+    since: Annotated[str, typer.Option(help="Events accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")] = "",
+    until: Annotated[str | None, typer.Option(help="Events accepted before, in the same format. Default: now.")] = None,
+    status: Annotated[str, typer.Option(help="Deliveries with this status: failed or cancelled.")] = "failed",
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Only events of this type; can be repeated.")
+    ] = None,
     rate: Annotated[float, typer.Option(help="Events a second.")] = 20.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the events.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deliver again what has failed, oldest first, in the background."""
+    """Deliver failed events again, oldest first, in the background."""
     if (webhook_id is None) == (all_of is None):
         raise typer.BadParameter("give either a webhook's id or --all-of")
     if not since:
-        raise typer.BadParameter("say --since when, as 2h or 2026-01-02T03:04:05Z")
+        raise typer.BadParameter("--since is required, such as 2h or 2026-01-02T03:04:05Z")
     body: dict[str, Any] = {"since": _time(since), "status": status, "rate": rate, "dry_run": dry_run}
     body |= {"types": type_} if type_ else {}
     body |= {"until": _time(until)} if until else {}
@@ -48,18 +50,18 @@ def recover(
         count = answer["found"]
         out.print(f"{count} {'event' if count == 1 else 'events'} would be delivered again")
     else:
-        out.print(f"[bold]{answer['id']}[/bold]  `hookkeeper recoveries show {answer['id']}` says how it is doing")
+        out.print(f"[bold]{answer['id']}[/bold]  `hookkeeper recoveries show {answer['id']}` shows its progress")
 
 
 @app.command("list")
 def list_recoveries(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    webhook: Annotated[str | None, typer.Option(help="Only this webhook's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only recoveries of this tenant.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="Only recoveries of this webhook.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List recoveries: those under way first, then the finished ones, newest first."""
+    """List recoveries: open ones first, then finished ones, newest first."""
     api = Api.of_environment()
     page = api.call("GET", "recoveries", tenant=tenant, webhook=webhook, limit=limit, cursor=cursor)
     if as_json:
@@ -75,7 +77,7 @@ def list_recoveries(
 
 @app.command()
 def show(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
-    """Show how a recovery is doing."""
+    """Show the progress of a recovery."""
     answer = Api.of_environment().call("GET", "recoveries", recovery_id)
     if as_json:
         typer.echo(json.dumps(answer))
@@ -87,21 +89,21 @@ def show(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
 def _add_command(name: str, help_: str) -> None:
     def act(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
         answer = Api.of_environment().call("POST", "recoveries", recovery_id, name)
-        print_result(answer, as_json, f"{name}: the recovery has taken it")
+        print_result(answer, as_json, f"{name}: accepted")
 
     app.command(name, help=help_)(act)
 
 
 for _name, _help in {
-    "pause": "Redeliver nothing until resumed.",
-    "resume": "Go on.",
-    "cancel": "End a recovery; what it has redelivered goes on.",
+    "pause": "Pause a recovery.",
+    "resume": "Resume a recovery.",
+    "cancel": "Cancel a recovery; events that it has redelivered continue.",
 }.items():
     _add_command(_name, _help)
 
 
 def _time(given: str) -> str:
-    """Give the time that is meant: `2h` is two hours ago; anything else is left to the API."""
+    """Convert an age such as `2h` to a time; leave other values to the API."""
     ago = re.fullmatch(r"(\d{1,6})([smhd])", given)
     if not ago:
         return given

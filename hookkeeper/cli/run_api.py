@@ -15,7 +15,7 @@ from api.connections import BoundedProtocol, Patience, bounded
 from hookkeeper import logs
 from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
-from hookkeeper.cli.processes import keep_all_that_is, run, until_stopped
+from hookkeeper.cli.processes import freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
@@ -24,15 +24,15 @@ from hookkeeper.temporal.gateway import Gateway
 
 log = structlog.get_logger("hookkeeper.api")
 REQUEST_GRACE = timedelta(seconds=10)
-"""A stopping API finishes requests for so long at most."""
-WORKER_PATIENCE = 10.0
-"""Seconds that an API which is to come after a worker waits for one."""
+"""Maximum time in which a stopping API finishes requests."""
+WORKER_TIMEOUT = 10.0
+"""Seconds that `--after-worker` waits for a worker."""
 
 
 def run_api(settings: Settings, *, after_worker: bool) -> None:
-    """Serve until told to stop, then finish the requests that are under way."""
+    """Serve until stopped, then finish the requests in progress."""
     if settings.admin_key is None:
-        raise Failed("HOOKKEEPER_ADMIN_KEY is not set: nobody could use the API")
+        raise Failed("HOOKKEEPER_ADMIN_KEY is not set")
     logs.configure(settings.log_format)
     run(_serve(settings, after_worker))
 
@@ -53,9 +53,9 @@ async def _serve(settings: Settings, after_worker: bool) -> None:
 
 
 async def _wait_for_worker(client: Client, task_queue: str) -> None:
-    """Wait, but not for ever: events can be accepted without a worker."""
+    """Wait for a worker, for a limited time: events can be accepted without one."""
     try:
-        async with asyncio.timeout(WORKER_PATIENCE):
+        async with asyncio.timeout(WORKER_TIMEOUT):
             while True:
                 if await temporal.is_polled(client, task_queue):
                     return
@@ -65,7 +65,7 @@ async def _wait_for_worker(client: Client, task_queue: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port. Where uvicorn cannot, it ends the process with a traceback."""
+    """Bind the port here, because uvicorn would end the process with a traceback."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = found[0]
@@ -78,8 +78,8 @@ def listen(host: str, port: int) -> socket.socket:
 def _listener(taken: socket.socket, address: Any) -> socket.socket:
     """Listen on a socket that was made with its protocol.
 
-    asyncio turns Nagle's algorithm off only where it sees that a socket is TCP; with it on, each answer on a connection
-    that is kept takes 40 ms.
+    asyncio disables Nagle's algorithm only for such sockets; otherwise each response on a kept-alive connection takes
+    40 ms.
     """
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,7 +94,7 @@ def _listener(taken: socket.socket, address: Any) -> socket.socket:
 def server_config(
     app: FastAPI, protocol: type[BoundedProtocol], shutdown_timeout: timedelta = REQUEST_GRACE
 ) -> uvicorn.Config:
-    """Say how uvicorn serves. No WebSockets: a connection that changes its protocol would leave its bounds."""
+    """Configure uvicorn. WebSockets are off: a connection that changes its protocol would escape its limits."""
     return uvicorn.Config(
         app,
         http=protocol,
@@ -112,7 +112,7 @@ async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
     app = create_app(settings, store, Gateway(client, settings.task_queue))
     protocol = bounded(settings.max_connections, Patience())
     server = uvicorn.Server(server_config(app, protocol, settings.shutdown_timeout))
-    keep_all_that_is()
+    freeze_objects()
     log.info("serving", host=settings.host, port=settings.port)
     with monitored(settings.debug_event_loop):
         serving = asyncio.create_task(server.serve([listener]))

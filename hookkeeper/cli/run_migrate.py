@@ -15,13 +15,13 @@ log = structlog.get_logger("hookkeeper.migrate")
 
 
 def run_migrate(settings: Settings) -> None:
-    """Bring the registry up to date, then the namespace's search attributes and retention."""
+    """Update the registry, then the namespace's search attributes and retention."""
     logs.configure(settings.log_format)
     run(_migrate(settings))
 
 
 async def migrate_registry(settings: Settings) -> int:
-    """Bring the schema up to date, and encrypt what the first key has not; give how many rows. Raises `Failed`."""
+    """Update the schema, encrypt rows with the first key, and return their number. Raises `Failed`."""
     store = Store.connect(settings.database_url, settings.keyring)
     try:
         await store.migrate()
@@ -41,20 +41,22 @@ async def _migrate(settings: Settings) -> None:
     except NamespaceNotReady as error:
         raise Failed(_what_to_do(error)) from error
     except RPCError as error:
-        raise Failed(f"the registry is up to date, but Temporal refuses: {error.message}") from error
+        raise Failed(f"the registry is up to date, but Temporal refused the change: {error.message}") from error
 
 
 def _what_to_do(error: NamespaceNotReady) -> str:
-    """Say what is wrong with the namespace, and the commands that mend it."""
+    """Describe what is wrong with the namespace, and the commands that repair it."""
     findings = error.findings
     lines = [f"the registry is up to date, but the namespace {findings.namespace} is not: {error}."]
     if error.refused:
         lines += [
-            "This server lets only administrators change that. On Temporal Cloud, run:",
+            "Only administrators may change it on this server. On Temporal Cloud, run:",
             *findings.cloud_commands(),
         ]
     else:
-        lines.append("A type cannot be changed: remove the attribute, and run this command again:")
+        lines.append(
+            "The type of a search attribute cannot be changed. Remove it, then run `hookkeeper migrate` again:"
+        )
         lines += [
             f"temporal operator search-attribute remove --namespace {findings.namespace} --name {name}"
             for name in findings.mistyped

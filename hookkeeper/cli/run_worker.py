@@ -4,7 +4,7 @@ import worker
 from hookkeeper import logs
 from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
-from hookkeeper.cli.processes import forever, keep_all_that_is, run, until_stopped
+from hookkeeper.cli.processes import forever, freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
@@ -12,7 +12,7 @@ from hookkeeper.settings import BadSetting, Settings
 
 
 def run_worker(settings: Settings) -> None:
-    """Work until told to stop, then finish the attempts that are under way."""
+    """Work until stopped, then finish the attempts in progress."""
     logs.configure(settings.log_format)
     try:
         run(_work(settings))
@@ -28,7 +28,7 @@ async def _work(settings: Settings) -> None:
         async with until_stopped(deadline=deadline):
             client = await temporal.connect(keyring)
             async with worker.running(client, store, settings):
-                keep_all_that_is()
+                freeze_objects()
                 try:
                     with monitored(settings.debug_event_loop):
                         await forever()

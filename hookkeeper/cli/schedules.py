@@ -11,17 +11,15 @@ from hookkeeper.cli.console import out, print_result, print_table
 from hookkeeper.cli.given import read_json
 from workflows.summaries import duration
 
-app = typer.Typer(no_args_is_help=True, help="Events that come by themselves, by cron or at an interval.")
+app = typer.Typer(no_args_is_help=True, help="Schedules: events by cron or at an interval.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ScheduleId = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The schedule's id.")]
-Tenant = Annotated[
-    str | None, typer.Option(help="The tenant whose schedule is meant; else the key's own, or `default`.")
-]
-Note = Annotated[str | None, typer.Option(help="For people: why.")]
+Tenant = Annotated[str | None, typer.Option(help="The schedule's tenant. Default: the key's tenant, or `default`.")]
+Note = Annotated[str | None, typer.Option(help="A note, such as the reason.")]
 Overlap = Annotated[
     str | None,
     typer.Option(
-        help="While the event before is still being delivered: skip, buffer_one, buffer_all, cancel_other or allow_all."
+        help="If the previous event is still being delivered: skip, buffer_one, buffer_all, cancel_other or allow_all."
     ),
 ]
 SHOWN_TIMES = 5
@@ -30,9 +28,9 @@ COLORS = {"done": "green", "refused": "red", "cancelled": "yellow", "running": "
 
 @app.command("list")
 def list_schedules(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only schedules of this tenant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List schedules, newest first."""
@@ -53,29 +51,32 @@ def list_schedules(
 
 @app.command()
 def create(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The type of its events, as report.due.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The type of its events, such as report.due.")],
     cron: Annotated[
-        list[str] | None, typer.Option(help="Minute, hour, day, month, weekday, as '0 9 * * 1-5'; can be given again.")
+        list[str] | None,
+        typer.Option(help="Minute, hour, day, month, weekday, such as '0 9 * * 1-5'; can be repeated."),
     ] = None,
-    every: Annotated[int | None, typer.Option(help="Instead: seconds from one event to the next.")] = None,
-    offset: Annotated[int | None, typer.Option(help="Seconds after each full --every.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="That --cron is about, as Europe/Berlin; else UTC.")] = None,
+    every: Annotated[int | None, typer.Option(help="Interval in seconds, instead of --cron.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Offset of the interval, in seconds.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Time zone of --cron, such as Europe/Berlin. Default: UTC.")
+    ] = None,
     data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")] = "{}",
-    id_: Annotated[str | None, typer.Option("--id", help="Your own id; made where none is given.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="Your own id. Default: generated.")] = None,
     tenant: Tenant = None,
-    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    name: Annotated[str | None, typer.Option(help="A display name.")] = None,
     overlap: Overlap = None,
     catchup_window: Annotated[
-        int | None, typer.Option(help="Seconds: how old a time may be that is made up for after an outage.")
+        int | None, typer.Option(help="Maximum age in seconds of times that are caught up after an outage.")
     ] = None,
-    jitter: Annotated[int | None, typer.Option(help="Seconds by which an event may be late, at random.")] = None,
+    jitter: Annotated[int | None, typer.Option(help="Maximum random delay of an event, in seconds.")] = None,
     start_at: Annotated[str | None, typer.Option(help="No events before this (RFC 3339).")] = None,
     end_at: Annotated[str | None, typer.Option(help="No events after this (RFC 3339).")] = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Make none until it is resumed.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Create the schedule paused.")] = False,
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a schedule."""
+    """Create a schedule."""
     options = {
         "id": id_,
         "tenant": tenant,
@@ -99,46 +100,46 @@ def create(
 
 @app.command()
 def show(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Show a schedule: its next times, and what came of the latest."""
+    """Show a schedule with its next times and latest results."""
     _print(Api.of_environment().call("GET", "schedules", schedule, tenant=tenant), as_json)
 
 
 @app.command()
 def pause(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Make no more events, until it is resumed."""
+    """Pause a schedule."""
     _print(_command(schedule, "pause", tenant, note=note), as_json)
 
 
 @app.command()
 def resume(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Make events again, from the next time on."""
+    """Resume a schedule, from the next time on."""
     _print(_command(schedule, "resume", tenant, note=note), as_json)
 
 
 @app.command()
 def trigger(schedule: ScheduleId, overlap: Overlap = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Make an event now, also while it is paused."""
+    """Create an event now, even if the schedule is paused."""
     answer = _command(schedule, "trigger", tenant, overlap=overlap)
-    print_result(answer, as_json, "trigger: Temporal has taken it")
+    print_result(answer, as_json, "trigger: accepted")
 
 
 @app.command()
 def backfill(
     schedule: ScheduleId,
-    since: Annotated[str, typer.Argument(help="The first time (RFC 3339).")],
-    until: Annotated[str, typer.Argument(help="Not included (RFC 3339).")],
+    since: Annotated[str, typer.Argument(help="Start of the period (RFC 3339).")],
+    until: Annotated[str, typer.Argument(help="End of the period, not included (RFC 3339).")],
     overlap: Overlap = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the events of all times in a period that has passed; a time that has its event gets no second one."""
+    """Create the events of a past period, none of them twice."""
     answer = _command(schedule, "backfill", tenant, since=since, until=until, overlap=overlap)
-    print_result(answer, as_json, "\n".join(answer["events"]) or "no time lies in this period")
+    print_result(answer, as_json, "\n".join(answer["events"]) or "no times in this period")
 
 
 @app.command()
 def delete(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Remove a schedule. Events that it made stay."""
+    """Delete a schedule. Events that it created remain."""
     Api.of_environment().call("DELETE", "schedules", schedule, tenant=tenant)
     print_result({"id": schedule, "deleted": True}, as_json, f"{schedule} is deleted")
 

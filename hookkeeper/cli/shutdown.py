@@ -1,4 +1,4 @@
-"""Bounds how long a process takes to stop: whatever hangs, it ends, and says so."""
+"""Limits the time that a process takes to stop, and logs what hangs."""
 
 import faulthandler
 import os
@@ -51,7 +51,7 @@ class ShutdownDeadline:
         os._exit(FAILED)
 
     def _report(self) -> None:
-        log.error(f"shutdown did not end within {self._seconds:g} s: the process ends now", stack=stacks_of_threads())
+        log.error(f"shutdown did not end within {self._seconds:g} s: the process exits now", stack=stacks_of_threads())
         sys.stderr.flush()
 
 

@@ -1,4 +1,4 @@
-"""The whole of Hookkeeper on one machine, for `dev` and `demo`: Temporal, worker, API, each a supervised process."""
+"""All services on one machine, for `dev` and `demo`: Temporal, worker and API, each a supervised process."""
 
 import asyncio
 import socket
@@ -25,24 +25,24 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.namespace import prepare
 
 API_STOP, TEMPORAL_STOP = 25.0, 10.0
-"""Seconds after which these are killed when they do not stop."""
+"""Seconds after which these are killed if they have not stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where everything is, on this machine."""
+    """Addresses, key and folders of the running services."""
 
     url: str
     ui_url: str
     temporal_address: str
     admin_key: str
     data_dir: Path
-    outbox: Path | None
-    """Where emails are kept; None where a provider sends them."""
+    emails: Path | None
+    """The folder to which emails are written; None if a provider sends them."""
     mail_provider: str | None
-    """Who sends emails."""
+    """The mail provider, if any."""
     encrypted_by: str | None
-    """Where the keys come from; None where nothing is encrypted."""
+    """The source of the keys; None without encryption."""
     supervisor: Supervisor
 
 
@@ -57,10 +57,10 @@ async def running(
     on_ready: Callable[[str], None],
     on_event: Callable[[str, str], None],
 ) -> AsyncIterator[Stack]:
-    """Start all services, tell of each that is ready, stop them when the block ends. Raises `Failed`.
+    """Start all services, report each that is ready, and stop them when the block ends. Raises `Failed`.
 
-    Emails are kept in an outbox where no provider is set, or none is to be sent.
-    `encrypt` makes a key where there is none.
+    Emails are written to files if no provider is set, or if `send_emails` is false.
+    `encrypt` creates a key if there is none.
     """
     with data.locked():
         said = read_settings()
@@ -75,7 +75,7 @@ async def running(
                 temporal_address=f"127.0.0.1:{ports.temporal}",
                 admin_key=settings.admin_key.get_secret_value(),
                 data_dir=data.path,
-                outbox=None if provider else settings.outbox,
+                emails=None if provider else settings.email_capture_dir,
                 mail_provider=provider,
                 encrypted_by=local.encrypted_by(said, settings, data),
                 supervisor=supervisor,
@@ -89,12 +89,12 @@ async def running(
 
 
 def shutdown_time(settings: Settings) -> timedelta:
-    """Give how long all services together may take to stop."""
+    """Return the time that all services together may take to stop."""
     return timedelta(seconds=API_STOP + _worker_stop(settings) + TEMPORAL_STOP)
 
 
 def _worker_stop(settings: Settings) -> float:
-    """Give the seconds after which a worker is killed: more than it gives itself."""
+    """Return the seconds after which a worker is killed: more than its own deadline."""
     return (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
 
 
@@ -107,7 +107,7 @@ async def _start(
     client = await Client.connect(stack.temporal_address)
     await prepare(client, settings.retention)
     on_ready("Temporal")
-    from hookkeeper.cli.run_migrate import migrate_registry  # takes a second: by now there is something to be seen
+    from hookkeeper.cli.run_migrate import migrate_registry  # takes a second, so import it after the first output
 
     await migrate_registry(settings)
 
@@ -156,7 +156,7 @@ def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
         except httpx.TransportError:
             return False
 
-    # It loads while the worker does, and serves after it: whoever finds the API ready finds everything ready.
+    # It loads while the worker does and serves after it, so when the API is ready, everything is.
     argv = _hookkeeper("api", "--after-worker")
     return Service("api", argv, answers, local.environment(settings, ports), stop_timeout=API_STOP)
 
@@ -167,7 +167,7 @@ def _hookkeeper(*command: str) -> list[str]:
 
 def _check_ports(host: str, ports: Ports) -> None:
     if len({ports.api, ports.temporal, ports.ui}) < 3:
-        raise Failed("the API, Temporal and the Temporal web UI need a port each")
+        raise Failed("the API, Temporal and the Temporal web UI need different ports")
     for what, where, port in (
         ("the API", host, ports.api),
         ("Temporal", "127.0.0.1", ports.temporal),
@@ -176,6 +176,6 @@ def _check_ports(host: str, ports: Ports) -> None:
         try:
             is_free = temporal_server.is_port_free(where, port)
         except socket.gaierror as error:
-            raise Failed(f"{where} is no address of this machine: {error.strerror}") from error
+            raise Failed(f"{where} is not an address of this machine: {error.strerror}") from error
         if not is_free:
-            raise Failed(f"port {port}, for {what}, is in use: stop what uses it, or choose another port")
+            raise Failed(f"port {port} for {what} is in use: stop the process that uses it, or choose another port")

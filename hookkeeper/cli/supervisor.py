@@ -1,11 +1,11 @@
-"""Keeps the processes of `hookkeeper dev` running: starts them, waits until they answer, restarts what dies.
+"""Keeps the processes of `hookkeeper dev` running: starts them, waits until they answer, restarts them.
 
 Each child leads its own session. Ctrl-C in the terminal therefore reaches the supervisor alone, which then stops
 the children in order; and a signal to a child's process group reaches what the child has started, too.
 
 A supervisor that is killed with -9 cannot stop anything. On Linux the kernel then kills the children for it
 (`PR_SET_PDEATHSIG`: bound to the thread that started them, so run the supervisor in the main thread). macOS has
-nothing of the kind: there the children stay, and have to be ended by hand before the next start.
+no equivalent: there the children remain, and must be stopped manually before the next start.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.2, 5.0
 STEADY = 30.0
 """Seconds that a child has to run until its death is a first one again, with the first backoff."""
 EARLY_DEATHS = 3
-"""So often a child may die before it is ready. Until its time is over where only its port is still taken."""
+"""Deaths of a child before it is ready; unlimited until the timeout while its port is still in use."""
 LOG_LIMIT = 10 * 1024 * 1024
 TAIL_LINES, TAIL_BYTES, LINE_LENGTH = 15, 64 * 1024, 500
 PR_SET_PDEATHSIG = 1

@@ -12,20 +12,18 @@ from hookkeeper.cli.console import out, print_result, print_table
 app = typer.Typer(no_args_is_help=True, help="Addresses that get no more emails.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Address = Annotated[str, typer.Argument(help="The email address.")]
-Tenant = Annotated[
-    str | None, typer.Option(help="The tenant whose emails are meant; else the key's own, or `default`.")
-]
+Tenant = Annotated[str | None, typer.Option(help="The tenant. Default: the key's tenant, or `default`.")]
 
 
 @app.command("list")
 def list_suppressions(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only addresses of this tenant.")] = None,
     address: Annotated[str | None, typer.Option(help="Only this address.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List suppressed addresses and why they are, newest first."""
+    """List suppressed addresses with their reasons, newest first."""
     page = Api.of_environment().call("GET", "suppressions", tenant=tenant, address=address, limit=limit, cursor=cursor)
     if as_json:
         typer.echo(json.dumps(page))
@@ -45,10 +43,10 @@ def list_suppressions(
 def add(
     address: Address,
     tenant: Tenant = None,
-    detail: Annotated[str | None, typer.Option(help="Why, for people.")] = None,
+    detail: Annotated[str | None, typer.Option(help="A note, such as the reason.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send no more emails to an address. One that is suppressed already stays as it is."""
+    """Send no more emails to an address. An existing entry is not changed."""
     given = {name: value for name, value in {"tenant": tenant, "detail": detail}.items() if value}
     entry = Api.of_environment().call("POST", "suppressions", body={"address": address} | given)
     told = f"{entry['address']} gets no more emails of tenant {entry['tenant']} ({entry['reason']})"
@@ -57,7 +55,7 @@ def add(
 
 @app.command()
 def remove(address: Address, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Let an address get emails again."""
+    """Send emails to an address again."""
     Api.of_environment().call("DELETE", "suppressions", address, tenant=tenant)
     removed = {"tenant": tenant, "address": address, "removed": True}
     whose = f" of tenant {tenant}" if tenant else ""

@@ -1,4 +1,4 @@
-"""Temporal, as the processes of the command line meet it."""
+"""Connect to Temporal from the command line."""
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -12,17 +12,17 @@ from hookkeeper.temporal import connection
 
 
 async def connect(keyring: Keyring | None = None) -> Client:
-    """Connect as `TEMPORAL_…` says, waiting a minute for the server. Raises `Failed`."""
+    """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
     try:
         return await connection.connect(keyring)
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
     except RuntimeError as error:
-        raise Failed(f"Temporal's settings (TEMPORAL_…) are not right: {error}") from error
+        raise Failed(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
 
 
 async def is_polled(client: Client, task_queue: str) -> bool:
-    """Tell whether a worker asks for workflows of this queue."""
+    """Whether a worker polls this queue for workflows."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=task_queue),

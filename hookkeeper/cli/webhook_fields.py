@@ -1,4 +1,4 @@
-"""A webhook as options and files give it, in the fields of the API."""
+"""Convert options and files to the fields of the API."""
 
 import re
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def _headers(given: list[str]) -> dict[str, str]:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
-        raise typer.BadParameter("a header is written as name: value", param_hint="--header")
+        raise typer.BadParameter("write a header as name: value", param_hint="--header")
     return name.strip(), value.strip()
 
 
@@ -110,4 +110,6 @@ def _retry(text: str) -> dict[str, list[float]]:
     try:
         return {"schedule": [float(part) for part in text.split(",")]}
     except ValueError:
-        raise typer.BadParameter(f"seconds separated by commas, or none, not {text!r}", param_hint="--retry") from None
+        raise typer.BadParameter(
+            f"{text!r} is neither a list of seconds, separated by commas, nor none", param_hint="--retry"
+        ) from None

@@ -1,4 +1,4 @@
-"""The part of `hookkeeper webhooks …` that is about what flows to them: hold, let go, look."""
+"""`hookkeeper webhooks pause`, `resume` and `deliveries`."""
 
 import json
 from typing import Annotated
@@ -20,9 +20,9 @@ def pause(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 
 
 def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Let a webhook go on; what was held is released in the background, oldest first."""
+    """Resume a webhook. Held deliveries are released in the background, oldest first."""
     webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "resume")
-    state = "goes on" if webhook["enabled"] else "is not paused, but disabled"
+    state = "is resumed" if webhook["enabled"] else "is not paused, but disabled"
     print_result(webhook, as_json, f"{webhook_id} {state}")
 
 
@@ -32,10 +32,10 @@ def deliveries(
         str | None, typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what became of a webhook's events: those under way first, then the finished ones, newest first."""
+    """List the deliveries of a webhook: open ones first, then finished ones, newest first."""
     api = Api.of_environment()
     page = api.call("GET", "webhooks", webhook_id, "deliveries", status=status, limit=limit, cursor=cursor)
     if as_json:

@@ -1,4 +1,4 @@
-"""Webhooks, and what they would send, as people read them."""
+"""Print webhooks and previews."""
 
 import json
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ def text_of(value: Any) -> str:
 
 
 def webhook_fields(webhook: Json) -> list[tuple[str, str]]:
-    """Give what is worth a line: what is empty is left out, an email or notification is where it goes."""
+    """Return the fields to print: empty ones are omitted, emails and notifications are shown by their target."""
     return list(_fields(webhook))
 
 
 def targets(webhook: Json) -> list[str]:
-    """Say where events go: `https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
+    """Return the targets: `https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
     url = [webhook["url"]] if webhook["url"] else []
     emails = [f"email to {', '.join(email['to'])}" for email in webhook["emails"]]
     return url + emails + [f"notify {_notified(each)}" for each in webhook["notifications"]]
@@ -56,7 +56,7 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
 
 
 def _health(health: Json) -> Iterator[tuple[str, str]]:
-    """Say how it does, and what is known of that: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
+    """Describe the health: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
     words = health["status"]
     if health["failures"]:
         words += f", {health['failures']} in a row since {health['failing_since']}"
@@ -73,7 +73,7 @@ def _email(email: Json) -> str:
 
 
 def _notified(notification: Json) -> str:
-    """Say what can be said: the rest of the URL is hidden."""
+    """Describe a notification; the rest of the URL is masked."""
     if call := notification.get("http"):
         return f"{call['method']} {call['url'].removesuffix(f'/{MASK}')}"
     return str(notification["service"]).partition("://")[0]
@@ -83,12 +83,12 @@ def _notified(notification: Json) -> str:
 
 
 def print_preview(preview: Json) -> None:
-    """Print every request, email and notification whole, or why there is none."""
+    """Print every request, email and notification in full, or the reason why there is none."""
     if preview["matches"]:
-        out.print("[green]✓[/green] The webhook wants this event. It would send:")
+        out.print("[green]✓[/green] The webhook matches this event. It would send:")
     else:
-        why = escape(preview["filter_error"] or "its patterns or its filter leave it out")
-        out.print(f"[yellow]✗[/yellow] The webhook does not want this event: {why}. If it did, it would send:")
+        why = escape(preview["filter_error"] or "its event types or its filter exclude it")
+        out.print(f"[yellow]✗[/yellow] The webhook does not match this event: {why}. If it did, it would send:")
     if request := preview["request"]:
         _print_part(f"POST {request['url']}", request["headers"], [request["body"]], request["problem"])
     for number, each in enumerate(preview["emails"], start=1):

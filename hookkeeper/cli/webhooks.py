@@ -17,41 +17,43 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
 File = Annotated[
     str | None,
-    typer.Option(help="JSON as the API takes it or shows it, - for standard input. Options override its fields."),
+    typer.Option(help="Webhook as JSON, in the format of the API; - for standard input. Options override its fields."),
 ]
-Events = Annotated[list[str] | None, typer.Option("--event", help="A type or pattern; can be given again.")]
-Filter = Annotated[str | None, typer.Option("--filter", help="CEL: event.data.amount >= 100. Empty for none.")]
+Events = Annotated[list[str] | None, typer.Option("--event", help="An event type or pattern; can be repeated.")]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help="CEL expression: event.data.amount >= 100. Empty removes it.")
+]
 Emails = Annotated[
     list[str] | None,
-    typer.Option("--email", help="One message, to one address or several with commas; can be given again."),
+    typer.Option("--email", help="An email to one or more addresses, separated by commas; can be repeated."),
 ]
 Notify = Annotated[
     list[str] | None,
-    typer.Option(help="A service, as slack://…, or a URL to POST the event to; can be given again."),
+    typer.Option(help="A service, such as slack://…, or a URL to which the event is posted; can be repeated."),
 ]
-Header = Annotated[list[str] | None, typer.Option(help="name: value; can be given again.")]
-Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, as 5,300; none for one attempt.")]
+Header = Annotated[list[str] | None, typer.Option(help="name: value; can be repeated.")]
+Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, such as 5,300; `none` means one attempt.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
-RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 for any number.")]
+RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 means no limit.")]
 Ordered = Annotated[
-    bool | None, typer.Option(help="One event at a time to the URL, in the order in which they were accepted.")
+    bool | None, typer.Option(help="Deliver one event at a time to the URL, in the order of acceptance.")
 ]
 Policy = Annotated[
     OrderPolicy | None,
     typer.Option(
-        help="Where ordered: a failing event blocks those behind it, or they skip it after its first attempt."
+        help="Of an ordered webhook: a failing event blocks the following ones, or is skipped after its first attempt."
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="A name for people.")]
+Name = Annotated[str | None, typer.Option(help="A display name.")]
 
 
 @app.command("list")
 def list_webhooks(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only those that an event of this type goes to.")] = None,
-    enabled: Annotated[bool | None, typer.Option(help="Only enabled, or disabled, ones.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only webhooks of this tenant.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only webhooks for this event type.")] = None,
+    enabled: Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List webhooks, newest first."""
@@ -74,13 +76,13 @@ def list_webhooks(
 
 @app.command()
 def create(
-    url: Annotated[str | None, typer.Argument(help="Where the signed POST goes, if anywhere.")] = None,
+    url: Annotated[str | None, typer.Argument(help="URL for the signed POST.")] = None,
     event: Events = None,
     filter_: Filter = None,
     email: Emails = None,
     notify: Notify = None,
     file: File = None,
-    tenant: Annotated[str | None, typer.Option(help="The customer whose webhook this is; else `default`.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant. Default: the key's tenant, or `default`.")] = None,
     name: Name = None,
     header: Header = None,
     retry: Retry = None,
@@ -88,7 +90,7 @@ def create(
     rate_limit: RateLimit = None,
     ordered: Ordered = None,
     order_policy: Policy = None,
-    secret: Annotated[str | None, typer.Option(help="Signing key; made where none is given.")] = None,
+    secret: Annotated[str | None, typer.Option(help="Signing key. Default: generated.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a webhook and print its signing key. It needs a URL, an email or a notification."""
@@ -120,7 +122,7 @@ def show(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 @app.command()
 def update(
     webhook_id: WebhookId,
-    url: Annotated[str | None, typer.Option(help="Where the signed POST goes. Empty for nowhere.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL for the signed POST. Empty removes it.")] = None,
     event: Events = None,
     filter_: Filter = None,
     email: Emails = None,
@@ -136,7 +138,7 @@ def update(
     enabled: Annotated[bool | None, typer.Option(help="Deliveries of a disabled webhook are held.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given. An empty --email or --notify takes them all away."""
+    """Change the given fields. An empty --email or --notify removes all of them."""
     given = webhook_fields.fields_of(
         file,
         url=url,
@@ -160,7 +162,7 @@ def update(
 
 @app.command()
 def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Remove a webhook; its open deliveries are cancelled."""
+    """Delete a webhook. Its open deliveries are cancelled."""
     Api.of_environment().call("DELETE", "webhooks", webhook_id)
     print_result({"id": webhook_id, "deleted": True}, as_json, f"{webhook_id} is deleted")
 
@@ -177,7 +179,7 @@ def rotate_secret(
     grace: Annotated[int, typer.Option(help="Seconds during which the old key signs as well.")] = 86400,
     as_json: AsJson = False,
 ) -> None:
-    """Give a webhook a new signing key."""
+    """Create a new signing key."""
     api = Api.of_environment()
     _print(api.call("POST", "webhooks", webhook_id, "rotate-secret", body={"grace": grace}), as_json)
 
@@ -195,17 +197,17 @@ def send_test(
 
 @app.command()
 def preview(
-    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id; or give --file.")] = None,
+    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id, unless --file is given.")] = None,
     file: Annotated[
         str | None, typer.Option(help="A webhook as JSON, registered or not; - for standard input.")
     ] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="The type of the event; else a test's.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="The type of the event. Default: a test event.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="JSON, @file, or - for standard input; else the type's example.")
+        str | None, typer.Option(help="JSON, @file, or - for standard input; default: the example of the type.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an event would send. Nothing is sent."""
+    """Show what an event would send, without sending it."""
     if (webhook_id is None) == (file is None):
         raise typer.BadParameter("give either a webhook's id or --file")
     if file == data == STDIN:

@@ -90,7 +90,7 @@ class NoProvider:
 
     async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
         """Send nothing, and say what to set."""
-        text = "not sent: set HOOKKEEPER_SENDGRID_API_KEY, HOOKKEEPER_SMTP_URL or HOOKKEEPER_OUTBOX"
+        text = "not sent: set HOOKKEEPER_SENDGRID_API_KEY, HOOKKEEPER_SMTP_URL or HOOKKEEPER_EMAIL_CAPTURE_DIR"
         return Clock().answer("failed", error="no_email_provider", text=text)
 
 

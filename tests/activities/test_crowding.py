@@ -26,7 +26,7 @@ def test_the_limited_queue_has_room_for_as_many_again() -> None:
 
 
 async def test_a_hanging_webhook_holds_nobody_else_up(temporal: Client, tmp_path: Path) -> None:
-    settings = {"max_concurrent_rounds": 12, "max_concurrent_per_webhook": 2}
+    settings = {"max_concurrent_activities": 12, "max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
         hanging.otherwise = Answer(delay=40.0)
         await home.webhook(hanging.url, events=["bad"], timeout=15, retry={"schedule": []})
@@ -59,7 +59,7 @@ async def test_what_found_no_room_costs_no_attempt(temporal: Client, tmp_path: P
 
 async def test_a_hanging_webhook_does_not_fill_the_limited_queue(temporal: Client, tmp_path: Path) -> None:
     """It holds four of the eight places that one tenant has of sixteen: a webhook with a rate is served beside it."""
-    settings = {"max_concurrent_rounds": 16, "max_concurrent_per_webhook": 2}
+    settings = {"max_concurrent_activities": 16, "max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
         hanging.otherwise = Answer(delay=60.0)
         await home.webhook(hanging.url, events=["bad"], timeout=30, retry={"schedule": []})

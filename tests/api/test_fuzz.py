@@ -65,7 +65,7 @@ def answers() -> Answers:
 @pytest.fixture
 async def home(tmp_path: Path, database_url: str, answers: Answers) -> AsyncIterator[House]:
     """A house whose emails stay in a folder. Its Temporal has no run of others, whose workers would not answer."""
-    chosen = {"database_url": database_url, "outbox": tmp_path / "outbox", "notification_services": ()}
+    chosen = {"database_url": database_url, "email_capture_dir": tmp_path / "emails", "notification_services": ()}
     # The worker is a process of its own, as it is for everybody: what it has to do does not hold up the API.
     async with temporal_server() as temporal, house(temporal, tmp_path, **chosen) as built, worker_process(built):
         built.app.add_middleware(Counted, answers=answers)

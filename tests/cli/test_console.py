@@ -31,7 +31,7 @@ def test_every_way_to_print_shows_what_is_invisible(printed: io.StringIO) -> Non
     console.out.print(HOSTILE, markup=False)
     console.print_table(("one",), [(HOSTILE,)])
     console.print_result(None, False, HOSTILE)
-    console.tell_failure(Failed(HOSTILE))
+    console.print_failure(Failed(HOSTILE))
     text = without_styles(printed.getvalue())
     assert text.count(SHOWN) == 5
     assert visible(text) == text

@@ -16,7 +16,7 @@ from house import house
     [
         ({"smtp_url": SecretStr("http://user:hidden@mail.example")}, "email settings"),
         ({"smtp_url": SecretStr("smtp://user:hidden@")}, "email settings"),
-        ({"outbox": Path("outbox"), "email_from": "nobody"}, "email settings"),
+        ({"email_capture_dir": Path("emails"), "email_from": "nobody"}, "email settings"),
         ({"alert_emails": ("hidden",)}, "HOOKKEEPER_ALERT_EMAILS"),
         ({"alert_services": SecretStr("hidden")}, "HOOKKEEPER_ALERT_SERVICES"),
     ],

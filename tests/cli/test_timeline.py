@@ -101,7 +101,7 @@ async def test_an_email_is_followed_until_it_has_arrived(inbox: Receiver) -> Non
     )
     assert lines == [
         f"0.2 s ✓ attempt 1 email to {ANN} → 202 12 ms “accepted as m1”",
-        f"email to {ANN} sent, waiting for word of {ANN}",
+        f"email to {ANN} sent, waiting for delivery to {ANN}",
         f"1.0 s · deferred for {ANN} “[busy]”",
         f"1.5 min ✓ delivered to {ANN}",
     ]
@@ -144,7 +144,7 @@ async def test_each_channel_has_its_words(inbox: Receiver) -> None:
         f"0.2 s ✗ attempt 1 email to {ANN} → 451 12 ms",
         "0.3 s ✓ attempt 1 notify slack → 200 12 ms",
         "1.0 s ✗ attempt 2 POST https://acme.example/[hook] → 200, timeout 12 ms “[b]”",
-        "2.0 s ✓ attempt 3 POST https://acme.example/[hook] → 200 12 ms by hand",
+        "2.0 s ✓ attempt 3 POST https://acme.example/[hook] → 200 12 ms manual",
         f"email to {ANN} failed (exhausted)",
     ]
 

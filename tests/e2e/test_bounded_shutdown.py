@@ -95,7 +95,7 @@ async def ends_with_an_error(process: asyncio.subprocess.Process, log: Path) -> 
         code = await process.wait()
     written = log.read_text()
     assert code == FAILED, written
-    assert "shutdown did not end within 10 s: the process ends now" in written
+    assert "shutdown did not end within 10 s: the process exits now" in written
     return written
 
 

@@ -88,7 +88,7 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: stage.D
     wanted = await running_dev.run(*given, '{"order": 4711}', stdin=json.dumps(webhook))
     assert wanted.code == 0, wanted.err
     texts = (
-        "✓ The webhook wants this event.",
+        "✓ The webhook matches this event.",
         f"\nPOST {inbox.url}\n  content-type: application/json\n",
         '"data":{"order":4711}}\n',
         "\nemail to Ann <ann@acme.example>\n  subject: Order 4711 was paid\n",
@@ -101,7 +101,7 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: stage.D
 
     unwanted = await running_dev.run(*given, "{}", stdin=json.dumps(webhook))
     assert unwanted.code == 0
-    assert "✗ The webhook does not want this event:" in unwanted.out
+    assert "✗ The webhook does not match this event:" in unwanted.out
     assert "\nemail 1\n  ✗ html: `event.data.order` is undefined" in unwanted.out
     registered = await as_json(running_dev, "webhooks", "create", "--email", "ann@acme.example", "--event", "order.*")
     preview = await as_json(running_dev, "webhooks", "preview", registered["id"], "--type", "order.paid")
@@ -145,15 +145,15 @@ async def test_follows_all_channels(running_dev: stage.Dev, inbox: Receiver, ten
 
     assert told(f"✓ attempt 1 POST {inbox.url}/hook →").startswith(" 200 ")
     assert told(f"✓ attempt 1 notify POST {host} →").startswith(" 200 ")
-    kept = told("✓ attempt 1 email to ann@acme.example, bob@acme.example → kept in the outbox")
+    kept = told("✓ attempt 1 email to ann@acme.example, bob@acme.example → saved to a file")
     assert "“not sent to bob@acme.example: on the suppression list”" in kept
     assert "→ bad template" in told("✗ attempt 1 email to {{ event.data.none }}")
     assert told("email to {{ event.data.none }} failed") == " (bad template)"
 
-    (file,) = (running_dev.folder / ".hookkeeper" / "outbox").glob(f"{event_id}.*")
+    (file,) = (running_dev.folder / ".hookkeeper" / "emails").glob(f"{event_id}.*")
     assert b"\r\nSubject: Order 4711 was paid\r\n" in file.read_bytes()
     shown = await running_dev.run("events", "show", event_id, "--tenant", tenant)
-    assert f"  outbox/{file.name}  “not sent to bob" in shown.out
+    assert f"  emails/{file.name}  “not sent to bob" in shown.out
     assert "\n  email to {{ event.data.none }}  failed (bad template)  wh_" in shown.out
 
 

@@ -14,14 +14,14 @@ STEPS = (
     "1  A customer registers a webhook",
     "an email       to ada@example.com",
     "2  An order is paid",
-    "3  It arrives",
-    "✓ Webhook       delivered with attempt 3; the receiver verified the signature of each",
-    "✓ Email         “Order 4711 was paid” to ada@example.com, kept in the outbox: the demo sends none",
+    "3  The event is delivered",
+    "✓ Webhook       delivered with attempt 3; the receiver verified each signature",
+    "✓ Email         “Order 4711 was paid” to ada@example.com, saved to a file: the demo sends no emails",
     '✓ Notification  the receiver got POST /notify  {"text": "Order 4711 was paid"}',
 )
 ATTEMPTS = {
     "POST": ["✗ 1 503", "✗ 2 503", "✓ 3 200"],
-    "email to": ["✓ 1 kept in the outbox"],
+    "email to": ["✓ 1 saved to a file"],
     "notify POST": ["✓ 1 200"],
 }
 
@@ -51,7 +51,7 @@ def tells_the_story(said: str, folder: Path) -> None:
     assert attempts == ATTEMPTS
     kept = re.search(r"^ *(/\S+\.eml)$", said, re.M)
     assert kept, said
-    assert (Path(kept[1]).parent, Path(kept[1]).exists()) == (folder / ".hookkeeper" / "outbox", True)
+    assert (Path(kept[1]).parent, Path(kept[1]).exists()) == (folder / ".hookkeeper" / "emails", True)
 
 
 async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ async def test_tells_its_story_again_and_again(tmp_path: Path) -> None:
     async with stage.process("demo", cwd=tmp_path, settings={"COLUMNS": "80"}) as demo:
         said = await demo.says("Send another:")
         tells_the_story(said, tmp_path)
-        assert "The run in the Temporal web UI" in said
+        assert "The workflow in the Temporal web UI" in said
         base, workflow_id, run_id = run_of(said)
         async with httpx.AsyncClient(trust_env=False) as http:
             path = f"{base}/api/v1/namespaces/default/workflows/{workflow_id}"

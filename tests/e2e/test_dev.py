@@ -43,8 +43,8 @@ async def test_says_where_everything_is(running_dev: stage.Dev) -> None:
         assert f"✓ {service}" in said
     for address in (running_dev.url, f"{running_dev.url}/docs", running_dev.temporal, running_dev.key):
         assert f" {address}\n" in said
-    outbox = running_dev.folder / ".hookkeeper" / "outbox"
-    assert f"  Outbox        {outbox}  emails are kept here: no provider is set\n" in said
+    emails = running_dev.folder / ".hookkeeper" / "emails"
+    assert f"  Emails        saved to {emails}: no provider is set\n" in said
     async with httpx.AsyncClient(trust_env=False) as http:
         ui = f"http://127.0.0.1:{running_dev.ports.ui}"
         assert f" {ui}\n" in said
@@ -192,33 +192,33 @@ async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tm
 
     await asyncio.gather(
         refused(
-            f"another dev or demo runs from {running_dev.folder / '.hookkeeper'} ({running_dev.url})\n",
+            f"another dev or demo uses {running_dev.folder / '.hookkeeper'} ({running_dev.url})\n",
             cwd=running_dev.folder,
         ),
         refused(
-            f"port {taken}, for the API, is in use: stop what uses it, or choose another port\n",
+            f"port {taken} for the API is in use: stop the process that uses it, or choose another port\n",
             *("--port", str(taken), "--data-dir", "a"),
         ),
         refused(
-            f"port {taken}, for the Temporal web UI, is in use: stop what uses it, or choose another port\n",
+            f"port {taken} for the Temporal web UI is in use: stop the process that uses it, or choose another port\n",
             *("--ui-port", str(taken), "--data-dir", "b"),
         ),
         refused(
-            "the API, Temporal and the Temporal web UI need a port each\n",
+            "the API, Temporal and the Temporal web UI need different ports\n",
             *("--port", "17233", "--temporal-port", "17233", "--data-dir", "c"),
         ),
         refused(
-            "set HOOKKEEPER_ADMIN_KEY to listen on 0.0.0.0: other machines can reach it\n",
+            "set HOOKKEEPER_ADMIN_KEY to listen on 0.0.0.0, because other machines can reach it\n",
             *("--host", "0.0.0.0", "--data-dir", "d"),
         ),
         refused(
-            "::nowhere:: is no address of this machine: ",
+            "::nowhere:: is not an address of this machine: ",
             *("--host", "::nowhere::", "--data-dir", "e"),
             settings={"HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only"},
         ),
-        refused("cannot keep data in /dev/null: File exists\n", "--data-dir", "/dev/null"),
+        refused("cannot store data in /dev/null: File exists\n", "--data-dir", "/dev/null"),
         refused(
-            "the settings are not right:\n  HOOKKEEPER_RETENTION: ",
+            "invalid settings:\n  HOOKKEEPER_RETENTION: ",
             *("--data-dir", "f"),
             settings={"HOOKKEEPER_RETENTION": "x"},
         ),

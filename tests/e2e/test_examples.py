@@ -137,7 +137,7 @@ async def test_orders_arrive(running_dev: stage.Dev, receiver: Command, tmp_path
     assert done.out.count(f"  notification  POST {inbox.url}  succeeded\n    attempt 1  ") == 2
     assert "  email  ann@example.com  succeeded\n    attempt 1  " in done.out
     assert "  no deliveries: the amount is 12.5, the filter event.data.amount >= 100\n" in done.out
-    (letter,) = (running_dev.folder / ".hookkeeper" / "outbox").glob(f"{sent[0]}.*.eml")
+    (letter,) = (running_dev.folder / ".hookkeeper" / "emails").glob(f"{sent[0]}.*.eml")
     assert "Ann paid 129.9 EUR for order 4711." in letter.read_text()
 
 

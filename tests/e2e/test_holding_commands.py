@@ -38,7 +38,7 @@ async def test_from_a_pause_to_a_recovery(running_dev: stage.Dev, tenant: str, i
     await ran(running_dev, "send", "order.paid", "--tenant", tenant)
     (held,) = await until_deliveries(running_dev, webhook, "held", 1)
     assert held["type"] == "order.paid"
-    assert await ran(running_dev, "webhooks", "resume", webhook) == f"{webhook} goes on\n"
+    assert await ran(running_dev, "webhooks", "resume", webhook) == f"{webhook} is resumed\n"
     await until_deliveries(running_dev, webhook, "failed", 1)
     counted = await ran(running_dev, "webhooks", "recover", webhook, "--since", "1h", "--dry-run")
     assert counted == "1 event would be delivered again\n"

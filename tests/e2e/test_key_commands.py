@@ -90,4 +90,4 @@ async def test_a_key_can_be_for_all_tenants_and_for_little(running_dev: stage.De
     assert "429 Too Many Requests: The key may make 2 requests a day." in limited.err
     told = await running_dev.run("keys", "create", "--name", "for people", "--tenant", tenant)
     assert told.out.startswith("hk_")
-    assert "This is the only time that the key is shown." in told.out
+    assert "The key is shown only once." in told.out

@@ -43,7 +43,7 @@ async def test_a_schedule_from_its_making_to_its_end(running_dev: stage.Dev, ten
     assert f"daily     {tenant}" in listed
     paused = await ran(running_dev, "pause", "daily", "--note", "Holidays.", *of)
     assert paused.splitlines()[0].endswith("paused Holidays.")
-    assert await ran(running_dev, "trigger", "daily", *of) == "trigger: Temporal has taken it\n"
+    assert await ran(running_dev, "trigger", "daily", *of) == "trigger: accepted\n"
     await until_made(running_dev, tenant, 1)
     period = ("2026-01-05T00:00:00Z", "2026-01-07T00:00:00Z")
     assert (

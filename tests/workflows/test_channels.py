@@ -278,11 +278,11 @@ async def test_by_smtp_and_without_a_provider(temporal: Client, tmp_path: Path) 
     assert event["deliveries"][0]["attempts"][0]["status_code"] == 250
     assert delivered.email["subject"] == "Paid: 7"
 
-    outbox = tmp_path / "outbox"
-    async with house(temporal, tmp_path, outbox=outbox) as home, home.working():
+    emails = tmp_path / "emails"
+    async with house(temporal, tmp_path, email_capture_dir=emails) as home, home.working():
         await home.webhook(None, emails=[TO])
         event = await home.until_final((await home.send())["id"])
-    (kept,) = outbox.glob("*.eml")
+    (kept,) = emails.glob("*.eml")
     assert "not sent" in event["deliveries"][0]["attempts"][0]["response_excerpt"]
     assert "order.paid" in kept.read_text()
 

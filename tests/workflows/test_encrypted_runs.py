@@ -32,7 +32,9 @@ NEVER_READABLE = (
 @pytest.fixture
 async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
     """A house where everything is encrypted, without a worker."""
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD), outbox=tmp_path / "outbox") as built:
+    async with house(
+        temporal, tmp_path, encryption_keys=SecretStr(OLD), email_capture_dir=tmp_path / "emails"
+    ) as built:
         yield built
 
 

@@ -32,7 +32,7 @@ async def test_a_body_that_is_too_large_is_a_bad_template(
     for notification in fields.get("notifications", ()):
         notification["http"]["url"] = inbox.url
     event = {"type": "order.paid", "data": {"text": "x" * 8_000}}
-    settings = {"max_event_bytes": MAX_EVENT_BYTES, "outbox": tmp_path / "outbox"}
+    settings = {"max_event_bytes": MAX_EVENT_BYTES, "email_capture_dir": tmp_path / "emails"}
     async with house(temporal, tmp_path, **settings) as home:
         webhook = await home.webhook(inbox.url if channel == "request" else None, **fields)
         preview = await home.http.post("/v1/webhooks/preview", json={"webhook_id": webhook["id"], "event": event})

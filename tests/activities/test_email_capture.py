@@ -1,4 +1,4 @@
-"""The outbox, and what stands where no provider is set: nothing is sent, and everybody can see that."""
+"""Emails without a provider: they are written to files, and the log says that they were not sent."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from letters import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
 
 from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.mail.capture import Outbox
+from hookkeeper.mail.capture import EmailCapture
 from hookkeeper.mail.provider import NoProvider, Tags, sender_of, words
 
 HEADERS = [
@@ -28,18 +28,18 @@ HEADERS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "deep" / "outbox"
+    return tmp_path / "deep" / "emails"
 
 
 @pytest.fixture
-def outbox(folder: Path) -> Outbox:
-    return Outbox(folder, sender=SENDER)
+def capture(folder: Path) -> EmailCapture:
+    return EmailCapture(folder, sender=SENDER)
 
 
-async def test_keeps_a_letter_and_says_that_it_was_not_sent(outbox: Outbox, folder: Path) -> None:
-    answer = await outbox.send(letter(), TAGS)
+async def test_keeps_a_letter_and_says_that_it_was_not_sent(capture: EmailCapture, folder: Path) -> None:
+    answer = await capture.send(letter(), TAGS)
     assert (answer.verdict, answer.error, answer.status_code, answer.trackable) == ("succeeded", None, None, False)
-    assert answer.text == "not sent: no email provider is set; kept as outbox/evt_1.wh_1.email.0.1.eml"
+    assert answer.text == "not sent: no email provider is set; saved as emails/evt_1.wh_1.email.0.1.eml"
     assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     message = parsed((folder / "evt_1.wh_1.email.0.1.eml").read_bytes())
@@ -49,10 +49,10 @@ async def test_keeps_a_letter_and_says_that_it_was_not_sent(outbox: Outbox, fold
     assert (message["X-Hookkeeper-Event"], message["X-Hookkeeper-Delivery"]) == ("evt_1", "wh_1.email.0")
 
 
-async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(outbox: Outbox, folder: Path) -> None:
+async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(capture: EmailCapture, folder: Path) -> None:
     to = mailboxes("zoe@acme.example Zoë", "bo@acme.example Smith, Bo")
     text = f"Größe: {'x' * 200}\n.\n"
-    await outbox.send(letter(to=to, bcc=mailboxes("cy@acme.example Cy"), subject="Für Zoë", text=text), TAGS)
+    await capture.send(letter(to=to, bcc=mailboxes("cy@acme.example Cy"), subject="Für Zoë", text=text), TAGS)
     content = (folder / "evt_1.wh_1.email.0.1.eml").read_text(encoding="utf-8")
     assert 'To: Zoë <zoe@acme.example>,\n "Smith, Bo" <bo@acme.example>\n' in content
     assert "\nX-Bcc: Cy <cy@acme.example>\n" in content
@@ -60,32 +60,34 @@ async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(outbox: 
     assert f"\n\n{text}" in content
 
 
-async def test_shows_what_a_template_of_sendgrid_would_be_given(outbox: Outbox, folder: Path) -> None:
-    answer = await outbox.send(letter(text=None, template_id="d-1", template_data={"event": {"größe": 7}}), TAGS)
+async def test_shows_what_a_template_of_sendgrid_would_be_given(capture: EmailCapture, folder: Path) -> None:
+    answer = await capture.send(letter(text=None, template_id="d-1", template_data={"event": {"größe": 7}}), TAGS)
     assert answer.verdict == "succeeded"
     content = (folder / "evt_1.wh_1.email.0.1.eml").read_text(encoding="utf-8")
     assert "template d-1" in content
     assert '{\n  "event": {\n    "größe": 7\n  }\n}' in content
 
 
-async def test_keeps_each_attempt_and_the_last_of_one_made_twice(outbox: Outbox, folder: Path) -> None:
+async def test_keeps_each_attempt_and_the_last_of_one_made_twice(capture: EmailCapture, folder: Path) -> None:
     for attempt, text in ((1, "one"), (2, "two"), (2, "again")):
-        await outbox.send(letter(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
+        await capture.send(letter(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
     kept = {path.name: parsed(path.read_bytes()).get_content().strip() for path in folder.iterdir()}
     assert kept == {"evt_1.wh_1.email.0.1.eml": "one", "evt_1.wh_1.email.0.2.eml": "again"}
 
 
-async def test_keeps_each_sending(outbox: Outbox, folder: Path) -> None:
+async def test_keeps_each_sending(capture: EmailCapture, folder: Path) -> None:
     for copy in ("", "2", "a/b", "x" * 500):
-        await outbox.send(letter(), replace(TAGS, copy=copy))
+        await capture.send(letter(), replace(TAGS, copy=copy))
     files = [path.name for path in folder.iterdir()]
     assert len(files) == 4
     assert {re.sub(r"\.[0-9a-f]{12}\.", ".", name) for name in files} == {"evt_1.wh_1.email.0.1.eml"}
 
 
 @pytest.mark.parametrize("event_id", ["../../evil", "/etc/evil", "..", ".hidden", "a\0b", "a\r\nBcc: x@y.de", "é"])
-async def test_no_id_leads_out_of_the_folder_or_into_the_headers(outbox: Outbox, folder: Path, event_id: str) -> None:
-    await outbox.send(letter(), Tags("acme", event_id, "order.paid", "../wh_1", 1))
+async def test_no_id_leads_out_of_the_folder_or_into_the_headers(
+    capture: EmailCapture, folder: Path, event_id: str
+) -> None:
+    await capture.send(letter(), Tags("acme", event_id, "order.paid", "../wh_1", 1))
     [path] = [path for path in folder.parent.rglob("*") if path.is_file()]
     assert path.parent == folder
     message = parsed(path.read_bytes())
@@ -93,39 +95,41 @@ async def test_no_id_leads_out_of_the_folder_or_into_the_headers(outbox: Outbox,
     assert not message.defects
 
 
-async def test_follows_no_link_to_a_file(outbox: Outbox, folder: Path, tmp_path: Path) -> None:
+async def test_follows_no_link_to_a_file(capture: EmailCapture, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("keep me")
     folder.mkdir(parents=True)
     link = folder / "evt_1.wh_1.email.0.1.eml"
     link.symlink_to(target)
-    await outbox.send(letter(), TAGS)
+    await capture.send(letter(), TAGS)
     assert target.read_text() == "keep me"
     assert not link.is_symlink() and b"Thanks." in link.read_bytes()
 
 
-async def test_follows_no_link_to_a_folder(outbox: Outbox, folder: Path, tmp_path: Path) -> None:
+async def test_follows_no_link_to_a_folder(capture: EmailCapture, folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     folder.parent.mkdir()
     folder.symlink_to(elsewhere)
     with pytest.raises(OSError, match="symbolic link"):
-        await outbox.send(letter(), TAGS)
+        await capture.send(letter(), TAGS)
     assert list(elsewhere.iterdir()) == []
 
 
-async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(outbox: Outbox, folder: Path) -> None:
+async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(
+    capture: EmailCapture, folder: Path
+) -> None:
     (folder / "evt_1.wh_1.email.0.1.eml").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        await outbox.send(letter(), TAGS)
+        await capture.send(letter(), TAGS)
     assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(given_=letters())
 def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: RenderedEmail) -> None:
-    folder = tmp_path_factory.mktemp("outbox")
-    asyncio.run(Outbox(folder, sender=SENDER).send(given_, TAGS))
+    folder = tmp_path_factory.mktemp("emails")
+    asyncio.run(EmailCapture(folder, sender=SENDER).send(given_, TAGS))
     [path] = folder.iterdir()
     content = path.read_bytes()
     message = parsed(content)
@@ -142,7 +146,7 @@ def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, g
 async def test_without_a_provider_an_email_fails_and_names_the_settings() -> None:
     answer = await NoProvider().send(letter(), TAGS)
     assert (answer.verdict, answer.error) == ("failed", "no_email_provider")
-    assert all(f"HOOKKEEPER_{name}" in answer.text for name in ("SENDGRID_API_KEY", "SMTP_URL", "OUTBOX"))
+    assert all(f"HOOKKEEPER_{name}" in answer.text for name in ("SENDGRID_API_KEY", "SMTP_URL", "EMAIL_CAPTURE_DIR"))
 
 
 @pytest.mark.parametrize(
