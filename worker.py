@@ -137,7 +137,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places, memory)
         gateway = Gateway(client, settings.task_queue)
         acceptance = EventIngest(gateway, store, links, sandbox, settings)
-        lanes = OrderedQueueActivities(gateway.lanes, store)
+        lanes = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = FiringActivities(
             ScheduledEventIngest(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway), places
         )

@@ -17,7 +17,6 @@ from activities.history import EventData
 from activities.memory_budget import Memory, Reservation, request_memory
 from activities.rounds import about, every
 from activities.tenant_concurrency import Places
-from hookkeeper.alert_messages import Alert, AlertResult
 from hookkeeper.content.context import Event, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
@@ -26,6 +25,7 @@ from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import Links
 from hookkeeper.mail.provider import MailProvider, Tags
+from hookkeeper.messages.alert import Alert, AlertResult
 from hookkeeper.outcomes import Message
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store

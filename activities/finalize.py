@@ -5,30 +5,22 @@ this activity's input keeps the final state in history, where the API reads it w
 cancellation came as our own signal or update, the activity requests Temporal's.
 """
 
-from typing import Any
-
 from temporalio import activity
 from temporalio.client import Client
 
-from hookkeeper.outcomes import Message
-
-
-class Closing(Message):
-    """The final state of a cancelled run; opaque here."""
-
-    state: dict[str, Any]
-    request_cancel: bool
+from hookkeeper import ids
+from hookkeeper.messages.event import CancelledRun
 
 
 class ClosingActivities:
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
 
-    @activity.defn(name="close_as_cancelled")
-    async def close_as_cancelled(self, closing: Closing) -> None:
+    @activity.defn(name=ids.CLOSE_AS_CANCELLED)
+    async def close_as_cancelled(self, run: CancelledRun) -> None:
         """Request the run's own cancellation if nobody has yet."""
         info = activity.info()
         assert info.workflow_id is not None
-        if closing.request_cancel:
+        if run.request_cancel:
             handle = self._temporal.get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
             await handle.cancel()

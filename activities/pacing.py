@@ -1,9 +1,7 @@
 """Whether a webhook takes a request now, or how long it takes none. Pure, but for the spread of what comes back."""
 
 import random
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from activities.rounds import Order
 from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome, Slot
@@ -16,16 +14,6 @@ BUSY_SECONDS = 5.0
 """A receiver that is busy, and does not say until when, is left alone so long; twice as long each time in a row."""
 MAX_BUSY_SECONDS = MAX_SPREAD = 60.0
 DOUBLED_AT_MOST = 4
-
-RateKeeper = Literal["queue", "timers"]
-"""Who keeps the rates of webhooks: Temporal's limited queue, or timers in the runs."""
-
-
-@dataclass(slots=True)
-class RateMode:
-    """Who keeps them at the moment; the worker changes it where another one has found out something else."""
-
-    keeper: RateKeeper
 
 
 def not_now(

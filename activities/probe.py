@@ -1,54 +1,19 @@
 """What a probe does: knock at a webhook that was disabled for failing, and enable it when it answers."""
 
-from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from datetime import timedelta
 
 from temporalio import activity
 
 from activities.rounds import Order, Round
 from activities.webhooks import WebhookActivities
-from hookkeeper.outcomes import Message, Outcome
+from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeRequest, ProbeResult, ProbeState
+from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.releases import Releases
 from hookkeeper.times import utc_now
 
-TEST = "hookkeeper.test"
-"""The type of the event that a probe sends."""
 DATA = {"message": "Hookkeeper would like to know whether you answer again."}
-
-
-class Probed(Message):
-    """A webhook that is probed."""
-
-    webhook_id: str
-    tenant: str
-
-
-class ProbeRequest(Message):
-    """One event for it. No run delivers it: what came of it is in the history of the probe."""
-
-    webhook_id: str
-    tenant: str
-    event_id: str
-    at: datetime
-
-
-class ProbeResult(Message):
-    """What came of it."""
-
-    event_id: str
-    state: Literal["silent", "answers", "over"]
-    """`over`: nobody wants it probed any more. It is deleted or enabled, or disabled by somebody, or gone."""
-    interval: float = 0.0
-    """Seconds until the next one."""
-    outcome: Outcome | None = None
-
-
-class Releases(Protocol):
-    """Releases what webhooks hold."""
-
-    async def start(self, tenant: str, webhook_id: str) -> None:
-        """Have all that the webhook holds released."""
 
 
 class ProbeActivities:
@@ -76,7 +41,7 @@ class ProbeActivities:
         )
 
     @activity.defn(name="enable_webhook")
-    async def enable(self, probed: Probed) -> bool:
+    async def enable(self, probed: ProbedWebhook) -> bool:
         """Enable the webhook and have released what it held; False where somebody wants it off. Idempotent."""
         enabled = await self._store.health.enable(probed.webhook_id, utc_now())
         if enabled:
@@ -88,7 +53,7 @@ def _is_probed(webhook: Webhook) -> bool:
     return not webhook.enabled and webhook.disabled_reason == "failing"
 
 
-def _state_after(outcome: Outcome) -> Literal["silent", "answers", "over"]:
+def _state_after(outcome: Outcome) -> ProbeState:
     if outcome.verdict == "succeeded":
         return "answers"
     return "over" if outcome.verdict in ("gone", "webhook_deleted") else "silent"
@@ -98,4 +63,11 @@ def _round_of(knock: ProbeRequest) -> Round:
     """What a person would have sent to try it: at once, and although it is disabled."""
     webhook_id = knock.webhook_id
     order = Order(delivery=webhook_id, webhook_id=webhook_id, number=1, trigger="manual", at_once=True)
-    return Round(id=knock.event_id, type=TEST, tenant=knock.tenant, timestamp=knock.at, data=DATA, orders=(order,))
+    return Round(
+        id=knock.event_id,
+        type=PROBE_EVENT_TYPE,
+        tenant=knock.tenant,
+        timestamp=knock.at,
+        data=DATA,
+        orders=(order,),
+    )

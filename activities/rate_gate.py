@@ -8,12 +8,12 @@ backlog of thousands nor a server without fairness makes another webhook wait.
 from datetime import datetime, timedelta
 
 from activities import pacing
-from activities.pacing import RateMode
 from activities.rounds import Order, Round
 from hookkeeper.outcomes import Outcome, Slot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.pacing import rate_of
 from hookkeeper.registry.slots import Slots
+from hookkeeper.temporal.rate_mode import RateMode
 
 SLOT_TOLERANCE = timedelta(seconds=5)
 """A request that comes later than this after its slot reserves another one; after each missed slot, twice as late.

@@ -7,15 +7,14 @@ released at once: the next when the oldest of them has been sent.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Literal, Protocol
 
 from temporalio import activity
 
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import Places
-from hookkeeper.outcomes import Message
+from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.releases import HeldDeliveries
 
 AT_ONCE = 10
 """Runs that are released and not sent yet, and so the places by which one can be out of its turn. A worker has more
@@ -29,57 +28,6 @@ LOOK, LONGEST_LOOK = 0.05, 1.0
 PATIENCE = 60.0
 """Seconds that a run may take to hear that it is released. One that cannot go on must not stop all that are behind."""
 
-Stage = Literal["deciding", "sending", "sent", "held"]
-
-
-class Ask(Message):
-    """What a webhook holds of events accepted since a time."""
-
-    webhook_id: str
-    tenant: str
-    after: datetime | None = None
-
-
-class Held(Message):
-    """The oldest runs with a held delivery, and where to go on."""
-
-    runs: tuple[str, ...] = ()
-    end: datetime | None = None
-    """None: there is no more."""
-    off: bool = False
-    """The webhook is paused or disabled: nothing is to be released."""
-
-
-class Batch(Message):
-    """Runs to release, oldest first."""
-
-    webhook_id: str
-    tenant: str
-    runs: tuple[str, ...]
-
-
-class Progress(Message):
-    """How far a batch has come."""
-
-    through: int = 0
-    """So many from its beginning are done with."""
-    released: int = 0
-    """So many of these had something to release; a person may hold the others."""
-    off: bool = False
-
-
-class HeldDeliveries(Protocol):
-    """The runs that hold something."""
-
-    async def oldest(self, webhook_id: str, after: datetime | None, at_most: int) -> tuple[list[str], datetime | None]:
-        """Give the oldest runs with a held delivery of this webhook, and where to go on."""
-
-    async def release(self, workflow_id: str, webhook_id: str) -> None:
-        """Let a run go on with what this webhook holds. One that is over stays as it is."""
-
-    async def stage(self, workflow_id: str, webhook_id: str) -> Stage:
-        """Say what a run that was told of the release is doing about it."""
-
 
 class ReleaseActivities:
     def __init__(self, store: Store, held: HeldDeliveries, places: Places) -> None:
@@ -88,23 +36,23 @@ class ReleaseActivities:
         self._places = places
 
     @activity.defn(name="find_held")
-    async def find(self, ask: Ask) -> Held:
+    async def find(self, search: HeldSearch) -> HeldRuns:
         """Find the oldest runs that hold something because of this webhook.
 
         Raises ApplicationError where its tenant has no place.
         """
-        with self._places.taken(ask.tenant):
-            return await self._find(ask)
+        with self._places.taken(search.tenant):
+            return await self._find(search)
 
-    async def _find(self, ask: Ask) -> Held:
-        if await self._is_off(ask.webhook_id):
-            return Held(off=True)
+    async def _find(self, search: HeldSearch) -> HeldRuns:
+        if await self._is_off(search.webhook_id):
+            return HeldRuns(off=True)
         async with heartbeating():
-            runs, end = await self._held.oldest(ask.webhook_id, ask.after, SLICE)
-        return Held(runs=tuple(runs), end=end)
+            runs, end = await self._held.oldest(search.webhook_id, search.after, SLICE)
+        return HeldRuns(runs=tuple(runs), end=end)
 
     @activity.defn(name="release_held")
-    async def release(self, batch: Batch) -> Progress:
+    async def release(self, batch: ReleaseBatch) -> ReleaseProgress:
         """Release in order, as fast as it is sent; stop after a while, and where the webhook is off again.
 
         Idempotent: to release what is released does nothing. Raises ApplicationError where its tenant has no place.
@@ -112,7 +60,7 @@ class ReleaseActivities:
         with self._places.taken(batch.tenant):
             return await self._release(batch)
 
-    async def _release(self, batch: Batch) -> Progress:
+    async def _release(self, batch: ReleaseBatch) -> ReleaseProgress:
         turn = _Turn(self._held, batch, _known_of_earlier_try())
         deadline = asyncio.get_running_loop().time() + TURN
         pause = LOOK
@@ -135,7 +83,7 @@ class ReleaseActivities:
 class _Turn:
     """A batch on its way."""
 
-    def __init__(self, held: HeldDeliveries, batch: Batch, progress: Progress) -> None:
+    def __init__(self, held: HeldDeliveries, batch: ReleaseBatch, progress: ReleaseProgress) -> None:
         self._held = held
         self._webhook_id = batch.webhook_id
         self._waiting: deque[str] = deque(batch.runs[progress.through :])
@@ -166,7 +114,7 @@ class _Turn:
             self._under_way.popleft()
             self._oldest_since = now
             through, released = self.progress.through + 1, self.progress.released + (stage == "sent")
-            self.progress = Progress(through=through, released=released)
+            self.progress = ReleaseProgress(through=through, released=released)
         return self.progress.through > before
 
 
@@ -174,6 +122,6 @@ def _may_go_on(deadline: float) -> bool:
     return asyncio.get_running_loop().time() < deadline and not activity.is_worker_shutdown()
 
 
-def _known_of_earlier_try() -> Progress:
+def _known_of_earlier_try() -> ReleaseProgress:
     details: Sequence[object] = activity.info().heartbeat_details
-    return Progress.model_validate(details[0]) if details else Progress()
+    return ReleaseProgress.model_validate(details[0]) if details else ReleaseProgress()

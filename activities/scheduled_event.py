@@ -12,7 +12,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.tenant_concurrency import Places
 from hookkeeper.content.faults import Fault, RateExceeded
-from hookkeeper.outcomes import Message
+from hookkeeper.messages.schedule import EventReference, ScheduledEvent
+from hookkeeper.temporal.deliveries import Deliveries
 from hookkeeper.times import utc_now
 
 LINGER, GLANCE = 3.0, 1.0
@@ -26,25 +27,6 @@ MAX_RATE_DELAY = 10.0
 """Seconds until it looks for room again."""
 
 
-class Firing(Message):
-    """The event of one firing."""
-
-    event_id: str
-    type: str
-    tenant: str
-    timestamp: datetime
-    data: Any = None
-    key_id: str = ""
-    """The key that made the schedule."""
-
-
-class Fired(Message):
-    """An event that is meant by its name."""
-
-    event_id: str
-    tenant: str
-
-
 class Acceptor(Protocol):
     """Accepts events."""
 
@@ -55,16 +37,6 @@ class Acceptor(Protocol):
         """
 
 
-class Deliveries(Protocol):
-    """The runs of events."""
-
-    async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
-        """Tell whether the delivery of an event is over; wait up to `patience` seconds for that."""
-
-    async def cancel(self, tenant: str, event_id: str) -> None:
-        """Cancel what is open of an event. One that is over, or was never accepted, stays as it is."""
-
-
 class FiringActivities:
     def __init__(self, acceptor: Acceptor, deliveries: Deliveries, places: Places) -> None:
         self._acceptor = acceptor
@@ -72,19 +44,20 @@ class FiringActivities:
         self._places = places
 
     @activity.defn(name="accept_scheduled_event")
-    async def accept(self, firing: Firing) -> None:
+    async def accept(self, event: ScheduledEvent) -> None:
         """Have the event accepted; fail for good, with the reason, where it is refused.
 
         Raises ApplicationError where its tenant has no free place, to be tried again without limit. An event for which
         its key's rate leaves no room is tried again for a minute, and refused then: otherwise more and more would wait.
         """
-        with self._places.taken(firing.tenant):
-            await self._accept(firing)
+        with self._places.taken(event.tenant):
+            await self._accept(event)
 
-    async def _accept(self, firing: Firing) -> None:
-        event = (firing.tenant, firing.event_id, firing.type, firing.timestamp, firing.data)
+    async def _accept(self, event: ScheduledEvent) -> None:
         try:
-            await self._acceptor.accept(*event, firing.key_id)
+            await self._acceptor.accept(
+                event.tenant, event.event_id, event.type, event.timestamp, event.data, event.key_id
+            )
         except Fault as refusal:
             raise _refused(str(refusal)) from None
         except RateExceeded as exceeded:
@@ -98,26 +71,26 @@ class FiringActivities:
             ) from None
 
     @activity.defn(name="await_delivery")
-    async def await_delivery(self, fired: Fired) -> None:
+    async def await_delivery(self, reference: EventReference) -> None:
         """Return when the event's delivery is over; fail while it is not, to be tried again later.
 
         So a delivery that takes days costs neither a slot of a worker nor an event of history. Raises ApplicationError
         where its tenant has no free place, too: a backfill can make thousands of firings wait at once.
         """
         patience = LINGER if activity.info().attempt == 1 else GLANCE
-        with self._places.taken(fired.tenant):
-            has_ended = await self._deliveries.have_ended(fired.tenant, fired.event_id, patience)
+        with self._places.taken(reference.tenant):
+            has_ended = await self._deliveries.have_ended(reference.tenant, reference.event_id, patience)
         if not has_ended:
             raise ApplicationError(
-                f"event {fired.event_id} is still being delivered",
+                f"event {reference.event_id} is still being delivered",
                 type="StillUnderWay",
                 category=ApplicationErrorCategory.BENIGN,
             )
 
     @activity.defn(name="cancel_scheduled_event")
-    async def cancel(self, fired: Fired) -> None:
+    async def cancel(self, reference: EventReference) -> None:
         """Cancel the event, if it is there and open."""
-        await self._deliveries.cancel(fired.tenant, fired.event_id)
+        await self._deliveries.cancel(reference.tenant, reference.event_id)
 
 
 def _rate_wait() -> timedelta:

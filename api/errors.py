@@ -31,7 +31,7 @@ from hookkeeper.registry.store import ChangedMeanwhile, RegistryUnavailable, Too
 from hookkeeper.sandbox.pool import SandboxUnavailable
 from hookkeeper.temporal.error_translation import (
     Conflict,
-    LaneFull,
+    QueueFull,
     TooManySchedules,
     Unavailable,
     UnknownEvent,
@@ -70,7 +70,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()
-        case LaneFull():
+        case QueueFull():
             return TooManyRequests(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             log.warning("out of reach", error=type(error).__name__, detail=str(error), **context)
@@ -118,7 +118,7 @@ def install(app: FastAPI) -> None:
         UnknownSchedule,
         UnknownRecovery,
         Conflict,
-        LaneFull,
+        QueueFull,
         Refused,
         AlreadyThere,
         TooManySchedules,

@@ -22,7 +22,7 @@ from hookkeeper.content.faults import Fault
 from hookkeeper.limits.adaptive_limit import AdaptiveLimit
 from hookkeeper.limits.turns import Turns
 from hookkeeper.links import Links
-from hookkeeper.messages import Delivery, EventInput
+from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.pacing import order_of, rate_of
 from hookkeeper.registry.store import RegistryUnavailable, Store

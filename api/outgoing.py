@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response
 from api import examples
 from api.fields import ResponseModel, Time
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages import Channel
+from hookkeeper.messages.event import Channel
 
 Answers = dict[int | str, dict[str, Any]]
 

@@ -1,13 +1,13 @@
 """From what is asked of a recovery to its scope, and from its state to what is shown."""
 
 from api.schemas.recoveries import Recover, Recovery
+from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
 from hookkeeper.times import utc_now
-from workflows.recovery import RecoveryState, Scope
 
 
-def scope_of(wanted: Recover, tenant: str, webhook_id: str | None) -> Scope:
+def scope_of(wanted: Recover, tenant: str, webhook_id: str | None) -> RecoveryScope:
     now = utc_now()
-    return Scope(
+    return RecoveryScope(
         tenant=tenant,
         webhook_id=webhook_id,
         status=wanted.status,
@@ -39,6 +39,6 @@ def shown(state: RecoveryState) -> Recovery:
     )
 
 
-def counted(scope: Scope, rate: float, count: int) -> Recovery:
+def counted(scope: RecoveryScope, rate: float, count: int) -> Recovery:
     """Show what a dry run came to."""
     return shown(RecoveryState(id="", scope=scope, rate=rate, found=count))

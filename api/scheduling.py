@@ -10,7 +10,7 @@ from api.schemas.events import NewEvent
 from api.schemas.schedules import EventToMake, NewSchedule, ScheduleChanges
 from hookkeeper import ids
 from hookkeeper.links import Links
-from hookkeeper.schedule_plan import Plan
+from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.temporal.schedule_reading import FiringRun, Known
 from hookkeeper.temporal.schedules import BadTimes
 
@@ -18,9 +18,9 @@ OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", 
 """Fields that a plan has as people write them."""
 
 
-def new_plan(new: NewSchedule, key_id: str, min_interval: int) -> Plan:
+def new_plan(new: NewSchedule, key_id: str, min_interval: int) -> SchedulePlan:
     """Make the plan of a new schedule; raise `Invalid` where its fields contradict each other."""
-    plan = Plan(
+    plan = SchedulePlan(
         id=new.id or f"sch_{secrets.token_hex(12)}",
         tenant=new.tenant,
         type=new.event.type,
@@ -32,7 +32,7 @@ def new_plan(new: NewSchedule, key_id: str, min_interval: int) -> Plan:
     return _checked(plan, min_interval)
 
 
-def changed(known: Known, changes: ScheduleChanges, min_interval: int) -> tuple[Plan, bool, str]:
+def changed(known: Known, changes: ScheduleChanges, min_interval: int) -> tuple[SchedulePlan, bool, str]:
     """Give the changed plan, whether it is paused, and the note; raise `Invalid` where the plan contradicts itself."""
     given = changes.model_dump(exclude_unset=True)
     update: dict[str, Any] = {name: given[name] for name in OF_PLAN & given.keys()}
@@ -48,7 +48,7 @@ def changed(known: Known, changes: ScheduleChanges, min_interval: int) -> tuple[
     return plan, given.get("paused", known.paused), given.get("note", known.note)
 
 
-def _checked(plan: Plan, min_interval: int) -> Plan:
+def _checked(plan: SchedulePlan, min_interval: int) -> SchedulePlan:
     """Raise `Invalid` for a plan that contradicts itself or is too frequent; cron makes one event a minute at most."""
     if plan.cron and plan.every:
         raise Invalid.field("every", "a schedule has either `cron` or `every`, not both")
@@ -111,7 +111,7 @@ def _head(known: Known, links: Links) -> dict[str, Any]:
     }
 
 
-def _firing(firing: FiringRun, plan: Plan, links: Links) -> schemas.Firing:
+def _firing(firing: FiringRun, plan: SchedulePlan, links: Links) -> schemas.Firing:
     event_id = None if firing.status == "refused" else firing.event_id
     return schemas.Firing(
         time=firing.time,

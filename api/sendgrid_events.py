@@ -15,7 +15,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-un
 
 from api.deps import TENANT_PATTERN
 from api.fields import EVENT_ID
-from hookkeeper.messages import Receipt, ReceiptKind
+from hookkeeper.messages.event import Receipt, ReceiptKind
 
 MAX_SKEW = timedelta(minutes=5)
 MAX_AGE = timedelta(hours=24) + MAX_SKEW

@@ -10,7 +10,7 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import Links
-from hookkeeper.messages import Delivery
+from hookkeeper.messages.event import Delivery
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.pacing import order_of

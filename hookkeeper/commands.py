@@ -1,8 +1,8 @@
-"""Which deliveries a command means, and whether it makes sense. Pure: the run and the gateway ask the same question."""
+"""Which deliveries a command means, and whether it makes sense. Pure: used by runs and by the client of Temporal."""
 
 from collections.abc import Iterable
 
-from hookkeeper.messages import Command, Delivery
+from hookkeeper.messages.event import Command, Delivery
 
 
 class Refused(Exception):
@@ -44,6 +44,36 @@ def select(command: Command, deliveries: Iterable[Delivery], delivery: str | Non
     if status not in ELIGIBLE[command]:
         raise Refused(f"cannot {command} delivery {delivery}: it is {status}")
     return [delivery]
+
+
+def reopen(command: Command, deliveries: Iterable[Delivery], delivery: str | None) -> tuple[Delivery, ...]:
+    """Return all deliveries, with those that `command` selects reopened; raise `Refused` or `UnknownDelivery`."""
+    deliveries = tuple(deliveries)
+    chosen = set(select(command, deliveries, delivery))
+    return tuple(reopened(each) if each.id in chosen else each for each in deliveries)
+
+
+def reopened(delivery: Delivery) -> Delivery:
+    """Give a final delivery its whole schedule again, beginning with a requested attempt; numbers continue.
+
+    The webhook's rate may have changed: that attempt reads it anew.
+    """
+    return delivery.model_copy(
+        update={
+            "status": "pending",
+            "reason": None,
+            "next_attempt_at": None,
+            "steps_taken": 0,
+            "by_hand": True,
+            "rate": None,
+            "slot": None,
+            "awaiting": (),
+            "awaiting_until": None,
+            "reached": () if delivery.status == "succeeded" else delivery.reached,
+            "redelivered_from": delivery.attempts_made + 1,
+            "ordered": None,
+        }
+    )
 
 
 def _statuses(deliveries: Iterable[Delivery]) -> str:

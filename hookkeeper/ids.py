@@ -1,4 +1,4 @@
-"""Ids, task queues and search attributes: each is spelled here and nowhere else."""
+"""Ids, names on the wire, task queues and search attributes: each is spelled here and nowhere else."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -21,6 +21,21 @@ FAIRNESS_CHECK = "FairnessCheck"
 """The type of the run by which a worker finds out whether fairness works; no worker runs it."""
 PROBE = "ProbeWorkflow"
 """The type of what finds out whether a webhook answers again."""
+
+STATE = "state"
+"""The query for the public state of a workflow."""
+RECEIPT, RELEASE_WEBHOOK, GRANT = "receipt", "release_webhook", "grant"
+"""Signals of an event's run. Its commands are updates, and signals as well: `messages.event.Command`."""
+RESCHEDULE = "reschedule"
+"""Update of an event's run."""
+RESTART_PART = "again"
+"""Update of a large event's run."""
+ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
+"""Signals of an ordered queue."""
+RELEASE_AGAIN = "again"
+"""Signal of a release."""
+CLOSE_AS_CANCELLED = "close_as_cancelled"
+"""The activity whose input keeps the final state of a cancelled run."""
 
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
 EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
@@ -93,14 +108,14 @@ def ordered_queue_id(webhook_id: str) -> str:
     return f"ordered-queue-{webhook_id}"
 
 
-def place_of(tenant: str, workflow: str) -> str:
-    """Name the place of a run in a lane of its tenant: the event's id, and of a part `<event id>.<n>`."""
+def position_of(tenant: str, workflow: str) -> str:
+    """Name the position of a run in a queue of its tenant: the event's id, and of a part `<event id>.<n>`."""
     return workflow.removeprefix(workflow_id(tenant, ""))
 
 
-def run_at(tenant: str, place: str) -> str:
-    """Name the run that has this place."""
-    return workflow_id(tenant, place)
+def run_at(tenant: str, position: str) -> str:
+    """Name the run at this position."""
+    return workflow_id(tenant, position)
 
 
 SCHEDULE_PREFIX = "schedule-"

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from pydantic_core import to_json
 
-from hookkeeper.messages import Delivery, EventInput, EventState, event_status, fit
+from hookkeeper.messages.event import Delivery, EventInput, EventState, event_status, fit
 
 PART = 100
 """Deliveries of one run at most; a run lists the webhooks of so many in a search attribute."""

@@ -5,7 +5,7 @@ from typing import Any
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from hookkeeper import ids
-from hookkeeper.messages import EventInput
+from hookkeeper.messages.event import EventInput
 
 
 def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:

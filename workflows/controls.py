@@ -14,7 +14,7 @@ from temporalio import workflow
 from activities.rounds import RoundResult
 from hookkeeper import ids
 from hookkeeper.commands import Refused, RunIsClosing, UnknownDelivery, select
-from hookkeeper.messages import Command, Heard
+from hookkeeper.messages.event import Command, Heard
 from workflows.places import Places
 from workflows.progress import Progress
 
@@ -65,7 +65,7 @@ class Controls(Places):
     def signal_release(self, delivery: str | None = None) -> None:
         self._apply_if_sensible("release", delivery)
 
-    @workflow.signal(name="release_webhook", description="Let go on what is held because this webhook was off.")
+    @workflow.signal(name=ids.RELEASE_WEBHOOK, description="Let go on what is held because this webhook was off.")
     def signal_release_webhook(self, webhook_id: str) -> None:
         for progress in self._deliveries.values():
             if progress.delivery.webhook_id == webhook_id and progress.is_held_by_webhook:
@@ -74,7 +74,7 @@ class Controls(Places):
                     progress.passed.add("next_attempt_at")  # it was due when it was held
         self._update_search_attributes()
 
-    @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
+    @workflow.signal(name=ids.RECEIPT, description="What a mail provider says of an email on its way.")
     def signal_receipt(self, heard: Heard) -> None:
         progress = self._deliveries.get(heard.delivery)
         if progress and self._finished_at is None:
@@ -101,7 +101,7 @@ class Controls(Places):
     def redeliver(self, delivery: str | None = None) -> None:
         self._apply("redeliver", delivery)
 
-    @workflow.update
+    @workflow.update(name=ids.RESCHEDULE)
     def reschedule(self, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
         self._deliver_at = deliver_at

@@ -15,7 +15,7 @@ from activities.notifications import NotificationActivities
 from activities.rounds import Order, Round, RoundResult
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids
-from hookkeeper.messages import Channel, EventInput
+from hookkeeper.messages.event import Channel, EventInput
 from hookkeeper.outcomes import NOT_MADE
 from workflows import summaries
 from workflows.activities import run_until_done

@@ -12,9 +12,9 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 
-from activities.finalize import Closing, ClosingActivities
+from activities.finalize import ClosingActivities
 from hookkeeper import ids
-from hookkeeper.messages import AWAITING_BUDGET, EventInput, EventState, event_status, fit
+from hookkeeper.messages.event import AWAITING_BUDGET, CancelledRun, EventInput, EventState, event_status, fit
 from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.controls import Controls, RoundUnderWay
@@ -202,7 +202,7 @@ class EventWorkflow(Controls):
         raise asyncio.CancelledError
 
     async def _close_as_cancelled(self, state: EventState) -> None:
-        closing = Closing(state=state.model_dump(mode="json"), request_cancel=not self._cancel_requested)
+        closing = CancelledRun(state=state.model_dump(mode="json"), request_cancel=not self._cancel_requested)
         kept = asyncio.create_task(
             run_until_done(
                 ClosingActivities.close_as_cancelled,
@@ -221,7 +221,7 @@ class EventWorkflow(Controls):
 
     # What can be asked
 
-    @workflow.query
+    @workflow.query(name=ids.STATE)
     def state(self) -> EventState:
         """Give the whole public state but the event's data."""
         event = self._event

@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from hookkeeper import ids
-from hookkeeper.messages import EventInput, EventState
+from hookkeeper.messages.event import EventInput, EventState
 from workflows.event import EventWorkflow
 from workflows.relay import News, Relay
 

@@ -28,10 +28,10 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
-from activities.finalize import Closing, ClosingActivities
+from activities.finalize import ClosingActivities
 from hookkeeper import ids
 from hookkeeper.commands import Refused, RunIsClosing
-from hookkeeper.messages import Delivery, EventInput, EventState, EventStatus
+from hookkeeper.messages.event import CancelledRun, EventInput, EventState, EventStatus, PartRestart
 from hookkeeper.outcomes import Message
 from hookkeeper.partition import part_input, partition
 from hookkeeper.search_attributes import search_attributes
@@ -45,15 +45,6 @@ LARGE_HISTORY = 25 * 1024 * 1024
 
 WORST_FIRST: tuple[EventStatus, ...] = ("delivering", "failed", "cancelled", "succeeded")
 """The first of these that a part has is the event's."""
-
-
-class Again(Message):
-    """A part that is to be started again, from where its latest run has left it."""
-
-    part: int
-    number: int
-    """Of its latest run under this parent; 0 if there was none."""
-    deliveries: tuple[Delivery, ...]
 
 
 class FannedOut(Message):
@@ -181,7 +172,7 @@ class LargeEventWorkflow(Relay):
         asked = asyncio.create_task(
             run_until_done(
                 ClosingActivities.close_as_cancelled,
-                Closing(state=result.model_dump(mode="json"), request_cancel=True),
+                CancelledRun(state=result.model_dump(mode="json"), request_cancel=True),
                 start_to_close_timeout=timedelta(minutes=1),
                 priority=Priority(fairness_key=self._event.tenant),
                 summary="close as cancelled",
@@ -195,7 +186,7 @@ class LargeEventWorkflow(Relay):
 
     # What can be asked
 
-    @workflow.query
+    @workflow.query(name=ids.STATE)
     def state(self) -> FannedOut:
         """Give how the parts are."""
         statuses = {branch.status for branch in self._branches.values()}
@@ -207,8 +198,8 @@ class LargeEventWorkflow(Relay):
             parts={n: branch.status for n, branch in self._branches.items()},
         )
 
-    @workflow.update
-    async def again(self, again: Again) -> None:
+    @workflow.update(name=ids.RESTART_PART)
+    async def again(self, again: PartRestart) -> None:
         """Start a part that is over once more."""
         branch = self._branches[again.part]
         await workflow.wait_condition(lambda: not branch.is_open)  # its end may not have come to us yet
@@ -221,7 +212,7 @@ class LargeEventWorkflow(Relay):
         await self._start(again.part, event, self._number)
 
     @again.validator
-    def _check_again(self, again: Again) -> None:
+    def _check_again(self, again: PartRestart) -> None:
         if self._finished:
             raise RunIsClosing
         if workflow.info().get_current_history_size() > LARGE_HISTORY:

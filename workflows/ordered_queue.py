@@ -33,9 +33,16 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
-from activities.ordered_queue import OrderedQueueActivities, Place, Search, Sight
+from activities.ordered_queue import OrderedQueueActivities
 from hookkeeper import ids
-from hookkeeper.outcomes import Message
+from hookkeeper.messages.ordered_queue import (
+    QUEUE_LIMIT,
+    OrderedQueueState,
+    QueuedRun,
+    QueueInput,
+    QueuePosition,
+    WaitingEventsQuery,
+)
 from workflows import timers
 from workflows.activities import run_until_done
 
@@ -52,32 +59,10 @@ IDLE = timedelta(minutes=1)
 """With nobody in line for so long, the lane ends; the next event starts it again."""
 LONG_HISTORY = 2_000
 """Events after which a lane goes on as a new run."""
-FULL, ROOM_AGAIN = 10_000, 9_000
-"""Places from which on no event is accepted, and below which they are again."""
+ROOM_AGAIN = 9_000
+"""Places below which events are accepted again, once there were `QUEUE_LIMIT`."""
 MOST = 15_000
 """Places that can be carried to a new run: at up to 131 bytes each, they must fit into 2 MB."""
-
-
-class Line(Message):
-    """What starts a lane."""
-
-    webhook_id: str
-    tenant: str
-    places: tuple[str, ...] = ()
-    """Who stands in line, when a lane goes on as a new run."""
-    rebuild: bool = False
-    """The lane before this one did not end by itself: find what waits for it."""
-
-
-class OrderedQueueState(Message):
-    """How a lane is doing."""
-
-    waiting: int = 0
-    """Events in it, that which has the turn included."""
-    head: str | None = None
-    """The event that has the turn; with a dot and a number where a part is meant."""
-    stuck_since: datetime | None = None
-    """Since then, the run of that event has not answered, and the others wait for it."""
 
 
 @dataclass
@@ -96,7 +81,7 @@ class Turn:
         """Note that the run has been told."""
         self.given, self.pause, self.missed = True, CHECK, timedelta()
 
-    def note(self, sight: Sight) -> None:
+    def note(self, sight: QueuedRun) -> None:
         """Note what a look at the run came to."""
         self.given = self.given and not sight.waits
         if sight.found != "silent":
@@ -126,7 +111,7 @@ class OrderedQueueWorkflow:
     """One ordered webhook."""
 
     @workflow.init
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: QueueInput) -> None:
         self._line = line
         self._places = dict.fromkeys(line.places)
         """In order."""
@@ -136,7 +121,7 @@ class OrderedQueueWorkflow:
         self._full = bool(workflow.memo_value(ids.QUEUE_FULL, default=False))
 
     @workflow.run
-    async def run(self, line: Line) -> None:
+    async def run(self, line: QueueInput) -> None:
         """Give turns until nobody has come for a while."""
         if line.rebuild:
             await self._rebuild()
@@ -148,7 +133,7 @@ class OrderedQueueWorkflow:
 
     # What runs and the API say
 
-    @workflow.signal(description="Add an event.")
+    @workflow.signal(name=ids.ENQUEUE, description="Add an event.")
     def enqueue(self, place: str) -> None:
         if place in self._places:
             return
@@ -159,12 +144,12 @@ class OrderedQueueWorkflow:
         self._look_now = self._look_now or not self._is_ordered  # whoever sent it knows of an order
         self._tell_whether_full()
 
-    @workflow.signal(description="The events behind this one may go on.")
+    @workflow.signal(name=ids.DONE, description="The events behind this one may go on.")
     def done(self, place: str) -> None:
         self._places.pop(place, None)
         self._tell_whether_full()
 
-    @workflow.signal(description="Check whether the webhook is still ordered.")
+    @workflow.signal(name=ids.CHECK, description="Check whether the webhook is still ordered.")
     def check(self) -> None:
         self._look_now = True
 
@@ -173,7 +158,7 @@ class OrderedQueueWorkflow:
         """Say who stands in line: ids of events, with a dot and a number where a part is meant."""
         return list(self._places)
 
-    @workflow.query
+    @workflow.query(name=ids.STATE)
     def state(self) -> OrderedQueueState:
         """Give the number of events, the one that has the turn, and whether it is stuck."""
         return OrderedQueueState(
@@ -186,7 +171,9 @@ class OrderedQueueWorkflow:
         """Find what waits, and put it in front of what has come since this lane was started."""
         waiting = await run_until_done(
             OrderedQueueActivities.find_waiting,
-            Search(webhook_id=self._line.webhook_id, tenant=self._line.tenant, started_at=workflow.info().start_time),
+            WaitingEventsQuery(
+                webhook_id=self._line.webhook_id, tenant=self._line.tenant, started_at=workflow.info().start_time
+            ),
             start_to_close_timeout=timedelta(minutes=2),
             priority=Priority(fairness_key=self._line.tenant),
             summary="find what waits",
@@ -253,16 +240,16 @@ class OrderedQueueWorkflow:
         """Tell the run; False where there is none, or it is closed."""
         run = workflow.get_external_workflow_handle(ids.run_at(self._line.tenant, place))
         try:
-            await run.signal("grant", self._line.webhook_id)
+            await run.signal(ids.GRANT, self._line.webhook_id)
         except FailureError:
             return False
         return True
 
-    async def _look(self, place: str) -> Sight:
+    async def _look(self, place: str) -> QueuedRun:
         self._look_now = False
         sight = await run_until_done(
             OrderedQueueActivities.check_granted,
-            Place(webhook_id=self._line.webhook_id, tenant=self._line.tenant, place=place),
+            QueuePosition(webhook_id=self._line.webhook_id, tenant=self._line.tenant, place=place),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=self._line.tenant),
             summary=f"look after {place}",
@@ -270,7 +257,7 @@ class OrderedQueueWorkflow:
         self._is_ordered = sight.ordered is not None
         return sight
 
-    def _need_not_wait(self, sight: Sight, turn: Turn) -> bool:
+    def _need_not_wait(self, sight: QueuedRun, turn: Turn) -> bool:
         """Say whether those behind may go on, although nobody has passed the turn on."""
         if sight.found == "silent":
             return sight.ordered is None or (sight.ordered == "skip" and turn.is_stuck)
@@ -287,7 +274,7 @@ class OrderedQueueWorkflow:
 
     def _tell_whether_full(self) -> None:
         """Let acceptance see when there is no room, and when there is again."""
-        full = len(self._places) >= (ROOM_AGAIN if self._full else FULL)
+        full = len(self._places) >= (ROOM_AGAIN if self._full else QUEUE_LIMIT)
         if full != self._full:
             self._full = full
             workflow.upsert_memo({ids.QUEUE_FULL: full})

@@ -9,8 +9,9 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
-from activities.ordered_queue import OrderedQueueActivities, Place
+from activities.ordered_queue import OrderedQueueActivities
 from hookkeeper import ids
+from hookkeeper.messages.ordered_queue import QueuePosition
 from workflows.activities import run_until_done
 from workflows.progress import Progress
 from workflows.telling import Telling
@@ -23,7 +24,7 @@ terminated."""
 class Places(Telling):
     """The part of `EventWorkflow` that stands in lanes."""
 
-    @workflow.signal(name="grant", description="The delivery of this ordered webhook may go on.")
+    @workflow.signal(name=ids.GRANT, description="The delivery of this ordered webhook may go on.")
     async def signal_grant(self, webhook_id: str) -> None:
         progress = self._deliveries.get(webhook_id)
         # An event that has still to wait for its time takes a place of its own then.
@@ -63,7 +64,7 @@ class Places(Telling):
         webhook_id = progress.delivery.webhook_id
         await run_until_done(
             OrderedQueueActivities.enqueue,
-            Place(webhook_id=webhook_id, tenant=self._event.tenant, place=self._own_place()),
+            QueuePosition(webhook_id=webhook_id, tenant=self._event.tenant, place=self._own_place()),
             start_to_close_timeout=timedelta(seconds=10),
             priority=Priority(fairness_key=self._event.tenant),
             summary=f"take a place in the lane of {webhook_id}",
@@ -74,13 +75,13 @@ class Places(Telling):
         """Tell the lane; one that is not there any more has nobody who waits."""
         try:
             await workflow.get_external_workflow_handle(ids.ordered_queue_id(webhook_id)).signal(
-                "done", self._own_place()
+                ids.DONE, self._own_place()
             )
         except FailureError as error:
             workflow.logger.info("the lane of %s does not hear: %r", webhook_id, error)
 
     def _own_place(self) -> str:
-        return ids.place_of(self._event.tenant, workflow.info().workflow_id)
+        return ids.position_of(self._event.tenant, workflow.info().workflow_id)
 
     def _is_scheduled(self) -> bool:
         """Say whether the event waits for its time: `Controls` knows."""

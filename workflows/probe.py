@@ -11,10 +11,11 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.probe import TEST, ProbeActivities, Probed, ProbeRequest, ProbeResult
+from activities.probe import ProbeActivities
 from hookkeeper import ids
-from hookkeeper.alert_messages import Alert
-from hookkeeper.outcomes import Message, Outcome
+from hookkeeper.messages.alert import Alert
+from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeInput, ProbeRequest, ProbeResult
+from hookkeeper.outcomes import Outcome
 from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.telling import SHOWN, see_told
@@ -23,21 +24,12 @@ KNOCKS_A_RUN = 200
 """Of some ten events of history each; then it goes on as a new run."""
 
 
-class Probe(Message):
-    """What a probe begins with."""
-
-    webhook_id: str
-    tenant: str
-    interval: float
-    """Seconds before the first knock; each says when the next one is."""
-
-
 @workflow.defn(name=ids.PROBE)
 class ProbeWorkflow:
     """One webhook that does not answer."""
 
     @workflow.run
-    async def run(self, probe: Probe) -> None:
+    async def run(self, probe: ProbeInput) -> None:
         """Knock until it answers, or nobody wants to know."""
         for _ in range(KNOCKS_A_RUN):
             wait = f"knock again in {summaries.duration(probe.interval)}"
@@ -51,7 +43,7 @@ class ProbeWorkflow:
             probe = probe.model_copy(update={"interval": knocked.interval})
         workflow.continue_as_new(probe)
 
-    async def _knock(self, probe: Probe) -> ProbeResult:
+    async def _knock(self, probe: ProbeInput) -> ProbeResult:
         event_id = f"evt_{workflow.uuid4().hex[:24]}"
         return await run_until_done(
             ProbeActivities.knock,
@@ -63,11 +55,11 @@ class ProbeWorkflow:
             summary=f"knock at {probe.webhook_id}",
         )
 
-    async def _welcome(self, probe: Probe, knocked: ProbeResult) -> None:
+    async def _welcome(self, probe: ProbeInput, knocked: ProbeResult) -> None:
         """Enable it, and tell whoever was told that it was disabled."""
         enabled = await run_until_done(
             ProbeActivities.enable,
-            Probed(webhook_id=probe.webhook_id, tenant=probe.tenant),
+            ProbedWebhook(webhook_id=probe.webhook_id, tenant=probe.tenant),
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=probe.tenant),
@@ -77,12 +69,12 @@ class ProbeWorkflow:
             await see_told(_alert_of(probe, knocked.event_id, knocked.outcome))
 
 
-def _alert_of(probe: Probe, event_id: str, outcome: Outcome) -> Alert:
+def _alert_of(probe: ProbeInput, event_id: str, outcome: Outcome) -> Alert:
     return Alert(
         token=f"{workflow.info().run_id}/{event_id}",
         kind="recovered",
         id=event_id,
-        type=TEST,
+        type=PROBE_EVENT_TYPE,
         tenant=probe.tenant,
         timestamp=workflow.now(),
         webhook_id=probe.webhook_id,

@@ -5,8 +5,9 @@ Pure: `EventWorkflow` brings the time, the outcomes and the commands.
 
 from datetime import datetime, timedelta
 
+from hookkeeper.commands import reopened
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages import FINAL, Attempt, Delivery, DeliveryStatus, Reason, Trigger
+from hookkeeper.messages.event import FINAL, Attempt, DeliveryStatus, Reason, Trigger
 from hookkeeper.outcomes import Outcome, Verdict
 from workflows.retry import next_delay
 from workflows.standing import Standing
@@ -25,29 +26,6 @@ each time after twice as long, up to the second: nobody may ever turn the webhoo
 
 KEPT_ATTEMPTS = 200
 """Attempts that a run keeps in memory for one delivery; history has all of them."""
-
-
-def reopened(delivery: Delivery) -> Delivery:
-    """Give a final delivery its whole schedule again, from an attempt that a person asked for; numbers go on.
-
-    Its webhook's rate may be another by now: whoever makes that attempt looks.
-    """
-    return delivery.model_copy(
-        update={
-            "status": "pending",
-            "reason": None,
-            "next_attempt_at": None,
-            "steps_taken": 0,
-            "by_hand": True,
-            "rate": None,
-            "slot": None,
-            "awaiting": (),
-            "awaiting_until": None,
-            "reached": () if delivery.status == "succeeded" else delivery.reached,
-            "redelivered_from": delivery.attempts_made + 1,
-            "ordered": None,
-        }
-    )
 
 
 class Progress(Standing):

@@ -7,15 +7,22 @@ This code is for ever, as that of `workflows.event` is.
 """
 
 from datetime import datetime, timedelta
-from typing import Literal
 
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.recovery import Batch, Lost, Plan, RecoveryActivities, RedeliverySummary, Search
-from activities.recovery import Scope as Scope  # for those who may not know activities
+from activities.recovery import RecoveryActivities
 from hookkeeper import ids
-from hookkeeper.outcomes import Message
+from hookkeeper.messages.recovery import (
+    RecoveryCandidate,
+    RecoveryPlan,
+    RecoveryScope,
+    RecoverySearch,
+    RecoveryState,
+    RecoveryStatus,
+    RedeliveryBatch,
+    RedeliverySummary,
+)
 from workflows import timers
 from workflows.activities import run_until_done
 
@@ -25,26 +32,6 @@ BATCH_SECONDS = 5.0
 LARGEST_BATCH = 100
 LONG_HISTORY = 2_000
 """Events after which it goes on as a new run."""
-
-RecoveryStatus = Literal["running", "paused", "finished", "cancelled"]
-
-
-class RecoveryState(Message):
-    """How a recovery is doing. Also what it begins with, and goes on from as a new run."""
-
-    id: str
-    scope: Scope
-    rate: float
-    """Events a second."""
-    status: RecoveryStatus = "running"
-    found: int | None = None
-    """Events; None until they are counted."""
-    redelivered: int = 0
-    skipped: int = 0
-    failed: int = 0
-    after: datetime | None = None
-    """Where it is."""
-    finished_at: datetime | None = None
 
 
 @workflow.defn(name=ids.RECOVERY)
@@ -84,14 +71,14 @@ class RecoveryWorkflow:
     def cancel(self) -> None:
         self._set(status="cancelled")
 
-    @workflow.query(name="state")
+    @workflow.query(name=ids.STATE)
     def state(self) -> RecoveryState:
         """Give how it is doing."""
         return self._state
 
     # The story
 
-    async def _redeliver(self, runs: tuple[Lost, ...]) -> None:
+    async def _redeliver(self, runs: tuple[RecoveryCandidate, ...]) -> None:
         size = min(LARGEST_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
         while runs:
             await workflow.wait_condition(lambda: self._state.status != "paused")
@@ -144,10 +131,10 @@ class RecoveryWorkflow:
             summary="count",
         )
 
-    async def _plan(self, after: datetime) -> Plan:
+    async def _plan(self, after: datetime) -> RecoveryPlan:
         return await run_until_done(
             RecoveryActivities.find,
-            Search(scope=self._state.scope, after=after),
+            RecoverySearch(scope=self._state.scope, after=after),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
@@ -155,10 +142,10 @@ class RecoveryWorkflow:
             summary="find the oldest",
         )
 
-    async def _redeliver_batch(self, runs: tuple[Lost, ...]) -> RedeliverySummary:
+    async def _redeliver_batch(self, runs: tuple[RecoveryCandidate, ...]) -> RedeliverySummary:
         return await run_until_done(
             RecoveryActivities.redeliver,
-            Batch(scope=self._state.scope, runs=runs, rate=self._state.rate),
+            RedeliveryBatch(scope=self._state.scope, runs=runs, rate=self._state.rate),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
@@ -173,6 +160,6 @@ class RecoveryWorkflow:
         return Priority(fairness_key=self._state.scope.tenant)
 
 
-def _as_of(scope: Scope, began: datetime) -> Scope:
+def _as_of(scope: RecoveryScope, began: datetime) -> RecoveryScope:
     """Leave out what comes after the beginning: among that is what the recovery itself starts."""
     return scope.model_copy(update={"began": began, "until": min(scope.until, began)})

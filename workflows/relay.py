@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
 from hookkeeper import ids
-from hookkeeper.messages import Delivery, EventState, EventStatus, Heard, event_status
+from hookkeeper.messages.event import Delivery, EventState, EventStatus, Heard, event_status
 from hookkeeper.outcomes import Message
 
 
@@ -110,11 +110,11 @@ class Relay:
     async def signal_release(self, delivery: str | None = None) -> None:
         await self._pass_on("release", delivery, _meant(delivery))
 
-    @workflow.signal(name="release_webhook", description="Let go on what is held because this webhook was off.")
+    @workflow.signal(name=ids.RELEASE_WEBHOOK, description="Let go on what is held because this webhook was off.")
     async def signal_release_webhook(self, webhook_id: str) -> None:
         await self._pass_on("release_webhook", webhook_id, lambda each: each.webhook_id == webhook_id)
 
-    @workflow.signal(name="receipt", description="What a mail provider says of an email on its way.")
+    @workflow.signal(name=ids.RECEIPT, description="What a mail provider says of an email on its way.")
     async def signal_receipt(self, heard: Heard) -> None:
         await self._pass_on("receipt", heard, _meant(heard.delivery))
 

@@ -7,14 +7,21 @@ the hour. Asked again while it runs, it begins anew; it ends where the webhook i
 This code is for ever, as that of `workflows.event` is.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority
 
-from activities.release import Ask, Batch, Held, Progress, ReleaseActivities
+from activities.release import ReleaseActivities
 from hookkeeper import ids
-from hookkeeper.outcomes import Message
+from hookkeeper.messages.release import (
+    HeldRuns,
+    HeldSearch,
+    ReleaseBatch,
+    ReleaseInput,
+    ReleaseProgress,
+    ReleaseState,
+)
 from workflows import timers
 from workflows.activities import run_until_done
 
@@ -25,32 +32,12 @@ LONG_HISTORY = 2_000
 """Events after which it goes on as a new run."""
 
 
-class Release(Message):
-    """What a release begins with; more where it goes on as a new run."""
-
-    webhook_id: str
-    tenant: str
-    passes: int = 0
-    """That are over."""
-    after: datetime | None = None
-    """Where the present pass is."""
-    released: int = 0
-    asked: bool = False
-
-
-class Released(Message):
-    """What a release came to."""
-
-    webhook_id: str
-    released: int
-
-
 @workflow.defn(name=ids.RELEASE)
 class ReleaseWorkflow:
     """One webhook's held deliveries on their way."""
 
     @workflow.init
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: ReleaseInput) -> None:
         self._webhook_id = release.webhook_id
         self._tenant = release.tenant
         self._passes = release.passes
@@ -59,7 +46,7 @@ class ReleaseWorkflow:
         self._asked = release.asked
 
     @workflow.run
-    async def run(self, release: Release) -> Released:
+    async def run(self, release: ReleaseInput) -> ReleaseState:
         """Make all passes; fewer where the webhook is off again."""
         while self._asked or self._passes < len(PAUSES):
             if not self._asked:
@@ -69,14 +56,14 @@ class ReleaseWorkflow:
             self._passes = self._passes + 1 if await self._pass() else len(PAUSES)
         return self.state()
 
-    @workflow.signal(description="Make all passes, from now on.")
+    @workflow.signal(name=ids.RELEASE_AGAIN, description="Make all passes, from now on.")
     def again(self) -> None:
         self._asked = True
 
-    @workflow.query
-    def state(self) -> Released:
+    @workflow.query(name=ids.STATE)
+    def state(self) -> ReleaseState:
         """Give what was released so far."""
-        return Released(webhook_id=self._webhook_id, released=self._released)
+        return ReleaseState(webhook_id=self._webhook_id, released=self._released)
 
     async def _until_next_pass(self) -> None:
         pause = PAUSES[self._passes]
@@ -96,10 +83,10 @@ class ReleaseWorkflow:
             if workflow.info().get_current_history_length() > LONG_HISTORY:
                 workflow.continue_as_new(self._carried_over())
 
-    async def _find(self) -> Held:
+    async def _find(self) -> HeldRuns:
         return await run_until_done(
             ReleaseActivities.find,
-            Ask(webhook_id=self._webhook_id, tenant=self._tenant, after=self._after),
+            HeldSearch(webhook_id=self._webhook_id, tenant=self._tenant, after=self._after),
             task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=HEARTBEAT,
@@ -117,10 +104,10 @@ class ReleaseWorkflow:
                 return False
         return True
 
-    async def _take_turn(self, runs: tuple[str, ...]) -> Progress:
+    async def _take_turn(self, runs: tuple[str, ...]) -> ReleaseProgress:
         return await run_until_done(
             ReleaseActivities.release,
-            Batch(webhook_id=self._webhook_id, tenant=self._tenant, runs=runs),
+            ReleaseBatch(webhook_id=self._webhook_id, tenant=self._tenant, runs=runs),
             task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=5),
             heartbeat_timeout=HEARTBEAT,
@@ -128,8 +115,8 @@ class ReleaseWorkflow:
             summary=f"release {len(runs)}",
         )
 
-    def _carried_over(self) -> Release:
-        return Release(
+    def _carried_over(self) -> ReleaseInput:
+        return ReleaseInput(
             webhook_id=self._webhook_id,
             tenant=self._tenant,
             passes=self._passes,

@@ -18,9 +18,9 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from activities.scheduled_event import REFUSED, Fired, Firing, FiringActivities
+from activities.scheduled_event import REFUSED, FiringActivities
 from hookkeeper import ids
-from hookkeeper.schedule_plan import Plan
+from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from workflows.activities import run_until_done
 
 LOOKS = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(hours=1))
@@ -33,38 +33,38 @@ class ScheduledEventWorkflow:
     """One firing of a schedule."""
 
     @workflow.run
-    async def run(self, plan: Plan) -> Fired:
+    async def run(self, plan: SchedulePlan) -> EventReference:
         """Make the event; return its name, or fail with the reason why it is refused."""
         when = workflow.info().typed_search_attributes[ids.FIRED_FOR]
-        fired = Fired(event_id=ids.scheduled_event_id(plan.id, when), tenant=plan.tenant)
-        firing = Firing(
-            event_id=fired.event_id,
+        event = EventReference(event_id=ids.scheduled_event_id(plan.id, when), tenant=plan.tenant)
+        scheduled = ScheduledEvent(
+            event_id=event.event_id,
             type=plan.type,
             tenant=plan.tenant,
             timestamp=when,
             data=plan.data,
             key_id=plan.key_id,
         )
-        accepting = asyncio.create_task(self._accept(firing))
+        accepting = asyncio.create_task(self._accept(scheduled))
         try:
             await asyncio.shield(accepting)
             if plan.waits:
-                await self._until_delivered(fired)
+                await self._until_delivered(event)
         except (asyncio.CancelledError, ActivityError) as error:
             if is_cancelled_exception(error):
-                await self._withdraw(accepting, fired)
+                await self._withdraw(accepting, event)
             raise
-        return fired
+        return event
 
-    async def _accept(self, firing: Firing) -> None:
+    async def _accept(self, scheduled: ScheduledEvent) -> None:
         try:
             await run_until_done(
                 FiringActivities.accept,
-                firing,
+                scheduled,
                 start_to_close_timeout=timedelta(seconds=20),
                 is_expected=_is_refusal,
-                priority=Priority(fairness_key=firing.tenant),
-                summary=f"accept {firing.type}",
+                priority=Priority(fairness_key=scheduled.tenant),
+                summary=f"accept {scheduled.type}",
             )
         except ActivityError as error:
             cause = error.cause
@@ -74,18 +74,18 @@ class ScheduledEventWorkflow:
                 ) from None
             raise
 
-    async def _until_delivered(self, fired: Fired) -> None:
+    async def _until_delivered(self, event: EventReference) -> None:
         await run_until_done(
             FiringActivities.await_delivery,
-            fired,
+            event,
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             retry_policy=LOOKS,
-            priority=Priority(fairness_key=fired.tenant),
+            priority=Priority(fairness_key=event.tenant),
             summary="wait until it is delivered",
         )
 
-    async def _withdraw(self, accepting: asyncio.Task[None], fired: Fired) -> None:
+    async def _withdraw(self, accepting: asyncio.Task[None], event: EventReference) -> None:
         """Cancel the event, once it is known whether there is one."""
         await workflow.wait_condition(accepting.done)
         if accepting.exception():
@@ -94,10 +94,10 @@ class ScheduledEventWorkflow:
         await asyncio.create_task(
             run_until_done(
                 FiringActivities.cancel,
-                fired,
+                event,
                 task_queue=ids.retry_queue(workflow.info().task_queue),
                 start_to_close_timeout=timedelta(seconds=20),
-                priority=Priority(fairness_key=fired.tenant),
+                priority=Priority(fairness_key=event.tenant),
                 summary="cancel the event",
             )
         )

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Self
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages import Delivery, DeliveryStatus, Reason, Trigger
+from hookkeeper.messages.event import Delivery, DeliveryStatus, Reason, Trigger
 from workflows.ordering import Ordering
 from workflows.tracking import Tracking
 

@@ -1,6 +1,6 @@
 """What the parts of a delivery's state share. Pure."""
 
-from hookkeeper.messages import Delivery
+from hookkeeper.messages.event import Delivery
 
 
 class Kept:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from hookkeeper.alert_messages import Alert
-from hookkeeper.messages import Channel, Delivery, Reason
+from hookkeeper.messages.alert import Alert
+from hookkeeper.messages.event import Channel, Delivery, Reason
 
 MAX_SUMMARY = 200
 HOLDS: dict[Reason | None, str] = {

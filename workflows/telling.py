@@ -10,9 +10,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from activities.alerts import GIVEN_UP, AlertActivities
 from hookkeeper import ids
-from hookkeeper.alert_messages import Alert
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages import Delivery, EventInput
+from hookkeeper.messages.alert import Alert
+from hookkeeper.messages.event import Delivery, EventInput
 from workflows import summaries
 from workflows.activities import run_until_done
 from workflows.progress import Progress

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from hookkeeper.messages import DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
+from hookkeeper.messages.event import DeliveryStatus, Reason, Receipt, ReceiptKind, Trigger
 from hookkeeper.outcomes import Outcome
 from workflows.state_changes import Kept
 

@@ -14,7 +14,7 @@ from api.routes.webhooks import WebhookId, found
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.views import links_of
 from hookkeeper.links import Links
-from hookkeeper.messages import DeliveryStatus
+from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.temporal.delivery_log import Row
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
@@ -57,7 +57,7 @@ async def count_held(
 async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> QueueState:
     """Show the queue of an ordered webhook, and whether it is stuck."""
     found(await store.get(webhook_id, caller.tenant))
-    lane = await gateway.lanes.state(webhook_id)
+    lane = await gateway.ordered_queues.state(webhook_id)
     return QueueState(webhook_id=webhook_id, waiting=lane.waiting, head=lane.head, stuck_since=lane.stuck_since)
 
 

@@ -27,7 +27,7 @@ from api.schemas.events import (
     NewEvent,
     Reschedule,
 )
-from hookkeeper.messages import Command, EventStatus
+from hookkeeper.messages.event import Command, EventStatus
 from hookkeeper.temporal.listing import Search
 from hookkeeper.times import utc_now
 

@@ -12,9 +12,8 @@ from api.fields import EVENT_ID, Page
 from api.problems import KEYED, Conflicting, NotFound, responses
 from api.routes.webhooks import WebhookId, found
 from api.schemas.recoveries import NewRecovery, Recover, Recovery, Steered
+from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
 from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.recoveries import RecoveryCommand
-from workflows.recovery import RecoveryState
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
 RecoveryId = Annotated[str, Path(pattern=EVENT_ID)]

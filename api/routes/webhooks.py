@@ -108,7 +108,7 @@ async def change_webhook(
     """
     known, changed = await _change(webhook_id, changes, store, caller, _written(request))
     if changed.ordered != known.ordered:
-        await gateway.lanes.look_again(webhook_id)
+        await gateway.ordered_queues.request_check(webhook_id)
     if changes.enabled:
         await release_held(gateway, changed)
     return views.webhook(changed)
@@ -121,7 +121,7 @@ async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerD
     if not await store.delete(webhook_id, caller.tenant, caller.did("webhook.delete", webhook_id, known.tenant)):
         raise _unknown()
     if known.ordered:
-        await gateway.lanes.look_again(webhook_id)
+        await gateway.ordered_queues.request_check(webhook_id)
     return Response(status_code=204)
 
 

@@ -16,7 +16,7 @@ from api.fields import (
 )
 from api.problems import ProblemDocument
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
+from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
 
 
 class NewEvent(RequestModel):

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from api.fields import EventType, GivenTime, RequestModel, ResponseModel, TenantName, Time
 from api.schemas.events import Links
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages import DeliveryStatus
+from hookkeeper.messages.event import DeliveryStatus
 
 Wanted = Literal["failed", "cancelled"]
 

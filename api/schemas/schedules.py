@@ -9,7 +9,7 @@ from api import examples
 from api.cron import check_cron, check_timezone
 from api.fields import EventType, GivenTime, Line, RequestModel, ResponseModel, TenantName, Time
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.schedule_plan import YEAR, Overlap
+from hookkeeper.messages.schedule import YEAR, OverlapPolicy
 from hookkeeper.temporal.schedule_reading import FiringStatus
 
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
@@ -50,7 +50,7 @@ class ScheduleFields(RequestModel):
     """Seconds to add to each interval: 300 with an `every` of 3600 means five minutes past each hour."""
     timezone: TimeZone = Field("UTC", examples=["Europe/Berlin"])
     """Time zone of `cron`: a name in the IANA database."""
-    overlap: Overlap = "skip"
+    overlap: OverlapPolicy = "skip"
     """What to do if the previous event is still being delivered, retried or held. `skip`: post no event. `buffer_one`,
     `buffer_all`: post one event, or all missed events, afterwards. `cancel_other`: cancel the previous event.
     `allow_all`: post the event anyway."""
@@ -107,7 +107,7 @@ class Noted(RequestModel):
 class Trigger(RequestModel):
     model_config = examples.shows({"overlap": "allow_all"})
 
-    overlap: Overlap = "allow_all"
+    overlap: OverlapPolicy = "allow_all"
     """What to do if an earlier event is still being delivered."""
 
 
@@ -117,7 +117,7 @@ class Backfill(RequestModel):
     since: SensibleTime
     until: SensibleTime
     """Exclusive, and not in the future."""
-    overlap: Overlap = "allow_all"
+    overlap: OverlapPolicy = "allow_all"
     """`buffer_all` posts one event after the other, each after the delivery of the previous one."""
 
 
@@ -159,7 +159,7 @@ class ScheduleHead(ResponseModel):
     every: int | None
     offset: int
     timezone: str
-    overlap: Overlap
+    overlap: OverlapPolicy
     start_at: Time | None
     end_at: Time | None
     paused: bool

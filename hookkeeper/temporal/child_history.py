@@ -12,7 +12,7 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.exceptions import ApplicationError
 
 from hookkeeper import ids
-from hookkeeper.messages import EventState
+from hookkeeper.messages.event import EventState
 
 
 class End(NamedTuple):

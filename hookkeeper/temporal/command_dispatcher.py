@@ -7,13 +7,11 @@ from typing import Any, Literal
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 
 from hookkeeper import ids
-from hookkeeper.commands import Refused, UnknownDelivery, select
-from hookkeeper.messages import Command, EventInput
+from hookkeeper.commands import Refused, UnknownDelivery, reopen
+from hookkeeper.messages.event import Command, EventInput, PartRestart
 from hookkeeper.temporal import asking
 from hookkeeper.temporal.parts import Parent, Part, parts_of, state_of
 from hookkeeper.temporal.reading import started_with
-from workflows.large_event import Again
-from workflows.progress import reopened
 
 
 class CommandDispatcher:
@@ -82,8 +80,7 @@ class CommandDispatcher:
         if self._command == "reschedule":
             raise Refused("the event is not scheduled: its delivery is over")
         state = await state_of(self._client, parent, part)
-        chosen = set(select(self._command, state.deliveries, self._delivery))
-        deliveries = tuple(reopened(each) if each.id in chosen else each for each in state.deliveries)
-        again = Again(part=part.n, number=part.number, deliveries=deliveries)
+        deliveries = reopen(self._command, state.deliveries, self._delivery)
+        restart = PartRestart(part=part.n, number=part.number, deliveries=deliveries)
         async with self._starting:  # a run takes ten updates at once, and there can be more parts
-            return await asking.update(parent.handle, "again", again)
+            return await asking.update(parent.handle, ids.RESTART_PART, restart)

@@ -13,7 +13,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids
-from hookkeeper.messages import DeliveryStatus
+from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.temporal import reading, scan
 from hookkeeper.temporal.error_translation import Unavailable, reaching_temporal
 from hookkeeper.temporal.listing import STATUSES, sealed, unsealed

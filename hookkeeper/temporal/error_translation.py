@@ -3,7 +3,7 @@
 GatewayError
 ├── Unavailable        Temporal, or the worker that answers for an open run, is out of reach: try again
 │   └── NamespaceUnprepared   our search attributes are not there: `hookkeeper migrate`
-├── LaneFull           too many events of an ordered webhook wait for their turn: try again, later
+├── QueueFull           too many events of an ordered webhook wait for their turn: try again, later
 ├── UnknownEvent       there is no run of this event, or retention is over
 ├── UnknownSchedule    there is no such schedule
 ├── UnknownRecovery    there is no such recovery
@@ -54,7 +54,7 @@ class NamespaceUnprepared(Unavailable):
         )
 
 
-class LaneFull(GatewayError):
+class QueueFull(GatewayError):
     """Nothing was done: an ordered webhook has as many events waiting as may."""
 
 

@@ -5,13 +5,13 @@ from datetime import datetime
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities.recovery import Scope, Wanted
 from hookkeeper import ids
+from hookkeeper.messages.recovery import RecoverableStatus, RecoveryScope
 from hookkeeper.temporal import scan
 from hookkeeper.temporal.scan import Found
 from hookkeeper.times import rfc3339
 
-CLOSED: dict[Wanted, str] = {
+CLOSED: dict[RecoverableStatus, str] = {
     "failed": "ExecutionStatus = 'Failed'",
     # A run with a failed delivery counts as failed, whatever else was cancelled.
     "cancelled": "ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut', 'Failed')",
@@ -20,7 +20,7 @@ COUNTED_ONE_BY_ONE = 20_000
 """Of more runs, those that were delivered again since are counted too."""
 
 
-async def count(client: Client, scope: Scope) -> int:
+async def count(client: Client, scope: RecoveryScope) -> int:
     """Count the finished events that would be redelivered; of cancelled ones, those that may be.
 
     Raises Temporal's `RPCError`.
@@ -37,14 +37,16 @@ async def count(client: Client, scope: Scope) -> int:
     return len(lost)
 
 
-async def oldest(client: Client, scope: Scope, after: datetime, at_most: int) -> tuple[list[Found], datetime | None]:
+async def oldest(
+    client: Client, scope: RecoveryScope, after: datetime, at_most: int
+) -> tuple[list[Found], datetime | None]:
     """Give the oldest runs with a delivery that may be meant, each event once, and where to go on."""
     part = await scan.oldest(client, query_of(scope), after, scope.until, at_most)
     later = await scan.redeliveries(client, (run.workflow_id for run in part.found))
     return [run for run in part.found if _is_last(run, later.get(run.workflow_id, ()), scope)], part.end
 
 
-def query_of(scope: Scope, *, closed_only: bool = False) -> str:
+def query_of(scope: RecoveryScope, *, closed_only: bool = False) -> str:
     """Write what a recovery looks for in visibility's language. It finds more than is meant: runs are inspected."""
     closed = CLOSED[scope.status]
     status = closed if closed_only else f"({closed} OR ExecutionStatus = 'Running')"
@@ -55,12 +57,12 @@ def query_of(scope: Scope, *, closed_only: bool = False) -> str:
     return " AND ".join(parts)
 
 
-def _redeliveries(scope: Scope) -> str:
+def _redeliveries(scope: RecoveryScope) -> str:
     since = f"StartTime >= '{rfc3339(scope.since)}'"
     return " AND ".join([*_of_events(scope), scan.REDELIVERIES, since])
 
 
-def _of_events(scope: Scope) -> list[str]:
+def _of_events(scope: RecoveryScope) -> list[str]:
     parts = [scan.RUNS_OF_EVENTS, f"{ids.TENANT.name} = '{scope.tenant}'"]
     if scope.webhook_id:
         parts.append(f"{ids.WEBHOOKS.name} = '{scope.webhook_id}'")
@@ -70,7 +72,7 @@ def _of_events(scope: Scope) -> list[str]:
     return parts
 
 
-def _is_last(run: Found, later: Iterable[Found], scope: Scope) -> bool:
+def _is_last(run: Found, later: Iterable[Found], scope: RecoveryScope) -> bool:
     """Say whether no later run of the same event is in the scope's time: that one is met in its own turn, or was well.
 
     One that comes after that time does not count: what it came to is seen when the event is inspected.
@@ -78,7 +80,7 @@ def _is_last(run: Found, later: Iterable[Found], scope: Scope) -> bool:
     return not any(each.run_number > run.run_number and each.started_at < scope.until for each in later)
 
 
-def _is_lost(runs: Iterable[Found], scope: Scope) -> bool:
+def _is_lost(runs: Iterable[Found], scope: RecoveryScope) -> bool:
     """Say whether the latest of an event's runs has ended as is wanted, as far as visibility knows."""
     latest = max(runs, key=lambda each: each.run_number)
     if scope.status == "cancelled":

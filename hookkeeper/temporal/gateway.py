@@ -16,20 +16,19 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
-from hookkeeper.commands import Refused, select
-from hookkeeper.messages import Command, EventInput, EventState, Heard, Receipt
+from hookkeeper.commands import Refused, reopen
+from hookkeeper.messages.event import Command, EventInput, EventState, Heard, Receipt
 from hookkeeper.temporal import backlog, erasure, listing, parts, reading, starting
 from hookkeeper.temporal.command_dispatcher import CommandDispatcher
 from hookkeeper.temporal.delivery_log import DeliveryLog
-from hookkeeper.temporal.error_translation import Conflict, LaneFull, Unavailable, reaching_temporal
+from hookkeeper.temporal.error_translation import Conflict, QueueFull, Unavailable, reaching_temporal
 from hookkeeper.temporal.listing import Row, Search
-from hookkeeper.temporal.ordered_queues import Lanes
+from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.releases import Releases
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.times import utc_now
-from workflows.progress import reopened
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Gateway:
         self._client = client
         self._task_queue = task_queue
         self._readiness = Readiness(client, task_queue)
-        self.lanes = Lanes(client, task_queue)
+        self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
         self.recoveries = Recoveries(client, task_queue)
@@ -92,16 +91,16 @@ class Gateway:
         """Start the run of an event; return once Temporal has it for good.
 
         The id decides: a second start with the same `digest` answers with the run that is there, another digest
-        raises `Conflict`. Where a lane of its webhooks is full, raises `LaneFull`.
+        raises `Conflict`. Where a lane of its webhooks is full, raises `QueueFull`.
         """
         workflow_id = ids.workflow_id(event.tenant, event.id)
         async with reaching_temporal(not_found=Unavailable):
             try:
-                event = await self.lanes.take_places(event)
+                event = await self.ordered_queues.enqueue_event(event)
                 run_id = await self._start(event, digest, WorkflowIDReusePolicy.REJECT_DUPLICATE)
             except WorkflowAlreadyStartedError:
                 return await self._started_before(workflow_id, digest)
-            except LaneFull:
+            except QueueFull:
                 if known := await self.known(event.tenant, event.id, digest):
                     return known
                 raise
@@ -166,7 +165,7 @@ class Gateway:
         async with reaching_temporal():
             try:
                 handle = await parts.holder_of(self._client, tenant, event_id, delivery)
-                await handle.signal("receipt", Heard(delivery=delivery, receipt=receipt))
+                await handle.signal(ids.RECEIPT, Heard(delivery=delivery, receipt=receipt))
             except RPCError as error:
                 if error.status != RPCStatusCode.NOT_FOUND:
                     raise
@@ -212,8 +211,7 @@ class Gateway:
             parts.read(self._client, handle, run), run.memo_value("digest", default="")
         )
         event, state = whole.event, whole.state
-        chosen = set(select(command, state.deliveries, delivery))
-        deliveries = tuple(reopened(each) if each.id in chosen else each for each in state.deliveries)
+        deliveries = reopen(command, state.deliveries, delivery)
         # Asked for by hand, it waits no longer for a time that was still to come when it was cancelled.
         deliver_at = min(state.deliver_at, utc_now()) if state.deliver_at else None
         again = event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})

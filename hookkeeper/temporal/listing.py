@@ -13,7 +13,7 @@ from datetime import datetime
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids
-from hookkeeper.messages import EventStatus
+from hookkeeper.messages.event import EventStatus
 from hookkeeper.times import rfc3339
 
 STATUS_QUERIES: dict[EventStatus, str] = {

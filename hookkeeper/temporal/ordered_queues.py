@@ -1,7 +1,7 @@
-"""The client side of lanes: take places, see how runs in them are doing.
+"""Ordered queues (`workflows.ordered_queue`): enqueue events, read queues, check the runs in them.
 
-Acceptance takes places before it starts the run; were it the other way round, a run whose API died in between would
-have none. `workflows.ordered_queue` says what becomes of a place whose run is never started.
+An event is enqueued before its run is started. In the other order, a run would have no position if the API stopped
+between the two; `workflows.ordered_queue` handles a position whose run is never started.
 """
 
 import asyncio
@@ -19,149 +19,156 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.ordered_queue import Found, Place, Search, Sight, Waiting
 from hookkeeper import ids
-from hookkeeper.messages import Delivery, EventInput, EventState
+from hookkeeper.messages.event import Delivery, EventInput, EventState
+from hookkeeper.messages.ordered_queue import (
+    QUEUE_LIMIT,
+    OrderedQueueState,
+    QueuedRun,
+    QueuedRunStatus,
+    QueueInput,
+    QueuePosition,
+    WaitingEvents,
+    WaitingEventsQuery,
+)
 from hookkeeper.partition import PART, partition
 from hookkeeper.temporal import scan
-from hookkeeper.temporal.error_translation import LaneFull, Unavailable, reaching_temporal
-from workflows.event import EventWorkflow
-from workflows.ordered_queue import FULL, Line, OrderedQueueState, OrderedQueueWorkflow
+from hookkeeper.temporal.error_translation import QueueFull, Unavailable, reaching_temporal
 
-log = structlog.get_logger("hookkeeper.lanes")
-KNOWN_FOR = 2.0
-"""Seconds that acceptance goes by what it has seen of a lane."""
-QUICKLY = timedelta(seconds=2)
+log = structlog.get_logger("hookkeeper.ordered_queues")
+CAPACITY_CHECK_INTERVAL = 2.0
+"""Seconds between two checks whether a queue is full."""
+SIGNAL_TIMEOUT = timedelta(seconds=2)
 ANSWER_TIMEOUT = timedelta(seconds=5)
-"""For so long the run at the head of a lane may take to answer."""
+"""Time in which the run at the head of a queue must answer."""
 VISIBILITY_DELAY = 2.0
-"""Seconds until what was started is found by searches, generously: it takes some 15 ms."""
-KNOWN_LANES = 10_000
-UNREAD = 5_000
-"""Events in the history of a lane, which goes on as a new run at two thousand: with so many, no worker takes note of
-them. Temporal takes 10,000 signals."""
+"""Seconds until a search finds a run that was started, with a margin: it takes about 15 ms."""
+MAX_CACHED_QUEUES = 10_000
+MAX_HISTORY = 5_000
+"""Events in the history of a queue, which continues as a new run at 2,000. A queue with more is served by no worker;
+Temporal accepts 10,000 signals."""
 
 
-class Lanes:
-    """All lanes. One for the process."""
+class OrderedQueues:
+    """The client of all ordered queues. One for the process."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
         self._had_room: dict[str, float] = {}
 
-    async def take_places(self, event: EventInput) -> EventInput:
-        """Take a place for each ordered delivery, and give the event with them. One with a `deliver_at` takes none yet.
+    async def enqueue_event(self, event: EventInput) -> EventInput:
+        """Enqueue each ordered delivery, and return the event with their positions noted.
 
-        Raises `LaneFull`, and Temporal's `RPCError`.
+        The run of an event with `deliver_at` enqueues itself then. Raises `QueueFull` and Temporal's `RPCError`.
         """
-        if not any(each.ordered for each in event.deliveries) or event.deliver_at:  # the run itself takes one then
+        if not any(delivery.ordered for delivery in event.deliveries) or event.deliver_at:
             return event
-        places = _places_of(event)
-        rebuild = await asyncio.gather(*(self._check_room(place.webhook_id) for place in places))
-        await asyncio.gather(*map(self._join_unless_full, places, rebuild))
-        return event.model_copy(update={"deliveries": tuple(map(_with_place, event.deliveries))})
+        positions = _positions_of(event)
+        rebuild = await asyncio.gather(*(self._check_capacity(position.webhook_id) for position in positions))
+        await asyncio.gather(*map(self._enqueue_while_accepting, positions, rebuild))
+        return event.model_copy(update={"deliveries": tuple(map(_enqueued, event.deliveries))})
 
-    async def join(self, place: Place) -> None:
-        """Have a place taken, and the lane started if there is none."""
-        await self._join(place, _has_lost_places(await self._describe(ids.ordered_queue_id(place.webhook_id))))
+    async def enqueue(self, position: QueuePosition) -> None:
+        """Add a position to its queue, and start the queue if there is none."""
+        queue = await self._describe(ids.ordered_queue_id(position.webhook_id))
+        await self._enqueue(position, _may_have_lost_positions(queue))
 
-    async def _join(self, place: Place, rebuild: bool) -> None:
+    async def check_run(self, position: QueuePosition) -> QueuedRun:
+        """Return the state of the run at a position."""
+        workflow_id = ids.run_at(position.tenant, position.place)
+        run = await self._describe(workflow_id)
+        if run is None:
+            return QueuedRun(found=await self._check_parent(position))
+        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
+            return QueuedRun(found="over")
+        state = await self._query(workflow_id)
+        if state is None:
+            return QueuedRun(found="silent")
+        delivery = next((delivery for delivery in state.deliveries if delivery.id == position.webhook_id), None)
+        if delivery is None or delivery.is_final:
+            return QueuedRun(found="over")
+        return QueuedRun(found="open", waits=delivery.reason == "queued", failed=delivery.steps_taken > 0)
+
+    async def find_waiting(self, query: WaitingEventsQuery) -> WaitingEvents:
+        """Return the positions of all open events of the webhook, except those scheduled for later.
+
+        Some of them may already have left the queue; their runs report `done` when they receive a grant.
+        """
+        await asyncio.sleep(VISIBILITY_DELAY)
+        runs = await scan.runs_of(self._client, _waiting_query(query.webhook_id))
+        runs.sort(key=lambda run: run.started_at)
+        before = [run for run in runs if run.started_at < query.started_at]
+        after = [run for run in runs if run.started_at >= query.started_at]
+        return WaitingEvents(before=_positions(query.tenant, before), after=_positions(query.tenant, after))
+
+    async def state(self, webhook_id: str) -> OrderedQueueState:
+        """Return the state of a queue. Raises `Unavailable`."""
+        async with reaching_temporal(not_found=Unavailable):
+            queue = await self._describe(ids.ordered_queue_id(webhook_id))
+            if queue is None or queue.status != WorkflowExecutionStatus.RUNNING:
+                return OrderedQueueState()
+            handle = self._client.get_workflow_handle(queue.id, run_id=queue.run_id)
+            return await handle.query(ids.STATE, result_type=OrderedQueueState)
+
+    async def request_check(self, webhook_id: str) -> None:
+        """Let a queue check whether its webhook is still ordered. If this fails, the queue checks by itself later."""
+        try:
+            queue = self._client.get_workflow_handle(ids.ordered_queue_id(webhook_id))
+            await queue.signal(ids.CHECK, rpc_timeout=SIGNAL_TIMEOUT)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                log.warning("the queue could not be signalled", webhook=webhook_id, error=error.message)
+
+    async def _enqueue(self, position: QueuePosition, rebuild: bool) -> None:
         await self._client.start_workflow(
-            OrderedQueueWorkflow.run,
-            Line(webhook_id=place.webhook_id, tenant=place.tenant, rebuild=rebuild),
-            id=ids.ordered_queue_id(place.webhook_id),
+            ids.ORDERED_QUEUE,
+            QueueInput(webhook_id=position.webhook_id, tenant=position.tenant, rebuild=rebuild),
+            id=ids.ordered_queue_id(position.webhook_id),
             task_queue=self._task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal="enqueue",
-            start_signal_args=[place.place],
-            static_summary=f"the order of {place.webhook_id}",
+            start_signal=ids.ENQUEUE,
+            start_signal_args=[position.place],
+            static_summary=f"the order of {position.webhook_id}",
         )
 
-    async def look(self, place: Place) -> Sight:
-        """Say how a run is doing."""
-        workflow_id = ids.run_at(place.tenant, place.place)
-        run = await self._describe(workflow_id)
-        if run is None:
-            return Sight(found=await self._look_for_parent(place))
-        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
-            return Sight(found="over")
-        state = await self._ask(workflow_id)
-        if state is None:
-            return Sight(found="silent")
-        delivery = next((each for each in state.deliveries if each.id == place.webhook_id), None)
-        if delivery is None or delivery.is_final:
-            return Sight(found="over")
-        return Sight(found="open", waits=delivery.reason == "queued", failed=delivery.steps_taken > 0)
-
-    async def find_waiting(self, search: Search) -> Waiting:
-        """Give the places of all open events of the webhook, but for those whose time is still to come.
-
-        Those with many attempts behind them are among them: they say that they have passed when they get the turn.
-        """
-        await asyncio.sleep(VISIBILITY_DELAY)
-        runs = await scan.runs_of(self._client, _waiting_query(search.webhook_id))
-        runs.sort(key=lambda run: run.started_at)
-        before = [run for run in runs if run.started_at < search.started_at]
-        after = [run for run in runs if run.started_at >= search.started_at]
-        return Waiting(before=_places(search.tenant, before[:FULL]), after=_places(search.tenant, after[:FULL]))
-
-    async def state(self, webhook_id: str) -> OrderedQueueState:
-        """Say what waits in a lane, and whether it is stuck. Raises `Unavailable`."""
-        async with reaching_temporal(not_found=Unavailable):
-            lane = await self._describe(ids.ordered_queue_id(webhook_id))
-            if lane is None or lane.status != WorkflowExecutionStatus.RUNNING:
-                return OrderedQueueState()
-            return await self._client.get_workflow_handle(lane.id, run_id=lane.run_id).query(OrderedQueueWorkflow.state)
-
-    async def look_again(self, webhook_id: str) -> None:
-        """Let a lane see whether there is still an order to keep. Where this fails, it looks by itself, but later."""
+    async def _enqueue_while_accepting(self, position: QueuePosition, rebuild: bool) -> None:
         try:
-            await self._client.get_workflow_handle(ids.ordered_queue_id(webhook_id)).signal(
-                OrderedQueueWorkflow.check, rpc_timeout=QUICKLY
-            )
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                log.warning("the lane was not told of the change", webhook=webhook_id, error=error.message)
-
-    async def _join_unless_full(self, place: Place, rebuild: bool) -> None:
-        try:
-            await self._join(place, rebuild)
+            await self._enqueue(position, rebuild)
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT and "limit for signal" in error.message:
-                raise Unavailable(f"the lane of webhook {place.webhook_id} takes no more signals") from error
+                raise Unavailable(f"the queue of webhook {position.webhook_id} accepts no more signals") from error
             raise
 
-    async def _check_room(self, webhook_id: str) -> bool:
-        """Raise `LaneFull` where too many wait, or no worker takes note of them. Asks Temporal every two seconds.
+    async def _check_capacity(self, webhook_id: str) -> bool:
+        """Return whether a queue that is started now has to be rebuilt. Raises `QueueFull`.
 
-        Say whether a lane that is started now has to find what waits for it. Where there was one a moment ago, it has.
+        The answer is cached for `CAPACITY_CHECK_INTERVAL`, and is True then: there was a queue a moment ago.
         """
         now = time.monotonic()
-        if now - self._had_room.get(webhook_id, float("-inf")) < KNOWN_FOR:
+        if now - self._had_room.get(webhook_id, float("-inf")) < CAPACITY_CHECK_INTERVAL:
             return True
-        lane = await self._describe(ids.ordered_queue_id(webhook_id))
-        if lane and lane.status == WorkflowExecutionStatus.RUNNING and await _is_full(lane):
-            raise LaneFull(f"too many events of the ordered webhook {webhook_id} wait for their turn")
-        if len(self._had_room) >= KNOWN_LANES:
+        queue = await self._describe(ids.ordered_queue_id(webhook_id))
+        if queue and queue.status == WorkflowExecutionStatus.RUNNING and await _is_full(queue):
+            raise QueueFull(f"too many events of the ordered webhook {webhook_id} wait for their turn")
+        if len(self._had_room) >= MAX_CACHED_QUEUES:
             self._had_room.clear()
         self._had_room[webhook_id] = now
-        return _has_lost_places(lane)
+        return _may_have_lost_positions(queue)
 
-    async def _ask(self, workflow_id: str) -> EventState | None:
-        """Give the state of an open run; None where it does not say it. Temporal itself has just answered."""
+    async def _query(self, workflow_id: str) -> EventState | None:
+        """Return the state of an open run; None if it does not answer. Temporal itself answered a moment ago."""
         try:
-            return await self._client.get_workflow_handle(workflow_id).query(
-                EventWorkflow.state, rpc_timeout=ANSWER_TIMEOUT
-            )
+            handle = self._client.get_workflow_handle(workflow_id)
+            return await handle.query(ids.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
         except (RPCError, WorkflowQueryFailedError) as error:
             log.warning("a run does not answer", run=workflow_id, error=error.message)
             return None
 
-    async def _look_for_parent(self, place: Place) -> Found:
-        """Say of a part that has no run whether its event will start it."""
-        tenant, event_id = ids.event_of(ids.run_at(place.tenant, place.place))
+    async def _check_parent(self, position: QueuePosition) -> QueuedRunStatus:
+        """Return, for a part without a run, whether the run of its event will start it."""
+        tenant, event_id = ids.event_of(ids.run_at(position.tenant, position.place))
         parent = await self._describe(ids.workflow_id(tenant, event_id))
         if parent is None or parent.workflow_type != ids.LARGE_EVENT:
             return "unknown"
@@ -176,13 +183,13 @@ class Lanes:
             return None
 
 
-def _has_lost_places(lane: WorkflowExecutionDescription | None) -> bool:
-    """Say whether something may wait for a lane that ended, or may end any moment: one that completes has no places."""
-    return lane is not None and lane.status != WorkflowExecutionStatus.COMPLETED
+def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool:
+    """Return whether events may wait for a queue that ended, or may end any moment. One that completed was empty."""
+    return queue is not None and queue.status != WorkflowExecutionStatus.COMPLETED
 
 
 def _waiting_query(webhook_id: str) -> str:
-    """Find open runs of events that were started with this webhook, and whose time has come."""
+    """Write the query for open runs that were started with this webhook, and are not scheduled for later."""
     conditions = (
         scan.RUNS_OF_EVENTS,
         f"{ids.WEBHOOKS.name} = '{webhook_id}'",
@@ -193,25 +200,26 @@ def _waiting_query(webhook_id: str) -> str:
     return " AND ".join(conditions)
 
 
-def _places(tenant: str, runs: Sequence[scan.Found]) -> tuple[str, ...]:
-    return tuple(ids.place_of(tenant, run.workflow_id) for run in runs)
+def _positions(tenant: str, runs: Sequence[scan.Found]) -> tuple[str, ...]:
+    return tuple(ids.position_of(tenant, run.workflow_id) for run in runs[:QUEUE_LIMIT])
 
 
-async def _is_full(lane: WorkflowExecutionDescription) -> bool:
-    return lane.history_length > UNREAD or bool(await lane.memo_value(ids.QUEUE_FULL, default=False))
+async def _is_full(queue: WorkflowExecutionDescription) -> bool:
+    return queue.history_length > MAX_HISTORY or bool(await queue.memo_value(ids.QUEUE_FULL, default=False))
 
 
-def _places_of(event: EventInput) -> list[Place]:
-    """Give the place of each ordered delivery: it stands in the run of the event, or in that of its part."""
-    parts = partition(event.deliveries)
+def _positions_of(event: EventInput) -> list[QueuePosition]:
+    """Return the position of each ordered delivery: that of the event's run, or of its part's."""
     split = len(event.deliveries) > PART
     return [
-        Place(webhook_id=each.webhook_id, tenant=event.tenant, place=f"{event.id}.{n}" if split else event.id)
-        for n, part in enumerate(parts, start=1)
-        for each in part
-        if each.ordered
+        QueuePosition(
+            webhook_id=delivery.webhook_id, tenant=event.tenant, place=f"{event.id}.{n}" if split else event.id
+        )
+        for n, part in enumerate(partition(event.deliveries), start=1)
+        for delivery in part
+        if delivery.ordered
     ]
 
 
-def _with_place(delivery: Delivery) -> Delivery:
+def _enqueued(delivery: Delivery) -> Delivery:
     return delivery.model_copy(update={"has_place": True}) if delivery.ordered else delivery

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
-from hookkeeper.messages import EventInput, EventState
+from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.partition import is_open, merged, part_input, partition
 from hookkeeper.temporal import child_history, reading
 

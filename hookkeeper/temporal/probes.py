@@ -6,7 +6,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 
 from hookkeeper import ids
-from workflows.probe import Probe, ProbeWorkflow
+from hookkeeper.messages.probe import ProbeInput
 
 
 class Probes:
@@ -20,8 +20,8 @@ class Probes:
     async def start(self, tenant: str, webhook_id: str) -> None:
         """See to it that the webhook is probed, by one run alone."""
         await self._client.start_workflow(
-            ProbeWorkflow.run,
-            Probe(webhook_id=webhook_id, tenant=tenant, interval=self._interval.total_seconds()),
+            ids.PROBE,
+            ProbeInput(webhook_id=webhook_id, tenant=tenant, interval=self._interval.total_seconds()),
             id=ids.probe_id(webhook_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -11,6 +11,8 @@ read it (decision 11).
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -20,12 +22,13 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, UpdateTa
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, ServiceClient
 
-from activities.pacing import RateKeeper, RateMode
 from hookkeeper import ids
 from hookkeeper.temporal.fairness import is_fair
 
 log = structlog.get_logger("hookkeeper.temporal")
 
+RateKeeper = Literal["queue", "timers"]
+"""What keeps the rates of webhooks: Temporal's limited queue, or timers in the runs."""
 REFRESH_INTERVAL = 30.0
 """Seconds after which a worker looks whether another one has found out something else."""
 REASONS: dict[RateKeeper, str] = {
@@ -38,6 +41,13 @@ WORDS: dict[RateKeeper, str] = {
 }
 _found: WeakKeyDictionary[ServiceClient, bool] = WeakKeyDictionary()
 """What was found out over each connection; only certain answers."""
+
+
+@dataclass(slots=True)
+class RateMode:
+    """The present keeper; it changes if another worker comes to another result."""
+
+    keeper: RateKeeper
 
 
 @asynccontextmanager

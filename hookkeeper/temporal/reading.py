@@ -13,10 +13,9 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from activities.finalize import Closing
-from hookkeeper.messages import EventInput, EventState, event_status
+from hookkeeper import ids
+from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_status
 from hookkeeper.times import utc_now
-from workflows.event import EventWorkflow
 
 UNREAD = 3
 """Events of a run of which no worker has made a step: its start, and a workflow task that waits or is under way."""
@@ -65,7 +64,7 @@ async def state_of(
         return state
     if status == WorkflowExecutionStatus.CANCELED and (state := await _in_tail(client, handle)):
         return state
-    state = await handle.query(EventWorkflow.state)
+    state: EventState = await handle.query(ids.STATE, result_type=EventState)
     return state if status == WorkflowExecutionStatus.RUNNING else cut_short(state)
 
 
@@ -90,9 +89,9 @@ async def _in_tail(client: Client, handle: WorkflowHandle[Any, Any]) -> EventSta
     )
     for event in answer.history.events:
         scheduled = event.activity_task_scheduled_event_attributes
-        if scheduled.activity_type.name == "close_as_cancelled":
-            (closing,) = await client.data_converter.decode(scheduled.input.payloads, [Closing])
-            return EventState.model_validate(closing.state)
+        if scheduled.activity_type.name == ids.CLOSE_AS_CANCELLED:
+            (run,) = await client.data_converter.decode(scheduled.input.payloads, [CancelledRun])
+            return EventState.model_validate(run.state)
     return None
 
 

@@ -5,24 +5,22 @@ Raises what `hookkeeper.temporal.error_translation` names, and `Refused`.
 
 import asyncio
 import secrets
-from typing import Any, Literal
+from typing import Any
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.recovery import Scope
 from hookkeeper import ids
 from hookkeeper.commands import Refused
+from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.temporal import failures
 from hookkeeper.temporal.error_translation import Conflict, Unavailable, UnknownRecovery, reaching_temporal
 from hookkeeper.temporal.listing import sealed, unsealed
-from workflows.recovery import RecoveryState, RecoveryWorkflow
 
 AT_ONCE = 10
 """Recoveries of a page that are read at the same time."""
-RecoveryCommand = Literal["pause", "resume", "cancel"]
 
 
 class Recoveries:
@@ -32,12 +30,12 @@ class Recoveries:
         self._client = client
         self._task_queue = task_queue
 
-    async def count(self, scope: Scope) -> int:
+    async def count(self, scope: RecoveryScope) -> int:
         """Count the finished events that would be redelivered."""
         async with reaching_temporal(not_found=Unavailable):
             return await failures.count(self._client, scope)
 
-    async def start(self, scope: Scope, rate: float) -> RecoveryState:
+    async def start(self, scope: RecoveryScope, rate: float) -> RecoveryState:
         """Start a recovery; raise `Conflict` where one of the same deliveries is under way.
 
         Of two that begin in the same moment, one of a webhook and one of its tenant, both may be started. Each event is
@@ -106,7 +104,7 @@ class Recoveries:
         if scope.webhook_id:
             pairs.append(SearchAttributePair(ids.WEBHOOKS, [scope.webhook_id]))
         await self._client.start_workflow(
-            RecoveryWorkflow.run,
+            ids.RECOVERY,
             state,
             id=name,
             task_queue=self._task_queue,
@@ -116,7 +114,7 @@ class Recoveries:
             static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
         )
 
-    async def _busy_with(self, scope: Scope) -> str | None:
+    async def _busy_with(self, scope: RecoveryScope) -> str | None:
         """Give the running recovery that this one would meet: its own webhook's, its tenant's, or any of the tenant."""
         jobs = [ids.recovery_job("", scope.tenant, each) for each in {None, scope.webhook_id}]
         for job in jobs:
@@ -159,7 +157,7 @@ class Recoveries:
         )
         if run.status == WorkflowExecutionStatus.COMPLETED:
             return await handle.result(follow_runs=False)
-        state = await handle.query(RecoveryWorkflow.state)
+        state = await handle.query(ids.STATE, result_type=RecoveryState)
         if run.status == WorkflowExecutionStatus.RUNNING:
             return state
         return state.model_copy(update={"status": "cancelled", "finished_at": run.close_time})

@@ -6,10 +6,10 @@ from datetime import datetime
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.recovery import Lost, RedeliveryResult, Scope
 from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
-from hookkeeper.messages import Delivery, EventState
+from hookkeeper.messages.event import Delivery, EventState
+from hookkeeper.messages.recovery import RecoveryCandidate, RecoveryScope, RedeliveryResult
 from hookkeeper.temporal import failures, reading
 from hookkeeper.temporal.error_translation import UnknownEvent
 from hookkeeper.temporal.gateway import Gateway
@@ -22,16 +22,18 @@ class RecoveryCandidates:
         self._client = client
         self._gateway = gateway
 
-    async def count(self, scope: Scope) -> int:
+    async def count(self, scope: RecoveryScope) -> int:
         """Count the finished events that would be redelivered."""
         return await failures.count(self._client, scope)
 
-    async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
+    async def oldest(
+        self, scope: RecoveryScope, after: datetime, at_most: int
+    ) -> tuple[list[RecoveryCandidate], datetime | None]:
         """Give the oldest runs with a delivery that may be meant, each event once, and where to go on."""
         found, end = await failures.oldest(self._client, scope, after, at_most)
-        return [Lost(workflow_id=run.workflow_id, is_open=run.is_open) for run in found], end
+        return [RecoveryCandidate(workflow_id=run.workflow_id, is_open=run.is_open) for run in found], end
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
+    async def redeliver(self, scope: RecoveryScope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
         """Deliver again what is meant of a run, unless that was done since the recovery began.
 
         Webhooks that are `off` get nothing: what a person asks for by hand would be sent all the same.
@@ -65,7 +67,7 @@ class RecoveryCandidates:
         return True
 
 
-def is_to_redeliver(delivery: Delivery, state: EventState, scope: Scope) -> bool:
+def is_to_redeliver(delivery: Delivery, state: EventState, scope: RecoveryScope) -> bool:
     """Say whether a delivery stands as is wanted, and not because this recovery has opened it again already."""
     return delivery.status == scope.status and not was_reopened(delivery, state, scope.began)
 

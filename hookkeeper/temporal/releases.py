@@ -7,11 +7,10 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.release import Stage
 from hookkeeper import ids
+from hookkeeper.messages.release import ReleaseInput, ReleaseStage
 from hookkeeper.temporal import scan
 from hookkeeper.temporal.error_translation import Unavailable, reaching_temporal
-from workflows.release import Release, ReleaseWorkflow
 
 FAR = timedelta(days=1)
 """Whatever is open was started before then, by any clock."""
@@ -31,12 +30,12 @@ class Releases:
         """
         async with reaching_temporal(not_found=Unavailable):
             await self._client.start_workflow(
-                ReleaseWorkflow.run,
-                Release(webhook_id=webhook_id, tenant=tenant),
+                ids.RELEASE,
+                ReleaseInput(webhook_id=webhook_id, tenant=tenant),
                 id=ids.release_id(webhook_id),
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                start_signal="again",
+                start_signal=ids.RELEASE_AGAIN,
                 search_attributes=TypedSearchAttributes(
                     [
                         SearchAttributePair(ids.TENANT, tenant),
@@ -67,12 +66,12 @@ class HeldDeliveries:
     async def release(self, workflow_id: str, webhook_id: str) -> None:
         """Let a run go on with what this webhook holds. One that is over stays as it is."""
         try:
-            await self._client.get_workflow_handle(workflow_id).signal("release_webhook", webhook_id)
+            await self._client.get_workflow_handle(workflow_id).signal(ids.RELEASE_WEBHOOK, webhook_id)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
 
-    async def stage(self, workflow_id: str, webhook_id: str) -> Stage:
+    async def stage(self, workflow_id: str, webhook_id: str) -> ReleaseStage:
         """Say what a run that was told of the release is doing about it.
 
         An activity's end and the workflow task that it makes are one write in Temporal: no moment is in between.

@@ -26,9 +26,9 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
 
 from hookkeeper import ids
-from hookkeeper.schedule_plan import Overlap, Plan
+from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 
-OVERLAPS: dict[Overlap, ScheduleOverlapPolicy.ValueType] = {
+OVERLAPS: dict[OverlapPolicy, ScheduleOverlapPolicy.ValueType] = {
     "skip": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_SKIP,
     "buffer_one": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_BUFFER_ONE,
     "buffer_all": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_BUFFER_ALL,
@@ -37,7 +37,7 @@ OVERLAPS: dict[Overlap, ScheduleOverlapPolicy.ValueType] = {
 }
 
 
-async def schedule_of(client: Client, plan: Plan, task_queue: str, state: ScheduleState) -> Schedule:
+async def schedule_of(client: Client, plan: SchedulePlan, task_queue: str, state: ScheduleState) -> Schedule:
     """Write a plan as Temporal's schedule."""
     spec = ScheduleSpec(cron_string=plan.cron, timezone_name=plan.timezone, jitter=seconds(plan.jitter))
     if plan.every:
@@ -50,14 +50,14 @@ async def schedule_of(client: Client, plan: Plan, task_queue: str, state: Schedu
     return Schedule(spec=spec, action=await _action(client, plan, task_queue), policies=policies, state=state)
 
 
-async def plan_of(client: Client, schedule: Schedule) -> Plan:
+async def plan_of(client: Client, schedule: Schedule) -> SchedulePlan:
     """Read the plan back."""
-    (plan,) = await client.data_converter.decode(schedule.action.start_workflow.input.payloads, [Plan])
-    assert isinstance(plan, Plan)
+    (plan,) = await client.data_converter.decode(schedule.action.start_workflow.input.payloads, [SchedulePlan])
+    assert isinstance(plan, SchedulePlan)
     return plan
 
 
-def search_attributes(plan: Plan) -> SearchAttributes:
+def search_attributes(plan: SchedulePlan) -> SearchAttributes:
     """Give what a schedule, and what it starts, are found by."""
     pairs = [SearchAttributePair(ids.TENANT, plan.tenant), SearchAttributePair(ids.EVENT_TYPE, plan.type)]
     encoded = SearchAttributes()
@@ -77,7 +77,7 @@ def seconds(count: int) -> Duration:
     return written
 
 
-async def _action(client: Client, plan: Plan, task_queue: str) -> ScheduleAction:
+async def _action(client: Client, plan: SchedulePlan, task_queue: str) -> ScheduleAction:
     plan_payload, summary = await client.data_converter.encode([plan, f"{plan.type} · {plan.tenant}"])
     return ScheduleAction(
         start_workflow=NewWorkflowExecutionInfo(

@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
-from hookkeeper.schedule_plan import Plan
+from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.temporal.schedule_protos import plan_of
 
 FiringStatus = Literal["running", "done", "refused", "cancelled"]
@@ -49,7 +49,7 @@ class FiringRun:
 class Known:
     """A schedule as it stands."""
 
-    plan: Plan
+    plan: SchedulePlan
     paused: bool
     note: str
     next: tuple[datetime, ...]

@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.limits.tenant_limit import TenantLimit
-from hookkeeper.schedule_plan import Overlap, Plan
+from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 from hookkeeper.temporal.error_translation import Conflict, TooManySchedules, UnknownSchedule, reaching_temporal
 from hookkeeper.temporal.listing import sealed, unsealed
 from hookkeeper.temporal.schedule_protos import OVERLAPS, schedule_of, search_attributes, timestamp
@@ -35,7 +35,7 @@ PAGE = 50
 """Schedules that are read in one page where all of a key are looked for."""
 AT_ONCE = 10
 """Schedules of a page that are read at the same time."""
-Change = Callable[[Known], tuple[Plan, bool, str]]
+Change = Callable[[Known], tuple[SchedulePlan, bool, str]]
 """Makes of a schedule as it stands the plan that is to be, whether it is paused, and the note."""
 
 
@@ -53,7 +53,7 @@ class Schedules:
         self._created: dict[str, float] = {}
         """The schedules made within `LIST_DELAY`, by their ids in Temporal, and when."""
 
-    async def create(self, plan: Plan, paused: bool, note: str, at_most: int) -> Known:
+    async def create(self, plan: SchedulePlan, paused: bool, note: str, at_most: int) -> Known:
         """Make a schedule; raise `Conflict` where the tenant has one of this id, and TooManySchedules.
 
         One at a time for each tenant: two at once could both find room for one more.
@@ -78,7 +78,7 @@ class Schedules:
             self._created[request.schedule_id] = time.monotonic()
             return await known_of(self._client, await self._describe(plan.tenant, plan.id))
 
-    async def _check_room(self, plan: Plan, at_most: int) -> None:
+    async def _check_room(self, plan: SchedulePlan, at_most: int) -> None:
         """Raise TooManySchedules where the tenant has `at_most`. Those just made may still be missing in the list."""
         now = time.monotonic()
         self._created = {name: made for name, made in self._created.items() if now - made < LIST_DELAY}
@@ -163,7 +163,7 @@ class Schedules:
         """Let it fire again, from now on."""
         await self._patch(tenant, schedule, SchedulePatch(unpause=note))
 
-    async def trigger(self, tenant: str, schedule: str, overlap: Overlap) -> None:
+    async def trigger(self, tenant: str, schedule: str, overlap: OverlapPolicy) -> None:
         """Fire now, also while it is paused."""
         request = TriggerImmediatelyRequest(overlap_policy=OVERLAPS[overlap])
         await self._patch(tenant, schedule, SchedulePatch(trigger_immediately=request))
@@ -180,7 +180,9 @@ class Schedules:
             answer = await self._client.workflow_service.list_schedule_matching_times(request, retry=True)
             return [each.ToDatetime(since.tzinfo) for each in answer.start_time]
 
-    async def backfill(self, tenant: str, schedule: str, since: datetime, until: datetime, overlap: Overlap) -> None:
+    async def backfill(
+        self, tenant: str, schedule: str, since: datetime, until: datetime, overlap: OverlapPolicy
+    ) -> None:
         """Fire for all its times from `since` on and before `until`, about ten a second."""
         request = BackfillRequest(
             start_time=timestamp(since), end_time=timestamp(until - MOMENT), overlap_policy=OVERLAPS[overlap]

@@ -4,11 +4,9 @@ from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from hookkeeper import ids
-from hookkeeper.messages import EventInput
+from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import search_attributes
-from workflows.event import EventWorkflow
-from workflows.large_event import LargeEventWorkflow
 
 
 async def start(
@@ -21,7 +19,7 @@ async def start(
 ) -> str:
     """Give the run's id, once Temporal has it; raise `WorkflowAlreadyStartedError` where `reuse` says so."""
     handle = await client.start_workflow(
-        LargeEventWorkflow.run if len(event.deliveries) > PART else EventWorkflow.run,
+        ids.LARGE_EVENT if len(event.deliveries) > PART else ids.EVENT,
         event,
         id=ids.workflow_id(event.tenant, event.id),
         task_queue=task_queue,

@@ -9,14 +9,16 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.scheduled_event import RATE_WAIT, REFUSED, Fired, Firing, FiringActivities
+from activities.scheduled_event import RATE_WAIT, REFUSED, FiringActivities
 from activities.tenant_concurrency import NO_PLACE, Places
 from hookkeeper.content.faults import RateExceeded
+from hookkeeper.messages.schedule import EventReference, ScheduledEvent
+from hookkeeper.temporal.deliveries import Deliveries
 
 NOW = datetime.now(UTC)
 
 
-class Hanging:
+class Hanging(Deliveries):
     """Events whose acceptance and delivery last until the test is over."""
 
     def __init__(self) -> None:
@@ -44,8 +46,8 @@ class Full(Hanging):
         raise RateExceeded("no room", 5.0)
 
 
-def firing(tenant: str) -> Firing:
-    return Firing(event_id="daily-1", type="report.due", tenant=tenant, timestamp=NOW)
+def firing(tenant: str) -> ScheduledEvent:
+    return ScheduledEvent(event_id="daily-1", type="report.due", tenant=tenant, timestamp=NOW)
 
 
 @pytest.mark.parametrize("step", ["accept", "await_delivery"])
@@ -54,7 +56,7 @@ async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) ->
     activities = FiringActivities(hanging, hanging, Places(4, 2))
 
     def start(tenant: str) -> asyncio.Task[None]:
-        argument = firing(tenant) if step == "accept" else Fired(event_id="daily-1", tenant=tenant)
+        argument = firing(tenant) if step == "accept" else EventReference(event_id="daily-1", tenant=tenant)
         return asyncio.create_task(ActivityEnvironment().run(getattr(activities, step), argument))
 
     tasks = [start("a") for _ in range(3)]

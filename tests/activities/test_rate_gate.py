@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.pacing import COMES_BACK, RateMode
+from activities.pacing import COMES_BACK
 from activities.rate_gate import RateGate
 from activities.rounds import Order, Round
 from hookkeeper.outcomes import Slot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.rate_mode import RateMode
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ORDER = Order(delivery="wh_1", webhook_id="wh_1", number=1)

@@ -11,15 +11,19 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import recovery, release
-from activities.recovery import Lost, RecoveryActivities, RedeliveryResult, Scope
-from activities.release import ReleaseActivities, Stage
+from activities.recovery import RecoveryActivities
+from activities.release import ReleaseActivities
 from activities.tenant_concurrency import NO_PLACE, Places
+from hookkeeper.messages.recovery import RecoveryCandidate, RecoveryScope, RedeliveryBatch, RedeliveryResult
+from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress, ReleaseStage
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.releases import HeldDeliveries
 
 RUNS = tuple(f"event-acme-{n}" for n in range(25))
 STUCK = RUNS[3]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SCOPE = Scope(tenant="acme", webhook_id="wh_1", since=NOW, until=NOW, began=NOW)
+SCOPE = RecoveryScope(tenant="acme", webhook_id="wh_1", since=NOW, until=NOW, began=NOW)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def with_heartbeats() -> ActivityEnvironment:
     return environment
 
 
-class Held:
+class Held(HeldDeliveries):
     """Runs that are sent at once, but for one that never decides."""
 
     def __init__(self) -> None:
@@ -54,7 +58,7 @@ class Held:
         self.released.append(workflow_id)
         self.most = max(self.most, len(self.released) - len(self.sent))
 
-    async def stage(self, workflow_id: str, webhook_id: str) -> Stage:
+    async def stage(self, workflow_id: str, webhook_id: str) -> ReleaseStage:
         if workflow_id == STUCK:
             return "deciding"
         self.sent.add(workflow_id)
@@ -64,7 +68,7 @@ class Held:
 async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "PATIENCE", 0.3)
     held = Held()
-    batch = release.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
+    batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release, batch)
     assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
@@ -73,9 +77,9 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
 
 async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     held, environment = Held(), with_heartbeats()
-    known = release.Progress(through=20, released=18)
+    known = ReleaseProgress(through=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
-    batch = release.Batch(webhook_id="wh_1", tenant="acme", runs=RUNS)
+    batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await environment.run(ReleaseActivities(store, held, PLACES).release, batch)
     assert held.released == list(RUNS[20:])
     assert (progress.through, progress.released) == (25, 23)
@@ -92,8 +96,8 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
 
     activities = ReleaseActivities(store, Slow(), Places(3, 1))
 
-    def find(webhook: str, tenant: str) -> asyncio.Task[release.Held]:
-        ask = release.Ask(webhook_id=webhook, tenant=tenant)
+    def find(webhook: str, tenant: str) -> asyncio.Task[HeldRuns]:
+        ask = HeldSearch(webhook_id=webhook, tenant=tenant)
         return asyncio.create_task(with_heartbeats().run(activities.find, ask))
 
     slow = find("wh_1", "acme")
@@ -105,27 +109,29 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
     await asyncio.gather(slow, return_exceptions=True)
 
 
-class Unreadable:
+class Unreadable(RecoveryCandidates):
     """Runs that are redelivered, but for one that nobody can read."""
 
     def __init__(self) -> None:
         self.redelivered: list[str] = []
 
-    async def count(self, scope: Scope) -> int:
+    async def count(self, scope: RecoveryScope) -> int:
         return len(RUNS)
 
-    async def oldest(self, scope: Scope, after: datetime, at_most: int) -> tuple[list[Lost], datetime | None]:
+    async def oldest(
+        self, scope: RecoveryScope, after: datetime, at_most: int
+    ) -> tuple[list[RecoveryCandidate], datetime | None]:
         return [], None
 
-    async def redeliver(self, scope: Scope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
+    async def redeliver(self, scope: RecoveryScope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
         if workflow_id == STUCK:
             raise ValueError("unreadable")
         self.redelivered.append(workflow_id)
         return "redelivered"
 
 
-def batch_of(*runs: str) -> recovery.Batch:
-    return recovery.Batch(scope=SCOPE, runs=tuple(Lost(workflow_id=run) for run in runs), rate=1000)
+def batch_of(*runs: str) -> RedeliveryBatch:
+    return RedeliveryBatch(scope=SCOPE, runs=tuple(RecoveryCandidate(workflow_id=run) for run in runs), rate=1000)
 
 
 async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store) -> None:

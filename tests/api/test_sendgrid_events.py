@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from api.routes.providers import AT_ONCE, MAX_BYTES
 from api.sendgrid_events import MAX_AGE, MAX_SKEW, NotSigned, check_signature, check_time, read
-from hookkeeper.messages import Receipt
+from hookkeeper.messages.event import Receipt
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import Unavailable

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from api.ingest import STARTS_AT_ONCE
-from hookkeeper.messages import EventInput
+from hookkeeper.messages.event import EventInput
 from hookkeeper.temporal.gateway import Started
 from house import House
 

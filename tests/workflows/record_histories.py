@@ -15,10 +15,10 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from activities.ordered_queue import Place
 from crowds import crowd
 from hookkeeper import ids
-from hookkeeper.messages import Receipt
+from hookkeeper.messages.event import Receipt
+from hookkeeper.messages.ordered_queue import QueuePosition
 from house import House, house
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -115,8 +115,8 @@ async def test_record_paused(home: House, inbox: Receiver) -> None:
 async def test_record_ordered(home: House, inbox: Receiver) -> None:
     """A place that nobody comes to, an event that blocks, one that is skipped, one that was scheduled; then nobody."""
     webhook = await fresh(home, inbox, 500, 200, 500, ordered=True, retry={"schedule": [0.1]})
-    nobody = Place(webhook_id=str(webhook["id"]), tenant=home.tenant, place="nobody")
-    await home.gateway.lanes.join(nobody)
+    nobody = QueuePosition(webhook_id=str(webhook["id"]), tenant=home.tenant, place="nobody")
+    await home.gateway.ordered_queues.enqueue(nobody)
     blocks = (await home.send())["id"]
     scheduled = (await home.send(deliver_at=in_days(1)))["id"]
     await home.until(blocks, "succeeded")

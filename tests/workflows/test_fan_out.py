@@ -17,7 +17,7 @@ from crowds import crowd, statuses
 from hookkeeper import ids
 from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.messages import Heard, Receipt
+from hookkeeper.messages.event import Heard, Receipt
 from hookkeeper.policy import RetryPolicy
 from house import House, house
 from mail_servers import KEY, sendgrid_server

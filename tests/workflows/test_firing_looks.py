@@ -11,11 +11,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.scheduled_event import Fired, FiringActivities
+from activities.scheduled_event import FiringActivities
 from activities.tenant_concurrency import Places
 from conftest import binary
 from hookkeeper import ids
-from hookkeeper.schedule_plan import Plan
+from hookkeeper.messages.schedule import EventReference, SchedulePlan
+from hookkeeper.temporal.deliveries import Deliveries
 from worker import SANDBOX
 from workflows.scheduled_event import ScheduledEventWorkflow
 
@@ -23,7 +24,7 @@ MONTH = timedelta(days=30)
 QUEUE = "firing-looks"
 
 
-class Held:
+class Held(Deliveries):
     """An event that is accepted, and held for a month of Temporal's time."""
 
     def __init__(self) -> None:
@@ -65,14 +66,14 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
     ):
         fired = await environment.client.execute_workflow(
             ScheduledEventWorkflow.run,
-            Plan(id="daily", tenant="acme", type="report.due"),
+            SchedulePlan(id="daily", tenant="acme", type="report.due"),
             id="firing-acme-daily",
             task_queue=QUEUE,
             search_attributes=TypedSearchAttributes(
                 [SearchAttributePair(ids.FIRED_FOR, datetime.fromisoformat("2026-01-01T09:00:00Z"))]
             ),
         )
-    assert fired == Fired(event_id="daily-20260101T090000Z", tenant="acme")
+    assert fired == EventReference(event_id="daily-20260101T090000Z", tenant="acme")
     assert len(held.looks) < 1_000
     first_hour = [each for each in held.looks if each - held.looks[0] <= timedelta(hours=1)]
     assert len(first_hour) > 20, "a delivery that is over soon is noticed soon"

@@ -12,17 +12,17 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from activities.ordered_queue import Place
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
+from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
 from hookkeeper.temporal.reading import started_with
 from hookkeeper.times import rfc3339, utc_now
 from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Receiver
-from workflows.ordered_queue import MOST, Line, OrderedQueueWorkflow
+from workflows.ordered_queue import MOST, OrderedQueueWorkflow
 
 LATER = {"schedule": [3600]}
 
@@ -36,7 +36,9 @@ async def test_a_place_whose_run_is_never_started_costs_its_grace(
     monkeypatch.setattr("workflows.ordered_queue.GRACE", timedelta(seconds=0.5))
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(3):
-        await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place=f"never-{n}"))
+        await home.gateway.ordered_queues.enqueue(
+            QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place=f"never-{n}")
+        )
     sent = await send_numbered(home, 2)
     for event_id in sent:
         await home.until_final(event_id)
@@ -45,7 +47,7 @@ async def test_a_place_whose_run_is_never_started_costs_its_grace(
 
 async def test_a_run_that_is_started_late_has_its_place(home: House, inbox: Receiver) -> None:
     webhook = await home.webhook(inbox.url, ordered=True)
-    await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
+    await home.gateway.ordered_queues.enqueue(QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
     behind = await send_numbered(home, 2)
     await asyncio.sleep(0.5)
     assert inbox.requests == []
@@ -63,7 +65,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
         monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
+    await home.gateway.ordered_queues.enqueue(QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
     (behind,) = await send_numbered(home, 1)
     await home.send(id="late", data={"n": 99})
     await inbox.got(1)
@@ -210,7 +212,7 @@ async def test_a_full_lane_takes_no_more_until_there_is_room(
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.FULL", 3)
     monkeypatch.setattr("workflows.ordered_queue.ROOM_AGAIN", 2)
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second, third = await send_numbered(home, 3)
@@ -228,8 +230,8 @@ async def test_a_full_lane_takes_no_more_until_there_is_room(
 async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
     idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.UNREAD", 10)
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.MAX_HISTORY", 10)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     await idle_house.webhook(inbox.url, ordered=True)
     accepted = 0
     while (await post(idle_house, accepted)).status_code == 202:
@@ -245,7 +247,7 @@ async def test_a_lane_is_kept_encrypted_too(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.FULL", 3)
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     async with house(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as home, home.working():
         inbox.fails(500)
         await home.webhook(inbox.url, ordered=True, retry=LATER)
@@ -316,7 +318,7 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     """What it carries is close to the 2 MB that Temporal takes; who comes on top has to come again."""
     monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 20)
     webhook = await home.webhook("https://acme.example/hook", ordered=True)
-    line = Line(webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MOST - 5)))
+    line = QueueInput(webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MOST - 5)))
     first = await home.temporal.start_workflow(
         OrderedQueueWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue
     )

@@ -10,6 +10,7 @@ from test_release import pause, resume
 from activities import recovery as recovery_activities
 from activities import release as release_activities
 from hookkeeper import ids
+from hookkeeper.messages.release import ReleaseState
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver
@@ -33,7 +34,7 @@ async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.
     await inbox.got(EVENTS)
     assert farthest(sent, event_ids(inbox)) <= release_activities.AT_ONCE
     assert await runs_of(home, ids.release_id(webhook)) > 1
-    walk = home.temporal.get_workflow_handle(ids.release_id(webhook), result_type=release.Released)
+    walk = home.temporal.get_workflow_handle(ids.release_id(webhook), result_type=ReleaseState)
     async with asyncio.timeout(PATIENCE):  # a pause ends it where it is: also before it has counted the last ones
         while (await walk.query(release.ReleaseWorkflow.state)).released < EVENTS:
             await asyncio.sleep(0.05)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from activities.recovery import Scope
-from hookkeeper.messages import Attempt, Delivery, EventState
+from hookkeeper.messages.event import Attempt, Delivery, EventState
+from hookkeeper.messages.recovery import RecoveryScope
 from hookkeeper.temporal.recovery_candidates import is_to_redeliver, was_reopened
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BEFORE, AFTER = BEGAN - timedelta(minutes=1), BEGAN + timedelta(minutes=1)
-SCOPE = Scope(tenant="acme", webhook_id="wh_1", since=BEFORE, until=BEGAN, began=BEGAN)
+SCOPE = RecoveryScope(tenant="acme", webhook_id="wh_1", since=BEFORE, until=BEGAN, began=BEGAN)
 
 
 def delivery(*attempts: datetime, **fields: Any) -> Delivery:

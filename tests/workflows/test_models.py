@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hookkeeper.messages import Attempt, Delivery, EventState, EventStatus, Receipt, event_status, fit
+from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status, fit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 512 * 1024

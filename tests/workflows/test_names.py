@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper import ids
-from hookkeeper.alert_messages import Alert
-from hookkeeper.messages import Attempt, Channel, Delivery, Reason
+from hookkeeper.messages.alert import Alert
+from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
 from hookkeeper.temporal.listing import Search, query_of
 from workflows import summaries
 

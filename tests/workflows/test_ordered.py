@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.ordered_queue import Place
 from crowds import crowd
+from hookkeeper.messages.ordered_queue import QueuePosition
 from house import House
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from receivers import Answer, Receiver
@@ -196,7 +196,9 @@ async def test_a_scheduled_event_takes_its_place_when_it_is_due(home: House, inb
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     scheduled = (await home.send(data={"n": 99}, deliver_at=later))["id"]
     # A place that somebody took for it before, without a time to wait for, is passed.
-    await home.gateway.lanes.join(Place(webhook_id=webhook["id"], tenant=home.tenant, place=scheduled))
+    await home.gateway.ordered_queues.enqueue(
+        QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place=scheduled)
+    )
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")
     await home.command(scheduled, "release")

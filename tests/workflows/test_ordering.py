@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.messages import Delivery
+from hookkeeper.commands import reopened
+from hookkeeper.messages.event import Delivery
 from hookkeeper.outcomes import Outcome
 from hookkeeper.policy import OrderPolicy
-from workflows.progress import Progress, reopened
+from workflows.progress import Progress
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

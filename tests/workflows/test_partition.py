@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.messages import Attempt, Delivery, DeliveryStatus, EventInput, EventState, EventStatus
+from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, EventInput, EventState, EventStatus
 from hookkeeper.partition import PART, is_open, merged, part_input, partition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.commands import ELIGIBLE, Refused, UnknownDelivery, select
-from hookkeeper.messages import Command, Delivery, Receipt, ReceiptKind
+from hookkeeper.commands import ELIGIBLE, Refused, UnknownDelivery, reopened, select
+from hookkeeper.messages.event import Command, Delivery, Receipt, ReceiptKind
 from hookkeeper.outcomes import Outcome, Verdict
-from workflows.progress import KEPT_ATTEMPTS, Progress, reopened
+from workflows.progress import KEPT_ATTEMPTS, Progress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STATUS: dict[str, tuple[Verdict, int | None]] = {

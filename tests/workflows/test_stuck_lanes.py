@@ -8,9 +8,9 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from test_operators import end, temporal_cli
 
-from activities.ordered_queue import Place, Sight
-from hookkeeper.messages import Command
-from hookkeeper.temporal.ordered_queues import Lanes
+from hookkeeper.messages.event import Command
+from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition
+from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.times import rfc3339, utc_now
 from house import House
 from lanes import first_numbers, lane_of, numbers, send_numbered
@@ -80,16 +80,16 @@ async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
     """Setup: the look at the event that has the turn takes long, and is failed. Then that event is terminated: only a
     later look can find that.
     """
-    looks, original = 0, Lanes.look
+    looks, original = 0, OrderedQueues.check_run
 
-    async def look(self: Lanes, place: Place) -> Sight:
+    async def check_run(self: OrderedQueues, position: QueuePosition) -> QueuedRun:
         nonlocal looks
         looks += 1
         if looks == 1:
             await asyncio.sleep(15)
-        return await original(self, place)
+        return await original(self, position)
 
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.Lanes.look", look)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.OrderedQueues.check_run", check_run)
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second = await send_numbered(home, 2)
@@ -109,16 +109,16 @@ async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
 async def test_a_place_is_taken_although_an_operator_failed_the_activity(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    joins, original = 0, Lanes.join
+    joins, original = 0, OrderedQueues.enqueue
 
-    async def join(self: Lanes, place: Place) -> None:
+    async def enqueue(self: OrderedQueues, position: QueuePosition) -> None:
         nonlocal joins
         joins += 1
         if joins == 1:
             await asyncio.sleep(8)
-        await original(self, place)
+        await original(self, position)
 
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.Lanes.join", join)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.OrderedQueues.enqueue", enqueue)
     await home.webhook(inbox.url, ordered=True)
     event_id = (await home.send(data={"n": 0}, deliver_at=rfc3339(utc_now())))["id"]
     await end(home, event_id, "fail", "enqueue")
@@ -223,7 +223,7 @@ async def test_a_lane_that_ended_by_itself_looks_for_nothing(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.IDLE", timedelta(seconds=0.1))
-    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.KNOWN_FOR", 0)
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(2):
         await home.send(data={"n": n})

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from hookkeeper.alert_messages import Alert
+from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import Message, Slot
 from hookkeeper.policy import OrderPolicy
 
@@ -121,6 +121,23 @@ class Delivery(Message):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+
+class CancelledRun(Message):
+    """The final state of a cancelled run, which the input of its last activity keeps in history."""
+
+    state: dict[str, Any]
+    request_cancel: bool
+    """The cancellation was requested by our own signal or update, and not in Temporal yet."""
+
+
+class PartRestart(Message):
+    """A part of a large event that is to be started again, with the state of its latest run."""
+
+    part: int
+    number: int
+    """Of its latest run under this parent; 0 if there was none."""
+    deliveries: tuple[Delivery, ...]
 
 
 class EventInput(Message):

@@ -1,17 +1,17 @@
-"""What a schedule is about: which event, at which times. Pure."""
+"""The messages of schedules (`workflows.scheduled_event`)."""
 
 from datetime import datetime
 from typing import Any, Literal
 
 from hookkeeper.outcomes import Message
 
-Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+OverlapPolicy = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
 YEAR = 365 * 86400
 """Seconds."""
 
 
-class Plan(Message):
-    """A schedule as people wrote it. It is the input of each firing, and kept nowhere else."""
+class SchedulePlan(Message):
+    """A schedule as it was written by its owner. It is the input of each firing, and is stored nowhere else."""
 
     id: str
     tenant: str
@@ -22,9 +22,9 @@ class Plan(Message):
     every: int | None = None
     """Seconds."""
     offset: int = 0
-    """Seconds after each full interval, which are counted from 1970 on."""
+    """Seconds after each full interval; intervals are counted from 1970 on."""
     timezone: str = "UTC"
-    overlap: Overlap = "skip"
+    overlap: OverlapPolicy = "skip"
     catchup_window: int = YEAR
     """Seconds."""
     jitter: int = 0
@@ -38,3 +38,22 @@ class Plan(Message):
     def waits(self) -> bool:
         """Tell whether a firing lasts until its event is delivered: the next may depend on it."""
         return self.overlap != "allow_all"
+
+
+class ScheduledEvent(Message):
+    """The event of one firing."""
+
+    event_id: str
+    type: str
+    tenant: str
+    timestamp: datetime
+    data: Any = None
+    key_id: str = ""
+    """The key that made the schedule."""
+
+
+class EventReference(Message):
+    """An event, by its id."""
+
+    event_id: str
+    tenant: str

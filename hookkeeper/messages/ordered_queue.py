@@ -1,0 +1,74 @@
+"""The messages of ordered queues (`workflows.ordered_queue`)."""
+
+from datetime import datetime
+from typing import Literal
+
+from hookkeeper.outcomes import Message
+from hookkeeper.policy import OrderPolicy
+
+QUEUE_LIMIT = 10_000
+"""Events in a queue from which on no event of its webhook is accepted."""
+
+QueuedRunStatus = Literal["unknown", "to_come", "open", "silent", "over"]
+"""`unknown`: there is no such run, yet or any more. `to_come`: its event's run is open, and will start it. `silent`: it
+is open and does not answer. `over`: it is closed, or has no open delivery to this webhook."""
+
+
+class QueueInput(Message):
+    """What starts a queue."""
+
+    webhook_id: str
+    tenant: str
+    places: tuple[str, ...] = ()
+    """The positions in the queue, where it continues as a new run."""
+    rebuild: bool = False
+    """The queue before this one did not complete: find the events that wait."""
+
+
+class QueuePosition(Message):
+    """The position of an event, or of a part of one, in the queue of a webhook."""
+
+    webhook_id: str
+    tenant: str
+    place: str
+    """As `hookkeeper.ids.position_of` spells it."""
+
+
+class QueuedRun(Message):
+    """The state of a run that has a position."""
+
+    found: QueuedRunStatus
+    waits: bool = False
+    """It has not received its grant."""
+    failed: bool = False
+    """An attempt has failed."""
+    ordered: OrderPolicy | None = None
+    """The webhook's present policy; None where it is not ordered any more, or deleted."""
+
+
+class WaitingEventsQuery(Message):
+    """A queue that was started after one that was terminated."""
+
+    webhook_id: str
+    tenant: str
+    started_at: datetime
+
+
+class WaitingEvents(Message):
+    """Positions of a webhook's open events, each in the order in which their runs were started."""
+
+    before: tuple[str, ...] = ()
+    """Started before the queue."""
+    after: tuple[str, ...] = ()
+    """Started since."""
+
+
+class OrderedQueueState(Message):
+    """The public state of a queue."""
+
+    waiting: int = 0
+    """Events in the queue, including the one at its head."""
+    head: str | None = None
+    """The event whose turn it is; `<event id>.<n>` for a part."""
+    stuck_since: datetime | None = None
+    """Since then the run at the head has not answered, and the others wait for it."""

@@ -1,0 +1,45 @@
+"""The messages of probes (`workflows.probe`)."""
+
+from datetime import datetime
+from typing import Literal
+
+from hookkeeper.outcomes import Message, Outcome
+
+PROBE_EVENT_TYPE = "hookkeeper.test"
+ProbeState = Literal["silent", "answers", "over"]
+"""`over`: the webhook is not to be probed any more: it is deleted, enabled, disabled by request, or answered 410."""
+
+
+class ProbeInput(Message):
+    """What starts the probing of a webhook."""
+
+    webhook_id: str
+    tenant: str
+    interval: float
+    """Seconds before the first probe; each result has those before the next."""
+
+
+class ProbedWebhook(Message):
+    """A webhook that is probed."""
+
+    webhook_id: str
+    tenant: str
+
+
+class ProbeRequest(Message):
+    """One test event. It has no run: its outcome is in the history of the probe."""
+
+    webhook_id: str
+    tenant: str
+    event_id: str
+    at: datetime
+
+
+class ProbeResult(Message):
+    """The result of one probe."""
+
+    event_id: str
+    state: ProbeState
+    interval: float = 0.0
+    """Seconds until the next probe."""
+    outcome: Outcome | None = None

@@ -1,0 +1,66 @@
+"""The messages of releases (`workflows.release`)."""
+
+from datetime import datetime
+from typing import Literal
+
+from hookkeeper.outcomes import Message
+
+ReleaseStage = Literal["deciding", "sending", "sent", "held"]
+"""What a run does after it was told of a release."""
+
+
+class ReleaseInput(Message):
+    """What starts a release, and what it continues with as a new run."""
+
+    webhook_id: str
+    tenant: str
+    passes: int = 0
+    """Completed passes."""
+    after: datetime | None = None
+    """The present pass has released events accepted before this time."""
+    released: int = 0
+    asked: bool = False
+    """The release was requested again while it ran."""
+
+
+class ReleaseState(Message):
+    """The progress, or the result, of a release."""
+
+    webhook_id: str
+    released: int
+
+
+class HeldSearch(Message):
+    """A request for the oldest held events that were accepted after a time."""
+
+    webhook_id: str
+    tenant: str
+    after: datetime | None = None
+
+
+class HeldRuns(Message):
+    """The oldest runs with a held delivery."""
+
+    runs: tuple[str, ...] = ()
+    end: datetime | None = None
+    """Where the next search begins; None: there are no more."""
+    off: bool = False
+    """The webhook is paused or disabled: nothing is to be released."""
+
+
+class ReleaseBatch(Message):
+    """Runs to release, oldest first."""
+
+    webhook_id: str
+    tenant: str
+    runs: tuple[str, ...]
+
+
+class ReleaseProgress(Message):
+    """The progress of a batch."""
+
+    through: int = 0
+    """Completed runs, counted from the beginning of the batch."""
+    released: int = 0
+    """Those that had something to release; the others may be held by request."""
+    off: bool = False

@@ -1,0 +1,58 @@
+"""The names by which clients address workflows are those that the worker serves."""
+
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import WorkflowExecutionStatus
+
+from hookkeeper import ids
+from hookkeeper.messages.event import Command, EventInput, EventState
+from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
+from hookkeeper.messages.probe import ProbeInput
+from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.release import ReleaseInput, ReleaseState
+from house import House
+
+NOW = datetime.now(UTC)
+EVENT = EventInput(id="evt_1", type="order.paid", tenant="acme", timestamp=NOW, accepted_at=NOW)
+COMMANDS = set(get_args(Command))
+RECOVERY = RecoveryState(
+    id="rec_1_wh_1", scope=RecoveryScope(tenant="acme", webhook_id="wh_1", since=NOW, until=NOW, began=NOW), rate=1
+)
+RUN_SIGNALS = {*COMMANDS - {"redeliver"}, ids.RECEIPT, ids.RELEASE_WEBHOOK}
+RUN_UPDATES = {*COMMANDS, ids.RESCHEDULE}
+
+WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
+    ids.EVENT: (EVENT, EventState, {*RUN_SIGNALS, ids.GRANT}, RUN_UPDATES),
+    ids.PART: (EVENT, EventState, {*RUN_SIGNALS, ids.GRANT}, RUN_UPDATES),
+    ids.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {ids.RESTART_PART}),
+    ids.ORDERED_QUEUE: (
+        QueueInput(webhook_id="wh_1", tenant="acme"),
+        OrderedQueueState,
+        {ids.ENQUEUE, ids.DONE, ids.CHECK},
+        set(),
+    ),
+    ids.RELEASE: (ReleaseInput(webhook_id="wh_1", tenant="acme"), ReleaseState, {ids.RELEASE_AGAIN}, set()),
+    ids.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
+    ids.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
+}
+"""For each type: an input, the type of its state, its signals and its updates."""
+
+
+@pytest.mark.parametrize("workflow_type", WORKFLOWS)
+async def test_a_workflow_has_the_signals_and_updates_that_clients_send(home: House, workflow_type: str) -> None:
+    argument, state_type, signals, updates = WORKFLOWS[workflow_type]
+    handle = await home.temporal.start_workflow(
+        workflow_type, argument, id=f"{workflow_type}-{home.tenant}", task_queue=home.settings.task_queue
+    )
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    definition = metadata.definition
+    assert definition.type == workflow_type
+    assert signals <= {signal.name for signal in definition.signal_definitions}
+    assert updates <= {update.name for update in definition.update_definitions}
+    if state_type:
+        assert isinstance(await handle.query(ids.STATE, result_type=state_type), state_type)
+    if (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
+        await handle.terminate()
