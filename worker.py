@@ -49,12 +49,10 @@ from hookkeeper.mail.suppressing import Suppressing
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.settings import BadSetting, Settings
-from hookkeeper.temporal.deliveries import Deliveries
 from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.probes import Probes
 from hookkeeper.temporal.rate_mode import keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
-from hookkeeper.temporal.releases import HeldDeliveries
+from hookkeeper.temporal.webhook_workflows import HeldDeliveries, Probes
 from hookkeeper.version import VERSION
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
@@ -139,11 +137,11 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         acceptance = EventIngest(gateway, store, links, sandbox, settings)
         lanes = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = FiringActivities(
-            ScheduledEventIngest(acceptance, store.api_keys, settings.rate_limit), Deliveries(client, gateway), places
+            ScheduledEventIngest(acceptance, store.api_keys, settings.rate_limit), gateway, places
         )
         release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
-        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway), bulk_places)
+        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway.commands), bulk_places)
         serving = partial(
             Worker,
             client,

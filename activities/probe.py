@@ -10,7 +10,7 @@ from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeRequ
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.releases import Releases
+from hookkeeper.temporal.webhook_workflows import Releases
 from hookkeeper.times import utc_now
 
 DATA = {"message": "Hookkeeper would like to know whether you answer again."}

@@ -14,7 +14,7 @@ from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import Places
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.releases import HeldDeliveries
+from hookkeeper.temporal.webhook_workflows import HeldDeliveries
 
 AT_ONCE = 10
 """Runs that are released and not sent yet, and so the places by which one can be out of its turn. A worker has more

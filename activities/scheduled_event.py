@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.tenant_concurrency import Places
 from hookkeeper.content.faults import Fault, RateExceeded
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
-from hookkeeper.temporal.deliveries import Deliveries
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 LINGER, GLANCE = 3.0, 1.0
@@ -38,9 +38,9 @@ class Acceptor(Protocol):
 
 
 class FiringActivities:
-    def __init__(self, acceptor: Acceptor, deliveries: Deliveries, places: Places) -> None:
+    def __init__(self, acceptor: Acceptor, gateway: Gateway, places: Places) -> None:
         self._acceptor = acceptor
-        self._deliveries = deliveries
+        self._gateway = gateway
         self._places = places
 
     @activity.defn(name="accept_scheduled_event")
@@ -79,7 +79,7 @@ class FiringActivities:
         """
         patience = LINGER if activity.info().attempt == 1 else GLANCE
         with self._places.taken(reference.tenant):
-            has_ended = await self._deliveries.have_ended(reference.tenant, reference.event_id, patience)
+            has_ended = await self._gateway.is_closed_within(reference.tenant, reference.event_id, patience)
         if not has_ended:
             raise ApplicationError(
                 f"event {reference.event_id} is still being delivered",
@@ -90,7 +90,7 @@ class FiringActivities:
     @activity.defn(name="cancel_scheduled_event")
     async def cancel(self, reference: EventReference) -> None:
         """Cancel the event, if it is there and open."""
-        await self._deliveries.cancel(reference.tenant, reference.event_id)
+        await self._gateway.cancel_if_open(reference.tenant, reference.event_id)
 
 
 def _rate_wait() -> timedelta:

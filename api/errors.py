@@ -38,7 +38,7 @@ from hookkeeper.temporal.error_translation import (
     UnknownRecovery,
     UnknownSchedule,
 )
-from hookkeeper.temporal.listing import BadCursor
+from hookkeeper.temporal.visibility import BadCursor
 
 RETRY_AFTER_SECONDS = 5
 MAX_ERRORS = 100

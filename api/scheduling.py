@@ -11,7 +11,7 @@ from api.schemas.schedules import EventToMake, NewSchedule, ScheduleChanges
 from hookkeeper import ids
 from hookkeeper.links import Links
 from hookkeeper.messages.schedule import SchedulePlan
-from hookkeeper.temporal.schedule_reading import FiringRun, Known
+from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.temporal.schedules import BadTimes
 
 OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
@@ -32,7 +32,7 @@ def new_plan(new: NewSchedule, key_id: str, min_interval: int) -> SchedulePlan:
     return _checked(plan, min_interval)
 
 
-def changed(known: Known, changes: ScheduleChanges, min_interval: int) -> tuple[SchedulePlan, bool, str]:
+def changed(known: ScheduleSnapshot, changes: ScheduleChanges, min_interval: int) -> tuple[SchedulePlan, bool, str]:
     """Give the changed plan, whether it is paused, and the note; raise `Invalid` where the plan contradicts itself."""
     given = changes.model_dump(exclude_unset=True)
     update: dict[str, Any] = {name: given[name] for name in OF_PLAN & given.keys()}
@@ -77,11 +77,11 @@ def bad_times(error: BadTimes) -> Invalid:
     return Invalid.field("timezone" if "time zone" in str(error) else "cron", str(error))
 
 
-def head(known: Known, links: Links) -> schemas.ScheduleHead:
+def head(known: ScheduleSnapshot, links: Links) -> schemas.ScheduleHead:
     return schemas.ScheduleHead(**_head(known, links))
 
 
-def shown(known: Known, links: Links) -> schemas.Schedule:
+def shown(known: ScheduleSnapshot, links: Links) -> schemas.Schedule:
     plan = known.plan
     return schemas.Schedule(
         **_head(known, links),
@@ -96,7 +96,7 @@ def shown(known: Known, links: Links) -> schemas.Schedule:
     )
 
 
-def _head(known: Known, links: Links) -> dict[str, Any]:
+def _head(known: ScheduleSnapshot, links: Links) -> dict[str, Any]:
     plan = known.plan
     fields = {"id", "tenant", "name", "type", "every", "offset", "timezone", "overlap", "start_at", "end_at"}
     return plan.model_dump(include=fields) | {

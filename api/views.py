@@ -14,8 +14,8 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.pacing import order_of
+from hookkeeper.temporal.event_list import ListedEvent
 from hookkeeper.temporal.gateway import Run
-from hookkeeper.temporal.listing import Row
 from hookkeeper.times import utc_now
 
 
@@ -110,7 +110,7 @@ def event(run: Run, links: Links) -> event_schemas.Event:
     )
 
 
-def event_row(row: Row, links: Links) -> event_schemas.EventRow:
+def event_row(row: ListedEvent, links: Links) -> event_schemas.EventRow:
     return event_schemas.EventRow(
         id=row.id,
         type=row.type,

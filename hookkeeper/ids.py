@@ -204,14 +204,14 @@ ALL_OF = "tenant_"
 """No webhook's id begins like that."""
 
 
-def recovery_job(nonce: str, tenant: str, webhook_id: str | None) -> str:
+def recovery_id(nonce: str, tenant: str, webhook_id: str | None) -> str:
     """Name a recovery of a webhook, or of a whole tenant: `rec_<nonce>_wh_…`, `rec_<nonce>_tenant_<tenant>`."""
     return f"rec_{nonce}_{webhook_id or ALL_OF + tenant}"
 
 
-def recovery_id(job: str) -> str | None:
-    """Name the run of a recovery, the same for all of a webhook: there is one at a time. None: no such name."""
-    prefix, _, rest = job.partition("_")
+def recovery_workflow_id(recovery: str) -> str | None:
+    """Name the run of a recovery, the same for all of a webhook: one runs at a time. None if this names no recovery."""
+    prefix, _, rest = recovery.partition("_")
     _, _, subject = rest.partition("_")
     if prefix != "rec" or not subject:
         return None

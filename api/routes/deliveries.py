@@ -15,7 +15,7 @@ from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.views import links_of
 from hookkeeper.links import Links
 from hookkeeper.messages.event import DeliveryStatus
-from hookkeeper.temporal.delivery_log import Row
+from hookkeeper.temporal.delivery_list import ListedDelivery
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 
@@ -36,7 +36,7 @@ async def list_deliveries(
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
     found(await store.get(webhook_id, caller.tenant))
-    rows, next_cursor = await gateway.delivery_log.page(webhook_id, status, limit, cursor.start)
+    rows, next_cursor = await gateway.deliveries.page(webhook_id, status, limit, cursor.start)
     return cursor.page([_shown(row, request.app.state.links) for row in rows], next_cursor)
 
 
@@ -61,7 +61,7 @@ async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep
     return QueueState(webhook_id=webhook_id, waiting=lane.waiting, head=lane.head, stuck_since=lane.stuck_since)
 
 
-def _shown(row: Row, links: Links) -> WebhookDelivery:
+def _shown(row: ListedDelivery, links: Links) -> WebhookDelivery:
     return WebhookDelivery(
         event_id=row.event_id,
         type=row.type,

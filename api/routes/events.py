@@ -28,7 +28,7 @@ from api.schemas.events import (
     Reschedule,
 )
 from hookkeeper.messages.event import Command, EventStatus
-from hookkeeper.temporal.listing import Search
+from hookkeeper.temporal.event_list import EventSearch
 from hookkeeper.times import utc_now
 
 router = APIRouter(
@@ -130,7 +130,7 @@ async def list_events(
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    search = Search(
+    search = EventSearch(
         tenant=tenant,
         type=type,
         webhook=webhook,
@@ -159,7 +159,7 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         named: Named | None = None,
     ) -> CommandAccepted:
         delivery = named.delivery if named else None
-        await gateway.command(tenant, event_id, command, delivery)
+        await gateway.commands.send(tenant, event_id, command, delivery)
         meant = {"delivery": delivery} if delivery else {}
         await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
         return CommandAccepted(id=event_id, command=command, delivery=delivery)
@@ -211,7 +211,7 @@ async def reschedule_event(
 ) -> CommandAccepted:
     """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
-    await gateway.reschedule(tenant, event_id, change.deliver_at)
+    await gateway.commands.reschedule(tenant, event_id, change.deliver_at)
     await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
     return CommandAccepted(id=event_id, command="reschedule")
 

@@ -95,7 +95,7 @@ async def show_recovery(recovery_id: RecoveryId, gateway: GatewayDep, caller: Ca
 def _add_command(command: RecoveryCommand, description: str) -> None:
     async def act(recovery_id: RecoveryId, gateway: GatewayDep, audit: AuditDep, caller: CallerDep) -> Steered:
         state = await _known(gateway, recovery_id, caller)
-        await gateway.recoveries.steer(recovery_id, command)
+        await gateway.recoveries.command(recovery_id, command)
         await audit.keep(caller.did(f"recovery.{command}", recovery_id, state.scope.tenant))
         return Steered(id=recovery_id, command=command)
 

@@ -10,7 +10,7 @@ from api.cron import check_cron, check_timezone
 from api.fields import EventType, GivenTime, Line, RequestModel, ResponseModel, TenantName, Time
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.schedule import YEAR, OverlapPolicy
-from hookkeeper.temporal.schedule_reading import FiringStatus
+from hookkeeper.temporal.schedule_conversion import FiringStatus
 
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
 """A time is added to it, to name the events that it makes."""

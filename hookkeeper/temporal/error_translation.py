@@ -1,13 +1,14 @@
-"""Temporal's faults in our own words, and in bounded time.
+"""Translate Temporal's errors to those of Hookkeeper, and bound each operation in time.
 
 GatewayError
-├── Unavailable        Temporal, or the worker that answers for an open run, is out of reach: try again
-│   └── NamespaceUnprepared   our search attributes are not there: `hookkeeper migrate`
-├── QueueFull           too many events of an ordered webhook wait for their turn: try again, later
-├── UnknownEvent       there is no run of this event, or retention is over
+├── Unavailable        Temporal, or the worker of an open run, cannot be reached: try again
+│   └── NamespaceUnprepared   the namespace lacks search attributes: `hookkeeper migrate`
+├── QueueFull          too many events of an ordered webhook wait: try again later
+├── UnknownEvent       the event has no run, or its retention is over
 ├── UnknownSchedule    there is no such schedule
 ├── UnknownRecovery    there is no such recovery
-└── Conflict           another event, or schedule, has this id
+├── TooManySchedules   the tenant has as many schedules as it may have
+└── Conflict           another event, schedule or recovery has this id
 """
 
 import asyncio
@@ -20,16 +21,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import CipherError
 
-PATIENCE = 4.5
-"""Seconds that one operation may take in all; `POST /v1/events` promises its 503 within 5."""
+OPERATION_TIMEOUT = 4.5
+"""Seconds for one operation in all; `POST /v1/events` promises its 503 within 5."""
 
-OUT_OF_REACH = frozenset(
+UNAVAILABLE_STATUSES = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
         RPCStatusCode.CANCELLED,
         RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.FAILED_PRECONDITION,  # a query that no worker is there to answer
+        RPCStatusCode.FAILED_PRECONDITION,  # a query, and no worker to answer it
         RPCStatusCode.UNAUTHENTICATED,
         RPCStatusCode.PERMISSION_DENIED,
     }
@@ -37,11 +38,11 @@ OUT_OF_REACH = frozenset(
 
 
 class GatewayError(Exception):
-    """Something that the caller is to be told."""
+    """An error that is reported to the caller."""
 
 
 class Unavailable(GatewayError):
-    """Nothing was done for certain; trying again with the same ids is safe."""
+    """The operation may or may not have happened; trying again with the same ids is safe."""
 
 
 class NamespaceUnprepared(Unavailable):
@@ -49,17 +50,17 @@ class NamespaceUnprepared(Unavailable):
 
     def __init__(self, details: Sequence[str]) -> None:
         super().__init__(
-            f"the Temporal namespace is not prepared: {'; '.join(details)}. Run `hookkeeper migrate`, which"
-            " makes what is missing or says how"
+            f"the Temporal namespace is not prepared: {'; '.join(details)}. Run `hookkeeper migrate`: it"
+            " makes what is missing, or prints the commands for an administrator"
         )
 
 
 class QueueFull(GatewayError):
-    """Nothing was done: an ordered webhook has as many events waiting as may."""
+    """Nothing was done: the queue of an ordered webhook has as many events as it may have."""
 
 
 class UnknownEvent(GatewayError):
-    """There is no run of this event."""
+    """The event has no run."""
 
 
 class UnknownSchedule(GatewayError):
@@ -75,22 +76,22 @@ class UnknownRecovery(GatewayError):
 
 
 class Conflict(GatewayError):
-    """The id is taken by another event, or schedule."""
+    """The id belongs to another event or schedule, or a recovery of the same deliveries is running."""
 
 
-NOT_THERE: dict[type[GatewayError], str] = {
+NOT_FOUND_MESSAGES: dict[type[GatewayError], str] = {
     UnknownEvent: "no such event",
     UnknownSchedule: "no such schedule",
     UnknownRecovery: "no such recovery",
-    Unavailable: "Temporal does not know what was asked of it: its namespace may not be there",
+    Unavailable: "Temporal found nothing by this name: its namespace may not exist",
 }
 
 
 @asynccontextmanager
-async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> AsyncIterator[None]:
-    """Bound an operation in time and say Temporal's faults in our own words."""
+async def translated_errors(not_found: type[GatewayError] = UnknownEvent) -> AsyncIterator[None]:
+    """Bound an operation in time, and translate Temporal's errors. `not_found` stands for the status of that name."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(OPERATION_TIMEOUT):
             yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
         raise Unavailable("Temporal, or the worker of this run, did not answer in time") from error
@@ -98,14 +99,14 @@ async def reaching_temporal(not_found: type[GatewayError] = UnknownEvent) -> Asy
         raise Unavailable(f"the run cannot be read: it is {error}") from error
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
-            raise not_found(NOT_THERE[not_found]) from error
-        if error.status == RPCStatusCode.INVALID_ARGUMENT and (missing := _attribute_in(error.message)):
+            raise not_found(NOT_FOUND_MESSAGES[not_found]) from error
+        if error.status == RPCStatusCode.INVALID_ARGUMENT and (missing := _search_attribute_in(error.message)):
             raise NamespaceUnprepared([f"search attribute {missing} is missing or has another type"]) from error
-        if error.status in OUT_OF_REACH:
-            raise Unavailable("Temporal, or the worker of this run, is out of reach") from error
+        if error.status in UNAVAILABLE_STATUSES:
+            raise Unavailable("Temporal, or the worker of this run, cannot be reached") from error
         raise
 
 
-def _attribute_in(message: str) -> str | None:
-    """Give the search attribute of ours that the server's words name: it knows none of that name and type."""
+def _search_attribute_in(message: str) -> str | None:
+    """Return the search attribute that the server's message names: it knows none of that name and type."""
     return next((name for name in sorted(ids.SEARCH_ATTRIBUTES, key=len, reverse=True) if name in message), None)

@@ -32,8 +32,8 @@ from hookkeeper.messages.ordered_queue import (
     WaitingEventsQuery,
 )
 from hookkeeper.partition import PART, partition
-from hookkeeper.temporal import scan
-from hookkeeper.temporal.error_translation import QueueFull, Unavailable, reaching_temporal
+from hookkeeper.temporal import visibility
+from hookkeeper.temporal.error_translation import QueueFull, Unavailable, translated_errors
 
 log = structlog.get_logger("hookkeeper.ordered_queues")
 CAPACITY_CHECK_INTERVAL = 2.0
@@ -96,7 +96,7 @@ class OrderedQueues:
         Some of them may already have left the queue; their runs report `done` when they receive a grant.
         """
         await asyncio.sleep(VISIBILITY_DELAY)
-        runs = await scan.runs_of(self._client, _waiting_query(query.webhook_id))
+        runs = await visibility.runs_of(self._client, _waiting_query(query.webhook_id))
         runs.sort(key=lambda run: run.started_at)
         before = [run for run in runs if run.started_at < query.started_at]
         after = [run for run in runs if run.started_at >= query.started_at]
@@ -104,7 +104,7 @@ class OrderedQueues:
 
     async def state(self, webhook_id: str) -> OrderedQueueState:
         """Return the state of a queue. Raises `Unavailable`."""
-        async with reaching_temporal(not_found=Unavailable):
+        async with translated_errors(not_found=Unavailable):
             queue = await self._describe(ids.ordered_queue_id(webhook_id))
             if queue is None or queue.status != WorkflowExecutionStatus.RUNNING:
                 return OrderedQueueState()
@@ -191,7 +191,7 @@ def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool
 def _waiting_query(webhook_id: str) -> str:
     """Write the query for open runs that were started with this webhook, and are not scheduled for later."""
     conditions = (
-        scan.RUNS_OF_EVENTS,
+        visibility.DELIVERING_RUNS,
         f"{ids.WEBHOOKS.name} = '{webhook_id}'",
         "ExecutionStatus = 'Running'",
         f"{ids.DELIVER_AT.name} IS NULL",
@@ -200,7 +200,7 @@ def _waiting_query(webhook_id: str) -> str:
     return " AND ".join(conditions)
 
 
-def _positions(tenant: str, runs: Sequence[scan.Found]) -> tuple[str, ...]:
+def _positions(tenant: str, runs: Sequence[visibility.ListedRun]) -> tuple[str, ...]:
     return tuple(ids.position_of(tenant, run.workflow_id) for run in runs[:QUEUE_LIMIT])
 
 

@@ -1,10 +1,13 @@
-"""What the API asks of Temporal to say whether it is ready: cached and bounded, for probes come every few seconds."""
+"""The state of Temporal for the API's health checks: is the namespace prepared, how many tasks wait for a worker."""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -15,20 +18,21 @@ from hookkeeper.temporal.rate_mode import rates_kept_by
 
 log = structlog.get_logger("hookkeeper.temporal")
 CHECK_TIMEOUT = 2.0
-"""Seconds for one look."""
-RIGHT_FOR, WRONG_FOR = 60.0, 1.0
-"""Seconds for which a good answer is kept, and a bad one."""
+"""Seconds for one check."""
+GOOD_RESULT_LIFETIME, BAD_RESULT_LIFETIME = 60.0, 1.0
+"""Seconds for which a result is cached."""
+RateKeeperOrUnknown = Literal["queue", "timers", "unknown"]
 
 
 @dataclass(slots=True)
 class _Cached:
     findings: Findings | None = None
-    rates: Literal["queue", "timers", "unknown"] = "unknown"
+    rates: RateKeeperOrUnknown = "unknown"
     until: float = 0.0
 
 
 class Readiness:
-    """Looks at the namespace. One for the process."""
+    """Checks the namespace; bounded in time, and cached, as probes come every few seconds. One for the process."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -36,20 +40,20 @@ class Readiness:
         self._cached = _Cached()
         self._lock = asyncio.Lock()
 
-    async def check(self) -> Literal["queue", "timers", "unknown"]:
-        """Say who keeps the rates of webhooks; raise `NamespaceUnprepared` where the namespace lacks something."""
+    async def check(self) -> RateKeeperOrUnknown:
+        """Return what keeps the rates of webhooks; raise `NamespaceUnprepared` if the namespace lacks something."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now >= self._cached.until:
-                findings, rates = await self._look()
+                findings, rates = await self._check_once()
                 good = not findings and rates != "unknown"
-                self._cached = _Cached(findings, rates, now + (RIGHT_FOR if good else WRONG_FOR))
+                self._cached = _Cached(findings, rates, now + (GOOD_RESULT_LIFETIME if good else BAD_RESULT_LIFETIME))
         if self._cached.findings:
             raise NamespaceUnprepared(self._cached.findings.sentences())
         return self._cached.rates
 
-    async def _look(self) -> tuple[Findings | None, Literal["queue", "timers", "unknown"]]:
-        """Look once. What cannot be read is not held against the namespace: whether Temporal answers is asked apart."""
+    async def _check_once(self) -> tuple[Findings | None, RateKeeperOrUnknown]:
+        """Check once. An error is no finding: whether Temporal answers is checked apart."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 findings = await namespace.inspect(self._client)
@@ -58,8 +62,24 @@ class Readiness:
             log.warning("the namespace cannot be checked", error=str(error))
             return None, "unknown"
 
-    async def _rates(self) -> Literal["queue", "timers", "unknown"]:
+    async def _rates(self) -> RateKeeperOrUnknown:
         try:
             return await rates_kept_by(self._client, self._task_queue) or "unknown"
         except RPCError:
             return "unknown"
+
+
+async def count_waiting_tasks(client: Client, task_queue: str) -> int:
+    """Return the approximate number of workflow tasks and activities that wait in a queue. Raises `RPCError`."""
+    kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+    requests = (
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=kind,
+            report_stats=True,
+        )
+        for kind in kinds
+    )
+    described = await asyncio.gather(*map(client.workflow_service.describe_task_queue, requests))
+    return sum(queue.stats.approximate_backlog_count for queue in described)

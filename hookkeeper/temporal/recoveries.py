@@ -1,9 +1,8 @@
-"""The client side of recoveries: count, start, read, list, steer.
+"""The client of recoveries: count, start, read, list, command.
 
-Raises what `hookkeeper.temporal.error_translation` names, and `Refused`.
+Raises the errors of `hookkeeper.temporal.error_translation`, and `Refused`.
 """
 
-import asyncio
 import secrets
 from typing import Any
 
@@ -15,12 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
-from hookkeeper.temporal import failures
-from hookkeeper.temporal.error_translation import Conflict, Unavailable, UnknownRecovery, reaching_temporal
-from hookkeeper.temporal.listing import sealed, unsealed
-
-AT_ONCE = 10
-"""Recoveries of a page that are read at the same time."""
+from hookkeeper.temporal import recovery_candidates, visibility
+from hookkeeper.temporal.error_translation import Conflict, Unavailable, UnknownRecovery, translated_errors
 
 
 class Recoveries:
@@ -31,123 +26,118 @@ class Recoveries:
         self._task_queue = task_queue
 
     async def count(self, scope: RecoveryScope) -> int:
-        """Count the finished events that would be redelivered."""
-        async with reaching_temporal(not_found=Unavailable):
-            return await failures.count(self._client, scope)
+        """Count the closed events that would be redelivered."""
+        async with translated_errors(not_found=Unavailable):
+            return await recovery_candidates.count(self._client, scope)
 
     async def start(self, scope: RecoveryScope, rate: float) -> RecoveryState:
-        """Start a recovery; raise `Conflict` where one of the same deliveries is under way.
+        """Start a recovery; raise `Conflict` while one of the same deliveries is running.
 
-        Of two that begin in the same moment, one of a webhook and one of its tenant, both may be started. Each event is
-        redelivered once all the same, but where both ask for it within the same few milliseconds.
+        If one of a webhook and one of its tenant are requested at the same moment, both may start. Each event is still
+        redelivered once, unless both reach it within the same few milliseconds.
         """
-        job = ids.recovery_job(secrets.token_hex(4), scope.tenant, scope.webhook_id)
-        state = RecoveryState(id=job, scope=scope, rate=rate)
-        async with reaching_temporal(not_found=Unavailable):
-            if busy := await self._busy_with(scope):
-                raise Conflict(f"recovery {busy} is under way: wait until it is over, or cancel it")
+        recovery = ids.recovery_workflow_id(secrets.token_hex(4), scope.tenant, scope.webhook_id)
+        state = RecoveryState(id=recovery, scope=scope, rate=rate)
+        async with translated_errors(not_found=Unavailable):
+            if other := await self._running(scope):
+                raise Conflict(f"recovery {other} is running: wait until it has ended, or cancel it")
             try:
                 await self._start(state)
             except WorkflowAlreadyStartedError:
-                busy = await self._busy_with(scope)
-                raise Conflict(f"recovery {busy} has just begun: wait until it is over, or cancel it") from None
+                other = await self._running(scope)
+                raise Conflict(f"recovery {other} has just started: wait until it has ended, or cancel it") from None
         return state
 
-    async def read(self, job: str) -> RecoveryState:
-        """Give how a recovery is doing; raise `UnknownRecovery`. A closed one needs no worker."""
-        async with reaching_temporal(not_found=UnknownRecovery):
-            return await self._state(await self._run_of(job))
+    async def read(self, recovery: str) -> RecoveryState:
+        """Return the state of a recovery; raise `UnknownRecovery`. One that has ended needs no worker."""
+        async with translated_errors(not_found=UnknownRecovery):
+            return await self._state(await self._run_of(recovery))
 
-    async def steer(self, job: str, command: RecoveryCommand) -> None:
-        """Pause, resume or cancel a recovery; raise `Refused` where it is over."""
-        async with reaching_temporal(not_found=UnknownRecovery):
-            run = await self._run_of(job)
+    async def command(self, recovery: str, command: RecoveryCommand) -> None:
+        """Pause, resume or cancel a recovery; raise `Refused` if it has ended."""
+        async with translated_errors(not_found=UnknownRecovery):
+            run = await self._run_of(recovery)
             if run.status == WorkflowExecutionStatus.RUNNING:
                 try:
                     return await self._client.get_workflow_handle(run.id, run_id=run.run_id).signal(command)
                 except RPCError as error:
                     if error.status != RPCStatusCode.NOT_FOUND:
                         raise
-            raise Refused(f"cannot {command}: the recovery is over")
+            raise Refused(f"cannot {command}: the recovery has ended")
 
     async def page(
         self, tenant: str | None, webhook_id: str | None, limit: int, cursor: str | None
     ) -> tuple[list[RecoveryState], str | None]:
-        """Give one page, those under way first, then the latest, and the next page's cursor; raise `BadCursor`."""
-        parts = [f"WorkflowType = '{ids.RECOVERY}'", "ExecutionStatus != 'ContinuedAsNew'"]
+        """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
+        conditions = [f"WorkflowType = '{ids.RECOVERY}'", "ExecutionStatus != 'ContinuedAsNew'"]
         if tenant is not None:
-            parts.append(f"{ids.TENANT.name} = '{tenant}'")
+            conditions.append(f"{ids.TENANT.name} = '{tenant}'")
         if webhook_id is not None:
-            parts.append(f"{ids.WEBHOOKS.name} = '{webhook_id}'")
-        query = " AND ".join(parts)
-        async with reaching_temporal(not_found=Unavailable):
-            found = self._client.list_workflows(query, page_size=limit, next_page_token=unsealed(query, cursor))
-            await found.fetch_next_page()
-            slots = asyncio.Semaphore(AT_ONCE)
-
-            async def read(run: WorkflowExecution) -> RecoveryState | None:
-                async with slots:
-                    try:
-                        return await self._state(run)
-                    except RPCError as error:
-                        if error.status != RPCStatusCode.NOT_FOUND:  # removed meanwhile
-                            raise
-                        return None
-
-            states = await asyncio.gather(*(read(run) for run in found.current_page or []))
-            return [state for state in states if state], sealed(query, found.next_page_token)
+            conditions.append(f"{ids.WEBHOOKS.name} = '{webhook_id}'")
+        async with translated_errors(not_found=Unavailable):
+            runs, next_cursor = await visibility.page(self._client, " AND ".join(conditions), limit, cursor)
+            states = await visibility.read_all(runs, self._state_if_there)
+            return [state for state in states if state], next_cursor
 
     async def _start(self, state: RecoveryState) -> None:
-        scope, name = state.scope, ids.recovery_id(state.id)
-        assert name is not None
+        scope, workflow_id = state.scope, ids.recovery_workflow_id(state.id)
+        assert workflow_id is not None
         pairs: list[SearchAttributePair[Any]] = [SearchAttributePair(ids.TENANT, scope.tenant)]
         if scope.webhook_id:
             pairs.append(SearchAttributePair(ids.WEBHOOKS, [scope.webhook_id]))
         await self._client.start_workflow(
             ids.RECOVERY,
             state,
-            id=name,
+            id=workflow_id,
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            memo={"job": state.id},
+            memo={"recovery": state.id},
             search_attributes=TypedSearchAttributes(pairs),
             static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
         )
 
-    async def _busy_with(self, scope: RecoveryScope) -> str | None:
-        """Give the running recovery that this one would meet: its own webhook's, its tenant's, or any of the tenant."""
-        jobs = [ids.recovery_job("", scope.tenant, each) for each in {None, scope.webhook_id}]
-        for job in jobs:
-            run = await self._latest(job)
+    async def _running(self, scope: RecoveryScope) -> str | None:
+        """Return the running recovery of an overlapping scope: of the webhook, of its tenant, or any of the tenant."""
+        recoveries = [ids.recovery_workflow_id("", scope.tenant, subject) for subject in {None, scope.webhook_id}]
+        for recovery in recoveries:
+            run = await self._latest(recovery)
             if run and run.status == WorkflowExecutionStatus.RUNNING:
-                return await _job_of(run)
+                return await _id_of(run)
         if scope.webhook_id is None:
             running = f"WorkflowType = '{ids.RECOVERY}' AND ExecutionStatus = 'Running'"
             async for run in self._client.list_workflows(f"{running} AND {ids.TENANT.name} = '{scope.tenant}'"):
-                return await _job_of(run)
+                return await _id_of(run)
         return None
 
-    async def _run_of(self, job: str) -> WorkflowExecution:
-        """Find a recovery: the latest of its subject, which visibility may not know yet, or an earlier one."""
-        latest = await self._latest(job)
+    async def _run_of(self, recovery: str) -> WorkflowExecution:
+        """Find a recovery: the latest of its subject, which visibility may not list yet, or an earlier one."""
+        latest = await self._latest(recovery)
         if latest is None:
             raise UnknownRecovery("there is no such recovery")
-        if await _job_of(latest) == job:
+        if await _id_of(latest) == recovery:
             return latest
         earlier = f"WorkflowId = '{latest.id}' AND ExecutionStatus != 'ContinuedAsNew'"
         async for run in self._client.list_workflows(earlier):
-            if await _job_of(run) == job:
+            if await _id_of(run) == recovery:
                 return run
         raise UnknownRecovery("there is no such recovery")
 
-    async def _latest(self, job: str) -> WorkflowExecution | None:
-        name = ids.recovery_id(job)
-        if name is None:
+    async def _latest(self, recovery: str) -> WorkflowExecution | None:
+        workflow_id = ids.recovery_workflow_id(recovery)
+        if workflow_id is None:
             return None
         try:
-            return await self._client.get_workflow_handle(name).describe()
+            return await self._client.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+
+    async def _state_if_there(self, run: WorkflowExecution) -> RecoveryState | None:
+        try:
+            return await self._state(run)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:  # deleted meanwhile
                 raise
             return None
 
@@ -157,12 +147,12 @@ class Recoveries:
         )
         if run.status == WorkflowExecutionStatus.COMPLETED:
             return await handle.result(follow_runs=False)
-        state = await handle.query(ids.STATE, result_type=RecoveryState)
+        state: RecoveryState = await handle.query(ids.STATE, result_type=RecoveryState)
         if run.status == WorkflowExecutionStatus.RUNNING:
             return state
         return state.model_copy(update={"status": "cancelled", "finished_at": run.close_time})
 
 
-async def _job_of(run: WorkflowExecution) -> str:
-    job: str = await run.memo_value("job", default="", type_hint=str)
-    return job
+async def _id_of(run: WorkflowExecution) -> str:
+    recovery: str = await run.memo_value("recovery", default="", type_hint=str)
+    return recovery

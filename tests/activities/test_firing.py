@@ -13,12 +13,12 @@ from activities.scheduled_event import RATE_WAIT, REFUSED, FiringActivities
 from activities.tenant_concurrency import NO_PLACE, Places
 from hookkeeper.content.faults import RateExceeded
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
-from hookkeeper.temporal.deliveries import Deliveries
+from hookkeeper.temporal.gateway import Gateway
 
 NOW = datetime.now(UTC)
 
 
-class Hanging(Deliveries):
+class Hanging(Gateway):
     """Events whose acceptance and delivery last until the test is over."""
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class Hanging(Deliveries):
     async def accept(self, tenant: str, *_: Any) -> None:
         await self._hang(tenant)
 
-    async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
+    async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
         await self._hang(tenant)
         return False
 
-    async def cancel(self, tenant: str, event_id: str) -> None:
+    async def cancel_if_open(self, tenant: str, event_id: str) -> None:
         raise AssertionError("nothing is cancelled here")
 
     async def _hang(self, tenant: str) -> None:

@@ -82,7 +82,7 @@ async def proxy(temporal: Client) -> Proxy:
 
 @pytest.fixture
 async def home(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    monkeypatch.setattr(error_translation, "PATIENCE", 2.0)
+    monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 2.0)
     async with proxy.listening() as port:
         client = await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter)
         async with house(client, tmp_path) as home:

@@ -190,7 +190,7 @@ async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, i
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up sooner: that the real patience keeps its promise is seen where the server is killed."""
-    monkeypatch.setattr(error_translation, "PATIENCE", 1.0)
+    monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -51,4 +51,4 @@ async def test_from_a_pause_to_a_recovery(running_dev: stage.Dev, tenant: str, i
     assert "redelivered" in shown and webhook in shown
     assert "1 of 1" in await ran(running_dev, "recoveries", "list", "--tenant", tenant)
     over = await running_dev.run("recoveries", "cancel", recovery)
-    assert (over.code, over.out) == (1, "") and "the recovery is over" in over.err
+    assert (over.code, over.out) == (1, "") and "the recovery has ended" in over.err

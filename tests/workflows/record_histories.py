@@ -172,7 +172,7 @@ async def test_record_walks(home: House, inbox: Receiver) -> None:
         await asyncio.sleep(3)
     for name, workflow_id in (
         ("released", ids.release_id(str(webhook["id"]))),
-        ("recovered", ids.recovery_id(recovery.json()["id"])),
+        ("recovered", ids.recovery_workflow_id(recovery.json()["id"])),
     ):
         run = home.temporal.get_workflow_handle(str(workflow_id))
         await run.result()

@@ -16,7 +16,7 @@ from activities.tenant_concurrency import Places
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.messages.schedule import EventReference, SchedulePlan
-from hookkeeper.temporal.deliveries import Deliveries
+from hookkeeper.temporal.gateway import Gateway
 from worker import SANDBOX
 from workflows.scheduled_event import ScheduledEventWorkflow
 
@@ -24,7 +24,7 @@ MONTH = timedelta(days=30)
 QUEUE = "firing-looks"
 
 
-class Held(Deliveries):
+class Held(Gateway):
     """An event that is accepted, and held for a month of Temporal's time."""
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class Held(Deliveries):
     async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
         return
 
-    async def have_ended(self, tenant: str, event_id: str, patience: float) -> bool:
+    async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
         self.looks.append(activity.info().started_time)
         return self.looks[-1] - self.looks[0] >= MONTH
 
-    async def cancel(self, tenant: str, event_id: str) -> None:
+    async def cancel_if_open(self, tenant: str, event_id: str) -> None:
         return
 
 

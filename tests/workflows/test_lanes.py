@@ -16,7 +16,7 @@ from conftest import binary
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
-from hookkeeper.temporal.reading import started_with
+from hookkeeper.temporal.run_state import input_of
 from hookkeeper.times import rfc3339, utc_now
 from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
@@ -83,7 +83,7 @@ async def test_an_event_whose_time_has_just_passed_stands_in_line(home: House, i
     (blocking,) = await send_numbered(home, 1)
     await home.until_delivery(blocking, "retrying")
     just_now = await home.send(data={"n": 1}, deliver_at=rfc3339(utc_now()))
-    started = await started_with(home.temporal, home.run(just_now["id"]))
+    started = await input_of(home.temporal, home.run(just_now["id"]))
     assert not started.deliveries[0].has_place
     async with asyncio.timeout(PATIENCE):
         while just_now["id"] not in await lane_of(home, webhook).query("places"):

@@ -57,6 +57,6 @@ async def test_a_long_recovery(home: House, inbox: Receiver, monkeypatch: pytest
         while len(inbox.requests) < 2 * EVENTS:
             await asyncio.sleep(0.05)
     assert len(inbox.requests) == 2 * EVENTS
-    assert await runs_of(home, str(ids.recovery_id(job["id"]))) > 1
+    assert await runs_of(home, str(ids.recovery_workflow_id(job["id"]))) > 1
     listed = (await home.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
     assert [each["id"] for each in listed] == [job["id"]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hookkeeper import ids
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
-from hookkeeper.temporal.listing import Search, query_of
+from hookkeeper.temporal.event_list import EventSearch, query_of
 from workflows import summaries
 
 HOUR = timedelta(hours=1)
@@ -129,7 +129,7 @@ def test_the_timer_of_a_hold_says_so(reason: Reason | None, time: str, words: st
 
 
 def test_searches_are_written_in_visibilitys_language() -> None:
-    everything = Search(
+    everything = EventSearch(
         tenant="acme",
         type="order.paid",
         webhook="wh_1",
@@ -144,9 +144,9 @@ def test_searches_are_written_in_visibilitys_language() -> None:
         " AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme' AND HookEventType = 'order.paid'"
         " AND StartTime >= '2026-01-01T00:00:00.000Z' AND HookWebhooks = 'wh_1'"
     )
-    assert query_of(Search(needs_attention=False)) == (
+    assert query_of(EventSearch(needs_attention=False)) == (
         "WorkflowType IN ('EventWorkflow', 'LargeEventWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
         " AND HookNeedsAttention IS NULL"
     )
     with pytest.raises(ValueError, match="not an id"):
-        query_of(Search(tenant="x' OR '1'='1"))
+        query_of(EventSearch(tenant="x' OR '1'='1"))

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from hookkeeper import ids
-from hookkeeper.temporal import scan
+from hookkeeper.temporal import visibility
 from house import House
 from patience import PATIENCE
 
@@ -12,16 +12,16 @@ from patience import PATIENCE
 async def test_slices_are_in_order_and_whole(idle_house: House) -> None:
     home = idle_house
     sent = [(await home.send())["id"] for _ in range(12)]
-    query = f"{scan.RUNS_OF_EVENTS} AND {ids.TENANT.name} = '{home.tenant}'"
+    query = f"{visibility.DELIVERING_RUNS} AND {ids.TENANT.name} = '{home.tenant}'"
     until = datetime.now(UTC) + timedelta(hours=1)
     async with asyncio.timeout(PATIENCE):
-        while await scan.count_runs(home.temporal, query) < len(sent):
+        while await visibility.count_runs(home.temporal, query) < len(sent):
             await asyncio.sleep(0.05)
-    met, after, slices = list[str](), scan.BEGINNING, 0
+    met, after, slices = list[str](), visibility.BEGINNING, 0
     while True:
-        part = await scan.oldest(home.temporal, query, after, until, at_most=5)
-        assert len(part.found) <= 5
-        met += [ids.event_of(run.workflow_id)[1] for run in part.found]
+        part = await visibility.oldest(home.temporal, query, after, until, at_most=5)
+        assert len(part.runs) <= 5
+        met += [ids.event_of(run.workflow_id)[1] for run in part.runs]
         slices += 1
         if part.end is None:
             break
@@ -31,7 +31,7 @@ async def test_slices_are_in_order_and_whole(idle_house: House) -> None:
 
 
 async def test_nothing_is_an_empty_slice(idle_house: House) -> None:
-    query = f"{scan.RUNS_OF_EVENTS} AND {ids.TENANT.name} = '{idle_house.tenant}'"
+    query = f"{visibility.DELIVERING_RUNS} AND {ids.TENANT.name} = '{idle_house.tenant}'"
     now = datetime.now(UTC)
-    for since in (scan.BEGINNING, now, now + timedelta(days=1)):
-        assert await scan.oldest(idle_house.temporal, query, since, now, 5) == scan.Slice([], None)
+    for since in (visibility.BEGINNING, now, now + timedelta(days=1)):
+        assert await visibility.oldest(idle_house.temporal, query, since, now, 5) == visibility.Slice([], None)

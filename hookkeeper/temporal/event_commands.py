@@ -1,0 +1,168 @@
+"""Send a command to an event: to its open run, to each of its parts, or to a further run that is started for it.
+
+Raises `Refused` and `UnknownDelivery` of `hookkeeper.commands`, as the run does.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Literal, NoReturn
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper import ids
+from hookkeeper.commands import Refused, RunIsClosing, UnknownDelivery, reopen
+from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
+from hookkeeper.temporal import parts
+from hookkeeper.temporal.error_translation import translated_errors
+from hookkeeper.temporal.event_start import start_again
+from hookkeeper.temporal.parts import LargeEventRun, Part
+from hookkeeper.temporal.run_state import input_of, latest_run
+
+RETRY_INTERVAL = 0.05
+"""Seconds after which a command is sent again: the run closed, or another was started, meanwhile."""
+
+
+class EventCommands:
+    """Commands to all events. One for the process."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
+        """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""
+        dispatch = _Dispatch(self._client, command, delivery)
+        async with translated_errors():
+            while True:
+                handle, run = await latest_run(self._client, tenant, event_id)
+                if run.status == WorkflowExecutionStatus.RUNNING:
+                    if await dispatch.send(handle, run):
+                        return
+                elif dispatch.is_accepted:  # by parts that have closed since
+                    return
+                elif command not in ("retry", "redeliver"):
+                    snapshot = await parts.read(self._client, handle, run)
+                    raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
+                elif await start_again(self._client, self._task_queue, handle, run, command, delivery):
+                    return
+                await asyncio.sleep(RETRY_INTERVAL)
+
+    async def reschedule(self, tenant: str, event_id: str, deliver_at: datetime) -> None:
+        """Move a scheduled event to another time."""
+        dispatch = _Dispatch(self._client, "reschedule", deliver_at=deliver_at)
+        async with translated_errors():
+            while True:
+                handle, run = await latest_run(self._client, tenant, event_id)
+                if run.status != WorkflowExecutionStatus.RUNNING:
+                    raise Refused("the event is not scheduled: its delivery is over")
+                if await dispatch.send(handle, run):
+                    return
+                await asyncio.sleep(RETRY_INTERVAL)
+
+
+def _ended(state: EventState) -> str:
+    return {"succeeded": "succeeded", "failed": "failed"}.get(state.status, "been cancelled")
+
+
+class _Dispatch:
+    """One command on its way. Each part gets it once, however often the parts have to be read again."""
+
+    def __init__(
+        self,
+        client: Client,
+        command: Command | Literal["reschedule"],
+        delivery: str | None = None,
+        deliver_at: datetime | None = None,
+    ) -> None:
+        self._client = client
+        self._command = command
+        self._delivery = delivery
+        self._argument = deliver_at or delivery
+        self._answered: set[int] = set()
+        self._refusals: list[Refused] = []
+        self._restarting = asyncio.Lock()
+        self._inputs: dict[str, EventInput] = {}
+
+    @property
+    def is_accepted(self) -> bool:
+        """A part has accepted the command."""
+        return len(self._answered) > len(self._refusals)
+
+    async def send(self, handle: WorkflowHandle[Any, Any], description: WorkflowExecutionDescription) -> bool:
+        """Send the command to the event's open run, or to its parts; False if one closed meanwhile: try again.
+
+        Raises `Refused` if all refuse, and `UnknownDelivery` if no part has the delivery.
+        """
+        if description.workflow_type != ids.LARGE_EVENT:
+            return await _update(handle, self._command, self._argument)
+        if description.run_id not in self._inputs:
+            self._inputs[description.run_id] = await input_of(self._client, handle)
+        run = LargeEventRun(handle, description, self._inputs[description.run_id])
+        concerned = [part for part in await parts.parts_of(self._client, run) if self._concerns(part)]
+        if not concerned:
+            raise UnknownDelivery(f"this event has no delivery {self._delivery}")
+        results = await asyncio.gather(*(self._send_to_part(run, part) for part in concerned), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        if len(self._answered) < len(concerned):
+            return False
+        if not self.is_accepted:
+            raise self._refusals[0]
+        return True
+
+    def _concerns(self, part: Part) -> bool:
+        return self._delivery is None or any(delivery.id == self._delivery for delivery in part.event.deliveries)
+
+    async def _send_to_part(self, run: LargeEventRun, part: Part) -> None:
+        if part.n in self._answered or part.has_no_run_yet:
+            return
+        try:
+            if not await self._accepts(run, part):
+                return
+        except Refused as refusal:
+            self._refusals.append(refusal)
+        self._answered.add(part.n)
+
+    async def _accepts(self, run: LargeEventRun, part: Part) -> bool:
+        if part.is_open and part.handle:
+            return await _update(part.handle, self._command, self._argument)
+        if self._command == "reschedule":
+            raise Refused("the event is not scheduled: its delivery is over")
+        state = await parts.state_of(self._client, run, part)
+        deliveries = reopen(self._command, state.deliveries, self._delivery)
+        restart = PartRestart(part=part.n, number=part.run_number, deliveries=deliveries)
+        async with self._restarting:  # a run accepts ten updates at once, and there can be more parts
+            return await _update(run.handle, ids.RESTART_PART, restart)
+
+
+async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object) -> bool:
+    """Send an update to a run; False if the run has closed or is closing. Raises what the run's validator does."""
+    try:
+        await handle.execute_update(name, argument)
+    except WorkflowUpdateFailedError as error:
+        if isinstance(error.cause, ApplicationError) and error.cause.type == RunIsClosing.__name__:
+            return False
+        _raise_refusal(error)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+def _raise_refusal(error: WorkflowUpdateFailedError) -> NoReturn:
+    if isinstance(error.cause, ApplicationError):
+        if error.cause.type == Refused.__name__:
+            raise Refused(error.cause.message) from error
+        if error.cause.type == UnknownDelivery.__name__:
+            raise UnknownDelivery(error.cause.message) from error
+    raise error

@@ -1,0 +1,59 @@
+"""Start the run of an event: the first one, and a further one for a redelivery."""
+
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from hookkeeper import ids
+from hookkeeper.commands import reopen
+from hookkeeper.messages.event import Command, EventInput
+from hookkeeper.partition import PART
+from hookkeeper.search_attributes import search_attributes
+from hookkeeper.temporal import parts
+from hookkeeper.times import utc_now
+
+
+async def start_run(client: Client, task_queue: str, event: EventInput, digest: str, run_number: int = 1) -> str:
+    """Start a run, and return its id once Temporal has stored it: one with parts for more than a hundred deliveries.
+
+    Raises `WorkflowAlreadyStartedError` if one is open; a first run, also if there was one before.
+    """
+    is_first = run_number == 1
+    handle = await client.start_workflow(
+        ids.LARGE_EVENT if len(event.deliveries) > PART else ids.EVENT,
+        event,
+        id=ids.workflow_id(event.tenant, event.id),
+        task_queue=task_queue,
+        id_reuse_policy=(WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE),
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        memo={"digest": digest, "accepted_at": event.accepted_at},
+        search_attributes=search_attributes(event, run_number),
+        static_summary=f"{event.type} · {event.tenant}",
+        priority=Priority(fairness_key=event.tenant),
+    )
+    assert handle.result_run_id is not None
+    return handle.result_run_id
+
+
+async def start_again(
+    client: Client,
+    task_queue: str,
+    handle: WorkflowHandle[Any, Any],
+    description: WorkflowExecutionDescription,
+    command: Command,
+    delivery: str | None,
+) -> bool:
+    """Start a further run for the deliveries that `command` selects; False if another request just started one."""
+    snapshot = await parts.read(client, handle, description)
+    deliveries = reopen(command, snapshot.state.deliveries, delivery)
+    # An event that was cancelled before its `deliver_at` is delivered at once.
+    deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None
+    event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
+    digest = await description.memo_value("digest", default="")
+    try:
+        await start_run(client, task_queue, event, digest, snapshot.run_number + 1)
+    except WorkflowAlreadyStartedError:
+        return False
+    return True

@@ -1,0 +1,171 @@
+"""Read a run: its input, and its state, which stands in its history once it has closed by itself.
+
+Parts of large events are read from the history of their parent where their own runs are gone: they end earlier, and so
+are deleted earlier.
+"""
+
+from typing import Any, NamedTuple
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.converter import decode_typed_search_attributes
+from temporalio.exceptions import ApplicationError
+
+from hookkeeper import ids
+from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_status
+from hookkeeper.times import utc_now
+
+UNSTARTED_EVENTS = 3
+"""Events in the history of a run that no worker has started: its start, and a workflow task."""
+LAST_EVENTS = 50
+"""Events at the end of a cancelled run's history that contain its final state."""
+
+
+async def latest_run(
+    client: Client, tenant: str, event_id: str
+) -> tuple[WorkflowHandle[Any, Any], WorkflowExecutionDescription]:
+    """Return the latest run of an event. Raises Temporal's `RPCError`."""
+    workflow_id = ids.workflow_id(tenant, event_id)
+    description = await client.get_workflow_handle(workflow_id).describe()
+    return client.get_workflow_handle(workflow_id, run_id=description.run_id), description
+
+
+def is_unstarted(run: WorkflowExecutionDescription) -> bool:
+    """Return whether no worker has started the run. It need not be queried then: a busy worker would answer late."""
+    return run.status == WorkflowExecutionStatus.RUNNING and run.history_length <= UNSTARTED_EVENTS
+
+
+def unstarted_state(event: EventInput) -> EventState:
+    """Return the state of a run that no worker has started."""
+    return initial_state(event, scheduled=event.deliver_at is not None and event.deliver_at > utc_now())
+
+
+def initial_state(event: EventInput, scheduled: bool) -> EventState:
+    """Return the first state of a run."""
+    return EventState(
+        **event.model_dump(include={"id", "type", "tenant", "timestamp", "accepted_at", "deliver_at"}),
+        status=event_status(event.deliveries, scheduled=scheduled),
+        deliveries=event.deliveries,
+    )
+
+
+async def input_of(client: Client, handle: WorkflowHandle[Any, Any]) -> EventInput:
+    """Return a run's input, from its first event."""
+    first = await anext(handle.fetch_history_events(page_size=1))
+    payloads = first.workflow_execution_started_event_attributes.input.payloads
+    (event,) = await client.data_converter.decode(payloads, [EventInput])
+    assert isinstance(event, EventInput)
+    return event
+
+
+async def state_of(
+    client: Client, handle: WorkflowHandle[Any, Any], status: WorkflowExecutionStatus | None
+) -> EventState:
+    """Return a run's state.
+
+    A run that closed by itself is read from history, which needs no worker. An open or terminated run is queried.
+    """
+    if status == WorkflowExecutionStatus.COMPLETED:
+        return EventState.model_validate(await handle.result(follow_runs=False))
+    if status == WorkflowExecutionStatus.FAILED and (state := await _state_in_failure(handle)):
+        return state
+    if status == WorkflowExecutionStatus.CANCELED and (state := await _state_at_end(client, handle)):
+        return state
+    state = await handle.query(ids.STATE, result_type=EventState)
+    return state if status == WorkflowExecutionStatus.RUNNING else cut_short(state)
+
+
+def cut_short(state: EventState) -> EventState:
+    """Return the state of a run that was terminated: its open deliveries are cancelled."""
+    deliveries = tuple(
+        delivery if delivery.is_final else delivery.model_copy(update={"status": "cancelled", "next_attempt_at": None})
+        for delivery in state.deliveries
+    )
+    return state.model_copy(update={"deliveries": deliveries, "status": event_status(deliveries)})
+
+
+async def _state_in_failure(handle: WorkflowHandle[Any, Any]) -> EventState | None:
+    try:
+        await handle.result(follow_runs=False)
+    except WorkflowFailureError as failure:
+        return _state_in_details(failure.cause)
+    return None
+
+
+def _state_in_details(error: BaseException | None) -> EventState | None:
+    if isinstance(error, ApplicationError) and error.details:
+        return EventState.model_validate(error.details[0])
+    return None
+
+
+async def _state_at_end(client: Client, handle: WorkflowHandle[Any, Any]) -> EventState | None:
+    """Find the input of `close_as_cancelled`, reading history from its end."""
+    answer = await client.workflow_service.get_workflow_execution_history_reverse(
+        GetWorkflowExecutionHistoryReverseRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.run_id or ""),
+            maximum_page_size=LAST_EVENTS,
+        )
+    )
+    for event in answer.history.events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_type.name == ids.CLOSE_AS_CANCELLED:
+            (run,) = await client.data_converter.decode(scheduled.input.payloads, [CancelledRun])
+            return EventState.model_validate(run.state)
+    return None
+
+
+# Parts, as the history of their parent has them
+
+
+class PartEnd(NamedTuple):
+    """How the latest run of a part has ended."""
+
+    run_number: int
+    state: EventState | None
+    """None if it was cancelled or terminated: only its own history had its state."""
+
+
+async def ends_of_parts(client: Client, parent: WorkflowHandle[Any, Any]) -> dict[int, PartEnd]:
+    """Return the ends of those parts whose run was started and has ended."""
+    numbers: dict[int, int] = {}
+    ends: dict[int, PartEnd] = {}
+    async for event in parent.fetch_history_events():
+        if event.HasField("start_child_workflow_execution_initiated_event_attributes"):
+            initiated = event.start_child_workflow_execution_initiated_event_attributes
+            attributes = decode_typed_search_attributes(initiated.search_attributes)
+            part = ids.part_of(initiated.workflow_id)
+            numbers[part] = attributes.get(ids.RUN_NUMBER, 1)
+            ends.pop(part, None)
+        elif workflow_id := _ended_child(event):
+            part = ids.part_of(workflow_id)
+            ends[part] = PartEnd(numbers[part], await _state_of_ended_child(client, event))
+    return ends
+
+
+def _ended_child(event: HistoryEvent) -> str | None:
+    """Return the workflow id of the part whose end this is."""
+    ends = (
+        event.child_workflow_execution_completed_event_attributes,
+        event.child_workflow_execution_failed_event_attributes,
+        event.child_workflow_execution_canceled_event_attributes,
+        event.child_workflow_execution_terminated_event_attributes,
+        event.child_workflow_execution_timed_out_event_attributes,
+    )
+    return next((end.workflow_execution.workflow_id for end in ends if end.workflow_execution.workflow_id), None)
+
+
+async def _state_of_ended_child(client: Client, event: HistoryEvent) -> EventState | None:
+    if result := event.child_workflow_execution_completed_event_attributes.result.payloads:
+        (state,) = await client.data_converter.decode(result, [EventState])
+        return EventState.model_validate(state)
+    failure = event.child_workflow_execution_failed_event_attributes.failure
+    return _state_in_details(await client.data_converter.decode_failure(failure))

@@ -1,0 +1,201 @@
+"""Convert schedules: a plan to Temporal's schedule, and Temporal's description to a plan with its latest firings.
+
+Temporal rewrites cron expressions, so a plan is read back from the input of the workflow that the schedule starts. A
+schedule's memo would be more direct, but cannot be changed (server 1.32). The event's data is a payload, and encrypted
+if payloads are.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import Payloads, SearchAttributes, WorkflowType
+from temporalio.api.enums.v1 import ScheduleOverlapPolicy
+from temporalio.api.schedule.v1 import (
+    IntervalSpec,
+    Schedule,
+    ScheduleAction,
+    SchedulePolicies,
+    ScheduleSpec,
+    ScheduleState,
+)
+from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionResult,
+    ScheduleDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+)
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.converter import encode_search_attributes
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper import ids
+from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
+
+OVERLAPS: dict[OverlapPolicy, ScheduleOverlapPolicy.ValueType] = {
+    "skip": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_SKIP,
+    "buffer_one": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_BUFFER_ONE,
+    "buffer_all": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_BUFFER_ALL,
+    "cancel_other": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER,
+    "allow_all": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL,
+}
+FiringStatus = Literal["running", "done", "refused", "cancelled"]
+FIRING_STATUSES: dict[WorkflowExecutionStatus | None, FiringStatus] = {
+    WorkflowExecutionStatus.COMPLETED: "done",
+    WorkflowExecutionStatus.FAILED: "refused",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "cancelled",
+    WorkflowExecutionStatus.TIMED_OUT: "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FiringRun:
+    """The run of one firing."""
+
+    time: datetime
+    """The time of the schedule that it is for."""
+    started_at: datetime
+    status: FiringStatus
+    event_id: str
+    reason: str | None
+    """Why its event was refused."""
+    workflow_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSnapshot:
+    """A schedule, as Temporal describes it."""
+
+    plan: SchedulePlan
+    paused: bool
+    note: str
+    next: tuple[datetime, ...]
+    """Its next times, ten at most."""
+    skipped: int
+    """Times without an event because the previous one was still being delivered."""
+    missed: int
+    """Times without an event because Temporal was down for longer than the catch-up window."""
+    created_at: datetime
+    updated_at: datetime | None
+    firings: tuple[FiringRun, ...] = ()
+    """The latest first, ten at most; empty unless requested."""
+
+
+# To Temporal
+
+
+async def schedule_of(client: Client, plan: SchedulePlan, task_queue: str, state: ScheduleState) -> Schedule:
+    """Convert a plan to Temporal's schedule."""
+    spec = ScheduleSpec(cron_string=plan.cron, timezone_name=plan.timezone, jitter=_seconds(plan.jitter))
+    if plan.every:
+        spec.interval.append(IntervalSpec(interval=_seconds(plan.every), phase=_seconds(plan.offset)))
+    if plan.start_at:
+        spec.start_time.CopyFrom(timestamp(plan.start_at))
+    if plan.end_at:
+        spec.end_time.CopyFrom(timestamp(plan.end_at))
+    policies = SchedulePolicies(overlap_policy=OVERLAPS[plan.overlap], catchup_window=_seconds(plan.catchup_window))
+    return Schedule(spec=spec, action=await _action(client, plan, task_queue), policies=policies, state=state)
+
+
+def search_attributes(plan: SchedulePlan) -> SearchAttributes:
+    """Return the search attributes of a schedule, and of what it starts."""
+    pairs = [SearchAttributePair(ids.TENANT, plan.tenant), SearchAttributePair(ids.EVENT_TYPE, plan.type)]
+    encoded = SearchAttributes()
+    encode_search_attributes(TypedSearchAttributes(pairs), encoded)
+    return encoded
+
+
+def timestamp(when: datetime) -> Timestamp:
+    converted = Timestamp()
+    converted.FromDatetime(when)
+    return converted
+
+
+def _seconds(count: int) -> Duration:
+    converted = Duration()
+    converted.FromTimedelta(timedelta(seconds=count))
+    return converted
+
+
+async def _action(client: Client, plan: SchedulePlan, task_queue: str) -> ScheduleAction:
+    plan_payload, summary = await client.data_converter.encode([plan, f"{plan.type} · {plan.tenant}"])
+    return ScheduleAction(
+        start_workflow=NewWorkflowExecutionInfo(
+            workflow_id=ids.firing_id(plan.tenant, plan.id),
+            workflow_type=WorkflowType(name=ids.SCHEDULED),
+            task_queue=TaskQueue(name=task_queue),
+            input=Payloads(payloads=[plan_payload]),
+            search_attributes=search_attributes(plan),
+            user_metadata=UserMetadata(summary=summary),
+        )
+    )
+
+
+# From Temporal
+
+
+async def snapshot_of(
+    client: Client, described: ScheduleDescription, firings: tuple[FiringRun, ...] = ()
+) -> ScheduleSnapshot:
+    """Convert Temporal's description of a schedule."""
+    info, state = described.info, described.schedule.state
+    payloads = described.raw_description.schedule.action.start_workflow.input.payloads
+    (plan,) = await client.data_converter.decode(payloads, [SchedulePlan])
+    assert isinstance(plan, SchedulePlan)
+    return ScheduleSnapshot(
+        plan=plan,
+        paused=state.paused,
+        note=state.note or "",
+        next=tuple(info.next_action_times),
+        skipped=info.num_actions_skipped_overlap + described.raw_description.info.buffer_dropped,
+        missed=info.num_actions_missed_catchup_window,
+        created_at=info.created_at,
+        updated_at=info.last_updated_at,
+        firings=firings,
+    )
+
+
+async def firings_of(client: Client, described: ScheduleDescription) -> tuple[FiringRun, ...]:
+    """Read the latest firings, the latest first; those that Temporal has deleted are left out."""
+    _, schedule = ids.schedule_of(described.id)
+    actions = reversed(described.info.recent_actions)
+    firings = await asyncio.gather(*(_firing(client, schedule, action) for action in actions))
+    return tuple(firing for firing in firings if firing)
+
+
+async def _firing(client: Client, schedule: str, result: ScheduleActionResult) -> FiringRun | None:
+    assert isinstance(result.action, ScheduleActionExecutionStartWorkflow)
+    workflow_id, run_id = result.action.workflow_id, result.action.first_execution_run_id
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    reason = None
+    try:
+        status = (await handle.describe()).status
+        if status == WorkflowExecutionStatus.FAILED:
+            await handle.result()
+    except WorkflowFailureError as failure:
+        reason = failure.cause.message if isinstance(failure.cause, ApplicationError) else str(failure.cause)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return None
+    time = ids.fired_for(workflow_id)
+    return FiringRun(
+        time=time,
+        started_at=result.started_at,
+        status=FIRING_STATUSES.get(status, "running"),
+        event_id=ids.scheduled_event_id(schedule, time),
+        reason=reason,
+        workflow_id=workflow_id,
+        run_id=run_id,
+    )

@@ -1,0 +1,126 @@
+"""The workflows of one webhook: release what it held, probe it while it is disabled for failing."""
+
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper import ids
+from hookkeeper.messages.probe import ProbeInput
+from hookkeeper.messages.release import ReleaseInput, ReleaseStage
+from hookkeeper.temporal import visibility
+from hookkeeper.temporal.error_translation import Unavailable, translated_errors
+
+CLOCK_MARGIN = timedelta(days=1)
+"""All open runs were started before now and this, by any clock."""
+
+
+class Releases:
+    """All releases. One for the process."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def start(self, tenant: str, webhook_id: str) -> None:
+        """Release all that the webhook holds; a release that is running begins anew. Raises `Unavailable`."""
+        async with translated_errors(not_found=Unavailable):
+            await self._client.start_workflow(
+                ids.RELEASE,
+                ReleaseInput(webhook_id=webhook_id, tenant=tenant),
+                id=ids.release_id(webhook_id),
+                task_queue=self._task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal=ids.RELEASE_AGAIN,
+                search_attributes=_search_attributes(tenant, webhook_id),
+                static_summary=f"release what {webhook_id} held · {tenant}",
+            )
+
+    async def held(self, webhook_id: str) -> int:
+        """Count the events, or parts of events, whose deliveries to this webhook are held. Raises `Unavailable`."""
+        async with translated_errors(not_found=Unavailable):
+            return await visibility.count_runs(self._client, _held_query(webhook_id))
+
+
+class Probes:
+    """All probes. Used by the activities that disable webhooks. Raises Temporal's `RPCError`."""
+
+    def __init__(self, client: Client, task_queue: str, interval: timedelta) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._interval = interval
+
+    async def start(self, tenant: str, webhook_id: str) -> None:
+        """Start probing the webhook, unless it is probed already."""
+        await self._client.start_workflow(
+            ids.PROBE,
+            ProbeInput(webhook_id=webhook_id, tenant=tenant, interval=self._interval.total_seconds()),
+            id=ids.probe_id(webhook_id),
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=_search_attributes(tenant, webhook_id),
+            static_summary=f"probe {webhook_id} · {tenant}",
+        )
+
+
+class HeldDeliveries:
+    """The runs with held deliveries. Used by the activities of a release. Raises Temporal's `RPCError`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def oldest(self, webhook_id: str, after: datetime | None, at_most: int) -> tuple[list[str], datetime | None]:
+        """Return the oldest runs with a held delivery to this webhook, and where the next search begins."""
+        since, until = after or visibility.BEGINNING, datetime.now(UTC) + CLOCK_MARGIN
+        found = await visibility.oldest(self._client, _held_query(webhook_id), since, until, at_most)
+        return [run.workflow_id for run in found.runs], found.end
+
+    async def release(self, workflow_id: str, webhook_id: str) -> None:
+        """Signal a run to release what is held for this webhook. Nothing happens if it is closed."""
+        try:
+            await self._client.get_workflow_handle(workflow_id).signal(ids.RELEASE_WEBHOOK, webhook_id)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def stage(self, workflow_id: str, webhook_id: str) -> ReleaseStage:
+        """Return what a run is doing that was signalled to release.
+
+        Temporal writes the end of an activity and the workflow task that follows at once: there is no gap between them.
+        """
+        try:
+            run = await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return "sent"
+        raw = run.raw_description
+        if run.status != WorkflowExecutionStatus.RUNNING:
+            return "sent"
+        if raw.HasField("pending_workflow_task"):
+            return "deciding"
+        tenant, _ = ids.event_of(workflow_id)
+        if _is_sending(raw, tenant, webhook_id):
+            return "sending"
+        return "held" if webhook_id in run.typed_search_attributes.get(ids.HELD, ()) else "sent"
+
+
+def _search_attributes(tenant: str, webhook_id: str) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(ids.TENANT, tenant), SearchAttributePair(ids.WEBHOOKS, [webhook_id])]
+    )
+
+
+def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:
+    """Return whether an attempt for this webhook is in flight or queued, by the fairness keys of its activities.
+
+    Another webhook of the event may have the same key, one of sixteen. Then its attempt is waited for, too.
+    """
+    keys = (webhook_id, ids.fairness_key(tenant, webhook_id))
+    return any(activity.priority.fairness_key in keys for activity in run.pending_activities)
+
+
+def _held_query(webhook_id: str) -> str:
+    return f"{visibility.DELIVERING_RUNS} AND {ids.HELD.name} = '{webhook_id}' AND ExecutionStatus = 'Running'"
