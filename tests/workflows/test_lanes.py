@@ -210,7 +210,7 @@ async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
 async def test_a_full_lane_takes_no_more_until_there_is_room(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.FULL", 3)
+    monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
     monkeypatch.setattr("workflows.ordered_queue.ROOM_AGAIN", 2)
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     inbox.fails(500)
@@ -246,7 +246,7 @@ async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
 async def test_a_lane_is_kept_encrypted_too(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.FULL", 3)
+    monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     async with house(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as home, home.working():
         inbox.fails(500)
