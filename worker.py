@@ -25,7 +25,7 @@ from activities.rate_gate import RateGate
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rounds import Rounds
-from activities.scheduled_event import FiringActivities
+from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import Places
 from activities.webhook_concurrency import Crowds
 from activities.webhooks import WebhookActivities
@@ -136,7 +136,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         gateway = Gateway(client, settings.task_queue)
         acceptance = EventIngest(gateway, store, links, sandbox, settings)
         lanes = OrderedQueueActivities(gateway.ordered_queues, store)
-        firing = FiringActivities(
+        firing = ScheduledEventActivities(
             ScheduledEventIngest(acceptance, store.api_keys, settings.rate_limit), gateway, places
         )
         release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
@@ -172,7 +172,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                     alerts.alert,
                     firing.await_delivery,
                     firing.cancel,
-                    probing.knock,
+                    probing.send,
                     probing.enable,
                 ],
             ),

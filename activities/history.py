@@ -1,6 +1,6 @@
-"""The event's data, read back from the first event of the run's own history.
+"""Read the event's data from the first event of the run's history.
 
-So a body is in history once more for each first round at most, however many attempts there are.
+So history has the data once more for each first attempt at most, however many attempts there are.
 """
 
 from collections import OrderedDict
@@ -13,17 +13,17 @@ from hookkeeper.content.sizes import memory_of
 from hookkeeper.outcomes import Message
 
 MAX_CACHED_BYTES = 16 * 1024 * 1024
-"""Memory of the data that each of a worker's two caches keeps, about."""
+"""Approximate memory of each of a worker's two caches."""
 
 
-class _StartedWith(Message):
-    """The part of a run's input that is read here."""
+class _RunInput(Message):
+    """The data in the input of a run."""
 
     data: Any = None
 
 
 class EventData:
-    """Reads a run's data once and keeps it for the attempts that follow."""
+    """Reads a run's data once, and caches it for later attempts."""
 
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
@@ -32,7 +32,7 @@ class EventData:
         self._cached_bytes = 0
 
     async def of_this_run(self) -> Any:
-        """Give the data of the run that this activity belongs to; raise `RPCError` where Temporal is out of reach."""
+        """Return the data of the run that this activity belongs to. Raises `RPCError`."""
         info = activity.info()
         assert info.workflow_id is not None
         assert info.workflow_run_id is not None
@@ -59,5 +59,5 @@ class EventData:
         events = handle.fetch_history_events(page_size=1)
         first = await anext(events)
         payloads = first.workflow_execution_started_event_attributes.input.payloads
-        (started,) = await self._temporal.data_converter.decode(payloads, [_StartedWith])
+        (started,) = await self._temporal.data_converter.decode(payloads, [_RunInput])
         return started.data

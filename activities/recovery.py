@@ -1,8 +1,8 @@
-"""What delivers again in bulk: count what there is, find it, oldest first, redeliver it at a set rate.
+"""The activities of a recovery: count the candidates, find them oldest first, redeliver them at a fixed rate.
 
-A batch is planned before any of it is done, and its outcomes travel in heartbeats, so that a try after a kill goes on
-where the last one was. What that try had done and could not tell any more is seen in the event itself: a delivery that
-was opened again since the recovery began is not opened once more.
+A batch is planned before it is processed, and its results are in heartbeats, so that a try after a kill continues where
+the last one stopped. Redeliveries without a heartbeat are found in the events themselves: a delivery that was reopened
+since the recovery began is not reopened again.
 """
 
 import asyncio
@@ -27,43 +27,41 @@ from hookkeeper.messages.recovery import (
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 
-SLICE = 200
-"""Runs that are planned at once."""
-AT_ONCE = 5
-"""Events that are being redelivered at the same time: at a high rate, one takes longer than its turn."""
-TRIES = 10
-"""After so many of its own, minutes later, an event that cannot be redelivered is left behind."""
-
+PLAN_SIZE = 200
+"""Runs that are found at a time."""
+MAX_CONCURRENT_REDELIVERIES = 5
+"""At a high rate, a redelivery takes longer than its share of time."""
+MAX_TRIES = 10
+"""An event that cannot be redelivered is skipped after so many tries of its own, some minutes later."""
 log = structlog.get_logger("hookkeeper.recovery")
 
 
 class RecoveryActivities:
-    def __init__(self, store: Store, lost: RecoveryCandidates, places: Places) -> None:
+    """Raise ApplicationError if the tenant has no free place, and Temporal's `RPCError`; both are retried."""
+
+    def __init__(self, store: Store, candidates: RecoveryCandidates, places: Places) -> None:
         self._store = store
-        self._lost = lost
+        self._candidates = candidates
         self._places = places
 
     @activity.defn(name="count_failed")
     async def count(self, scope: RecoveryScope) -> int:
-        """Count the finished events that would be redelivered."""
+        """Count the closed events that would be redelivered."""
         with self._places.taken(scope.tenant):
             async with heartbeating():
-                return await self._lost.count(scope)
+                return await self._candidates.count(scope)
 
     @activity.defn(name="find_failed")
     async def find(self, search: RecoverySearch) -> RecoveryPlan:
-        """Find the oldest runs with a delivery that may be meant."""
+        """Find the oldest candidates."""
         with self._places.taken(search.scope.tenant):
             async with heartbeating():
-                return await self._find(search)
-
-    async def _find(self, search: RecoverySearch) -> RecoveryPlan:
-        runs, end = await self._lost.oldest(search.scope, search.after, SLICE)
-        return RecoveryPlan(runs=tuple(runs), end=end)
+                runs, end = await self._candidates.oldest(search.scope, search.after, PLAN_SIZE)
+                return RecoveryPlan(runs=tuple(runs), end=end)
 
     @activity.defn(name="redeliver_failed")
     async def redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
-        """Redeliver one after the other at the rate; none twice, however often this is tried."""
+        """Redeliver the events of a batch at the rate. Idempotent."""
         with self._places.taken(batch.scope.tenant):
             return await self._redeliver(batch)
 
@@ -71,49 +69,49 @@ class RecoveryActivities:
         off = await self._store.pauses.off(batch.scope.tenant)
         if batch.scope.webhook_id in off:
             return RedeliverySummary(off=True)
-        known, tries = _known_of_earlier_try()
-        waiting = [run for run in batch.runs if run.workflow_id not in known]
-        slots, beginning = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time()
+        results, tries = _results_of_earlier_try()
+        remaining = [run for run in batch.runs if run.workflow_id not in results]
+        slots, start = asyncio.Semaphore(MAX_CONCURRENT_REDELIVERIES), asyncio.get_running_loop().time()
 
         async def redeliver_one(n: int, run: RecoveryCandidate) -> None:
-            await asyncio.sleep(beginning + n / batch.rate - asyncio.get_running_loop().time())
+            await asyncio.sleep(start + n / batch.rate - asyncio.get_running_loop().time())
             try:
                 async with slots:
                     tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
-                    known[run.workflow_id] = await self._fate(batch.scope, run, off, tries[run.workflow_id])
+                    results[run.workflow_id] = await self._try_run(batch.scope, run, off, tries[run.workflow_id])
             finally:
-                activity.heartbeat(known, tries)
+                activity.heartbeat(results, tries)
 
-        async with heartbeating(lambda: [known, tries]):
-            await _every([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(waiting)])
-        took = asyncio.get_running_loop().time() - beginning
-        return _tally(batch, known).model_copy(update={"seconds": took})
+        async with heartbeating(lambda: [results, tries]):
+            await _complete_all([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(remaining)])
+        seconds = asyncio.get_running_loop().time() - start
+        return _summary(batch, results).model_copy(update={"seconds": seconds})
 
-    async def _fate(
+    async def _try_run(
         self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str], tries: int
     ) -> RedeliveryResult:
         try:
-            return await self._lost.redeliver(scope, run.workflow_id, off)
-        except Exception as fault:  # one event that cannot be read must not stop all that are behind
-            if tries <= TRIES:
+            return await self._candidates.redeliver(scope, run.workflow_id, off)
+        except Exception as error:  # one event that cannot be read must not block those behind it
+            if tries <= MAX_TRIES:
                 raise
-            log.error("not redelivered", run=run.workflow_id, tenant=scope.tenant, exc_info=fault)
+            log.error("not redelivered", run=run.workflow_id, tenant=scope.tenant, exc_info=error)
             return "failed"
 
 
-def _tally(batch: RedeliveryBatch, known: dict[str, RedeliveryResult]) -> RedeliverySummary:
-    counts = Counter(known[run.workflow_id] for run in batch.runs)
-    discovered = sum(run.is_open and known[run.workflow_id] != "nothing" for run in batch.runs)
+def _summary(batch: RedeliveryBatch, results: dict[str, RedeliveryResult]) -> RedeliverySummary:
+    counts = Counter(results[run.workflow_id] for run in batch.runs)
+    nothing = [run for run in batch.runs if results[run.workflow_id] == "nothing"]
     return RedeliverySummary(
         redelivered=counts["redelivered"],
         failed=counts["failed"],
-        skipped=counts["skipped"] + sum(not run.is_open and known[run.workflow_id] == "nothing" for run in batch.runs),
-        discovered=discovered,
+        skipped=counts["skipped"] + sum(not run.is_open for run in nothing),
+        discovered=sum(run.is_open and results[run.workflow_id] != "nothing" for run in batch.runs),
     )
 
 
-async def _every(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all, and only then raise the first fault: what is being redelivered is seen through."""
+async def _complete_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all tasks, then raise the first error: redeliveries in progress are completed."""
     try:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -123,8 +121,8 @@ async def _every(tasks: Sequence[asyncio.Task[None]]) -> None:
             task.cancel()
 
 
-def _known_of_earlier_try() -> tuple[dict[str, RedeliveryResult], dict[str, int]]:
-    """Give what has become of which event, and how often each has been tried."""
+def _results_of_earlier_try() -> tuple[dict[str, RedeliveryResult], dict[str, int]]:
+    """Return the results by workflow id, and the number of tries of each."""
     details: Sequence[Any] = activity.info().heartbeat_details
-    known, tries = (*details, {}, {})[:2]
-    return dict(known), dict(tries)
+    results, tries = (*details, {}, {})[:2]
+    return dict(results), dict(tries)

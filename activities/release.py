@@ -1,7 +1,7 @@
-"""What lets go what a webhook holds: find it, oldest first; release it, each in its turn.
+"""The activities of a release: find what a webhook holds, oldest first, and release it in order.
 
-What is released leaves through the queues as any retry does, and these keep no order among many. So only a few are
-released at once: the next when the oldest of them has been sent.
+A released delivery leaves through the task queues like a retry, and these keep no order among many. So only a few runs
+are released at a time: the next one when the oldest of them has been sent.
 """
 
 import asyncio
@@ -16,20 +16,22 @@ from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, Rele
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import HeldDeliveries
 
-AT_ONCE = 10
-"""Runs that are released and not sent yet, and so the places by which one can be out of its turn. A worker has more
-requests than that under way to one webhook: what is new has room beside them."""
-SLICE = 200
-"""Runs that are planned at once."""
-TURN = 20.0
-"""Seconds after which another webhook may have its turn."""
-LOOK, LONGEST_LOOK = 0.05, 1.0
-"""Seconds between two looks at the oldest; longer each time that nothing has changed."""
-PATIENCE = 60.0
-"""Seconds that a run may take to hear that it is released. One that cannot go on must not stop all that are behind."""
+MAX_IN_FLIGHT = 10
+"""Runs that are released and not sent yet, and so the positions by which one can be out of order. A worker sends more
+requests than that to one webhook at a time, so new events are not delayed."""
+PLAN_SIZE = 200
+"""Runs that are found at a time."""
+BATCH_TIMEOUT = 20.0
+"""Seconds after which another webhook may be released."""
+MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL = 0.05, 1.0
+"""Seconds between two checks of the oldest run; longer after each check without a change."""
+DECISION_TIMEOUT = 60.0
+"""Seconds in which a run must react to its release. A run that cannot go on must not block those behind it."""
 
 
 class ReleaseActivities:
+    """Raise ApplicationError if the tenant has no free place, and Temporal's `RPCError`; both are retried."""
+
     def __init__(self, store: Store, held: HeldDeliveries, places: Places) -> None:
         self._store = store
         self._held = held
@@ -37,81 +39,72 @@ class ReleaseActivities:
 
     @activity.defn(name="find_held")
     async def find(self, search: HeldSearch) -> HeldRuns:
-        """Find the oldest runs that hold something because of this webhook.
-
-        Raises ApplicationError where its tenant has no place.
-        """
+        """Find the oldest runs with deliveries held because of this webhook."""
         with self._places.taken(search.tenant):
-            return await self._find(search)
-
-    async def _find(self, search: HeldSearch) -> HeldRuns:
-        if await self._is_off(search.webhook_id):
-            return HeldRuns(off=True)
-        async with heartbeating():
-            runs, end = await self._held.oldest(search.webhook_id, search.after, SLICE)
-        return HeldRuns(runs=tuple(runs), end=end)
+            if await self._is_off(search.webhook_id):
+                return HeldRuns(off=True)
+            async with heartbeating():
+                runs, end = await self._held.oldest(search.webhook_id, search.after, PLAN_SIZE)
+            return HeldRuns(runs=tuple(runs), end=end)
 
     @activity.defn(name="release_held")
     async def release(self, batch: ReleaseBatch) -> ReleaseProgress:
-        """Release in order, as fast as it is sent; stop after a while, and where the webhook is off again.
-
-        Idempotent: to release what is released does nothing. Raises ApplicationError where its tenant has no place.
-        """
+        """Release in order, as fast as it is sent; stop after a while, and if the webhook is off again. Idempotent."""
         with self._places.taken(batch.tenant):
             return await self._release(batch)
 
     async def _release(self, batch: ReleaseBatch) -> ReleaseProgress:
-        turn = _Turn(self._held, batch, _known_of_earlier_try())
-        deadline = asyncio.get_running_loop().time() + TURN
-        pause = LOOK
-        async with heartbeating(lambda: [turn.progress]):
-            while not turn.is_over and _may_go_on(deadline):
+        release = _BatchRelease(self._held, batch, _progress_of_earlier_try())
+        deadline = asyncio.get_running_loop().time() + BATCH_TIMEOUT
+        pause = MIN_CHECK_INTERVAL
+        async with heartbeating(lambda: [release.progress]):
+            while not release.is_complete and _may_go_on(deadline):
                 if await self._is_off(batch.webhook_id):
-                    return turn.progress.model_copy(update={"off": True})
-                await turn.release()
+                    return release.progress.model_copy(update={"off": True})
+                await release.fill()
                 await asyncio.sleep(pause)
-                pause = LOOK if await turn.look() else min(pause * 1.5, LONGEST_LOOK)
-                activity.heartbeat(turn.progress)
-        return turn.progress
+                pause = MIN_CHECK_INTERVAL if await release.check() else min(pause * 1.5, MAX_CHECK_INTERVAL)
+                activity.heartbeat(release.progress)
+        return release.progress
 
     async def _is_off(self, webhook_id: str) -> bool:
-        """One that is deleted is not: what it holds is to find that out."""
+        """Return whether the webhook is disabled or paused. If it is deleted, its deliveries are released to end."""
         webhook = await self._store.get(webhook_id)
         return webhook is not None and (not webhook.enabled or webhook.paused_at is not None)
 
 
-class _Turn:
-    """A batch on its way."""
+class _BatchRelease:
+    """The release of a batch."""
 
     def __init__(self, held: HeldDeliveries, batch: ReleaseBatch, progress: ReleaseProgress) -> None:
         self._held = held
         self._webhook_id = batch.webhook_id
         self._waiting: deque[str] = deque(batch.runs[progress.through :])
-        self._under_way: deque[str] = deque()
+        self._in_flight: deque[str] = deque()
         self._oldest_since = 0.0
         self.progress = progress
 
     @property
-    def is_over(self) -> bool:
-        return not (self._waiting or self._under_way)
+    def is_complete(self) -> bool:
+        return not (self._waiting or self._in_flight)
 
-    async def release(self) -> None:
-        """Release as many as there is room for."""
-        while self._waiting and len(self._under_way) < AT_ONCE:
+    async def fill(self) -> None:
+        """Release runs until `MAX_IN_FLIGHT` are in flight."""
+        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT:
             await self._held.release(self._waiting[0], self._webhook_id)
-            if not self._under_way:
+            if not self._in_flight:
                 self._oldest_since = asyncio.get_running_loop().time()
-            self._under_way.append(self._waiting.popleft())
+            self._in_flight.append(self._waiting.popleft())
 
-    async def look(self) -> bool:
-        """Let go of the oldest ones that are done with; say whether there were any."""
+    async def check(self) -> bool:
+        """Remove the oldest runs that are completed; return whether there were any."""
         before = self.progress.through
-        while self._under_way:
-            stage = await self._held.stage(self._under_way[0], self._webhook_id)
+        while self._in_flight:
+            stage = await self._held.stage(self._in_flight[0], self._webhook_id)
             now = asyncio.get_running_loop().time()
-            if stage == "sending" or (stage == "deciding" and now < self._oldest_since + PATIENCE):
+            if stage == "sending" or (stage == "deciding" and now < self._oldest_since + DECISION_TIMEOUT):
                 break
-            self._under_way.popleft()
+            self._in_flight.popleft()
             self._oldest_since = now
             through, released = self.progress.through + 1, self.progress.released + (stage == "sent")
             self.progress = ReleaseProgress(through=through, released=released)
@@ -122,6 +115,6 @@ def _may_go_on(deadline: float) -> bool:
     return asyncio.get_running_loop().time() < deadline and not activity.is_worker_shutdown()
 
 
-def _known_of_earlier_try() -> ReleaseProgress:
+def _progress_of_earlier_try() -> ReleaseProgress:
     details: Sequence[object] = activity.info().heartbeat_details
     return ReleaseProgress.model_validate(details[0]) if details else ReleaseProgress()

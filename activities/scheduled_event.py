@@ -1,7 +1,7 @@
-"""What a schedule's firing does: have its event accepted, and look whether that has been delivered.
+"""The activities of a schedule's firing: accept its event, check whether it has been delivered, cancel it.
 
-The event is accepted where those of `POST /v1/events` are; its id is made of the schedule's id and the time, so that a
-retry, or a backfill of the same time, makes no second one.
+The event is accepted as by `POST /v1/events`. Its id is made of the schedule's id and the time, so that a retry, or a
+backfill of the same time, makes no second event.
 """
 
 from datetime import datetime, timedelta
@@ -16,15 +16,15 @@ from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
-LINGER, GLANCE = 3.0, 1.0
-"""Seconds that the first look waits for the end of a delivery, as most are over by then; and that each later one
-does: of the many that wait for one webhook, none is to keep a worker's place."""
-REFUSED = "EventRefused"
-"""Type of the failure of a firing whose event nobody may accept."""
-RATE_WAIT = timedelta(minutes=1)
-"""How long a firing waits for room in the rate of the key that made its schedule, from when there was none first."""
+FIRST_CHECK_TIMEOUT, CHECK_TIMEOUT = 3.0, 1.0
+"""Seconds that the first check waits for the end of a delivery, as most end by then, and each later check. They are
+short because many may wait for one webhook, and each occupies a place of a worker."""
+EVENT_REFUSED = "EventRefused"
+"""Type of the failure of a firing whose event was refused."""
+RATE_TIMEOUT = timedelta(minutes=1)
+"""Time for which a firing is retried while the rate of its schedule's key is exceeded."""
 MAX_RATE_DELAY = 10.0
-"""Seconds until it looks for room again."""
+"""Seconds between two of these tries, at most."""
 
 
 class Acceptor(Protocol):
@@ -33,11 +33,13 @@ class Acceptor(Protocol):
     async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
         """Accept an event, once, at the rate of the key that made its schedule.
 
-        Raises `Fault` where it is refused, and `RateExceeded`; anything else is our own fault.
+        Raises `Fault` if it is refused, and `RateExceeded`; any other error is internal.
         """
 
 
-class FiringActivities:
+class ScheduledEventActivities:
+    """Raise ApplicationError if the tenant has no free place, which is retried without limit."""
+
     def __init__(self, acceptor: Acceptor, gateway: Gateway, places: Places) -> None:
         self._acceptor = acceptor
         self._gateway = gateway
@@ -45,10 +47,9 @@ class FiringActivities:
 
     @activity.defn(name="accept_scheduled_event")
     async def accept(self, event: ScheduledEvent) -> None:
-        """Have the event accepted; fail for good, with the reason, where it is refused.
+        """Accept the event; fail without a retry, and with the reason, if it is refused.
 
-        Raises ApplicationError where its tenant has no free place, to be tried again without limit. An event for which
-        its key's rate leaves no room is tried again for a minute, and refused then: otherwise more and more would wait.
+        An event over the rate of its key is retried for a minute, and refused then: otherwise more and more would wait.
         """
         with self._places.taken(event.tenant):
             await self._accept(event)
@@ -61,7 +62,7 @@ class FiringActivities:
         except Fault as refusal:
             raise _refused(str(refusal)) from None
         except RateExceeded as exceeded:
-            if _rate_wait() > RATE_WAIT:
+            if _time_over_rate() > RATE_TIMEOUT:
                 raise _refused(str(exceeded)) from None
             raise ApplicationError(
                 str(exceeded),
@@ -71,30 +72,30 @@ class FiringActivities:
             ) from None
 
     @activity.defn(name="await_delivery")
-    async def await_delivery(self, reference: EventReference) -> None:
-        """Return when the event's delivery is over; fail while it is not, to be tried again later.
+    async def await_delivery(self, event: EventReference) -> None:
+        """Return when the event's delivery is final; fail before, to be retried later.
 
-        So a delivery that takes days costs neither a slot of a worker nor an event of history. Raises ApplicationError
-        where its tenant has no free place, too: a backfill can make thousands of firings wait at once.
+        A delivery that takes days so costs neither a slot of a worker nor events of history. A backfill can make
+        thousands of firings wait at the same time.
         """
-        patience = LINGER if activity.info().attempt == 1 else GLANCE
-        with self._places.taken(reference.tenant):
-            has_ended = await self._gateway.is_closed_within(reference.tenant, reference.event_id, patience)
-        if not has_ended:
+        timeout = FIRST_CHECK_TIMEOUT if activity.info().attempt == 1 else CHECK_TIMEOUT
+        with self._places.taken(event.tenant):
+            is_closed = await self._gateway.is_closed_within(event.tenant, event.event_id, timeout)
+        if not is_closed:
             raise ApplicationError(
-                f"event {reference.event_id} is still being delivered",
-                type="StillUnderWay",
+                f"event {event.event_id} is still being delivered",
+                type="StillDelivering",
                 category=ApplicationErrorCategory.BENIGN,
             )
 
     @activity.defn(name="cancel_scheduled_event")
-    async def cancel(self, reference: EventReference) -> None:
-        """Cancel the event, if it is there and open."""
-        await self._gateway.cancel_if_open(reference.tenant, reference.event_id)
+    async def cancel(self, event: EventReference) -> None:
+        """Cancel the event if it is open."""
+        await self._gateway.cancel_if_open(event.tenant, event.event_id)
 
 
-def _rate_wait() -> timedelta:
-    """Say how long the rate has left no room; time without a worker or a place is not part of it."""
+def _time_over_rate() -> timedelta:
+    """Return the time since the rate was first exceeded; time without a worker or a place does not count."""
     details = activity.info().heartbeat_details
     since = datetime.fromisoformat(details[0]) if details else utc_now()
     activity.heartbeat(since.isoformat())
@@ -102,4 +103,4 @@ def _rate_wait() -> timedelta:
 
 
 def _refused(reason: str) -> ApplicationError:
-    return ApplicationError(reason, type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN)
+    return ApplicationError(reason, type=EVENT_REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN)

@@ -1,9 +1,9 @@
-"""The run that probes a webhook which was disabled for failing: every so often a signed event, until it answers.
+"""Probe a webhook that was disabled for failing: send a signed test event at intervals, until it succeeds.
 
-It looks at the webhook before each, so that it ends where somebody has enabled, disabled or deleted it, and goes on
-where it is disabled for failing once more by then.
+The webhook is read before each probe. Probing ends if the webhook was enabled, disabled by request or deleted, and
+continues if it was disabled for failing again by then.
 
-This code is for ever, as that of `workflows.event` is.
+This code is permanent, like that of `workflows.event`.
 """
 
 from datetime import timedelta
@@ -20,43 +20,43 @@ from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.telling import SHOWN, see_told
 
-KNOCKS_A_RUN = 200
-"""Of some ten events of history each; then it goes on as a new run."""
+PROBES_PER_RUN = 200
+"""Each has about ten events of history; then the probe continues as a new run."""
 
 
 @workflow.defn(name=ids.PROBE)
 class ProbeWorkflow:
-    """One webhook that does not answer."""
+    """The probing of one webhook."""
 
     @workflow.run
     async def run(self, probe: ProbeInput) -> None:
-        """Knock until it answers, or nobody wants to know."""
-        for _ in range(KNOCKS_A_RUN):
-            wait = f"knock again in {summaries.duration(probe.interval)}"
+        """Send probes until the webhook is enabled, or is not to be probed any more."""
+        for _ in range(PROBES_PER_RUN):
+            wait = f"probe again in {summaries.duration(probe.interval)}"
             await timers.sleep(timedelta(seconds=probe.interval), wait)
-            knocked = await self._knock(probe)
-            while knocked.state == "answers":
-                await self._welcome(probe, knocked)
-                knocked = await self._knock(probe)  # over, unless it has been disabled once more meanwhile
-            if knocked.state == "over":
+            result = await self._send(probe)
+            while result.state == "answers":
+                await self._enable(probe, result)
+                result = await self._send(probe)  # `over`, unless the webhook has been disabled again meanwhile
+            if result.state == "over":
                 return
-            probe = probe.model_copy(update={"interval": knocked.interval})
+            probe = probe.model_copy(update={"interval": result.interval})
         workflow.continue_as_new(probe)
 
-    async def _knock(self, probe: ProbeInput) -> ProbeResult:
+    async def _send(self, probe: ProbeInput) -> ProbeResult:
         event_id = f"evt_{workflow.uuid4().hex[:24]}"
         return await run_until_done(
-            ProbeActivities.knock,
+            ProbeActivities.send,
             ProbeRequest(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
             priority=Priority(fairness_key=ids.fairness_key(probe.tenant, probe.webhook_id)),
-            summary=f"knock at {probe.webhook_id}",
+            summary=f"probe {probe.webhook_id}",
         )
 
-    async def _welcome(self, probe: ProbeInput, knocked: ProbeResult) -> None:
-        """Enable it, and tell whoever was told that it was disabled."""
+    async def _enable(self, probe: ProbeInput, result: ProbeResult) -> None:
+        """Enable the webhook, and alert those who were alerted that it was disabled."""
         enabled = await run_until_done(
             ProbeActivities.enable,
             ProbedWebhook(webhook_id=probe.webhook_id, tenant=probe.tenant),
@@ -65,8 +65,8 @@ class ProbeWorkflow:
             priority=Priority(fairness_key=probe.tenant),
             summary=f"enable {probe.webhook_id}",
         )
-        if enabled and knocked.outcome and knocked.outcome.alerts:
-            await see_told(_alert_of(probe, knocked.event_id, knocked.outcome))
+        if enabled and result.outcome and result.outcome.alerts:
+            await see_told(_alert_of(probe, result.event_id, result.outcome))
 
 
 def _alert_of(probe: ProbeInput, event_id: str, outcome: Outcome) -> Alert:

@@ -1,9 +1,9 @@
-"""The run that delivers again, in bulk, what has failed: oldest first, at a set rate, however often all is killed.
+"""Redeliver failed deliveries in bulk: oldest first, at a fixed rate, whatever is killed meanwhile.
 
-What it does next is in its history before it is done: a plan of the oldest runs, and batches of that. So a kill costs
-the answers of a few redeliveries, which the events themselves remember (`activities.recovery`).
+The next step is in history before it is taken: a plan of the oldest runs, and batches of it. So a kill costs the
+results of a few redeliveries, which are read from the events themselves (`activities.recovery`).
 
-This code is for ever, as that of `workflows.event` is.
+This code is permanent, like that of `workflows.event`.
 """
 
 from datetime import datetime, timedelta
@@ -26,12 +26,12 @@ from hookkeeper.messages.recovery import (
 from workflows import timers
 from workflows.activities import run_until_done
 
-HEARTBEAT = timedelta(seconds=10)
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 BATCH_SECONDS = 5.0
-"""What a batch takes at the set rate: so long it can be until a pause or a cancellation counts."""
-LARGEST_BATCH = 100
+"""Duration of a batch at the set rate, and so the delay until a pause or a cancellation takes effect."""
+MAX_BATCH = 100
 LONG_HISTORY = 2_000
-"""Events after which it goes on as a new run."""
+"""Events of history after which a recovery continues as a new run."""
 
 
 @workflow.defn(name=ids.RECOVERY)
@@ -44,9 +44,9 @@ class RecoveryWorkflow:
 
     @workflow.run
     async def run(self, state: RecoveryState) -> RecoveryState:
-        """Count, then redeliver slice by slice; return what it came to. Where its webhook is off, it pauses itself."""
+        """Count, then redeliver plan by plan; return the final state. It pauses itself if its webhook is off."""
         if self._state.found is None:
-            self._set(scope=_as_of(self._state.scope, workflow.info().start_time))
+            self._set(scope=_until_start(self._state.scope, workflow.info().start_time))
             self._set(found=await self._count())
         after: datetime | None = self._state.after or self._state.scope.since
         while after and not self._is_cancelled():
@@ -61,64 +61,64 @@ class RecoveryWorkflow:
 
     @workflow.signal(description="Redeliver nothing until resumed.")
     def pause(self) -> None:
-        self._turn("running", "paused")
+        self._change_status("running", "paused")
 
-    @workflow.signal(description="Go on.")
+    @workflow.signal(description="Continue.")
     def resume(self) -> None:
-        self._turn("paused", "running")
+        self._change_status("paused", "running")
 
-    @workflow.signal(description="End, and leave the rest as it is.")
+    @workflow.signal(description="End; the remaining deliveries do not change.")
     def cancel(self) -> None:
         self._set(status="cancelled")
 
     @workflow.query(name=ids.STATE)
     def state(self) -> RecoveryState:
-        """Give how it is doing."""
+        """Return the state of the recovery."""
         return self._state
 
-    # The story
+    # Steps
 
     async def _redeliver(self, runs: tuple[RecoveryCandidate, ...]) -> None:
-        size = min(LARGEST_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
+        size = min(MAX_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
         while runs:
             await workflow.wait_condition(lambda: self._state.status != "paused")
             if self._is_cancelled():
                 return
             batch = runs[:size]
-            tally = await self._redeliver_batch(batch)
-            if tally.off:
+            summary = await self._redeliver_batch(batch)
+            if summary.off:
                 self.pause()
                 continue
             runs = runs[size:]
-            self._add(tally)
-            if tally.redelivered:
-                await self._rest(len(batch) / self._state.rate - tally.seconds)
+            self._add(summary)
+            if summary.redelivered:
+                await self._keep_rate(len(batch) / self._state.rate - summary.seconds)
 
-    def _add(self, tally: RedeliverySummary) -> None:
-        known = self._state
+    def _add(self, summary: RedeliverySummary) -> None:
+        state = self._state
         self._set(
-            found=(known.found or 0) + tally.discovered,
-            redelivered=known.redelivered + tally.redelivered,
-            skipped=known.skipped + tally.skipped,
-            failed=known.failed + tally.failed,
+            found=(state.found or 0) + summary.discovered,
+            redelivered=state.redelivered + summary.redelivered,
+            skipped=state.skipped + summary.skipped,
+            failed=state.failed + summary.failed,
         )
 
-    async def _rest(self, seconds: float) -> None:
-        """Keep to the rate. How long a batch took, its activity says: here, clocks can be those of an earlier step."""
+    async def _keep_rate(self, seconds: float) -> None:
+        """Wait for the rest of a batch's time, which the activity measures: the clock here can be that of a replay."""
         if seconds > 0:
-            await timers.passes(timedelta(seconds=seconds), self._is_cancelled, "keep to the rate")
+            await timers.passes(timedelta(seconds=seconds), self._is_cancelled, "keep the rate")
 
     def _is_cancelled(self) -> bool:
         return self._state.status == "cancelled"
 
-    def _turn(self, before: RecoveryStatus, after: RecoveryStatus) -> None:
+    def _change_status(self, before: RecoveryStatus, after: RecoveryStatus) -> None:
         if self._state.status == before:
             self._set(status=after)
 
     def _set(self, **changes: object) -> None:
         self._state = self._state.model_copy(update=changes)
 
-    # Its activities
+    # Activities
 
     async def _count(self) -> int:
         return await run_until_done(
@@ -126,7 +126,7 @@ class RecoveryWorkflow:
             self._state.scope,
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(hours=1),
-            heartbeat_timeout=HEARTBEAT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             priority=self._priority(),
             summary="count",
         )
@@ -137,7 +137,7 @@ class RecoveryWorkflow:
             RecoverySearch(scope=self._state.scope, after=after),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=HEARTBEAT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             priority=self._priority(),
             summary="find the oldest",
         )
@@ -148,7 +148,7 @@ class RecoveryWorkflow:
             RedeliveryBatch(scope=self._state.scope, runs=runs, rate=self._state.rate),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=HEARTBEAT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             priority=self._priority(),
             summary=f"redeliver {len(runs)}",
         )
@@ -160,6 +160,6 @@ class RecoveryWorkflow:
         return Priority(fairness_key=self._state.scope.tenant)
 
 
-def _as_of(scope: RecoveryScope, began: datetime) -> RecoveryScope:
-    """Leave out what comes after the beginning: among that is what the recovery itself starts."""
-    return scope.model_copy(update={"began": began, "until": min(scope.until, began)})
+def _until_start(scope: RecoveryScope, start: datetime) -> RecoveryScope:
+    """End the scope at the start of the recovery, so that its own redeliveries are not in it."""
+    return scope.model_copy(update={"began": start, "until": min(scope.until, start)})

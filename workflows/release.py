@@ -1,10 +1,10 @@
-"""The run that lets go what a webhook held, once that is resumed or enabled: oldest first, however often all is killed.
+"""Release what a webhook held, once it is resumed or enabled: oldest first, whatever is killed meanwhile.
 
-It makes several passes. What was on its way to be held while the webhook was resumed comes to rest a moment later, and
-lists of runs follow what happens at some distance. What even the last pass misses looks at its webhook itself, within
-the hour. Asked again while it runs, it begins anew; it ends where the webhook is off again.
+A release makes several passes: attempts that were in flight when the webhook was resumed are held a moment later, and
+visibility lags behind. A delivery that even the last pass misses checks its webhook itself within the hour. A release
+that is requested while it runs begins anew. It ends if the webhook is off again.
 
-This code is for ever, as that of `workflows.event` is.
+This code is permanent, like that of `workflows.event`.
 """
 
 from datetime import timedelta
@@ -25,16 +25,16 @@ from hookkeeper.messages.release import (
 from workflows import timers
 from workflows.activities import run_until_done
 
-HEARTBEAT = timedelta(seconds=10)
-PAUSES = (0.0, 2.0, 10.0, 60.0)
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+PASS_DELAYS = (0.0, 2.0, 10.0, 60.0)
 """Seconds before each pass."""
 LONG_HISTORY = 2_000
-"""Events after which it goes on as a new run."""
+"""Events of history after which a release continues as a new run."""
 
 
 @workflow.defn(name=ids.RELEASE)
 class ReleaseWorkflow:
-    """One webhook's held deliveries on their way."""
+    """The release of one webhook's held deliveries."""
 
     @workflow.init
     def __init__(self, release: ReleaseInput) -> None:
@@ -43,36 +43,36 @@ class ReleaseWorkflow:
         self._passes = release.passes
         self._after = release.after
         self._released = release.released
-        self._asked = release.asked
+        self._requested = release.asked
 
     @workflow.run
     async def run(self, release: ReleaseInput) -> ReleaseState:
-        """Make all passes; fewer where the webhook is off again."""
-        while self._asked or self._passes < len(PAUSES):
-            if not self._asked:
-                await self._until_next_pass()
-            if self._asked:
-                self._asked, self._passes, self._after = False, 0, None
-            self._passes = self._passes + 1 if await self._pass() else len(PAUSES)
+        """Make all passes; fewer if the webhook is off again."""
+        while self._requested or self._passes < len(PASS_DELAYS):
+            if not self._requested:
+                await self._wait_for_next_pass()
+            if self._requested:
+                self._requested, self._passes, self._after = False, 0, None
+            self._passes = self._passes + 1 if await self._pass() else len(PASS_DELAYS)
         return self.state()
 
-    @workflow.signal(name=ids.RELEASE_AGAIN, description="Make all passes, from now on.")
+    @workflow.signal(name=ids.RELEASE_AGAIN, description="Make all passes again, from now on.")
     def again(self) -> None:
-        self._asked = True
+        self._requested = True
 
     @workflow.query(name=ids.STATE)
     def state(self) -> ReleaseState:
-        """Give what was released so far."""
+        """Return the number of released events."""
         return ReleaseState(webhook_id=self._webhook_id, released=self._released)
 
-    async def _until_next_pass(self) -> None:
-        pause = PAUSES[self._passes]
-        if not pause or self._after:
+    async def _wait_for_next_pass(self) -> None:
+        delay = PASS_DELAYS[self._passes]
+        if not delay or self._after:
             return
-        await timers.passes(timedelta(seconds=pause), lambda: self._asked, "what is still being held comes to rest")
+        await timers.passes(timedelta(seconds=delay), lambda: self._requested, "wait for attempts in flight")
 
     async def _pass(self) -> bool:
-        """Release all that is held; False where the webhook is off."""
+        """Release all that is held; False if the webhook is off."""
         while True:
             held = await self._find()
             if held.off or not await self._release(held.runs):
@@ -89,28 +89,28 @@ class ReleaseWorkflow:
             HeldSearch(webhook_id=self._webhook_id, tenant=self._tenant, after=self._after),
             task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=HEARTBEAT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             priority=Priority(fairness_key=self._tenant),
-            summary="find what is held",
+            summary="find held events",
         )
 
     async def _release(self, runs: tuple[str, ...]) -> bool:
-        """Release these, in as many turns as it takes; False where the webhook is off."""
+        """Release these runs, in as many batches as it takes; False if the webhook is off."""
         while runs:
-            progress = await self._take_turn(runs)
+            progress = await self._release_batch(runs)
             self._released += progress.released
             runs = runs[progress.through :]
             if progress.off:
                 return False
         return True
 
-    async def _take_turn(self, runs: tuple[str, ...]) -> ReleaseProgress:
+    async def _release_batch(self, runs: tuple[str, ...]) -> ReleaseProgress:
         return await run_until_done(
             ReleaseActivities.release,
             ReleaseBatch(webhook_id=self._webhook_id, tenant=self._tenant, runs=runs),
             task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=5),
-            heartbeat_timeout=HEARTBEAT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             priority=Priority(fairness_key=self._tenant),
             summary=f"release {len(runs)}",
         )
@@ -122,5 +122,5 @@ class ReleaseWorkflow:
             passes=self._passes,
             after=self._after,
             released=self._released,
-            asked=self._asked,
+            asked=self._requested,
         )

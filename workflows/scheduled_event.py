@@ -1,9 +1,9 @@
-"""The run of one firing of a schedule: have the event accepted, and last as long as its delivery where that matters.
+"""One firing of a schedule: accept the event and, if the next firing depends on it, wait until it is delivered.
 
-Temporal's overlap policies look at this run. Whoever says "skip" means: not while the last event is still being
-delivered. So the run stays open until then, unless all may overlap.
+Temporal's overlap policies apply to this run. With `skip`, a schedule does not fire while its last event is still being
+delivered, so the run stays open until then. Only with `allow_all` it does not wait.
 
-This code is for ever, as that of `workflows.event` is.
+This code is permanent, like that of `workflows.event`.
 """
 
 import asyncio
@@ -18,14 +18,16 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from activities.scheduled_event import REFUSED, FiringActivities
+from activities.scheduled_event import EVENT_REFUSED, ScheduledEventActivities
 from hookkeeper import ids
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from workflows.activities import run_until_done
 
-LOOKS = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(hours=1))
-"""When to look again whether a delivery is over: late by a fifth of the time that it takes, and by an hour at most. An
-event that is held for a month costs some 750 looks, and not 43,000."""
+DELIVERY_CHECKS = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(hours=1)
+)
+"""When to check again whether a delivery is final: late by a fifth of its duration, and by an hour at most. An event
+that is held for a month costs about 750 checks, and not 43,000."""
 
 
 @workflow.defn(name=ids.SCHEDULED)
@@ -34,66 +36,66 @@ class ScheduledEventWorkflow:
 
     @workflow.run
     async def run(self, plan: SchedulePlan) -> EventReference:
-        """Make the event; return its name, or fail with the reason why it is refused."""
+        """Make the event; return its id, or fail with the reason why it was refused."""
         when = workflow.info().typed_search_attributes[ids.FIRED_FOR]
-        event = EventReference(event_id=ids.scheduled_event_id(plan.id, when), tenant=plan.tenant)
-        scheduled = ScheduledEvent(
-            event_id=event.event_id,
+        event = ScheduledEvent(
+            event_id=ids.scheduled_event_id(plan.id, when),
             type=plan.type,
             tenant=plan.tenant,
             timestamp=when,
             data=plan.data,
             key_id=plan.key_id,
         )
-        accepting = asyncio.create_task(self._accept(scheduled))
+        reference = EventReference(event_id=event.event_id, tenant=plan.tenant)
+        accepting = asyncio.create_task(self._accept(event))
         try:
             await asyncio.shield(accepting)
             if plan.waits:
-                await self._until_delivered(event)
+                await self._await_delivery(reference)
         except (asyncio.CancelledError, ActivityError) as error:
             if is_cancelled_exception(error):
-                await self._withdraw(accepting, event)
+                await self._cancel(accepting, reference)
             raise
-        return event
+        return reference
 
-    async def _accept(self, scheduled: ScheduledEvent) -> None:
+    async def _accept(self, event: ScheduledEvent) -> None:
         try:
             await run_until_done(
-                FiringActivities.accept,
-                scheduled,
+                ScheduledEventActivities.accept,
+                event,
                 start_to_close_timeout=timedelta(seconds=20),
                 is_expected=_is_refusal,
-                priority=Priority(fairness_key=scheduled.tenant),
-                summary=f"accept {scheduled.type}",
+                priority=Priority(fairness_key=event.tenant),
+                summary=f"accept {event.type}",
             )
         except ActivityError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError) and _is_refusal(error):
                 raise ApplicationError(
-                    cause.message, type=REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+                    cause.message, type=EVENT_REFUSED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
                 ) from None
             raise
 
-    async def _until_delivered(self, event: EventReference) -> None:
+    async def _await_delivery(self, event: EventReference) -> None:
         await run_until_done(
-            FiringActivities.await_delivery,
+            ScheduledEventActivities.await_delivery,
             event,
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
-            retry_policy=LOOKS,
+            retry_policy=DELIVERY_CHECKS,
             priority=Priority(fairness_key=event.tenant),
             summary="wait until it is delivered",
         )
 
-    async def _withdraw(self, accepting: asyncio.Task[None], event: EventReference) -> None:
-        """Cancel the event, once it is known whether there is one."""
+    async def _cancel(self, accepting: asyncio.Task[None], event: EventReference) -> None:
+        """Cancel the event, once it is known whether it was accepted."""
         await workflow.wait_condition(accepting.done)
         if accepting.exception():
             return
-        # In a task of its own: to run_until_done, that of a cancelled run means that nothing is to be done again.
+        # In a task of its own: `run_until_done` stops in the task of a run that is cancelled.
         await asyncio.create_task(
             run_until_done(
-                FiringActivities.cancel,
+                ScheduledEventActivities.cancel,
                 event,
                 task_queue=ids.retry_queue(workflow.info().task_queue),
                 start_to_close_timeout=timedelta(seconds=20),
@@ -104,4 +106,4 @@ class ScheduledEventWorkflow:
 
 
 def _is_refusal(error: ActivityError) -> bool:
-    return isinstance(error.cause, ApplicationError) and error.cause.type == REFUSED
+    return isinstance(error.cause, ApplicationError) and error.cause.type == EVENT_REFUSED

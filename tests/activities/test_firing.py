@@ -9,7 +9,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.scheduled_event import RATE_WAIT, REFUSED, FiringActivities
+from activities.scheduled_event import EVENT_REFUSED, RATE_TIMEOUT, ScheduledEventActivities
 from activities.tenant_concurrency import NO_PLACE, Places
 from hookkeeper.content.faults import RateExceeded
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
@@ -53,7 +53,7 @@ def firing(tenant: str) -> ScheduledEvent:
 @pytest.mark.parametrize("step", ["accept", "await_delivery"])
 async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) -> None:
     hanging = Hanging()
-    activities = FiringActivities(hanging, hanging, Places(4, 2))
+    activities = ScheduledEventActivities(hanging, hanging, Places(4, 2))
 
     def start(tenant: str) -> asyncio.Task[None]:
         argument = firing(tenant) if step == "accept" else EventReference(event_id="daily-1", tenant=tenant)
@@ -76,12 +76,12 @@ async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) ->
 
 @pytest.mark.parametrize(
     ("waited", "type_"),
-    [(None, "RateExceeded"), (timedelta(0), "RateExceeded"), (RATE_WAIT * 2, REFUSED)],
+    [(None, "RateExceeded"), (timedelta(0), "RateExceeded"), (RATE_TIMEOUT * 2, EVENT_REFUSED)],
     ids=["first try", "soon after", "two minutes"],
 )
 async def test_the_wait_for_the_rate_begins_when_it_leaves_no_room(waited: timedelta | None, type_: str) -> None:
     """It began when the event was due: after an hour without a worker, events were refused at their first try."""
-    activities = FiringActivities(Full(), Full(), Places(4, 2))
+    activities = ScheduledEventActivities(Full(), Full(), Places(4, 2))
     known = [] if waited is None else [(datetime.now(UTC) - waited).isoformat()]
     environment = ActivityEnvironment()
     environment.info = replace(

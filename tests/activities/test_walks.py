@@ -66,13 +66,13 @@ class Held(HeldDeliveries):
 
 
 async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "PATIENCE", 0.3)
+    monkeypatch.setattr(release, "DECISION_TIMEOUT", 0.3)
     held = Held()
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release, batch)
     assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
-    assert held.most <= release.AT_ONCE + 1  # the one that is passed is still not sent
+    assert held.most <= release.MAX_IN_FLIGHT + 1  # the one that is passed is still not sent
 
 
 async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
@@ -141,10 +141,10 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
         await environment.run(activities.redeliver, batch_of(*RUNS))
     assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
     # What the registry or a dead worker has cost in tries is not the event's fault.
-    environment.info = replace(environment.info, attempt=recovery.TRIES + 1)
+    environment.info = replace(environment.info, attempt=recovery.MAX_TRIES + 1)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver, batch_of(*RUNS))
-    environment.info = replace(environment.info, heartbeat_details=[{}, {STUCK: recovery.TRIES}])
+    environment.info = replace(environment.info, heartbeat_details=[{}, {STUCK: recovery.MAX_TRIES}])
     tally = await environment.run(activities.redeliver, batch_of(*RUNS))
     assert (tally.redelivered, tally.failed, tally.skipped) == (len(RUNS) - 1, 1, 0)
 

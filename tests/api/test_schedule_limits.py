@@ -61,7 +61,7 @@ async def test_events_of_schedules_count_against_the_rate_of_their_key(
     """Timeline: a key of five requests an hour makes a schedule, which fires seven times. Proves: five events are made,
     the others refused with the reason, and another tenant's schedule goes on.
     """
-    monkeypatch.setattr("activities.scheduled_event.RATE_WAIT", timedelta(seconds=-1))
+    monkeypatch.setattr("activities.scheduled_event.RATE_TIMEOUT", timedelta(seconds=-1))
     for tenant in (home.tenant, f"{home.tenant}-other"):
         await home.http.post("/v1/webhooks", json={"url": inbox.url, "tenant": tenant})
     keys = [

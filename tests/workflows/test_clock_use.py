@@ -29,7 +29,7 @@ USES = {
     "controls.py:_apply": "shown as deliver_at of an event that a person has released",
     "large_event.py:again": "shown as deliver_at of a part that is delivered again",
     "ordered_queue.py:_set_stuck": "shown: since when the queue is stuck",
-    "probe.py:_knock": "the time in a test event",
+    "probe.py:_send": "the time in a test event",
     "probe.py:_alert_of": "the time in an alert",
     "recovery.py:run": "shown as finished_at",
 }

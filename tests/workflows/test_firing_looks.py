@@ -11,7 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.scheduled_event import FiringActivities
+from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import Places
 from conftest import binary
 from hookkeeper import ids
@@ -43,7 +43,7 @@ class Held(Gateway):
 
 async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> None:
     held = Held()
-    firing = FiringActivities(held, held, Places(10, 10))
+    firing = ScheduledEventActivities(held, held, Places(10, 10))
     environment = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
     )

@@ -52,8 +52,8 @@ async def test_all_comes_once_and_in_order(idle_house: House, inbox: Receiver) -
                 assert [attempt["number"] for attempt in delivery["attempts"]] == [1, 2]
         got = [request.webhook_id for request in inbox.requests]
         assert set(got) == set(to_release)
-        assert len(got) - HELD <= release.AT_ONCE
-        assert farthest(to_release, list(dict.fromkeys(got))) <= release.AT_ONCE
+        assert len(got) - HELD <= release.MAX_IN_FLIGHT
+        assert farthest(to_release, list(dict.fromkeys(got))) <= release.MAX_IN_FLIGHT
         again = Counter(request.webhook_id for request in bad.requests)
         assert set(again) == set(to_recover)
-        assert again.total() - FAILED <= recovery.AT_ONCE
+        assert again.total() - FAILED <= recovery.MAX_CONCURRENT_REDELIVERIES

@@ -22,7 +22,7 @@ from house import House, house
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Receiver
-from workflows.ordered_queue import MOST, OrderedQueueWorkflow
+from workflows.ordered_queue import MAX_POSITIONS, OrderedQueueWorkflow
 
 LATER = {"schedule": [3600]}
 
@@ -33,7 +33,7 @@ LATER = {"schedule": [3600]}
 async def test_a_place_whose_run_is_never_started_costs_its_grace(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.GRACE", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.ordered_queue.START_TIMEOUT", timedelta(seconds=0.5))
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(3):
         await home.gateway.ordered_queues.enqueue(
@@ -61,7 +61,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It starts in the last pause before its place would have been passed; its turn is a whole one."""
-    for name, seconds in (("SOON", 3), ("GRACE", 2), ("CHECK", 0.3)):
+    for name, seconds in (("FIRST_START_CHECK", 3), ("START_TIMEOUT", 2), ("FIRST_CHECK", 0.3)):
         monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
@@ -86,7 +86,7 @@ async def test_an_event_whose_time_has_just_passed_stands_in_line(home: House, i
     started = await input_of(home.temporal, home.run(just_now["id"]))
     assert not started.deliveries[0].has_place
     async with asyncio.timeout(PATIENCE):
-        while just_now["id"] not in await lane_of(home, webhook).query("places"):
+        while just_now["id"] not in await lane_of(home, webhook).query("positions"):
             await asyncio.sleep(0.05)
     (last,) = await send_numbered(home, 1)
     await home.command(blocking, "retry")
@@ -103,7 +103,7 @@ async def test_an_event_that_is_posted_again_and_again_is_delivered_once(home: H
     assert all([(await home.send(**again))["duplicate"] for _ in range(3)])
     other = {"type": "order.paid", "tenant": home.tenant, "id": waiting, "data": "another"}
     assert (await home.http.post("/v1/events", json=other)).status_code == 409
-    assert await lane_of(home, webhook).query("places") == [blocking, waiting]
+    assert await lane_of(home, webhook).query("positions") == [blocking, waiting]
     await home.command(blocking, "retry")
     await home.until_closed(waiting)
     assert (await home.send(**again))["duplicate"]
@@ -124,7 +124,7 @@ async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, in
     assert numbers(inbox) == [0, 0, 1]
     assert (await home.event("twice"))["status"] == "delivering"
     async with asyncio.timeout(PATIENCE):
-        while await lane_of(home, ordered).query("places"):  # the last one is about to say that it has passed
+        while await lane_of(home, ordered).query("positions"):  # the last one is about to say that it has passed
             await asyncio.sleep(0.05)
 
 
@@ -134,7 +134,7 @@ async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, in
 async def test_a_run_that_was_terminated_holds_up_nobody(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.ordered_queue.FIRST_CHECK", timedelta(seconds=0.3))
     inbox.fails(500)
     await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second, third = await send_numbered(home, 3)
@@ -155,7 +155,7 @@ async def test_runs_take_their_places_again_where_a_lane_was_terminated(
     await home.until_delivery(sent[0], "retrying")
     await lane_of(home, webhook).terminate()
     async with asyncio.timeout(PATIENCE):
-        while not await is_open(home, webhook) or await lane_of(home, webhook).query("places") != sent:
+        while not await is_open(home, webhook) or await lane_of(home, webhook).query("positions") != sent:
             await asyncio.sleep(0.05)
     await home.command(sent[0], "retry")
     for event_id in sent:
@@ -191,7 +191,7 @@ async def test_a_lane_goes_on_as_a_new_run_with_all_who_wait(
 async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.IDLE", timedelta(seconds=0.1))
+    monkeypatch.setattr("workflows.ordered_queue.IDLE_TIMEOUT", timedelta(seconds=0.1))
     webhook = await home.webhook(inbox.url, ordered=True)
     dice = random.Random(1)
     for n in range(15):
@@ -211,7 +211,7 @@ async def test_a_full_lane_takes_no_more_until_there_is_room(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
-    monkeypatch.setattr("workflows.ordered_queue.ROOM_AGAIN", 2)
+    monkeypatch.setattr("workflows.ordered_queue.ACCEPT_AGAIN_BELOW", 2)
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
@@ -318,7 +318,9 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     """What it carries is close to the 2 MB that Temporal takes; who comes on top has to come again."""
     monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 20)
     webhook = await home.webhook("https://acme.example/hook", ordered=True)
-    line = QueueInput(webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MOST - 5)))
+    line = QueueInput(
+        webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MAX_POSITIONS - 5))
+    )
     first = await home.temporal.start_workflow(
         OrderedQueueWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue
     )
@@ -329,6 +331,6 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
         while (now := await lane.describe()).run_id == first.first_execution_run_id:
             await asyncio.sleep(0.1)
     assert await now.memo_value(ids.QUEUE_FULL)
-    assert len(await lane.query("places")) == MOST
+    assert len(await lane.query("positions")) == MAX_POSITIONS
     assert (await post(home, 0)).status_code == 429
     await lane.terminate()

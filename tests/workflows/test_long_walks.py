@@ -24,7 +24,7 @@ async def runs_of(home: House, workflow_id: str) -> int:
 
 
 async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release_activities, "SLICE", 3)
+    monkeypatch.setattr(release_activities, "PLAN_SIZE", 3)
     monkeypatch.setattr(release, "LONG_HISTORY", 10)
     webhook = (await home.webhook(inbox.url))["id"]
     await pause(home, webhook)
@@ -32,7 +32,7 @@ async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.
     await until_held(home, webhook, EVENTS)
     await resume(home, webhook)
     await inbox.got(EVENTS)
-    assert farthest(sent, event_ids(inbox)) <= release_activities.AT_ONCE
+    assert farthest(sent, event_ids(inbox)) <= release_activities.MAX_IN_FLIGHT
     assert await runs_of(home, ids.release_id(webhook)) > 1
     walk = home.temporal.get_workflow_handle(ids.release_id(webhook), result_type=ReleaseState)
     async with asyncio.timeout(PATIENCE):  # a pause ends it where it is: also before it has counted the last ones
@@ -44,7 +44,7 @@ async def test_a_long_release(home: House, inbox: Receiver, monkeypatch: pytest.
 
 
 async def test_a_long_recovery(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery_activities, "SLICE", 3)
+    monkeypatch.setattr(recovery_activities, "PLAN_SIZE", 3)
     monkeypatch.setattr(recovery, "LONG_HISTORY", 10)
     inbox.otherwise = Answer(503)
     webhook = (await home.webhook(inbox.url, retry={"schedule": []}))["id"]

@@ -80,7 +80,7 @@ async def test_who_waits_says_so(home: House, inbox: Receiver) -> None:
     await home.until_delivery(first, "retrying")
     (delivery,) = (await home.event(second))["deliveries"]
     assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("pending", "queued", [])
-    assert await lane_of(home, webhook).query("places") == [first, second]
+    assert await lane_of(home, webhook).query("positions") == [first, second]
 
 
 # What people do
@@ -202,7 +202,7 @@ async def test_a_scheduled_event_takes_its_place_when_it_is_due(home: House, inb
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")
     await home.command(scheduled, "release")
-    while await lane_of(home, webhook).query("places") != [first, second, scheduled]:
+    while await lane_of(home, webhook).query("positions") != [first, second, scheduled]:
         await asyncio.sleep(0.03)
     await home.command(first, "cancel")
     await home.until_final(scheduled)
@@ -237,7 +237,7 @@ async def test_an_event_in_parts_has_its_turn_too(home: House, inbox: Receiver) 
         assert (await home.until_final(event_id))["status"] == "succeeded"
     there = [json.loads(each.body)["data"]["n"] for each in inbox.requests if each.path.endswith("/ordered")]
     assert there == [0, 1]
-    assert await lane_of(home, ordered).query("places") == []
+    assert await lane_of(home, ordered).query("positions") == []
 
 
 async def test_without_order_there_is_no_lane(home: House, inbox: Receiver) -> None:

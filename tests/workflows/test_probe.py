@@ -100,7 +100,7 @@ async def test_it_ends_where_somebody_decides(probing: House, inbox: Receiver, b
 
 
 async def test_it_goes_on_as_a_new_run(probing: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workflows.probe.KNOCKS_A_RUN", 1)
+    monkeypatch.setattr("workflows.probe.PROBES_PER_RUN", 1)
     webhook, event_id = await disabled(probing, inbox)
     await inbox.got(4)
     inbox.otherwise = Answer()

@@ -4,7 +4,7 @@ import asyncio
 
 from holding import event_ids, farthest, listed, send_many, until_held
 
-from activities.release import AT_ONCE
+from activities.release import MAX_IN_FLIGHT
 from hookkeeper import ids
 from house import House
 from patience import PATIENCE
@@ -39,7 +39,7 @@ async def test_what_was_held_goes_out_oldest_first(home: House, inbox: Receiver)
     await resume(home, webhook)
     await inbox.got(EVENTS)
     assert sorted(event_ids(inbox)) == sorted(sent)
-    assert farthest(sent, event_ids(inbox)) <= AT_ONCE
+    assert farthest(sent, event_ids(inbox)) <= MAX_IN_FLIGHT
     for each in sent:
         assert (await home.until_final(each))["status"] == "succeeded"
     await until_held(home, webhook, 0)
@@ -56,7 +56,7 @@ async def test_enabling_releases_too(home: House, inbox: Receiver) -> None:
 
 
 async def test_it_keeps_to_the_rate_and_stops_where_the_webhook_is_paused_again(home: House, inbox: Receiver) -> None:
-    webhook, events = (await home.webhook(inbox.url, rate_limit=5))["id"], AT_ONCE + 5
+    webhook, events = (await home.webhook(inbox.url, rate_limit=5))["id"], MAX_IN_FLIGHT + 5
     await pause(home, webhook)
     await send_many(home, events)
     await until_held(home, webhook, events)

@@ -246,7 +246,7 @@ async def test_a_firing_goes_on_after_an_operator_failed_its_activity(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is still open, and the next time still has to wait for the event of this one."""
-    monkeypatch.setattr("activities.scheduled_event.LINGER", 15.0)
+    monkeypatch.setattr("activities.scheduled_event.FIRST_CHECK_TIMEOUT", 15.0)
     monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
     inbox.fails(503)
     await home.webhook(inbox.url, retry={"schedule": [3600]})

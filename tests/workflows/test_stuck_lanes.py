@@ -25,10 +25,10 @@ LATER = {"schedule": [3600]}
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes minutes takes a moment."""
     monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
-    monkeypatch.setattr("workflows.ordered_queue.CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.ordered_queue.FIRST_CHECK", timedelta(seconds=0.3))
     monkeypatch.setattr("workflows.ordered_queue.STUCK_AFTER", timedelta(seconds=0.5))
-    monkeypatch.setattr("workflows.ordered_queue.ASK_INTERVAL", timedelta(seconds=0.3))
-    monkeypatch.setattr("workflows.ordered_queue.SELDOM", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.ordered_queue.SILENT_CHECK_INTERVAL", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.ordered_queue.MAX_CHECK_INTERVAL", timedelta(seconds=0.5))
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.ANSWER_TIMEOUT", timedelta(seconds=2))
 
 
@@ -142,7 +142,7 @@ async def test_those_behind_go_on_without_a_run_that_does_not_answer_where_the_p
         for event_id in others:
             assert (await home.until_final(event_id))["status"] == "succeeded"
     assert first_numbers(inbox) == [0, 1, 2]
-    assert f"{first} does not answer: those behind it go on without it" in caplog.text
+    assert f"{first} does not answer: the events behind it go on" in caplog.text
     await home.run(first).terminate()
 
 
@@ -167,7 +167,7 @@ async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
             while not (shown := await queue(home, webhook["id"]))["stuck_since"]:
                 await asyncio.sleep(0.1)
     assert (shown["head"], shown["waiting"]) == (first, 3)
-    assert f"the lane of {webhook['id']} is stuck: the run of {first} does not answer, and 2 wait" in caplog.text
+    assert f"the queue of {webhook['id']} is stuck: the run of {first} does not answer, and 2 wait" in caplog.text
     assert first_numbers(inbox) == [0]
     await home.run(first).terminate()
     for event_id in others:
@@ -210,7 +210,7 @@ async def test_all_are_delivered_in_order_after_an_operator_ended_the_lane(
             await asyncio.sleep(0.05)
     sent.append((await home.send(data={"n": 4}))["id"])
     async with asyncio.timeout(PATIENCE):
-        while await lane_of(home, webhook).query("places") != sent:
+        while await lane_of(home, webhook).query("positions") != sent:
             await asyncio.sleep(0.05)
     await home.command(sent[0], "retry")
     for event_id in sent:
@@ -222,7 +222,7 @@ async def test_all_are_delivered_in_order_after_an_operator_ended_the_lane(
 async def test_a_lane_that_ended_by_itself_looks_for_nothing(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.IDLE", timedelta(seconds=0.1))
+    monkeypatch.setattr("workflows.ordered_queue.IDLE_TIMEOUT", timedelta(seconds=0.1))
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(2):
