@@ -8,19 +8,19 @@ from zlib import crc32
 from temporalio.common import SearchAttributeKey
 
 EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
-"""Types of workflows: the run of an event; where it has many targets, its run and those of its parts."""
+"""Workflow types: the run of an event; the run of a large event, and those of its parts."""
 ORDERED_QUEUE = "OrderedQueueWorkflow"
 """The workflow type of the queue of an ordered webhook."""
 QUEUE_FULL = "full"
-"""Memo of an ordered queue: it accepts no event until events ahead are done."""
+"""Memo of an ordered queue: it accepts no events at present."""
 RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
-"""Types of those that go through many events."""
+"""Workflow types of bulk work on events."""
 SCHEDULED = "ScheduledEventWorkflow"
-"""The type of a firing of a schedule."""
+"""The workflow type of a schedule's firing."""
 FAIRNESS_CHECK = "FairnessCheck"
-"""The type of the run by which a worker finds out whether fairness works; no worker runs it."""
+"""The workflow type of the test whether fairness works; no worker serves it."""
 PROBE = "ProbeWorkflow"
-"""The type of what finds out whether a webhook answers again."""
+"""The workflow type that probes a webhook that was disabled for failing."""
 
 STATE = "state"
 """The query for the public state of a workflow."""
@@ -41,15 +41,15 @@ TENANT = SearchAttributeKey.for_keyword("HookTenant")
 EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
 WEBHOOKS = SearchAttributeKey.for_keyword_list("HookWebhooks")
 NEEDS_ATTENTION = SearchAttributeKey.for_keyword_list("HookNeedsAttention")
-"""Webhooks whose delivery is retrying, held or failed; absent where all is well."""
+"""Webhooks whose delivery is retrying, held or failed; absent if there are none."""
 HELD = SearchAttributeKey.for_keyword_list("HookHeld")
-"""Webhooks whose delivery is held; absent where none is."""
+"""Webhooks whose delivery is held; absent if there are none."""
 DELIVER_AT = SearchAttributeKey.for_datetime("HookDeliverAt")
-"""Only while a run waits for its time."""
+"""Only while a run waits for its `deliver_at`."""
 RUN_NUMBER = SearchAttributeKey.for_int("HookRunNumber")
-"""Only on redeliveries: 2 for the second run of an event, and so on. Where it has parts, theirs are counted with it."""
+"""Only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
 FIRED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
-"""Temporal's own, on what a schedule starts: the time that it stands for, without jitter."""
+"""Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
 
 SEARCH_ATTRIBUTES = {
     TENANT.name: "Keyword",
@@ -63,11 +63,11 @@ SEARCH_ATTRIBUTES = {
 
 
 LISTED_BYTES = 1900
-"""Of ids in one search attribute. A server refuses a value of over 2,048 bytes, and a run that upserts one is stuck."""
+"""Maximum bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
 
 
 def listed(webhook_ids: Iterable[str]) -> list[str]:
-    """Give the ids as a search attribute takes them: each once, sorted, and as many as fit (about 100)."""
+    """Return the ids for a search attribute: without duplicates, sorted, and as many as fit (about 100)."""
     fitting: list[str] = []
     size = 2
     for webhook_id in sorted(set(webhook_ids)):
@@ -81,25 +81,25 @@ def listed(webhook_ids: Iterable[str]) -> list[str]:
 def workflow_id(tenant: str, event_id: str) -> str:
     """Name the run of an event: `event-<tenant>-<event id>`.
 
-    A dash within the tenant is written as a dot, which neither a tenant nor an event id can hold: otherwise tenant
-    `a` with event `b-c` and tenant `a-b` with event `c` would share one run.
+    A dash in the tenant becomes a dot, which neither a tenant nor an event id contains: otherwise tenant `a` with event
+    `b-c` and tenant `a-b` with event `c` would share one run.
     """
     return f"event-{tenant.replace('-', '.')}-{event_id}"
 
 
 def part_id(tenant: str, event_id: str, part: int) -> str:
-    """Name the run of a part of an event: `event-<tenant>-<event id>.<n>`. An event id holds no dot."""
+    """Name the run of a part of an event: `event-<tenant>-<event id>.<n>`. An event id contains no dot."""
     return f"{workflow_id(tenant, event_id)}.{part}"
 
 
 def event_of(workflow: str) -> tuple[str, str]:
-    """Read tenant and event id back from a workflow id, also from that of a part."""
+    """Return tenant and event id of a workflow id, also of that of a part."""
     _, tenant, event = workflow.split("-", 2)
     return tenant.replace(".", "-"), event.partition(".")[0]
 
 
 def part_of(workflow: str) -> int:
-    """Read back from a workflow id which part of its event it is; 0 is the whole."""
+    """Return the number of the part of a workflow id; 0 for an event's own run."""
     return int(workflow.split("-", 2)[2].partition(".")[2] or 0)
 
 
@@ -120,7 +120,7 @@ def run_at(tenant: str, position: str) -> str:
 
 SCHEDULE_PREFIX = "schedule-"
 FIRING_TIME, EVENT_TIME = "%Y-%m-%dT%H:%M:%SZ", "%Y%m%dT%H%M%SZ"
-"""How Temporal adds the time to what a schedule starts, and how we do to its event."""
+"""The time in the workflow id of a firing, which Temporal adds, and in the id of its event."""
 
 
 def schedule_id(tenant: str, schedule: str) -> str:
@@ -129,28 +129,28 @@ def schedule_id(tenant: str, schedule: str) -> str:
 
 
 def schedule_of(name: str) -> tuple[str, str]:
-    """Read tenant and id back from what `schedule_id` has named."""
+    """Return tenant and id of a schedule named by `schedule_id`."""
     tenant, schedule = name.removeprefix(SCHEDULE_PREFIX).split("-", 1)
     return tenant.replace(".", "-"), schedule
 
 
 def firing_id(tenant: str, schedule: str) -> str:
-    """Name what a schedule starts. Temporal adds the time: `firing-<tenant>-<id>-2026-01-02T09:00:00Z`."""
+    """Name the firings of a schedule. Temporal adds the time: `firing-<tenant>-<id>-2026-01-02T09:00:00Z`."""
     return f"firing-{tenant.replace('-', '.')}-{schedule}"
 
 
 def fired_for(firing: str) -> datetime:
-    """Read the time back that Temporal has added to a firing's workflow id."""
+    """Return the time that Temporal has added to a firing's workflow id."""
     return datetime.strptime(firing[-20:], FIRING_TIME).replace(tzinfo=UTC)
 
 
 def scheduled_event_id(schedule: str, when: datetime) -> str:
-    """Name the event that a schedule makes for a time, always the same: `<id>-20260102T090000Z`."""
+    """Name the event that a schedule makes for a time: `<id>-20260102T090000Z`."""
     return f"{schedule}-{when.astimezone(UTC):{EVENT_TIME}}"
 
 
 def firing_of(tenant: str, event_id: str) -> str | None:
-    """Name the firing that makes an event of this id, if it is one that a schedule could have made."""
+    """Name the firing that makes an event with this id; None if no schedule can have made it."""
     schedule, _, time = event_id.rpartition("-")
     try:
         when = datetime.strptime(time, EVENT_TIME).replace(tzinfo=UTC)
@@ -160,53 +160,51 @@ def firing_of(tenant: str, event_id: str) -> str | None:
 
 
 def retry_queue(task_queue: str) -> str:
-    """Name the queue of later attempts, alerts, probes and looks at deliveries, so that dead endpoints never take a
-    healthy one's slot.
-    """
+    """Name the task queue of retries, alerts and probes: endpoints that fail do not occupy slots of first attempts."""
     return f"{task_queue}-retries"
 
 
 def limited_queue(task_queue: str) -> str:
-    """Name the queue of webhooks that take only so many requests a second: Temporal keeps each one's limit there."""
+    """Name the task queue of webhooks with a rate limit, which Temporal enforces for each."""
     return f"{task_queue}-limited"
 
 
 def bulk_queue(task_queue: str) -> str:
-    """Name the queue of what goes through many events. It waits for deliveries, and must not take their places."""
+    """Name the task queue of bulk work, which waits for deliveries and must not occupy their slots."""
     return f"{task_queue}-bulk"
 
 
 KEYS_PER_TENANT = 16
-"""Fairness keys that one tenant's webhooks have together."""
+"""Fairness keys of one tenant's webhooks together."""
 MAX_FAIRNESS_KEY = 64
-"""Bytes that Temporal takes."""
+"""Bytes that Temporal accepts."""
 
 
 def fairness_key(tenant: str, webhook_id: str) -> str:
-    """Give the key by which tenants share the turns of the retry queue: each has a few, between which its webhooks are
-    divided, so that one with many webhooks has not many times the turns of one with a single webhook.
+    """Return the fairness key of a webhook in the retry queue. The webhooks of a tenant share a few keys, so that a
+    tenant with many webhooks does not get many times the share of a tenant with one.
     """
-    whose = tenant if len(tenant) <= MAX_FAIRNESS_KEY - 2 else sha256(tenant.encode()).hexdigest()[:32]
-    return f"{whose}/{crc32(webhook_id.encode()) % KEYS_PER_TENANT:x}"
+    prefix = tenant if len(tenant) <= MAX_FAIRNESS_KEY - 2 else sha256(tenant.encode()).hexdigest()[:32]
+    return f"{prefix}/{crc32(webhook_id.encode()) % KEYS_PER_TENANT:x}"
 
 
 def release_id(webhook_id: str) -> str:
-    """Name the run that releases what a webhook held: there is one at a time."""
+    """Name the run that releases what a webhook held; one runs at a time."""
     return f"release-{webhook_id}"
 
 
 def probe_id(webhook_id: str) -> str:
-    """Name the run that probes a disabled webhook: there is one at a time."""
+    """Name the run that probes a disabled webhook; one runs at a time."""
     return f"probe-{webhook_id}"
 
 
-ALL_OF = "tenant_"
-"""No webhook's id begins like that."""
+TENANT_PREFIX = "tenant_"
+"""No webhook id begins with it."""
 
 
 def recovery_id(nonce: str, tenant: str, webhook_id: str | None) -> str:
     """Name a recovery of a webhook, or of a whole tenant: `rec_<nonce>_wh_…`, `rec_<nonce>_tenant_<tenant>`."""
-    return f"rec_{nonce}_{webhook_id or ALL_OF + tenant}"
+    return f"rec_{nonce}_{webhook_id or TENANT_PREFIX + tenant}"
 
 
 def recovery_workflow_id(recovery: str) -> str | None:
@@ -215,6 +213,6 @@ def recovery_workflow_id(recovery: str) -> str | None:
     _, _, subject = rest.partition("_")
     if prefix != "rec" or not subject:
         return None
-    if subject.startswith(ALL_OF):
-        return f"recovery-tenant-{subject.removeprefix(ALL_OF).replace('-', '.')}"
+    if subject.startswith(TENANT_PREFIX):
+        return f"recovery-tenant-{subject.removeprefix(TENANT_PREFIX).replace('-', '.')}"
     return f"recovery-{subject}"

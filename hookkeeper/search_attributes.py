@@ -1,4 +1,4 @@
-"""What a run is found by when it starts. Pure: whoever starts a run writes the same."""
+"""The search attributes with which the run of an event is started, by the API or by a parent run."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is to be told of a delivery, and who was. Pure: the messages of `activities.alerts`."""
+"""The messages of `activities.alerts`."""
 
 from datetime import datetime
 
@@ -7,10 +7,10 @@ from hookkeeper.outcomes import Message
 
 
 class Alert(Message):
-    """A delivery has failed for good, or was one failure too many for its webhook, or works again."""
+    """A delivery has failed, or its failure disabled the webhook, or the webhook works again."""
 
     token: str
-    """Names the alert: it is told once, whatever run or try of an activity does it."""
+    """Identifies the alert: it is sent once, whichever run or try of an activity sends it."""
     kind: AlertKind
     id: str
     type: str
@@ -25,13 +25,13 @@ class Alert(Message):
     status_code: int | None = None
     error: str | None = None
     text: str = ""
-    """What the receiver or provider said last."""
+    """The last response of the receiver or provider."""
     probed: bool = False
-    """A probe has found it out: no run delivers this event."""
+    """Found by a probe, whose event has no run."""
 
 
 class AlertResult(Message):
-    """Who was told, and who never will be; nobody where the alert was folded into the next one."""
+    """The channels that were alerted, and those given up; none if the alert was folded into the next one."""
 
     told: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()

@@ -1,10 +1,10 @@
-"""Does fairness work on this Temporal server, and in this namespace? Found out with two keys on a queue of its own.
+"""Test whether fairness works on this Temporal server, and in this namespace, with two keys on a queue of its own.
 
-Key `a` has a backlog when key `b` comes. With fairness, tasks of `b` are handed out next; without, after those of `a`.
-So the answer depends on the order of the tasks. The first task of `b` proves nothing: a server hands a new task to a
-poll that waits for one, past the backlog, and a busy server lets several pass like this. The tasks after it count.
+Key `a` has a backlog when tasks of key `b` are added. With fairness, those of `b` are handed out next; without, after
+those of `a`. The first task of `b` proves nothing: a server hands a new task directly to a waiting poll, past the
+backlog, and a busy server does so several times. The tasks after it are counted.
 
-The run is driven by plain calls and not by a worker, and deleted afterwards: nothing else has to know its code.
+The test makes plain calls instead of running a worker, and deletes its run afterwards, so no worker needs its code.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ from hookkeeper import ids
 
 IDENTITY = "hookkeeper-fairness-check"
 CHECK_TIMEOUT = 15.0
-"""Seconds for the whole check; it takes about a second with fairness, and five without."""
+"""Seconds for the whole test; it takes about one with fairness, and five without."""
 CALL_TIMEOUT = timedelta(seconds=5)
 BACKLOG, BEFORE_B, OF_B = 120, 8, 20
-"""Tasks of `a`; how many of them are taken before `b` comes; tasks of `b`."""
-LOOKS = 16
-"""Tasks taken to see the first one of `b`. Without fairness most often all are of `a`."""
-LONGEST_PAUSE = 0.4
+"""Tasks of `a`; how many of them are taken before those of `b` are added; tasks of `b`."""
+MAX_TASKS_BEFORE_B = 16
+"""Tasks taken until the first one of `b`. Without fairness, usually all of them are of `a`."""
+MAX_PAUSE = 0.4
 """Seconds between two of them: tasks of `b` need a moment to reach the queue."""
-COUNTED, PROOF = 10, 4
-"""Tasks taken after a first one of `b`, and how many of `b` among them show fairness: half with it, none without."""
+COUNTED, MIN_OF_B = 10, 4
+"""Tasks taken after the first one of `b`, and how many of them must be of `b`: half are with fairness, none without."""
 
 
 async def is_fair(client: Client) -> bool | None:
-    """Say whether a key with a backlog leaves room for another one; None where that cannot be found out."""
+    """Return whether tasks of a key are handed out past the backlog of another; None if the test failed."""
     run = f"fairness-check-{uuid.uuid4().hex}"
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
@@ -61,16 +61,16 @@ async def _check(client: Client, run: str) -> bool:
     for _ in range(BEFORE_B):
         await _take(client, run)
     await _schedule(client, run, "b", OF_B, more=False)
-    for look in range(LOOKS):
-        found = await _take(client, run)
-        await asyncio.sleep(LONGEST_PAUSE if found == "b" else min(0.05 * look, LONGEST_PAUSE))
-        if found == "b":
-            return [await _take(client, run) for _ in range(COUNTED)].count("b") >= PROOF
+    for n in range(MAX_TASKS_BEFORE_B):
+        key = await _take(client, run)
+        await asyncio.sleep(MAX_PAUSE if key == "b" else min(0.05 * n, MAX_PAUSE))
+        if key == "b":
+            return [await _take(client, run) for _ in range(COUNTED)].count("b") >= MIN_OF_B
     return False
 
 
 async def _schedule(client: Client, run: str, key: str, count: int, *, more: bool) -> None:
-    """Complete the run's workflow task with activities of this key; `more` has another workflow task follow."""
+    """Complete the run's workflow task with activities of this key; `more` requests a further workflow task."""
     task = await client.workflow_service.poll_workflow_task_queue(
         PollWorkflowTaskQueueRequest(namespace=client.namespace, task_queue=TaskQueue(name=run), identity=IDENTITY),
         timeout=CALL_TIMEOUT,
@@ -102,7 +102,7 @@ def _activity(run: str, key: str, number: int) -> Command:
 
 
 async def _take(client: Client, run: str) -> str:
-    """Take the next activity from the queue; give its key."""
+    """Take the next activity from the queue, and return its key."""
     task = await client.workflow_service.poll_activity_task_queue(
         PollActivityTaskQueueRequest(namespace=client.namespace, task_queue=TaskQueue(name=run), identity=IDENTITY),
         timeout=CALL_TIMEOUT,
@@ -111,7 +111,7 @@ async def _take(client: Client, run: str) -> str:
 
 
 async def _delete(client: Client, run: str) -> None:
-    """End the run and remove it from all lists."""
+    """Terminate and delete the run."""
     await client.get_workflow_handle(run).terminate("checked")
     await client.workflow_service.delete_workflow_execution(
         DeleteWorkflowExecutionRequest(

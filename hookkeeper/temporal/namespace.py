@@ -1,7 +1,7 @@
-"""The namespace in which runs live: what it has to have, what it lacks, and what mends that.
+"""The namespace of all runs: register search attributes and retention, or report what is missing.
 
-`prepare` makes what it may make. Temporal Cloud, and clusters with an authorizer, forbid that: then the namespace is
-read instead, and `Findings` has the commands that an administrator runs.
+Temporal Cloud, and clusters with an authorizer, do not allow that. Then the namespace is only read, and `Findings` has
+the commands for an administrator.
 """
 
 import math
@@ -30,27 +30,27 @@ VALUE_TYPES = {
 }
 TYPE_NAMES = {value: name for name, value in VALUE_TYPES.items()}
 REFUSALS = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED})
-"""What a server says of a call that it does not allow these credentials, or anybody."""
+"""Statuses of a call that the server does not allow."""
 DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is wrong with a namespace. Empty where all is right."""
+    """Differences between a namespace and what it should have. False if there are none."""
 
     namespace: str
     missing: dict[str, str]
-    """Search attributes that are not there, and the types they need."""
+    """Missing search attributes, and their types."""
     mistyped: dict[str, tuple[str, str]]
-    """Search attributes of another type: the type they have, and the type they need."""
+    """Search attributes of another type: the type they have, and the type they should have."""
     retention: tuple[timedelta, timedelta] | None = None
-    """The retention that it has, and the one that the settings say, where they differ."""
+    """The retention that it has, and that of the settings, if they differ."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.mistyped or self.retention)
 
     def sentences(self) -> list[str]:
-        """Say what is wrong."""
+        """Describe the differences."""
         found = [f"search attribute {name} ({type_}) is missing" for name, type_ in self.missing.items()]
         found += [f"search attribute {name} is {has}, not {needs}" for name, (has, needs) in self.mistyped.items()]
         if self.retention:
@@ -59,7 +59,7 @@ class Findings:
         return found
 
     def cloud_commands(self) -> list[str]:
-        """Give the commands that mend it on Temporal Cloud."""
+        """Return the commands that correct them on Temporal Cloud."""
         commands = [
             f"tcld namespace search-attributes rename --namespace {self.namespace}"
             f" --existing-name {name} --new-name {name}Old"
@@ -76,19 +76,19 @@ class Findings:
 
 
 class NamespaceNotReady(Exception):
-    """The namespace lacks something, and this process may not, or cannot, add it."""
+    """The namespace lacks something that this process is not allowed, or not able, to add."""
 
     def __init__(self, findings: Findings, *, refused: bool) -> None:
         super().__init__("; ".join(findings.sentences()))
         self.findings = findings
         self.refused = refused
-        """The server refused to make what is missing."""
+        """The server does not allow the change."""
 
 
 async def prepare(client: Client, retention: timedelta) -> None:
-    """Register our search attributes and the retention. Idempotent.
+    """Register the search attributes and the retention. Idempotent.
 
-    Raises `NamespaceNotReady` where something is missing that cannot be made, or has another type, and `RPCError`.
+    Raises `NamespaceNotReady` if something is missing and cannot be made, or has another type, and `RPCError`.
     """
     attributes = await read_search_attributes(client)
     findings = compare(client.namespace, attributes)
@@ -103,7 +103,7 @@ async def prepare(client: Client, retention: timedelta) -> None:
 
 
 async def inspect(client: Client, retention: timedelta | None = None) -> Findings:
-    """Compare the namespace with what it has to have; its retention too, where one is given."""
+    """Compare the namespace with what it should have; its retention too if one is given."""
     found = compare(client.namespace, await read_search_attributes(client))
     if retention is None:
         return found
@@ -114,7 +114,7 @@ async def inspect(client: Client, retention: timedelta | None = None) -> Finding
 
 
 def compare(namespace: str, attributes: dict[str, str]) -> Findings:
-    """Say what of our search attributes is missing, or has another type."""
+    """Return the search attributes that are missing or have another type."""
     needed = ids.SEARCH_ATTRIBUTES
     missing = {name: type_ for name, type_ in needed.items() if name not in attributes}
     mistyped = {
@@ -126,9 +126,10 @@ def compare(namespace: str, attributes: dict[str, str]) -> Findings:
 
 
 async def read_search_attributes(client: Client) -> dict[str, str]:
-    """Give the namespace's search attributes and their types.
+    """Return the namespace's search attributes and their types.
 
-    Where the operator's list is refused, the namespace itself says: it maps columns such as `Keyword01` to names.
+    If the operator service does not list them, they are read from the namespace, which maps columns such as `Keyword01`
+    to names.
     """
     try:
         known = await client.operator_service.list_search_attributes(
@@ -148,7 +149,7 @@ async def _describe(client: Client) -> NamespaceConfig:
 
 
 async def _add(client: Client, missing: dict[str, str]) -> bool:
-    """Register search attributes; False where the server refuses."""
+    """Register search attributes; False if the server does not allow it."""
     if not missing:
         return True
     attributes = {name: VALUE_TYPES[type_] for name, type_ in missing.items()}
@@ -163,7 +164,7 @@ async def _add(client: Client, missing: dict[str, str]) -> bool:
 
 
 async def _set_retention(client: Client, retention: timedelta) -> bool:
-    """Set how long finished runs are kept; False where the server refuses."""
+    """Set the retention of closed runs; False if the server does not allow it."""
     ttl = Duration(seconds=int(retention.total_seconds()))
     config = NamespaceConfig(workflow_execution_retention_ttl=ttl)
     try:

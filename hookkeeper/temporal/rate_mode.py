@@ -1,10 +1,10 @@
-"""Who keeps the rates of webhooks: the limited queue, where Temporal's fairness works, else timers in the runs.
+"""What keeps the rates of webhooks: the limited queue if Temporal's fairness works, otherwise timers in the runs.
 
-With fairness, the limited queue lets one task a second of each fairness key through, times the task's weight. Without
-it, one slow key would block all others of that queue, so the queue gets no limit, and each request reserves its time in
-the registry (`activities.rate_gate`).
+With fairness, the limited queue hands out one task a second for each fairness key, times the task's weight. Without it,
+one slow key would block all others of that queue. Then the queue has no limit, and each request reserves a time in the
+registry (`activities.rate_gate`).
 
-The queue's own configuration says which of the two it is: workers write there what they found out, and all processes
+The configuration of the queue tells which of the two is in use: workers write their result there, and all processes
 read it (decision 11).
 """
 
@@ -30,17 +30,17 @@ log = structlog.get_logger("hookkeeper.temporal")
 RateKeeper = Literal["queue", "timers"]
 """What keeps the rates of webhooks: Temporal's limited queue, or timers in the runs."""
 REFRESH_INTERVAL = 30.0
-"""Seconds after which a worker looks whether another one has found out something else."""
+"""Seconds between two reads of what other workers wrote."""
 REASONS: dict[RateKeeper, str] = {
     "queue": "rates of webhooks are kept by this queue",
     "timers": "rates of webhooks are kept by timers: fairness does not work here",
 }
-WORDS: dict[RateKeeper, str] = {
+LOG_MESSAGES: dict[RateKeeper, str] = {
     "queue": "rates of webhooks are kept by Temporal's task queue: fairness works on this server",
     "timers": "rates of webhooks are kept by timers: fairness does not work on this server (docs/rates.md)",
 }
-_found: WeakKeyDictionary[ServiceClient, bool] = WeakKeyDictionary()
-"""What was found out over each connection; only certain answers."""
+_fairness_results: WeakKeyDictionary[ServiceClient, bool] = WeakKeyDictionary()
+"""The result of the test for each connection, unless it failed."""
 
 
 @dataclass(slots=True)
@@ -52,9 +52,9 @@ class RateMode:
 
 @asynccontextmanager
 async def keeping_rates(client: Client, task_queue: str) -> AsyncIterator[RateMode]:
-    """Find out who can keep rates, set the limited queue up for it, and follow what other workers find out."""
+    """Test what can keep rates, configure the limited queue for it, and follow the results of other workers."""
     mode = RateMode(await _set_up(client, task_queue))
-    log.info(WORDS[mode.keeper])
+    log.info(LOG_MESSAGES[mode.keeper])
     following = asyncio.create_task(_follow(client, task_queue, mode))
     try:
         yield mode
@@ -65,7 +65,7 @@ async def keeping_rates(client: Client, task_queue: str) -> AsyncIterator[RateMo
 
 
 async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
-    """Read what workers have found out; None where none has, or the server cannot say. Raises `RPCError`."""
+    """Read what keeps the rates; None if no worker has written it, or the server cannot tell. Raises `RPCError`."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=ids.limited_queue(task_queue)),
@@ -74,7 +74,7 @@ async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
     )
     answer = await client.workflow_service.describe_task_queue(request)
     reason = answer.config.fairness_keys_rate_limit_default.metadata.reason
-    return next((keeper for keeper, words in REASONS.items() if words == reason), None)
+    return next((keeper for keeper, text in REASONS.items() if text == reason), None)
 
 
 async def _set_up(client: Client, task_queue: str) -> RateKeeper:
@@ -85,14 +85,14 @@ async def _set_up(client: Client, task_queue: str) -> RateKeeper:
     try:
         await _configure(client, task_queue, keeper)
     except RPCError as error:
-        # The rates hold all the same: a queue that cannot be configured has no limit, unless an operator gave it one.
+        # Rates are kept all the same: a queue that cannot be configured has no limit, unless an operator set one.
         log.warning("the limited queue cannot be configured", error=error.message)
         return "timers"
     return keeper
 
 
 async def _can_limit(client: Client, task_queue: str) -> bool:
-    """Say whether the server knows limits of task queues at all: it is sent a change of nothing."""
+    """Return whether the server supports limits of task queues, by an empty change."""
     try:
         await client.workflow_service.update_task_queue_config(_change(client, task_queue))
     except RPCError as error:
@@ -101,18 +101,18 @@ async def _can_limit(client: Client, task_queue: str) -> bool:
 
 
 async def _fairness(client: Client) -> bool | None:
-    """Ask once for each connection: a server's answer does not change while it runs."""
-    if client.service_client not in _found:
+    """Test once for each connection: the result does not change while a server runs."""
+    if client.service_client not in _fairness_results:
         fair = await is_fair(client)
         if fair is None:
-            log.warning("it cannot be found out whether fairness works on this server: is it slow or does it refuse?")
+            log.warning("the test whether fairness works on this server failed: it is slow, or does not allow it")
             return None
-        _found[client.service_client] = fair
-    return _found[client.service_client]
+        _fairness_results[client.service_client] = fair
+    return _fairness_results[client.service_client]
 
 
 async def _configure(client: Client, task_queue: str, keeper: RateKeeper) -> None:
-    """Give the limited queue its limit, or take it away. Idempotent."""
+    """Set the limit of the limited queue, or remove it. Idempotent."""
     limit = RateLimit(requests_per_second=1.0) if keeper == "queue" else None
     update = UpdateTaskQueueConfigRequest.RateLimitUpdate(rate_limit=limit, reason=REASONS[keeper])
     request = _change(client, task_queue)
@@ -142,4 +142,4 @@ async def _follow(client: Client, task_queue: str, mode: RateMode) -> None:
         keeper = await _read(client, task_queue)
         if keeper and keeper != mode.keeper:
             mode.keeper = keeper
-            log.warning(WORDS[keeper])
+            log.warning(LOG_MESSAGES[keeper])
