@@ -6,11 +6,11 @@ from hookkeeper.messages.event import Command, Delivery
 
 
 class Refused(Exception):
-    """The command does not apply to the present state."""
+    """The command makes no sense now: a conflict, not a fault."""
 
 
 class RunIsClosing(Exception):
-    """The run has its final state and is about to close: send the command again once it has."""
+    """The run has its final state and is about to end: ask again, it will have."""
 
 
 class UnknownDelivery(Exception):
@@ -24,14 +24,14 @@ ELIGIBLE: dict[Command, frozenset[str]] = {
     "release": frozenset({"held"}),
     "redeliver": frozenset({"pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"}),
 }
-"""Statuses of a named delivery to which a command applies."""
+"""Statuses that a command may meet when a delivery is named."""
 
 ELIGIBLE_WHEN_ALL: dict[Command, frozenset[str]] = ELIGIBLE | {"retry": frozenset({"pending", "retrying", "failed"})}
-"""The same if no delivery is named: a retry then skips held and cancelled deliveries."""
+"""The same when none is named: what a person has held or cancelled is then left alone by a retry."""
 
 
 def select(command: Command, deliveries: Iterable[Delivery], delivery: str | None) -> list[str]:
-    """Return the ids of the deliveries that `command` selects; raise `Refused` or `UnknownDelivery`."""
+    """Give the ids that `command` acts on; raise `Refused` or `UnknownDelivery` with a sentence for people."""
     known = {each.id: each for each in deliveries}
     if delivery is None:
         chosen = [each.id for each in known.values() if each.status in ELIGIBLE_WHEN_ALL[command]]

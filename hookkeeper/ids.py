@@ -63,7 +63,7 @@ SEARCH_ATTRIBUTES = {
 
 
 LISTED_BYTES = 1900
-"""Maximum bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
+"""Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
 
 
 def listed(webhook_ids: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The messages of an event's run: its input, its deliveries, its public state. Words as in docs/architecture.md."""
+"""The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -33,7 +33,7 @@ FINAL: frozenset[DeliveryStatus] = frozenset({"succeeded", "failed", "cancelled"
 
 
 class Attempt(Message):
-    """One request, sent or tried."""
+    """One request that was made, or tried to be made."""
 
     number: int
     trigger: Trigger = "scheduled"
@@ -45,10 +45,10 @@ class Attempt(Message):
 
 
 class Receipt(Message):
-    """A mail provider's report on an email to one address."""
+    """What the provider said of an email on its way to one address."""
 
     id: str
-    """The provider's own id: a report can come twice."""
+    """The provider's own: it may say the same twice."""
     attempt: int
     address: str
     kind: ReceiptKind
@@ -57,14 +57,14 @@ class Receipt(Message):
 
 
 class Heard(Message):
-    """A receipt, and its delivery."""
+    """A receipt, and the delivery that it is of."""
 
     delivery: str
     receipt: Receipt
 
 
 class Delivery(Message):
-    """The state of one delivery: one event to one target of one webhook."""
+    """One event to one target of one webhook, as it stands."""
 
     id: str
     webhook_id: str
@@ -73,49 +73,49 @@ class Delivery(Message):
     status: DeliveryStatus = "pending"
     reason: Reason | None = None
     next_attempt_at: datetime | None = None
-    """Time of the next scheduled attempt; for a held delivery, the time at which it would have been."""
+    """When the schedule wants its next attempt; for a held delivery, when it would have been."""
     attempts: tuple[Attempt, ...] = ()
     attempts_omitted: int = 0
-    """Older attempts that are left out here; history has them."""
+    """Older attempts that this state no longer shows; history has them."""
     steps_taken: int = 0
-    """Attempts of the retry schedule that are used; a manual retry uses none."""
+    """Attempts of the present schedule that are used up; a forced retry uses none."""
     forced: bool = False
-    """A manual attempt was requested, and has not begun."""
+    """A person asked for an attempt that has not begun yet."""
     by_hand: bool = False
-    """The first attempt of this run was requested: a redelivery or a test."""
+    """A person asked for the first attempt of this run: a redelivery or a test."""
     receipts: tuple[Receipt, ...] = ()
     awaiting: tuple[str, ...] = ()
-    """Addresses for which the provider has not reported yet whether the email arrived."""
+    """Addresses of which the provider has still to say whether the email has arrived."""
     awaiting_attempt: int = 0
     """The attempt that sent it."""
     awaiting_until: datetime | None = None
-    """Without a report until then, the email counts as delivered."""
+    """Then what was sent counts as delivered."""
     reached: tuple[str, ...] = ()
-    """Digests of the addresses to which the email was sent, if others failed."""
+    """Digests of the addresses that have the email, although others have not yet."""
     redelivered_from: int = 0
-    """The first attempt of the latest redelivery."""
+    """The attempt that the latest redelivery began with: what is sent since is not the first of its kind."""
     rate: float | None = None
-    """Requests a second to its webhook; None: no limit."""
+    """Requests a second that its webhook takes; None: any number."""
     slot: Slot | None = None
-    """The time reserved for its next attempt, if timers keep its webhook's rate."""
+    """The time that is reserved for its next attempt, where timers keep its webhook's rate."""
     look_again_at: datetime | None = None
-    """If held because of its webhook: time of the next check of the webhook."""
+    """When held because of its webhook: then it looks whether it still has to be."""
     held_until: datetime | None = None
-    """While held: time at which the delivery fails."""
+    """While held: then the delivery fails."""
     looks: int = 0
-    """Checks of the webhook so far that changed nothing."""
+    """Times that it has looked in vain."""
     alerts: bool = False
-    """The webhook has alerts for its failure."""
+    """Somebody wants to be told when it fails."""
     ordered: OrderPolicy | None = None
-    """The policy of its ordered webhook, until the run has signalled `done` to the queue."""
+    """It goes in the order of its webhook's lane, and has not told the lane yet that others may go on."""
     has_place: bool = False
-    """If ordered: it is enqueued."""
+    """Where ordered: its place in the lane is taken."""
     has_turn: bool = False
-    """If ordered: the run has received the grant."""
+    """Where ordered: its turn has come."""
 
     @property
     def attempts_made(self) -> int:
-        """All attempts so far, with those left out."""
+        """All attempts so far, shown or not."""
         return self.attempts_omitted + len(self.attempts)
 
     @property
@@ -141,7 +141,7 @@ class PartRestart(Message):
 
 
 class EventInput(Message):
-    """The input of an event's run. `deliveries` includes the attempts of earlier runs of the event."""
+    """What starts a run. `deliveries` also carries what earlier runs of the same event have done."""
 
     id: str
     type: str
@@ -152,13 +152,13 @@ class EventInput(Message):
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
     max_hold: float | None = None
-    """Seconds after which a held delivery fails; None: no limit."""
+    """Seconds after which a held delivery fails; None: never."""
     untold: tuple[Alert, ...] = ()
-    """Alerts that were pending when the run continued as a new one."""
+    """Alerts that were on their way when the run went on as a new one."""
 
 
 class EventState(Message):
-    """The public state of an event's run, without the event's data, which is in the input."""
+    """The whole public state of a run but the event's data, which stands in the run's input."""
 
     id: str
     type: str
@@ -172,7 +172,7 @@ class EventState(Message):
 
 
 def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
-    """Return the status of an event with these deliveries."""
+    """Say how an event is doing from how its deliveries are."""
     if not all(delivery.is_final for delivery in deliveries):
         return "scheduled" if scheduled else "delivering"
     statuses = {delivery.status for delivery in deliveries}
@@ -182,30 +182,30 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
 
 
 EXCERPTS_BUDGET = 45 * 1024
-"""Bytes of all excerpts together; quotes and the like take two bytes each as JSON."""
+"""Bytes of all excerpts together; quotes and the like take two each as JSON."""
 ATTEMPTS_BUDGET = 500
 AWAITING_BUDGET = 64 * 1024
-"""Bytes of all awaited addresses together."""
+"""Bytes of all addresses together of which word is awaited."""
 RECEIPTS_BUDGET = 100
-"""Receipts, of at most 0.7 KB each."""
+"""Of at most 0.7 KB each."""
 TARGETS_BUDGET = 72 * 1024
 """Bytes of all targets together: a URL can be long."""
 
 
 def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
-    """Shorten excerpts and targets and leave out older attempts, so that a state stays under 512 KiB.
+    """Shrink excerpts and targets, then drop older attempts, so that a state stays under 512 KiB whatever happens.
 
-    A result or failure over 2 MB would block the run. History still has what is left out here.
+    A result or failure over 2 MB would wedge the run for ever. What is dropped here stays in history.
     """
     count = max(1, len(deliveries))
     shown = ATTEMPTS_BUDGET // count
     kept = sum(min(shown, len(delivery.attempts)) for delivery in deliveries)
-    budget = _Budget(shown, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
-    return tuple(_truncate_one(delivery, budget) for delivery in deliveries)
+    room = _Room(shown, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
+    return tuple(_fit_one(delivery, room) for delivery in deliveries)
 
 
-class _Budget(NamedTuple):
-    """Maximum sizes in each delivery."""
+class _Room(NamedTuple):
+    """What each delivery may take."""
 
     attempts: int
     receipts: int
@@ -213,14 +213,14 @@ class _Budget(NamedTuple):
     target: int
 
 
-def _truncate_one(delivery: Delivery, budget: _Budget) -> Delivery:
-    attempts = _latest(delivery.attempts, budget.attempts)
+def _fit_one(delivery: Delivery, room: _Room) -> Delivery:
+    attempts = _latest(delivery.attempts, room.attempts)
     dropped = len(delivery.attempts) - len(attempts)
     changes: dict[str, Any] = {
-        "target": delivery.target[: budget.target],
-        "attempts": tuple(_cut(attempt, budget.excerpt) for attempt in attempts),
+        "target": delivery.target[: room.target],
+        "attempts": tuple(_cut(attempt, room.excerpt) for attempt in attempts),
         "attempts_omitted": delivery.attempts_omitted + dropped,
-        "receipts": _latest(delivery.receipts, budget.receipts),
+        "receipts": _latest(delivery.receipts, room.receipts),
     }
     return delivery.model_copy(update=changes)
 
