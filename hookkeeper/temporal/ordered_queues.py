@@ -109,7 +109,8 @@ class OrderedQueues:
             if queue is None or queue.status != WorkflowExecutionStatus.RUNNING:
                 return OrderedQueueState()
             handle = self._client.get_workflow_handle(queue.id, run_id=queue.run_id)
-            return await handle.query(ids.STATE, result_type=OrderedQueueState)
+            state: OrderedQueueState = await handle.query(ids.STATE, result_type=OrderedQueueState)
+            return state
 
     async def request_check(self, webhook_id: str) -> None:
         """Let a queue check whether its webhook is still ordered. If this fails, the queue checks by itself later."""
@@ -161,7 +162,8 @@ class OrderedQueues:
         """Return the state of an open run; None if it does not answer. Temporal itself answered a moment ago."""
         try:
             handle = self._client.get_workflow_handle(workflow_id)
-            return await handle.query(ids.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
+            state: EventState = await handle.query(ids.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
+            return state
         except (RPCError, WorkflowQueryFailedError) as error:
             log.warning("a run does not answer", run=workflow_id, error=error.message)
             return None

@@ -36,7 +36,7 @@ class Recoveries:
         If one of a webhook and one of its tenant are requested at the same moment, both may start. Each event is still
         redelivered once, unless both reach it within the same few milliseconds.
         """
-        recovery = ids.recovery_workflow_id(secrets.token_hex(4), scope.tenant, scope.webhook_id)
+        recovery = ids.recovery_id(secrets.token_hex(4), scope.tenant, scope.webhook_id)
         state = RecoveryState(id=recovery, scope=scope, rate=rate)
         async with translated_errors(not_found=Unavailable):
             if other := await self._running(scope):
@@ -98,7 +98,7 @@ class Recoveries:
 
     async def _running(self, scope: RecoveryScope) -> str | None:
         """Return the running recovery of an overlapping scope: of the webhook, of its tenant, or any of the tenant."""
-        recoveries = [ids.recovery_workflow_id("", scope.tenant, subject) for subject in {None, scope.webhook_id}]
+        recoveries = [ids.recovery_id("", scope.tenant, subject) for subject in {None, scope.webhook_id}]
         for recovery in recoveries:
             run = await self._latest(recovery)
             if run and run.status == WorkflowExecutionStatus.RUNNING:
