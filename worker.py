@@ -29,8 +29,6 @@ from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import Places
 from activities.webhook_concurrency import Crowds
 from activities.webhooks import WebhookActivities
-from api.ingest import EventIngest
-from api.scheduled_ingest import ScheduledEventIngest
 from hookkeeper import ids
 from hookkeeper.content.emails import check_addresses
 from hookkeeper.content.on_failure import OnFailure
@@ -48,6 +46,8 @@ from hookkeeper.mail.smtp import Smtp
 from hookkeeper.mail.suppressing import Suppressing
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import BadSetting, Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.rate_mode import keeping_rates
@@ -134,10 +134,10 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         closing = ClosingActivities(client)
         alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places, memory)
         gateway = Gateway(client, settings.task_queue)
-        acceptance = EventIngest(gateway, store, links, sandbox, settings)
+        ingest = EventIngest(gateway, store, sandbox, settings)
         lanes = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = ScheduledEventActivities(
-            ScheduledEventIngest(acceptance, store.api_keys, settings.rate_limit), gateway, places
+            ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, places
         )
         release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)

@@ -5,14 +5,14 @@ backfill of the same time, makes no second event.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.tenant_concurrency import Places
-from hookkeeper.content.faults import Fault, RateExceeded
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
+from hookkeeper.services.errors import EventRefused, RateLimited
+from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
@@ -27,21 +27,11 @@ MAX_RATE_DELAY = 10.0
 """Seconds between two of these tries, at most."""
 
 
-class Acceptor(Protocol):
-    """Accepts events."""
-
-    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
-        """Accept an event, once, at the rate of the key that made its schedule.
-
-        Raises `Fault` if it is refused, and `RateExceeded`; any other error is internal.
-        """
-
-
 class ScheduledEventActivities:
     """Raise ApplicationError if the tenant has no free place, which is retried without limit."""
 
-    def __init__(self, acceptor: Acceptor, gateway: Gateway, places: Places) -> None:
-        self._acceptor = acceptor
+    def __init__(self, ingest: ScheduledEventIngest, gateway: Gateway, places: Places) -> None:
+        self._ingest = ingest
         self._gateway = gateway
         self._places = places
 
@@ -56,12 +46,10 @@ class ScheduledEventActivities:
 
     async def _accept(self, event: ScheduledEvent) -> None:
         try:
-            await self._acceptor.accept(
-                event.tenant, event.event_id, event.type, event.timestamp, event.data, event.key_id
-            )
-        except Fault as refusal:
+            await self._ingest.accept(event)
+        except EventRefused as refusal:
             raise _refused(str(refusal)) from None
-        except RateExceeded as exceeded:
+        except RateLimited as exceeded:
             if _time_over_rate() > RATE_TIMEOUT:
                 raise _refused(str(exceeded)) from None
             raise ApplicationError(

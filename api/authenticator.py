@@ -1,4 +1,4 @@
-"""Lets in who has a key, before anything of the request's body is read."""
+"""Authenticates requests by their keys, before their bodies are read."""
 
 import asyncio
 import hmac
@@ -9,22 +9,22 @@ from typing import NoReturn, Self
 import structlog
 from fastapi import Request
 
-from api.access import SCOPES, Caller
-from api.limiting import Limits
+from api.caller import SCOPES, Caller
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 
 FAILURES = "20/minute"
-"""Requests with a key that is none, by address. Only those are refused beyond."""
+"""Requests with a bad key, by address. Beyond it, only requests with a bad key are refused."""
 LOOKUPS_AFTER_FAILURES = "5/second"
-"""Unknown keys that are still looked up for an address beyond that limit: a proxy has good keys behind it too. More are
-refused unread. A key that this process has found before is never counted here."""
+"""Unknown keys that are still looked up for an address beyond that limit, since a proxy forwards good keys as well.
+More are refused without a lookup. Keys that this process has found before are never counted here."""
 UNKNOWN_FOR = 60.0
-"""Seconds for which a key that was not found is refused unread to an address beyond its limit."""
+"""Seconds for which a key that was not found is refused without a lookup to an address beyond its limit."""
 TRUSTED = 1.0
-"""Seconds for which a key that was found is not asked for again: a read costs as much as a small request does."""
+"""Seconds for which a key that was found is not read again: a read costs as much as a small request."""
 MOST_TRUSTED = 10_000
 NOTED_EVERY = USED_EVERY.total_seconds()
 ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
@@ -32,21 +32,21 @@ log = structlog.get_logger("hookkeeper.api")
 
 
 class Authenticator:
-    """Knows the admin key by itself, and asks the registry for all others, once a second for each.
+    """Knows the admin key, and reads all others from the registry, once a second each.
 
-    So a key that was revoked is out within a second; in the process that revoked it, at once.
+    A revoked key is refused within a second, and at once in the process that revoked it.
     """
 
     def __init__(self, admin_key: str, keys: ApiKeys, rate_limit: str | None) -> None:
         self._admin = digest_of(admin_key)
         self._keys = keys
         self._rate_limit = rate_limit
-        self._limits = Limits()
+        self._limits = RateLimits()
         self._trusted: dict[str, tuple[float, ApiKey]] = {}
         self._found: dict[str, None] = {}
         """Digests of keys that were found in the registry before, oldest first."""
         self._unknown: dict[str, float] = {}
-        """Digests of keys that the registry did not have, and when it was asked."""
+        """Digests of keys that the registry did not have, and the time of the lookup."""
         self._noted: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -54,15 +54,15 @@ class Authenticator:
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Finish what is still to be written of keys' use."""
+        """Finish writing when keys were used."""
         await asyncio.gather(*self._noting)
 
     def forget(self, key_id: str) -> None:
-        """Trust a key no longer than until its next request."""
-        self._trusted = {digest: each for digest, each in self._trusted.items() if each[1].id != key_id}
+        """Read a key again at its next request."""
+        self._trusted = {digest: found for digest, found in self._trusted.items() if found[1].id != key_id}
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
-        """Say who makes the request. Raises NoKey, Forbidden for a key without any of the scopes, TooMany."""
+        """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             _refuse("A key is needed: `Authorization: Bearer <key>`.")
@@ -72,11 +72,11 @@ class Authenticator:
         return caller
 
     async def count_failure(self, request: Request) -> None:
-        """Count a request with a key that is none. Raises TooMany."""
+        """Count a request with a bad key. Raises RateLimited."""
         await self._limits.count(_address(request), FAILURES, "Too many requests from this address had no good key.")
 
     async def _refuse_guess(self, request: Request, digest: str) -> None:
-        """Raise TooMany for an address beyond its failures: for a key known to be none, or without a lookup left."""
+        """Raise RateLimited for an address beyond its failures, if the key is known to be bad or no lookup is left."""
         if time.monotonic() - self._unknown.get(digest, -UNKNOWN_FOR) < UNKNOWN_FOR:
             await self.count_failure(request)
         refusal = "Too many requests from this address had no good key."
@@ -119,7 +119,7 @@ class Authenticator:
         return known
 
     def _note_use(self, key_id: str) -> None:
-        """Have the use written down; the request does not wait for it."""
+        """Record the time of use in the background."""
         now = time.monotonic()
         if now - self._noted.get(key_id, -NOTED_EVERY) >= NOTED_EVERY:
             self._noted[key_id] = now
@@ -139,7 +139,7 @@ def _address(request: Request) -> str:
 
 
 def _fault(key: ApiKey | None) -> str:
-    """Say why a key lets nobody in. Whoever has a key that was good may know what became of it."""
+    """Return why a key is refused, or nothing. A caller with a former key learns what became of it."""
     if key is None:
         return "This is no key of ours: `Authorization: Bearer <key>`."
     if key.revoked_at is not None:

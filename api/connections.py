@@ -235,9 +235,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) <= self.max_connections:
             return
         everyone = cast("set[BoundedProtocol]", self.connections)
-        waiting = [each for each in everyone if each is not self and each._stage != "work"]
+        waiting = [connection for connection in everyone if connection is not self and connection._stage != "work"]
         if waiting:
-            longest = min(waiting, key=lambda each: each._since)
+            longest = min(waiting, key=lambda connection: connection._since)
             everyone.discard(longest)
             longest.transport.abort()
         else:

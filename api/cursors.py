@@ -1,4 +1,4 @@
-"""Signed cursors of lists: a cursor that no list gave is refused here, before the registry or Temporal has to read it.
+"""Signed cursors of lists. A cursor that no list returned is refused before the registry or Temporal reads it.
 
 The key is derived from the admin key, which all API processes share. Cursors from before a new admin key are refused.
 """
@@ -7,25 +7,21 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from fastapi import Depends, Query, Request
-from pydantic import Field
-
-from api.fields import Page
-from api.problems import BadField, Malformed
+from api.problems import Malformed
+from hookkeeper.services.errors import BadField
+from hookkeeper.services.fields import Page
 
 SIGNATURE_BYTES = 16
 MAX_LENGTH = 4096
 """Characters of a cursor."""
 PURPOSE = b"hookkeeper cursor\0"
 Item = TypeVar("Item")
-CursorText = Annotated[str, Field(json_schema_extra={"maxLength": MAX_LENGTH})]
-"""The limit is only documented here: a longer cursor is answered with 400, like any other that no list gave."""
 
 
 class PageCursor:
-    """Where a page begins, and what writes down where the next one does."""
+    """Where a page begins; it encodes where the next one does."""
 
     def __init__(self, key: bytes, path: str, given: str | None) -> None:
         self._key, self._path = key, path
@@ -65,13 +61,3 @@ def bad_cursor() -> Malformed:
 def cursor_key(admin_key: str) -> bytes:
     """Derive the key that signs cursors."""
     return hmac.new(admin_key.encode(), PURPOSE, hashlib.sha256).digest()
-
-
-async def _page_cursor(
-    request: Request,
-    cursor: Annotated[CursorText | None, Query(description="`next_cursor` of the previous page")] = None,
-) -> PageCursor:
-    return PageCursor(request.app.state.cursor_key, request.url.path, cursor)
-
-
-Cursor = Annotated[PageCursor, Depends(_page_cursor)]

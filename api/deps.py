@@ -1,21 +1,39 @@
-"""What routes are given: who asks, whose objects are meant, the process's one gateway and one store.
+"""What routes are given: the caller, whose objects are meant, a page's cursor, and parts of the API's state.
 
 All are coroutines: FastAPI calls a plain function in a thread, which costs more than what it does here.
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from pydantic import Field
 
-from api.access import Caller
-from api.problems import NotFound
-from hookkeeper.links import DEFAULT_TENANT
+from api.authenticator import Authenticator
+from api.cached_counts import HeldCounts
+from api.caller import Caller
+from api.cursors import MAX_LENGTH, PageCursor
+from api.state import ApiState, state_of
+from hookkeeper.links import DEFAULT_TENANT, Links
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import TENANT_PATTERN
+from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.webhook_validator import WebhookValidator
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.schedules import Schedules
 
-TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+
+def _part(choose: Callable[[ApiState], Any]) -> Any:
+    async def give(request: Request) -> Any:
+        return choose(state_of(request))
+
+    return Depends(give)
 
 
 async def _caller(request: Request) -> Caller:
@@ -23,27 +41,26 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-async def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
-async def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
+async def _check_backlog(request: Request) -> None:
+    await state_of(request).backlog.check()
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
-GatewayDep = Annotated[Gateway, Depends(_gateway)]
-StoreDep = Annotated[Store, Depends(_store)]
-
-
-async def _catalogue(store: StoreDep) -> Catalogue:
-    return store.catalogue
-
-
-async def _audit(store: StoreDep) -> AuditLog:
-    return store.audit
+AuthenticatorDep = Annotated[Authenticator, _part(lambda state: state.authenticator)]
+SettingsDep = Annotated[Settings, _part(lambda state: state.settings)]
+LinksDep = Annotated[Links, _part(lambda state: state.links)]
+SandboxDep = Annotated[Sandbox, _part(lambda state: state.sandbox)]
+IngestDep = Annotated[EventIngest, _part(lambda state: state.ingest)]
+ValidatorDep = Annotated[WebhookValidator, _part(lambda state: state.validator)]
+GatewayDep = Annotated[Gateway, _part(lambda state: state.gateway)]
+SchedulesDep = Annotated[Schedules, _part(lambda state: state.gateway.schedules)]
+HeldCountsDep = Annotated[HeldCounts, _part(lambda state: state.held_counts)]
+StoreDep = Annotated[Store, _part(lambda state: state.store)]
+CatalogueDep = Annotated[Catalogue, _part(lambda state: state.store.catalogue)]
+SuppressionsDep = Annotated[Suppressions, _part(lambda state: state.store.suppressions)]
+AuditDep = Annotated[AuditLog, _part(lambda state: state.store.audit)]
+UNLESS_LATE = Depends(_check_backlog)
+"""Refuse events while too many wait."""
 
 
 async def _owner(
@@ -57,7 +74,7 @@ async def _owner(
         ),
     ] = None,
 ) -> str:
-    """Give the tenant of an object that is asked for by its id. Another one's objects are as good as none."""
+    """Return the tenant of the object that the path names. Objects of another tenant are not found."""
     if caller.tenant is None:
         return tenant or DEFAULT_TENANT
     if tenant not in (None, caller.tenant):
@@ -75,14 +92,24 @@ async def _listed(
         ),
     ] = None,
 ) -> str | None:
-    """Give the tenant whose objects are to be listed; None is all."""
+    """Return the tenant whose objects are listed; None for all."""
     if tenant is not None:
         caller.check_tenant(tenant)
     return tenant or caller.tenant
 
 
-CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
-AuditDep = Annotated[AuditLog, Depends(_audit)]
+async def _cursor(
+    request: Request,
+    cursor: Annotated[
+        # The limit is only documented here: a longer cursor is answered with 400, like any other that no list gave.
+        Annotated[str, Field(json_schema_extra={"maxLength": MAX_LENGTH})] | None,
+        Query(description="`next_cursor` of the previous page"),
+    ] = None,
+) -> PageCursor:
+    return PageCursor(state_of(request).cursor_key, request.url.path, cursor)
+
+
+Cursor = Annotated[PageCursor, Depends(_cursor)]
 Tenant = Annotated[str, Depends(_owner)]
 AnyTenant = Annotated[str | None, Depends(_listed)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on a page")]

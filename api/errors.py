@@ -1,4 +1,4 @@
-"""Which error becomes which problem (`api.problems`): one handler for each source of errors."""
+"""Which error becomes which answer: `api.problems` has the answers, services and clients raise the errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,20 +7,20 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
-from api.allowed import methods_at
 from api.cursors import bad_cursor
 from api.problems import (
     MEDIA_TYPE,
-    BadField,
     Conflicting,
-    Invalid,
+    ContentTooLarge,
     Malformed,
-    NotFound,
+    Missing,
     Problem,
     ServiceUnavailable,
     TooManyRequests,
+    Unprocessable,
     document,
     title,
 )
@@ -29,8 +29,10 @@ from hookkeeper.registry.catalogue import AlreadyThere
 from hookkeeper.registry.store import BadCursor as BadRegistryCursor
 from hookkeeper.registry.store import ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
 from hookkeeper.sandbox.pool import SandboxUnavailable
+from hookkeeper.services.errors import Invalid, NotFound, RateLimited, ServiceError, Suspended, TooLarge
 from hookkeeper.temporal.error_translation import (
     Conflict,
+    GatewayError,
     QueueFull,
     TooManySchedules,
     Unavailable,
@@ -40,9 +42,21 @@ from hookkeeper.temporal.error_translation import (
 )
 from hookkeeper.temporal.visibility import BadCursor
 
+EXPECTED: tuple[type[Exception], ...] = (
+    ServiceError,
+    GatewayError,
+    Refused,
+    UnknownDelivery,
+    AlreadyThere,
+    TooManyWebhooks,
+    ChangedMeanwhile,
+    BadCursor,
+    BadRegistryCursor,
+    RegistryUnavailable,
+    SandboxUnavailable,
+)
+"""Errors that have an answer of their own. Any other is a bug, which the server logs too."""
 RETRY_AFTER_SECONDS = 5
-MAX_ERRORS = 100
-"""Bad fields that one answer names."""
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is out of reach.",
     SandboxUnavailable: "What runs templates and filters is out of reach.",
@@ -64,8 +78,16 @@ def as_problem(error: Exception, **context: str) -> Problem:
     match error:
         case Problem():
             return error
+        case NotFound():
+            return Missing(str(error))
+        case Invalid():
+            return Unprocessable(str(error), error.errors)
+        case TooLarge():
+            return ContentTooLarge(str(error))
+        case RateLimited() | Suspended():
+            return TooManyRequests(str(error), headers={"retry-after": f"{error.retry_after:g}"})
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
-            return NotFound(_sentence(error))
+            return Missing(_sentence(error))
         case Conflict() | TooManySchedules() | Refused() | AlreadyThere() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
@@ -87,13 +109,7 @@ def from_validation(errors: Sequence[Any]) -> Problem:
     """Turn the errors of FastAPI and Pydantic into ours."""
     if any(error["type"] == "json_invalid" for error in errors):
         return Malformed("The body is not JSON.")
-    return Invalid(
-        "The request is not acceptable: see errors.",
-        [
-            BadField(path=_path(error["loc"]), detail=error["msg"].removeprefix("Value error, "))
-            for error in errors[:MAX_ERRORS]
-        ],
-    )
+    return as_problem(Invalid.of(errors))
 
 
 def install(app: FastAPI) -> None:
@@ -109,31 +125,13 @@ def install(app: FastAPI) -> None:
     async def render_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            error.headers = {"allow": methods_at(app, request.scope["path"])}
+            error.headers = {"allow": _methods_at(app, request.scope["path"])}
         return _response(error if isinstance(error, Problem) else _from_http(error))
 
-    for ours in (
-        UnknownEvent,
-        UnknownDelivery,
-        UnknownSchedule,
-        UnknownRecovery,
-        Conflict,
-        QueueFull,
-        Refused,
-        AlreadyThere,
-        TooManySchedules,
-        TooManyWebhooks,
-        ChangedMeanwhile,
-        BadCursor,
-        BadRegistryCursor,
-        Unavailable,
-        RegistryUnavailable,
-        SandboxUnavailable,
-    ):
-        app.add_exception_handler(ours, render)
+    for kind in (*EXPECTED, Exception):
+        app.add_exception_handler(kind, render)
     app.add_exception_handler(RequestValidationError, render_validation)
     app.add_exception_handler(HTTPException, render_http)
-    app.add_exception_handler(Exception, render)
 
 
 def _response(problem: Problem) -> JSONResponse:
@@ -157,11 +155,13 @@ def _out_of_reach(error: Exception) -> str:
     return _OUT_OF_REACH.get(type(error)) or _sentence(error)
 
 
-def _path(location: Sequence[str | int]) -> str:
-    parts = [str(part) for part in location]
-    if len(parts) > 1 and parts[0] in ("body", "query", "path", "header"):
-        parts = parts[1:]
-    return ".".join(parts)
+def _methods_at(app: FastAPI, path: str) -> str:
+    """List the methods of a path for `Allow`. Starlette lists those of one route; a path can have several routes."""
+    found: set[str] = set()
+    for context in iter_route_contexts(app.routes):
+        if context.methods and context.path_regex.match(path):
+            found |= context.methods
+    return ", ".join(sorted(found))
 
 
 def _sentence(error: Exception) -> str:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from api import examples
-from api.fields import ResponseModel, Time
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.event import Channel
+from hookkeeper.services.fields import ResponseModel, Time
 
 Answers = dict[int | str, dict[str, Any]]
 

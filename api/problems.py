@@ -1,16 +1,16 @@
-"""What goes wrong, as the API tells it: problem documents (RFC 9457), one tree of them.
+"""Errors as HTTP answers: problem documents (RFC 9457). `api.errors` makes them of the errors of services.
 
 Problem
-├── Malformed 400      the body is not JSON
-├── NoKey 401          no key, or not one of ours
-├── Forbidden 403      the key may not do this, or not for this tenant
-├── NotFound 404       unknown, or another tenant's
-├── Conflicting 409    makes no sense as things are
-├── TooLarge 413       over the limit
-├── NotJson 415        the body says that it is something else
-├── Invalid 422        well-formed, but not acceptable; names each bad field
-├── TooMany 429        more requests than the key may make, or too many with a key that is none
-└── OutOfReach 503     Temporal, the registry or the sandbox does not answer; nothing pretends
+├── Malformed 400             the body is not JSON
+├── Unauthorized 401          no key, or an invalid one
+├── Forbidden 403             the key may not do this, or not for this tenant
+├── Missing 404               unknown, or another tenant's
+├── Conflicting 409           not possible in the present state
+├── ContentTooLarge 413       over the limit
+├── UnsupportedMediaType 415  the body is not declared as JSON
+├── Unprocessable 422         well-formed, but not acceptable; names each bad field
+├── TooManyRequests 429       over a rate or a concurrency limit
+└── ServiceUnavailable 503    Temporal, the registry or the sandbox does not answer
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,13 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from hookkeeper.services.errors import BadField
+
 MEDIA_TYPE = "application/problem+json"
 EVENT_ID_HEADER = "hookkeeper-event-id"
 """Names the event in each answer to `POST /v1/events`."""
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """As RFC 9110 has them; Python's differ from version to version."""
-
-
-class BadField(BaseModel):
-    """An error in one field of a request."""
-
-    path: str = Field(
-        description="Path of the field: field names and list positions, joined by dots",
-        examples=["retry.schedule.0"],
-    )
-    detail: str = Field(description="What is wrong", examples=["Input should be greater than or equal to 0"])
 
 
 class ProblemDocument(BaseModel):
@@ -54,7 +46,7 @@ class ProblemDocument(BaseModel):
 
 
 class Problem(HTTPException):
-    """Base of what a route raises to answer with an error."""
+    """Base of the errors of HTTP. FastAPI lets none but these through while it reads a body."""
 
     status: ClassVar[int] = 500
     kind: str = "internal"
@@ -86,7 +78,7 @@ class Forbidden(Problem):
     kind = "forbidden"
 
 
-class NotFound(Problem):
+class Missing(Problem):
     status = 404
     kind = "not-found"
 
@@ -96,7 +88,7 @@ class Conflicting(Problem):
     kind = "conflict"
 
 
-class TooLarge(Problem):
+class ContentTooLarge(Problem):
     status = 413
     kind = "too-large"
 
@@ -106,13 +98,9 @@ class UnsupportedMediaType(Problem):
     kind = "not-json"
 
 
-class Invalid(Problem):
+class Unprocessable(Problem):
     status = 422
     kind = "invalid"
-
-    @classmethod
-    def field(cls, path: str, detail: str) -> "Invalid":
-        return cls("The request is not acceptable: see errors.", [BadField(path=path, detail=detail)])
 
 
 class TooManyRequests(Problem):

@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-untyped]
 
-from api.deps import TENANT_PATTERN
-from api.fields import EVENT_ID
 from hookkeeper.messages.event import Receipt, ReceiptKind
+from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 
 MAX_SKEW = timedelta(minutes=5)
 MAX_AGE = timedelta(hours=24) + MAX_SKEW
@@ -153,4 +152,4 @@ def _suppressing(event: _Event) -> Suppressing | None:
 
 def _detail(text: str) -> str:
     """Keep the beginning, on one line of characters that can be printed and stored."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:MAX_DETAIL]
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:MAX_DETAIL]

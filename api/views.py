@@ -1,21 +1,26 @@
 """From what the registry and Temporal know to what the API shows."""
 
 from datetime import datetime
+from typing import Any
 
 from api.schemas import event_types as type_schemas
 from api.schemas import events as event_schemas
+from api.schemas import schedules as schedule_schemas
 from api.schemas import webhooks as webhook_schemas
+from hookkeeper import ids
 from hookkeeper.content import notifications, tls
 from hookkeeper.content.headers import masked
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import Links
 from hookkeeper.messages.event import Delivery
+from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.pacing import order_of
 from hookkeeper.temporal.event_list import ListedEvent
-from hookkeeper.temporal.gateway import Run
+from hookkeeper.temporal.gateway import Run, Started
+from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
 
 
@@ -90,6 +95,24 @@ def event_type(row: EventType) -> type_schemas.EventTypeEntry:
     )
 
 
+def accepted(started: Started, links: Links) -> event_schemas.AcceptedEvent:
+    state = started.state
+    return event_schemas.AcceptedEvent(
+        id=state.id,
+        type=state.type,
+        tenant=state.tenant,
+        status=state.status,
+        duplicate=started.duplicate,
+        workflow_id=started.workflow_id,
+        run_id=started.run_id,
+        deliveries=[
+            event_schemas.DeliveryHead(id=delivery.id, webhook_id=delivery.webhook_id, channel=delivery.channel)
+            for delivery in state.deliveries
+        ],
+        links=links_of(links, state.tenant, state.id, started.workflow_id, started.run_id),
+    )
+
+
 def event(run: Run, links: Links) -> event_schemas.Event:
     state = run.state
     scheduled_for = state.deliver_at if state.status == "scheduled" else None
@@ -106,7 +129,7 @@ def event(run: Run, links: Links) -> event_schemas.Event:
         workflow_id=run.workflow_id,
         run_id=run.run_id,
         links=links_of(links, state.tenant, state.id, run.workflow_id, run.run_id),
-        deliveries=[_delivery(each, scheduled_for) for each in state.deliveries],
+        deliveries=[_delivery(delivery, scheduled_for) for delivery in state.deliveries],
     )
 
 
@@ -124,6 +147,55 @@ def event_row(row: ListedEvent, links: Links) -> event_schemas.EventRow:
         links=links_of(links, row.tenant, row.id, row.workflow_id, row.run_id),
         webhooks=list(row.webhooks),
         needs_attention=list(row.needs_attention),
+    )
+
+
+def schedule_head(known: ScheduleSnapshot, links: Links) -> schedule_schemas.ScheduleHead:
+    return schedule_schemas.ScheduleHead(**_schedule_head(known, links))
+
+
+def schedule(known: ScheduleSnapshot, links: Links) -> schedule_schemas.Schedule:
+    plan = known.plan
+    return schedule_schemas.Schedule(
+        **_schedule_head(known, links),
+        event=schedule_schemas.EventToMake(type=plan.type, data=plan.data),
+        catchup_window=plan.catchup_window,
+        jitter=plan.jitter,
+        recent=[_firing(firing, plan, links) for firing in known.firings],
+        skipped=known.skipped,
+        missed=known.missed,
+        created_at=known.created_at,
+        updated_at=known.updated_at,
+    )
+
+
+def _schedule_head(known: ScheduleSnapshot, links: Links) -> dict[str, Any]:
+    plan = known.plan
+    fields = {"id", "tenant", "name", "type", "every", "offset", "timezone", "overlap", "start_at", "end_at"}
+    return plan.model_dump(include=fields) | {
+        "cron": list(plan.cron) or None,
+        "paused": known.paused,
+        "note": known.note,
+        "next": list(known.next),
+        "links": schedule_schemas.ScheduleLinks(
+            self=links.schedule(plan.tenant, plan.id),
+            temporal=links.temporal_schedule(ids.schedule_id(plan.tenant, plan.id)),
+        ),
+    }
+
+
+def _firing(firing: FiringRun, plan: SchedulePlan, links: Links) -> schedule_schemas.Firing:
+    event_id = None if firing.status == "refused" else firing.event_id
+    return schedule_schemas.Firing(
+        time=firing.time,
+        started_at=firing.started_at,
+        status=firing.status,
+        event_id=event_id,
+        reason=firing.reason,
+        links=schedule_schemas.FiringLinks(
+            event=event_id and links.event(plan.tenant, event_id),
+            temporal=links.run(firing.workflow_id, firing.run_id),
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 from typer.main import get_command
 
-from api.app import _bare_app
+from api.app import bare_app
 from hookkeeper.cli.main import app
 from hookkeeper.settings import Settings
 
@@ -44,13 +44,13 @@ def test_settings() -> None:
 
 
 def test_routes() -> None:
-    paths = _bare_app(SETTINGS).openapi()["paths"]
+    paths = bare_app(SETTINGS).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert set(rows("api")) == served
 
 
 def test_every_operation_is_described() -> None:
-    paths = _bare_app(SETTINGS).openapi()["paths"]
+    paths = bare_app(SETTINGS).openapi()["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
             assert operation.get("description"), f"{method} {path}"

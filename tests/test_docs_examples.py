@@ -12,9 +12,8 @@ import pytest
 from pydantic import BaseModel
 from typer.main import get_command
 
-from api.app import _bare_app
+from api.app import bare_app
 from api.schemas.event_types import NewEventType
-from api.schemas.events import NewEvent
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
 from hookkeeper import ids
@@ -22,6 +21,7 @@ from hookkeeper.cli.main import app
 from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.payload import standard_body
 from hookkeeper.messages.event import Command
+from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS
 from worker import WORKFLOWS
@@ -155,7 +155,7 @@ def test_settings_exist(name: str) -> None:
 
 
 def test_routes_exist() -> None:
-    paths = _bare_app(SETTINGS).openapi()["paths"]
+    paths = bare_app(SETTINGS).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     for path, text in TEXTS.items():
         for route in re.findall(r"`((?:GET|POST|PATCH|DELETE) /[\w/{}.-]+)", text):

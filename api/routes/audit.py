@@ -5,10 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from api.access import GuardedRoute, needs
-from api.cursors import Cursor
-from api.deps import AnyTenant, AuditDep, Limit
-from api.fields import GivenTime, Page, ResponseModel, Time
+from api.deps import AnyTenant, AuditDep, Cursor, Limit
 from api.problems import KEYED
+from hookkeeper.services.fields import GivenTime, Page, ResponseModel, Time
 
 router = APIRouter(
     prefix="/v1/audit", tags=["audit"], route_class=GuardedRoute, responses=KEYED, dependencies=[needs("admin")]
@@ -43,16 +42,16 @@ async def list_audit_log(
     return cursor.page(
         [
             AuditRecord(
-                id=each.id,
-                at=each.at,
-                key_id=each.key_id,
-                key_name=each.key_name,
-                action=each.action,
-                object_id=each.object_id,
-                tenant=each.tenant,
-                detail=each.detail,
+                id=record.id,
+                at=record.at,
+                key_id=record.key_id,
+                key_name=record.key_name,
+                action=record.action,
+                object_id=record.object_id,
+                tenant=record.tenant,
+                detail=record.detail,
             )
-            for each in found
+            for record in found
         ],
         next_cursor,
     )

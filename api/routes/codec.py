@@ -19,11 +19,14 @@ from temporalio.api.common.v1 import Payloads
 
 from api import codec_page
 from api.codec_session import COOKIE, LASTS, is_good, make_token
-from api.deps import GatewayDep
+from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
+from api.errors import as_problem
 from api.openapi import SESSION_SCHEME
-from api.problems import Forbidden, Invalid, Malformed, Problem, Unauthorized, responses
+from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
 from api.requests import StrictRequest
+from api.state import state_of
 from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.services.errors import Invalid, ServiceError
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
@@ -39,7 +42,7 @@ class CodecRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_for_ui(request: Request) -> Response:
-            settings: Settings = request.app.state.settings
+            settings = state_of(request).settings
             headers = _cors_headers(request.headers.get("origin"), settings)
             try:
                 if request.method != "OPTIONS":
@@ -47,9 +50,10 @@ class CodecRoute(APIRoute):
                 bounded = StrictRequest(request.scope, request.receive)
                 bounded.limit = MAX_BYTES
                 response = await handle(bounded)
-            except Problem as problem:  # without these headers, the web UI could not even say why
+            except (Problem, ServiceError) as error:  # without these headers, the web UI could not even say why
+                problem = as_problem(error)
                 problem.headers = {**(problem.headers or {}), **headers}
-                raise
+                raise problem from None
             response.headers.update(headers)
             return response
 
@@ -116,9 +120,8 @@ async def encode(request: Request, gateway: GatewayDep) -> Response:
 
 
 @page_router.get("", summary="Show the sign-in page", response_class=HTMLResponse)
-async def show_page(request: Request) -> Response:
+async def show_page(request: Request, settings: SettingsDep) -> Response:
     """Show the page where an operator signs in, so that the Temporal web UI can decrypt payloads."""
-    settings: Settings = request.app.state.settings
     if not _has_cookie(request, settings):
         return _page(codec_page.sign_in_page())
     return _page(codec_page.signed_in_page(f"{settings.public_url}/codec", settings.temporal_ui_url))
@@ -131,12 +134,11 @@ async def show_page(request: Request) -> Response:
     response_class=Response,
     responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 429)},
 )
-async def sign_in(request: Request) -> Response:
+async def sign_in(request: Request, settings: SettingsDep, authenticator: AuthenticatorDep) -> Response:
     """Set the cookie if the form field `key` has the admin key; delete it if the form has the field `end`."""
-    settings: Settings = request.app.state.settings
     form = await _form(request)
     if "key" in form and not _is_admin_key(form["key"][0], settings):
-        await request.app.state.authenticator.count_failure(request)
+        await authenticator.count_failure(request)
         return _page(codec_page.sign_in_page("This is not the admin key."), 401)
     response = Response(status_code=303, headers={"location": "/codec", **codec_page.SECURE_HEADERS})
     if "key" in form:
@@ -178,7 +180,7 @@ async def _read(request: Request) -> Payloads:
     body = await request.json()
     given = body.get("payloads", []) if isinstance(body, dict) else None
     # protobuf would take null for no payloads, and a string or a list for an object without fields.
-    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+    if not isinstance(given, list) or not all(isinstance(payload, dict) for payload in given):
         raise Malformed("The body is not a JSON object with payloads.")
     try:
         return ParseDict(body, Payloads(), ignore_unknown_fields=True)
@@ -187,14 +189,14 @@ async def _read(request: Request) -> Payloads:
 
 
 async def _admit(request: Request, settings: Settings) -> None:
-    """Raise Forbidden for another site's page, NoKey or TooMany unless the request has the admin key or the cookie."""
+    """Raise Forbidden for a page of another site, Unauthorized or RateLimited without the admin key or the cookie."""
     if request.headers.get("origin") not in (None, _ui_origin(settings)):
         raise Forbidden("Only the Temporal web UI at HOOKKEEPER_TEMPORAL_UI_URL may ask from a browser.")
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         if _is_admin_key(key.strip(), settings):
             return
-        await request.app.state.authenticator.count_failure(request)
+        await state_of(request).authenticator.count_failure(request)
     if not _has_cookie(request, settings):
         raise Unauthorized("The admin key is needed: enter it at /codec.", headers={"www-authenticate": "Bearer"})
 

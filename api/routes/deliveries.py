@@ -2,19 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
 from api.access import GuardedRoute, needs
-from api.counting import HeldCounts
-from api.cursors import Cursor
-from api.deps import CallerDep, GatewayDep, Limit, StoreDep
-from api.fields import Page
+from api.deps import CallerDep, Cursor, GatewayDep, HeldCountsDep, Limit, LinksDep, StoreDep
 from api.problems import KEYED, responses
-from api.routes.webhooks import WebhookId, found
+from api.routes.webhooks import WebhookId
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.views import links_of
 from hookkeeper.links import Links
 from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.services.fields import Page
+from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.delivery_list import ListedDelivery
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
@@ -27,7 +26,7 @@ async def list_deliveries(
     store: StoreDep,
     gateway: GatewayDep,
     caller: CallerDep,
-    request: Request,
+    links: LinksDep,
     status: Annotated[DeliveryStatus | None, Query(description="Only deliveries with this status")] = None,
     limit: Limit = 50,
 ) -> Page[WebhookDelivery]:
@@ -37,18 +36,17 @@ async def list_deliveries(
     """
     found(await store.get(webhook_id, caller.tenant))
     rows, next_cursor = await gateway.deliveries.page(webhook_id, status, limit, cursor.start)
-    return cursor.page([_shown(row, request.app.state.links) for row in rows], next_cursor)
+    return cursor.page([_shown(row, links) for row in rows], next_cursor)
 
 
 @router.get(
     "/{webhook_id}/held", summary="Count held events", responses=responses(404), dependencies=[needs("events:read")]
 )
 async def count_held(
-    webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep, request: Request
+    webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep, counts: HeldCountsDep
 ) -> HeldCount:
     """Count the events with held deliveries: the webhook is paused or disabled, or a command holds them."""
     found(await store.get(webhook_id, caller.tenant))
-    counts: HeldCounts = request.app.state.held_counts
     count, counted_at = await counts.of(webhook_id, gateway.releases.held)
     return HeldCount(webhook_id=webhook_id, held=count, counted_at=counted_at)
 
@@ -57,8 +55,8 @@ async def count_held(
 async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> QueueState:
     """Show the queue of an ordered webhook, and whether it is stuck."""
     found(await store.get(webhook_id, caller.tenant))
-    lane = await gateway.ordered_queues.state(webhook_id)
-    return QueueState(webhook_id=webhook_id, waiting=lane.waiting, head=lane.head, stuck_since=lane.stuck_since)
+    queue = await gateway.ordered_queues.state(webhook_id)
+    return QueueState(webhook_id=webhook_id, waiting=queue.waiting, head=queue.head, stuck_since=queue.stuck_since)
 
 
 def _shown(row: ListedDelivery, links: Links) -> WebhookDelivery:

@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.catalogue_documents import as_asyncapi, as_openapi
-from api.deps import CallerDep, CatalogueDep, Limit
-from api.fields import EventType, Page
-from api.problems import KEYED, NotFound, responses
+from api.deps import CallerDep, CatalogueDep, Limit, SandboxDep
+from api.problems import KEYED, responses
 from api.schemas.event_types import EventTypeChanges, EventTypeEntry, NewEventType
-from api.validating import check_event_type
 from hookkeeper.registry import models
+from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import EventType, Page
+from hookkeeper.services.schema_validation import check_event_type
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)
@@ -25,10 +26,10 @@ Name = Annotated[EventType, Path(description="The event type", examples=["order.
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
 async def create_event_type(
-    new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, request: Request
+    new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
 ) -> EventTypeEntry:
     """Add an event type. New events of this type are validated against its schema."""
-    await check_event_type(request.app.state.sandbox, new.schema_, new.examples)
+    await check_event_type(sandbox, new.schema_, new.examples)
     event_type = models.EventType(
         name=new.name,
         description=new.description,
@@ -49,7 +50,7 @@ async def list_event_types(
 ) -> Page[EventTypeEntry]:
     """List event types by name."""
     found, next_cursor = await catalogue.page(archived=archived, limit=limit, after=cursor)
-    return Page(items=[views.event_type(each) for each in found], next_cursor=next_cursor)
+    return Page(items=[views.event_type(row) for row in found], next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(404), dependencies=[ANY_READ])
@@ -60,14 +61,14 @@ async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeEntry
 
 @router.patch("/{name}", responses=responses(404), dependencies=[needs("admin")])
 async def change_event_type(
-    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, request: Request
+    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
 ) -> EventTypeEntry:
     """Change the fields that are sent. New events of an archived type are refused."""
     known = _found(await catalogue.get(name))
     given = {field: getattr(changes, field) for field in changes.model_fields_set}
     schema, examples = given.get("schema_", known.schema), given.get("examples", known.examples)
     if given.keys() & {"schema_", "examples"}:
-        await check_event_type(request.app.state.sandbox, schema, examples)
+        await check_event_type(sandbox, schema, examples)
     if "schema_" in given:
         given["schema"] = given.pop("schema_")
     entry = caller.did("event-type.update", name, None, _names(changes))

@@ -1,120 +1,29 @@
-"""Events: accept them, list them, show them, steer them."""
+"""Read events, control them, and erase them. `api.routes.post_events` accepts them."""
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import ValidationError
+from fastapi import APIRouter, Path, Query
 
 from api import views
-from api.access import Caller, GuardedBatchRoute, GuardedRoute, needs
-from api.backlog import UNLESS_LATE
-from api.cursors import Cursor
-from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, Tenant
-from api.errors import as_event_problem, from_validation
-from api.fields import EVENT_ID, EventType, GivenTime, Page
-from api.ingest import EventIngest, check_deliver_at, event_id_of
-from api.problems import EVENT_ID_HEADER, KEYED, Problem, ServiceUnavailable, document, responses
-from api.schemas.events import (
-    AcceptedEvent,
-    Batch,
-    BatchAnswer,
-    BatchAnswers,
-    CommandAccepted,
-    Event,
-    EventRow,
-    Named,
-    NewEvent,
-    Reschedule,
-)
+from api.access import GuardedRoute, needs
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, Tenant
+from api.problems import KEYED, responses
+from api.schemas.events import CommandAccepted, Erased, Event, EventRow, Named, Reschedule
 from hookkeeper.messages.event import Command, EventStatus
+from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime, Page
+from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.temporal.event_list import EventSearch
 from hookkeeper.times import utc_now
 
-router = APIRouter(
-    prefix="/v1/events",
-    tags=["events"],
-    route_class=GuardedRoute,
-    responses=KEYED,
-)
-NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
-BATCH_AT_ONCE = 20
-"""Events of a batch that are started at the same time."""
-Accepting = asyncio.Task[BatchAnswer]
-
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
-IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
-
-
-@router.post(
-    "",
-    status_code=202,
-    responses={
-        200: {"model": AcceptedEvent, "description": "The event was accepted before", "headers": NAMES_EVENT},
-        202: {"headers": NAMES_EVENT},
-        **{status: each | {"headers": NAMES_EVENT} for status, each in responses(409, 503).items()},
-    },
-    dependencies=[needs("events:write"), UNLESS_LATE],
-)
-async def post_event(
-    event: NewEvent, request: Request, response: Response, caller: CallerDep, idempotency_key: IdempotencyKey = None
-) -> AcceptedEvent:
-    """Accept an event and start delivering it.
-
-    202 is sent only after Temporal has stored the run durably. Posting the same id with the same content again returns
-    the existing event (200, `duplicate: true`); with other content it is refused (409). An event that matches no
-    webhook is accepted too.
-
-    After a 503, the event may or may not have been accepted. The answer has its id, even if it was generated, in
-    `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
-    """
-    event = caller.own(event)
-    event_id = event_id_of(event, idempotency_key)
-    response.headers[EVENT_ID_HEADER] = event_id.value
-    try:
-        accepted = await _acceptance(request).accept(event, event_id)
-    except Exception as error:
-        raise as_event_problem(error, event_id.value) from error
-    if accepted.duplicate:
-        response.status_code = 200
-    return accepted
-
-
-async def post_batch(batch: Batch, request: Request, caller: CallerDep) -> BatchAnswers:
-    """Accept up to 100 events. The answer has one item for each event, in the same order; each is accepted or refused
-    independently of the others.
-
-    Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
-    """
-    slots = asyncio.Semaphore(BATCH_AT_ONCE)
-    outages: list[Exception] = []
-
-    async def accept(raw: Any, behind: list[Accepting]) -> BatchAnswer:
-        async with slots:
-            return await _accept_one(request, caller, raw, behind, outages)
-
-    accepting: list[Accepting] = []
-    async with asyncio.TaskGroup() as group:
-        for raw in batch.events:
-            accepting.append(group.create_task(accept(raw, accepting.copy())))
-    return BatchAnswers(items=[each.result() for each in accepting])
-
-
-router.add_api_route(
-    "/batch",
-    post_batch,
-    methods=["POST"],
-    status_code=207,
-    dependencies=[needs("events:write"), UNLESS_LATE],
-    route_class_override=GuardedBatchRoute,
-)
 
 
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
     cursor: Cursor,
     gateway: GatewayDep,
-    request: Request,
+    links: LinksDep,
     tenant: AnyTenant,
     type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
     webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that match this webhook")] = None,
@@ -140,13 +49,13 @@ async def list_events(
         until=until,
     )
     rows, next_cursor = await gateway.find(search, limit, cursor.start)
-    return cursor.page([views.event_row(row, request.app.state.links) for row in rows], next_cursor)
+    return cursor.page([views.event_row(row, links) for row in rows], next_cursor)
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_event(event_id: PathId, gateway: GatewayDep, request: Request, tenant: Tenant) -> Event:
+async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> Event:
     """Show an event with its data, its deliveries and their attempts."""
-    return views.event(await gateway.read(tenant, event_id), request.app.state.links)
+    return views.event(await gateway.read(tenant, event_id), links)
 
 
 def _add_command(command: Command, summary: str, description: str) -> None:
@@ -216,37 +125,15 @@ async def reschedule_event(
     return CommandAccepted(id=event_id, command="reschedule")
 
 
-def _acceptance(request: Request) -> EventIngest:
-    acceptance: EventIngest = request.app.state.acceptance
-    return acceptance
+@router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])
+async def erase_event(
+    event_id: PathId, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+) -> Erased:
+    """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
-
-async def _accept_one(
-    request: Request, caller: Caller, raw: Any, behind: list[Accepting], outages: list[Exception]
-) -> BatchAnswer:
-    """Accept one event of a batch; its problem is its own.
-
-    After an outage the events behind it are not tried: each would wait as long. They get the same answer, with their
-    own ids.
+    Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
+    be used again: the same POST would deliver it again. Repeat the request after a 503.
     """
-    try:
-        event = caller.own(NewEvent.model_validate(raw))
-    except ValidationError as error:
-        return _refused(from_validation(error.errors()))
-    except Problem as forbidden:
-        return _refused(forbidden)
-    event_id = event_id_of(event)
-    try:
-        if outages:
-            raise outages[0]
-        accepted = await _acceptance(request).accept(event, event_id, behind)
-    except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug; the others have their answers
-        problem = as_event_problem(error, event_id.value)
-        if problem.status_code == ServiceUnavailable.status:
-            outages.append(error)
-        return _refused(problem)
-    return BatchAnswer(status=200 if accepted.duplicate else 202, event=accepted)
-
-
-def _refused(problem: Problem) -> BatchAnswer:
-    return BatchAnswer(status=problem.status_code, problem=document(problem))
+    runs = await gateway.erase(tenant, event_id)
+    await audit.keep(caller.did("event.erase", event_id, tenant))
+    return Erased(id=event_id, runs=runs)

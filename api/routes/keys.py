@@ -3,16 +3,16 @@
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 
-from api.access import USUAL_SCOPES, GuardedRoute, Scope, needs
-from api.authenticator import Authenticator
-from api.cursors import Cursor
-from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
-from api.fields import EVENT_ID, GivenTime, Line, Page, RequestModel, ResponseModel, TenantName, Time
-from api.problems import KEYED, Invalid, NotFound, responses
+from api.access import GuardedRoute, needs
+from api.caller import USUAL_SCOPES, Scope
+from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.problems import KEYED, responses
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.fields import EVENT_ID, GivenTime, Line, Page, RequestModel, ResponseModel, TenantName, Time
 from hookkeeper.settings import RATE
 from hookkeeper.temporal.error_translation import UnknownSchedule
 from hookkeeper.times import utc_now
@@ -84,7 +84,7 @@ async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWith
 async def list_keys(cursor: Cursor, store: StoreDep, tenant: AnyTenant, limit: Limit = 50) -> Page[KeyEntry]:
     """List keys, newest first, including revoked ones. The admin key is not listed."""
     found, next_cursor = await store.api_keys.page(tenant=tenant, limit=limit, cursor=cursor.start)
-    return cursor.page([_entry(each) for each in found], next_cursor)
+    return cursor.page([_entry(row) for row in found], next_cursor)
 
 
 class ScheduleOfKey(ResponseModel):
@@ -105,7 +105,7 @@ async def revoke_key(
     store: StoreDep,
     gateway: GatewayDep,
     caller: CallerDep,
-    request: Request,
+    authenticator: AuthenticatorDep,
     pause_schedules: Annotated[
         bool, Query(description="Also pause the schedules that were created with the key")
     ] = False,
@@ -118,7 +118,6 @@ async def revoke_key(
     if key is None:
         raise NotFound("There is no such key.")
     await store.api_keys.revoke(key_id, caller.did("key.revoke", key_id, key.tenant))
-    authenticator: Authenticator = request.app.state.authenticator
     authenticator.forget(key_id)
     made = await gateway.schedules.made_by(key_id, key.tenant)
     if pause_schedules:

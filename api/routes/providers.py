@@ -10,14 +10,15 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from api.deps import GatewayDep, StoreDep
+from api.deps import GatewayDep, SettingsDep, StoreDep
 from api.examples import shows
-from api.fields import ResponseModel
-from api.problems import Malformed, NotFound, Unauthorized, responses
+from api.problems import Malformed, Unauthorized, responses
 from api.requests import StrictRequest
 from api.sendgrid_events import Batch, NotSigned, Report, check_signature, check_time, read
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import ResponseModel
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
@@ -77,6 +78,7 @@ async def take_sendgrid_events(
     request: Request,
     gateway: GatewayDep,
     store: StoreDep,
+    settings: SettingsDep,
     signature: SignatureHeader = "",
     timestamp: TimestampHeader = "",
 ) -> Recorded:
@@ -85,7 +87,8 @@ async def take_sendgrid_events(
     The signature takes the place of a key. 200 is sent only after all events are stored; after any other answer,
     SendGrid retries for 24 hours.
     """
-    batch = _read(await _signed_body(request, signature, timestamp))
+    body = await _signed_body(request, settings.sendgrid_verification_key, signature, timestamp)
+    batch = _read(body)
     await _suppress(batch.reports, store.suppressions)
     recorded = await _record(batch.reports, gateway)
     ignored = batch.ignored + len(batch.reports) - recorded
@@ -93,8 +96,7 @@ async def take_sendgrid_events(
     return Recorded(recorded=recorded, ignored=ignored)
 
 
-async def _signed_body(request: Request, signature: str, timestamp: str) -> bytes:
-    key: str | None = request.app.state.settings.sendgrid_verification_key
+async def _signed_body(request: Request, key: str | None, signature: str, timestamp: str) -> bytes:
     if key is None:
         raise NotFound("HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not set: no events of SendGrid's are taken.")
     try:
@@ -132,7 +134,12 @@ async def _record(reports: list[Report], gateway: Gateway) -> int:
 
     async def tell(told: list[Report]) -> int:
         async with slots:
-            return sum([await gateway.record(each.tenant, each.event_id, each.delivery, each.receipt) for each in told])
+            return sum(
+                [
+                    await gateway.record(report.tenant, report.event_id, report.delivery, report.receipt)
+                    for report in told
+                ]
+            )
 
     try:
         async with asyncio.TaskGroup() as group:

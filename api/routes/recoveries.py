@@ -4,16 +4,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api import recovering
-from api.access import Caller, GuardedRoute, needs
-from api.cursors import Cursor
-from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, StoreDep
-from api.fields import EVENT_ID, Page
-from api.problems import KEYED, Conflicting, NotFound, responses
-from api.routes.webhooks import WebhookId, found
+from api.access import GuardedRoute, needs
+from api.caller import Caller
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.problems import KEYED, Conflicting, responses
+from api.routes.webhooks import WebhookId
 from api.schemas.recoveries import NewRecovery, Recover, Recovery, Steered
-from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
+from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import EVENT_ID, Page
+from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
 RecoveryId = Annotated[str, Path(pattern=EVENT_ID)]
@@ -44,13 +46,13 @@ async def recover_webhook(
     webhook = found(await store.get(webhook_id, caller.tenant))
     if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
         raise Conflicting(f"The webhook is {'paused' if webhook.enabled else 'disabled'}: let it go on first.")
-    scope = recovering.scope_of(wanted, webhook.tenant, webhook_id)
+    scope = _scope_of(wanted, webhook.tenant, webhook_id)
     if wanted.dry_run:
         response.status_code = 200
-        return recovering.counted(scope, wanted.rate, await gateway.recoveries.count(scope))
+        return _counted(scope, wanted.rate, await gateway.recoveries.count(scope))
     state = await gateway.recoveries.start(scope, wanted.rate)
     await audit.keep(caller.did("webhook.recover", webhook_id, webhook.tenant, wanted.model_fields_set, job=state.id))
-    return recovering.shown(state)
+    return _shown(state)
 
 
 @router.post(
@@ -64,13 +66,13 @@ async def recover_tenant(
     A tenant can have one recovery at a time, and none during a recovery of one of its webhooks (409).
     """
     fields, wanted = wanted.model_fields_set, caller.own(wanted)
-    scope = recovering.scope_of(wanted, wanted.tenant, None)
+    scope = _scope_of(wanted, wanted.tenant, None)
     if wanted.dry_run:
         response.status_code = 200
-        return recovering.counted(scope, wanted.rate, await gateway.recoveries.count(scope))
+        return _counted(scope, wanted.rate, await gateway.recoveries.count(scope))
     state = await gateway.recoveries.start(scope, wanted.rate)
     await audit.keep(caller.did("tenant.recover", wanted.tenant, wanted.tenant, fields, job=state.id))
-    return recovering.shown(state)
+    return _shown(state)
 
 
 @router.get("/recoveries", dependencies=[needs("events:read")])
@@ -83,13 +85,13 @@ async def list_recoveries(
 ) -> Page[Recovery]:
     """List recoveries: open ones first, then finished ones, each newest first."""
     states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor.start)
-    return cursor.page([recovering.shown(state) for state in states], next_cursor)
+    return cursor.page([_shown(state) for state in states], next_cursor)
 
 
 @router.get("/recoveries/{recovery_id}", responses=responses(404), dependencies=[needs("events:read")])
 async def show_recovery(recovery_id: RecoveryId, gateway: GatewayDep, caller: CallerDep) -> Recovery:
     """Show the progress or the result of a recovery."""
-    return recovering.shown(await _known(gateway, recovery_id, caller))
+    return _shown(await _known(gateway, recovery_id, caller))
 
 
 def _add_command(command: RecoveryCommand, description: str) -> None:
@@ -122,3 +124,42 @@ async def _known(gateway: Gateway, recovery_id: str, caller: Caller) -> Recovery
     if caller.tenant not in (None, state.scope.tenant):
         raise NotFound("There is no such recovery.")
     return state
+
+
+def _scope_of(wanted: Recover, tenant: str, webhook_id: str | None) -> RecoveryScope:
+    now = utc_now()
+    return RecoveryScope(
+        tenant=tenant,
+        webhook_id=webhook_id,
+        status=wanted.status,
+        types=tuple(wanted.types),
+        since=wanted.since,
+        until=min(wanted.until or now, now),
+        began=now,
+    )
+
+
+def _shown(state: RecoveryState) -> Recovery:
+    scope = state.scope
+    return Recovery(
+        id=state.id or None,
+        tenant=scope.tenant,
+        webhook_id=scope.webhook_id,
+        status=state.status if state.id else "dry_run",
+        found=state.found,
+        redelivered=state.redelivered,
+        failed=state.failed,
+        skipped=state.skipped,
+        since=scope.since,
+        until=scope.until,
+        types=list(scope.types),
+        wanted=scope.status,
+        rate=state.rate,
+        started_at=scope.began,
+        finished_at=state.finished_at,
+    )
+
+
+def _counted(scope: RecoveryScope, rate: float, count: int) -> Recovery:
+    """Show what a dry run came to."""
+    return _shown(RecoveryState(id="", scope=scope, rate=rate, found=count))

@@ -3,15 +3,23 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 
-from api import scheduling
+from api import views
 from api.access import GuardedRoute, needs
-from api.cursors import Cursor
-from api.deps import AnyTenant, AuditDep, CallerDep, GatewayDep, Limit, Tenant
-from api.fields import Page
-from api.ingest import EventIngest
-from api.problems import KEYED, Invalid, responses
+from api.deps import (
+    AnyTenant,
+    AuditDep,
+    CallerDep,
+    Cursor,
+    IngestDep,
+    Limit,
+    LinksDep,
+    SchedulesDep,
+    SettingsDep,
+    Tenant,
+)
+from api.problems import KEYED, responses
 from api.schemas.schedules import (
     SCHEDULE_ID,
     Backfill,
@@ -24,9 +32,10 @@ from api.schemas.schedules import (
     Trigger,
 )
 from hookkeeper import ids
-from hookkeeper.links import Links
-from hookkeeper.settings import Settings
-from hookkeeper.temporal.schedules import BadTimes, Schedules
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.fields import Page
+from hookkeeper.services.schedules import bad_times, changed, check_event, new_plan
+from hookkeeper.temporal.schedules import BadTimes
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
@@ -38,36 +47,11 @@ A_LITTLE_AHEAD = timedelta(minutes=1)
 PathId = Annotated[str, Path(pattern=SCHEDULE_ID, description="The schedule's id")]
 
 
-async def _schedules(gateway: GatewayDep) -> Schedules:
-    return gateway.schedules
-
-
-async def _acceptance(request: Request) -> EventIngest:
-    acceptance: EventIngest = request.app.state.acceptance
-    return acceptance
-
-
-async def _links(request: Request) -> Links:
-    links: Links = request.app.state.links
-    return links
-
-
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-SettingsDep = Annotated[Settings, Depends(_settings)]
-SchedulesDep = Annotated[Schedules, Depends(_schedules)]
-AcceptanceDep = Annotated[EventIngest, Depends(_acceptance)]
-LinksDep = Annotated[Links, Depends(_links)]
-
-
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("events:write")])
 async def create_schedule(
     new: NewSchedule,
     schedules: SchedulesDep,
-    acceptance: AcceptanceDep,
+    ingest: IngestDep,
     links: LinksDep,
     audit: AuditDep,
     caller: CallerDep,
@@ -81,14 +65,15 @@ async def create_schedule(
     `HOOKKEEPER_MAX_SCHEDULES_PER_TENANT` schedules.
     """
     fields, new = new.model_fields_set, caller.own(new)
-    plan = scheduling.new_plan(new, caller.key_id, settings.min_schedule_interval)
-    await scheduling.check_event(acceptance, plan.tenant, new.event)
+    given = new.model_dump()
+    plan = new_plan(given, caller.key_id, settings.min_schedule_interval)
+    await check_event(ingest, plan.tenant, given["event"])
     try:
         known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
     except BadTimes as error:
-        raise scheduling.bad_times(error) from None
+        raise bad_times(error) from None
     await audit.keep(caller.did("schedule.create", plan.id, plan.tenant, fields))
-    return scheduling.shown(known, links)
+    return views.schedule(known, links)
 
 
 @router.get("", dependencies=[needs("events:read")])
@@ -97,13 +82,13 @@ async def list_schedules(
 ) -> Page[ScheduleHead]:
     """List schedules with their next times, newest first. A new schedule may be missing for a moment."""
     found, next_cursor = await schedules.page(tenant, limit, cursor.start)
-    return cursor.page([scheduling.head(each, links) for each in found], next_cursor)
+    return cursor.page([views.schedule_head(known, links) for known in found], next_cursor)
 
 
 @router.get("/{schedule_id}", responses=responses(404), dependencies=[needs("events:read")])
 async def show_schedule(schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, tenant: Tenant) -> Schedule:
     """Show a schedule with its event, its next times and its latest results."""
-    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+    return views.schedule(await schedules.read(tenant, schedule_id), links)
 
 
 @router.patch("/{schedule_id}", responses=responses(404), dependencies=[needs("events:write")])
@@ -111,7 +96,7 @@ async def update_schedule(
     schedule_id: PathId,
     changes: ScheduleChanges,
     schedules: SchedulesDep,
-    acceptance: AcceptanceDep,
+    ingest: IngestDep,
     links: LinksDep,
     audit: AuditDep,
     caller: CallerDep,
@@ -119,15 +104,16 @@ async def update_schedule(
     settings: SettingsDep,
 ) -> Schedule:
     """Change the fields that are sent, from the next time on. Events of earlier times do not change."""
+    given = changes.model_dump(include=changes.model_fields_set)
     if changes.event:
-        await scheduling.check_event(acceptance, tenant, changes.event)
+        await check_event(ingest, tenant, given["event"])
     try:
         interval = settings.min_schedule_interval
-        await schedules.change(tenant, schedule_id, lambda known: scheduling.changed(known, changes, interval))
+        await schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval))
     except BadTimes as error:
-        raise scheduling.bad_times(error) from None
+        raise bad_times(error) from None
     await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
-    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+    return views.schedule(await schedules.read(tenant, schedule_id), links)
 
 
 @router.delete("/{schedule_id}", status_code=204, responses=responses(404), dependencies=[needs("events:write")])
@@ -153,7 +139,7 @@ async def pause_schedule(
     """Pause a schedule until it is resumed. Times that pass meanwhile are skipped: `backfill` can post their events."""
     await schedules.pause(tenant, schedule_id, (noted and noted.note) or "Paused through the API")
     await audit.keep(caller.did("schedule.pause", schedule_id, tenant))
-    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+    return views.schedule(await schedules.read(tenant, schedule_id), links)
 
 
 @router.post("/{schedule_id}/resume", responses=responses(404), dependencies=[needs("events:write")])
@@ -169,7 +155,7 @@ async def resume_schedule(
     """Resume a schedule from its next time on."""
     await schedules.resume(tenant, schedule_id, (noted and noted.note) or "Resumed through the API")
     await audit.keep(caller.did("schedule.resume", schedule_id, tenant))
-    return scheduling.shown(await schedules.read(tenant, schedule_id), links)
+    return views.schedule(await schedules.read(tenant, schedule_id), links)
 
 
 @router.post("/{schedule_id}/trigger", status_code=202, responses=responses(404), dependencies=[needs("events:write")])
@@ -210,5 +196,5 @@ async def backfill_schedule(
     await schedules.backfill(tenant, schedule_id, backfill.since, backfill.until, backfill.overlap)
     await audit.keep(caller.did("schedule.backfill", schedule_id, tenant, ["since", "until"]))
     return Fired(
-        id=schedule_id, command="backfill", events=[ids.scheduled_event_id(schedule_id, each) for each in times]
+        id=schedule_id, command="backfill", events=[ids.scheduled_event_id(schedule_id, time) for time in times]
     )

@@ -4,18 +4,19 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, ConfigDict, Field
 
 from api.access import GuardedRoute, needs
-from api.cursors import Cursor, bad_cursor
-from api.deps import AnyTenant, CallerDep, Limit, StoreDep, Tenant
-from api.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time
-from api.problems import KEYED, NotFound, responses
+from api.cursors import bad_cursor
+from api.deps import AnyTenant, CallerDep, Cursor, Limit, SuppressionsDep, Tenant
+from api.problems import KEYED, responses
 from hookkeeper.content.mailboxes import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.suppressions import Place, Suppressions
+from hookkeeper.registry.suppressions import Place
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time
 
 router = APIRouter(
     prefix="/v1/suppressions",
@@ -70,13 +71,6 @@ class SuppressionEntry(ResponseModel):
     created_at: Time
 
 
-def _suppressions(store: StoreDep) -> Suppressions:
-    return store.suppressions
-
-
-SuppressionsDep = Annotated[Suppressions, Depends(_suppressions)]
-
-
 @router.post(
     "",
     status_code=201,
@@ -106,7 +100,7 @@ async def list_suppressions(
     """List suppressed addresses, newest first."""
     after = None if cursor.start is None else _read_cursor(cursor.start)
     found, next_after = await suppressions.page(tenant=tenant, address=address, limit=limit, after=after)
-    return cursor.page([_entry(each) for each in found], next_after and _write_cursor(next_after))
+    return cursor.page([_entry(row) for row in found], next_after and _write_cursor(next_after))
 
 
 @router.delete("/{address:path}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])

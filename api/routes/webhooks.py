@@ -1,27 +1,35 @@
-"""Webhooks: register, change, remove; secrets; a test delivery."""
+"""Webhooks: preview, register, change, remove, pause; their signing keys; test events."""
 
-import secrets
-import string
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from api import views
-from api.access import Caller, GuardedRoute, needs
-from api.cursors import Cursor
-from api.deps import AnyTenant, CallerDep, GatewayDep, Limit, StoreDep
-from api.fields import EVENT_ID, EventType, Page
-from api.ingest import EventIngest
-from api.masks import unmasked
-from api.problems import KEYED, Invalid, NotFound, responses
-from api.releasing import release_held
+from api.access import GuardedRoute, needs
+from api.deps import (
+    AnyTenant,
+    CallerDep,
+    Cursor,
+    GatewayDep,
+    IngestDep,
+    Limit,
+    LinksDep,
+    SandboxDep,
+    SettingsDep,
+    StoreDep,
+    ValidatorDep,
+)
+from api.problems import KEYED, responses
 from api.schemas import webhooks as schemas
-from api.schemas.events import AcceptedEvent, NewEvent
-from api.schemas.webhooks import NewWebhook, Rotation, SampleEvent, WebhookChanges
-from api.webhook_validator import WebhookValidator
+from api.schemas.events import AcceptedEvent
+from api.schemas.webhooks import NewWebhook, PreviewRequest, Rotation, SampleEvent, WebhookChanges
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
-from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import ChangedMeanwhile, Store
+from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.fields import EVENT_ID, EventType, Page
+from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.preview import Preview, Previewer, unsaved
+from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held
 
 router = APIRouter(
     prefix="/v1/webhooks",
@@ -29,46 +37,41 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=KEYED,
 )
-MAX_CHANGE_ATTEMPTS = 3
-"""Checks of a change, where other requests change the webhook meanwhile; then 409."""
 WebhookId = Annotated[str, Path(pattern=EVENT_ID)]
+
+
+@router.post("/preview", responses=responses(404), dependencies=[needs("webhooks:read")])
+async def preview_webhook(
+    wanted: PreviewRequest,
+    store: StoreDep,
+    caller: CallerDep,
+    sandbox: SandboxDep,
+    validator: ValidatorDep,
+    settings: SettingsDep,
+) -> Preview:
+    """Show what a webhook, registered or not, would send for an event. Nothing is sent, and secrets are masked."""
+    if (wanted.webhook is None) == (wanted.webhook_id is None):
+        raise Invalid("Give either webhook or webhook_id.")
+    if wanted.webhook:
+        new = caller.own(wanted.webhook)
+        await validator.for_(new.tenant).check(dict(new))
+        webhook = unsaved(dict(new))
+    else:
+        webhook = found(await store.get(wanted.webhook_id or "", caller.tenant))
+    data = await _data_of(wanted.event, store.catalogue)
+    return await Previewer(sandbox, webhook, wanted.event.type, data, settings.max_body_bytes).preview()
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
 async def create_webhook(
-    new: NewWebhook, store: StoreDep, caller: CallerDep, request: Request
+    new: NewWebhook, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
 ) -> schemas.WebhookWithSecret:
     """Register a webhook. The answer has its signing key."""
     fields, new = new.model_fields_set, caller.own(new)
-    given = dict(new) | unmasked(dict(new))
-    await _written(request).for_(new.tenant).check(given)
-    if new.secret and "signature_scheme" in new.model_fields_set:
-        _check_scheme(new)
-    webhook = Webhook(
-        id=new_webhook_id(),
-        tenant=new.tenant,
-        name=new.name,
-        description=new.description,
-        url=new.url or "",
-        events=new.events,
-        filter=new.filter,
-        payload=new.payload,
-        emails=new.emails,
-        notifications=given["notifications"],
-        on_failure=given["on_failure"],
-        headers=given["headers"],
-        tls=given["tls"],
-        secret=new.secret or new_secret(new.signature_scheme),
-        retry=new.retry,
-        timeout=new.timeout,
-        rate_limit=new.rate_limit,
-        disable_after=new.disable_after,
-        ordered=_order(dict(new)),
-        enabled=new.enabled,
-        metadata_=new.metadata,
-    )
+    scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
+    webhook = await new_webhook(dict(new), scheme, validator)
     entry = caller.did("webhook.create", webhook.id, webhook.tenant, fields)
-    await store.add(webhook, request.app.state.settings.max_webhooks_per_tenant, entry)
+    await store.add(webhook, settings.max_webhooks_per_tenant, entry)
     return views.webhook_with_secret(webhook)
 
 
@@ -83,7 +86,7 @@ async def list_webhooks(
 ) -> Page[schemas.Webhook]:
     """List webhooks, newest first."""
     found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start)
-    return cursor.page([views.webhook(each) for each in found], next_cursor)
+    return cursor.page([views.webhook(row) for row in found], next_cursor)
 
 
 @router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
@@ -99,14 +102,22 @@ async def change_webhook(
     store: StoreDep,
     caller: CallerDep,
     gateway: GatewayDep,
-    request: Request,
+    validator: ValidatorDep,
 ) -> schemas.Webhook:
     """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
     Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
     requests keep changing the webhook at the same time.
     """
-    known, changed = await _change(webhook_id, changes, store, caller, _written(request))
+    fields = changes.model_fields_set
+    known, changed = await change(
+        webhook_id,
+        caller.tenant,
+        {name: getattr(changes, name) for name in fields},
+        store=store,
+        validator=validator,
+        entry_for=lambda known: caller.did("webhook.update", webhook_id, known.tenant, fields),
+    )
     if changed.ordered != known.ordered:
         await gateway.ordered_queues.request_check(webhook_id)
     if changes.enabled:
@@ -118,8 +129,9 @@ async def change_webhook(
 async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
     """Remove a webhook. Its open deliveries are cancelled when their next attempt is due."""
     known = found(await store.get(webhook_id, caller.tenant))
-    if not await store.delete(webhook_id, caller.tenant, caller.did("webhook.delete", webhook_id, known.tenant)):
-        raise _unknown()
+    entry = caller.did("webhook.delete", webhook_id, known.tenant)
+    if not await store.delete(webhook_id, caller.tenant, entry):
+        raise NotFound(UNKNOWN_WEBHOOK)
     if known.ordered:
         await gateway.ordered_queues.request_check(webhook_id)
     return Response(status_code=204)
@@ -158,96 +170,46 @@ async def rotate_secret(
     dependencies=[needs("webhooks:write")],
 )
 async def send_test(
-    webhook_id: WebhookId, store: StoreDep, caller: CallerDep, request: Request, sample: SampleEvent | None = None
+    webhook_id: WebhookId,
+    store: StoreDep,
+    caller: CallerDep,
+    ingest: IngestDep,
+    links: LinksDep,
+    sample: SampleEvent | None = None,
 ) -> AcceptedEvent:
     """Send a real, signed event to this webhook only, even if it is disabled."""
     sample = sample or SampleEvent()
     webhook = found(await store.get(webhook_id, caller.tenant))
-    known = await store.catalogue.get(sample.type)
-    from_catalogue = known is not None and known.examples and "data" not in sample.model_fields_set
-    acceptance: EventIngest = request.app.state.acceptance
-    event = NewEvent(
-        type=sample.type,
-        data=known.examples[0] if known and from_catalogue else sample.data,
-        tenant=webhook.tenant,
-    )
-    return await acceptance.accept_test(event, webhook)
+    data = await _data_of(sample, store.catalogue)
+    event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
+    return views.accepted(await ingest.accept_test(event, webhook), links)
 
 
-async def _change(
-    webhook_id: str, changes: WebhookChanges, store: Store, caller: Caller, written: WebhookValidator
-) -> tuple[Webhook, Webhook]:
-    """Check changes and write them, and give the webhook before and after.
+@router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
+async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
+    """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
+    known = found(await store.get(webhook_id, caller.tenant))
+    entry = caller.did("webhook.pause", webhook_id, known.tenant)
+    return views.webhook(found(await store.pauses.set(webhook_id, caller.tenant, True, entry)))
 
-    Checking takes long enough for another request to change the row. Then masks and checks are worth nothing, and are
-    made anew.
+
+@router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
+async def resume_webhook(
+    webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep
+) -> schemas.Webhook:
+    """Resume a webhook. Held deliveries are released in the background, oldest first, as fast as the receiver allows.
+
+    Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.
     """
-    for attempt in range(MAX_CHANGE_ATTEMPTS):
-        known = found(await store.get(webhook_id, caller.tenant))
-        given = await _checked(changes, known, written)
-        entry = caller.did("webhook.update", webhook_id, known.tenant, changes.model_fields_set)
-        try:
-            return known, found(await store.update(webhook_id, caller.tenant, given, entry, checked_against=known))
-        except ChangedMeanwhile:
-            if attempt == MAX_CHANGE_ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    known = found(await store.get(webhook_id, caller.tenant))
+    entry = caller.did("webhook.resume", webhook_id, known.tenant)
+    resumed = found(await store.pauses.set(webhook_id, caller.tenant, False, entry))
+    await release_held(gateway, resumed)
+    return views.webhook(resumed)
 
 
-async def _checked(changes: WebhookChanges, known: Webhook, written: WebhookValidator) -> dict[str, Any]:
-    """Give the changes as the store takes them, with the known secrets behind their masks."""
-    given: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
-    given |= unmasked(given, known)
-    _check_targets(given, known)
-    await written.for_(known.tenant).check(given, known)
-    if "metadata" in given:
-        given["metadata_"] = given.pop("metadata")
-    if "url" in given:
-        given["url"] = given["url"] or ""
-    if "ordered" in given or "order_policy" in given:
-        given["ordered"] = _order(given, known)
-        given.pop("order_policy", None)
-    return given
-
-
-def new_webhook_id() -> str:
-    """Make a short id, of 62 random bits: a run lists some hundred of them in a search attribute of 2 KB."""
-    return "wh_" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(12))
-
-
-def found(webhook: Webhook | None) -> Webhook:
-    """Give the webhook; raise NotFound where there is none."""
-    if webhook is None:
-        raise _unknown()
-    return webhook
-
-
-def _unknown() -> NotFound:
-    return NotFound("There is no such webhook.")
-
-
-def _written(request: Request) -> WebhookValidator:
-    written: WebhookValidator = request.app.state.written
-    return written
-
-
-def _check_targets(given: dict[str, Any], known: Webhook) -> None:
-    """Refuse a change that leaves nothing to send to."""
-    if not any(given.get(name, getattr(known, name)) for name in ("url", "emails", "notifications")):
-        raise Invalid("A webhook needs a url, emails or notifications.")
-
-
-def _order(given: dict[str, Any], known: Webhook | None = None) -> str | None:
-    """Make one of `ordered` and `order_policy`, as the registry keeps them; what is not given stays as it is."""
-    before = known.ordered if known else None
-    policy = given.get("order_policy")
-    if given.get("ordered", before is not None):
-        return policy or before or "block"
-    if policy == "skip":
-        raise Invalid.field("order_policy", "has a meaning only where ordered is true")
-    return None
-
-
-def _check_scheme(new: NewWebhook) -> None:
-    if new.secret and is_asymmetric(new.secret) != (new.signature_scheme == "v1a"):
-        raise Invalid.field("secret", f"is not a key for signature scheme {new.signature_scheme}")
+async def _data_of(sample: SampleEvent, catalogue: Catalogue) -> Any:
+    """Return the data that were sent, or by default the first example of the type in the catalogue."""
+    if "data" not in sample.model_fields_set and (known := await catalogue.get(sample.type)) and known.examples:
+        return known.examples[0]
+    return sample.data

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from api import examples
-from api.fields import (
+from hookkeeper.services.fields import (
     EventType,
     RequestModel,
     ResponseModel,

@@ -2,40 +2,17 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from api import examples
-from api.fields import (
-    EventId,
-    EventType,
+from api.problems import ProblemDocument
+from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
+from hookkeeper.services.fields import (
     GivenTime,
     RequestModel,
     ResponseModel,
-    TenantName,
     Time,
 )
-from api.problems import ProblemDocument
-from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
-
-
-class NewEvent(RequestModel):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}}]
-        }
-    )
-
-    type: EventType
-    data: Any = Field(default_factory=dict)
-    """Any JSON."""
-    id: EventId | None = None
-    """Your id, which makes it safe to repeat the POST. By default the `Idempotency-Key` header, or a generated id."""
-    tenant: TenantName = DEFAULT_TENANT
-    timestamp: GivenTime | None = None
-    """When the event happened; by default now."""
-    deliver_at: GivenTime | None = None
-    """Deliver the event at this time or later; at most one year ahead."""
 
 
 class Batch(RequestModel):
@@ -169,3 +146,11 @@ class CommandAccepted(ResponseModel):
     id: str
     command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule"]
     delivery: str | None = None
+
+
+class Erased(ResponseModel):
+    """The erasure has started."""
+
+    id: str
+    runs: int
+    """Workflow runs that are being deleted: one, one more for each redelivery, and those of its parts."""

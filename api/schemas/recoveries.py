@@ -4,10 +4,10 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.fields import EventType, GivenTime, RequestModel, ResponseModel, TenantName, Time
 from api.schemas.events import Links
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.services.fields import EventType, GivenTime, RequestModel, ResponseModel, TenantName, Time
 
 Wanted = Literal["failed", "cancelled"]
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from api import examples
-from api.cron import check_cron, check_timezone
-from api.fields import EventType, GivenTime, Line, RequestModel, ResponseModel, TenantName, Time
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.schedule import YEAR, OverlapPolicy
+from hookkeeper.services.cron import check_cron, check_timezone
+from hookkeeper.services.fields import EventType, GivenTime, Line, RequestModel, ResponseModel, TenantName, Time
 from hookkeeper.temporal.schedule_conversion import FiringStatus
 
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"

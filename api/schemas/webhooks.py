@@ -5,7 +5,17 @@ from typing import Any, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from api import examples
-from api.fields import (
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.payload import Payload
+from hookkeeper.content.tls import Tls
+from hookkeeper.crypto.signing_keys import Scheme
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.policy import OrderPolicy, RetryPolicy
+from hookkeeper.registry.health import Status
+from hookkeeper.services.fields import (
+    EVENT_ID,
     EventPattern,
     EventType,
     Headers,
@@ -19,15 +29,6 @@ from api.fields import (
     Time,
     Url,
 )
-from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification
-from hookkeeper.content.on_failure import OnFailure
-from hookkeeper.content.payload import Payload
-from hookkeeper.content.tls import Tls
-from hookkeeper.crypto.signing_keys import Scheme
-from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import OrderPolicy, RetryPolicy
-from hookkeeper.registry.health import Status
 
 
 class WebhookFields(RequestModel):
@@ -190,3 +191,18 @@ class SampleEvent(RequestModel):
     type: EventType = "hookkeeper.test"
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
     """By default the first example of the type in the catalogue."""
+
+
+class PreviewRequest(RequestModel):
+    """Either a webhook that is not registered, or the id of a registered one."""
+
+    model_config = examples.shows(
+        {
+            "webhook": {"url": "https://acme.example/hook", "payload": {"static": {"source": "shop"}}},
+            "event": {"type": "order.paid", "data": {"order": 4711}},
+        }
+    )
+
+    webhook: NewWebhook | None = None
+    webhook_id: str | None = Field(None, pattern=EVENT_ID)
+    event: SampleEvent = Field(default_factory=SampleEvent)

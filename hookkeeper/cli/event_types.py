@@ -8,9 +8,9 @@ import typer
 import yaml
 from rich.markup import escape
 
-from api.catalogue_documents import Imported, from_openapi
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, out, print_table
+from hookkeeper.services.catalogue_documents import Imported, from_openapi
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of event types.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -8,14 +8,6 @@ Fault
 """
 
 
-class RateExceeded(Exception):
-    """Something may be done again later only; not a fault of what was written."""
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 class Fault(ValueError):
     """Base of all; `str()` is the sentence."""
 

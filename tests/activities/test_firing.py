@@ -11,21 +11,22 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.scheduled_event import EVENT_REFUSED, RATE_TIMEOUT, ScheduledEventActivities
 from activities.tenant_concurrency import NO_PLACE, Places
-from hookkeeper.content.faults import RateExceeded
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
+from hookkeeper.services.errors import RateLimited
+from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.gateway import Gateway
 
 NOW = datetime.now(UTC)
 
 
-class Hanging(Gateway):
+class Hanging(Gateway, ScheduledEventIngest):
     """Events whose acceptance and delivery last until the test is over."""
 
     def __init__(self) -> None:
         self.tenants: list[str] = []
 
-    async def accept(self, tenant: str, *_: Any) -> None:
-        await self._hang(tenant)
+    async def accept(self, event: ScheduledEvent) -> None:
+        await self._hang(event.tenant)
 
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
         await self._hang(tenant)
@@ -42,8 +43,8 @@ class Hanging(Gateway):
 class Full(Hanging):
     """An acceptor whose rate leaves no room."""
 
-    async def accept(self, *_: Any) -> None:
-        raise RateExceeded("no room", 5.0)
+    async def accept(self, event: ScheduledEvent) -> None:
+        raise RateLimited("no room", 5.0)
 
 
 def firing(tenant: str) -> ScheduledEvent:

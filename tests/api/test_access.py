@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from problems import problem
 from temporalio.client import Client
 
-from api.access import KEYLESS, SCOPES, GuardedRoute, Unclassified, check_routes, needs
+from api.access import KEYLESS, GuardedRoute, Unclassified, check_routes, needs
+from api.caller import SCOPES
 from api.requests import StrictRoute
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from house import KEY, House, house

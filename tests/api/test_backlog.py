@@ -7,7 +7,7 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-from api import backlog
+from api import cached_counts
 from house import house
 from patience import PATIENCE
 from receivers import Receiver
@@ -18,7 +18,7 @@ EVENTS = 12
 async def test_events_are_refused_while_many_wait(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "KNOWN_FOR", 0.0)
+    monkeypatch.setattr(cached_counts, "CACHE_TIME", 0.0)
     async with house(temporal, tmp_path, max_backlog=EVENTS - 2) as home:
         await home.webhook(inbox.url)
         body = {"type": "order.paid", "tenant": home.tenant}

@@ -13,7 +13,8 @@ from temporalio.client import Client as Temporal
 
 from api.app import create_app
 from api.concurrency import WAITING_PER_PLACE
-from api.requests import PARSED_ON_LOOP, parse
+from api.requests import PARSED_ON_LOOP
+from api.strict_json import parse
 from house import house
 from patience import PATIENCE
 
@@ -53,11 +54,11 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
             for client in (first, second):
                 await begin(client, head, busy)
             async with asyncio.timeout(PATIENCE):
-                while app.state.concurrency.handled("busy") < AT_ONCE:
+                while app.state.api.concurrency.handled("busy") < AT_ONCE:
                     await asyncio.sleep(0.01)
             waiting = [asyncio.create_task(http.get("/v1/event-types")) for _ in range(AT_ONCE * WAITING_PER_PLACE)]
             async with asyncio.timeout(PATIENCE):
-                while app.state.concurrency.handled("busy") < AT_ONCE * (1 + WAITING_PER_PLACE):
+                while app.state.api.concurrency.handled("busy") < AT_ONCE * (1 + WAITING_PER_PLACE):
                     await asyncio.sleep(0.01)
             refused = await http.get("/v1/event-types")
             problem(refused, 429)
@@ -68,7 +69,7 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
                 client.send(BODY)
             assert {(await client.answer())[0] for client in (first, second)} == {202}
             assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
-            assert app.state.concurrency.handled("busy") == 0
+            assert app.state.api.concurrency.handled("busy") == 0
 
 
 async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
@@ -92,7 +93,7 @@ async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
             events = [{"type": "a", "data": ["hangs", large]} for _ in range(40)]
             hanging = [asyncio.create_task(http.post("/v1/events", json=event)) for event in events]
             async with asyncio.timeout(PATIENCE):
-                while home.app.state.concurrency.handled("busy") < len(hanging):
+                while home.app.state.api.concurrency.handled("busy") < len(hanging):
                     await asyncio.sleep(0.01)
             try:
                 async with asyncio.timeout(PATIENCE / 2):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from temporalio.client import Client
 
-from api.catalogue_documents import from_openapi
+from hookkeeper.services.catalogue_documents import from_openapi
 from house import House, house
 from receivers import Receiver
 

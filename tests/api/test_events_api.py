@@ -10,7 +10,7 @@ import httpx
 import pytest
 from problems import problem
 
-from api.ingest import MAX_TARGETS
+from hookkeeper.services.ingest import MAX_TARGETS
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver

@@ -94,7 +94,7 @@ async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_h
         assert problem(await here.get(PATH), 401)["detail"] == "The key was revoked."
         await asyncio.sleep(1)
         assert problem(await there.get(PATH), 401)["detail"] == "The key was revoked."
-    await other.state.authenticator.__aexit__(None, None, None)
+    await other.state.api.authenticator.__aexit__(None, None, None)
     await other_store.close()
 
 
@@ -248,7 +248,7 @@ async def test_no_key_is_in_a_log_or_an_answer(
 async def test_the_doorkeeper_finishes_what_it_writes(idle_house: House) -> None:
     made = await make_key(idle_house, "acme")
     admin = idle_house.settings.admin_key or SecretStr("")
-    idle_house.app.state.authenticator = Authenticator(admin.get_secret_value(), idle_house.store.api_keys, None)
-    async with idle_house.app.state.authenticator:
+    idle_house.app.state.api.authenticator = Authenticator(admin.get_secret_value(), idle_house.store.api_keys, None)
+    async with idle_house.app.state.api.authenticator:
         await status(idle_house.app, made["key"])
     assert (await all_keys(idle_house))[made["id"]]["last_used_at"]

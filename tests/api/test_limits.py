@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from sockets import Client, Server, connected, serving
 from temporalio.client import Client as Temporal
 
-from api.app import _bare_app, create_app
+from api.app import bare_app, create_app
 from api.connections import Patience
-from api.json_marks import has_more_marks
 from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
-from api.requests import MAX_BATCH_BYTES, MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES
+from api.requests import MAX_BATCH_BYTES
+from api.strict_json import MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES, has_more_marks
 from hookkeeper.settings import Settings
 from house import KEY, House, house
 
@@ -281,7 +281,7 @@ async def test_a_body_that_is_cut_off_is_no_fault_of_ours(
 
 def test_every_field_of_every_request_has_a_bound() -> None:
     """The exceptions hold any JSON, whose size, depth, keys and values are bounded with the body's."""
-    document = _bare_app(Settings(admin_key=SecretStr(KEY))).openapi()
+    document = bare_app(Settings(admin_key=SecretStr(KEY))).openapi()
     assert set(unbounded(document)) == {
         "NewEvent.data",
         "SampleEvent.data",

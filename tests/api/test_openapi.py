@@ -12,14 +12,14 @@ from callers import guarded
 from pydantic import SecretStr
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from api.app import _bare_app
+from api.app import bare_app
 from api.problems import EXAMPLES, Problem
 from api.refusals import HEAD_TOO_LARGE, TOO_SLOW, URL_TOO_LONG
 from hookkeeper.settings import Settings
 from house import House
 from receivers import Receiver, Request, receiver
 
-APP = _bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
+APP = bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
 DOCUMENT = APP.openapi()
 ADDRESS = "urn:hookkeeper:openapi"
 REGISTRY = jsonschema_rs.Registry([(ADDRESS, DOCUMENT)], draft=jsonschema_rs.Draft202012)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from api.ingest import STARTS_AT_ONCE
 from hookkeeper.messages.event import EventInput
+from hookkeeper.services.ingest import MAX_CONCURRENT_STARTS
 from hookkeeper.temporal.gateway import Started
 from house import House
 
@@ -21,12 +21,12 @@ async def test_who_floods_keeps_nobody_else_from_starting(idle_house: House, mon
         return await start(event, digest)
 
     monkeypatch.setattr(idle_house.gateway, "start", hangs_for_one)
-    flood = [asyncio.create_task(idle_house.send()) for _ in range(STARTS_AT_ONCE)]
-    while len(hanging) < STARTS_AT_ONCE // 2:
+    flood = [asyncio.create_task(idle_house.send()) for _ in range(MAX_CONCURRENT_STARTS)]
+    while len(hanging) < MAX_CONCURRENT_STARTS // 2:
         await asyncio.sleep(0.01)
     other = await idle_house.send(tenant=f"{idle_house.tenant}-other")
     assert other["duplicate"] is False
-    assert len(hanging) == STARTS_AT_ONCE // 2
+    assert len(hanging) == MAX_CONCURRENT_STARTS // 2
     go_on.set()
     accepted = await asyncio.gather(*flood)
-    assert len({each["run_id"] for each in accepted}) == STARTS_AT_ONCE
+    assert len({each["run_id"] for each in accepted}) == MAX_CONCURRENT_STARTS

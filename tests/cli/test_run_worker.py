@@ -1,5 +1,7 @@
 """A worker whose settings cannot work says so in a sentence, without their secrets."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from temporalio.client import Client
 import worker
 from hookkeeper.settings import BadSetting
 from house import house
+from worker_processes import ROOT
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,11 @@ async def test_settings_that_cannot_work(
             async with worker.running(home.temporal, home.store, home.settings):
                 pass
     assert "hidden" not in str(raised.value) or settings.get("alert_emails")
+
+
+def test_a_worker_loads_nothing_of_the_api() -> None:
+    script = (
+        "import sys, worker; print({name.partition('.')[0] for name in sys.modules} & {'api', 'fastapi', 'starlette'})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout == "set()\n"

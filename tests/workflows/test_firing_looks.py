@@ -1,7 +1,6 @@
 """How often a firing looks whether its event is over, on a server that skips time."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio import activity
 from temporalio.api.enums.v1 import IndexedValueType
@@ -15,7 +14,8 @@ from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import Places
 from conftest import binary
 from hookkeeper import ids
-from hookkeeper.messages.schedule import EventReference, SchedulePlan
+from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
+from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.gateway import Gateway
 from worker import SANDBOX
 from workflows.scheduled_event import ScheduledEventWorkflow
@@ -24,13 +24,13 @@ MONTH = timedelta(days=30)
 QUEUE = "firing-looks"
 
 
-class Held(Gateway):
+class Held(Gateway, ScheduledEventIngest):
     """An event that is accepted, and held for a month of Temporal's time."""
 
     def __init__(self) -> None:
         self.looks: list[datetime] = []
 
-    async def accept(self, tenant: str, event_id: str, type_: str, timestamp: datetime, data: Any, key_id: str) -> None:
+    async def accept(self, event: ScheduledEvent) -> None:
         return
 
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:

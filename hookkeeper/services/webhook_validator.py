@@ -1,6 +1,6 @@
-"""Is what a webhook's owner wrote usable? What no schema can say: addresses, templates, filters, services, TLS.
+"""Check what no schema can check of a webhook: addresses, templates, filters, services, TLS.
 
-Templates and filters are read in the sandbox: already reading one can cost more than a request may. Templates are also
+Templates and filters are parsed in the sandbox, since parsing one can cost more than a request may. Templates are also
 rendered with the examples of the types that the webhook names.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from api.problems import BadField, Invalid
 from hookkeeper.content import emails, filters, notifications, payload, tls
 from hookkeeper.content.context import About, Event, context_of
 from hookkeeper.content.faults import Fault
@@ -24,18 +23,19 @@ from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.patterns import EVENT_TYPE
 from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
 Check = Callable[[], Awaitable[Any]]
 MAX_EXAMPLES = 3
-"""Types whose example a webhook is tried with."""
+"""Types whose example a webhook is rendered with."""
 EXAMPLES_TIMEOUT = 5.0
-"""Seconds that this may take; what has not been tried by then is taken."""
+"""Seconds. What has not been rendered by then is accepted."""
 
 
 class WebhookValidator:
-    """Judges the elements of a webhook."""
+    """Checks the elements of webhooks."""
 
     def __init__(self, sandbox: Sandbox, settings: Settings, catalogue: Catalogue, tenant: str = "") -> None:
         self._children = sandbox
@@ -46,11 +46,11 @@ class WebhookValidator:
         self._networks = parse_networks(settings.allowed_networks)
 
     def for_(self, tenant: str) -> "WebhookValidator":
-        """Give what judges a tenant's own, in that tenant's share of the sandbox."""
+        """Return a validator that uses the tenant's share of the sandbox."""
         return WebhookValidator(self._children, self._settings, self._catalogue, tenant)
 
     async def check(self, given: dict[str, Any], known: Webhook | None = None) -> None:
-        """Raise `Invalid` that names each bad field of a webhook, or of changes to the `known` one."""
+        """Raise Invalid, which names each bad field of a webhook, or of changes to the `known` one."""
         self._check_address_count(given, known)
         bad = await self._bad_addresses(given)
         for path, check in self._checks(given):
@@ -69,33 +69,33 @@ class WebhookValidator:
         """Refuse more addresses than a webhook may have, before any of them is read."""
         if not given.get("emails") and not given.get("on_failure"):
             return
-        letters = given.get("emails", known.emails if known else ()) or ()
-        told: OnFailure | None = given.get("on_failure", known.on_failure if known else None)
-        count = sum(email.address_count for email in (*letters, *(told.emails if told else ())))
+        messages = given.get("emails", known.emails if known else ()) or ()
+        alerts: OnFailure | None = given.get("on_failure", known.on_failure if known else None)
+        count = sum(email.address_count for email in (*messages, *(alerts.emails if alerts else ())))
         most = self._settings.max_addresses_per_webhook
         if count > most:
             detail = f"the emails have {count} addresses together, with those of on_failure; a webhook may have {most}"
             raise Invalid.field("emails" if given.get("emails") else "on_failure.emails", detail)
 
     async def _bad_addresses(self, given: dict[str, Any]) -> list[BadField]:
-        told: OnFailure | None = given.get("on_failure")
-        letters = [(f"emails.{n}", email) for n, email in enumerate(given.get("emails") or ())]
-        letters += [(f"on_failure.emails.{n}", email) for n, email in enumerate(told.emails if told else ())]
+        alerts: OnFailure | None = given.get("on_failure")
+        messages = [(f"emails.{n}", email) for n, email in enumerate(given.get("emails") or ())]
+        messages += [(f"on_failure.emails.{n}", email) for n, email in enumerate(alerts.emails if alerts else ())]
         return [
             BadField(path=f"{path}.{field}", detail=detail)
-            for path, email in letters
+            for path, email in messages
             for field, detail in await asyncio.to_thread(emails.check_addresses, email)
         ]
 
     async def _faults_with_examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[BadField]:
-        """Render what is given with the example of each type that the webhook names, where its filter wants that."""
+        """Render what is given with the example of each type that the webhook names, if its filter matches it."""
         elements: list[tuple[str, Callable[..., Any], Any]] = []
         if given.get("payload"):
             elements.append(("payload", payload.body_of, given["payload"]))
-        elements += [(f"emails.{n}", emails.render_email, each) for n, each in enumerate(given.get("emails") or ())]
+        elements += [(f"emails.{n}", emails.render_email, email) for n, email in enumerate(given.get("emails") or ())]
         elements += [
-            (f"notifications.{n}", notifications.render_notification, each)
-            for n, each in enumerate(given.get("notifications") or ())
+            (f"notifications.{n}", notifications.render_notification, notification)
+            for n, notification in enumerate(given.get("notifications") or ())
         ]
         if not elements:
             return
@@ -136,14 +136,16 @@ class WebhookValidator:
         if given.get("payload"):
             yield "payload", self._in_sandbox(payload.check, given["payload"])
         yield from self._messages("", given.get("emails") or (), given.get("notifications") or ())
-        told: OnFailure | None = given.get("on_failure")
-        if told:
-            yield from self._messages("on_failure.", told.emails, told.notifications)
+        alerts: OnFailure | None = given.get("on_failure")
+        if alerts:
+            yield from self._messages("on_failure.", alerts.emails, alerts.notifications)
 
-    def _messages(self, prefix: str, letters: Any, notes: tuple[Notification, ...]) -> Iterator[tuple[str, Check]]:
-        for number, email in enumerate(letters):
+    def _messages(
+        self, prefix: str, given_emails: Any, given_notifications: tuple[Notification, ...]
+    ) -> Iterator[tuple[str, Check]]:
+        for number, email in enumerate(given_emails):
             yield f"{prefix}emails.{number}", self._in_sandbox(emails.check, email)
-        for number, notification in enumerate(notes):
+        for number, notification in enumerate(given_notifications):
             path = f"{prefix}notifications.{number}"
             yield path, self._in_sandbox(notifications.check, notification)
             if notification.http:
@@ -174,7 +176,7 @@ class WebhookValidator:
 
 
 def _field(name: str, given: dict[str, Any], known: Webhook | None) -> Any:
-    """Give a field as it will be."""
+    """Return a field as it will be."""
     return given[name] if name in given else getattr(known, name, None)
 
 

@@ -1,21 +1,17 @@
-"""Validation by JSON Schema, in the sandbox: what a schema makes of some data can cost more than a request may."""
+"""Validation by JSON Schema, in the sandbox: validating can cost more than a request may."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from api.problems import BadField, Invalid, TooManyRequests
 from hookkeeper.content import json_schemas
 from hookkeeper.content.faults import Fault, TooCostly, TooCostlyLately
 from hookkeeper.sandbox.breaker import REST_SECONDS
 from hookkeeper.sandbox.pool import Sandbox, Share
-
-
-class TooCostlyData(Invalid):
-    """Checking this event's data against the schema of its type takes too much."""
+from hookkeeper.services.errors import BadField, Invalid, Suspended
 
 
 async def check_event_type(sandbox: Sandbox, schema: dict[str, Any] | None, examples: Sequence[Any]) -> None:
-    """Raise `Invalid` for a schema that cannot be used, or for examples that it does not accept."""
+    """Raise Invalid for a schema that cannot be used, or for examples that are not valid against it."""
     if schema is None:
         return
     catalogue = sandbox.for_("")
@@ -34,19 +30,16 @@ async def check_event_type(sandbox: Sandbox, schema: dict[str, Any] | None, exam
 
 
 async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str, Any], data: Any) -> None:
-    """Raise `Invalid` for data that the schema does not accept, or that takes too much to check.
+    """Raise Invalid for data that are not valid against the schema, or too costly to check.
 
-    Raises `TooMany` while the type rests because its events were too costly several times in a row for this tenant.
+    Raises Suspended for a while after several events in a row of this type and tenant were too costly.
     """
     (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
     if isinstance(answer, TooCostlyLately):
-        raise TooManyRequests(
-            f"Checking events of the type {type_} against its schema {answer}.",
-            headers={"Retry-After": f"{REST_SECONDS:g}"},
-        )
+        raise Suspended(f"Checking events of the type {type_} against its schema {answer}.", REST_SECONDS)
     if isinstance(answer, TooCostly):
         sentence = f"cannot be checked against the schema of this event type, which {answer}"
-        raise TooCostlyData("The data are too costly to check: see errors.", [BadField(path="data", detail=sentence)])
+        raise Invalid("The data are too costly to check: see errors.", [BadField(path="data", detail=sentence)])
     if isinstance(answer, Fault):
         raise Invalid.field("data", str(answer))
     if answer:

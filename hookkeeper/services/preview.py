@@ -1,14 +1,10 @@
-"""What an event would send through a webhook, made as it would be made, and not sent."""
+"""Make what a webhook would send for an event, and send nothing."""
 
 from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
 
-from api import examples
-from api.fields import EVENT_ID, RequestModel, ResponseModel
-from api.problems import Invalid
-from api.schemas.webhooks import NewWebhook, SampleEvent
 from hookkeeper.content import filters
 from hookkeeper.content.context import About, Event, context_of
 from hookkeeper.content.emails import Email, RenderedEmail, render_email
@@ -18,25 +14,12 @@ from hookkeeper.content.masking import masked_headers
 from hookkeeper.content.notifications import Call, Notification, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.patterns import patterns_for
 from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.fields import ResponseModel
 from hookkeeper.times import utc_now
 
 EXAMPLE_ID = "evt_example"
-
-
-class PreviewRequest(RequestModel):
-    """Either a webhook that is not registered, or the id of a registered one."""
-
-    model_config = examples.shows(
-        {
-            "webhook": {"url": "https://acme.example/hook", "payload": {"static": {"source": "shop"}}},
-            "event": {"type": "order.paid", "data": {"order": 4711}},
-        }
-    )
-
-    webhook: NewWebhook | None = None
-    webhook_id: str | None = Field(None, pattern=EVENT_ID)
-    event: SampleEvent = Field(default_factory=SampleEvent)
 
 
 class RequestPreview(ResponseModel):
@@ -71,26 +54,24 @@ class Preview(ResponseModel):
 
 
 class Previewer:
-    """Makes everything of a webhook for one event."""
+    """Makes the request, the emails and the notifications of a webhook for one event."""
 
-    def __init__(
-        self, sandbox: Sandbox, webhook: Webhook, example: SampleEvent, listens: bool, max_body_bytes: int
-    ) -> None:
+    def __init__(self, sandbox: Sandbox, webhook: Webhook, type_: str, data: Any, max_body_bytes: int) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
-        self._event = Event(EXAMPLE_ID, example.type, webhook.tenant, utc_now(), example.data)
+        self._event = Event(EXAMPLE_ID, type_, webhook.tenant, utc_now(), data)
         self._context = context_of(self._event, About(webhook.id, webhook.name, webhook.metadata_))
-        self._listens = listens
         self._max_body_bytes = max_body_bytes
 
     async def preview(self) -> Preview:
         matches, filter_error = await self._filtered()
+        listens = not set(patterns_for(self._event.type)).isdisjoint(self._webhook.events)
         return Preview(
-            matches=matches and self._listens,
+            matches=matches and listens,
             filter_error=filter_error,
             request=await self._request() if self._webhook.url else None,
             emails=[await self._email(email) for email in self._webhook.emails],
-            notifications=[await self._notification(each) for each in self._webhook.notifications],
+            notifications=[await self._notification(notification) for notification in self._webhook.notifications],
         )
 
     async def _filtered(self) -> tuple[bool, str | None]:
@@ -109,18 +90,18 @@ class Previewer:
         return RequestPreview(url=self._webhook.target, headers=headers, body=body.content.decode())
 
     async def _email(self, email: Email) -> EmailPreview:
-        letter, problem = await self._made(render_email, email)
-        return EmailPreview(letter=letter, problem=problem)
+        rendered, problem = await self._made(render_email, email)
+        return EmailPreview(letter=rendered, problem=problem)
 
     async def _notification(self, notification: Notification) -> NotificationPreview:
-        note, problem = await self._made(render_notification, notification)
-        if note is None:
+        rendered, problem = await self._made(render_notification, notification)
+        if rendered is None:
             return NotificationPreview(target=notification.target, problem=problem)
-        if isinstance(note, Call):
+        if isinstance(rendered, Call):
             return NotificationPreview(
-                target=notification.target, headers=masked_headers(note.headers), body=note.body.decode()
+                target=notification.target, headers=masked_headers(rendered.headers), body=rendered.body.decode()
             )
-        return NotificationPreview(target=notification.target, title=note.title, body=note.body)
+        return NotificationPreview(target=notification.target, title=rendered.title, body=rendered.body)
 
     async def _made(self, make: Callable[[Any, Any, int], Any], element: Any) -> tuple[Any, str | None]:
         try:
@@ -129,25 +110,13 @@ class Previewer:
             return None, str(fault)
 
 
-def unsaved(new: NewWebhook) -> Webhook:
-    """Make a webhook that is in no registry."""
+def unsaved(given: dict[str, Any]) -> Webhook:
+    """Make a webhook, of fields as the API names them, that is in no registry."""
+    kept = ("tenant", "name", "events", "headers", "filter", "payload", "emails", "notifications")
     return Webhook(
         id="wh_example",
-        tenant=new.tenant,
-        name=new.name,
-        url=new.url or "",
-        events=new.events,
+        url=given["url"] or "",
         secret="",
-        headers=new.headers,
-        metadata_=new.metadata,
-        filter=new.filter,
-        payload=new.payload,
-        emails=new.emails,
-        notifications=new.notifications,
+        metadata_=given["metadata"],
+        **{name: given[name] for name in kept},
     )
-
-
-def check_one_of_the_two(request: PreviewRequest) -> None:
-    """Raise `Invalid` where not exactly one of `webhook` and `webhook_id` is given."""
-    if (request.webhook is None) == (request.webhook_id is None):
-        raise Invalid("Give either webhook or webhook_id.")

@@ -1,7 +1,7 @@
-"""Times as people write them: cron expressions, and names of time zones. Pure.
+"""Check cron expressions and names of time zones. Pure.
 
-Temporal reads more kinds of cron than this: with seconds, years, a time zone, a comment. What means the same is written
-in fields of their own here; what is left is the cron of Unix.
+Temporal accepts more than the cron of Unix: seconds, years, a time zone, a comment. Schedules have other fields for
+what is useful of that.
 """
 
 import re
@@ -17,15 +17,15 @@ FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("month", 1, 12, {name: number for number, name in enumerate(MONTHS, start=1)}),
     ("day of the week", 0, 7, {name: number for number, name in enumerate(DAYS)}),
 )
-"""Name, least and greatest number, and names of numbers."""
+"""Name, smallest and greatest number, and names of numbers."""
 SHORT = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?", re.ASCII)
-NO_PLACES = frozenset({"Factory", "localtime", "posixrules"})
-"""What a machine has beside the zones of the world."""
+NOT_ZONES = frozenset({"Factory", "localtime", "posixrules"})
+"""Names in the database that are not time zones."""
 
 
 def check_cron(text: str) -> str:
-    """Give the expression back; raise `ValueError` that says what is wrong with it."""
+    """Return the expression; raise ValueError with what is wrong with it."""
     if text in SHORT:
         return text
     fields = text.split(" ")
@@ -41,7 +41,7 @@ def check_cron(text: str) -> str:
 
 
 def check_timezone(name: str) -> str:
-    """Give the name back; raise `ValueError` where there is no such zone."""
+    """Return the name; raise ValueError if there is no such zone."""
     if name not in _timezones():
         raise ValueError("is no time zone of the IANA database, such as Europe/Berlin")
     return name
@@ -63,4 +63,4 @@ def _number(text: str, names: dict[str, int]) -> int | None:
 
 @cache
 def _timezones() -> frozenset[str]:
-    return frozenset(available_timezones()) - NO_PLACES
+    return frozenset(available_timezones()) - NOT_ZONES

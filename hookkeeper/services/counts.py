@@ -1,7 +1,7 @@
-"""Counts the members of what is given before they are validated.
+"""Count the members of lists and objects before they are validated.
 
-Each bad member makes an error, and a body has room for 20,000: Pydantic and FastAPI would hold the event loop for a
-tenth of a second and more to describe them all.
+Each bad member makes an error, and a body can have 20,000: describing them all would block the event loop for a tenth
+of a second and more.
 """
 
 from functools import cache
@@ -22,9 +22,9 @@ class _Field(NamedTuple):
 
 
 def check_field(model: type[BaseModel], name: str, value: Any, *, slack: int = 1) -> None:
-    """Raise ValueError if the value of a field, or anything in it, has more members than it may have.
+    """Raise ValueError if the value of a field, or anything in it, has more members than is allowed.
 
-    Below the field only what has twice as many is refused here: of less, Pydantic names the very place.
+    Below the field, only twice the allowed number is refused here: Pydantic names the exact place of smaller excess.
     """
     field = _fields(model)[name]
     if not isinstance(value, list | dict):
@@ -33,9 +33,9 @@ def check_field(model: type[BaseModel], name: str, value: Any, *, slack: int = 1
         raise ValueError(f"has {len(value)} members, and may have {field.at_most}")
     if field.model is None:
         return
-    for each in value if isinstance(value, list) else [value]:
-        if isinstance(each, dict):
-            _check_object(field.model, each)
+    for member in value if isinstance(value, list) else [value]:
+        if isinstance(member, dict):
+            _check_object(field.model, member)
 
 
 def check_fields(value: dict[str, Any]) -> None:
@@ -59,16 +59,16 @@ def _fields(model: type[BaseModel]) -> dict[str, _Field]:
 
 
 def _field(annotation: Any, metadata: list[Any]) -> _Field:
-    bounds = [each.max_length for each in metadata if isinstance(each, MaxLen)]
+    bounds = [bound.max_length for bound in metadata if isinstance(bound, MaxLen)]
     types = list(_types(annotation))
     if not bounds and dict in types and Any not in types:
         bounds = [MAX_FIELDS]
-    models = [each for each in types if isinstance(each, type) and issubclass(each, BaseModel)]
+    models = [kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return _Field(bounds[0] if bounds else None, models[0] if models else None)
 
 
 def _types(annotation: Any) -> Any:
-    """Give a type and those it is made of: of `tuple[Email, ...] | None` also `tuple` and `Email`."""
+    """Yield a type and those it is made of: for `tuple[Email, ...] | None` also `tuple` and `Email`."""
     yield getattr(annotation, "__origin__", annotation)
-    for each in get_args(annotation):
-        yield from _types(each)
+    for argument in get_args(annotation):
+        yield from _types(argument)

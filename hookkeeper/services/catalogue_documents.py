@@ -42,21 +42,21 @@ def as_openapi(types: Iterable[EventType]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Webhooks", "version": "1"},
-        "webhooks": {each.name: {"post": _operation(each)} for each in types},
+        "webhooks": {event_type.name: {"post": _operation(event_type)} for event_type in types},
     }
 
 
 def as_asyncapi(types: Iterable[EventType]) -> dict[str, Any]:
     """Write AsyncAPI 3.0 with one message an event type, all sent on one channel."""
     messages = {
-        each.name: {
-            "name": each.name,
-            "summary": each.description,
+        event_type.name: {
+            "name": event_type.name,
+            "summary": event_type.description,
             "contentType": JSON,
-            "payload": body_schema(each),
-            "examples": [{"payload": {"type": each.name, "data": example}} for example in each.examples],
+            "payload": body_schema(event_type),
+            "examples": [{"payload": {"type": event_type.name, "data": example}} for example in event_type.examples],
         }
-        for each in types
+        for event_type in types
     }
     return {
         "asyncapi": "3.0.0",
@@ -85,7 +85,7 @@ def from_openapi(document: Any) -> Iterator[Imported]:
             name=name,
             description=operation.get("description") or operation.get("summary") or "",
             schema=_closed(schema["properties"]["data"] if whole else schema, components) if schema else None,
-            examples=[_data(each, whole) for each in _examples(media)],
+            examples=[_data(example, whole) for example in _examples(media)],
         )
 
 
@@ -132,27 +132,27 @@ def _references(value: Any) -> Iterator[str]:
         reference = value.get("$ref")
         if isinstance(reference, str) and reference.startswith(COMPONENTS):
             yield reference.removeprefix(COMPONENTS)
-        for each in value.values():
-            yield from _references(each)
+        for child in value.values():
+            yield from _references(child)
     elif isinstance(value, list):
-        for each in value:
-            yield from _references(each)
+        for child in value:
+            yield from _references(child)
 
 
 def _moved(value: Any) -> Any:
     """Let references to components point to definitions."""
     if isinstance(value, dict):
         return {
-            key: each.replace(COMPONENTS, DEFINITIONS) if key == "$ref" and isinstance(each, str) else _moved(each)
-            for key, each in value.items()
+            key: child.replace(COMPONENTS, DEFINITIONS) if key == "$ref" and isinstance(child, str) else _moved(child)
+            for key, child in value.items()
         }
-    return [_moved(each) for each in value] if isinstance(value, list) else value
+    return [_moved(child) for child in value] if isinstance(value, list) else value
 
 
 def _examples(media: dict[str, Any]) -> list[Any]:
     if "example" in media:
         return [media["example"]]
-    return [each["value"] for each in media.get("examples", {}).values() if "value" in each]
+    return [example["value"] for example in media.get("examples", {}).values() if "value" in example]
 
 
 def _data(example: Any, whole: bool) -> Any:

@@ -1,4 +1,4 @@
-"""What fields the API takes and gives are made of: bounded, strict, and described once."""
+"""Types of the fields of requests and answers: bounded, strict, and described once."""
 
 import re
 from datetime import UTC, datetime
@@ -17,21 +17,23 @@ from pydantic import (
     model_validator,
 )
 
-from api.counts import check_field, check_fields
-from api.deps import TENANT_PATTERN
 from hookkeeper.content.headers import check_headers
 from hookkeeper.content.text import is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
 from hookkeeper.registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
+from hookkeeper.services.counts import check_field, check_fields
 from hookkeeper.times import rfc3339
 
+TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def _rfc3339(value: object) -> object:
-    """Refuse what Pydantic takes as well: numbers, numbers in a string, dates."""
+    """Refuse what Pydantic accepts as well: numbers, numbers in a string, dates."""
+    if isinstance(value, datetime):  # of our own: JSON has none
+        return value
     if not isinstance(value, str) or not RFC_3339.fullmatch(value):
         raise ValueError("must be a string: RFC 3339 with a time zone, such as 2026-01-02T03:04:05Z")
     return value
@@ -84,7 +86,7 @@ Item = TypeVar("Item")
 
 
 class RequestModel(BaseModel):
-    """Base of what is taken."""
+    """Base of the models of requests."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -103,7 +105,7 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Base of what is given."""
+    """Base of the models of answers."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

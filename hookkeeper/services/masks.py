@@ -1,18 +1,18 @@
-"""Secrets are masked when a webhook is read back; who sends the mask back means the secret that is there already."""
+"""Restore secrets behind masks. A webhook is read with masks, and a mask that is sent back means the known secret."""
 
 from typing import Any
 from urllib.parse import urlsplit
 
-from api.problems import Invalid
 from hookkeeper.content import headers, notifications, tls
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.errors import Invalid
 
 
 def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, Any]:
-    """Give those of the fields that can hold masks, with the known secrets in their places.
+    """Return the fields that can hold masks, with the known secrets in their places.
 
-    Raises `Invalid` for a mask with nothing known behind it.
+    Raises Invalid for a mask without a known secret.
     """
     restored: dict[str, Any] = {}
     secret = _headers_for(given, known)
@@ -24,17 +24,17 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         ours = known.notifications if known else ()
         restored["notifications"] = _try("notifications", notifications.unmasked, given["notifications"], ours)
     if given.get("on_failure"):
-        told: OnFailure = given["on_failure"]
+        alerts: OnFailure = given["on_failure"]
         ours = known.on_failure.notifications if known and known.on_failure else ()
-        notes = _try("on_failure.notifications", notifications.unmasked, told.notifications, ours)
-        restored["on_failure"] = told.model_copy(update={"notifications": notes})
+        notes = _try("on_failure.notifications", notifications.unmasked, alerts.notifications, ours)
+        restored["on_failure"] = alerts.model_copy(update={"notifications": notes})
     return restored
 
 
 def _headers_for(given: dict[str, Any], known: Webhook | None) -> dict[str, str]:
-    """Give the known headers, which are secrets of the host that they are sent to.
+    """Return the known headers, which are secrets of the host that they are sent to.
 
-    Raises `Invalid` where they would go to another one and nobody said so.
+    Raises Invalid if they would go to another host and the request does not set them.
     """
     if known is None or not known.headers:
         return {}

@@ -1,0 +1,67 @@
+"""Who makes a request: a key with scopes, bound to one tenant or to none.
+
+Routes pass `Caller.tenant` on to what they read: another tenant's object is not found.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+
+from api.problems import Forbidden
+from hookkeeper.registry.audit import AuditEntry
+
+Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+USUAL_SCOPES = SCOPES[:-1]
+"""Default scopes of a new key: everything that concerns one tenant."""
+
+
+class Owned(Protocol):
+    """A Pydantic model of something that is made for a tenant."""
+
+    tenant: str
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+New = TypeVar("New", bound=Owned)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The key that a request was made with."""
+
+    key_id: str
+    key_name: str
+    tenant: str | None
+    """The tenant that the key is bound to; None for all."""
+    scopes: frozenset[str]
+
+    def own(self, new: New) -> New:
+        """Set the key's tenant where the request names none. Raises Forbidden if it names another."""
+        if self.tenant is None:
+            return new
+        if "tenant" not in new.model_fields_set:
+            return cast(New, cast(Any, new).model_copy(update={"tenant": self.tenant}))
+        self.check_tenant(new.tenant)
+        return new
+
+    def check_tenant(self, named: str) -> None:
+        """Raise Forbidden if the key is bound to another tenant."""
+        if self.tenant not in (None, named):
+            raise Forbidden(f"The key is bound to tenant {self.tenant}: it cannot act for another.")
+
+    def did(
+        self, action: str, object_id: str, tenant: str | None, fields: Collection[str] = (), **detail: str
+    ) -> AuditEntry:
+        """Make an audit entry of what this key does: names of the fields that it sets, never their values."""
+        named = {"fields": sorted(fields)} if fields else {}
+        return AuditEntry(
+            key_id=self.key_id,
+            key_name=self.key_name,
+            action=action,
+            object_id=object_id,
+            tenant=tenant,
+            detail=named | detail,
+        )

@@ -1,0 +1,132 @@
+"""Accept events, one by one and in batches."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from pydantic import ValidationError
+
+from api import views
+from api.access import GuardedBatchRoute, GuardedRoute, needs
+from api.caller import Caller
+from api.deps import UNLESS_LATE, CallerDep, IngestDep, LinksDep
+from api.errors import as_event_problem, from_validation
+from api.problems import EVENT_ID_HEADER, KEYED, Problem, ServiceUnavailable, document, responses
+from api.schemas.events import AcceptedEvent, Batch, BatchAnswer, BatchAnswers
+from hookkeeper.links import Links
+from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.new_event import NewEvent, new_event_id
+
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
+NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
+BATCH_AT_ONCE = 20
+"""Events of a batch that are started at the same time."""
+Accepting = asyncio.Task[BatchAnswer]
+IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={
+        200: {"model": AcceptedEvent, "description": "The event was accepted before", "headers": NAMES_EVENT},
+        202: {"headers": NAMES_EVENT},
+        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 503).items()},
+    },
+    dependencies=[needs("events:write"), UNLESS_LATE],
+)
+async def post_event(
+    event: NewEvent,
+    response: Response,
+    caller: CallerDep,
+    ingest: IngestDep,
+    links: LinksDep,
+    idempotency_key: IdempotencyKey = None,
+) -> AcceptedEvent:
+    """Accept an event and start delivering it.
+
+    202 is sent only after Temporal has stored the run durably. Posting the same id with the same content again returns
+    the existing event (200, `duplicate: true`); with other content it is refused (409). An event that matches no
+    webhook is accepted too.
+
+    After a 503, the event may or may not have been accepted. The answer has its id, even if it was generated, in
+    `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
+    """
+    event = caller.own(event)
+    if event.id is None and idempotency_key:
+        event = event.model_copy(update={"id": idempotency_key})
+    event_id = event.id or new_event_id()
+    response.headers[EVENT_ID_HEADER] = event_id
+    try:
+        started = await ingest.accept(event, event_id)
+    except Exception as error:
+        raise as_event_problem(error, event_id) from error
+    if started.duplicate:
+        response.status_code = 200
+    return views.accepted(started, links)
+
+
+async def post_batch(batch: Batch, caller: CallerDep, ingest: IngestDep, links: LinksDep) -> BatchAnswers:
+    """Accept up to 100 events. The answer has one item for each event, in the same order; each is accepted or refused
+    independently of the others.
+
+    Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
+    """
+    batch_ingest = _BatchIngest(ingest, links, caller)
+    accepting: list[Accepting] = []
+    async with asyncio.TaskGroup() as group:
+        for raw in batch.events:
+            accepting.append(group.create_task(batch_ingest.accept(raw, accepting.copy())))
+    return BatchAnswers(items=[task.result() for task in accepting])
+
+
+router.add_api_route(
+    "/batch",
+    post_batch,
+    methods=["POST"],
+    status_code=207,
+    dependencies=[needs("events:write"), UNLESS_LATE],
+    route_class_override=GuardedBatchRoute,
+)
+
+
+class _BatchIngest:
+    """Accepts the events of one batch, each with its own answer."""
+
+    def __init__(self, ingest: EventIngest, links: Links, caller: Caller) -> None:
+        self._ingest = ingest
+        self._links = links
+        self._caller = caller
+        self._slots = asyncio.Semaphore(BATCH_AT_ONCE)
+        self._outage: Exception | None = None
+
+    async def accept(self, raw: Any, behind: list[Accepting]) -> BatchAnswer:
+        """Accept one event.
+
+        After an outage, later events are not tried, since each would wait as long. They get the same answer, with
+        their own ids.
+        """
+        async with self._slots:
+            try:
+                event = self._caller.own(NewEvent.model_validate(raw))
+            except ValidationError as error:
+                return _refused(from_validation(error.errors()))
+            except Problem as forbidden:
+                return _refused(forbidden)
+            event_id = event.id or new_event_id()
+            try:
+                if self._outage:
+                    raise self._outage
+                started = await self._ingest.accept(event, event_id, behind)
+            except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
+                problem = as_event_problem(error, event_id)
+                if problem.status_code == ServiceUnavailable.status:
+                    self._outage = self._outage or error
+                return _refused(problem)
+            accepted = views.accepted(started, self._links)
+            return BatchAnswer(status=200 if started.duplicate else 202, event=accepted)
+
+
+def _refused(problem: Problem) -> BatchAnswer:
+    return BatchAnswer(status=problem.status_code, problem=document(problem))

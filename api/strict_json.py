@@ -1,0 +1,148 @@
+"""Parse JSON strictly: RFC 8259, and no more of anything than an event may have.
+
+What a text holds is counted before it is parsed: `[[],[],…` takes twenty times its size in memory.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from math import isinf
+from typing import Any, NamedTuple, NoReturn
+
+from api.problems import Malformed, Unprocessable
+from hookkeeper.services.errors import Invalid
+
+MAX_DEPTH = 64
+"""Levels of nesting in a body."""
+MAX_VALUES = 20_000
+"""Members of all objects and arrays of a body together."""
+MAX_KEY = 1024
+"""Characters of a key."""
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+TOO_MANY = f"holds more than {MAX_VALUES} values"
+LONG_KEY = f"has a key of more than {MAX_KEY} characters"
+NO_TEXT = "half of a surrogate pair is not text"
+MAX_STEP_SHOWN = 64
+"""Characters of each key in the path of a bad value."""
+MAX_BATCH_VALUES = 5 * MAX_VALUES
+TOO_MANY_IN_BATCH = f"holds more than {MAX_BATCH_VALUES} values"
+_UP_TO_MARK = re.compile(rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+")*+[,\[{]', re.DOTALL)
+"""Up to the next mark that is not within a string. Possessive: it never goes back, and so takes linear time."""
+
+
+def parse(body: bytes, *, is_batch: bool = False) -> Any:
+    """Parse JSON strictly; raise `Malformed`, or `Unprocessable` for what JSON allows and we do not."""
+    if has_more_marks(body, 2 * (MAX_BATCH_VALUES if is_batch else MAX_VALUES)):  # a value has two at most
+        raise _unprocessable("body", TOO_MANY_IN_BATCH if is_batch else TOO_MANY)
+    try:
+        value = json.loads(body.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"The body is not UTF-8: byte {error.start} does not belong.") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    except RecursionError:
+        raise _unprocessable("body", TOO_DEEP) from None
+    except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
+        raise _unprocessable("body", "holds an integer of thousands of digits") from None
+    if is_batch and isinstance(value, dict) and isinstance(events := value.get("events"), list):
+        _check({**value, "events": None}, _Place())
+        values = sum(_check(event, _Place(n, _Place("events", _Place()))) for n, event in enumerate(events))
+        if values > MAX_BATCH_VALUES:
+            raise _unprocessable("body", TOO_MANY_IN_BATCH)
+    else:
+        _check(value, _Place())
+    return value
+
+
+class _Place(NamedTuple):
+    """Where a list or an object stands in a body: spelled when something is bad, since keys can be long and many."""
+
+    step: str | int = ""
+    parent: "_Place | None" = None
+    depth: int = 0
+
+    def below(self, step: str | int) -> "_Place":
+        return _Place(step, self, self.depth + 1)
+
+    @property
+    def path(self) -> str:
+        steps: list[str] = []
+        place = self
+        while place.parent:
+            steps.append(str(place.step)[:MAX_STEP_SHOWN])
+            place = place.parent
+        return ".".join(reversed(steps)) or "body"
+
+
+def _check(value: Any, root: _Place) -> int:
+    """Refuse too much of anything, numbers beyond a double, and text that UTF-8 cannot carry; count the values."""
+    pending: list[tuple[Any, _Place]] = [(value, root)]
+    values = 0
+    while pending:
+        container, place = pending.pop()
+        if place.depth > MAX_DEPTH:
+            raise _unprocessable(place.path, TOO_DEEP)
+        if isinstance(container, dict):
+            _check_keys(container, place)
+        values += len(container) if isinstance(container, dict | list) else 0
+        if values > MAX_VALUES:
+            raise _unprocessable(root.path, TOO_MANY)
+        for step, item in _members(container):
+            match item:
+                case dict() | list():
+                    pending.append((item, place.below(step)))
+                case str() if not _is_text(item):
+                    raise _unprocessable(place.below(step).path, NO_TEXT)
+                case float() if isinf(item):
+                    raise _unprocessable(place.below(step).path, "this number is too large")
+    return values
+
+
+def _check_keys(container: dict[str, Any], place: _Place) -> None:
+    if not all(map(_is_text, container)):
+        raise _unprocessable(place.path, NO_TEXT)
+    if any(len(key) > MAX_KEY for key in container):
+        raise _unprocessable(place.path, LONG_KEY)
+
+
+def _members(container: Any) -> Iterable[tuple[str | int, Any]]:
+    match container:
+        case dict():
+            return container.items()
+        case list():
+            return enumerate(container)
+    return ()
+
+
+def _is_text(text: str) -> bool:
+    """Tell a string from one with half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def has_more_marks(text: bytes, limit: int) -> bool:
+    """Tell whether more than `limit` commas and opening brackets stand outside of strings.
+
+    Text that is no JSON may be judged wrongly once it is none: the parser says so then.
+    """
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) <= limit:
+        return False
+    position = 0
+    for _ in range(limit + 1):
+        match = _UP_TO_MARK.match(text, position)
+        if match is None:
+            return False
+        position = match.end()
+    return True
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Malformed(f"The body is not JSON: {name} is not a number there.")
+
+
+def _unprocessable(path: str, detail: str) -> Unprocessable:
+    error = Invalid.field(path, detail)
+    return Unprocessable(str(error), error.errors)

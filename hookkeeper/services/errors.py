@@ -1,0 +1,91 @@
+"""Errors of use cases. `api.errors` turns them into HTTP answers.
+
+ServiceError
+├── NotFound       there is no such object, or it belongs to another tenant
+├── Invalid        not acceptable; names each bad field
+├── TooLarge       larger than an event may be
+├── RateLimited    too many requests; acceptable after some seconds
+├── Suspended      events of this type were too costly to check; acceptable after some seconds
+└── EventRefused   the event of a schedule is refused for good
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+MAX_ERRORS = 100
+"""Bad fields that one error names."""
+UNACCEPTABLE = "The request is not acceptable: see errors."
+
+
+class BadField(BaseModel):
+    """An error in one field of a request."""
+
+    path: str = Field(
+        description="Path of the field: field names and list positions, joined by dots",
+        examples=["retry.schedule.0"],
+    )
+    detail: str = Field(description="What is wrong", examples=["Input should be greater than or equal to 0"])
+
+
+class ServiceError(Exception):
+    """Base of all; `str()` is a sentence for the caller."""
+
+
+class NotFound(ServiceError):
+    """There is no such object, or it belongs to another tenant."""
+
+
+class Invalid(ServiceError):
+    """What was sent is not acceptable."""
+
+    def __init__(self, detail: str, errors: Sequence[BadField] = ()) -> None:
+        super().__init__(detail)
+        self.errors = list(errors)
+
+    @classmethod
+    def field(cls, path: str, detail: str) -> "Invalid":
+        return cls(UNACCEPTABLE, [BadField(path=path, detail=detail)])
+
+    @classmethod
+    def of(cls, errors: Sequence[Any]) -> "Invalid":
+        """Make one of the errors that Pydantic or FastAPI found."""
+        return cls(
+            UNACCEPTABLE,
+            [
+                BadField(path=_path(error["loc"]), detail=error["msg"].removeprefix("Value error, "))
+                for error in errors[:MAX_ERRORS]
+            ],
+        )
+
+
+class TooLarge(ServiceError):
+    """An event is larger than events may be."""
+
+
+class RateLimited(ServiceError):
+    """The same is acceptable after `retry_after` seconds."""
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Suspended(ServiceError):
+    """Events of this type were too costly to check several times in a row. They are checked again after a rest."""
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class EventRefused(ServiceError):
+    """The event of a schedule is refused for good; `str()` is the reason."""
+
+
+def _path(location: Sequence[str | int]) -> str:
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in ("body", "query", "path", "header"):
+        parts = parts[1:]
+    return ".".join(parts)

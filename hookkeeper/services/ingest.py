@@ -1,0 +1,205 @@
+"""Accept an event: check it, find the webhooks that want it, start its run. Once `accept` returns, Temporal has it."""
+
+import asyncio
+import time
+from asyncio import Future
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from hookkeeper.content import filters
+from hookkeeper.content.context import Event
+from hookkeeper.content.faults import Fault
+from hookkeeper.limits.adaptive_limit import AdaptiveLimit
+from hookkeeper.limits.turns import Turns
+from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.pacing import order_of, rate_of
+from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.registry.targets import Target, targets_of
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.errors import Invalid, TooLarge
+from hookkeeper.services.new_event import NewEvent, digest, new_event_id
+from hookkeeper.services.schema_validation import check_data
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.times import utc_now
+
+log = structlog.get_logger("hookkeeper.ingest")
+ACCEPT_TIMEOUT = 4.8
+"""Seconds. Within five, a client knows whether its event is in Temporal."""
+MAX_CONCURRENT_STARTS = 32
+"""Runs that a process starts at the same time, half of them of one tenant. Excess starts wait here, tenant by tenant,
+so that a flood of one tenant does not delay others in Temporal."""
+MIN_STARTS_PER_TENANT = 2
+"""Concurrent starts of a tenant while Temporal is so busy that starts take long."""
+MAX_TARGETS = 1000
+"""Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
+MAX_CLOCK_SKEW = timedelta(minutes=1)
+"""A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
+MAX_AHEAD = timedelta(days=366)
+MAX_TIMESTAMP_AHEAD = timedelta(days=1)
+FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EventIngest:
+    """Accepts events: posted ones, those of schedules, and test events."""
+
+    def __init__(self, gateway: Gateway, store: Store, sandbox: Sandbox, settings: Settings) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._store = store
+        self._sandbox = sandbox
+        self._starting = Turns(MAX_CONCURRENT_STARTS)
+        self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
+
+    async def accept(self, event: NewEvent, event_id: str | None = None, behind: Sequence[Future[Any]] = ()) -> Started:
+        """Start the event's run with all webhooks that match; a repeated id answers with the existing run.
+
+        An event without an id is new, and gets `event_id`. If one of its webhooks is ordered, it waits for all that it
+        is `behind`. Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal. After
+        Unavailable the outcome is not known: sent again with the same id, it is one event.
+        """
+        self._check_size(event)
+        try:
+            async with asyncio.timeout(ACCEPT_TIMEOUT):
+                try:
+                    return await self._accept(event, event_id or event.id or new_event_id(), behind)
+                except Invalid:  # it may have been valid when it was accepted
+                    if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
+                        return known
+                    raise
+        except TimeoutError:
+            raise Unavailable("the registry and Temporal together took too long") from None
+
+    async def accept_test(self, event: NewEvent, webhook: Webhook) -> Started:
+        """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
+        run = self._input(event, new_event_id(), utc_now(), deliveries_to([webhook], manual=True))
+        async with self._turn(event.tenant):
+            return await self._gateway.start(run, digest(event))
+
+    async def check(self, event: NewEvent) -> None:
+        """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
+        self._check_size(event)
+        await self._check_type(event)
+
+    async def _accept(self, event: NewEvent, event_id: str, behind: Sequence[Future[Any]]) -> Started:
+        """Accept the event as things are now. Raises Invalid if it would be refused as a new one."""
+        now = utc_now()
+        _check_times(event, now)
+        await self._check_type(event)
+        listening = await self._store.matching(event.tenant, event.type)
+        webhooks, filter_errors = await self._filter(listening, event, event_id, now)
+        if behind and any(webhook.ordered for webhook in webhooks):
+            await asyncio.wait(behind)
+        run = self._input(event, event_id, now, deliveries_to(webhooks))
+        async with self._turn(event.tenant):
+            started = await self._gateway.start(run, digest(event))
+        if filter_errors and not started.duplicate:
+            await self._count_filter_errors(filter_errors)
+        return started
+
+    def _check_size(self, event: NewEvent) -> None:
+        """Refuse an event that is too large as it is stored: `1e15` arrives as 4 bytes and is written as 18."""
+        if len(event.model_dump_json(exclude_unset=True).encode()) > self._settings.max_event_bytes:
+            raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
+
+    async def _check_type(self, event: NewEvent) -> None:
+        """Check the event against the catalogue."""
+        known = await self._store.catalogue.get(event.type)
+        if known is None:
+            if self._settings.require_known_event_types:
+                raise Invalid.field("type", "is not in the catalogue of event types")
+        elif known.archived:
+            raise Invalid.field("type", "is archived: it takes no new events")
+        elif known.schema is not None:
+            await check_data(self._sandbox, event.tenant, event.type, known.schema, event.data)
+
+    async def _filter(
+        self, webhooks: Sequence[Webhook], event: NewEvent, event_id: str, now: datetime
+    ) -> tuple[list[Webhook], dict[str, str]]:
+        """Return the webhooks whose filter matches, and the errors of filters by webhook; an error means no match."""
+        filtered = [webhook for webhook in webhooks if webhook.filter is not None]
+        if not filtered:
+            return list(webhooks), {}
+        shown = Event(event_id, event.type, event.tenant, event.timestamp or now, event.data).shown()
+        answers = await self._sandbox.for_(event.tenant).call_each(
+            filters.matches, [webhook.filter or "" for webhook in filtered], shown
+        )
+        matches = {webhook.id: answer for webhook, answer in zip(filtered, answers, strict=True)}
+        errors = {webhook_id: str(answer) for webhook_id, answer in matches.items() if isinstance(answer, Fault)}
+        for webhook_id, error in errors.items():
+            log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event_id, error=error)
+        return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], errors
+
+    def _input(self, event: NewEvent, event_id: str, now: datetime, deliveries: tuple[Delivery, ...]) -> EventInput:
+        return EventInput(
+            id=event_id,
+            type=event.type,
+            tenant=event.tenant,
+            timestamp=event.timestamp or now,
+            data=event.data,
+            accepted_at=now,
+            deliver_at=event.deliver_at,
+            deliveries=deliveries,
+            max_hold=self._settings.max_hold.total_seconds(),
+        )
+
+    @asynccontextmanager
+    async def _turn(self, tenant: str) -> AsyncIterator[None]:
+        """Wait for the tenant's turn to start a run. The time that starts take decides how many may be concurrent."""
+        async with self._starting.of(tenant):
+            begin = time.monotonic()
+            try:
+                yield
+            finally:
+                self._starts_per_tenant.note(time.monotonic() - begin)
+                self._starting.per_tenant = self._starts_per_tenant.value
+
+    async def _count_filter_errors(self, errors: dict[str, str]) -> None:
+        """Count them in the registry. The event is accepted by now, whether they can be counted or not."""
+        try:
+            for webhook_id, error in errors.items():
+                await self._store.note_filter_error(webhook_id, error)
+        except RegistryUnavailable as error:
+            log.warning("filter errors not counted", error=str(error), webhooks=list(errors))
+
+
+def deliveries_to(webhooks: Sequence[Webhook], *, manual: bool = False) -> tuple[Delivery, ...]:
+    """Return a delivery for each target of each webhook. Raises Invalid for too many."""
+    deliveries = tuple(_delivery(webhook, target, manual) for webhook in webhooks for target in targets_of(webhook))
+    if len(deliveries) > MAX_TARGETS:
+        raise Invalid(f"The event goes to {len(deliveries)} targets; one event may have at most {MAX_TARGETS}.")
+    return deliveries
+
+
+def check_deliver_at(deliver_at: datetime, now: datetime) -> None:
+    """Raise Invalid for a time that has passed or is more than a year ahead."""
+    if deliver_at < now - MAX_CLOCK_SKEW:
+        raise Invalid.field("deliver_at", "is in the past")
+    if deliver_at > now + MAX_AHEAD:
+        raise Invalid.field("deliver_at", "is more than a year ahead")
+
+
+def _check_times(event: NewEvent, now: datetime) -> None:
+    if event.deliver_at:
+        check_deliver_at(event.deliver_at, now)
+    if event.timestamp and not FIRST_TIMESTAMP <= event.timestamp <= now + MAX_TIMESTAMP_AHEAD:
+        raise Invalid.field("timestamp", "is before 1970 or more than a day ahead")
+
+
+def _delivery(webhook: Webhook, target: Target, manual: bool) -> Delivery:
+    to_url = target.channel == "webhook"
+    return Delivery(
+        id=target.id,
+        webhook_id=webhook.id,
+        channel=target.channel,
+        target=target.shown,
+        by_hand=manual,
+        rate=rate_of(webhook) if to_url else None,
+        ordered=order_of(webhook) if to_url and not manual else None,
+    )

@@ -1,0 +1,41 @@
+"""An event that is to be accepted: posted, or made by a schedule."""
+
+import hashlib
+import json
+import secrets
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.services.fields import EventId, EventType, GivenTime, RequestModel, TenantName
+
+
+class NewEvent(RequestModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}}]
+        }
+    )
+
+    type: EventType
+    data: Any = Field(default_factory=dict)
+    """Any JSON."""
+    id: EventId | None = None
+    """Your id, which makes it safe to repeat the POST. By default the `Idempotency-Key` header, or a generated id."""
+    tenant: TenantName = DEFAULT_TENANT
+    timestamp: GivenTime | None = None
+    """When the event happened; by default now."""
+    deliver_at: GivenTime | None = None
+    """Deliver the event at this time or later; at most one year ahead."""
+
+
+def new_event_id() -> str:
+    return f"evt_{secrets.token_hex(12)}"
+
+
+def digest(event: NewEvent) -> str:
+    """Return what two requests with one id have in common if they mean the same event. The order of keys is ignored."""
+    meant: dict[str, Any] = event.model_dump(mode="json", include={"type", "data", "timestamp", "deliver_at"})
+    canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

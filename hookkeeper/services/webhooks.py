@@ -1,0 +1,115 @@
+"""Make and change webhooks by the rules that no schema can say: masks, targets, order, signing keys."""
+
+import secrets
+import string
+from collections.abc import Callable
+from typing import Any
+
+from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
+from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import ChangedMeanwhile, Store
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.masks import unmasked
+from hookkeeper.services.webhook_validator import WebhookValidator
+from hookkeeper.temporal.gateway import Gateway
+
+UNKNOWN_WEBHOOK = "There is no such webhook."
+MAX_CHANGE_ATTEMPTS = 3
+"""Checks of a change, where other requests change the webhook meanwhile; then ChangedMeanwhile."""
+
+
+def found(webhook: Webhook | None) -> Webhook:
+    """Return the webhook; raise NotFound if there is none."""
+    if webhook is None:
+        raise NotFound(UNKNOWN_WEBHOOK)
+    return webhook
+
+
+async def new_webhook(given: dict[str, Any], scheme: Scheme | None, validator: WebhookValidator) -> Webhook:
+    """Make a webhook of all its fields as the API names them. Raises Invalid.
+
+    `scheme` is the kind of its signing key, if the caller chose one.
+    """
+    tenant, secret = given["tenant"], given["secret"]
+    given = given | unmasked(given)
+    await validator.for_(tenant).check(given)
+    if secret and scheme and is_asymmetric(secret) != (scheme == "v1a"):
+        raise Invalid.field("secret", f"is not a key for signature scheme {scheme}")
+    return Webhook(
+        id=_new_id(),
+        secret=secret or new_secret(scheme or "v1"),
+        **{name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")},
+    )
+
+
+async def change(
+    webhook_id: str,
+    tenant: str | None,
+    given: dict[str, Any],
+    *,
+    store: Store,
+    validator: WebhookValidator,
+    entry_for: Callable[[Webhook], AuditEntry],
+) -> tuple[Webhook, Webhook]:
+    """Check changes and write them; return the webhook before and after. Raises NotFound, Invalid, ChangedMeanwhile.
+
+    A check takes long enough for another request to change the row. Masks and checks are made again then.
+    """
+    for attempt in range(MAX_CHANGE_ATTEMPTS):
+        known = found(await store.get(webhook_id, tenant))
+        columns = await _checked(given, known, validator)
+        try:
+            changed = await store.update(webhook_id, tenant, columns, entry_for(known), checked_against=known)
+            return known, found(changed)
+        except ChangedMeanwhile:
+            if attempt == MAX_CHANGE_ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def release_held(gateway: Gateway, webhook: Webhook) -> None:
+    """Release the held deliveries of a webhook, unless it is still disabled or paused. Raises Unavailable.
+
+    The registry has the webhook enabled by now. A caller who gets 503 repeats the request, which changes nothing in the
+    registry and releases again.
+    """
+    if webhook.enabled and webhook.paused_at is None:
+        await gateway.releases.start(webhook.tenant, webhook.id)
+
+
+async def _checked(given: dict[str, Any], known: Webhook, validator: WebhookValidator) -> dict[str, Any]:
+    """Return the changes as columns of the registry, with the known secrets behind their masks."""
+    given = given | unmasked(given, known)
+    if not any(given.get(name, getattr(known, name)) for name in ("url", "emails", "notifications")):
+        raise Invalid("A webhook needs a url, emails or notifications.")
+    await validator.for_(known.tenant).check(given, known)
+    return _columns(given, known)
+
+
+def _columns(given: dict[str, Any], known: Webhook | None = None) -> dict[str, Any]:
+    columns = dict(given)
+    if "metadata" in columns:
+        columns["metadata_"] = columns.pop("metadata")
+    if "url" in columns:
+        columns["url"] = columns["url"] or ""
+    if "ordered" in columns or "order_policy" in columns:
+        columns["ordered"] = _order(given, known)
+        columns.pop("order_policy", None)
+    return columns
+
+
+def _order(given: dict[str, Any], known: Webhook | None) -> str | None:
+    """Make one column of `ordered` and `order_policy`; what is not given does not change."""
+    before = known.ordered if known else None
+    policy = given.get("order_policy")
+    if given.get("ordered", before is not None):
+        return policy or before or "block"
+    if policy == "skip":
+        raise Invalid.field("order_policy", "has a meaning only where ordered is true")
+    return None
+
+
+def _new_id() -> str:
+    """Make a short id, of 62 random bits: a run lists some hundred of them in a search attribute of 2 KB."""
+    return "wh_" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(12))
