@@ -1,47 +1,94 @@
-"""Which deliveries a command means, and whether it makes sense. Pure: used by runs and by the client of Temporal."""
+"""The commands: their descriptions, the deliveries that they select, and what a closed delivery becomes. Pure.
+
+Signals, updates, API routes and the command line are made of this table. Runs apply the commands
+(`workflows.commands`).
+"""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from hookkeeper.messages.event import Command, Delivery
 
 
 class Refused(Exception):
-    """The command makes no sense now: a conflict, not a fault."""
+    """The command makes no sense now: a conflict, not an error."""
 
 
 class RunIsClosing(Exception):
-    """The run has its final state and is about to end: ask again, it will have."""
+    """The run has its final state and is about to close: retry, it will be closed then."""
 
 
 class UnknownDelivery(Exception):
     """The event has no delivery of this id."""
 
 
-ELIGIBLE: dict[Command, frozenset[str]] = {
-    "cancel": frozenset({"pending", "retrying", "held", "sent"}),
-    "retry": frozenset({"pending", "retrying", "held", "failed", "cancelled"}),
-    "hold": frozenset({"pending", "retrying"}),
-    "release": frozenset({"held"}),
-    "redeliver": frozenset({"pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"}),
-}
-"""Statuses that a command may meet when a delivery is named."""
+@dataclass(frozen=True, slots=True)
+class CommandRule:
+    """A command to an event."""
 
-ELIGIBLE_WHEN_ALL: dict[Command, frozenset[str]] = ELIGIBLE | {"retry": frozenset({"pending", "retrying", "failed"})}
-"""The same when none is named: what a person has held or cancelled is then left alone by a retry."""
+    title: str
+    summary: str
+    """One line, for Temporal's web UI and the command line."""
+    statuses: frozenset[str]
+    """Statuses of a delivery to which the command can be applied."""
+    statuses_of_all: frozenset[str]
+    """Statuses to which it is applied if no delivery is named."""
+    details: str
+    """For the API's documentation."""
+
+
+def _rule(title: str, summary: str, statuses: str, *, of_all: str | None = None, details: str = "") -> CommandRule:
+    selected = frozenset(statuses.split())
+    return CommandRule(
+        title, summary, selected, frozenset(of_all.split()) if of_all else selected, details=details or summary
+    )
+
+
+COMMANDS: dict[Command, CommandRule] = {
+    "retry": _rule(
+        "Retry deliveries",
+        "Attempt one delivery now, or all that have not succeeded.",
+        "pending retrying held failed cancelled",
+        of_all="pending retrying failed",  # neither what was held nor what was cancelled
+        details="Attempt one delivery now, or all that have not succeeded. The remaining retry schedule does not"
+        " change. If an attempt is in flight, the new one follows it. On a finished event, failed deliveries start"
+        " again with the whole schedule.",
+    ),
+    "cancel": _rule(
+        "Cancel deliveries",
+        "Cancel one delivery, or all.",
+        "pending retrying held sent",
+        details="Cancel one delivery, or all. The result of an attempt in flight still counts.",
+    ),
+    "hold": _rule("Hold deliveries", "Hold one delivery, or all, until it is released.", "pending retrying"),
+    "release": _rule(
+        "Release deliveries",
+        "Continue one held delivery, or all. A scheduled event is delivered now.",
+        "held",
+    ),
+    "redeliver": _rule(
+        "Redeliver an event",
+        "Make one delivery again, or all, including those that succeeded.",
+        "pending retrying held sent succeeded failed cancelled",
+        details="Make one delivery again, or all, including those that succeeded. Attempt numbers continue, the"
+        " `webhook-id` stays the same, and the retry schedule starts again.",
+    ),
+}
 
 
 def select(command: Command, deliveries: Iterable[Delivery], delivery: str | None) -> list[str]:
-    """Give the ids that `command` acts on; raise `Refused` or `UnknownDelivery` with a sentence for people."""
+    """Return the ids that `command` is applied to; raise `Refused` or `UnknownDelivery` with a message for users."""
+    rule = COMMANDS[command]
     known = {each.id: each for each in deliveries}
     if delivery is None:
-        chosen = [each.id for each in known.values() if each.status in ELIGIBLE_WHEN_ALL[command]]
-        if not chosen:
+        selected = [each.id for each in known.values() if each.status in rule.statuses_of_all]
+        if not selected:
             raise Refused(f"nothing to {command}: {_statuses(known.values())}")
-        return chosen
+        return selected
     if delivery not in known:
         raise UnknownDelivery(f"this event has no delivery {delivery}")
     status = known[delivery].status
-    if status not in ELIGIBLE[command]:
+    if status not in rule.statuses:
         raise Refused(f"cannot {command} delivery {delivery}: it is {status}")
     return [delivery]
 
@@ -49,14 +96,14 @@ def select(command: Command, deliveries: Iterable[Delivery], delivery: str | Non
 def reopen(command: Command, deliveries: Iterable[Delivery], delivery: str | None) -> tuple[Delivery, ...]:
     """Return all deliveries, with those that `command` selects reopened; raise `Refused` or `UnknownDelivery`."""
     deliveries = tuple(deliveries)
-    chosen = set(select(command, deliveries, delivery))
-    return tuple(reopened(each) if each.id in chosen else each for each in deliveries)
+    selected = set(select(command, deliveries, delivery))
+    return tuple(reopened(each) if each.id in selected else each for each in deliveries)
 
 
 def reopened(delivery: Delivery) -> Delivery:
-    """Give a final delivery its whole schedule again, beginning with a requested attempt; numbers continue.
+    """Return a final delivery with its whole schedule again, from an attempt by request; attempt numbers continue.
 
-    The webhook's rate may have changed: that attempt reads it anew.
+    The webhook's rate may be another one by now: that attempt reads it.
     """
     return delivery.model_copy(
         update={

@@ -19,7 +19,7 @@ from hookkeeper.messages.event import Channel, EventInput
 from hookkeeper.outcomes import NOT_MADE
 from workflows import summaries
 from workflows.activities import run_until_done
-from workflows.progress import Progress
+from workflows.delivery import DeliveryState
 
 INLINE_DATA = 32 * 1024
 """Bytes of data that travel in the input of each first round: one for all webhooks together, one for each that goes
@@ -38,13 +38,13 @@ SENDERS: dict[Channel, Callable[[Any, Round], Awaitable[RoundResult]]] = {
 """The activity of each channel; each takes a round."""
 
 
-def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: bool) -> asyncio.Task[RoundResult]:
+def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first: bool) -> asyncio.Task[RoundResult]:
     """Begin one attempt of each delivery; all are of one channel. To cancel the task cancels the activity."""
-    channel = deliveries[0].delivery.channel
-    inline = first_round and len(to_json(event.data)) <= INLINE_DATA
+    channel = deliveries[0].record.channel
+    inline = is_first and len(to_json(event.data)) <= INLINE_DATA
     number = deliveries[0].next_number
     orders = tuple(map(_order, deliveries))
-    queue, priority = _turn(event, deliveries[0], first_round)
+    queue, priority = _route(event, deliveries[0], is_first)
     making = run_until_done(
         SENDERS[channel],
         Round(
@@ -55,13 +55,13 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
             data=event.data if inline else None,
             data_inline=inline,
             orders=orders,
-            limited=deliveries[0].pace is not None,
-            pace=deliveries[0].pace,
+            limited=deliveries[0].paced_rate is not None,
+            pace=deliveries[0].paced_rate,
         ),
         task_queue=queue,
         start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
         is_complete=lambda result: _has_outcomes(result, orders),
-        heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if first_round else RETRY_HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if is_first else RETRY_HEARTBEAT_TIMEOUT,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=priority,
         summary=_summary(deliveries, number),
@@ -69,12 +69,12 @@ def start_round(event: EventInput, deliveries: Sequence[Progress], first_round: 
     return asyncio.create_task(making)
 
 
-def _summary(deliveries: Sequence[Progress], number: int) -> str:
+def _summary(deliveries: Sequence[DeliveryState], number: int) -> str:
     first = deliveries[0]
-    targets = [each.delivery.target for each in deliveries]
-    summary = summaries.attempt_summary(first.delivery.channel, targets, number)
-    is_look = first.delivery.looks > 0 and not first.extra
-    return summaries.look_summary(first.delivery.webhook_id, summary) if is_look else summary
+    targets = [delivery.record.target for delivery in deliveries]
+    summary = summaries.attempt_summary(first.record.channel, targets, number)
+    is_look = first.record.looks > 0 and not first.is_forced_attempt
+    return summaries.look_summary(first.record.webhook_id, summary) if is_look else summary
 
 
 def _has_outcomes(result: RoundResult, orders: Sequence[Order]) -> bool:
@@ -83,29 +83,29 @@ def _has_outcomes(result: RoundResult, orders: Sequence[Order]) -> bool:
     return were_made and [each.delivery for each in result.outcomes] == [each.delivery for each in orders]
 
 
-def _order(progress: Progress) -> Order:
-    trigger = progress.begin()  # says whether it is extra, and so its pace
+def _order(delivery: DeliveryState) -> Order:
+    trigger = delivery.begin_attempt()  # says whether it is extra, and so its pace
     return Order(
-        delivery=progress.id,
-        webhook_id=progress.delivery.webhook_id,
-        number=progress.next_number,
+        delivery=delivery.record.id,
+        webhook_id=delivery.record.webhook_id,
+        number=delivery.next_number,
         trigger=trigger,
-        at_once=progress.extra,
-        waited=not progress.extra and progress.delivery.next_attempt_at is not None,
-        slot=progress.delivery.slot,
-        reached=progress.delivery.reached,
-        redelivered_from=progress.delivery.redelivered_from,
+        at_once=delivery.is_forced_attempt,
+        waited=not delivery.is_forced_attempt and delivery.record.next_attempt_at is not None,
+        slot=delivery.record.slot,
+        reached=delivery.record.reached,
+        redelivered_from=delivery.record.redelivered_from,
     )
 
 
-def _turn(event: EventInput, first: Progress, first_round: bool) -> tuple[str, Priority]:
+def _route(event: EventInput, first: DeliveryState, is_first: bool) -> tuple[str, Priority]:
     """Give the queue, and who shares its turns: tenants, and in later rounds a tenant's webhooks in a few groups.
 
     The limited queue lets through one a second of each webhook, times the weight.
     """
-    queue, webhook_id = workflow.info().task_queue, first.delivery.webhook_id
-    if first.pace is not None:
-        return ids.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.pace)
-    if first_round:
+    queue, webhook_id = workflow.info().task_queue, first.record.webhook_id
+    if first.paced_rate is not None:
+        return ids.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.paced_rate)
+    if is_first:
         return queue, Priority(fairness_key=event.tenant)
     return ids.retry_queue(queue), Priority(fairness_key=ids.fairness_key(event.tenant, webhook_id))

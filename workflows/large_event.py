@@ -19,29 +19,22 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import Priority
-from temporalio.exceptions import (
-    ApplicationError,
-    ApplicationErrorCategory,
-    ChildWorkflowError,
-    WorkflowAlreadyStartedError,
-)
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
-from activities.finalize import ClosingActivities
 from hookkeeper import ids
 from hookkeeper.commands import Refused, RunIsClosing
-from hookkeeper.messages.event import CancelledRun, EventInput, EventState, EventStatus, PartRestart
+from hookkeeper.messages.event import EventInput, EventState, EventStatus, Heard, PartRestart
 from hookkeeper.outcomes import Message
 from hookkeeper.partition import part_input, partition
 from hookkeeper.search_attributes import search_attributes
-from workflows import timers
-from workflows.activities import run_until_done
+from workflows import closing, timers
+from workflows.commands import signal_handler
 from workflows.event_part import EventPartWorkflow
-from workflows.relay import Branch, Relay
+from workflows.relay import PartReport, PartState, Relay
 
-LARGE_HISTORY = 25 * 1024 * 1024
-"""Bytes after which no part is started again; Temporal ends a run at 50 MB."""
+MAX_HISTORY_BYTES = 25 * 1024 * 1024
+"""Bytes of history after which no part is started again; Temporal ends a run at 50 MB."""
 
 WORST_FIRST: tuple[EventStatus, ...] = ("delivering", "failed", "cancelled", "succeeded")
 """The first of these that a part has is the event's."""
@@ -57,62 +50,55 @@ class FannedOut(Message):
 
 
 @workflow.defn(name=ids.LARGE_EVENT)
-class LargeEventWorkflow(Relay):
-    """One event on its way to very many targets, a hundred a part."""
+class LargeEventWorkflow:
+    """One event with very many targets, a hundred a part."""
 
     @workflow.init
     def __init__(self, event: EventInput) -> None:
-        attributes = workflow.info().typed_search_attributes
         self._event = event
-        self._branches = {n: Branch.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
-        self._number = attributes.get(ids.RUN_NUMBER, 1)
-        self._scheduled = attributes.get(ids.DELIVER_AT) is not None
-        self._needs_attention = list(attributes.get(ids.NEEDS_ATTENTION, ()))
+        self._parts = {n: PartState.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
+        self._number = workflow.info().typed_search_attributes.get(ids.RUN_NUMBER, 1)
+        self.commands = Relay(self._parts)
         self._starting = asyncio.Lock()
-        self._fanned_out = False
+        self._all_started = False
         self._cancel_requested = False
-        self._finished = False
+        self._is_closed = False
 
     @workflow.run
     async def run(self, event: EventInput) -> FannedOut:
-        """Start the parts, wait for their ends, end like them."""
-        fanning_out = asyncio.create_task(self._fan_out())
+        """Start the parts, wait until they are closed, close like them."""
+        starting = asyncio.create_task(self._start_all())
         try:
             await workflow.wait_condition(self._is_over)
         except asyncio.CancelledError:
             self._cancel_requested = True
             self._cancel_parts()
             await workflow.wait_condition(self._is_over)
-        await fanning_out
+        await starting
         return await self._close()
 
-    # The story
-
-    async def _fan_out(self) -> None:
+    async def _start_all(self) -> None:
         number = self._number
-        await asyncio.sleep(0)  # a cancellation that was there before any worker is heard first
-        for n, branch in self._branches.items():
-            if branch.is_open and not branch.number:
-                await self._start(n, part_input(self._event, branch.deliveries), number)
-        self._fanned_out = True
+        await asyncio.sleep(0)  # handles a cancellation first that came before any worker
+        for n, part in self._parts.items():
+            if part.is_open and not part.number:
+                await self._start(n, part_input(self._event, part.deliveries), number)
+        self._all_started = True
 
     async def _start(self, n: int, event: EventInput, number: int) -> None:
-        branch = self._branches[n]
-        branch.status, branch.number, branch.handle = "delivering", number, None
+        part = self._parts[n]
+        part.status, part.number, part.handle = "delivering", number, None
         async with self._starting:
-            branch.handle = await self._started(n, event, number)
-        if branch.handle is None:
-            return branch.end(None)
-        asyncio.create_task(self._see_through(branch, branch.handle))  # noqa: RUF006 - a workflow's loop keeps its tasks
+            part.handle = await self._started(n, event, number)
+        if part.handle is None:
+            return part.end(None)
+        asyncio.create_task(self._wait_for(part, part.handle))  # noqa: RUF006 - a workflow's loop keeps its tasks
         if self._cancel_requested:
-            branch.handle.cancel()
-        unsaid, branch.unsaid = branch.unsaid, []
-        for signal, argument in unsaid:
-            await branch.say(signal, argument)
-        return None
+            part.handle.cancel()
+        return await part.send_pending_signals()
 
     async def _started(self, n: int, event: EventInput, number: int) -> ChildWorkflowHandle[Any, EventState] | None:
-        """Start the run of a part; None where nobody wants it any more."""
+        """Start the run of a part; None if the event is cancelled first."""
         while not self._cancel_requested:
             try:
                 return await workflow.start_child_workflow(
@@ -122,98 +108,90 @@ class LargeEventWorkflow(Relay):
                     parent_close_policy=ParentClosePolicy.TERMINATE,
                     memo={"digest": workflow.memo_value("digest", default=""), "accepted_at": event.accepted_at},
                     search_attributes=search_attributes(event, number),
-                    static_summary=f"{event.type} · {event.tenant} · part {n} of {len(self._branches)}",
+                    static_summary=f"{event.type} · {event.tenant} · part {n} of {len(self._parts)}",
                 )
             except WorkflowAlreadyStartedError:
-                # Of a parent that was terminated a moment ago, the parts end in the next one.
-                await timers.sleep(timedelta(seconds=1), f"part {n} is not over yet")
+                # The parts of a parent that has just been terminated close a moment later.
+                await timers.sleep(timedelta(seconds=1), f"part {n} is not closed yet")
         return None
 
-    async def _see_through(self, branch: Branch, handle: ChildWorkflowHandle[Any, EventState]) -> None:
+    async def _wait_for(self, part: PartState, handle: ChildWorkflowHandle[Any, EventState]) -> None:
         try:
             await handle
         except ChildWorkflowError as error:
-            branch.end(error.cause)
+            part.end(error.cause)
         else:
-            branch.status = "succeeded"
-            branch.note(())
-        self._tell()
+            part.succeed()
+        self.commands.update_search_attributes()
 
     def _cancel_parts(self) -> None:
-        for branch in self._branches.values():
-            if branch.is_open and branch.handle is not None:
-                branch.handle.cancel()
+        for part in self._parts.values():
+            if part.is_open and part.handle is not None:
+                part.handle.cancel()
 
     def _is_over(self) -> bool:
-        ended = not any(branch.is_open for branch in self._branches.values())
-        return ended and self._fanned_out and workflow.all_handlers_finished()
-
-    # The end
+        is_any_open = any(part.is_open for part in self._parts.values())
+        return not is_any_open and self._all_started and workflow.all_handlers_finished()
 
     async def _close(self) -> FannedOut:
-        self._finished = True
-        result = self.state()
-        if result.status == "succeeded":
-            return result
-        if result.status == "failed":
-            raise ApplicationError(
-                f"{result.failed} of {result.deliveries} deliveries failed",
-                result,
-                type="DeliveryFailed",
-                non_retryable=True,
-                category=ApplicationErrorCategory.BENIGN,
-            )
+        self._is_closed = True
+        state = self.state()
+        if state.status == "succeeded":
+            return state
+        if state.status == "failed":
+            raise closing.deliveries_failed(state.failed, state.deliveries, state)
         if not self._cancel_requested:
-            await self._have_it_cancelled(result)
+            await closing.prepare_cancelled(self._event.tenant, state, is_cancel_requested=False)
         raise asyncio.CancelledError
-
-    async def _have_it_cancelled(self, result: FannedOut) -> None:
-        """Ask for the cancellation that a signal or an update did not: only then can a run close as cancelled."""
-        asked = asyncio.create_task(
-            run_until_done(
-                ClosingActivities.close_as_cancelled,
-                CancelledRun(state=result.model_dump(mode="json"), request_cancel=True),
-                start_to_close_timeout=timedelta(minutes=1),
-                priority=Priority(fairness_key=self._event.tenant),
-                summary="close as cancelled",
-            )
-        )
-        try:
-            await workflow.wait_condition(lambda: False)
-        except asyncio.CancelledError:
-            await workflow.wait_condition(asked.done)
-        await asked
-
-    # What can be asked
 
     @workflow.query(name=ids.STATE)
     def state(self) -> FannedOut:
-        """Give how the parts are."""
-        statuses = {branch.status for branch in self._branches.values()}
-        status = next(each for each in WORST_FIRST if each in statuses)
+        """Return the status of the event and of its parts."""
+        statuses = {part.status for part in self._parts.values()}
+        status = next(status for status in WORST_FIRST if status in statuses)
         return FannedOut(
-            status="scheduled" if status == "delivering" and self._scheduled else status,
+            status="scheduled" if status == "delivering" and self.commands.is_scheduled else status,
             deliveries=len(self._event.deliveries),
-            failed=sum(branch.failed for branch in self._branches.values()),
-            parts={n: branch.status for n, branch in self._branches.items()},
+            failed=sum(part.failed for part in self._parts.values()),
+            parts={n: part.status for n, part in self._parts.items()},
         )
 
-    @workflow.update(name=ids.RESTART_PART)
-    async def again(self, again: PartRestart) -> None:
-        """Start a part that is over once more."""
-        branch = self._branches[again.part]
-        await workflow.wait_condition(lambda: not branch.is_open)  # its end may not have come to us yet
-        if branch.number != again.number:
-            raise ApplicationError("somebody else was faster: look again", type=RunIsClosing.__name__)
-        self._number += 1
-        event = part_input(self._event, again.deliveries)
-        if event.deliver_at:  # asked for by hand, it waits no longer
-            event = event.model_copy(update={"deliver_at": min(event.deliver_at, workflow.now())})
-        await self._start(again.part, event, self._number)
+    # Signals are passed on to the parts; the API sends its updates to the parts.
 
-    @again.validator
-    def _check_again(self, again: PartRestart) -> None:
-        if self._finished:
+    signal_cancel = signal_handler("cancel")
+    signal_retry = signal_handler("retry")
+    signal_hold = signal_handler("hold")
+    signal_release = signal_handler("release")
+
+    @workflow.signal(
+        name=ids.RELEASE_WEBHOOK, description="Release what is held because this webhook was paused or disabled."
+    )
+    async def release_webhook(self, webhook_id: str) -> None:
+        await self.commands.pass_on(ids.RELEASE_WEBHOOK, webhook_id, lambda each: each.webhook_id == webhook_id)
+
+    @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
+    async def receipt(self, heard: Heard) -> None:
+        await self.commands.pass_on(ids.RECEIPT, heard, lambda each: each.id == heard.delivery)
+
+    @workflow.signal(description="The search attributes of a part.")
+    def hear(self, report: PartReport) -> None:
+        self.commands.add_report(report)
+
+    @workflow.update(name=ids.RESTART_PART, description="Start a closed part again.")
+    async def restart_part(self, restart: PartRestart) -> None:
+        part = self._parts[restart.part]
+        await workflow.wait_condition(lambda: not part.is_open)  # its close may not have been seen here yet
+        if part.number != restart.number:
+            raise ApplicationError("this part has been started again: retry", type=RunIsClosing.__name__)
+        self._number += 1
+        event = part_input(self._event, restart.deliveries)
+        if event.deliver_at:  # by request, it is delivered now
+            event = event.model_copy(update={"deliver_at": min(event.deliver_at, workflow.now())})
+        await self._start(restart.part, event, self._number)
+
+    @restart_part.validator
+    def check_restart_part(self, restart: PartRestart) -> None:
+        if self._is_closed:
             raise RunIsClosing
-        if workflow.info().get_current_history_size() > LARGE_HISTORY:
-            raise Refused("this event has been delivered again too often: wait until all of it is over")
+        if workflow.info().get_current_history_size() > MAX_HISTORY_BYTES:
+            raise Refused("this event has been redelivered too often: wait until it is finished")

@@ -18,7 +18,7 @@ from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeInpu
 from hookkeeper.outcomes import Outcome
 from workflows import summaries, timers
 from workflows.activities import run_until_done
-from workflows.telling import SHOWN, see_told
+from workflows.alerts import MAX_EXCERPT_CHARACTERS, send_alert
 
 PROBES_PER_RUN = 200
 """Each has about ten events of history; then the probe continues as a new run."""
@@ -66,7 +66,7 @@ class ProbeWorkflow:
             summary=f"enable {probe.webhook_id}",
         )
         if enabled and result.outcome and result.outcome.alerts:
-            await see_told(_alert_of(probe, result.event_id, result.outcome))
+            await send_alert(_alert_of(probe, result.event_id, result.outcome))
 
 
 def _alert_of(probe: ProbeInput, event_id: str, outcome: Outcome) -> Alert:
@@ -83,6 +83,6 @@ def _alert_of(probe: ProbeInput, event_id: str, outcome: Outcome) -> Alert:
         target=outcome.target,
         attempts=1,
         status_code=outcome.status_code,
-        text=outcome.response_excerpt[:SHOWN],
+        text=outcome.response_excerpt[:MAX_EXCERPT_CHARACTERS],
         probed=True,
     )

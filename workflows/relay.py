@@ -1,8 +1,8 @@
-"""Between the run of an event with parts and its parts: what people say to it is passed on to them, and what lists are
-to say of them comes back.
+"""Between the run of a large event and its parts: signals are passed on to the parts, and their search attributes are
+reported back.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,13 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Delivery, EventState, EventStatus, Heard, event_status
+from hookkeeper.messages.event import Command, Delivery, EventState, EventStatus, event_status
 from hookkeeper.outcomes import Message
+from workflows.search_attributes import set_or_unset
 
 
-class News(Message):
-    """What lists are to say of a part."""
+class PartReport(Message):
+    """The search attributes of a part."""
 
     workflow_id: str
     number: int
@@ -26,115 +27,100 @@ class News(Message):
     scheduled: bool
     needs_attention: tuple[str, ...]
     deliver_at: datetime | None = None
-    """To which it has been moved just now."""
+    """The time to which it has just been moved."""
 
 
 @dataclass(eq=False)
-class Branch:
+class PartState:
     """A part, as its parent knows it."""
 
     deliveries: tuple[Delivery, ...]
     status: EventStatus
-    """`delivering` from before its run is started until that is over."""
+    """`delivering` from before its run is started until that is closed."""
     number: int = 0
     """Of its latest run under this parent."""
     handle: ChildWorkflowHandle[Any, EventState] | None = None
     failed: int = 0
     needs_attention: tuple[str, ...] = ()
-    unsaid: list[tuple[str, Any]] = field(default_factory=list)
-    """Signals that came before the run was there."""
+    pending_signals: list[tuple[str, Any]] = field(default_factory=list)
+    """Signals that came before the run was started."""
 
     @classmethod
-    def of(cls, deliveries: tuple[Delivery, ...]) -> "Branch":
-        branch = cls(deliveries, event_status(deliveries))
-        branch.note(deliveries)
-        return branch
+    def of(cls, deliveries: tuple[Delivery, ...]) -> "PartState":
+        part = cls(deliveries, event_status(deliveries))
+        part.count_failures(deliveries)
+        return part
 
     @property
     def is_open(self) -> bool:
         return self.status == "delivering"
 
-    def note(self, deliveries: Iterable[Delivery]) -> None:
-        """Note what of these deliveries a person may want to look at."""
-        failed = [each.webhook_id for each in deliveries if each.status == "failed"]
+    def count_failures(self, deliveries: Iterable[Delivery]) -> None:
+        failed = [delivery.webhook_id for delivery in deliveries if delivery.status == "failed"]
         self.failed, self.needs_attention = len(failed), tuple(failed)
 
+    def succeed(self) -> None:
+        self.status = "succeeded"
+        self.count_failures(())
+
     def end(self, cause: BaseException | None) -> None:
-        """Note how its run has closed, other than `Completed`."""
+        """Record that its run has failed, or was cancelled or terminated."""
         self.status, self.failed, self.needs_attention = "cancelled", 0, ()
         if isinstance(cause, ApplicationError):
             self.status = "failed"
-            self.note(EventState.model_validate(cause.details[0]).deliveries if cause.details else ())
+            self.count_failures(EventState.model_validate(cause.details[0]).deliveries if cause.details else ())
 
-    async def say(self, signal: str, argument: Any) -> None:
-        """Pass a signal on, as soon as the run is there."""
+    async def signal(self, name: str, argument: Any) -> None:
+        """Signal the run, as soon as it is started."""
         if not self.is_open:
-            workflow.logger.warning("signal %s ignored: the part is over", signal)
+            workflow.logger.warning("signal %s ignored: the part is closed", name)
         elif self.handle is None:
-            self.unsaid.append((signal, argument))
+            self.pending_signals.append((name, argument))
         else:
             try:
-                await self.handle.signal(signal, argument)
-            except FailureError as error:  # it has ended meanwhile
-                workflow.logger.warning("signal %s ignored: %r", signal, error)
+                await self.handle.signal(name, argument)
+            except FailureError as error:  # it has closed meanwhile
+                workflow.logger.warning("signal %s ignored: %r", name, error)
+
+    async def send_pending_signals(self) -> None:
+        pending, self.pending_signals = self.pending_signals, []
+        for name, argument in pending:
+            await self.signal(name, argument)
 
 
 class Relay:
-    """The part of `LargeEventWorkflow` that listens and tells."""
+    """Passes signals on to the parts of a large event, and keeps its search attributes up to date."""
 
-    _branches: dict[int, Branch]
-    _scheduled: bool
-    _needs_attention: list[str]
+    def __init__(self, parts: Mapping[int, PartState]) -> None:
+        attributes = workflow.info().typed_search_attributes
+        self._parts = parts
+        self.is_scheduled = attributes.get(ids.DELIVER_AT) is not None
+        self._needs_attention = list(attributes.get(ids.NEEDS_ATTENTION, ()))
 
-    @workflow.signal(description="What lists are to say of a part.")
-    def hear(self, news: News) -> None:
-        branch = self._branches[ids.part_of(news.workflow_id)]
-        if branch.is_open and branch.number == news.number:
-            branch.needs_attention = news.needs_attention
-            self._scheduled = self._scheduled and news.scheduled
-            self._tell(news.deliver_at)
+    async def signal(self, command: Command, delivery: str | None) -> None:
+        """Pass a command on to the parts that have the delivery; None is all of them."""
+        await self.pass_on(command, delivery, lambda each: delivery in (None, each.id))
 
-    @workflow.signal(name="cancel", description="Stop one delivery, or all.")
-    async def signal_cancel(self, delivery: str | None = None) -> None:
-        await self._pass_on("cancel", delivery, _meant(delivery))
+    async def pass_on(self, signal: str, argument: Any, is_meant: Callable[[Delivery], bool]) -> None:
+        for part in self._parts.values():
+            if any(map(is_meant, part.deliveries)):
+                await part.signal(signal, argument)
 
-    @workflow.signal(name="retry", description="Attempt one delivery now, or all that have not succeeded.")
-    async def signal_retry(self, delivery: str | None = None) -> None:
-        await self._pass_on("retry", delivery, _meant(delivery))
+    def add_report(self, report: PartReport) -> None:
+        part = self._parts[ids.part_of(report.workflow_id)]
+        if part.is_open and part.number == report.number:
+            part.needs_attention = report.needs_attention
+            self.is_scheduled = self.is_scheduled and report.scheduled
+            self.update_search_attributes(report.deliver_at)
 
-    @workflow.signal(name="hold", description="Keep one delivery, or all, until released.")
-    async def signal_hold(self, delivery: str | None = None) -> None:
-        await self._pass_on("hold", delivery, _meant(delivery))
-
-    @workflow.signal(name="release", description="Let held deliveries go on; deliver a scheduled event now.")
-    async def signal_release(self, delivery: str | None = None) -> None:
-        await self._pass_on("release", delivery, _meant(delivery))
-
-    @workflow.signal(name=ids.RELEASE_WEBHOOK, description="Let go on what is held because this webhook was off.")
-    async def signal_release_webhook(self, webhook_id: str) -> None:
-        await self._pass_on("release_webhook", webhook_id, lambda each: each.webhook_id == webhook_id)
-
-    @workflow.signal(name=ids.RECEIPT, description="What a mail provider says of an email on its way.")
-    async def signal_receipt(self, heard: Heard) -> None:
-        await self._pass_on("receipt", heard, _meant(heard.delivery))
-
-    async def _pass_on(self, signal: str, argument: Any, meant: Callable[[Delivery], bool]) -> None:
-        for branch in self._branches.values():
-            if any(map(meant, branch.deliveries)):
-                await branch.say(signal, argument)
-
-    def _tell(self, moved_to: datetime | None = None) -> None:
-        """Let lists say of the event what is true of its parts. Only on change: each upsert costs."""
-        updates: list[SearchAttributeUpdate[Any]] = []
-        needs_attention = ids.listed(
-            webhook for branch in self._branches.values() for webhook in branch.needs_attention
-        )
+    def update_search_attributes(self, moved_to: datetime | None = None) -> None:
+        """Derive the event's search attributes from its parts. Only on change: each is an event in the history."""
+        parts, updates = self._parts.values(), list[SearchAttributeUpdate[Any]]()
+        needs_attention = ids.listed(webhook_id for part in parts for webhook_id in part.needs_attention)
         if needs_attention != self._needs_attention:
             self._needs_attention = needs_attention
-            updates.append(
-                ids.NEEDS_ATTENTION.value_set(needs_attention) if needs_attention else ids.NEEDS_ATTENTION.value_unset()
-            )
-        waits = self._scheduled and any(branch.is_open for branch in self._branches.values())
+            updates.append(set_or_unset(ids.NEEDS_ATTENTION, needs_attention))
+        waits = self.is_scheduled and any(part.is_open for part in parts)
         listed = workflow.info().typed_search_attributes.get(ids.DELIVER_AT)
         if not waits and listed is not None:
             updates.append(ids.DELIVER_AT.value_unset())
@@ -142,7 +128,3 @@ class Relay:
             updates.append(ids.DELIVER_AT.value_set(moved_to))
         if updates:
             workflow.upsert_search_attributes(updates)
-
-
-def _meant(delivery: str | None) -> Callable[[Delivery], bool]:
-    return lambda each: delivery is None or each.id == delivery

@@ -9,6 +9,7 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, Tenant
 from api.problems import KEYED, responses
 from api.schemas.events import CommandAccepted, Erased, Event, EventRow, Named, Reschedule
+from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import Command, EventStatus
 from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime, Page
 from hookkeeper.services.ingest import check_deliver_at
@@ -86,30 +87,8 @@ def _add_command(command: Command, summary: str, description: str) -> None:
     )
 
 
-_add_command(
-    "retry",
-    "Retry deliveries",
-    "Attempt one delivery now, or all that have not succeeded. The remaining retry schedule does not change. If an"
-    " attempt is in flight, the new one follows it. On a finished event, failed deliveries start again with the whole"
-    " schedule.",
-)
-_add_command(
-    "cancel",
-    "Cancel deliveries",
-    "Cancel one delivery, or all. The result of an attempt in flight still counts.",
-)
-_add_command("hold", "Hold deliveries", "Hold one delivery, or all, until it is released.")
-_add_command(
-    "release",
-    "Release deliveries",
-    "Continue one held delivery, or all. A scheduled event is delivered now.",
-)
-_add_command(
-    "redeliver",
-    "Redeliver an event",
-    "Make one delivery again, or all, including those that succeeded. Attempt numbers continue, the `webhook-id` stays"
-    " the same, and the retry schedule starts again.",
-)
+for _command, _rule in COMMANDS.items():
+    _add_command(_command, _rule.title, _rule.details)
 
 
 @router.post(

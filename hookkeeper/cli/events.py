@@ -9,6 +9,7 @@ from hookkeeper.cli import timeline, wording
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import err, out, print_result, print_table
 from hookkeeper.cli.given import read_json
+from hookkeeper.commands import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
 Tenant = Annotated[str | None, typer.Option(help="The event's tenant. Default: the key's tenant, or `default`.")]
@@ -121,14 +122,8 @@ def _add_command(name: str, help_: str) -> None:
     app.command(name, help=help_)(act)
 
 
-for _name, _help in {
-    "retry": "Attempt one delivery now, or all deliveries that have not succeeded.",
-    "cancel": "Cancel one delivery, or all.",
-    "hold": "Hold one delivery, or all, until released.",
-    "release": "Continue held deliveries; deliver a scheduled event now.",
-    "redeliver": "Deliver again, including deliveries that succeeded.",
-}.items():
-    _add_command(_name, _help)
+for _name, _rule in COMMANDS.items():
+    _add_command(_name, _rule.summary)
 
 
 @app.command()

@@ -185,7 +185,7 @@ async def test_alerts_go_along_when_a_long_history_begins_anew(
     home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one webhook's alert cannot be sent, the other's retries go on, over several runs."""
-    monkeypatch.setattr("workflows.event.LONG_HISTORY", 40)
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
     await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))

@@ -22,19 +22,18 @@ HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
 
 USES = {
     "timers.py:remaining": "the length of a timer",
-    "event.py:_until_touched": "the end of a hold; only timers say that it has come",
-    "event.py:_attempt": "the time of the next attempt; only timers say that it has come",
-    "event.py:_look_again_at": "the time of the next look; only timers say that it has come",
+    "event.py:_wait_until_due": "the end of a hold; only timers say that it has come",
+    "event.py:_attempt": "the times of the next attempt and recheck; only timers say that they have come",
     "event.py:_close": "shown as finished_at",
-    "controls.py:_apply": "shown as deliver_at of an event that a person has released",
-    "large_event.py:again": "shown as deliver_at of a part that is delivered again",
+    "deliver_at.py:release": "shown as deliver_at of an event that was released",
+    "large_event.py:restart_part": "shown as deliver_at of a part that is delivered again",
     "ordered_queue.py:_set_stuck": "shown: since when the queue is stuck",
     "probe.py:_send": "the time in a test event",
     "probe.py:_alert_of": "the time in an alert",
     "recovery.py:run": "shown as finished_at",
 }
 """Where workflow code may read the clock, and why no command can depend on it."""
-STARTS_TIMERS = {"timers.py", "places.py"}
+STARTS_TIMERS = {"timers.py", "queue_positions.py"}
 """Where workflow code may start timers: in the module for this, and for constant lengths."""
 
 

@@ -296,7 +296,7 @@ async def test_everything_is_encrypted(temporal: Client, tmp_path: Path, inbox: 
 async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.event.LONG_HISTORY", 40)
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     await crowd(home, inbox.url, 100)
     async with receiver() as slow:
         slow.fails(*[500] * 15)
@@ -312,7 +312,7 @@ async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
 
 
 async def test_a_history_is_not_made_too_large(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workflows.large_event.LARGE_HISTORY", 1000)
+    monkeypatch.setattr("workflows.large_event.MAX_HISTORY_BYTES", 1000)
     inbox.fails(*[500] * 10)
     webhooks = await crowd(home, inbox.url, 100)
     await home.webhook(inbox.url, retry={"schedule": [3600]}, enabled=False)
@@ -321,7 +321,7 @@ async def test_a_history_is_not_made_too_large(home: House, inbox: Receiver, mon
     answer = await home.command(event_id, "redeliver", webhooks[0])
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
-        "This event has been delivered again too often: wait until all of it is over.",
+        "This event has been redelivered too often: wait until it is finished.",
     )
 
 

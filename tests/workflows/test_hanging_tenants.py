@@ -18,7 +18,7 @@ from temporalio.client import Client
 from house import House, house
 from patience import PATIENCE
 from receivers import Receiver
-from workflows.event import MAX_CONCURRENT_RETRIES
+from workflows.batches import MAX_CONCURRENT_RETRIES
 
 HANGING = 80
 """More than a worker has places in one queue."""

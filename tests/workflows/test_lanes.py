@@ -148,7 +148,7 @@ async def test_runs_take_their_places_again_where_a_lane_was_terminated(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of them waits for another event to be posted; the first one still holds the others up."""
-    monkeypatch.setattr("workflows.places.LONG_WAIT", timedelta(seconds=1))
+    monkeypatch.setattr("workflows.queue_positions.ENQUEUE_INTERVAL", timedelta(seconds=1))
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(home, 4)

@@ -86,7 +86,7 @@ async def test_a_long_history_goes_on_as_a_new_run(
     time_machine: tuple[House, WorkflowEnvironment], inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporal ends a run at 51,200 events; long before that, it goes on under the same id with all it knows."""
-    monkeypatch.setattr("workflows.event.LONG_HISTORY", 60)
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 60)
     home, environment = time_machine
     inbox.otherwise = Answer(500)
     await home.webhook(inbox.url, retry={"schedule": [DAY / 24] * 14})

@@ -64,7 +64,7 @@ async def test_skip_lets_those_behind_go_on_after_the_first_failure(home: House,
 async def test_a_run_with_a_long_history_keeps_its_turn(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.event.LONG_HISTORY", 40)
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     inbox.fails(*[500] * 12)
     await home.webhook(inbox.url, ordered=True, retry={"schedule": [0.02] * 12})
     sent = await send_numbered(home, 2)

@@ -9,63 +9,64 @@ from hookkeeper.commands import reopened
 from hookkeeper.messages.event import Delivery
 from hookkeeper.outcomes import Outcome
 from hookkeeper.policy import OrderPolicy
-from workflows.progress import Progress
+from workflows.batches import can_share_batch
+from workflows.delivery import DeliveryState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def progress(ordered: OrderPolicy | None = "block", **fields: Any) -> Progress:
-    return Progress.of(Delivery(id="wh_1", webhook_id="wh_1", ordered=ordered, has_place=True, **fields))
+def delivery(ordered: OrderPolicy | None = "block", **fields: Any) -> DeliveryState:
+    return DeliveryState(Delivery(id="wh_1", webhook_id="wh_1", ordered=ordered, has_place=True, **fields))
 
 
-def attempt(of: Progress, verdict: Any = "failed", ordered: OrderPolicy | None = "block") -> None:
-    of.begin()
-    of.finish(Outcome(delivery="wh_1", verdict=verdict, started_at=NOW, ordered=ordered), NOW, jitter=0)
+def attempt(of: DeliveryState, verdict: Any = "failed", ordered: OrderPolicy | None = "block") -> None:
+    of.begin_attempt()
+    of.finish_attempt(Outcome(delivery="wh_1", verdict=verdict, started_at=NOW, ordered=ordered), NOW, jitter=0)
 
 
-def until_due(progress: Progress) -> float | None:
+def until_due(delivery: DeliveryState) -> float | None:
     """Give the seconds until something is due (0: now), or None when nothing is until a person acts."""
-    if progress.is_due:
+    if delivery.is_due:
         return 0
-    return min(((time - NOW).total_seconds() for time in progress.times.values()), default=None)
+    return min(((time - NOW).total_seconds() for time in delivery.due_times.values()), default=None)
 
 
 def test_without_order_nobody_waits() -> None:
-    free = progress(ordered=None)
-    assert free.is_fresh
-    assert free.goes_with_others
-    assert not (free.waits_for_turn or free.holds_others_up)
+    free = delivery(ordered=None)
+    assert free.is_new
+    assert can_share_batch(free)
+    assert not (free.is_queued or free.blocks_queue)
     attempt(free)
-    assert free.delivery.ordered is None  # whatever its webhook wants by now
+    assert free.record.ordered is None  # whatever its webhook wants by now
 
 
 def test_nothing_is_due_before_the_turn_but_what_a_person_wants() -> None:
-    waiting = progress()
-    assert not (waiting.is_fresh or waiting.goes_with_others)
+    waiting = delivery()
+    assert not (waiting.is_new or can_share_batch(waiting))
     assert until_due(waiting) is None
     waiting.retry()
     assert until_due(waiting) == 0
     attempt(waiting)
     assert until_due(waiting) is None
-    waiting.take_turn()
+    waiting.grant()
     assert until_due(waiting) == 0
 
 
 def test_who_waits_says_so_until_the_turn() -> None:
-    waiting = progress()
-    assert (waiting.record.status, waiting.record.reason) == ("pending", "queued")
-    later = Progress.of(waiting.record)  # the run went on as a new one
-    later.take_turn()
-    assert (later.record.status, later.record.reason) == ("pending", None)
+    waiting = delivery()
+    assert (waiting.snapshot.status, waiting.snapshot.reason) == ("pending", "queued")
+    later = DeliveryState(waiting.snapshot)  # the run went on as a new one
+    later.grant()
+    assert (later.snapshot.status, later.snapshot.reason) == ("pending", None)
 
 
 def test_a_held_one_says_that_it_is_held() -> None:
-    waiting = progress()
+    waiting = delivery()
     waiting.hold()
-    assert (waiting.record.status, waiting.record.reason) == ("held", None)
-    waiting.take_turn()
+    assert (waiting.snapshot.status, waiting.snapshot.reason) == ("held", None)
+    waiting.grant()
     assert until_due(waiting) is None
-    assert waiting.holds_others_up
+    assert waiting.blocks_queue
 
 
 @pytest.mark.parametrize(
@@ -81,30 +82,30 @@ def test_a_held_one_says_that_it_is_held() -> None:
 def test_after_a_failure_the_present_policy_says_whether_others_wait(
     ordered: OrderPolicy, wanted: OrderPolicy | None, holds: bool
 ) -> None:
-    first = progress(ordered, has_turn=True)
-    assert first.holds_others_up
+    first = delivery(ordered, has_turn=True)
+    assert first.blocks_queue
     attempt(first, ordered=wanted)
-    assert first.holds_others_up is holds
+    assert first.blocks_queue is holds
 
 
 @pytest.mark.parametrize("verdict", ["held", "deferred"])
 def test_without_a_request_others_go_on_waiting(verdict: str) -> None:
-    first = progress("skip", has_turn=True)
+    first = delivery("skip", has_turn=True)
     attempt(first, verdict, ordered=None)
-    assert first.holds_others_up
+    assert first.blocks_queue
 
 
 @pytest.mark.parametrize("verdict", ["succeeded", "gone", "webhook_deleted"])
 def test_a_final_one_holds_nobody_up(verdict: str) -> None:
-    first = progress(has_turn=True)
+    first = delivery(has_turn=True)
     attempt(first, verdict)
-    assert not (first.holds_others_up or first.waits_for_turn)
+    assert not (first.blocks_queue or first.is_queued)
 
 
 def test_a_cancelled_one_holds_nobody_up_and_comes_back_without_order() -> None:
-    waiting = progress()
+    waiting = delivery()
     waiting.cancel()
-    assert not waiting.holds_others_up
-    assert reopened(waiting.delivery).ordered is None
+    assert not waiting.blocks_queue
+    assert reopened(waiting.record).ordered is None
     waiting.retry()
     assert until_due(waiting) == 0

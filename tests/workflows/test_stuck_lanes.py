@@ -16,7 +16,7 @@ from house import House
 from lanes import first_numbers, lane_of, numbers, send_numbered
 from patience import PATIENCE
 from receivers import Answer, Receiver
-from workflows.controls import Controls
+from workflows.commands import Commands
 
 LATER = {"schedule": [3600]}
 
@@ -42,14 +42,14 @@ async def queue(home: House, webhook_id: str) -> dict[str, object]:
 @pytest.fixture
 def breakable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give runs a bug: the signal `hold` of a delivery `bug` fails each workflow task from then on."""
-    original = Controls._apply_if_sensible
+    original = Commands.signal
 
-    def obey(self: Controls, command: Command, delivery: str | None) -> None:
+    async def signal(self: Commands, command: Command, delivery: str | None) -> None:
         if delivery == "bug":
             raise RuntimeError("a bug")
-        original(self, command, delivery)
+        await original(self, command, delivery)
 
-    monkeypatch.setattr(Controls, "_apply_if_sensible", obey)
+    monkeypatch.setattr(Commands, "signal", signal)
 
 
 async def break_run(home: House, event_id: str) -> None:

@@ -1,0 +1,94 @@
+"""The batches of an event: attempts that one activity makes together."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from temporalio.exceptions import ActivityError
+
+from activities.rounds import RoundResult
+from hookkeeper.messages.event import EventInput
+from workflows.delivery import DeliveryState
+from workflows.dispatch import start_batch
+
+MAX_CONCURRENT_RETRIES = 8
+"""Retries that one event has in flight at once. Without a limit, an event with 60 endpoints that hang would add 60 to
+Temporal's load at the same moment, and delay the deliveries of others."""
+
+
+@dataclass(eq=False)
+class Batch:
+    """A batch in flight."""
+
+    deliveries: Sequence[DeliveryState]
+    result: asyncio.Task[RoundResult]
+    is_stopped: bool = False
+
+    def stop_if_unwanted(self) -> None:
+        """Cancel the activity if all its deliveries were cancelled, or if it may wait in the limited queue for hours
+        although an attempt was requested or the deliveries were held. Attempts being made still return their outcomes.
+        """
+        if not self.is_stopped and (self._is_cancelled() or self._waits_in_vain()):
+            self.is_stopped = True
+            self.result.cancel()
+
+    def _is_cancelled(self) -> bool:
+        return all(delivery.cancelling for delivery in self.deliveries)
+
+    def _waits_in_vain(self) -> bool:
+        return all(
+            delivery.paced_rate is not None and (delivery.held or delivery.forced) for delivery in self.deliveries
+        )
+
+
+class Batches:
+    """The batches of one event that are in flight."""
+
+    def __init__(self, event: EventInput) -> None:
+        self._event = event
+        self._in_flight: list[Batch] = []
+
+    async def run(self, deliveries: Sequence[DeliveryState], *, is_first: bool) -> RoundResult | None:
+        """Make one attempt of each delivery; None if the batch was stopped."""
+        batch = Batch(deliveries, start_batch(self._event, deliveries, is_first))
+        self._in_flight.append(batch)
+        try:
+            return await batch.result
+        except (ActivityError, asyncio.CancelledError):
+            if not batch.is_stopped:
+                raise
+            return None
+        finally:
+            self._in_flight.remove(batch)
+
+    def stop_unwanted(self) -> None:
+        for batch in self._in_flight:
+            batch.stop_if_unwanted()
+
+    def is_full_for(self, delivery: DeliveryState) -> bool:
+        """Return whether the delivery has to wait: as many attempts are in flight as one event may have at once.
+
+        A webhook with a rate neither waits nor counts: it has its own queue, and can take hours.
+        """
+        if delivery.forced or delivery.record.rate is not None:
+            return False
+        unlimited = [batch for batch in self._in_flight if batch.deliveries[0].record.rate is None]
+        return len(unlimited) >= MAX_CONCURRENT_RETRIES
+
+
+def first_batches(deliveries: Iterable[DeliveryState]) -> list[list[DeliveryState]]:
+    """Return the batches of first attempts: one for all webhooks without a rate or an order; one each for the others,
+    for each email and for each notification.
+
+    A worker that is killed can lose the latest outcomes of a batch. A webhook that arrives twice has the same
+    `webhook-id`; an email that arrives twice has been read twice.
+    """
+    together, alone = [], []
+    for delivery in deliveries:
+        (together if can_share_batch(delivery) else alone).append(delivery)
+    return [together, *([delivery] for delivery in alone)]
+
+
+def can_share_batch(delivery: DeliveryState) -> bool:
+    record = delivery.record
+    return record.channel == "webhook" and record.rate is None and record.ordered is None

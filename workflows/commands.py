@@ -1,0 +1,126 @@
+"""Commands to a run: signals (Temporal's web UI and CLI) and updates (the API, which needs an answer).
+
+Both do the same. An update is refused if the command makes no sense; a signal is then logged and ignored.
+`hookkeeper.commands` has the rules and the descriptions.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from temporalio import workflow
+
+from hookkeeper.commands import COMMANDS, Refused, RunIsClosing, UnknownDelivery, select
+from hookkeeper.messages.event import Command, Heard
+from workflows.batches import Batches
+from workflows.deliver_at import DeliverAt
+from workflows.delivery import DeliveryState
+from workflows.search_attributes import SearchAttributes
+
+APPLY: dict[Command, Callable[[DeliveryState], None]] = {
+    "cancel": DeliveryState.cancel,
+    "retry": DeliveryState.retry,
+    "redeliver": DeliveryState.retry,
+    "hold": DeliveryState.hold,
+    "release": DeliveryState.release,
+}
+
+
+class Commands:
+    """Applies commands to the deliveries of a run."""
+
+    def __init__(
+        self,
+        deliveries: Mapping[str, DeliveryState],
+        deliver_at: DeliverAt,
+        batches: Batches,
+        search_attributes: SearchAttributes,
+    ) -> None:
+        self._deliveries = deliveries
+        self._deliver_at = deliver_at
+        self._batches = batches
+        self._search_attributes = search_attributes
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Accept no further command: the run has its final state."""
+        self._is_closed = True
+
+    async def signal(self, command: Command, delivery: str | None) -> None:
+        """Apply a command; log it if it makes no sense."""
+        try:
+            self.apply(command, delivery)
+        except (Refused, RunIsClosing, UnknownDelivery) as refusal:
+            workflow.logger.warning("signal %s ignored: %r", command, refusal)
+
+    def apply(self, command: Command, delivery: str | None) -> None:
+        """Apply a command to one delivery, or to all that it can be applied to."""
+        selected = self.select(command, delivery)
+        if command == "release" and delivery is None and self._deliver_at.is_pending:
+            self._deliver_at.release()
+        for id_ in selected:
+            APPLY[command](self._deliveries[id_])
+        self._batches.stop_unwanted()
+        self._search_attributes.update()
+
+    def select(self, command: Command, delivery: str | None) -> list[str]:
+        """Return the ids of the deliveries that a command selects; raise if it makes no sense."""
+        if self._is_closed:
+            raise RunIsClosing
+        snapshots = [state.snapshot for state in self._deliveries.values()]
+        if self._deliver_at.is_pending:
+            if command in ("retry", "redeliver"):
+                raise Refused("the event is scheduled: release it to deliver it now")
+            if command == "release" and delivery is None:
+                return [snapshot.id for snapshot in snapshots if snapshot.status == "held"]
+        return select(command, snapshots, delivery)
+
+    def reschedule(self, deliver_at: datetime) -> None:
+        self._deliver_at.move(deliver_at)
+        self._search_attributes.move_deliver_at(deliver_at)
+
+    def check_reschedule(self) -> None:
+        if not self._deliver_at.is_pending:
+            raise Refused("the event is not scheduled: its delivery has begun")
+
+    def release_webhook(self, webhook_id: str) -> None:
+        """Release the deliveries that are held because this webhook was paused or disabled."""
+        for delivery in self._deliveries.values():
+            if delivery.record.webhook_id == webhook_id and delivery.is_held_by_webhook:
+                delivery.release_with_webhook()
+        self._search_attributes.update()
+
+    def add_receipt(self, heard: Heard) -> DeliveryState | None:
+        """Record a receipt, and return its delivery; None if the run has none, or is closing."""
+        delivery = self._deliveries.get(heard.delivery)
+        if delivery and not self._is_closed:
+            delivery.add_receipt(heard.receipt)
+            return delivery
+        return None
+
+
+def signal_handler(command: Command) -> Callable[..., Any]:
+    """Make the signal handler of a command, with the description that Temporal's web UI shows.
+
+    A method of a workflow whose `commands` take signals: `Commands`, or `workflows.relay.Relay`.
+    """
+
+    @workflow.signal(name=command, description=COMMANDS[command].summary)
+    async def handle(self, delivery: str | None = None) -> None:  # type: ignore[no-untyped-def]
+        await self.commands.signal(command, delivery)
+
+    return handle
+
+
+def update_handler(command: Command) -> Callable[..., Any]:
+    """Make the update handler of a command, and its validator."""
+
+    @workflow.update(name=command, description=COMMANDS[command].summary)
+    def handle(self, delivery: str | None = None) -> None:  # type: ignore[no-untyped-def]
+        self.commands.apply(command, delivery)
+
+    @handle.validator
+    def check(self, delivery: str | None = None) -> None:  # type: ignore[no-untyped-def]
+        self.commands.select(command, delivery)
+
+    return handle
