@@ -14,20 +14,20 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.alerts import AlertActivities
+from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities
 from activities.finalize import ClosingActivities
 from activities.health import HealthRecorder
-from activities.memory_budget import Memory
+from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.ordered_queue import OrderedQueueActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
-from activities.rounds import Rounds
 from activities.scheduled_event import ScheduledEventActivities
-from activities.tenant_concurrency import Places
-from activities.webhook_concurrency import Crowds
+from activities.tenant_concurrency import TenantConcurrency
+from activities.webhook_concurrency import WebhookConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids
 from hookkeeper.content.emails import check_addresses
@@ -69,7 +69,7 @@ merely busy loses runs that it has in memory, and replays them (decision 5)."""
 CACHED_RUNS = 500
 """Of the runs that wait, a worker keeps so many in memory, some 0.2 MB each; others are replayed when they go on."""
 HEARTBEATS = timedelta(milliseconds=100)
-"""What a round knows is told to Temporal this often at most: so much of it a killed worker takes along."""
+"""A killed worker loses at most this time of outcomes."""
 BULK = 20
 """Releases and recoveries that have their turns at the same time; each waits for deliveries most of the time."""
 SPARE = 10
@@ -113,35 +113,37 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         keeping_rates(client, settings.task_queue) as rate_mode,
     ):
         operators = _operators(settings)
-        places = Places(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
-        bulk_places = Places(BULK, settings.max_concurrent_per_tenant)
-        memory = Memory(settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes)
-        rounds = Rounds(store, client, places, memory, always_alert=operators is not None)
+        concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
+        bulk_concurrency = TenantConcurrency(BULK, settings.max_concurrent_per_tenant)
+        memory = WorkerMemory(
+            settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes
+        )
+        batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
         mail = Suppressing(_mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
         gate = RateGate(store.slots, rate_mode)
-        crowds = Crowds(settings.max_concurrent_per_webhook)
+        webhook_concurrency = WebhookConcurrency(settings.max_concurrent_per_webhook)
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthRecorder(store, settings.disable_after, probes)
-        webhooks = WebhookActivities(rounds, health, web, sandbox, USER_AGENT, crowds, gate)
+        webhooks = WebhookActivities(batches, health, web, sandbox, USER_AGENT, webhook_concurrency, gate)
         sending: list[Callable[..., Any]] = [
             webhooks.deliver,
-            EmailActivities(rounds, mail, sandbox).send,
-            NotificationActivities(rounds, notifier, sandbox).notify,
+            EmailActivities(batches, mail, sandbox).send,
+            NotificationActivities(batches, notifier, sandbox).send,
         ]
         closing = ClosingActivities(client)
-        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, places, memory)
+        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, concurrency, memory)
         gateway = Gateway(client, settings.task_queue)
         ingest = EventIngest(gateway, store, sandbox, settings)
         lanes = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = ScheduledEventActivities(
-            ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, places
+            ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, concurrency
         )
-        release = ReleaseActivities(store, HeldDeliveries(client), bulk_places)
+        release = ReleaseActivities(store, HeldDeliveries(client), bulk_concurrency)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
-        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway.commands), bulk_places)
+        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway.commands), bulk_concurrency)
         serving = partial(
             Worker,
             client,
@@ -169,7 +171,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 task_queue=ids.retry_queue(settings.task_queue),
                 activities=[
                     *sending,
-                    alerts.alert,
+                    alerts.send,
                     firing.await_delivery,
                     firing.cancel,
                     probing.send,

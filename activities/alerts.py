@@ -1,8 +1,8 @@
-"""Escalation: tell the owner of a webhook, and the operator, that a delivery has failed, that the webhook was disabled
-for it, or that it works again.
+"""Alerts: tell the owner of a webhook, and the operator, that a delivery has failed, that the webhook was disabled for
+it, or that it works again.
 
-At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`). Sent alerts travel in the heartbeat, so a
-retry after a fault of one recipient does not alert the others again.
+At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`). The heartbeat keeps the recipients that
+were reached, so that a retry after an error of one recipient does not alert the others again.
 """
 
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.delivery_batch import about, every
 from activities.history import EventData
-from activities.memory_budget import Memory, Reservation, request_memory
-from activities.rounds import about, every
-from activities.tenant_concurrency import Places
+from activities.memory_budget import Reservation, WorkerMemory, request_memory
+from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.content.context import Event, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
@@ -32,38 +32,39 @@ from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.times import rfc3339
 
-TIMEOUT = 15.0
-KEEP = 512
+NOTIFICATION_TIMEOUT = 15.0
+MAX_RESPONSE_BYTES = 512
 MAX_FAILED_TRIES = 10
-"""After so many tries in which a recipient could not be told, an alert is given up: some five hours. What found no
-place, or failed for another reason of ours, was no such try."""
+"""Tries in which a recipient could not be reached, after which an alert is given up: some five hours. Those that
+failed because of a limit or an internal error do not count."""
 GIVEN_UP = "AlertGivenUp"
 """Type of the error that ends an alert for good."""
 log = structlog.get_logger("hookkeeper.alert")
 
+Recipient = Email | Notification
 
-class _Progress(Message):
-    """What travels in the heartbeat: a retry goes on from it."""
+
+class AlertProgress(Message):
+    """The heartbeat's details, from which a retry continues."""
 
     folded: int
-    """Failures since the last alert, as the claim said."""
-    told: tuple[str, ...] = ()
+    """Failures since the last alert, as the claim has counted them."""
+    sent: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
-    taken: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Of an email that some have and others have not yet: who has it."""
+    reached: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """For emails that have failed: the addresses that have received it."""
     failed_tries: int = 0
-    """Tries in which a recipient could not be told."""
 
 
-class _Telling(NamedTuple):
-    """What telling one recipient came to."""
+class RecipientResult(NamedTuple):
+    """The result of alerting one recipient."""
 
     verdict: str
-    taken: frozenset[str] = frozenset()
+    reached: frozenset[str] = frozenset()
 
 
 class AlertActivities:
-    """Alerts of runs."""
+    """Sends alerts."""
 
     def __init__(
         self,
@@ -74,8 +75,8 @@ class AlertActivities:
         sandbox: Sandbox,
         links: Links,
         operators: OnFailure | None,
-        places: Places,
-        memory: Memory,
+        concurrency: TenantConcurrency,
+        memory: WorkerMemory,
     ) -> None:
         self._store = store
         self._data = EventData(temporal)
@@ -84,115 +85,121 @@ class AlertActivities:
         self._sandbox = sandbox
         self._links = links
         self._operators = operators
-        self._places = places
+        self._concurrency = concurrency
         self._memory = memory
 
-    @activity.defn(name="alert")
-    async def alert(self, alert: Alert) -> AlertResult:
-        """Tell everybody who is to be told, at once; raise where one could not be, so that it is tried again."""
-        with self._places.taken(alert.tenant):
-            return await self._alert(alert)
+    @activity.defn(name="send_alert")
+    async def send(self, alert: Alert) -> AlertResult:
+        """Alert all recipients at once; raise if one could not be reached, so that the activity is retried."""
+        with self._concurrency.slot(alert.tenant):
+            return await self._send(alert)
 
-    async def _alert(self, alert: Alert) -> AlertResult:
+    async def _send(self, alert: Alert) -> AlertResult:
         webhook = await self._store.get(alert.webhook_id)
         if webhook is None:
             return AlertResult()
-        known = await self._claimed(alert)
-        if known is None:
+        progress = await self._claim(alert)
+        if progress is None:
             return AlertResult(folded=True)
         data = await self._data.of_this_run()
-        with self._memory.holding(alert.tenant, data):
-            context = self._context(alert, webhook, known.folded, data)
-            return await self._tell_all(alert, webhook, known, context)
+        with self._memory.event_data(alert.tenant, data):
+            context = self._context(alert, webhook, progress.folded, data)
+            return await self._send_to_all(alert, webhook, progress, context)
 
-    async def _tell_all(self, alert: Alert, webhook: Webhook, known: _Progress, context: dict[str, Any]) -> AlertResult:
-        told, given_up, taken = list(known.told), list(known.given_up), dict(known.taken)
+    async def _send_to_all(
+        self, alert: Alert, webhook: Webhook, earlier: AlertProgress, context: dict[str, Any]
+    ) -> AlertResult:
+        sent, given_up, reached = list(earlier.sent), list(earlier.given_up), dict(earlier.reached)
         failed: list[str] = []
 
-        async def tell(name: str, recipient: Email | Notification) -> None:
-            telling = await self._tell(recipient, alert, name, context, frozenset(taken.get(name, ())))
-            log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=telling.verdict)
-            {"succeeded": told, "failed": failed}.get(telling.verdict, given_up).append(name)
-            if telling.taken:
-                taken[name] = (*taken.get(name, ()), *sorted(telling.taken))
-            activity.heartbeat(progress(known.failed_tries))
+        async def send(name: str, recipient: Recipient) -> None:
+            result = await self._send_to(recipient, alert, name, context, frozenset(reached.get(name, ())))
+            log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=result.verdict)
+            {"succeeded": sent, "failed": failed}.get(result.verdict, given_up).append(name)
+            if result.reached:
+                reached[name] = (*reached.get(name, ()), *sorted(result.reached))
+            activity.heartbeat(progress(earlier.failed_tries))
 
-        def progress(failed_tries: int) -> _Progress:
-            return _Progress(
-                folded=known.folded,
-                told=tuple(told),
+        def progress(failed_tries: int) -> AlertProgress:
+            return AlertProgress(
+                folded=earlier.folded,
+                sent=tuple(sent),
                 given_up=tuple(given_up),
-                taken=taken,
+                reached=reached,
                 failed_tries=failed_tries,
             )
 
         recipients = self._recipients(webhook).items()
-        await every(tell(*each) for each in recipients if each[0] not in (*told, *given_up))
+        await every(send(name, recipient) for name, recipient in recipients if name not in (*sent, *given_up))
         if failed:
-            failed_tries = known.failed_tries + 1
+            failed_tries = earlier.failed_tries + 1
             activity.heartbeat(progress(failed_tries))
-            raise _not_told(failed, is_last=failed_tries >= MAX_FAILED_TRIES)
-        return AlertResult(told=tuple(told), given_up=tuple(given_up))
+            raise _not_reached(failed, is_last=failed_tries >= MAX_FAILED_TRIES)
+        return AlertResult(sent=tuple(sent), given_up=tuple(given_up))
 
-    async def _claimed(self, alert: Alert) -> _Progress | None:
-        """Claim the right to alert, once; None where this alert is folded into the next one."""
+    async def _claim(self, alert: Alert) -> AlertProgress | None:
+        """Claim the right to alert, once; None if this alert is folded into the next one."""
         details = activity.info().heartbeat_details
         if details:
-            return _Progress.model_validate(details[0])
+            return AlertProgress.model_validate(details[0])
         folded = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
         if folded is None:
             return None
-        claimed = _Progress(folded=folded)
-        activity.heartbeat(claimed)
-        return claimed
+        progress = AlertProgress(folded=folded)
+        activity.heartbeat(progress)
+        return progress
 
-    def _recipients(self, webhook: Webhook) -> dict[str, Email | Notification]:
-        """Give those of the webhook and the operator's, each by a name that history may show."""
-        named: dict[str, Email | Notification] = {}
-        for whose, those in (("owner", webhook.on_failure), ("operator", self._operators)):
-            if those is None:
+    def _recipients(self, webhook: Webhook) -> dict[str, Recipient]:
+        """Return the webhook's recipients and the operator's, each by a name that may be in history."""
+        recipients: dict[str, Recipient] = {}
+        for role, alerts in (("owner", webhook.on_failure), ("operator", self._operators)):
+            if alerts is None:
                 continue
-            named |= {f"{whose}.email.{n}": email for n, email in enumerate(those.emails, start=1)}
-            named |= {f"{whose}.notification.{n}": each for n, each in enumerate(those.notifications, start=1)}
-        return named
+            recipients |= {f"{role}.email.{n}": email for n, email in enumerate(alerts.emails, start=1)}
+            recipients |= {
+                f"{role}.notification.{n}": notification for n, notification in enumerate(alerts.notifications, start=1)
+            }
+        return recipients
 
-    async def _tell(
-        self,
-        recipient: Email | Notification,
-        alert: Alert,
-        name: str,
-        context: dict[str, Any],
-        taken: frozenset[str],
-    ) -> _Telling:
-        async with self._memory.request(alert.tenant) as reservation:
-            return await self._tell_within(reservation, recipient, alert, name, context, taken)
+    async def _send_to(
+        self, recipient: Recipient, alert: Alert, name: str, context: dict[str, Any], reached: frozenset[str]
+    ) -> RecipientResult:
+        try:
+            async with self._memory.request(alert.tenant) as reservation:
+                if isinstance(recipient, Email):
+                    return await self._send_email(reservation, recipient, alert, name, context, reached)
+                return await self._send_notification(reservation, recipient, alert, context)
+        except Fault:
+            return RecipientResult("bad_template")
 
-    async def _tell_within(
+    async def _send_email(
         self,
         reservation: Reservation,
-        recipient: Email | Notification,
+        recipient: Email,
         alert: Alert,
         name: str,
         context: dict[str, Any],
-        taken: frozenset[str],
-    ) -> _Telling:
-        try:
-            if isinstance(recipient, Email):
-                letter = await self._rendered(alert.tenant, render_email, recipient, Email(to=recipient.to), context)
-                reservation.shrink_to(request_memory(letter.size))
-                delivery = f"{alert.webhook_id}.alert.{name}"
-                tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, taken)
-                sent = await self._provider.send(letter.model_copy(update={"tracking": False}), tags)
-                return _Telling(sent.verdict, sent.taken)
-            note = await self._rendered(alert.tenant, render_notification, recipient, _plain(recipient), context)
-            reservation.shrink_to(request_memory(note.size))
-            sent_note = await self._notifier.send(note, TIMEOUT, KEEP, tenant=alert.tenant, waited=reservation.waited)
-            return _Telling(sent_note.verdict)
-        except Fault:
-            return _Telling("bad_template")
+        reached: frozenset[str],
+    ) -> RecipientResult:
+        email = await self._rendered(alert.tenant, render_email, recipient, Email(to=recipient.to), context)
+        reservation.shrink_to(request_memory(email.size))
+        delivery = f"{alert.webhook_id}.alert.{name}"
+        tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, reached)
+        answer = await self._provider.send(email.model_copy(update={"tracking": False}), tags)
+        return RecipientResult(answer.verdict, answer.taken)
+
+    async def _send_notification(
+        self, reservation: Reservation, recipient: Notification, alert: Alert, context: dict[str, Any]
+    ) -> RecipientResult:
+        notification = await self._rendered(alert.tenant, render_notification, recipient, _plain(recipient), context)
+        reservation.shrink_to(request_memory(notification.size))
+        answer = await self._notifier.send(
+            notification, NOTIFICATION_TIMEOUT, MAX_RESPONSE_BYTES, tenant=alert.tenant, waited=reservation.waited
+        )
+        return RecipientResult(answer.verdict)
 
     async def _rendered(self, tenant: str, render: Any, recipient: Any, plain: Any, context: dict[str, Any]) -> Any:
-        """Render it; in our own words where the owner's template fails: an alert is not lost to a typo."""
+        """Render the owner's template; if it fails, the default one: a typo must not cost the alert."""
         sandbox = self._sandbox.for_(tenant)
         try:
             return await sandbox.call(render, recipient, context, self._memory.max_body_bytes)
@@ -220,9 +227,9 @@ class AlertActivities:
         }
 
 
-def _not_told(names: list[str], *, is_last: bool) -> ApplicationError:
+def _not_reached(names: list[str], *, is_last: bool) -> ApplicationError:
     return ApplicationError(
-        f"not told{'' if is_last else ' yet'}: {', '.join(names)}",
+        f"not reached{'' if is_last else ' yet'}: {', '.join(names)}",
         type=GIVEN_UP if is_last else "AlertFailed",
         non_retryable=is_last,
         category=ApplicationErrorCategory.BENIGN,

@@ -1,14 +1,15 @@
-"""The email channel: a message of a webhook, rendered for the event, to a mail provider."""
+"""The email channel: a webhook's email, rendered for the event, to the mail provider."""
 
 import hashlib
 
 from temporalio import activity
 
+from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
 from activities.memory_budget import request_memory
-from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
 from hookkeeper import outcomes
 from hookkeeper.content.emails import RenderedEmail, render_email
 from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
+from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.targets import email_of, shortened
 from hookkeeper.sandbox.pool import Sandbox
@@ -17,58 +18,60 @@ from hookkeeper.sandbox.pool import Sandbox
 class EmailActivities:
     """Emails of webhooks."""
 
-    def __init__(self, rounds: Rounds, provider: MailProvider, sandbox: Sandbox) -> None:
-        self._rounds = rounds
+    def __init__(self, batches: BatchRunner, provider: MailProvider, sandbox: Sandbox) -> None:
+        self._batches = batches
         self._provider = provider
         self._sandbox = sandbox
 
     @activity.defn(name="send_emails")
-    async def send(self, round_: Round) -> RoundResult:
-        """Make every attempt of the round."""
-        return await self._rounds.make(round_, self._attempt)
+    async def send(self, batch: DeliveryBatch) -> BatchResult:
+        """Make every attempt of the batch."""
+        return await self._batches.run(batch, self._attempt)
 
-    async def _attempt(self, job: Job) -> Outcome:
-        email = email_of(job.webhook, job.order.delivery)
-        if email is None:
-            return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-        tenant, memory = job.event.tenant, self._rounds.memory
+    async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
+        template = email_of(attempt.webhook, attempt.request.delivery)
+        if template is None:
+            return Outcome(delivery=attempt.request.delivery, verdict="webhook_deleted")
+        tenant, memory = attempt.event.tenant, self._batches.memory
         async with memory.request(tenant) as reservation:
-            letter = await self._sandbox.for_(tenant).call(render_email, email, job.context, memory.max_body_bytes)
-            reservation.shrink_to(request_memory(letter.size))
-            return _outcome(job, letter, await self._provider.send(letter, _tags(job, letter)))
+            email = await self._sandbox.for_(tenant).call(
+                render_email, template, attempt.context, memory.max_body_bytes
+            )
+            reservation.shrink_to(request_memory(email.size))
+            return _outcome(attempt, email, await self._provider.send(email, _tags(attempt, email)))
 
 
-def _tags(job: Job, letter: RenderedEmail) -> Tags:
-    order = job.order
+def _tags(attempt: PreparedAttempt, email: RenderedEmail) -> Tags:
+    request = attempt.request
     return Tags(
-        tenant=job.event.tenant,
-        event_id=job.event.id,
-        event_type=job.event.type,
-        delivery=order.delivery,
-        attempt=order.number,
-        copy=str(order.redelivered_from or ""),
-        taken=frozenset(each for each in letter.recipients if _digest(each) in order.reached),
+        tenant=attempt.event.tenant,
+        event_id=attempt.event.id,
+        event_type=attempt.event.type,
+        delivery=request.delivery,
+        attempt=request.number,
+        copy=str(request.redelivered_from or ""),
+        taken=frozenset(address for address in email.recipients if _digest(address) in request.reached),
     )
 
 
 def _digest(address: str) -> str:
-    """Stand for an address in what a run carries along: short, however long the address is."""
+    """Return a short digest by which a run keeps an address."""
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
-def _outcome(job: Job, letter: RenderedEmail, answer: MailAnswer) -> Outcome:
-    tracked = letter.tracking and answer.trackable and answer.verdict == "succeeded"
+def _outcome(attempt: PreparedAttempt, email: RenderedEmail, answer: MailAnswer) -> Outcome:
+    tracked = email.tracking and answer.trackable and answer.verdict == "succeeded"
     return Outcome(
-        delivery=job.order.delivery,
+        delivery=attempt.request.delivery,
         verdict=answer.verdict,
-        target=shortened(", ".join(mailbox.address for mailbox in letter.to)),
+        target=shortened(", ".join(mailbox.address for mailbox in email.to)),
         started_at=answer.started_at,
         duration_ms=round(answer.duration_ms, 1),
         status_code=answer.status_code,
         error=answer.error,
-        response_excerpt=outcomes.excerpt(answer.text.encode(), job.excerpt_limit),
+        response_excerpt=outcomes.excerpt(answer.text.encode(), attempt.excerpt_limit),
         retry_after=answer.retry_after,
-        delays=delays_of(job.webhook),
+        delays=delays_of(attempt.webhook),
         reached=tuple(map(_digest, sorted(answer.taken))) if answer.verdict == "failed" else (),
-        awaiting=tuple(each for each in letter.recipients if each not in answer.left_out) if tracked else (),
+        awaiting=tuple(address for address in email.recipients if address not in answer.left_out) if tracked else (),
     )

@@ -1,8 +1,8 @@
 """The last step of a cancelled run.
 
-Temporal keeps no details with a cancelled run, and a run can close as `Cancelled` only when somebody requested it. So
-this activity's input keeps the final state in history, where the API reads it without a worker; and where the
-cancellation came as our own signal or update, the activity requests Temporal's.
+Temporal keeps no details of a cancelled run, and a run can close as `Cancelled` only if its cancellation was requested
+in Temporal. So this activity's input keeps the final state in history, where the API reads it without a worker; and if
+the run was cancelled by our own signal or update, the activity requests Temporal's cancellation.
 """
 
 from temporalio import activity
@@ -18,7 +18,7 @@ class ClosingActivities:
 
     @activity.defn(name=ids.CLOSE_AS_CANCELLED)
     async def close_as_cancelled(self, run: CancelledRun) -> None:
-        """Request the run's own cancellation if nobody has yet."""
+        """Request the cancellation of this run, if it is not requested yet."""
         info = activity.info()
         assert info.workflow_id is not None
         if run.request_cancel:

@@ -1,18 +1,18 @@
-"""What a round says of the health of its webhooks: noted together, when all its attempts have been made.
+"""Record the results of a batch in the health of its webhooks, after all its attempts.
 
-A registry that is out of reach then is our fault: the activity is tried again, goes on from the outcomes in its
-heartbeats, and notes them. So a round is noted at least once; `hookkeeper.registry.health` says why twice does no harm.
+If the registry is unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and records
+them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import structlog
+from hookkeeper.temporal.webhook_workflows import Probes
 from temporalio import activity
 
 from activities.pacing import throttled_for
-from activities.rounds import Order, Round, RoundResult
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.health import Result, is_news
 from hookkeeper.registry.models import Webhook
@@ -21,76 +21,69 @@ from hookkeeper.registry.store import Store
 log = structlog.get_logger("hookkeeper.delivery")
 
 
-class Probes(Protocol):
-    """Tries webhooks that were disabled for failing."""
-
-    async def start(self, tenant: str, webhook_id: str) -> None:
-        """See to it that the webhook is probed, by one alone."""
-
-
 class HealthRecorder:
-    """Keeps the books of how webhooks do."""
+    """Records the results of requests in the health of webhooks."""
 
     def __init__(self, store: Store, disable_after: timedelta | None, probes: Probes | None = None) -> None:
-        """`disable_after`: of nothing but failures, for webhooks that do not say; None is never."""
+        """`disable_after`: time of nothing but failures, for webhooks without a setting of their own; None is never."""
         self._store = store
         self._disable_after = disable_after.total_seconds() if disable_after else None
         self._probes = probes
 
-    async def note(
-        self, round_: Round, result: RoundResult, seen: Mapping[str, Webhook], ahead: timedelta
-    ) -> RoundResult:
-        """Note what the round came to; mark the outcomes whose webhook it has disabled.
+    async def record(
+        self, batch: DeliveryBatch, result: BatchResult, before: Mapping[str, Webhook], offset: timedelta
+    ) -> BatchResult:
+        """Record the outcomes of the batch; mark those whose webhook was disabled by them.
 
-        `seen` are the webhooks as they were when their attempts began, as far as this try of the activity has read
-        them. `ahead` is how far Temporal's clock is.
+        `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
+        `offset` is that of Temporal's clock.
         """
-        pairs = zip(round_.orders, result.outcomes, strict=True)
-        known = [_result_of(order, outcome, seen.get(order.webhook_id), ahead) for order, outcome in pairs]
-        news = [each for each in known if each]
-        if not news:
+        pairs = zip(batch.attempts, result.outcomes, strict=True)
+        results = [_result(request, outcome, before.get(request.webhook_id), offset) for request, outcome in pairs]
+        new = [each for each in results if each]
+        if not new:
             return result
-        activity.heartbeat(*result.outcomes)  # what has been sent is known, whatever becomes of this write
+        activity.heartbeat(*result.outcomes)  # they are known, whether this write succeeds or not
         again = activity.info().attempt > 1
-        disabled = await self._store.health.note(news, self._disable_after, again=again)
+        disabled = await self._store.health.note(new, self._disable_after, again=again)
         for webhook_id, reason in disabled.items():
-            log.warning("webhook disabled", webhook=webhook_id, tenant=round_.tenant, reason=reason)
+            log.warning("webhook disabled", webhook=webhook_id, tenant=batch.tenant, reason=reason)
             if reason == "failing" and self._probes:
-                await self._probes.start(round_.tenant, webhook_id)
-        return _marked(round_, result, disabled)
+                await self._probes.start(batch.tenant, webhook_id)
+        return _with_disabled(batch, result, disabled)
 
 
-def clock_ahead() -> timedelta:
-    """Tell how far Temporal's clock is ahead of ours; to be asked when an activity begins.
+def clock_offset() -> timedelta:
+    """Return how far Temporal's clock is ahead of ours, at the start of an activity.
 
-    Throttles go by Temporal's, as the timers do that wait for their end: else one that is due could come too early.
+    Throttles end by Temporal's clock, like the timers that wait for their end: by ours, a request could come too early.
     """
     return activity.info().started_time - datetime.now(UTC)
 
 
-def _result_of(order: Order, outcome: Outcome, webhook: Webhook | None, ahead: timedelta) -> Result | None:
-    """Say what a request says of its webhook; None where none was made, and for what is known already."""
+def _result(request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta) -> Result | None:
+    """Return what the outcome shows of the webhook's health; None if no request was made, or nothing has changed."""
     if outcome.started_at is None or outcome.verdict == "bad_template":
         return None
-    at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + ahead
+    at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
     if outcome.verdict == "succeeded":
-        if webhook and not is_news(webhook, at):
+        if before and not is_news(before, at):
             return None
-        return Result(order.webhook_id, "succeeded", at, knowingly=bool(webhook and webhook.throttled_until))
-    throttle = throttled_for(webhook, outcome)
-    until = at + timedelta(seconds=throttle) if throttle else None
+        return Result(request.webhook_id, "succeeded", at, knowingly=bool(before and before.throttled_until))
     if outcome.verdict == "gone":
-        return Result(order.webhook_id, "gone", at)
-    return Result(order.webhook_id, "timed_out" if outcome.error == "timeout" else "failed", at, until)
+        return Result(request.webhook_id, "gone", at)
+    throttle = throttled_for(before, outcome)
+    until = at + timedelta(seconds=throttle) if throttle else None
+    return Result(request.webhook_id, "timed_out" if outcome.error == "timeout" else "failed", at, until)
 
 
-def _marked(round_: Round, result: RoundResult, disabled: Mapping[str, object]) -> RoundResult:
+def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[str, object]) -> BatchResult:
     if not disabled:
         return result
-    pairs = zip(round_.orders, result.outcomes, strict=True)
-    return RoundResult(
+    pairs = zip(batch.attempts, result.outcomes, strict=True)
+    return BatchResult(
         outcomes=tuple(
-            outcome.model_copy(update={"disabled": True}) if order.webhook_id in disabled else outcome
-            for order, outcome in pairs
+            outcome.model_copy(update={"disabled": True}) if request.webhook_id in disabled else outcome
+            for request, outcome in pairs
         )
     )

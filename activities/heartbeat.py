@@ -1,4 +1,4 @@
-"""Heartbeats of what takes long: a worker that dies is missed in seconds, and what it knew goes on elsewhere."""
+"""Heartbeats of long activities: Temporal notices in seconds that a worker has died, and its results are kept."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -6,21 +6,21 @@ from contextlib import asynccontextmanager
 
 from temporalio import activity
 
-PART_OF_TIMEOUT = 0.4
-"""Of the heartbeat timeout, the time between two heartbeats. Each is a write of Temporal's, so activities that take
-less time make none. New results are sent in a heartbeat of their own, at once."""
+HEARTBEAT_FRACTION = 0.4
+"""The interval between two heartbeats, as a fraction of the heartbeat timeout. Each is a write of Temporal's; shorter
+activities send none. New results are sent at once, in a heartbeat of their own."""
 
 
 @asynccontextmanager
-async def heartbeating(known: Callable[[], Iterable[object]] = tuple) -> AsyncIterator[None]:
-    """Say every few seconds, for the length of the block, that this activity is alive, and what it knows by now."""
+async def heartbeating(details: Callable[[], Iterable[object]] = tuple) -> AsyncIterator[None]:
+    """Send heartbeats with these details for the length of the block."""
     timeout = activity.info().heartbeat_timeout
-    assert timeout is not None, "without one, nobody misses a worker that has died"
+    assert timeout is not None, "without one, Temporal does not notice that a worker has died"
 
     async def beat() -> None:
         while True:
-            await asyncio.sleep(PART_OF_TIMEOUT * timeout.total_seconds())
-            activity.heartbeat(*known())
+            await asyncio.sleep(HEARTBEAT_FRACTION * timeout.total_seconds())
+            activity.heartbeat(*details())
 
     beating = asyncio.create_task(beat())
     try:

@@ -1,7 +1,7 @@
 """How much memory requests and events' data may take in this worker, in all and for each tenant.
 
-A receiver that reads nothing keeps a request's body in this process until its timeout. Places are counted elsewhere; a
-place says nothing of size: 600 bytes of events can make templates write gigabytes.
+A receiver that reads nothing keeps a request's body in this process until its timeout. A concurrency limit does not
+limit sizes: templates can turn 600 bytes of events into gigabytes.
 """
 
 import asyncio
@@ -18,37 +18,37 @@ from hookkeeper.egress import link
 from hookkeeper.egress.link import LocalLimitReached
 
 COPIES = 3
-"""Of a body that a receiver does not read: the body itself, what asyncio or TLS has buffered, and the kernel's part."""
+"""Of a body that a receiver does not read: the body itself, the buffer of asyncio or TLS, and the kernel's."""
 REQUEST_OVERHEAD = 320 * 1024
-"""Bytes that a request takes besides its body: asyncio has a read buffer of 256 KiB for each connection with TLS."""
+"""Bytes that a request needs besides its body: asyncio has a read buffer of 256 KiB for each connection with TLS."""
 
 
 def request_memory(body_bytes: int) -> int:
-    """Give the memory that a request with such a body may take."""
+    """Return the memory that a request with such a body may need."""
     return COPIES * body_bytes + REQUEST_OVERHEAD
 
 
 class MemoryBudget:
-    """Bytes that tenants share. A tenant never holds more than it leaves free, so one that comes new finds some."""
+    """Bytes that tenants share. A tenant never has more than it leaves free, so a tenant that has none finds some."""
 
     def __init__(self, total: int, per_tenant: int) -> None:
         self._total = total
         self._per_tenant = min(per_tenant, total // 2)
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[_Wish]] = {}
-        """By tenant, each tenant's oldest first; the tenant that is next comes first."""
+        self._waiting: dict[str, deque[_Waiter]] = {}
+        """By tenant, each tenant's oldest first; the tenant to be served next comes first."""
 
     @property
     def held(self) -> int:
-        """Bytes that all tenants hold."""
+        """Bytes of all tenants."""
         return self._held.total()
 
     @asynccontextmanager
     async def reserved(self, tenant: str, size: int) -> AsyncIterator["Reservation"]:
-        """Wait for so many bytes of this tenant, first come, first served, and hold them until the block ends.
+        """Reserve bytes for the length of the block; requests of a tenant are served in order.
 
-        Raises LocalLimitReached where they do not become free in time. One that is larger than the tenant's whole
-        budget counts as just as large, and so is alone.
+        Raises LocalLimitReached if they do not become free in time. A request for more than the tenant's whole budget
+        counts as the whole budget, and so runs alone.
         """
         start = time.perf_counter()
         reservation = Reservation(self, tenant, min(size, self._per_tenant))
@@ -61,102 +61,102 @@ class MemoryBudget:
         try:
             yield reservation
         finally:
-            self.give_back(tenant, reservation.size)
+            self.free(tenant, reservation.size)
 
     @contextmanager
-    def held_at_once(self, tenant: str, size: int) -> Iterator[None]:
-        """Hold so many bytes until the block ends. Raises LocalLimitReached where they are not free now."""
+    def reserved_now(self, tenant: str, size: int) -> Iterator[None]:
+        """Reserve bytes for the length of the block. Raises LocalLimitReached if they are not free now."""
         size = min(size, self._per_tenant)
-        if not self._may(tenant, size):
+        if not self._fits(tenant, size):
             raise LocalLimitReached(self._refusal(tenant))
         self._held[tenant] += size
         try:
             yield
         finally:
-            self.give_back(tenant, size)
+            self.free(tenant, size)
 
-    def give_back(self, tenant: str, size: int) -> None:
+    def free(self, tenant: str, size: int) -> None:
         self._held[tenant] -= size
         if not self._held[tenant]:
             del self._held[tenant]
         self._grant()
 
     async def _take(self, tenant: str, size: int) -> None:
-        if tenant not in self._waiting and self._may(tenant, size):
+        if tenant not in self._waiting and self._fits(tenant, size):
             self._held[tenant] += size
             return
-        wish = _Wish(size, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(tenant, deque()).append(wish)
+        waiter = _Waiter(size, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(tenant, deque()).append(waiter)
         try:
-            await wish.granted
+            await waiter.granted
         except asyncio.CancelledError:
-            if wish.granted.cancelled():
-                self._drop(tenant, wish)
+            if waiter.granted.cancelled():
+                self._drop(tenant, waiter)
             else:  # it was granted at that very moment
-                self.give_back(tenant, size)
+                self.free(tenant, size)
             raise
 
-    def _may(self, tenant: str, size: int) -> bool:
+    def _fits(self, tenant: str, size: int) -> bool:
         after = self._held[tenant] + size
         return after <= self._per_tenant and after <= self._total - self.held - size
 
-    def _drop(self, tenant: str, wish: "_Wish") -> None:
-        wishes = self._waiting[tenant]
-        wishes.remove(wish)
-        if not wishes:
+    def _drop(self, tenant: str, waiter: "_Waiter") -> None:
+        waiters = self._waiting[tenant]
+        waiters.remove(waiter)
+        if not waiters:
             del self._waiting[tenant]
         self._grant()
 
     def _grant(self) -> None:
-        """Grant what there is room for, tenant by tenant, one wish each, until no tenant's oldest wish fits."""
+        """Grant what fits, tenant by tenant, one waiter each, until no tenant's oldest waiter fits."""
         granted = True
         while granted:
             granted = False
             for tenant in [*self._waiting]:
-                wishes = self._waiting[tenant]
-                if wishes[0].granted.cancelled() or not self._may(tenant, wishes[0].size):
+                waiters = self._waiting[tenant]
+                if waiters[0].granted.cancelled() or not self._fits(tenant, waiters[0].size):
                     continue  # a cancelled one is about to be dropped
-                wish = wishes.popleft()
+                waiter = waiters.popleft()
                 del self._waiting[tenant]
-                if wishes:
-                    self._waiting[tenant] = wishes
-                self._held[tenant] += wish.size
-                wish.granted.set_result(None)
+                if waiters:
+                    self._waiting[tenant] = waiters
+                self._held[tenant] += waiter.size
+                waiter.granted.set_result(None)
                 granted = True
 
     def _refusal(self, tenant: str) -> str:
-        return f"this tenant has {self._held[tenant]} of {self._per_tenant} bytes of memory under way in this worker"
+        return f"this tenant has {self._held[tenant]} of {self._per_tenant} bytes of memory in use in this worker"
 
 
 @dataclass(slots=True)
 class Reservation:
-    """Bytes that a block holds."""
+    """Bytes that are reserved for a block."""
 
     budget: MemoryBudget
     tenant: str
     size: int
     waited: float = 0.0
-    """Seconds that it took to get them."""
+    """Seconds until they were granted."""
 
     def shrink_to(self, size: int) -> None:
-        """Give back all but so many bytes."""
+        """Free all but so many bytes."""
         if size < self.size:
             freed, self.size = self.size - size, size
-            self.budget.give_back(self.tenant, freed)
+            self.budget.free(self.tenant, freed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Wish:
-    """What a tenant waits for."""
+class _Waiter:
+    """A reservation that waits."""
 
     size: int
     granted: asyncio.Future[None]
 
 
-class Memory:
-    """What a worker may use for requests under way, and as much again for the data of the events that they are for.
+class WorkerMemory:
+    """The memory that a worker may use for requests in flight, and as much again for the data of their events.
 
-    Two budgets: with one, a tenant's events could hold all of it while their requests wait for some.
+    Two budgets: with one, a tenant's events could use all of it while their requests wait.
     """
 
     def __init__(self, total: int, per_tenant: int, max_body_bytes: int = MAX_BODY_BYTES) -> None:
@@ -166,20 +166,20 @@ class Memory:
         self._loads = TenantLoads()
 
     def request(self, tenant: str, body_bytes: int | None = None) -> AbstractAsyncContextManager[Reservation]:
-        """Reserve what a request takes; where its body is not yet made, as if it were as large as it may be."""
+        """Reserve the memory of a request; before its body is rendered, that of the largest body."""
         size = self.max_body_bytes if body_bytes is None else body_bytes
         return self.requests.reserved(tenant, request_memory(size))
 
     @contextmanager
-    def holding(self, tenant: str, data: Any) -> Iterator[None]:
-        """Hold what an event's data takes for as long as an activity uses it.
+    def event_data(self, tenant: str, data: Any) -> Iterator[None]:
+        """Reserve the memory of an event's data for as long as an activity uses it.
 
-        Where the tenant's budget has no room, raise what makes Temporal try the activity again after a while.
+        Raises ApplicationError if the tenant's budget is used up; Temporal then retries the activity later.
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self.data.held_at_once(tenant, memory_of(data)))
+                stack.enter_context(self.data.reserved_now(tenant, memory_of(data)))
             except LocalLimitReached as full:
                 raise self._loads.of(tenant).refusal(f"{full}: waiting for the data of other events") from None
-            stack.enter_context(self._loads.one_more(tenant))
+            stack.enter_context(self._loads.counted(tenant))
             yield

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from temporalio import activity
 
-from activities.rounds import Order, Round
 from activities.webhooks import WebhookActivities
+from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
 from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeRequest, ProbeResult, ProbeState
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
@@ -32,7 +32,7 @@ class ProbeActivities:
         webhook = await self._store.get(request.webhook_id)
         if self._interval is None or webhook is None or not _is_disabled_for_failing(webhook):
             return ProbeResult(event_id=request.event_id, state="over")
-        (outcome,) = (await self._webhooks.deliver(_round_of(request))).outcomes
+        (outcome,) = (await self._webhooks.deliver(_batch_of(request))).outcomes
         return ProbeResult(
             event_id=request.event_id,
             state=_state_after(outcome),
@@ -59,15 +59,15 @@ def _state_after(outcome: Outcome) -> ProbeState:
     return "over" if outcome.verdict in ("gone", "webhook_deleted") else "silent"
 
 
-def _round_of(request: ProbeRequest) -> Round:
+def _batch_of(request: ProbeRequest) -> DeliveryBatch:
     """Return a manual attempt: it is sent at once, and although the webhook is disabled."""
     webhook_id = request.webhook_id
-    order = Order(delivery=webhook_id, webhook_id=webhook_id, number=1, trigger="manual", at_once=True)
-    return Round(
+    attempt = AttemptRequest(delivery=webhook_id, webhook_id=webhook_id, number=1, trigger="manual", immediate=True)
+    return DeliveryBatch(
         id=request.event_id,
         type=PROBE_EVENT_TYPE,
         tenant=request.tenant,
         timestamp=request.at,
         data=DATA,
-        orders=(order,),
+        attempts=(attempt,),
     )

@@ -14,7 +14,7 @@ import structlog
 from temporalio import activity
 
 from activities.heartbeat import heartbeating
-from activities.tenant_concurrency import Places
+from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.recovery import (
     RecoveryCandidate,
     RecoveryPlan,
@@ -37,24 +37,24 @@ log = structlog.get_logger("hookkeeper.recovery")
 
 
 class RecoveryActivities:
-    """Raise ApplicationError if the tenant has no free place, and Temporal's `RPCError`; both are retried."""
+    """Raise ApplicationError if the tenant has no free slot, and Temporal's `RPCError`; both are retried."""
 
-    def __init__(self, store: Store, candidates: RecoveryCandidates, places: Places) -> None:
+    def __init__(self, store: Store, candidates: RecoveryCandidates, concurrency: TenantConcurrency) -> None:
         self._store = store
         self._candidates = candidates
-        self._places = places
+        self._concurrency = concurrency
 
     @activity.defn(name="count_failed")
     async def count(self, scope: RecoveryScope) -> int:
         """Count the closed events that would be redelivered."""
-        with self._places.taken(scope.tenant):
+        with self._concurrency.slot(scope.tenant):
             async with heartbeating():
                 return await self._candidates.count(scope)
 
     @activity.defn(name="find_failed")
     async def find(self, search: RecoverySearch) -> RecoveryPlan:
         """Find the oldest candidates."""
-        with self._places.taken(search.scope.tenant):
+        with self._concurrency.slot(search.scope.tenant):
             async with heartbeating():
                 runs, end = await self._candidates.oldest(search.scope, search.after, PLAN_SIZE)
                 return RecoveryPlan(runs=tuple(runs), end=end)
@@ -62,7 +62,7 @@ class RecoveryActivities:
     @activity.defn(name="redeliver_failed")
     async def redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
         """Redeliver the events of a batch at the rate. Idempotent."""
-        with self._places.taken(batch.scope.tenant):
+        with self._concurrency.slot(batch.scope.tenant):
             return await self._redeliver(batch)
 
     async def _redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:

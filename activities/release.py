@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from temporalio import activity
 
 from activities.heartbeat import heartbeating
-from activities.tenant_concurrency import Places
+from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import HeldDeliveries
@@ -30,17 +30,17 @@ DECISION_TIMEOUT = 60.0
 
 
 class ReleaseActivities:
-    """Raise ApplicationError if the tenant has no free place, and Temporal's `RPCError`; both are retried."""
+    """Raise ApplicationError if the tenant has no free slot, and Temporal's `RPCError`; both are retried."""
 
-    def __init__(self, store: Store, held: HeldDeliveries, places: Places) -> None:
+    def __init__(self, store: Store, held: HeldDeliveries, concurrency: TenantConcurrency) -> None:
         self._store = store
         self._held = held
-        self._places = places
+        self._concurrency = concurrency
 
     @activity.defn(name="find_held")
     async def find(self, search: HeldSearch) -> HeldRuns:
         """Find the oldest runs with deliveries held because of this webhook."""
-        with self._places.taken(search.tenant):
+        with self._concurrency.slot(search.tenant):
             if await self._is_off(search.webhook_id):
                 return HeldRuns(off=True)
             async with heartbeating():
@@ -50,7 +50,7 @@ class ReleaseActivities:
     @activity.defn(name="release_held")
     async def release(self, batch: ReleaseBatch) -> ReleaseProgress:
         """Release in order, as fast as it is sent; stop after a while, and if the webhook is off again. Idempotent."""
-        with self._places.taken(batch.tenant):
+        with self._concurrency.slot(batch.tenant):
             return await self._release(batch)
 
     async def _release(self, batch: ReleaseBatch) -> ReleaseProgress:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.tenant_concurrency import Places
+from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import EventRefused, RateLimited
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
@@ -28,12 +28,12 @@ MAX_RATE_DELAY = 10.0
 
 
 class ScheduledEventActivities:
-    """Raise ApplicationError if the tenant has no free place, which is retried without limit."""
+    """Raise ApplicationError if the tenant has no free slot, which is retried without limit."""
 
-    def __init__(self, ingest: ScheduledEventIngest, gateway: Gateway, places: Places) -> None:
+    def __init__(self, ingest: ScheduledEventIngest, gateway: Gateway, concurrency: TenantConcurrency) -> None:
         self._ingest = ingest
         self._gateway = gateway
-        self._places = places
+        self._concurrency = concurrency
 
     @activity.defn(name="accept_scheduled_event")
     async def accept(self, event: ScheduledEvent) -> None:
@@ -41,7 +41,7 @@ class ScheduledEventActivities:
 
         An event over the rate of its key is retried for a minute, and refused then: otherwise more and more would wait.
         """
-        with self._places.taken(event.tenant):
+        with self._concurrency.slot(event.tenant):
             await self._accept(event)
 
     async def _accept(self, event: ScheduledEvent) -> None:
@@ -67,7 +67,7 @@ class ScheduledEventActivities:
         thousands of firings wait at the same time.
         """
         timeout = FIRST_CHECK_TIMEOUT if activity.info().attempt == 1 else CHECK_TIMEOUT
-        with self._places.taken(event.tenant):
+        with self._concurrency.slot(event.tenant):
             is_closed = await self._gateway.is_closed_within(event.tenant, event.event_id, timeout)
         if not is_closed:
             raise ApplicationError(

@@ -1,25 +1,25 @@
-"""How many requests this process has under way to each webhook, so that one that hangs cannot take every place."""
+"""How many requests this process has in flight to each webhook, so that one that hangs cannot occupy all slots."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Crowds:
-    """Counts the requests under way."""
+class WebhookConcurrency:
+    """Counts the requests in flight."""
 
-    def __init__(self, at_most: int) -> None:
-        """`at_most`: requests to one webhook at once, and twice as many with those of the limited queue."""
-        self.at_most = at_most
-        self._inside: Counter[str] = Counter()
+    def __init__(self, limit: int) -> None:
+        """`limit`: requests to one webhook at once; twice as many with those of the rate-limited queue."""
+        self.limit = limit
+        self._in_flight: Counter[str] = Counter()
 
     @contextmanager
-    def joined(self, webhook_id: str, *, limited: bool) -> Iterator[bool]:
-        """Count one more for the length of the block; say whether there was room for it."""
-        self._inside[webhook_id] += 1
+    def request(self, webhook_id: str, *, limited: bool) -> Iterator[bool]:
+        """Count a request for the length of the block; yield whether it is within the limit."""
+        self._in_flight[webhook_id] += 1
         try:
-            yield self._inside[webhook_id] <= self.at_most * (2 if limited else 1)
+            yield self._in_flight[webhook_id] <= self.limit * (2 if limited else 1)
         finally:
-            self._inside[webhook_id] -= 1
-            if not self._inside[webhook_id]:
-                del self._inside[webhook_id]
+            self._in_flight[webhook_id] -= 1
+            if not self._in_flight[webhook_id]:
+                del self._in_flight[webhook_id]

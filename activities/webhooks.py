@@ -1,20 +1,21 @@
-"""The webhook channel: the signed POST to a webhook's URL."""
+"""The webhook channel: a signed POST to the webhook's URL."""
 
 from datetime import UTC, datetime
 
 import httpx
 from temporalio import activity
 
-from activities.health import HealthRecorder, clock_ahead
+from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
+from activities.health import HealthRecorder, clock_offset
 from activities.memory_budget import request_memory
 from activities.rate_gate import RateGate
-from activities.rounds import Job, Round, RoundResult, Rounds, delays_of
-from activities.webhook_concurrency import Crowds
+from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper import outcomes
 from hookkeeper.content.payload import Body, Payload, body_of
 from hookkeeper.egress import http, signing
 from hookkeeper.egress.link import LocalLimitReached
 from hookkeeper.egress.scrubbing import MARGIN, scrub_request
+from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.pacing import order_of, rate_of
@@ -26,117 +27,119 @@ class WebhookActivities:
 
     def __init__(
         self,
-        rounds: Rounds,
+        batches: BatchRunner,
         health: HealthRecorder,
         client: httpx.AsyncClient,
         sandbox: Sandbox,
         user_agent: str,
-        crowds: Crowds,
+        concurrency: WebhookConcurrency,
         gate: RateGate,
     ) -> None:
-        self._rounds = rounds
+        self._batches = batches
         self._health = health
         self._http = client
         self._sandbox = sandbox
         self._user_agent = user_agent
-        self._crowds = crowds
+        self._concurrency = concurrency
         self._gate = gate
 
     @activity.defn(name="deliver_webhooks")
-    async def deliver(self, round_: Round) -> RoundResult:
-        """Make every attempt of the round; note what they say of the health of its webhooks."""
-        standard: list[Body] = []
-        seen: dict[str, Webhook] = {}
-        ahead, memory = clock_ahead(), self._rounds.memory
+    async def deliver(self, batch: DeliveryBatch) -> BatchResult:
+        """Make every attempt of the batch; record the results in the health of its webhooks."""
+        standard_body: list[Body] = []
+        before: dict[str, Webhook] = {}
+        offset, memory = clock_offset(), self._batches.memory
 
-        async def send(job: Job) -> Outcome:
-            if job.webhook.payload:
-                return await self._send_payload(job, job.webhook.payload)
-            standard[:] = standard or [body_of(None, job.context)]
-            async with memory.request(round_.tenant, len(standard[0].content)) as reservation:
-                return await self._send(job, standard[0], reservation.waited)
+        async def send(attempt: PreparedAttempt) -> Outcome:
+            if attempt.webhook.payload:
+                return await self._send_payload(attempt, attempt.webhook.payload)
+            standard_body[:] = standard_body or [body_of(None, attempt.context)]
+            (body,) = standard_body
+            async with memory.request(batch.tenant, len(body.content)) as reservation:
+                return await self._send(attempt, body, reservation.waited)
 
-        async def attempt(job: Job) -> Outcome:
-            if not job.webhook.url:
-                return Outcome(delivery=job.order.delivery, verdict="webhook_deleted")
-            now = datetime.now(UTC) + ahead
-            if deferred := await self._gate.not_now(job.order, job.webhook, now, round_):
+        async def make_attempt(attempt: PreparedAttempt) -> Outcome:
+            request, webhook = attempt.request, attempt.webhook
+            if not webhook.url:
+                return Outcome(delivery=request.delivery, verdict="webhook_deleted")
+            now = datetime.now(UTC) + offset
+            if deferred := await self._gate.defer_by_rate(request, webhook, now, batch):
                 return deferred
-            seen[job.webhook.id] = job.webhook
-            with self._crowds.joined(job.webhook.id, limited=round_.limited) as has_room:
-                if not (has_room or job.order.at_once):
-                    return await self._gate.crowded_out(
-                        job.order, job.webhook, now, self._crowds.at_most, limited=round_.limited
+            before[webhook.id] = webhook
+            with self._concurrency.request(webhook.id, limited=batch.limited) as is_within_limit:
+                if not (is_within_limit or request.immediate):
+                    return await self._gate.defer_by_concurrency(
+                        request, webhook, now, self._concurrency.limit, limited=batch.limited
                     )
                 try:
-                    return await send(job)
+                    return await send(attempt)
                 except LocalLimitReached:
-                    if job.order.at_once:
-                        raise  # a request that a person wants now is not deferred: the activity is tried again
-                    return await self._gate.no_place(job.order, job.webhook, datetime.now(UTC) + ahead)
+                    if request.immediate:
+                        raise  # it is not deferred: the activity is retried
+                    return await self._gate.defer_by_tenant(request, webhook, datetime.now(UTC) + offset)
 
-        async def note(round_: Round, result: RoundResult) -> RoundResult:
-            return await self._health.note(round_, result, seen, ahead)
+        async def record_health(batch: DeliveryBatch, result: BatchResult) -> BatchResult:
+            return await self._health.record(batch, result, before, offset)
 
-        return await self._rounds.make(round_, attempt, note)
+        return await self._batches.run(batch, make_attempt, record_health)
 
-    async def _send_payload(self, job: Job, payload: Payload) -> Outcome:
-        """Make the webhook's own body, in memory that is reserved before, and send it."""
-        tenant, memory = job.event.tenant, self._rounds.memory
+    async def _send_payload(self, attempt: PreparedAttempt, payload: Payload) -> Outcome:
+        """Render the webhook's own body in reserved memory, and send it."""
+        tenant, memory = attempt.event.tenant, self._batches.memory
         async with memory.request(tenant) as reservation:
-            body = await self._sandbox.for_(tenant).call(body_of, payload, job.context, memory.max_body_bytes)
+            body = await self._sandbox.for_(tenant).call(body_of, payload, attempt.context, memory.max_body_bytes)
             reservation.shrink_to(request_memory(len(body.content)))
-            return await self._send(job, body, reservation.waited)
+            return await self._send(attempt, body, reservation.waited)
 
-    async def _send(self, job: Job, body: Body, waited: float) -> Outcome:
-        """Call, and say what it came to. Raises LocalLimitReached where a limit of ours prevents the request."""
+    async def _send(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
+        """Send the request. Raises LocalLimitReached if one of our limits prevents it."""
         now = datetime.now(UTC)
         answer = await http.post(
             self._http,
-            job.webhook.url,
+            attempt.webhook.url,
             body=body.content,
-            headers=self._headers(job, body, now),
-            timeout=job.webhook.timeout,
-            keep=job.excerpt_limit + MARGIN,
-            tls=job.webhook.tls,
-            tenant=job.event.tenant,
+            headers=self._headers(attempt, body, now),
+            timeout=attempt.webhook.timeout,
+            keep=attempt.excerpt_limit + MARGIN,
+            tls=attempt.webhook.tls,
+            tenant=attempt.event.tenant,
             waited=waited,
         )
         return Outcome(
-            delivery=job.order.delivery,
+            delivery=attempt.request.delivery,
             verdict=outcomes.verdict_of(answer.status_code, answer.error),
-            target=job.webhook.target,
+            target=attempt.webhook.target,
             started_at=answer.started_at,
             duration_ms=round(answer.duration_ms, 1),
             status_code=answer.status_code,
             error=answer.error,
-            response_excerpt=_said(job, answer.body),
+            response_excerpt=_response_excerpt(attempt, answer.body),
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
-            delays=delays_of(job.webhook),
-            rate=rate_of(job.webhook),
-            ordered=order_of(job.webhook),
+            delays=delays_of(attempt.webhook),
+            rate=rate_of(attempt.webhook),
+            ordered=order_of(attempt.webhook),
         )
 
-    def _headers(self, job: Job, body: Body, now: datetime) -> dict[str, str]:
-        """Sign for this attempt: the id is the event's at each one, the timestamp is the attempt's."""
+    def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:
+        """Sign the attempt. Its id is that of the event, its timestamp is its own."""
         timestamp = int(now.timestamp())
         signature = signing.sign(
-            job.webhook.signing_secrets(now), message_id=job.event.id, timestamp=timestamp, body=body.content
+            attempt.webhook.signing_secrets(now), message_id=attempt.event.id, timestamp=timestamp, body=body.content
         )
         return (
-            job.webhook.headers
+            attempt.webhook.headers
             | body.headers
             | {
                 "user-agent": self._user_agent,
-                "webhook-id": job.event.id,
+                "webhook-id": attempt.event.id,
                 "webhook-timestamp": str(timestamp),
                 "webhook-signature": signature,
             }
         )
 
 
-def _said(job: Job, body: bytes) -> str:
-    """Give what the receiver said, without the webhook's secrets. The path is none: it is shown as the target."""
-    text = outcomes.excerpt(body, job.excerpt_limit + MARGIN)
-    scrubbed = scrub_request(text, job.webhook.url, job.webhook.headers, path=False)
-    return outcomes.excerpt(scrubbed.encode(), job.excerpt_limit)
+def _response_excerpt(attempt: PreparedAttempt, body: bytes) -> str:
+    """Return the start of the response without the webhook's secrets. Its path is none: the target shows it."""
+    text = outcomes.excerpt(body, attempt.excerpt_limit + MARGIN)
+    scrubbed = scrub_request(text, attempt.webhook.url, attempt.webhook.headers, path=False)
+    return outcomes.excerpt(scrubbed.encode(), attempt.excerpt_limit)

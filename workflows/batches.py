@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from temporalio.exceptions import ActivityError
 
-from activities.rounds import RoundResult
+from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import EventInput
 from workflows.delivery import DeliveryState
 from workflows.dispatch import start_batch
@@ -17,11 +17,9 @@ Temporal's load at the same moment, and delay the deliveries of others."""
 
 
 @dataclass(eq=False)
-class Batch:
-    """A batch in flight."""
-
+class BatchInFlight:
     deliveries: Sequence[DeliveryState]
-    result: asyncio.Task[RoundResult]
+    result: asyncio.Task[BatchResult]
     is_stopped: bool = False
 
     def stop_if_unwanted(self) -> None:
@@ -46,11 +44,11 @@ class Batches:
 
     def __init__(self, event: EventInput) -> None:
         self._event = event
-        self._in_flight: list[Batch] = []
+        self._in_flight: list[BatchInFlight] = []
 
-    async def run(self, deliveries: Sequence[DeliveryState], *, is_first: bool) -> RoundResult | None:
+    async def run(self, deliveries: Sequence[DeliveryState], *, is_first: bool) -> BatchResult | None:
         """Make one attempt of each delivery; None if the batch was stopped."""
-        batch = Batch(deliveries, start_batch(self._event, deliveries, is_first))
+        batch = BatchInFlight(deliveries, start_batch(self._event, deliveries, is_first))
         self._in_flight.append(batch)
         try:
             return await batch.result

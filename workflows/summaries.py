@@ -1,4 +1,4 @@
-"""What the Temporal web UI says of a step, in words. Pure."""
+"""The texts by which the Temporal web UI describes steps. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ MANY: dict[Channel, str] = {"webhook": "POST to {} webhooks", "email": "{} email
 def attempt_summary(channel: Channel, targets: Sequence[str], number: int) -> str:
     """`POST https://acme.example/hook · attempt 3`, `email to ann@acme.example · attempt 1`.
 
-    For many, how many they are and as many of them as fit.
+    For several targets, their number and as many of them as fit.
     """
     if len(targets) == 1:
         what = f"{VERBS[channel]} {targets[0]}"
@@ -29,23 +29,23 @@ def attempt_summary(channel: Channel, targets: Sequence[str], number: int) -> st
     return f"{what[:MAX_SUMMARY]} · attempt {number}"
 
 
-def look_summary(webhook_id: str, attempt: str) -> str:
-    """`is wh_1 still off? · POST https://acme.example/hook · attempt 3`: no request is made where it is."""
+def recheck_summary(webhook_id: str, attempt: str) -> str:
+    """`is wh_1 still off? · POST https://acme.example/hook · attempt 3`: if it is, no request is made."""
     return f"is {webhook_id} still off? · {attempt}"
 
 
 def wait_summary(delivery: Delivery, time: str, length: timedelta) -> str:
-    """Say what the delivery waits for; `time` is the name of the field that says until when.
+    """Return what the delivery waits for; `time` is the name of the field that has the time.
 
-    `retry in 5 min · http_503`, `held: webhook paused, looks again in 1 h`, `held by request, fails in 30 d`.
+    `retry in 5 min · http_503`, `held: webhook paused, rechecked in 1 h`, `held by request, fails in 30 d`.
     """
     wait = duration(length.total_seconds())
     if time == "look_again_at":
-        return f"{_hold(delivery)}, looks again in {wait}"
+        return f"{_hold(delivery)}, rechecked in {wait}"
     if time == "held_until":
         return f"{_hold(delivery)}, fails in {wait}"
     if time == "awaiting_until":
-        return f"wait for word of {', '.join(delivery.awaiting)}"[:MAX_SUMMARY]
+        return f"wait for receipts of {', '.join(delivery.awaiting)}"[:MAX_SUMMARY]
     if not delivery.attempts_made:
         return f"attempt in {wait}"
     cause = delivery.attempts[-1].error if delivery.attempts else None
@@ -67,7 +67,7 @@ def deliver_at_summary(when: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a duration in its largest fitting unit: `5 s`, `2.5 min`, `14 h`."""
+    """Format a duration in its largest fitting unit: `5 s`, `2.5 min`, `14 h`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -31,8 +31,8 @@ class Alert(Message):
 
 
 class AlertResult(Message):
-    """The channels that were alerted, and those given up; none if the alert was folded into the next one."""
+    """The recipients that were reached, and those that were given up; none if it was folded into the next alert."""
 
-    told: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
     folded: bool = False

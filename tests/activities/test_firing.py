@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.scheduled_event import EVENT_REFUSED, RATE_TIMEOUT, ScheduledEventActivities
-from activities.tenant_concurrency import NO_PLACE, Places
+from activities.tenant_concurrency import TENANT_AT_LIMIT, TenantConcurrency
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
@@ -54,7 +54,7 @@ def firing(tenant: str) -> ScheduledEvent:
 @pytest.mark.parametrize("step", ["accept", "await_delivery"])
 async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) -> None:
     hanging = Hanging()
-    activities = ScheduledEventActivities(hanging, hanging, Places(4, 2))
+    activities = ScheduledEventActivities(hanging, hanging, TenantConcurrency(4, 2))
 
     def start(tenant: str) -> asyncio.Task[None]:
         argument = firing(tenant) if step == "accept" else EventReference(event_id="daily-1", tenant=tenant)
@@ -65,7 +65,7 @@ async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) ->
     (refused,) = done
     error = refused.exception()
     assert isinstance(error, ApplicationError)
-    assert error.type == NO_PLACE
+    assert error.type == TENANT_AT_LIMIT
     tasks.append(start("b"))
     while "b" not in hanging.tenants:
         await asyncio.sleep(0.01)
@@ -82,7 +82,7 @@ async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) ->
 )
 async def test_the_wait_for_the_rate_begins_when_it_leaves_no_room(waited: timedelta | None, type_: str) -> None:
     """It began when the event was due: after an hour without a worker, events were refused at their first try."""
-    activities = ScheduledEventActivities(Full(), Full(), Places(4, 2))
+    activities = ScheduledEventActivities(Full(), Full(), TenantConcurrency(4, 2))
     known = [] if waited is None else [(datetime.now(UTC) - waited).isoformat()]
     environment = ActivityEnvironment()
     environment.info = replace(

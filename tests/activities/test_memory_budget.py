@@ -120,7 +120,7 @@ async def test_one_waits_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(LocalLimitReached, match="8 of 8 bytes"):
             async with budget.reserved("a", 1):
                 pass
-        with pytest.raises(LocalLimitReached), budget.held_at_once("a", 1):
+        with pytest.raises(LocalLimitReached), budget.reserved_now("a", 1):
             pass
         async with budget.reserved("b", 1):
             assert budget.held == 9

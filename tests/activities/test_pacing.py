@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from activities.pacing import COMES_BACK, crowded_out, not_now, throttled_for
-from activities.rounds import Order
+from activities.pacing import RETURN_RATE, defer_by_concurrency, defer_by_rate, throttled_for
+from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 
 Make = Callable[..., Webhook]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ORDER = Order(delivery="wh_1", webhook_id="wh_1", number=2)
+REQUEST = AttemptRequest(delivery="wh_1", webhook_id="wh_1", number=2)
 
 
 def answer(status: int | None, retry_after: float | None = None, delays: tuple[float, ...] | None = None) -> Outcome:
@@ -56,7 +56,7 @@ def test_what_comes_while_it_is_throttled_comes_back_later_and_not_all_at_once(
 ) -> None:
     webhook = make_webhook(rate_limit=7.0)
     webhook.throttled_until = NOW + timedelta(seconds=rest)
-    outcomes = [not_now(ORDER, webhook, NOW, limited=True) for _ in range(100)]
+    outcomes = [defer_by_rate(REQUEST, webhook, NOW, limited=True) for _ in range(100)]
     waits = [each.retry_after for each in outcomes if each and each.verdict == "deferred" and each.rate == 7]
     assert len(waits) == 100
     assert rest <= min(map(float, filter(None, waits))) <= max(map(float, filter(None, waits))) <= latest
@@ -67,7 +67,7 @@ def test_what_comes_while_it_is_throttled_comes_back_later_and_not_all_at_once(
 def test_a_rate_that_was_lowered_holds_for_what_was_let_through_at_a_higher_one(
     make_webhook: Make, pace: float | None, made: bool
 ) -> None:
-    found = not_now(ORDER, make_webhook(rate_limit=2.0), NOW, limited=True, pace=pace)
+    found = defer_by_rate(REQUEST, make_webhook(rate_limit=2.0), NOW, limited=True, pace=pace)
     assert (found is None) is made
     assert found is None or (found.verdict, found.rate, found.retry_after) == ("deferred", 2.0, 0.0)
 
@@ -76,39 +76,41 @@ def test_what_comes_back_to_a_busy_receiver_has_its_turn_like_what_is_limited(ma
     """However much waits for one that answers 429 for hours, looking at it keeps nobody else waiting."""
     webhook = make_webhook()
     webhook.throttled_until = NOW + timedelta(seconds=5)
-    deferred = not_now(ORDER, webhook, NOW, limited=False)
-    assert deferred and (deferred.verdict, deferred.rate) == ("deferred", COMES_BACK)
-    assert not_now(ORDER, webhook, NOW + timedelta(seconds=5), limited=True) is None
+    deferred = defer_by_rate(REQUEST, webhook, NOW, limited=False)
+    assert deferred and (deferred.verdict, deferred.rate) == ("deferred", RETURN_RATE)
+    assert defer_by_rate(REQUEST, webhook, NOW + timedelta(seconds=5), limited=True) is None
 
 
 @pytest.mark.parametrize(
-    ("fields", "order", "limited", "made"),
+    ("fields", "changes", "limited", "made"),
     [
         ({}, {}, False, True),
         ({"throttled_until": NOW}, {}, False, True),
-        ({"throttled_until": NOW + timedelta(hours=1)}, {"at_once": True}, False, True),
+        ({"throttled_until": NOW + timedelta(hours=1)}, {"immediate": True}, False, True),
         ({"rate_limit": 1.0}, {}, False, False),
         ({"rate_limit": 1.0}, {}, True, True),
-        ({"rate_limit": 1.0}, {"at_once": True}, False, True),
+        ({"rate_limit": 1.0}, {"immediate": True}, False, True),
         ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual"}, False, True),
         ({"rate_limit": 1.0, "enabled": False}, {"trigger": "manual"}, False, True),
-        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual", "waited": True}, False, False),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual", "postponed": True}, False, False),
         ({"rate_limit": 1.0}, {"trigger": "manual"}, False, False),
         ({"timeouts": 3}, {}, False, False),
         ({"timeouts": 2}, {}, False, True),
     ],
 )
-def test_not_now(make_webhook: Make, fields: dict[str, Any], order: dict[str, Any], limited: bool, made: bool) -> None:
+def test_defer_by_rate(
+    make_webhook: Make, fields: dict[str, Any], changes: dict[str, Any], limited: bool, made: bool
+) -> None:
     webhook = make_webhook()
     for name, value in fields.items():
         setattr(webhook, name, value)
-    assert (not_now(ORDER.model_copy(update=order), webhook, NOW, limited=limited) is None) is made
+    assert (defer_by_rate(REQUEST.model_copy(update=changes), webhook, NOW, limited=limited) is None) is made
 
 
 @pytest.mark.parametrize(("limited", "earliest", "latest"), [(False, 0, 0), (True, 1, 2)])
 def test_what_finds_no_room_in_the_limited_queue_comes_back_later(
     make_webhook: Make, limited: bool, earliest: float, latest: float
 ) -> None:
-    outcome = crowded_out(ORDER, make_webhook(), 20, limited=limited)
+    outcome = defer_by_concurrency(REQUEST, make_webhook(), 20, limited=limited)
     assert (outcome.verdict, outcome.rate) == ("deferred", 20.0)
     assert earliest <= (outcome.retry_after or 0) <= latest

@@ -5,22 +5,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.pacing import COMES_BACK
+from activities.pacing import RETURN_RATE
 from activities.rate_gate import RateGate
-from activities.rounds import Order, Round
+from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
 from hookkeeper.outcomes import Slot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.rate_mode import RateMode
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ORDER = Order(delivery="wh_1", webhook_id="wh_1", number=1)
-ROUND = Round(id="evt_1", type="a", tenant="acme", timestamp=NOW, orders=(ORDER,))
+REQUEST = AttemptRequest(delivery="wh_1", webhook_id="wh_1", number=1)
+BATCH = DeliveryBatch(id="evt_1", type="a", tenant="acme", timestamp=NOW, attempts=(REQUEST,))
 Make = Callable[..., Webhook]
 
 
-def with_slot(late: float, rate: float = 1.0, missed: int = 0) -> Order:
-    return ORDER.model_copy(update={"slot": Slot(at=NOW - timedelta(seconds=late), rate=rate, missed=missed)})
+def with_slot(late: float, rate: float = 1.0, missed: int = 0) -> AttemptRequest:
+    return REQUEST.model_copy(update={"slot": Slot(at=NOW - timedelta(seconds=late), rate=rate, missed=missed)})
 
 
 async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGate:
@@ -31,16 +31,16 @@ async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGa
 async def test_the_first_goes_at_once_and_the_next_in_their_slots(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook(rate_limit=0.5)
     gated = await gate(store, webhook)
-    assert await gated.not_now(ORDER, webhook, NOW, ROUND) is None
+    assert await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH) is None
     for wait in (2.0, 4.0):
-        outcome = await gated.not_now(ORDER, webhook, NOW, ROUND)
+        outcome = await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH)
         assert outcome and outcome.slot
         assert (outcome.verdict, outcome.rate, outcome.retry_after) == ("deferred", 0.5, wait)
         assert outcome.slot == Slot(at=NOW + timedelta(seconds=wait), rate=0.5)
 
 
 @pytest.mark.parametrize(
-    ("order", "made"),
+    ("request_", "made"),
     [
         (with_slot(late=0.0), True),
         (with_slot(late=4.9), True),
@@ -49,40 +49,44 @@ async def test_the_first_goes_at_once_and_the_next_in_their_slots(store: Store, 
         (with_slot(late=10.1, missed=1), False),
         (with_slot(late=90.0, rate=0.01), True),
         (with_slot(late=0.0, rate=2.0), False),  # the rate has been lowered since
-        (ORDER.model_copy(update={"at_once": True}), True),
-        (ORDER, False),
+        (REQUEST.model_copy(update={"immediate": True}), True),
+        (REQUEST, False),
     ],
 )
-async def test_a_slot_counts_until_it_is_missed(store: Store, make_webhook: Make, order: Order, made: bool) -> None:
+async def test_a_slot_counts_until_it_is_missed(
+    store: Store, make_webhook: Make, request_: AttemptRequest, made: bool
+) -> None:
     webhook = make_webhook(rate_limit=1.0)
     gated = await gate(store, webhook)
     await store.slots.reserve("wh_1", NOW, 1.0)
-    outcome = await gated.not_now(order, webhook, NOW, ROUND)
+    outcome = await gated.defer_by_rate(request_, webhook, NOW, BATCH)
     assert (outcome is None) is made
-    if outcome and order.slot:
+    if outcome and request_.slot:
         assert outcome.slot
-        assert outcome.slot.missed == order.slot.missed + 1
+        assert outcome.slot.missed == request_.slot.missed + 1
 
 
 async def test_what_was_limited_and_no_longer_is_goes_at_once(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
-    assert await gated.not_now(with_slot(late=-3600.0), webhook, NOW, ROUND) is None
+    assert await gated.defer_by_rate(with_slot(late=-3600.0), webhook, NOW, BATCH) is None
 
 
 async def test_what_waits_for_a_busy_receiver_comes_back_one_after_the_other(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     webhook.throttled_until = NOW + timedelta(seconds=60)
     gated = await gate(store, webhook)
-    waits = [each.retry_after for _ in range(3) if (each := await gated.not_now(with_slot(0.0), webhook, NOW, ROUND))]
-    assert waits == pytest.approx([60.0, 60.0 + 1 / COMES_BACK, 60.0 + 2 / COMES_BACK], abs=0.001)
+    waits = [
+        each.retry_after for _ in range(3) if (each := await gated.defer_by_rate(with_slot(0.0), webhook, NOW, BATCH))
+    ]
+    assert waits == pytest.approx([60.0, 60.0 + 1 / RETURN_RATE, 60.0 + 2 / RETURN_RATE], abs=0.001)
 
 
 async def test_what_found_no_room_reserves_a_later_slot(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
     waits = [
-        (await gated.crowded_out(ORDER, webhook, NOW, 20, limited=limited)).retry_after
+        (await gated.defer_by_concurrency(REQUEST, webhook, NOW, 20, limited=limited)).retry_after
         for limited in (False, False, True, True)
     ]
     assert waits == pytest.approx([0.0, 0.05, 1.0, 1.05], abs=0.001)
@@ -92,8 +96,8 @@ async def test_where_the_queue_keeps_the_rate_nothing_is_reserved(store: Store, 
     webhook = make_webhook(rate_limit=1.0)
     gated = await gate(store, webhook, keeper="queue")
     for outcome in [
-        await gated.not_now(ORDER, webhook, NOW, ROUND),
-        await gated.crowded_out(ORDER, webhook, NOW, 20, limited=False),
+        await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH),
+        await gated.defer_by_concurrency(REQUEST, webhook, NOW, 20, limited=False),
     ]:
         assert outcome and outcome.slot is None
     assert await store.slots.reserve("wh_1", NOW, 1.0) == NOW

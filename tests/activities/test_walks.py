@@ -13,7 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities import recovery, release
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
-from activities.tenant_concurrency import NO_PLACE, Places
+from activities.tenant_concurrency import TENANT_AT_LIMIT, TenantConcurrency
 from hookkeeper.messages.recovery import RecoveryCandidate, RecoveryScope, RedeliveryBatch, RedeliveryResult
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress, ReleaseStage
 from hookkeeper.registry.store import Store
@@ -34,7 +34,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-PLACES = Places(2, 2)
+PLACES = TenantConcurrency(2, 2)
 
 
 def with_heartbeats() -> ActivityEnvironment:
@@ -94,7 +94,7 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
                 await asyncio.Event().wait()
             return [], None
 
-    activities = ReleaseActivities(store, Slow(), Places(3, 1))
+    activities = ReleaseActivities(store, Slow(), TenantConcurrency(3, 1))
 
     def find(webhook: str, tenant: str) -> asyncio.Task[HeldRuns]:
         ask = HeldSearch(webhook_id=webhook, tenant=tenant)
@@ -103,7 +103,7 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
     slow = find("wh_1", "acme")
     with pytest.raises(ApplicationError) as raised:
         await find("wh_2", "acme")
-    assert raised.value.type == NO_PLACE
+    assert raised.value.type == TENANT_AT_LIMIT
     assert (await find("wh_3", "other")).runs == ()
     slow.cancel()
     await asyncio.gather(slow, return_exceptions=True)

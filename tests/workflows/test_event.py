@@ -263,7 +263,7 @@ async def test_what_was_sent_before_a_cancel_still_counts(
     home: House, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the answer takes longer than Temporal's patience with an activity that gives no sign of life: 10 s."""
-    monkeypatch.setattr("activities.heartbeat.PART_OF_TIMEOUT", 0.05)
+    monkeypatch.setattr("activities.heartbeat.HEARTBEAT_FRACTION", 0.05)
     inbox.answers = [Answer(200, delay=delay)]
     await home.webhook(inbox.url)
     accepted = await home.send()

@@ -12,7 +12,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
-from activities.rounds import RoundResult
+from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
 from house import House
 from receivers import Answer, Receiver
@@ -110,7 +110,7 @@ async def test_a_forced_retry_that_ends_after_its_time_and_a_query_that_comes_fi
         query = asyncio.create_task(run.query("state"))  # waits for two seconds for the worker that was killed
         await asyncio.sleep(0.5)
         with suppress(RPCError):  # on a slow machine its next try may have begun
-            await attempt.complete(RoundResult(outcomes=(failed(str(webhook["id"])),)))
+            await attempt.complete(BatchResult(outcomes=(failed(str(webhook["id"])),)))
         await query
         event = await idle_house.until_final(event_id)
     assert event["status"] == "succeeded"

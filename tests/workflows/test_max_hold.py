@@ -40,7 +40,7 @@ async def test_what_a_paused_webhook_holds_for_too_long_fails_and_is_told(home: 
     assert json.loads(told.body)["reason"] == "held_too_long"
     assert not inbox.requests
     said = await summaries_of(home, event_id)
-    assert "held: webhook paused, looks again in 1 h" in said
+    assert "held: webhook paused, rechecked in 1 h" in said
     assert any(each.startswith("held: webhook paused, fails in ") for each in said)
 
 

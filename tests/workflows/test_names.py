@@ -97,15 +97,15 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_other_summaries() -> None:
     sent = FAILING.model_copy(update={"awaiting": ("ann@a.b", "bob@a.b")})
-    assert summaries.wait_summary(sent, "awaiting_until", HOUR) == "wait for word of ann@a.b, bob@a.b"
+    assert summaries.wait_summary(sent, "awaiting_until", HOUR) == "wait for receipts of ann@a.b, bob@a.b"
     assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), "next_attempt_at", HOUR) == "attempt in 1 h"
 
 
 @pytest.mark.parametrize(
     ("reason", "time", "words"),
     [
-        ("webhook_paused", "look_again_at", "held: webhook paused, looks again in 1 h"),
-        ("webhook_disabled", "look_again_at", "held: webhook disabled, looks again in 1 h"),
+        ("webhook_paused", "look_again_at", "held: webhook paused, rechecked in 1 h"),
+        ("webhook_disabled", "look_again_at", "held: webhook disabled, rechecked in 1 h"),
         ("webhook_paused", "held_until", "held: webhook paused, fails in 1 h"),
         (None, "held_until", "held by request, fails in 1 h"),
     ],

@@ -88,7 +88,9 @@ async def test_a_delivery_waits_until_it_has_arrived_everywhere(home: House, sen
     assert [each["kind"] for each in event["deliveries"][0]["receipts"]] == ["deferred", "delivered", "delivered"]
     assert len(event["deliveries"][0]["attempts"]) == 1
     history = (await home.run(event_id).fetch_history()).to_json()
-    assert "wait for word of ann@acme.example, bob@acme.example" in base64.b64decode(_timer_summary(history)).decode()
+    assert (
+        "wait for receipts of ann@acme.example, bob@acme.example" in base64.b64decode(_timer_summary(history)).decode()
+    )
 
 
 def _timer_summary(history: str) -> str:

@@ -1,4 +1,4 @@
-"""Places: no tenant has more than it leaves free for others, and what finds none fails at once, to be tried again."""
+"""No tenant has more activities than it leaves free for others; one above the limit fails at once, and is retried."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,14 +11,14 @@ from activities.tenant_concurrency import (
     EXPECTED_DURATION,
     MAX_DELAY,
     MIN_DELAY,
-    NO_PLACE,
-    Places,
+    TENANT_AT_LIMIT,
+    TenantConcurrency,
     TenantLoad,
     TenantLoads,
 )
 
 
-def taken(places: Places, tenants: str, *, queue: str = "q") -> str:
+def taken(concurrency: TenantConcurrency, tenants: str, *, queue: str = "q") -> str:
     """Give the tenants that find a place, one after the other, while all before them hold theirs."""
 
     def take() -> str:
@@ -26,7 +26,7 @@ def taken(places: Places, tenants: str, *, queue: str = "q") -> str:
         with ExitStack() as stack:
             for tenant in tenants:
                 try:
-                    stack.enter_context(places.taken(tenant))
+                    stack.enter_context(concurrency.slot(tenant))
                 except ApplicationError:
                     continue
                 found += tenant
@@ -42,33 +42,33 @@ def taken(places: Places, tenants: str, *, queue: str = "q") -> str:
     [(1, 9, "a"), (2, 9, "ab"), (8, 9, "aaaabbc"), (8, 2, "aabbc"), (100, 1, "abc")],
 )
 def test_a_tenant_leaves_places_for_others(total: int, per_tenant: int, found: str) -> None:
-    places = Places(total, per_tenant)
-    assert taken(places, "aaaaaaabbbbbbc") == found
-    assert taken(places, "aaaaaaabbbbbbc") == found  # all were given back
+    concurrency = TenantConcurrency(total, per_tenant)
+    assert taken(concurrency, "aaaaaaabbbbbbc") == found
+    assert taken(concurrency, "aaaaaaabbbbbbc") == found  # all were given back
 
 
 def test_each_queue_has_places_of_its_own() -> None:
-    places = Places(2, 2)
+    concurrency = TenantConcurrency(2, 2)
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, task_queue="one")
 
     def take() -> str:
-        with places.taken("a"):
-            return taken(places, "a", queue="one") + taken(places, "a", queue="two")
+        with concurrency.slot("a"):
+            return taken(concurrency, "a", queue="one") + taken(concurrency, "a", queue="two")
 
     assert environment.run(take) == "a"
 
 
-def test_what_finds_no_place_is_tried_again_later() -> None:
-    places = Places(1, 1)
+def test_an_activity_above_the_limit_is_retried_later() -> None:
+    concurrency = TenantConcurrency(1, 1)
 
     def take() -> None:
-        with places.taken("a"), places.taken("a"):
+        with concurrency.slot("a"), concurrency.slot("a"):
             pass
 
     with pytest.raises(ApplicationError) as raised:
         ActivityEnvironment().run(take)
-    assert raised.value.type == NO_PLACE
+    assert raised.value.type == TENANT_AT_LIMIT
     assert raised.value.category == ApplicationErrorCategory.BENIGN
     assert delay(raised.value) == pytest.approx(MIN_DELAY + EXPECTED_DURATION, abs=0.1)
 
@@ -92,7 +92,7 @@ def test_refused_activities_come_back_one_after_the_other() -> None:
     load = TenantLoad(Clock())
     with ExitStack() as stack:
         for _ in range(50):
-            stack.enter_context(load.one_more())
+            stack.enter_context(load.counted())
         delays = [delay(load.refusal("full")) for _ in range(100)]
     assert delays == pytest.approx([MIN_DELAY + n * EXPECTED_DURATION / 50 for n in range(1, 101)])
 
@@ -104,12 +104,12 @@ def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None
     load = TenantLoad(clock)
     with ExitStack() as stack:
         for _ in range(50):
-            stack.enter_context(load.one_more())
+            stack.enter_context(load.counted())
         clock.now += 30
         if has_ended:
             stack.pop_all().close()
             for _ in range(50):
-                stack.enter_context(load.one_more())
+                stack.enter_context(load.counted())
         first, second = (delay(load.refusal("full")) for _ in range(2))
     assert second - first == pytest.approx(0.6, rel=0.01)
 
@@ -126,6 +126,6 @@ def test_any_number_of_waiting_activities_try_again_in_time() -> None:
 
 def test_a_quiet_tenant_is_forgotten() -> None:
     loads = TenantLoads()
-    with loads.one_more("a"), loads.one_more("b"):
+    with loads.counted("a"), loads.counted("b"):
         assert (loads.total, loads.of("a").count) == (2, 1)
     assert (loads.total, loads._loads) == (0, {})

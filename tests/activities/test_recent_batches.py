@@ -3,18 +3,18 @@
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.recent_results import Recent, Tries
+from activities.recent_batches import RecentBatches, SharedBatch
 from hookkeeper.outcomes import Outcome
 
 
-async def answer(recent: Recent[str], tenant: str, run: str, *, excerpt: str = "ok", text: str = "made") -> str:
+async def answer(recent: RecentBatches[str], tenant: str, run: str, *, excerpt: str = "ok", text: str = "made") -> str:
     """Try an activity of a run; give what it came to, which is another text where it was made anew."""
     environment = ActivityEnvironment()
     environment.info = environment.info.__class__(**(environment.info.__dict__ | {"workflow_run_id": run}))
 
-    async def work(tries: Tries[str]) -> str:
-        tries.known["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded", response_excerpt=excerpt)
-        tries.report()
+    async def work(batch: SharedBatch[str]) -> str:
+        batch.outcomes["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded", response_excerpt=excerpt)
+        batch.heartbeat()
         return text
 
     async def run_it() -> str:
@@ -25,21 +25,21 @@ async def answer(recent: Recent[str], tenant: str, run: str, *, excerpt: str = "
 
 
 async def test_a_later_try_is_answered_with_what_the_first_came_to() -> None:
-    recent: Recent[str] = Recent()
+    recent: RecentBatches[str] = RecentBatches()
     assert await answer(recent, "acme", "run-1", text="first") == "first"
     assert await answer(recent, "acme", "run-1", text="second") == "first"
     assert await answer(recent, "acme", "run-2", text="second") == "second"
 
 
 async def test_what_failed_is_made_again() -> None:
-    recent: Recent[str] = Recent()
+    recent: RecentBatches[str] = RecentBatches()
 
-    async def fails(tries: Tries[str]) -> str:
-        tries.known["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded")
+    async def fails(batch: SharedBatch[str]) -> str:
+        batch.outcomes["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded")
         raise ValueError("our own fault")
 
-    async def works(tries: Tries[str]) -> str:
-        return ",".join(tries.known)
+    async def works(batch: SharedBatch[str]) -> str:
+        return ",".join(batch.outcomes)
 
     async def first() -> str:
         return await recent.join("acme", {}, fails)[1]
@@ -54,8 +54,8 @@ async def test_what_failed_is_made_again() -> None:
 
 
 async def test_a_tenant_that_has_much_makes_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.recent_results.KEPT_BYTES", 100_000)
-    recent: Recent[str] = Recent()
+    monkeypatch.setattr("activities.recent_batches.MAX_BYTES", 100_000)
+    recent: RecentBatches[str] = RecentBatches()
     await answer(recent, "quiet", "quiet-1", text="first")
     for n in range(100):
         await answer(recent, "loud", f"loud-{n}", excerpt="x" * 4096, text="first")
@@ -65,7 +65,7 @@ async def test_a_tenant_that_has_much_makes_room_of_its_own(monkeypatch: pytest.
 
 
 async def test_nothing_is_kept_for_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.recent_results.KEPT_FOR", 0.0)
-    recent: Recent[str] = Recent()
+    monkeypatch.setattr("activities.recent_batches.RETENTION_SECONDS", 0.0)
+    recent: RecentBatches[str] = RecentBatches()
     await answer(recent, "acme", "run-1", text="first")
     assert await answer(recent, "acme", "run-1", text="second") == "second"

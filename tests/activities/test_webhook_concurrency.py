@@ -6,22 +6,22 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from activities.webhook_concurrency import Crowds
+from activities.webhook_concurrency import WebhookConcurrency
 from house import house
 from receivers import Answer, receiver
 
 
 def test_there_is_room_for_so_many() -> None:
-    joined = partial(Crowds(2).joined, limited=False)
-    with joined("a") as first, joined("a") as second, joined("a") as third, joined("b") as other:
+    request = partial(WebhookConcurrency(2).request, limited=False)
+    with request("a") as first, request("a") as second, request("a") as third, request("b") as other:
         assert (first, second, third, other) == (True, True, False, True)
-    with joined("a") as again:
+    with request("a") as again:
         assert again
 
 
 def test_the_limited_queue_has_room_for_as_many_again() -> None:
-    joined = partial(Crowds(1).joined, "a")
-    with joined(limited=False), joined(limited=True) as more, joined(limited=True) as too_many:
+    request = partial(WebhookConcurrency(1).request, "a")
+    with request(limited=False), request(limited=True) as more, request(limited=True) as too_many:
         assert (more, too_many) == (True, False)
 
 

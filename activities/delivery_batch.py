@@ -1,0 +1,226 @@
+"""Make the attempts of a batch, for all channels. An attempt whose outcome is known is not made again.
+
+Outcomes travel in the activity's heartbeats, so that a retry after a worker was killed, or after an internal error,
+continues from them. A retry in the same process joins the work that is still running (`activities.recent_batches`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+
+from activities.heartbeat import heartbeating
+from activities.history import EventData
+from activities.memory_budget import WorkerMemory
+from activities.recent_batches import RecentBatches, SharedBatch
+from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper import outcomes
+from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.faults import Fault
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.alerts import has_recovered
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
+
+MAX_CONCURRENT_ATTEMPTS = 100
+"""Of one batch."""
+log = structlog.get_logger("hookkeeper.delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAttempt:
+    """An attempt that can be made: the webhook exists, and is enabled or the attempt was requested."""
+
+    request: AttemptRequest
+    webhook: Webhook
+    event: Event
+    excerpt_limit: int
+    """Bytes of response to keep."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return context_of(self.event, about(self.webhook))
+
+
+MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
+"""Returns the outcome; raises `Fault` for an error in the webhook's templates, otherwise internal errors only."""
+AfterBatch = Callable[[DeliveryBatch, BatchResult], Awaitable[BatchResult]]
+"""Acts on the outcomes, and returns the result with what that has changed. Runs again if the activity is retried."""
+
+
+class BatchRunner:
+    """Runs batches. Each attempt reads its webhook, so a corrected URL or a rotated secret counts at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        temporal: Client,
+        concurrency: TenantConcurrency,
+        memory: WorkerMemory,
+        *,
+        always_alert: bool = False,
+    ) -> None:
+        """`always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are."""
+        self._store = store
+        self._concurrency = concurrency
+        self.memory = memory
+        self._data = EventData(temporal)
+        self._always_alert = always_alert
+        self._recent: RecentBatches[BatchResult] = RecentBatches()
+
+    async def run(
+        self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batch: AfterBatch | None = None
+    ) -> BatchResult:
+        """Make every attempt of the batch; return one outcome for each, in their order.
+
+        Raises only for internal errors (`RegistryUnavailable`, Temporal is unreachable), and if the tenant is at its
+        concurrency limit.
+        """
+        with self._concurrency.slot(batch.tenant):
+            return await self._run_with_heartbeats(batch, make_attempt, after_batch)
+
+    async def _run_with_heartbeats(
+        self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batch: AfterBatch | None
+    ) -> BatchResult:
+        shared, work = self._recent.join(
+            batch.tenant, _heartbeat_outcomes(), lambda shared: self._run(batch, shared, make_attempt, after_batch)
+        )
+        # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
+        async with heartbeating(shared.outcomes.values):
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                if _has_to_stop():
+                    work.cancel()
+                    raise
+                return await work  # what was sent is recorded, not dropped: the next try may join it
+
+    async def _run(
+        self,
+        batch: DeliveryBatch,
+        shared: SharedBatch[BatchResult],
+        make_attempt: MakeAttempt,
+        after_batch: AfterBatch | None,
+    ) -> BatchResult:
+        requests = [request for request in batch.attempts if request.delivery not in shared.outcomes]
+        if requests:
+            data = await self._data_of(batch)
+            with self.memory.event_data(batch.tenant, data):
+                await self._make_attempts(batch, requests, data, shared, make_attempt)
+        result = BatchResult(outcomes=tuple(shared.outcomes[request.delivery] for request in batch.attempts))
+        return await after_batch(batch, result) if after_batch else result
+
+    async def _make_attempts(
+        self,
+        batch: DeliveryBatch,
+        requests: list[AttemptRequest],
+        data: Any,
+        shared: SharedBatch[BatchResult],
+        make_attempt: MakeAttempt,
+    ) -> None:
+        webhooks = await self._store.many([request.webhook_id for request in requests])
+        event = Event(batch.id, batch.type, batch.tenant, batch.timestamp, data)
+        excerpt_limit = outcomes.excerpt_limit(len(batch.attempts))
+        slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)
+
+        async def make(request: AttemptRequest) -> None:
+            webhook = webhooks.get(request.webhook_id)
+            async with slots:
+                outcome = await self._outcome(request, webhook, event, excerpt_limit, make_attempt)
+            shared.outcomes[request.delivery] = outcome
+            if len(shared.outcomes) < len(batch.attempts):  # the result itself reports the last one
+                shared.heartbeat()
+            _log_attempt(batch, request, outcome)
+
+        await every(make(request) for request in requests)
+
+    async def _data_of(self, batch: DeliveryBatch) -> Any:
+        return batch.data if batch.data_inline else await self._data.of_this_run()
+
+    async def _outcome(
+        self,
+        request: AttemptRequest,
+        webhook: Webhook | None,
+        event: Event,
+        excerpt_limit: int,
+        make_attempt: MakeAttempt,
+    ) -> Outcome:
+        if webhook is None:
+            return Outcome(delivery=request.delivery, verdict="webhook_deleted")
+        can_be_held = request.trigger == "scheduled" or request.postponed
+        if can_be_held and not webhook.enabled:
+            return Outcome(delivery=request.delivery, verdict="held")
+        if can_be_held and webhook.paused_at:
+            return Outcome(delivery=request.delivery, verdict="held", held_by="webhook_paused")
+        attempt = PreparedAttempt(request, webhook, event, excerpt_limit)
+        try:
+            outcome = await make_attempt(attempt)
+        except Fault as fault:
+            outcome = _bad_template(attempt, fault)
+        if not (self._always_alert or webhook.on_failure is not None):
+            return outcome
+        recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
+        return outcome.model_copy(update={"alerts": True, "recovered": recovered})
+
+
+def _bad_template(attempt: PreparedAttempt, fault: Fault) -> Outcome:
+    """Return the outcome of an attempt whose content cannot be rendered: no request was made, and none can be."""
+    return Outcome(
+        delivery=attempt.request.delivery,
+        verdict="bad_template",
+        started_at=datetime.now(UTC),
+        error="bad_template",
+        response_excerpt=outcomes.excerpt(str(fault).encode(), attempt.excerpt_limit),
+    )
+
+
+def about(webhook: Webhook) -> About:
+    return About(webhook.id, webhook.name, webhook.metadata_)
+
+
+def delays_of(webhook: Webhook) -> tuple[float, ...] | None:
+    """Return the seconds before attempts 2, 3, … of the webhook's own policy."""
+    return webhook.retry.delays if webhook.retry else None
+
+
+def _heartbeat_outcomes() -> dict[str, Outcome]:
+    """Return the outcomes that an earlier try of this activity has reported."""
+    details = activity.info().heartbeat_details
+    return {outcome.delivery: outcome for outcome in map(Outcome.model_validate, details)}
+
+
+def _has_to_stop() -> bool:
+    """Return whether the activity was cancelled because its worker stops, or because it has timed out."""
+    details = activity.cancellation_details()
+    return activity.is_worker_shutdown() or (details is not None and details.timed_out)
+
+
+async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for every attempt, then raise the first internal error, so that no attempt in flight is dropped."""
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome) -> None:
+    log.info(
+        "attempt",
+        tenant=batch.tenant,
+        event_id=batch.id,
+        event_type=batch.type,
+        delivery=request.delivery,
+        attempt=request.number,
+        trigger=request.trigger,
+        verdict=outcome.verdict,
+        status_code=outcome.status_code,
+        error=outcome.error,
+        duration_ms=outcome.duration_ms,
+        target=outcome.target,
+    )
