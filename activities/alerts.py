@@ -17,6 +17,7 @@ from activities.delivery_batch import about, every
 from activities.history import EventData
 from activities.memory_budget import Reservation, WorkerMemory, request_memory
 from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper import error_types
 from hookkeeper.content.context import Event, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
@@ -37,8 +38,6 @@ MAX_RESPONSE_BYTES = 512
 MAX_FAILED_TRIES = 10
 """Tries in which a recipient could not be reached, after which an alert is given up: some five hours. Those that
 failed because of a limit or an internal error do not count."""
-GIVEN_UP = "AlertGivenUp"
-"""Type of the error that ends an alert for good."""
 log = structlog.get_logger("hookkeeper.alert")
 
 Recipient = Email | Notification
@@ -230,7 +229,7 @@ class AlertActivities:
 def _not_reached(names: list[str], *, is_last: bool) -> ApplicationError:
     return ApplicationError(
         f"not reached{'' if is_last else ' yet'}: {', '.join(names)}",
-        type=GIVEN_UP if is_last else "AlertFailed",
+        type=error_types.ALERT_GIVEN_UP if is_last else error_types.ALERT_NOT_SENT,
         non_retryable=is_last,
         category=ApplicationErrorCategory.BENIGN,
     )

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from hookkeeper.temporal.webhook_workflows import Probes
 from temporalio import activity
 
 from activities.pacing import throttled_for
@@ -17,6 +16,7 @@ from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.health import Result, is_news
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.webhook_workflows import Probes
 
 log = structlog.get_logger("hookkeeper.delivery")
 

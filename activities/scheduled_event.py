@@ -10,6 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper.error_types import EVENT_REFUSED, RATE_EXCEEDED, STILL_DELIVERING
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import EventRefused, RateLimited
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
@@ -19,8 +20,6 @@ from hookkeeper.times import utc_now
 FIRST_CHECK_TIMEOUT, CHECK_TIMEOUT = 3.0, 1.0
 """Seconds that the first check waits for the end of a delivery, as most end by then, and each later check. They are
 short because many may wait for one webhook, and each occupies a place of a worker."""
-EVENT_REFUSED = "EventRefused"
-"""Type of the failure of a firing whose event was refused."""
 RATE_TIMEOUT = timedelta(minutes=1)
 """Time for which a firing is retried while the rate of its schedule's key is exceeded."""
 MAX_RATE_DELAY = 10.0
@@ -54,7 +53,7 @@ class ScheduledEventActivities:
                 raise _refused(str(exceeded)) from None
             raise ApplicationError(
                 str(exceeded),
-                type="RateExceeded",
+                type=RATE_EXCEEDED,
                 category=ApplicationErrorCategory.BENIGN,
                 next_retry_delay=timedelta(seconds=min(exceeded.retry_after, MAX_RATE_DELAY)),
             ) from None
@@ -72,7 +71,7 @@ class ScheduledEventActivities:
         if not is_closed:
             raise ApplicationError(
                 f"event {event.event_id} is still being delivered",
-                type="StillDelivering",
+                type=STILL_DELIVERING,
                 category=ApplicationErrorCategory.BENIGN,
             )
 

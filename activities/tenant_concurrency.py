@@ -14,8 +14,8 @@ from datetime import timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-TENANT_AT_LIMIT = "TenantAtLimit"
-"""Type of the error that Temporal shows while an activity waits for its tenant's limit."""
+from hookkeeper.error_types import TENANT_AT_LIMIT
+
 MIN_DELAY = 1.0
 """Seconds before the next try at least."""
 MAX_DELAY = 300.0

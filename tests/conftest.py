@@ -11,11 +11,11 @@ import pytest
 import structlog
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 import event_loops
 from hookkeeper import ids
+from hookkeeper.temporal.data_converter import data_converter
 from house import House, house
 from receivers import Receiver, receiver
 
@@ -71,7 +71,7 @@ async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(),
         search_attributes=SEARCH_ATTRIBUTES,
         dev_server_extra_args=[
             *("--dynamic-config-value", "system.forceSearchAttributesCacheRefreshOnRead=false"),

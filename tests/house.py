@@ -19,9 +19,9 @@ from endings import ends
 from event_loops import starting
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.crypto.payload_codec import data_converter
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
 from patience import PATIENCE
 

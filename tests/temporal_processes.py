@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from hookkeeper import ids
 from hookkeeper.cli.temporal_server import DYNAMIC_CONFIG, find_binary
+from hookkeeper.temporal.data_converter import data_converter
 from patience import PATIENCE
 
 
@@ -55,7 +55,7 @@ async def _connected(address: str) -> Client:
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
-                return await Client.connect(address, data_converter=pydantic_data_converter)
+                return await Client.connect(address, data_converter=data_converter())
             except RuntimeError:
                 await asyncio.sleep(0.1)
 

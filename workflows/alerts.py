@@ -8,8 +8,8 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
-from activities.alerts import GIVEN_UP, AlertActivities
-from hookkeeper import ids
+from activities.alerts import AlertActivities
+from hookkeeper import error_types, ids
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Delivery, EventInput
@@ -110,7 +110,7 @@ async def send_alert(alert: Alert) -> None:
 
 def _is_given_up(error: ActivityError) -> bool:
     cause = error.cause
-    has_failed_too_often = isinstance(cause, ApplicationError) and cause.type == GIVEN_UP
+    has_failed_too_often = isinstance(cause, ApplicationError) and cause.type == error_types.ALERT_GIVEN_UP
     return has_failed_too_often or error.retry_state == RetryState.TIMEOUT
 
 

@@ -9,6 +9,7 @@ from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.finalize import ClosingActivities
+from hookkeeper import error_types
 from hookkeeper.messages.event import CancelledRun
 from workflows.activities import run_until_done
 
@@ -18,7 +19,7 @@ def deliveries_failed(failed: int, total: int, state: BaseModel) -> ApplicationE
     return ApplicationError(
         f"{failed} of {total} deliveries failed",
         state,
-        type="DeliveryFailed",
+        type=error_types.DELIVERIES_FAILED,
         non_retryable=True,
         category=ApplicationErrorCategory.BENIGN,
     )

@@ -22,7 +22,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
-from hookkeeper import ids
+from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, RunIsClosing
 from hookkeeper.messages.event import EventInput, EventState, EventStatus, Heard, PartRestart
 from hookkeeper.outcomes import Message
@@ -182,7 +182,7 @@ class LargeEventWorkflow:
         part = self._parts[restart.part]
         await workflow.wait_condition(lambda: not part.is_open)  # its close may not have been seen here yet
         if part.number != restart.number:
-            raise ApplicationError("this part has been started again: retry", type=RunIsClosing.__name__)
+            raise ApplicationError("this part has been started again: retry", type=error_types.RUN_IS_CLOSING)
         self._number += 1
         event = part_input(self._event, restart.deliveries)
         if event.deliver_at:  # by request, it is delivered now

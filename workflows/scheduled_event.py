@@ -18,8 +18,9 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from activities.scheduled_event import EVENT_REFUSED, ScheduledEventActivities
+from activities.scheduled_event import ScheduledEventActivities
 from hookkeeper import ids
+from hookkeeper.error_types import EVENT_REFUSED
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from workflows.activities import run_until_done
 

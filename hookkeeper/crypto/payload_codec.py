@@ -5,11 +5,9 @@ event ids and types, ids of webhooks and times, and nothing of an event's data o
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from temporalio.api.common.v1 import Payload
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+from temporalio.converter import PayloadCodec
 
 from hookkeeper.crypto.keyring import Keyring, Sealed
 
@@ -40,14 +38,3 @@ class EncryptionCodec(PayloadCodec):
             return payload
         key_id = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
         return Payload.FromString(self._keyring.decrypt(Sealed(key_id, payload.data), PURPOSE))
-
-
-def data_converter(keyring: Keyring | None) -> DataConverter:
-    """Give the converter of our clients and workers. With keys, texts and stack traces of failures are payloads too."""
-    if keyring is None:
-        return pydantic_data_converter
-    return replace(
-        pydantic_data_converter,
-        payload_codec=EncryptionCodec(keyring),
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
-    )

@@ -7,7 +7,7 @@ from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.crypto.payload_codec import data_converter
+from hookkeeper.temporal.data_converter import data_converter
 
 log = structlog.get_logger("hookkeeper.temporal")
 

@@ -17,8 +17,8 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
-from hookkeeper.commands import Refused, RunIsClosing, UnknownDelivery, reopen
+from hookkeeper import error_types, ids
+from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
 from hookkeeper.temporal import parts
 from hookkeeper.temporal.error_translation import translated_errors
@@ -149,7 +149,7 @@ async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object)
     try:
         await handle.execute_update(name, argument)
     except WorkflowUpdateFailedError as error:
-        if isinstance(error.cause, ApplicationError) and error.cause.type == RunIsClosing.__name__:
+        if isinstance(error.cause, ApplicationError) and error.cause.type == error_types.RUN_IS_CLOSING:
             return False
         _raise_refusal(error)
     except RPCError as error:
@@ -161,8 +161,8 @@ async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object)
 
 def _raise_refusal(error: WorkflowUpdateFailedError) -> NoReturn:
     if isinstance(error.cause, ApplicationError):
-        if error.cause.type == Refused.__name__:
+        if error.cause.type == error_types.REFUSED:
             raise Refused(error.cause.message) from error
-        if error.cause.type == UnknownDelivery.__name__:
+        if error.cause.type == error_types.UNKNOWN_DELIVERY:
             raise UnknownDelivery(error.cause.message) from error
     raise error

@@ -9,8 +9,9 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.scheduled_event import EVENT_REFUSED, RATE_TIMEOUT, ScheduledEventActivities
-from activities.tenant_concurrency import TENANT_AT_LIMIT, TenantConcurrency
+from activities.scheduled_event import RATE_TIMEOUT, ScheduledEventActivities
+from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper.error_types import EVENT_REFUSED, TENANT_AT_LIMIT
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest

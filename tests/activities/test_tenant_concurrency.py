@@ -11,11 +11,11 @@ from activities.tenant_concurrency import (
     EXPECTED_DURATION,
     MAX_DELAY,
     MIN_DELAY,
-    TENANT_AT_LIMIT,
     TenantConcurrency,
     TenantLoad,
     TenantLoads,
 )
+from hookkeeper.error_types import TENANT_AT_LIMIT
 
 
 def taken(concurrency: TenantConcurrency, tenants: str, *, queue: str = "q") -> str:

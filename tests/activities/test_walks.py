@@ -13,7 +13,8 @@ from temporalio.testing import ActivityEnvironment
 from activities import recovery, release
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
-from activities.tenant_concurrency import TENANT_AT_LIMIT, TenantConcurrency
+from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.recovery import RecoveryCandidate, RecoveryScope, RedeliveryBatch, RedeliveryResult
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress, ReleaseStage
 from hookkeeper.registry.store import Store

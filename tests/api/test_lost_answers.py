@@ -13,12 +13,12 @@ import pytest
 import uvicorn
 from problems import problem
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 import hookkeeper.cli.client
 from hookkeeper import ids
 from hookkeeper.cli.client import Api
 from hookkeeper.temporal import error_translation
+from hookkeeper.temporal.data_converter import data_converter
 from house import KEY, House, house
 from receivers import Receiver
 
@@ -84,7 +84,7 @@ async def proxy(temporal: Client) -> Proxy:
 async def home(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 2.0)
     async with proxy.listening() as port:
-        client = await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter)
+        client = await Client.connect(f"127.0.0.1:{port}", data_converter=data_converter())
         async with house(client, tmp_path) as home:
             yield home
 

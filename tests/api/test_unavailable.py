@@ -16,7 +16,6 @@ import httpx
 import pytest
 from problems import problem
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 import patience
 from api.app import create_app
@@ -24,6 +23,7 @@ from hookkeeper import ids
 from hookkeeper.cli import temporal_server
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
+from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.times import rfc3339, utc_now
 from house import KEY, House, house
 from patience import lateness
@@ -82,7 +82,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 @pytest.fixture
 async def shaky(server: Server, tmp_path: Path) -> AsyncIterator[House]:
     """A house on the server that can be killed."""
-    client = await Client.connect(f"127.0.0.1:{server.port}", data_converter=pydantic_data_converter)
+    client = await Client.connect(f"127.0.0.1:{server.port}", data_converter=data_converter())
     async with house(client, tmp_path) as built:
         yield built
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, _workflow
 
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.temporal.data_converter import data_converter
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver
@@ -53,7 +53,7 @@ async def test_the_costliest_activations(
     monkeypatch.setattr(_workflow._RunningWorkflow, "activate", measure(_workflow._RunningWorkflow.activate))
     for _ in range(REPLAYS):
         taken.clear()
-        replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
+        replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
         await replayer.replay_workflow(history)
         for n, (jobs, cost) in enumerate(taken):
             costs[n] = (jobs, min(cost, costs.get(n, (0, cost))[1]))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from hookkeeper.temporal.data_converter import data_converter
 from worker import SANDBOX, WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +110,6 @@ def set_clock(history: WorkflowHistory, clock: Callable[[Timestamp], Timestamp])
 async def test_a_history_replays_whatever_the_clock_says(path: Path, clock: Callable[[WorkflowHistory], None]) -> None:
     history = WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text())
     clock(history)
-    await Replayer(
-        workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX
-    ).replay_workflow(history)
+    await Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX).replay_workflow(
+        history
+    )

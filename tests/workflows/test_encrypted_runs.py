@@ -14,7 +14,8 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
 from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_key
-from hookkeeper.crypto.payload_codec import EncryptionCodec, data_converter
+from hookkeeper.crypto.payload_codec import EncryptionCodec
+from hookkeeper.temporal.data_converter import data_converter
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver

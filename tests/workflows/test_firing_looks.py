@@ -6,16 +6,16 @@ from temporalio import activity
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.scheduled_event import ScheduledEventActivities
-from activities.tenant_concurrency import Places
+from activities.tenant_concurrency import TenantConcurrency
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
 from worker import SANDBOX
 from workflows.scheduled_event import ScheduledEventWorkflow
@@ -43,9 +43,9 @@ class Held(Gateway, ScheduledEventIngest):
 
 async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> None:
     held = Held()
-    firing = ScheduledEventActivities(held, held, Places(10, 10))
+    firing = ScheduledEventActivities(held, held, TenantConcurrency(10, 10))
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+        test_server_existing_path=binary("temporal-test-server"), data_converter=data_converter()
     )
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(

@@ -8,12 +8,12 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
+from hookkeeper.temporal.data_converter import data_converter
 from house import House
 from receivers import Answer, Receiver
 from worker import SANDBOX, WORKFLOWS
@@ -23,7 +23,7 @@ from worker_processes import worker_process
 async def timers_of(home: House, event_id: str) -> int:
     """Count the timers of a run, after it has been replayed: that fails where two workers did not agree."""
     history = await home.run(event_id).fetch_history()
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
     await replayer.replay_workflow(history)
     return sum(event.HasField("timer_started_event_attributes") for event in history.events)
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
+from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.run_state import input_of
 from hookkeeper.times import rfc3339, utc_now
 from house import House, house
@@ -273,7 +273,7 @@ async def test_what_temporal_itself_refuses_is_not_promised(
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(),
         search_attributes=[ids.TENANT, ids.EVENT_TYPE, ids.WEBHOOKS, ids.NEEDS_ATTENTION, ids.HELD],
         dev_server_extra_args=few_signals,
     )

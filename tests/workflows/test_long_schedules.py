@@ -11,12 +11,12 @@ import pytest
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
 from temporalio.client import WorkflowFailureError
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.policy import DAY, DEFAULT_SCHEDULE
+from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.namespace import VALUE_TYPES
 from house import House, house
 from patience import PATIENCE
@@ -26,7 +26,7 @@ from receivers import Answer, Receiver
 @pytest.fixture
 async def time_machine(tmp_path: Path) -> AsyncIterator[tuple[House, WorkflowEnvironment]]:
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+        test_server_existing_path=binary("temporal-test-server"), data_converter=data_converter()
     )
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(

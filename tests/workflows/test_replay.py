@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from hookkeeper.temporal.data_converter import data_converter
 from worker import SANDBOX, WORKFLOWS
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -45,7 +45,7 @@ STORIES = {
 
 
 def replayer() -> Replayer:
-    return Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=SANDBOX)
+    return Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
 
 
 def test_every_story_is_there() -> None:

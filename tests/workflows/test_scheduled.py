@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
+from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.times import rfc3339, utc_now
 from house import House, house
 from patience import PATIENCE
@@ -315,9 +315,7 @@ async def test_an_event_is_erased_with_its_firing(home: House, inbox: Receiver) 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_saved_firing_replays(path: Path) -> None:
-    replayer = Replayer(
-        workflows=[ScheduledEventWorkflow], data_converter=pydantic_data_converter, workflow_runner=SANDBOX
-    )
+    replayer = Replayer(workflows=[ScheduledEventWorkflow], data_converter=data_converter(), workflow_runner=SANDBOX)
     history = WorkflowHistory.from_json(f"firing-{path.stem}", path.read_text())
     assert len(history.events) > 3
     await replayer.replay_workflow(history)

@@ -1,0 +1,17 @@
+"""Types of errors on the wire: runs, their histories and clients tell errors apart by these names."""
+
+DELIVERIES_FAILED = "DeliveriesFailed"
+"""A run fails: at least one delivery has failed. Its details are the final state."""
+ALERT_NOT_SENT, ALERT_GIVEN_UP = "AlertNotSent", "AlertGivenUp"
+"""An alert has not reached every recipient: it is retried, or given up."""
+TENANT_AT_LIMIT = "TenantAtLimit"
+"""An activity waits until its tenant is below its concurrency limit."""
+EVENT_REFUSED = "EventRefused"
+"""A scheduled event was not accepted, and will not be."""
+RATE_EXCEEDED = "RateExceeded"
+"""A scheduled event waits for the rate of the key that made its schedule."""
+STILL_DELIVERING = "StillDelivering"
+"""A scheduled event's delivery is not finished; the activity checks again later."""
+
+REFUSED, RUN_IS_CLOSING, UNKNOWN_DELIVERY = "Refused", "RunIsClosing", "UnknownDelivery"
+"""An update was rejected. The SDK takes these names from the exceptions of `hookkeeper.commands`."""
