@@ -111,7 +111,7 @@ def reopened(delivery: Delivery) -> Delivery:
             "reason": None,
             "next_attempt_at": None,
             "steps_taken": 0,
-            "by_hand": True,
+            "requested": True,
             "rate": None,
             "slot": None,
             "awaiting": (),

@@ -1,6 +1,6 @@
-"""What an attempt came to. Pure: facts in, an `Outcome` out.
+"""The outcome of an attempt. Pure.
 
-An activity returns an outcome for whatever the receiver did, and raises only for our own faults.
+An activity returns an outcome for everything that a receiver can do, and raises for internal errors only.
 """
 
 import codecs
@@ -15,12 +15,12 @@ from hookkeeper.policy import DAY, OrderPolicy
 
 MAX_RETRY_AFTER = DAY
 BUSY_STATUS_CODES = frozenset({429, 502, 504})
-"""A receiver with so much to do that it takes no more."""
+"""A receiver that is overloaded."""
 MAX_EXCERPT, MIN_EXCERPT = 4096, 128
 MAX_BATCH = 1024 * 1024
 """Bytes that the outcomes of one batch may take in history; Temporal refuses a result of over 2 MB."""
 REST_OF_OUTCOME = 1024
-"""Bytes of an outcome besides its excerpt, generously: ids, target, error, a short schedule."""
+"""Bytes of an outcome besides its excerpt, with a margin: ids, target, error, a short schedule."""
 JSON_GROWTH = 3
 """An ASCII-escaped `é` takes 6 bytes for 2; nothing that `excerpt` lets through grows more."""
 
@@ -29,14 +29,14 @@ _CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - set(b"\n\t"), "\N
 
 Verdict = Literal[
     "succeeded",  # 2xx
-    "failed",  # anything else that a later attempt may cure
-    "gone",  # 410: the receiver wants no more, ever
-    "forbidden_address",  # the address may not be reached from here
-    "rejected",  # the provider will never take it
-    "bad_template",  # what the webhook wants sent cannot be made of this event
+    "failed",  # anything else: a later attempt may succeed
+    "gone",  # 410: the receiver wants no further events
+    "forbidden_address",  # requests to this address are not allowed
+    "rejected",  # the provider will not accept it
+    "bad_template",  # the webhook's template fails for this event
     "held",  # no request was made: the webhook is disabled or paused
-    "deferred",  # no request was made: the webhook takes no more at the moment
-    "webhook_deleted",  # no request was made: there is no such webhook, or it has no such target, any more
+    "deferred",  # no request was made: the webhook accepts no more at the moment
+    "webhook_deleted",  # no request was made: the webhook, or this target of it, was deleted
 ]
 
 NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"})
@@ -44,24 +44,23 @@ NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"}
 
 
 class Message(BaseModel):
-    """Base of everything that travels through Temporal: frozen, and older code ignores newer fields.
+    """Base of all messages that travel through Temporal: frozen, and unknown fields of newer code are ignored.
 
-    History is for ever, so a message only says what is there and judges nothing: a validator that comes to refuse an
-    old payload would stop its run.
+    Messages have no validators: histories outlive code, and one that rejects an old payload would stop its run.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Slot(Message):
-    """A time that one request has reserved at its webhook, where timers keep the rate."""
+    """A time that a request has reserved at its webhook, if timers keep the rate."""
 
     at: datetime
     """By Temporal's clock."""
     rate: float
-    """Requests a second that were reserved then."""
+    """The webhook's requests a second when it was reserved."""
     missed: int = 0
-    """Earlier slots of the same attempt that it came too late for."""
+    """Earlier slots that the same attempt has missed."""
 
 
 class Outcome(Message):
@@ -70,41 +69,41 @@ class Outcome(Message):
     delivery: str
     verdict: Verdict
     target: str = ""
-    """The URL as people see it: without query, user info or fragment."""
+    """For people: the URL without query, user info and fragment."""
     started_at: datetime | None = None
-    """None where no attempt is counted: held, deferred, webhook_deleted."""
+    """None if no request was made: held, deferred, webhook_deleted."""
     duration_ms: float = 0.0
     status_code: int | None = None
     error: str | None = None
     """`timeout`, `dns`, `connection_refused`, `connection_reset`, `tls`, `forbidden_address`, `protocol`,
-    `http_<status>`, or what else a channel has to say: `smtp_<code>`, `bad_template`, `suppressed`."""
+    `http_<status>`, or a channel's own: `smtp_<code>`, `bad_template`, `suppressed`."""
     response_excerpt: str = ""
     retry_after: float | None = None
-    """Seconds the receiver asked us to wait, whatever the status; where deferred, seconds to wait."""
+    """Seconds to wait: requested by the receiver, with any status; or of a deferred request."""
     slot: Slot | None = None
-    """Where deferred: the time that is reserved for it; None where the limited queue keeps the rate."""
+    """If deferred: the time reserved for it; None if the rate-limited queue keeps the rate."""
     delays: tuple[float, ...] | None = None
-    """Seconds before attempts 2, 3, … by the webhook's own policy at the time of this attempt; None: the default."""
+    """Seconds before attempts 2, 3, … of the webhook's own policy at the time of the attempt; None: the default."""
     rate: float | None = None
-    """Requests a second that the webhook takes, by its limit or its health at the time; None: any number."""
+    """Requests a second that the webhook accepts by its limit or its health; None: any number."""
     ordered: OrderPolicy | None = None
-    """How the webhook wanted its events ordered at the time of this attempt."""
+    """The webhook's order policy at the time of the attempt."""
     held_by: Literal["webhook_disabled", "webhook_paused"] = "webhook_disabled"
-    """Where held: why."""
+    """If held: why."""
     awaiting: tuple[str, ...] = ()
-    """Addresses of which the provider will still say whether the email has arrived."""
+    """Addresses for which the provider will send receipts."""
     reached: tuple[str, ...] = ()
-    """Digests of the addresses that have the email, although others have not yet."""
+    """Digests of the addresses that have received the email while others have not."""
     alerts: bool = False
-    """Somebody wants to be told when this delivery has failed."""
+    """The webhook, or the operator, wants alerts."""
     recovered: bool = False
-    """Somebody was told that it failed, and wants to be told that it works again."""
+    """A success after an alert of a failure: it is worth an alert."""
     disabled: bool = False
-    """This attempt was one too many: its webhook has been disabled."""
+    """The webhook was disabled because of this attempt."""
 
 
 def verdict_of(status_code: int | None, error: str | None = None) -> Verdict:
-    """Judge an attempt. A status counts only for a complete answer, whose `error` is None or `http_…`."""
+    """Return the verdict. A status counts only for a complete response, whose `error` is None or `http_…`."""
     if error == "forbidden_address":
         return "forbidden_address"
     if status_code is None or not (error is None or error.startswith("http_")):
@@ -138,21 +137,21 @@ def parse_http_date(value: str) -> datetime | None:
 
 
 def excerpt(body: bytes, limit: int) -> str:
-    """Give the start of a response as text of at most `limit` bytes in UTF-8.
+    """Return the start of a response as text of at most `limit` bytes in UTF-8.
 
-    What is not UTF-8 and control characters but newline and tab become U+FFFD; CR LF is a newline.
+    Invalid UTF-8, and control characters except newline and tab, become U+FFFD; CR LF becomes a newline.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    # A body as long as the limit was cut there, maybe within a character: half a one at the end is left out.
+    # A body of this length was cut, maybe within a character, of which the first half is left out.
     text = decoder.decode(body[:limit], final=len(body) < limit)
     text = text.replace("\r\n", "\n").translate(_CONTROLS)
     return text.encode()[:limit].decode(errors="ignore")
 
 
 def excerpt_limit(targets: int) -> int:
-    """Say how many bytes of response to keep a target: 4,096, fewer from 79 targets on, never under 128.
+    """Return the bytes of response to keep for each target: 4,096, fewer from 79 targets on, at least 128.
 
-    So the outcomes of a batch stay under 1 MiB as JSON, ASCII-escaped or not, at least up to 740 targets.
+    So the outcomes of a batch stay under 1 MiB as JSON, ASCII-escaped or not, for up to 740 targets.
     """
     share = MAX_BATCH // max(targets, 1) - REST_OF_OUTCOME
     return min(max(share // JSON_GROWTH, MIN_EXCERPT), MAX_EXCERPT)

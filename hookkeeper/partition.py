@@ -39,7 +39,7 @@ def is_open(deliveries: Iterable[Delivery]) -> bool:
 
 def part_input(event: EventInput, deliveries: tuple[Delivery, ...]) -> EventInput:
     """Give what starts a part: the event as it is, to some of its targets."""
-    return event.model_copy(update={"deliveries": deliveries, "untold": ()})
+    return event.model_copy(update={"deliveries": deliveries, "pending_alerts": ()})
 
 
 def merged(event: EventInput, parts: Sequence[EventState], finished_at: datetime | None) -> EventState:

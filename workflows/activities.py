@@ -1,8 +1,8 @@
-"""How workflows run activities: until they return a result, whatever a person does to them in Temporal's own tools.
+"""Run activities until they return a result, also if a person ends them in Temporal's own tools.
 
-Our activities are retried without limit by their own policy. They can still end in a way that our code did not request:
-`temporal activity fail` or `complete`, a limit of attempts or a timeout set by `temporal activity update-options`, a
-failure that is not retried. A run that took such an end for a result, or for a reason to fail, could not go on.
+Activities are retried without limit by their policy. They can still end in other ways: `temporal activity fail` or
+`complete`, a maximum of attempts or a timeout set by `temporal activity update-options`, a failure that is not retried.
+A run cannot continue with such an end, so it schedules the activity again.
 """
 
 import asyncio
@@ -12,15 +12,16 @@ from typing import Any, TypeVar, Unpack
 
 from temporalio import workflow
 from temporalio.activity import _Definition
-from temporalio.common import RawValue
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityConfig
 
 from workflows import timers
-from workflows.internal_retry import INTERNAL_RETRY
 
+INTERNAL_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+"""After internal errors (registry unreachable, worker killed, a bug): without limit, and charged to no webhook."""
 RESCHEDULE_INTERVAL = timedelta(minutes=1)
-"""An activity that was ended from outside is scheduled again after this."""
+"""An activity that was ended from outside is scheduled again after this time."""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -34,17 +35,17 @@ async def run_until_done(
     is_complete: Callable[[Result], bool] = lambda result: True,
     **config: Unpack[ActivityConfig],
 ) -> Result:
-    """Run an activity and return its result; where it ends otherwise, schedule it again after a minute, without limit.
+    """Run an activity and return its result; if it ends otherwise, schedule it again after a minute, without limit.
 
-    Two ends are raised: a cancellation of the calling task, also while it waits for that minute, and an error that
-    `is_expected`. A result that is not `is_complete` was made up by a person, and counts as such an end.
+    Raises CancelledError if the calling task is cancelled, and an ActivityError that `is_expected`. A result that is
+    not `is_complete` was written by a person, and counts as an end of another kind.
     """
     definition = _Definition.must_from_callable(activity)
     config.setdefault("retry_policy", INTERNAL_RETRY)
     name = definition.name or ""
     while True:
         try:
-            # Decoded here: where the SDK decodes it, a result that a person made up fails each workflow task.
+            # Decoded here: in the SDK, a result that a person wrote would fail each workflow task.
             raw = await workflow.start_activity(name, argument, result_type=RawValue, **config)
             result: Result = _decoded(raw, definition.ret_type)
             if is_complete(result):

@@ -40,7 +40,7 @@ class Alerts:
 
     def resume(self) -> None:
         """Send the alerts that were pending when the run was continued as new."""
-        for alert in self._event.untold:
+        for alert in self._event.pending_alerts:
             self._send(alert)
 
     def send_due(self, deliveries: Iterable[DeliveryState]) -> None:

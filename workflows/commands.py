@@ -11,7 +11,7 @@ from typing import Any
 from temporalio import workflow
 
 from hookkeeper.commands import COMMANDS, Refused, RunIsClosing, UnknownDelivery, select
-from hookkeeper.messages.event import Command, Heard
+from hookkeeper.messages.event import Command, DeliveryReceipt
 from workflows.batches import Batches
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
@@ -90,11 +90,11 @@ class Commands:
                 delivery.release_with_webhook()
         self._search_attributes.update()
 
-    def add_receipt(self, heard: Heard) -> DeliveryState | None:
+    def add_receipt(self, report: DeliveryReceipt) -> DeliveryState | None:
         """Record a receipt, and return its delivery; None if the run has none, or is closing."""
-        delivery = self._deliveries.get(heard.delivery)
+        delivery = self._deliveries.get(report.delivery)
         if delivery and not self._is_closed:
-            delivery.add_receipt(heard.receipt)
+            delivery.add_receipt(report.receipt)
             return delivery
         return None
 

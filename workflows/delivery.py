@@ -120,7 +120,7 @@ class DeliveryState:
 
     def begin_attempt(self) -> Trigger:
         """Start an attempt; return what triggered it: the schedule or a request."""
-        is_first_of_redelivery = self.record.by_hand and not self.record.steps_taken
+        is_first_of_redelivery = self.record.requested and not self.record.steps_taken
         self.is_forced_attempt, self.forced = self.forced, False
         self.trigger = "manual" if self.is_forced_attempt or is_first_of_redelivery else "scheduled"
         return self.trigger
@@ -138,7 +138,7 @@ class DeliveryState:
             return self._end("cancelled") if self.cancelling else None
         self.record = with_attempt(self.record, outcome, trigger)
         reached = (*self.record.reached, *outcome.reached)
-        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate, looks=0, held_until=None)
+        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate, rechecks=0, held_until=None)
         if self.record.ordered is not None:  # the webhook's present policy counts
             self._update(ordered=outcome.ordered)
         self._recovers = outcome.recovered
@@ -243,7 +243,7 @@ class DeliveryState:
         """Continue the schedule. A later hold has its full time again."""
         self.revision += 1
         self.held = False
-        self._update(reason=None, look_again_at=None, looks=0, held_until=None)
+        self._update(reason=None, recheck_at=None, rechecks=0, held_until=None)
 
     def release_with_webhook(self) -> None:
         """Continue at once: the attempt was due when the webhook held the delivery."""
@@ -253,13 +253,13 @@ class DeliveryState:
 
     def schedule_recheck(self, now: datetime) -> None:
         """Recheck the webhook later: a release can have missed this delivery."""
-        checks = self.record.looks
-        self._update(look_again_at=now + delay_of_recheck(checks), looks=checks + 1)
+        checks = self.record.rechecks
+        self._update(recheck_at=now + delay_of_recheck(checks), rechecks=checks + 1)
 
     def recheck(self) -> None:
         """Let an attempt find out whether the webhook still holds the delivery. Until then the hold has not ended."""
         self.held = False
-        self._update(reason=None, look_again_at=None)
+        self._update(reason=None, recheck_at=None)
 
     def limit_hold(self, until: datetime) -> None:
         if self.held and self.record.held_until is None:
@@ -271,12 +271,12 @@ class DeliveryState:
         self._end("failed", "held_too_long")
 
     def enqueue(self) -> None:
-        self._update(has_place=True)
+        self._update(enqueued=True)
 
     def grant(self) -> None:
         """The queue lets it go: no earlier delivery is in the way."""
         self.revision += 1
-        self._update(has_turn=True, reason=None)
+        self._update(granted=True, reason=None)
 
     def leave_queue(self) -> None:
         self._update(ordered=None)
@@ -293,7 +293,7 @@ class DeliveryState:
             self._pending_alert = "failed"
         if final == "succeeded" and self._recovers:
             self._pending_alert = "recovered"
-        self._update(status=final, reason=reason, next_attempt_at=None, look_again_at=None, held_until=None)
+        self._update(status=final, reason=reason, next_attempt_at=None, recheck_at=None, held_until=None)
         self._update(awaiting=(), awaiting_until=None)
 
     def _update(self, **changes: object) -> None:

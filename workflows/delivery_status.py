@@ -23,13 +23,13 @@ def open_status(delivery: Delivery, held: bool) -> DeliveryStatus:
 
 
 def open_reason(delivery: Delivery, held: bool) -> Reason | None:
-    is_waiting = is_queued(delivery) and delivery.has_place and not held
+    is_waiting = is_queued(delivery) and delivery.enqueued and not held
     return "queued" if is_waiting else delivery.reason
 
 
 def is_queued(delivery: Delivery) -> bool:
     """The ordered queue has not granted it yet. Only a requested attempt may be made before that."""
-    return delivery.ordered is not None and not delivery.has_turn and not delivery.is_final
+    return delivery.ordered is not None and not delivery.granted and not delivery.is_final
 
 
 def blocks_queue(delivery: Delivery) -> bool:
@@ -52,7 +52,7 @@ def is_started(delivery: Delivery) -> bool:
 def due_times(delivery: Delivery, held: bool) -> dict[str, datetime]:
     """Return the times at which something is due unless something happens before, by the names of their fields."""
     if held:
-        names = ["look_again_at", "held_until"]
+        names = ["recheck_at", "held_until"]
     elif is_queued(delivery):
         names = []
     else:

@@ -106,5 +106,5 @@ def _summary(deliveries: Sequence[DeliveryState]) -> str:
     first = deliveries[0]
     targets = [delivery.record.target for delivery in deliveries]
     summary = summaries.attempt_summary(first.record.channel, targets, first.next_number)
-    is_recheck = first.record.looks > 0 and not first.is_forced_attempt
+    is_recheck = first.record.rechecks > 0 and not first.is_forced_attempt
     return summaries.recheck_summary(first.record.webhook_id, summary) if is_recheck else summary

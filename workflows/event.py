@@ -12,7 +12,15 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from hookkeeper import ids
-from hookkeeper.messages.event import AWAITING_BUDGET, Delivery, EventInput, EventState, Heard, event_status, fit
+from hookkeeper.messages.event import (
+    AWAITING_BUDGET,
+    Delivery,
+    DeliveryReceipt,
+    EventInput,
+    EventState,
+    event_status,
+    fit,
+)
 from workflows import closing, summaries, timers
 from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches
@@ -167,7 +175,7 @@ class EventWorkflow:
             update={
                 "deliveries": self._snapshots(),
                 "deliver_at": self._deliver_at.time,
-                "untold": self._alerts.pending,
+                "pending_alerts": self._alerts.pending,
             }
         )
 
@@ -219,6 +227,6 @@ class EventWorkflow:
         await self._queue_positions.grant(webhook_id)
 
     @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
-    def receipt(self, heard: Heard) -> None:
-        if delivery := self.commands.add_receipt(heard):
+    def receipt(self, report: DeliveryReceipt) -> None:
+        if delivery := self.commands.add_receipt(report):
             self._report([delivery])

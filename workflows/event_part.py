@@ -60,7 +60,7 @@ async def _send_to_parent(report: PartReport) -> None:
     if parent is None:  # started from Temporal's own tools
         return
     try:
-        await workflow.get_external_workflow_handle(parent.workflow_id).signal("hear", report)
+        await workflow.get_external_workflow_handle(parent.workflow_id).signal(ids.REPORT_PART, report)
     except FailureError as error:  # it was terminated, and this part will be
         workflow.logger.warning("the parent cannot be signalled: %r", error)
 

@@ -24,7 +24,7 @@ from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, RunIsClosing
-from hookkeeper.messages.event import EventInput, EventState, EventStatus, Heard, PartRestart
+from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, EventStatus, PartRestart
 from hookkeeper.outcomes import Message
 from hookkeeper.partition import part_input, partition
 from hookkeeper.search_attributes import search_attributes
@@ -170,11 +170,11 @@ class LargeEventWorkflow:
         await self.commands.pass_on(ids.RELEASE_WEBHOOK, webhook_id, lambda each: each.webhook_id == webhook_id)
 
     @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
-    async def receipt(self, heard: Heard) -> None:
-        await self.commands.pass_on(ids.RECEIPT, heard, lambda each: each.id == heard.delivery)
+    async def receipt(self, report: DeliveryReceipt) -> None:
+        await self.commands.pass_on(ids.RECEIPT, report, lambda each: each.id == report.delivery)
 
-    @workflow.signal(description="The search attributes of a part.")
-    def hear(self, report: PartReport) -> None:
+    @workflow.signal(name=ids.REPORT_PART, description="The search attributes of a part.")
+    def report_part(self, report: PartReport) -> None:
         self.commands.add_report(report)
 
     @workflow.update(name=ids.RESTART_PART, description="Start a closed part again.")

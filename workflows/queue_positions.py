@@ -63,7 +63,7 @@ class QueuePositions:
         while delivery.blocks_queue and not self._has_to_stop():
             if not delivery.is_queued:
                 await workflow.wait_condition(lambda: not delivery.blocks_queue or self._has_to_stop())
-            elif not delivery.record.has_place or await self._has_waited_long(delivery):
+            elif not delivery.record.enqueued or await self._has_waited_long(delivery):
                 await self._enqueue(delivery)
         if not delivery.blocks_queue:
             await self._signal_done(delivery.record.webhook_id)

@@ -40,7 +40,7 @@ def wait_summary(delivery: Delivery, time: str, length: timedelta) -> str:
     `retry in 5 min · http_503`, `held: webhook paused, rechecked in 1 h`, `held by request, fails in 30 d`.
     """
     wait = duration(length.total_seconds())
-    if time == "look_again_at":
+    if time == "recheck_at":
         return f"{_hold(delivery)}, rechecked in {wait}"
     if time == "held_until":
         return f"{_hold(delivery)}, fails in {wait}"

@@ -1,14 +1,13 @@
-"""Durable timers: the only way in which time decides what a workflow does next.
+"""Durable timers: only timers decide when a workflow continues, never its clock.
 
-`workflow.now()` can be that of an earlier step when a query makes a new worker replay a run before the workflow task
-reaches it (docs/temporal.md). A decision that compares times then differs from the one in later replays, and the run
-fails each of them. Therefore:
+`workflow.now()` can be the time of an earlier step, if a query makes a new worker replay a run before the workflow task
+reaches it (docs/temporal.md). A decision that compares times would then differ in later replays, which fail. Therefore:
 
-- Whether a timer is started never depends on the clock; only its length does. A time that has passed gets the shortest
-  timer.
-- Something is due when its timer has fired, and not when the clock says so.
+- Whether a timer is started does not depend on the clock, only its length does. A time that has passed gets the
+  shortest timer.
+- Something is due when its timer has fired.
 
-`tests/workflows/test_clock_use.py` holds all workflow code to that.
+`tests/workflows/test_clock_use.py` checks all workflow code for this.
 """
 
 import asyncio
@@ -21,17 +20,17 @@ SHORTEST = timedelta(milliseconds=1)
 
 
 def remaining(until: datetime) -> timedelta:
-    """Return the length of a timer that ends then. Only a length: never compare it with anything."""
+    """Return the length of a timer that ends then. Do not compare it with anything."""
     return max(SHORTEST, until - workflow.now())
 
 
 async def sleep(duration: timedelta, summary: str) -> None:
-    """Wait for a time. Always starts a timer."""
+    """Wait for this time. Always starts a timer."""
     await workflow.sleep(max(SHORTEST, duration), summary=summary)
 
 
 async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) -> bool:
-    """Wait for a time; return False where the condition came true before. Always starts a timer."""
+    """Wait for this time; return False if the condition becomes true before. Always starts a timer."""
     seconds = max(SHORTEST, duration).total_seconds()
     try:
         await workflow.wait_condition(unless, timeout=seconds, timeout_summary=summary)
@@ -41,10 +40,10 @@ async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) 
 
 
 async def first_of(times: Mapping[str, tuple[timedelta, str]], unless: Callable[[], bool]) -> set[str]:
-    """Wait for the first of several times, each with a summary; return the names of those that have passed.
+    """Wait for the first of several times, each with a summary; return the names of those whose timers have fired.
 
-    Each has a timer of its own, so that no comparison of times decides which comes first. Empty where the condition
-    came true before.
+    Each has its own timer, so that no comparison of times decides which comes first. Empty if the condition becomes
+    true before.
     """
     timers = {name: asyncio.create_task(sleep(*time)) for name, time in times.items()}
     try:

@@ -45,10 +45,10 @@ class Attempt(Message):
 
 
 class Receipt(Message):
-    """What the provider said of an email on its way to one address."""
+    """A mail provider's report about an email to one address."""
 
     id: str
-    """The provider's own: it may say the same twice."""
+    """The provider's own id: it may report the same twice."""
     attempt: int
     address: str
     kind: ReceiptKind
@@ -56,15 +56,15 @@ class Receipt(Message):
     detail: str = ""
 
 
-class Heard(Message):
-    """A receipt, and the delivery that it is of."""
+class DeliveryReceipt(Message):
+    """A receipt and its delivery."""
 
     delivery: str
     receipt: Receipt
 
 
 class Delivery(Message):
-    """One event to one target of one webhook, as it stands."""
+    """One event to one target of one webhook."""
 
     id: str
     webhook_id: str
@@ -73,45 +73,45 @@ class Delivery(Message):
     status: DeliveryStatus = "pending"
     reason: Reason | None = None
     next_attempt_at: datetime | None = None
-    """When the schedule wants its next attempt; for a held delivery, when it would have been."""
+    """The time of the next scheduled attempt; of a held delivery, the time that it had."""
     attempts: tuple[Attempt, ...] = ()
     attempts_omitted: int = 0
-    """Older attempts that this state no longer shows; history has them."""
+    """Number of older attempts that are left out here; history has them."""
     steps_taken: int = 0
-    """Attempts of the present schedule that are used up; a forced retry uses none."""
+    """Steps of the present retry schedule that are used; a requested attempt uses none."""
     forced: bool = False
-    """A person asked for an attempt that has not begun yet."""
-    by_hand: bool = False
-    """A person asked for the first attempt of this run: a redelivery or a test."""
+    """An attempt was requested and has not begun."""
+    requested: bool = False
+    """The first attempt of this run was requested: a redelivery or a test."""
     receipts: tuple[Receipt, ...] = ()
     awaiting: tuple[str, ...] = ()
-    """Addresses of which the provider has still to say whether the email has arrived."""
+    """Addresses for which a receipt is still missing."""
     awaiting_attempt: int = 0
-    """The attempt that sent it."""
+    """The attempt that they belong to."""
     awaiting_until: datetime | None = None
-    """Then what was sent counts as delivered."""
+    """After this time the email counts as delivered."""
     reached: tuple[str, ...] = ()
-    """Digests of the addresses that have the email, although others have not yet."""
+    """Digests of the addresses that have received the email while others have not."""
     redelivered_from: int = 0
-    """The attempt that the latest redelivery began with: what is sent since is not the first of its kind."""
+    """Number of the attempt with which the latest redelivery began; 0 if there was none."""
     rate: float | None = None
-    """Requests a second that its webhook takes; None: any number."""
+    """Requests a second that its webhook accepts; None: any number."""
     slot: Slot | None = None
-    """The time that is reserved for its next attempt, where timers keep its webhook's rate."""
-    look_again_at: datetime | None = None
-    """When held because of its webhook: then it looks whether it still has to be."""
+    """The time reserved for its next attempt, if timers keep its webhook's rate."""
+    recheck_at: datetime | None = None
+    """If held by its webhook: when the webhook is rechecked."""
     held_until: datetime | None = None
-    """While held: then the delivery fails."""
-    looks: int = 0
-    """Times that it has looked in vain."""
+    """While held: when the delivery fails."""
+    rechecks: int = 0
+    """Rechecks of the webhook since the delivery was held."""
     alerts: bool = False
-    """Somebody wants to be told when it fails."""
+    """Its webhook, or the operator, wants alerts."""
     ordered: OrderPolicy | None = None
-    """It goes in the order of its webhook's lane, and has not told the lane yet that others may go on."""
-    has_place: bool = False
-    """Where ordered: its place in the lane is taken."""
-    has_turn: bool = False
-    """Where ordered: its turn has come."""
+    """The policy of its webhook's ordered queue, until the delivery has left the queue."""
+    enqueued: bool = False
+    """If ordered: it has a position in the queue."""
+    granted: bool = False
+    """If ordered: the queue has granted it."""
 
     @property
     def attempts_made(self) -> int:
@@ -153,8 +153,8 @@ class EventInput(Message):
     deliveries: tuple[Delivery, ...] = ()
     max_hold: float | None = None
     """Seconds after which a held delivery fails; None: never."""
-    untold: tuple[Alert, ...] = ()
-    """Alerts that were on their way when the run went on as a new one."""
+    pending_alerts: tuple[Alert, ...] = ()
+    """Alerts that were pending when the run was continued as new."""
 
 
 class EventState(Message):

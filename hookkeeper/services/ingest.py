@@ -199,7 +199,7 @@ def _delivery(webhook: Webhook, target: Target, manual: bool) -> Delivery:
         webhook_id=webhook.id,
         channel=target.channel,
         target=target.shown,
-        by_hand=manual,
+        requested=manual,
         rate=rate_of(webhook) if to_url else None,
         ordered=order_of(webhook) if to_url and not manual else None,
     )

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
-from hookkeeper.messages.event import EventInput, EventState, Heard, Receipt
+from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.temporal import erasure, event_list, parts, run_state
 from hookkeeper.temporal.delivery_list import DeliveryList
 from hookkeeper.temporal.error_translation import Conflict, QueueFull, Unavailable, UnknownEvent, translated_errors
@@ -129,7 +129,7 @@ class Gateway:
         async with translated_errors():
             try:
                 handle = await parts.run_with_delivery(self._client, tenant, event_id, delivery)
-                await handle.signal(ids.RECEIPT, Heard(delivery=delivery, receipt=receipt))
+                await handle.signal(ids.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
             except RPCError as error:
                 if error.status != RPCStatusCode.NOT_FOUND:
                     raise

@@ -224,4 +224,4 @@ def _positions_of(event: EventInput) -> list[QueuePosition]:
 
 
 def _enqueued(delivery: Delivery) -> Delivery:
-    return delivery.model_copy(update={"has_place": True}) if delivery.ordered else delivery
+    return delivery.model_copy(update={"enqueued": True}) if delivery.ordered else delivery

@@ -158,7 +158,7 @@ def is_to_redeliver(delivery: Delivery, state: EventState, scope: RecoveryScope)
 
 def was_reopened(delivery: Delivery, state: EventState, began: datetime) -> bool:
     """Return whether a delivery was reopened since then, by a recovery or by request."""
-    if not delivery.by_hand or not delivery.redelivered_from:
+    if not delivery.requested or not delivery.redelivered_from:
         return False
     since = [attempt for attempt in delivery.attempts if attempt.number >= delivery.redelivered_from]
     if since:

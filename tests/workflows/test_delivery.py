@@ -248,11 +248,11 @@ def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
         delivery.finish_attempt(outcome("disabled"), NOW, 0.0)
     assert waits == [3600 * hours for hours in (1, 2, 4, 8, 16, 24, 24)]
     delivery.release()
-    assert delivery.record.looks == 0
+    assert delivery.record.rechecks == 0
     delivery.schedule_recheck(NOW)
     delivery.begin_attempt()
     delivery.finish_attempt(outcome("500"), NOW, 0.0)
-    assert delivery.record.looks == 0
+    assert delivery.record.rechecks == 0
 
 
 def test_a_hold_has_a_limit_that_looks_do_not_move() -> None:

@@ -17,7 +17,7 @@ from crowds import crowd, statuses
 from hookkeeper import ids
 from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.messages.event import Heard, Receipt
+from hookkeeper.messages.event import DeliveryReceipt, Receipt
 from hookkeeper.policy import RetryPolicy
 from house import House, house
 from mail_servers import KEY, sendgrid_server
@@ -435,7 +435,7 @@ async def test_word_of_an_email_comes_to_its_part(temporal: Client, tmp_path: Pa
             about = {"attempt": 1, "address": "ann@acme.example", "at": datetime.now(UTC)}
             deferred, delivered = (Receipt(id=kind, kind=kind, **about) for kind in ("deferred", "delivered"))
             assert await home.gateway.record(home.tenant, event_id, delivery, deferred)
-            await home.run(event_id).signal("receipt", Heard(delivery=delivery, receipt=delivered))
+            await home.run(event_id).signal("receipt", DeliveryReceipt(delivery=delivery, receipt=delivered))
             event = await home.until_closed(event_id)
             assert [each["kind"] for each in event["deliveries"][-1]["receipts"]] == ["deferred", "delivered"]
             assert event["status"] == "succeeded"

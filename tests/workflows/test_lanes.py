@@ -84,7 +84,7 @@ async def test_an_event_whose_time_has_just_passed_stands_in_line(home: House, i
     await home.until_delivery(blocking, "retrying")
     just_now = await home.send(data={"n": 1}, deliver_at=rfc3339(utc_now()))
     started = await input_of(home.temporal, home.run(just_now["id"]))
-    assert not started.deliveries[0].has_place
+    assert not started.deliveries[0].enqueued
     async with asyncio.timeout(PATIENCE):
         while just_now["id"] not in await lane_of(home, webhook).query("positions"):
             await asyncio.sleep(0.05)

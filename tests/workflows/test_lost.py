@@ -39,19 +39,19 @@ CASES = [
     ("it is retried", delivery(BEFORE, status="retrying"), None, False),
     (
         "somebody redelivered it before, in vain",
-        delivery(BEFORE, BEFORE, by_hand=True, redelivered_from=2),
+        delivery(BEFORE, BEFORE, requested=True, redelivered_from=2),
         BEFORE,
         True,
     ),
-    ("it was redelivered since, in vain", delivery(BEFORE, AFTER, by_hand=True, redelivered_from=2), AFTER, False),
+    ("it was redelivered since, in vain", delivery(BEFORE, AFTER, requested=True, redelivered_from=2), AFTER, False),
     (
         "and was tried more than once",
-        delivery(BEFORE, AFTER, AFTER, by_hand=True, redelivered_from=2),
+        delivery(BEFORE, AFTER, AFTER, requested=True, redelivered_from=2),
         AFTER,
         False,
     ),
-    ("it is another time's redelivery", delivery(BEFORE, by_hand=True, redelivered_from=2), BEFORE, True),
-    ("it is about to be redelivered", delivery(BEFORE, by_hand=True, redelivered_from=2), None, False),
+    ("it is another time's redelivery", delivery(BEFORE, requested=True, redelivered_from=2), BEFORE, True),
+    ("it is about to be redelivered", delivery(BEFORE, requested=True, redelivered_from=2), None, False),
 ]
 
 
@@ -61,5 +61,5 @@ def test_what_is_redelivered(_: str, each: Delivery, finished_at: datetime | Non
 
 
 def test_what_was_sent_by_hand_long_ago_was_not_reopened() -> None:
-    test_event = delivery(BEFORE, by_hand=True)
+    test_event = delivery(BEFORE, requested=True)
     assert not was_reopened(test_event, state(test_event, BEFORE), BEGAN)

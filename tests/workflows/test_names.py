@@ -104,8 +104,8 @@ def test_other_summaries() -> None:
 @pytest.mark.parametrize(
     ("reason", "time", "words"),
     [
-        ("webhook_paused", "look_again_at", "held: webhook paused, rechecked in 1 h"),
-        ("webhook_disabled", "look_again_at", "held: webhook disabled, rechecked in 1 h"),
+        ("webhook_paused", "recheck_at", "held: webhook paused, rechecked in 1 h"),
+        ("webhook_disabled", "recheck_at", "held: webhook disabled, rechecked in 1 h"),
         ("webhook_paused", "held_until", "held: webhook paused, fails in 1 h"),
         (None, "held_until", "held by request, fails in 1 h"),
     ],

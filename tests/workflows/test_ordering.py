@@ -16,7 +16,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def delivery(ordered: OrderPolicy | None = "block", **fields: Any) -> DeliveryState:
-    return DeliveryState(Delivery(id="wh_1", webhook_id="wh_1", ordered=ordered, has_place=True, **fields))
+    return DeliveryState(Delivery(id="wh_1", webhook_id="wh_1", ordered=ordered, enqueued=True, **fields))
 
 
 def attempt(of: DeliveryState, verdict: Any = "failed", ordered: OrderPolicy | None = "block") -> None:
@@ -82,7 +82,7 @@ def test_a_held_one_says_that_it_is_held() -> None:
 def test_after_a_failure_the_present_policy_says_whether_others_wait(
     ordered: OrderPolicy, wanted: OrderPolicy | None, holds: bool
 ) -> None:
-    first = delivery(ordered, has_turn=True)
+    first = delivery(ordered, granted=True)
     assert first.blocks_queue
     attempt(first, ordered=wanted)
     assert first.blocks_queue is holds
@@ -90,14 +90,14 @@ def test_after_a_failure_the_present_policy_says_whether_others_wait(
 
 @pytest.mark.parametrize("verdict", ["held", "deferred"])
 def test_without_a_request_others_go_on_waiting(verdict: str) -> None:
-    first = delivery("skip", has_turn=True)
+    first = delivery("skip", granted=True)
     attempt(first, verdict, ordered=None)
     assert first.blocks_queue
 
 
 @pytest.mark.parametrize("verdict", ["succeeded", "gone", "webhook_deleted"])
 def test_a_final_one_holds_nobody_up(verdict: str) -> None:
-    first = delivery(has_turn=True)
+    first = delivery(granted=True)
     attempt(first, verdict)
     assert not (first.blocks_queue or first.is_queued)
 
