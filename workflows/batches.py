@@ -1,7 +1,7 @@
 """The batches of an event: attempts that one activity makes together."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from temporalio.exceptions import ActivityError
@@ -74,17 +74,15 @@ class Batches:
         return len(unlimited) >= MAX_CONCURRENT_RETRIES
 
 
-def first_batches(deliveries: Iterable[DeliveryState]) -> list[list[DeliveryState]]:
+def first_batches(deliveries: Collection[DeliveryState]) -> list[list[DeliveryState]]:
     """Return the batches of first attempts: one for all webhooks without a rate or an order; one each for the others,
     for each email and for each notification.
 
     A worker that is killed can lose the latest outcomes of a batch. A webhook that arrives twice has the same
     `webhook-id`; an email that arrives twice has been read twice.
     """
-    together, alone = [], []
-    for delivery in deliveries:
-        (together if can_share_batch(delivery) else alone).append(delivery)
-    return [together, *([delivery] for delivery in alone)]
+    together = [delivery for delivery in deliveries if can_share_batch(delivery)]
+    return [together, *([delivery] for delivery in deliveries if not can_share_batch(delivery))]
 
 
 def can_share_batch(delivery: DeliveryState) -> bool:

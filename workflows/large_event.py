@@ -1,15 +1,15 @@
-"""The run of an event with more than a hundred targets: it has a child run for each hundred, and ends as they do.
+"""The run of an event with more than a hundred targets: it has a child run for each hundred, and closes as they do.
 
 A part (`workflows.event_part`) has the input, the search attributes and the commands of an event's run. It waits for
-`deliver_at` itself, so that all parts go out at that time, and each can be found, held or cancelled before. The parent
-knows whether each part has ended and which search attributes it has; `hookkeeper.temporal.parts` reads the rest.
+`deliver_at` itself, so that all parts are delivered at that time, and each can be found, held or cancelled before. The
+parent knows the status and the search attributes of each part; `hookkeeper.temporal.parts` reads the rest.
 
 Parts are started one after another: each has the event's data (up to 1 MB), and all commands of one workflow task must
 fit into 4 MB. Termination is immediate, so the parts are terminated too (`ParentClosePolicy.TERMINATE`): with a request
-to cancel, a part that is stuck would stay open in no list. A cancellation is passed on as a cancellation.
+to cancel, a part that is stuck would stay open and be listed nowhere. A cancellation is passed on as a cancellation.
 
 This run never continues as new: a part adds a dozen history events, and a few for each change of its search attributes.
-Redeliveries could still make the history too large: `again` is refused before that.
+Redeliveries could still make the history too large: `restart_part` is refused before that.
 
 This code is permanent, like that of `workflows.event`.
 """
@@ -40,8 +40,8 @@ WORST_FIRST: tuple[EventStatus, ...] = ("delivering", "failed", "cancelled", "su
 """The first of these that a part has is the event's."""
 
 
-class FannedOut(Message):
-    """How the parts are. Their deliveries stand in their own runs: `event-<tenant>-<id>.1` and so on."""
+class LargeEventState(Message):
+    """The status of the parts. Their deliveries are in their own runs: `event-<tenant>-<id>.1` and so on."""
 
     status: EventStatus
     deliveries: int
@@ -65,7 +65,7 @@ class LargeEventWorkflow:
         self._is_closed = False
 
     @workflow.run
-    async def run(self, event: EventInput) -> FannedOut:
+    async def run(self, event: EventInput) -> LargeEventState:
         """Start the parts, wait until they are closed, close like them."""
         starting = asyncio.create_task(self._start_all())
         try:
@@ -133,7 +133,7 @@ class LargeEventWorkflow:
         is_any_open = any(part.is_open for part in self._parts.values())
         return not is_any_open and self._all_started and workflow.all_handlers_finished()
 
-    async def _close(self) -> FannedOut:
+    async def _close(self) -> LargeEventState:
         self._is_closed = True
         state = self.state()
         if state.status == "succeeded":
@@ -145,11 +145,11 @@ class LargeEventWorkflow:
         raise asyncio.CancelledError
 
     @workflow.query(name=ids.STATE)
-    def state(self) -> FannedOut:
+    def state(self) -> LargeEventState:
         """Return the status of the event and of its parts."""
         statuses = {part.status for part in self._parts.values()}
         status = next(status for status in WORST_FIRST if status in statuses)
-        return FannedOut(
+        return LargeEventState(
             status="scheduled" if status == "delivering" and self.commands.is_scheduled else status,
             deliveries=len(self._event.deliveries),
             failed=sum(part.failed for part in self._parts.values()),
@@ -167,11 +167,11 @@ class LargeEventWorkflow:
         name=ids.RELEASE_WEBHOOK, description="Release what is held because this webhook was paused or disabled."
     )
     async def release_webhook(self, webhook_id: str) -> None:
-        await self.commands.pass_on(ids.RELEASE_WEBHOOK, webhook_id, lambda each: each.webhook_id == webhook_id)
+        await self.commands.pass_on(ids.RELEASE_WEBHOOK, webhook_id, lambda delivery: delivery.webhook_id == webhook_id)
 
     @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
     async def receipt(self, report: DeliveryReceipt) -> None:
-        await self.commands.pass_on(ids.RECEIPT, report, lambda each: each.id == report.delivery)
+        await self.commands.pass_on(ids.RECEIPT, report, lambda delivery: delivery.id == report.delivery)
 
     @workflow.signal(name=ids.REPORT_PART, description="The search attributes of a part.")
     def report_part(self, report: PartReport) -> None:

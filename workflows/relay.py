@@ -99,7 +99,7 @@ class Relay:
 
     async def signal(self, command: Command, delivery: str | None) -> None:
         """Pass a command on to the parts that have the delivery; None is all of them."""
-        await self.pass_on(command, delivery, lambda each: delivery in (None, each.id))
+        await self.pass_on(command, delivery, lambda known: delivery in (None, known.id))
 
     async def pass_on(self, signal: str, argument: Any, is_meant: Callable[[Delivery], bool]) -> None:
         for part in self._parts.values():

@@ -51,7 +51,7 @@ def put_off(delivery: Delivery, outcome: Outcome, now: datetime) -> dict[str, An
 
 def delay_of_recheck(earlier: int) -> timedelta:
     """Return the time before a held delivery rechecks its webhook; `earlier` counts the rechecks since it was held."""
-    return min(MIN_RECHECK_INTERVAL * 2 ** min(earlier, 10), MAX_RECHECK_INTERVAL)
+    return min(MIN_RECHECK_INTERVAL * 2.0 ** min(earlier, 10), MAX_RECHECK_INTERVAL)
 
 
 def with_attempt(delivery: Delivery, outcome: Outcome, trigger: Trigger) -> Delivery:

@@ -29,8 +29,10 @@ class SearchAttributes:
 
     def update(self) -> None:
         """List the webhooks whose deliveries need attention, and those whose deliveries are held."""
-        needs_attention = ids.listed(each.record.webhook_id for each in self._deliveries if each.needs_attention)
-        held = ids.listed(each.record.webhook_id for each in self._deliveries if each.held)
+        needs_attention = ids.listed(
+            delivery.record.webhook_id for delivery in self._deliveries if delivery.needs_attention
+        )
+        held = ids.listed(delivery.record.webhook_id for delivery in self._deliveries if delivery.held)
         updates: list[SearchAttributeUpdate[Any]] = []
         if needs_attention != self.needs_attention:
             self.needs_attention = needs_attention
