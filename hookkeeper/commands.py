@@ -28,50 +28,49 @@ class CommandRule:
 
     title: str
     summary: str
-    """One line, for Temporal's web UI and the command line."""
+    """For Temporal's web UI and the command line."""
     statuses: frozenset[str]
-    """Statuses of a delivery to which the command can be applied."""
-    statuses_of_all: frozenset[str]
-    """Statuses to which it is applied if no delivery is named."""
-    details: str
-    """For the API's documentation."""
+    """Statuses of a delivery to which it can be applied."""
+    skipped: frozenset[str] = frozenset()
+    """Statuses to which it is applied only if the delivery is named."""
+    remarks: str = ""
+    """Added to the summary in the API's documentation."""
 
-
-def _rule(title: str, summary: str, statuses: str, *, of_all: str | None = None, details: str = "") -> CommandRule:
-    selected = frozenset(statuses.split())
-    return CommandRule(
-        title, summary, selected, frozenset(of_all.split()) if of_all else selected, details=details or summary
-    )
+    @property
+    def description(self) -> str:
+        return f"{self.summary} {self.remarks}".rstrip()
 
 
 COMMANDS: dict[Command, CommandRule] = {
-    "retry": _rule(
+    "retry": CommandRule(
         "Retry deliveries",
         "Attempt one delivery now, or all that have not succeeded.",
-        "pending retrying held failed cancelled",
-        of_all="pending retrying failed",  # neither what was held nor what was cancelled
-        details="Attempt one delivery now, or all that have not succeeded. The remaining retry schedule does not"
-        " change. If an attempt is in flight, the new one follows it. On a finished event, failed deliveries start"
-        " again with the whole schedule.",
+        frozenset({"pending", "retrying", "held", "failed", "cancelled"}),
+        skipped=frozenset({"held", "cancelled"}),
+        remarks="The remaining retry schedule does not change. If an attempt is in flight, the new one follows it. On a"
+        " finished event, failed deliveries start again with the whole schedule.",
     ),
-    "cancel": _rule(
+    "cancel": CommandRule(
         "Cancel deliveries",
         "Cancel one delivery, or all.",
-        "pending retrying held sent",
-        details="Cancel one delivery, or all. The result of an attempt in flight still counts.",
+        frozenset({"pending", "retrying", "held", "sent"}),
+        remarks="The result of an attempt in flight still counts.",
     ),
-    "hold": _rule("Hold deliveries", "Hold one delivery, or all, until it is released.", "pending retrying"),
-    "release": _rule(
+    "hold": CommandRule(
+        "Hold deliveries",
+        "Hold one delivery, or all, until it is released.",
+        frozenset({"pending", "retrying"}),
+    ),
+    "release": CommandRule(
         "Release deliveries",
         "Continue one held delivery, or all. A scheduled event is delivered now.",
-        "held",
+        frozenset({"held"}),
     ),
-    "redeliver": _rule(
+    "redeliver": CommandRule(
         "Redeliver an event",
         "Make one delivery again, or all, including those that succeeded.",
-        "pending retrying held sent succeeded failed cancelled",
-        details="Make one delivery again, or all, including those that succeeded. Attempt numbers continue, the"
-        " `webhook-id` stays the same, and the retry schedule starts again.",
+        frozenset({"pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"}),
+        remarks="Attempt numbers continue, the `webhook-id` stays the same, and the retry schedule starts again.",
     ),
 }
 
@@ -81,7 +80,7 @@ def select(command: Command, deliveries: Iterable[Delivery], delivery: str | Non
     rule = COMMANDS[command]
     known = {each.id: each for each in deliveries}
     if delivery is None:
-        selected = [each.id for each in known.values() if each.status in rule.statuses_of_all]
+        selected = [each.id for each in known.values() if each.status in rule.statuses - rule.skipped]
         if not selected:
             raise Refused(f"nothing to {command}: {_statuses(known.values())}")
         return selected

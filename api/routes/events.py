@@ -88,7 +88,7 @@ def _add_command(command: Command, summary: str, description: str) -> None:
 
 
 for _command, _rule in COMMANDS.items():
-    _add_command(_command, _rule.title, _rule.details)
+    _add_command(_command, _rule.title, _rule.description)
 
 
 @router.post(

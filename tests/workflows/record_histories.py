@@ -190,7 +190,7 @@ async def test_record_channels(temporal: Client, tmp_path: Path, inbox: Receiver
         async with house(temporal, tmp_path, **settings) as home, home.working():
             await channels(home, inbox, sendgrid)
             await tracked(home, sendgrid)
-            await told(home, inbox)
+            await alerted(home, inbox)
 
 
 async def channels(home: House, inbox: Receiver, sendgrid: SendGridServer) -> None:
@@ -213,11 +213,11 @@ async def tracked(home: House, sendgrid: SendGridServer) -> None:
     await drop(home, webhook)
 
 
-async def told(home: House, inbox: Receiver) -> None:
+async def alerted(home: House, inbox: Receiver) -> None:
     """The delivery fails, then the first try to tell of it."""
     policy = {"retry": {"schedule": []}, "on_failure": {"notifications": [{"http": {"url": inbox.url}}]}}
     webhook = await fresh(home, inbox, 500, 503, **policy)
-    await save(home, (await home.send())["id"], "told")
+    await save(home, (await home.send())["id"], "alerted")
     await drop(home, webhook)
 
 

@@ -38,7 +38,7 @@ STORIES = {
     "released",
     "retried",
     "scheduled",
-    "told",
+    "alerted",
     "tracked_bounced",
     "tracked_delivered",
 }
