@@ -1,7 +1,7 @@
 """One delivery's way through outcomes and commands, as a table of stories."""
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 from hypothesis import given
@@ -352,6 +352,10 @@ def test_a_command_is_taken_or_refused_with_a_reason(command: Command, story: st
     else:
         with pytest.raises(Refused, match=f"cannot {command} delivery wh_1: it is {record.status}"):
             select(command, [record], "wh_1")
+
+
+def test_every_command_has_a_rule() -> None:
+    assert set(COMMANDS) == set(get_args(Command))
 
 
 def test_a_retry_of_all_leaves_alone_what_a_person_stopped() -> None:

@@ -8,7 +8,8 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionStatus
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Command, EventInput, EventState
+from hookkeeper.commands import COMMANDS
+from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
@@ -17,11 +18,10 @@ from house import House
 
 NOW = datetime.now(UTC)
 EVENT = EventInput(id="evt_1", type="order.paid", tenant="acme", timestamp=NOW, accepted_at=NOW)
-COMMANDS = set(get_args(Command))
 RECOVERY = RecoveryState(
     id="rec_1_wh_1", scope=RecoveryScope(tenant="acme", webhook_id="wh_1", since=NOW, until=NOW, began=NOW), rate=1
 )
-RUN_SIGNALS = {*COMMANDS - {"redeliver"}, ids.RECEIPT, ids.RELEASE_WEBHOOK}
+RUN_SIGNALS = {*COMMANDS.keys() - {"redeliver"}, ids.RECEIPT, ids.RELEASE_WEBHOOK}
 RUN_UPDATES = {*COMMANDS, ids.RESCHEDULE}
 
 WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
@@ -52,6 +52,11 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(home: Ho
     assert definition.type == workflow_type
     assert signals <= {signal.name for signal in definition.signal_definitions}
     assert updates <= {update.name for update in definition.update_definitions}
+    if workflow_type in (ids.EVENT, ids.PART, ids.LARGE_EVENT):  # the web UI shows them
+        handlers = (*definition.signal_definitions, *definition.update_definitions)
+        described = {handler.name: handler.description for handler in handlers}
+        assert all(described.values())
+        assert described["cancel"] == COMMANDS["cancel"].summary
     if state_type:
         assert isinstance(await handle.query(ids.STATE, result_type=state_type), state_type)
     if (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
