@@ -164,8 +164,8 @@ async def until_tried(home: House, event_id: str, times: int) -> None:
     """Wait until the alert of an event has been tried so often."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            raw = (await home.run(event_id).describe()).raw_description
-            if any(each.activity_type.name == "alert" and each.attempt >= times for each in raw.pending_activities):
+            pending = (await home.run(event_id).describe()).raw_description.pending_activities
+            if any(each.activity_type.name == "send_alert" and each.attempt >= times for each in pending):
                 return
             await asyncio.sleep(0.05)
 
@@ -223,4 +223,4 @@ async def test_a_run_in_which_nobody_is_to_be_told_has_no_step_for_it(home: Hous
     await home.webhook(inbox.url, retry=ONCE)
     event = await home.until_final((await home.send())["id"])
     history = (await home.run(event["id"]).fetch_history()).to_json()
-    assert '"alert"' not in history
+    assert '"send_alert"' not in history
