@@ -24,6 +24,8 @@ EXPECTED_DURATION = 1.0
 """Seconds that an activity is expected to run before the first one has ended."""
 WEIGHT_OF_LATEST = 0.1
 """Of the latest duration in the mean of all."""
+RESERVED_FOR_RETRIES = 0.2
+"""Part of a tenant's slots that new activities leave to those that were refused before and are due."""
 
 
 class TenantLoad:
@@ -54,6 +56,11 @@ class TenantLoad:
             self._starts -= start
             duration = self._clock() - start
             self._mean_duration += WEIGHT_OF_LATEST * (duration - self._mean_duration)
+
+    @property
+    def has_refused(self) -> bool:
+        """Refused activities are still to come."""
+        return self._next_try > self._clock()
 
     def refusal(self, message: str) -> ApplicationError:
         """Return the error with which an activity ends, so that Temporal retries it when a slot should be free."""
@@ -121,7 +128,10 @@ class TenantConcurrency:
         """
         queue = self._queues.setdefault(activity.info().task_queue, TenantLoads())
         load = queue.of(tenant)
-        if load.count >= min(self._per_tenant, self._total - queue.total):
+        limit = min(self._per_tenant, self._total - queue.total)
+        if load.has_refused and activity.info().attempt == 1:
+            limit -= int(RESERVED_FOR_RETRIES * limit)
+        if load.count >= limit:
             raise load.refusal(
                 f"this tenant has {load.count} running activities in this queue, and may have no more: waiting for a"
                 " free slot"

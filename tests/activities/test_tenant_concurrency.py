@@ -1,6 +1,6 @@
 """No tenant has more activities than it leaves free for others; one above the limit fails at once, and is retried."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -129,3 +129,26 @@ def test_a_quiet_tenant_is_forgotten() -> None:
     with loads.counted("a"), loads.counted("b"):
         assert (loads.total, loads.of("a").count) == (2, 1)
     assert (loads.total, loads._loads) == (0, {})
+
+
+@pytest.mark.parametrize(("attempt", "gets_a_slot"), [(1, False), (2, True)], ids=["new", "retried"])
+def test_new_activities_leave_slots_to_those_that_were_refused(attempt: int, gets_a_slot: bool) -> None:
+    """Setup: one activity of ten was refused; two of the ten have ended. Proves: a new one does not overtake it."""
+    concurrency = TenantConcurrency(100, 10)
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=attempt)
+
+    def take() -> None:
+        with ExitStack() as stack:
+            for _ in range(8):
+                stack.enter_context(concurrency.slot("a"))
+            with concurrency.slot("a"), concurrency.slot("a"), suppress(ApplicationError), concurrency.slot("a"):
+                pytest.fail("eleven have a slot")
+            stack.enter_context(concurrency.slot("a"))
+
+    if gets_a_slot:
+        environment.run(take)
+    else:
+        with pytest.raises(ApplicationError) as refused:
+            environment.run(take)
+        assert refused.value.type == TENANT_AT_LIMIT
