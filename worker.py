@@ -7,8 +7,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import httpx
-from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -30,25 +28,19 @@ from activities.tenant_concurrency import TenantConcurrency
 from activities.webhook_concurrency import WebhookConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids
-from hookkeeper.content.emails import check_addresses
-from hookkeeper.content.on_failure import OnFailure
-from hookkeeper.content.services import check_service
 from hookkeeper.egress import http
 from hookkeeper.egress.network import EVERYWHERE, parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.services import Services
 from hookkeeper.links import Links
-from hookkeeper.mail.capture import EmailCapture
-from hookkeeper.mail.provider import MailProvider, NoProvider
-from hookkeeper.mail.sendgrid import SendGrid
-from hookkeeper.mail.smtp import Smtp
 from hookkeeper.mail.suppressing import Suppressing
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
-from hookkeeper.settings import BadSetting, Settings
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.rate_mode import keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
@@ -112,14 +104,14 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         ) as sandbox,
         keeping_rates(client, settings.task_queue) as rate_mode,
     ):
-        operators = _operators(settings)
+        operators = operator_alerts(settings)
         concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
         bulk_concurrency = TenantConcurrency(BULK, settings.max_concurrent_per_tenant)
         memory = WorkerMemory(
             settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes
         )
         batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
-        mail = Suppressing(_mail_provider(settings, own), store.suppressions)
+        mail = Suppressing(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
         gate = RateGate(store.slots, rate_mode)
@@ -199,43 +191,3 @@ async def _at_work(*workers: Worker) -> AsyncIterator[None]:
             yield
         finally:
             await asyncio.gather(*(each.shutdown() for each in workers))
-
-
-def _mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
-    try:
-        return _provider_of(settings, client)
-    except ValueError as error:
-        raise BadSetting(f"the email settings are not usable: {error}") from None
-
-
-def _provider_of(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
-    sender = settings.email_from
-    if settings.sendgrid_api_key:
-        key = settings.sendgrid_api_key.get_secret_value()
-        trackable = settings.sendgrid_verification_key is not None
-        return SendGrid(client, api_key=key, host=settings.sendgrid_host, sender=sender, trackable=trackable)
-    if settings.smtp_url:
-        return Smtp(settings.smtp_url.get_secret_value(), sender=sender)
-    return EmailCapture(settings.email_capture_dir, sender=sender) if settings.email_capture_dir else NoProvider()
-
-
-def _operators(settings: Settings) -> OnFailure | None:
-    """Whom the operator wants to be told of everything."""
-    services = settings.alert_services.get_secret_value().split() if settings.alert_services else ()
-    if not (settings.alert_emails or services):
-        return None
-    emails = [{"to": settings.alert_emails}] if settings.alert_emails else []
-    notifications = [{"service": url} for url in services]
-    try:
-        for url in services:
-            check_service(url, settings.notification_services)
-        operators = OnFailure.model_validate({"emails": emails, "notifications": notifications})
-    except ValidationError as error:
-        words = "; ".join(each["msg"] for each in error.errors(include_input=False, include_url=False))
-        raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS or HOOKKEEPER_ALERT_SERVICES: {words}") from None
-    except ValueError as error:
-        raise BadSetting(f"HOOKKEEPER_ALERT_SERVICES: {error}") from None
-    for email in operators.emails:
-        for _, detail in check_addresses(email):
-            raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS: {detail}")
-    return operators
