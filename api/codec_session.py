@@ -9,12 +9,12 @@ import hmac
 from datetime import datetime, timedelta
 
 COOKIE = "hookkeeper_codec"
-LASTS = timedelta(hours=12)
+SESSION_DURATION = timedelta(hours=12)
 
 
 def make_token(admin_key: str, now: datetime) -> str:
-    """Make a cookie's value that is good from now on for `LASTS`."""
-    until = str(int((now + LASTS).timestamp()))
+    """Make a cookie's value that is good from now on for `SESSION_DURATION`."""
+    until = str(int((now + SESSION_DURATION).timestamp()))
     return f"{until}.{_mac(admin_key, until)}"
 
 

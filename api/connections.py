@@ -1,8 +1,7 @@
-"""Connections of clients: a bounded head, a bounded time for all that a client has to do, and a bounded number.
+"""Limits of client connections: the size of the head, the time for each stage, and the number of connections.
 
-uvicorn ends connections that are idle between two requests, and no others. Here a client that connects and says
-nothing, that sends its headers or its body a byte at a time, or that does not take its answer, is cut off: such a
-client holds a socket and some kilobytes, and not for long.
+uvicorn closes connections that are idle between two requests, and no others. Here a client that connects and sends
+nothing, that sends its headers or body a byte at a time, or that does not read its answer, is disconnected.
 """
 
 import asyncio
@@ -14,24 +13,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.refusals import FULL, HEAD_TOO_LARGE, MAX_HEAD, MAX_HEADERS, MAX_URL, NO_HTTP, TOO_SLOW, URL_TOO_LONG, Refusal
 
 BYTES_PER_SECOND = 16 * 1024
-"""What a body or an answer has to come to, once the first patience is over."""
+"""Minimum rate of a body or an answer, once the timeout of its stage is over."""
 
 Stage = Literal["head", "body", "work", "idle", "rest"]
-"""What a connection waits for: the end of the headers, of the body, our answer, another request, the unread rest."""
+"""What a connection waits for: the end of the headers, the end of the body, our answer, another request, or the rest of
+a request that was answered before its end."""
 log = structlog.get_logger("hookkeeper.api")
 
 
-class Patience(NamedTuple):
-    """Seconds that a client has."""
+class ClientTimeouts(NamedTuple):
+    """Seconds that a client has for each stage."""
 
     head: float = 10.0
     """To send all headers, from the connection or their first byte on."""
     body: float = 30.0
-    """To send the body, and one more for each `BYTES_PER_SECOND` of it that have come."""
+    """To send the body, and one more for each `BYTES_PER_SECOND` that were received."""
     answer: float = 30.0
-    """To take what is written, and one more for each `BYTES_PER_SECOND` of it."""
+    """To read the answer, and one more for each `BYTES_PER_SECOND` of it."""
     rest: float = 5.0
-    """To end what was answered before its end."""
+    """To finish a request that was answered before its end."""
 
 
 class _Refused(Exception):
@@ -39,28 +39,28 @@ class _Refused(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's connection, with an end to everything that a client can draw out."""
+    """uvicorn's connection, with limits for everything that a client can draw out."""
 
-    patience = Patience()
+    timeouts = ClientTimeouts()
     max_connections = 800
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stage: Stage = "head"
         self._since = self.loop.time()
-        self._clock: asyncio.TimerHandle | None = None
-        self._clock_for: tuple[Stage, float] | None = None
-        self._abortion: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_for: tuple[Stage, float] | None = None
+        self._abort_timer: asyncio.TimerHandle | None = None
         self._refusal = NO_HTTP
         self._refused = False
         self._chunk = self._unparsed = self._head_bytes = self._body_bytes = 0
 
-    # What the client has to do next
+    # Stages
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._make_room()
-        self._mind()
+        self._schedule_timeout()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -69,17 +69,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._enter("head")
         self._chunk = len(data)
         super().data_received(data)
-        if self._stage == "head":  # the parser tells of a header when it is whole, and keeps what it has until then
+        if self._stage == "head":  # the parser reports only whole headers, and buffers the rest
             self._unparsed += len(data)
             if self._unparsed > MAX_HEAD:
                 self._refuse(HEAD_TOO_LARGE)
-        self._mind()
+        self._schedule_timeout()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
-        self._unparsed = -self._chunk  # which can hold the end of another request
-        if self._stage != "head":  # else its time began with the connection, or with a byte before
+        self._unparsed = -self._chunk  # which can contain the end of another request
+        if self._stage != "head":  # else the time runs since the connection or an earlier byte
             self._enter("head")
 
     def on_url(self, url: bytes) -> None:
@@ -91,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += len(name) + len(value)
         if len(self.url) + self._head_bytes > MAX_HEAD or len(self.headers) >= MAX_HEADERS:
             self._give_up(HEAD_TOO_LARGE)
-        if self._stage == "head":  # a trailer is not kept: it would stand among headers that were checked already
+        if self._stage == "head":  # trailers are dropped: they would join headers that were checked already
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -115,45 +115,45 @@ class BoundedProtocol(HttpToolsProtocol):
             self._enter("idle")
         elif is_last and self._stage == "body":
             self._enter("rest")
-        self._mind()
+        self._schedule_timeout()
 
     def _enter(self, stage: Stage) -> None:
         self._stage, self._since = stage, self.loop.time()
 
-    # The clock
+    # Timeouts of stages
 
-    def _mind(self) -> None:
-        """Have the clock run for what the connection waits for now. A request that comes whole needs none."""
+    def _schedule_timeout(self) -> None:
+        """Run the timer of the present stage. A request that arrives whole needs none."""
         now = (self._stage, self._since)
         if self.transport.is_closing():
-            self._stop_clock()
+            self._stop_timer()
             self._abort_later()
-        elif now != self._clock_for:
-            self._stop_clock()
+        elif now != self._timer_for:
+            self._stop_timer()
             if (due := self._due()) is not None:
-                self._clock_for, self._clock = now, self.loop.call_at(due, self._judge)
+                self._timer_for, self._timer = now, self.loop.call_at(due, self._check_timeout)
 
     def _due(self) -> float | None:
-        """Say when the client's time is up. None while we work, or uvicorn's own clock runs: on idle connections."""
+        """Return when the stage times out; None while we work, and on idle connections, which uvicorn closes."""
         match self._stage:
             case "head":
-                return self._since + self.patience.head
+                return self._since + self.timeouts.head
             case "body":
-                return self._since + self.patience.body + self._body_bytes / BYTES_PER_SECOND
+                return self._since + self.timeouts.body + self._body_bytes / BYTES_PER_SECOND
             case "rest":
-                return self._since + self.patience.rest
+                return self._since + self.timeouts.rest
         return None
 
-    def _judge(self) -> None:
-        """End the connection, unless the client has earned more time, or cannot send since we do not read."""
+    def _check_timeout(self) -> None:
+        """Disconnect the client, unless it has earned more time or cannot send because we do not read."""
         due = self._due()
         if due is None or self.transport.is_closing():
             return
-        if self._stage != "rest" and self._is_ours_to_go_on():
+        if self._stage != "rest" and self._waits_for_us():
             self._enter(self._stage)
-            self._mind()
+            self._schedule_timeout()
         elif due > self.loop.time():
-            self._clock = self.loop.call_at(due, self._judge)
+            self._timer = self.loop.call_at(due, self._check_timeout)
         else:
             log.info("slow client cut off", stage=self._stage, client=self.client and self.client[0])
             if self._stage == "body":
@@ -161,16 +161,16 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 self._close()
 
-    def _is_ours_to_go_on(self) -> bool:
+    def _waits_for_us(self) -> bool:
         answering = self._stage == "head" and self.cycle is not None and not self.cycle.response_complete
         return answering or bool(self.pipeline) or self.flow.read_paused
 
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-        self._clock = self._clock_for = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._timer_for = None
 
-    # Answers that are not taken
+    # Answers that are not read
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -178,72 +178,72 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._abortion is not None and not self.transport.is_closing():
-            self._abortion.cancel()
-            self._abortion = None
+        if self._abort_timer is not None and not self.transport.is_closing():
+            self._abort_timer.cancel()
+            self._abort_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        self._mind()
+        self._schedule_timeout()
 
     def _abort_later(self) -> None:
-        """Leave the client some time to take what is written. Closing alone would wait for that for ever."""
-        if self._abortion is None:
+        """Give the client time to read what is written. Closing alone would wait for that without limit."""
+        if self._abort_timer is None:
             size = self.transport.get_write_buffer_size()
-            patience = self.patience.answer + size / BYTES_PER_SECOND
-            self._abortion = self.loop.call_later(patience, self.transport.abort)
+            timeout = self.timeouts.answer + size / BYTES_PER_SECOND
+            self._abort_timer = self.loop.call_later(timeout, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._stop_clock()
-        if self._abortion is not None:
-            self._abortion.cancel()
+        self._stop_timer()
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
 
-    # Refusing
+    # Refusals
 
     def _give_up(self, refusal: Refusal) -> None:
         self._refusal = refusal
         raise _Refused
 
     def send_400_response(self, msg: str) -> None:
-        """Say, in uvicorn's place, why parsing ended."""
+        """Answer why parsing ended, in place of uvicorn."""
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer in the place of a route, and read no more. Without an answer where one has begun."""
+        """Answer in place of a route, unless an answer has begun, and read no more."""
         cycle = None if self.cycle is None or self.cycle.response_complete else self.cycle
         if cycle and (cycle.response_started or self.pipeline):
             self._close()
             return
         if cycle:
-            cycle.disconnected = True  # what its route may still send would come after our answer
+            cycle.disconnected = True  # the route may still send, and must not after our answer
             cycle.message_event.set()
         self._refused = True
         self.transport.write(refusal.written())
         self.transport.write_eof()  # closed with something unread, the client would see a reset instead of the answer
         self._enter("rest")
-        self._mind()
+        self._schedule_timeout()
 
     def _close(self) -> None:
         self.transport.close()
-        self._mind()
+        self._schedule_timeout()
 
     # The number of connections
 
     def _make_room(self) -> None:
-        """Where there are too many, end the one that has waited longest for its client; without any, refuse this."""
+        """Over the limit, abort the connection that has waited longest for its client, or else refuse the new one."""
         if len(self.connections) <= self.max_connections:
             return
-        everyone = cast("set[BoundedProtocol]", self.connections)
-        waiting = [connection for connection in everyone if connection is not self and connection._stage != "work"]
+        connections = cast("set[BoundedProtocol]", self.connections)
+        waiting = [connection for connection in connections if connection is not self and connection._stage != "work"]
         if waiting:
             longest = min(waiting, key=lambda connection: connection._since)
-            everyone.discard(longest)
+            connections.discard(longest)
             longest.transport.abort()
         else:
             self.app = FULL.app
 
 
-def bounded(max_connections: int, patience: Patience) -> type[BoundedProtocol]:
-    """Make a protocol with these bounds."""
-    return type("Bounded", (BoundedProtocol,), {"max_connections": max_connections, "patience": patience})
+def bounded(max_connections: int, timeouts: ClientTimeouts) -> type[BoundedProtocol]:
+    """Return a protocol with these limits."""
+    return type("Bounded", (BoundedProtocol,), {"max_connections": max_connections, "timeouts": timeouts})

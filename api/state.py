@@ -1,4 +1,4 @@
-"""What the API's process has one of, made once around clients that are open already."""
+"""The state of the app: clients and services, one of each for the process."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
-PARSED_AT_ONCE = 4
-"""Bodies that are parsed in threads at the same time, half of them of one tenant."""
+MAX_CONCURRENT_PARSES = 4
+"""Large bodies that are parsed in threads at the same time, half of them of one tenant."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ def make_state(settings: Settings, admin_key: str, store: Store, gateway: Gatewa
         sandbox=sandbox,
         authenticator=Authenticator(admin_key, store.api_keys, settings.rate_limit),
         concurrency=RequestConcurrency(settings.max_concurrent_requests_per_tenant),
-        parsing=Turns(PARSED_AT_ONCE),
+        parsing=Turns(MAX_CONCURRENT_PARSES),
         cursor_key=cursor_key(admin_key),
         backlog=Backlog(gateway, settings.max_backlog),
         held_counts=HeldCounts(),

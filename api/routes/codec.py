@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.api.common.v1 import Payloads
 
 from api import codec_page
-from api.codec_session import COOKIE, LASTS, is_good, make_token
+from api.codec_session import COOKIE, SESSION_DURATION, is_good, make_token
 from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
 from api.openapi import SESSION_SCHEME
@@ -152,7 +152,7 @@ def _set_cookie(response: Response, token: str, settings: Settings) -> None:
     response.set_cookie(
         COOKIE,
         token,
-        max_age=int(LASTS.total_seconds()) if token else 0,
+        max_age=int(SESSION_DURATION.total_seconds()) if token else 0,
         path="/codec",
         secure=settings.public_url.startswith("https:"),
         httponly=True,

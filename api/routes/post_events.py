@@ -20,8 +20,8 @@ from hookkeeper.services.new_event import NewEvent, new_event_id
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
-BATCH_AT_ONCE = 20
-"""Events of a batch that are started at the same time."""
+MAX_CONCURRENT_EVENTS = 20
+"""Events of a batch that are accepted at the same time."""
 Accepting = asyncio.Task[BatchAnswer]
 IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
 
@@ -98,7 +98,7 @@ class _BatchIngest:
         self._ingest = ingest
         self._links = links
         self._caller = caller
-        self._slots = asyncio.Semaphore(BATCH_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
         self._outage: Exception | None = None
 
     async def accept(self, raw: Any, behind: list[Accepting]) -> BatchAnswer:

@@ -1,4 +1,4 @@
-"""What email providers tell us of emails that they took. Their signature lets them in, not a key of ours."""
+"""Reports of email providers about sent emails. Requests are authenticated by signature, not by a key."""
 
 import asyncio
 from collections import defaultdict
@@ -24,14 +24,14 @@ from hookkeeper.times import utc_now
 
 MAX_BYTES = 2 * 1024 * 1024
 """Of one batch; SendGrid's are smaller than 1 MB."""
-AT_ONCE = 20
-"""Runs that are told at the same time."""
+MAX_CONCURRENT_RUNS = 20
+"""Runs that record reports at the same time."""
 EXAMPLE = {"event": "delivered", "email": "ann@acme.example", "timestamp": 1767323051, "sg_event_id": "ZGVsaXZlcmVkLTA"}
 log = structlog.get_logger("hookkeeper.api")
 
 
 class ProviderRoute(APIRoute):
-    """A route that bounds the body; who has sent it, only the whole body can say."""
+    """A route that limits the body. The signature needs the whole body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -119,7 +119,7 @@ def _read(body: bytes) -> Batch:
 
 
 async def _suppress(reports: list[Report], suppressions: Suppressions) -> None:
-    """Remember whom to write to no more, before any run hears of it and tries again."""
+    """Suppress addresses, before a run records the report and retries."""
     rows = [
         Suppression(tenant=tenant, address=receipt.address, reason=reason, detail=receipt.detail)
         for tenant, _, _, receipt, reason in reports
@@ -129,21 +129,21 @@ async def _suppress(reports: list[Report], suppressions: Suppressions) -> None:
 
 
 async def _record(reports: list[Report], gateway: Gateway) -> int:
-    """Tell each run its reports in order; say how many were taken. The first failure ends it: SendGrid comes back."""
-    slots = asyncio.Semaphore(AT_ONCE)
+    """Record the reports of each run in order; return how many were recorded. Stops at a failure: SendGrid retries."""
+    slots = asyncio.Semaphore(MAX_CONCURRENT_RUNS)
 
-    async def tell(told: list[Report]) -> int:
+    async def record(of_run: list[Report]) -> int:
         async with slots:
             return sum(
                 [
                     await gateway.record(report.tenant, report.event_id, report.delivery, report.receipt)
-                    for report in told
+                    for report in of_run
                 ]
             )
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(tell(told)) for told in _by_run(reports)]
+            tasks = [group.create_task(record(of_run)) for of_run in _by_run(reports)]
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return sum(task.result() for task in tasks)

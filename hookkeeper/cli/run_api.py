@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from temporalio.client import Client
 
 from api.app import create_app
-from api.connections import BoundedProtocol, Patience, bounded
+from api.connections import BoundedProtocol, ClientTimeouts, bounded
 from hookkeeper import logs
 from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
@@ -110,7 +110,7 @@ async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
     """Serve until cancelled."""
     listener = listen(settings.host, settings.port)
     app = create_app(settings, store, Gateway(client, settings.task_queue))
-    protocol = bounded(settings.max_connections, Patience())
+    protocol = bounded(settings.max_connections, ClientTimeouts())
     server = uvicorn.Server(server_config(app, protocol, settings.shutdown_timeout))
     freeze_objects()
     log.info("serving", host=settings.host, port=settings.port)

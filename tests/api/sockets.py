@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
-from api.connections import Patience, bounded
+from api.connections import ClientTimeouts, bounded
 from hookkeeper.cli.run_api import listen, server_config
 from patience import PATIENCE
 
@@ -33,10 +33,12 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, patience: Patience | None = None, max_connections: int = 800) -> AsyncIterator[Server]:
+async def serving(
+    app: FastAPI, timeouts: ClientTimeouts | None = None, max_connections: int = 800
+) -> AsyncIterator[Server]:
     """Serve the app on a free port."""
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(app, bounded(max_connections, patience or Patience())))
+    server = uvicorn.Server(server_config(app, bounded(max_connections, timeouts or ClientTimeouts())))
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)

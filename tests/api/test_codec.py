@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.client import Client
 
-from api.codec_session import COOKIE, LASTS, is_good, make_token
+from api.codec_session import COOKIE, SESSION_DURATION, is_good, make_token
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.crypto.payload_codec import EncryptionCodec
 from hookkeeper.times import utc_now
@@ -168,8 +168,8 @@ async def test_over_https_the_cookie_goes_by_https_only(temporal: Client, tmp_pa
 def test_a_token_has_its_time_and_its_key() -> None:
     now = utc_now()
     token = make_token(KEY, now)
-    assert is_good(token, KEY, now + LASTS - timedelta(seconds=2))
-    assert not is_good(token, KEY, now + LASTS)
+    assert is_good(token, KEY, now + SESSION_DURATION - timedelta(seconds=2))
+    assert not is_good(token, KEY, now + SESSION_DURATION)
     assert not is_good(token, "another-admin-key", now)
     until, _, mac = token.partition(".")
     for forged in ("", ".", token + "0", f"{int(until) + 1}.{mac}", f"{until}.{'0' * 64}", f"{until}.ü", "x." + mac):

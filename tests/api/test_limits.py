@@ -15,7 +15,7 @@ from sockets import Client, Server, connected, serving
 from temporalio.client import Client as Temporal
 
 from api.app import bare_app, create_app
-from api.connections import Patience
+from api.connections import ClientTimeouts
 from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
 from api.requests import MAX_BATCH_BYTES
 from api.strict_json import MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES, has_more_marks
@@ -34,7 +34,7 @@ async def door(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 async def server(door: House) -> AsyncIterator[Server]:
-    async with serving(create_app(door.settings, door.store, door.gateway), Patience(rest=0.5)) as served:
+    async with serving(create_app(door.settings, door.store, door.gateway), ClientTimeouts(rest=0.5)) as served:
         yield served
 
 

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from api.app import create_app
-from api.routes.providers import AT_ONCE, MAX_BYTES
+from api.routes.providers import MAX_BYTES, MAX_CONCURRENT_RUNS
 from api.sendgrid_events import MAX_AGE, MAX_SKEW, NotSigned, check_signature, check_time, read
 from hookkeeper.messages.event import Receipt
 from hookkeeper.registry.store import Store
@@ -431,7 +431,7 @@ async def test_twenty_runs_at_once_each_in_order(door: Door) -> None:
         for run in range(100)
     ]
     assert (await door.post(*reversed(batch))).json() == {"recorded": 200, "ignored": 0}
-    assert door.runs.most_at_once == AT_ONCE
+    assert door.runs.most_at_once == MAX_CONCURRENT_RUNS
     for run in range(100):
         assert [told[3].kind for told in door.runs.told if told[1] == f"evt_{run}"] == ["deferred", "delivered"]
 
@@ -443,7 +443,7 @@ async def test_temporal_out_of_reach(door: Door) -> None:
     answer = await door.post(*batch)
     problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
-    assert len(door.runs.told) < AT_ONCE, "nobody waits for the others"
+    assert len(door.runs.told) < MAX_CONCURRENT_RUNS, "nobody waits for the others"
     assert await door.suppressed() == {("acme", "ann@acme.example"): "bounced"}
     assert door.runs.at_once == 0
     door.runs.out_of_reach = lambda event_id: False

@@ -1,4 +1,4 @@
-"""Clients that draw things out are cut off, and nobody else waits for them. Real sockets, and a short patience."""
+"""Clients that draw things out are cut off, and nobody else waits for them. Real sockets, and short timeouts."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from sockets import Client, Server, connected, serving
 
 from api.app import create_app
-from api.connections import BYTES_PER_SECOND, Patience
+from api.connections import BYTES_PER_SECOND, ClientTimeouts
 from house import KEY, House
 from patience import lateness
 
-PATIENCE = Patience(head=1.0, body=1.5, answer=1.0, rest=0.5)
+TIMEOUTS = ClientTimeouts(head=1.0, body=1.5, answer=1.0, rest=0.5)
 SLACK = 0.7
 """Seconds that the loop itself may take longer: what it came too late is not counted."""
 HEAD = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -38,29 +38,29 @@ def forever(data: bytes) -> Callable[[], bytes]:
 
 
 SLOW: dict[str, Slow] = {
-    "says nothing": Slow(b"", forever(b""), PATIENCE.head),
-    "sends line ends": Slow(b"", forever(b"\r\n"), PATIENCE.head),
-    "a slow method": Slow(b"GE", forever(b""), PATIENCE.head),
-    "a slow url": Slow(b"GET /", forever(b"a"), PATIENCE.head),
-    "slow headers": Slow(HEAD, forever(b"x: 1\r\n"), PATIENCE.head),
-    "one slow header": Slow(HEAD + b"x-long: ", forever(b"a"), PATIENCE.head),
-    "a body that does not come": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b""), PATIENCE.body),
-    "a slow body": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b" "), PATIENCE.body),
-    "slow chunks": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n", forever(b"1\r\n \r\n"), PATIENCE.body),
-    "an endless extension": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n1;", forever(b"a" * 999), PATIENCE.body),
-    "a slow body without a key": Slow(HEAD + b"content-length: 1000\r\n\r\n", forever(b" "), PATIENCE.rest),
-    "much after the answer": Slow(HEAD + b"content-length: 9999999\r\n\r\n", forever(b" " * 9999), PATIENCE.rest),
+    "says nothing": Slow(b"", forever(b""), TIMEOUTS.head),
+    "sends line ends": Slow(b"", forever(b"\r\n"), TIMEOUTS.head),
+    "a slow method": Slow(b"GE", forever(b""), TIMEOUTS.head),
+    "a slow url": Slow(b"GET /", forever(b"a"), TIMEOUTS.head),
+    "slow headers": Slow(HEAD, forever(b"x: 1\r\n"), TIMEOUTS.head),
+    "one slow header": Slow(HEAD + b"x-long: ", forever(b"a"), TIMEOUTS.head),
+    "a body that does not come": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b""), TIMEOUTS.body),
+    "a slow body": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.body),
+    "slow chunks": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n", forever(b"1\r\n \r\n"), TIMEOUTS.body),
+    "an endless extension": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n1;", forever(b"a" * 999), TIMEOUTS.body),
+    "a slow body without a key": Slow(HEAD + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.rest),
+    "much after the answer": Slow(HEAD + b"content-length: 9999999\r\n\r\n", forever(b" " * 9999), TIMEOUTS.rest),
     "a slow body that nobody reads": Slow(
-        b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n", forever(b" "), PATIENCE.rest
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n", forever(b" "), TIMEOUTS.rest
     ),
-    "a slow second request": Slow(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /", forever(b"a"), PATIENCE.head),
+    "a slow second request": Slow(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /", forever(b"a"), TIMEOUTS.head),
 }
 
 
 @pytest.fixture
 async def server(idle_house: House) -> AsyncIterator[Server]:
     app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
-    async with serving(app, PATIENCE) as served:
+    async with serving(app, TIMEOUTS) as served:
         yield served
 
 
@@ -82,13 +82,13 @@ async def test_a_slow_client_is_cut_off(server: Server, slow: Slow) -> None:
 async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_house: House) -> None:
     """Requests are answered while all the slow ones are connected. They are cut off when they would be without them."""
     app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
-    patience = Patience(head=5.0, body=6.0)
-    limits = {PATIENCE.head: patience.head, PATIENCE.body: patience.body}
+    timeouts = ClientTimeouts(head=5.0, body=6.0)
+    limits = {TIMEOUTS.head: timeouts.head, TIMEOUTS.body: timeouts.body}
     kinds = [slow for slow in SLOW.values() if slow.seconds in limits]
     chosen = [kinds[n % len(kinds)] for n in range(200)]
     headers = {"authorization": f"Bearer {KEY}"}
     answered_meanwhile = 0
-    async with lateness() as late, serving(app, patience) as server:
+    async with lateness() as late, serving(app, timeouts) as server:
         clients = [asyncio.create_task(draw_out(server.port, slow)) for slow in chosen]
         while server.connections < 200:
             await asyncio.sleep(0.01)
@@ -114,23 +114,23 @@ async def test_a_slow_body_is_told_so(server: Server) -> None:
 
 async def test_a_body_that_comes_steadily_is_waited_for(idle_house: House) -> None:
     app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
-    patience = Patience(body=4.0)
+    timeouts = ClientTimeouts(body=4.0)
     body = json.dumps({"type": "a", "tenant": idle_house.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
-    async with serving(app, patience) as server, connected(server.port) as client:
+    async with serving(app, timeouts) as server, connected(server.port) as client:
         client.send(KEYED + b"content-length: %d\r\n\r\n" % len(body))
         part = len(body) // 10
         for start in range(0, len(body), part):
             client.send(body[start : start + part])
             await asyncio.sleep(0.5)
-        assert client.age > patience.body
+        assert client.age > timeouts.body
         assert (await client.answer())[0] == 202
 
 
 async def test_a_client_that_is_not_slow_keeps_its_connection(idle_house: House) -> None:
-    """Each request has its own time: the connection as a whole is older than any patience."""
+    """Each request has its own time: the connection as a whole is older than any timeout."""
     app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
-    patience = Patience(head=3.0, body=3.0, answer=3.0, rest=3.0)
-    async with serving(app, patience) as server, connected(server.port) as client:
+    timeouts = ClientTimeouts(head=3.0, body=3.0, answer=3.0, rest=3.0)
+    async with serving(app, timeouts) as server, connected(server.port) as client:
         while client.age < 4:
             client.send(b"GET /healthz HTTP/1.1\r\nho")
             await asyncio.sleep(0.3)
@@ -158,7 +158,7 @@ async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
     async def large() -> str:
         return "x" * size
 
-    async with lateness() as late, serving(app, PATIENCE) as server:
+    async with lateness() as late, serving(app, TIMEOUTS) as server:
         server.uvicorn.config.timeout_keep_alive = 1
         async with connected(server.port) as client:
             client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -170,8 +170,8 @@ async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
             began = client.age
             await server.until_alone()
             idle = 1.0 if size < 65_536 else 0.0
-            longest = idle + PATIENCE.answer + 2 * size / BYTES_PER_SECOND
-            assert idle + PATIENCE.answer - 0.1 < client.age - began < longest + SLACK + late.seconds
+            longest = idle + TIMEOUTS.answer + 2 * size / BYTES_PER_SECOND
+            assert idle + TIMEOUTS.answer - 0.1 < client.age - began < longest + SLACK + late.seconds
 
 
 # Many connections
