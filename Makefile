@@ -1,5 +1,5 @@
-# `make demo` and `make test` need nothing but make and Python 3.11 or newer. Everything is installed into .venv,
-# once: a second run installs nothing, and a changed lock or pyproject.toml installs what changed.
+# `make demo` and `make test` need only make and Python 3.11 or newer. Packages are installed into .venv once, and again
+# when a lock file or pyproject.toml changes.
 
 PYTHON ?= python3
 ARGS ?=
@@ -18,15 +18,15 @@ DEV := $(VENV)/.stamp-dev
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(RUNTIME) ## Start everything and watch one event being delivered (DEMO_ONCE=1 ends by itself)
+demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ONCE=1 exits afterwards)
 	@$(BIN)/hookkeeper demo $(if $(filter 1,$(DEMO_ONCE)),--once) $(ARGS)
 
 dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 	@$(BIN)/hookkeeper dev $(ARGS)
 
-test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" for some)
+test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" selects some)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone" $(ARGS)
-	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? = 5  # 5: ARGS choose none of them
+	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
 
 check: $(DEV) ## Check format, lint, types and imports
 	$(BIN)/ruff format --check .
@@ -42,26 +42,26 @@ docs: $(DEV) ## Build the documentation into build/site; fails for broken links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "Open build/site/index.html"
 
-fuzz: $(DEV) ## Have schemathesis make requests up for ten minutes (FUZZ_SECONDS): every answer is as documented
+fuzz: $(DEV) ## Test the API with generated requests for ten minutes (FUZZ_SECONDS, FUZZ_SEED)
 	@seed=$${FUZZ_SEED:-$$(date +%s)}; echo "FUZZ_SEED=$$seed"; \
 	  FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_SEED=$$seed $(BIN)/python -m pytest -p no:xdist tests/api/test_fuzz.py $(ARGS)
 
-drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRILL_SEED): nothing is lost
+drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRILL_SEED), and verify that nothing is lost
 	@$(BIN)/python -m drills $(if $(DRILL_SECONDS),--seconds $(DRILL_SECONDS)) $(if $(DRILL_RATE),--rate $(DRILL_RATE)) \
 	  $(if $(DRILL_SEED),--seed $(DRILL_SEED)) $(ARGS)
 
 bench: $(DEV) ## Measure the time from an event to its delivery
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
 
-# The last line of what it complains says how it went. Where nobody answers, that is a failure too: nothing is known then.
-audit: $(DEV) ## Look up known vulnerabilities of all locked packages; asks PyPI (ARGS="-s osv" asks OSV)
+# The last line of its error output has the result. If the service does not answer, that is a failure too.
+audit: $(DEV) ## Check locked packages for known vulnerabilities, in PyPI's list (ARGS="-s osv": OSV's)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
 	  -r requirements.lock -r requirements-dev.lock $(ARGS) 2>$(VENV)/.audit; code=$$?; tail -n 1 $(VENV)/.audit >&2; \
-	  test $$code = 0 || grep -q '^Found ' $(VENV)/.audit || echo "Not every package was looked up: nothing is known." >&2; \
+	  test $$code = 0 || grep -q '^Found ' $(VENV)/.audit || echo "Not every package could be checked." >&2; \
 	  exit $$code
 
 # The build backend is locked too: the project itself is installed without build isolation.
-lock: $(MADE) ## Write both locks anew from pyproject.toml (ARGS=--upgrade for the newest versions)
+lock: $(MADE) ## Update both lock files from pyproject.toml (ARGS=--upgrade for the newest versions)
 	@$(PIP) uv==$(UV_VERSION)
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 	  | tr ' ' '\n' | $(COMPILE) pyproject.toml - --output-file requirements.lock
@@ -71,11 +71,11 @@ lock: $(MADE) ## Write both locks anew from pyproject.toml (ARGS=--upgrade for t
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 
-clean: ## Remove .venv and caches; data in .hookkeeper stays
+clean: ## Remove .venv and caches, but not the data in .hookkeeper
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A .venv that was copied or moved here holds another folder's paths: it is made anew.
+# A .venv that was copied or moved contains the paths of another folder, so it is created again.
 ifneq ($(shell grep -cF '$(CURDIR)/$(VENV)' $(VENV)/pyvenv.cfg 2>/dev/null),1)
 $(MADE): FORCE
 endif
@@ -83,7 +83,7 @@ endif
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Hookkeeper needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || true)"; \
-	  echo "Name another one: make PYTHON=python3.12"; exit 1; } >&2
+	  echo "Use another one: make PYTHON=python3.12"; exit 1; } >&2
 	@$(PYTHON) -m venv --clear $(CURDIR)/$(VENV)
 	@touch $@
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make Temporal's databases, and bring their tables up to the version of this image. Safe to repeat.
-# Where the server is and who we are: SQL_… in the environment.
+# Create Temporal's databases, and update their tables to the version of this image. Can be repeated safely.
+# SQL_… in the environment contains the server's address and the credentials.
 set -eu
 
 for each in temporal/temporal temporal_visibility/visibility; do
