@@ -51,7 +51,7 @@ class Held:
 
     def __str__(self) -> str:
         where = "".join(self.stack.format()) or "  (over before its stack could be read)\n"
-        return f"event loop held for {1000 * self.seconds:.0f} ms ({self.kind}) by {self.callback}\n{where}"
+        return f"event loop blocked for {1000 * self.seconds:.0f} ms ({self.kind}) by {self.callback}\n{where}"
 
     def passes_through(self, folder: Path, but_not: tuple[str, ...] = ()) -> bool:
         """Say whether code of a folder was running: of none of these folders in it."""
@@ -214,7 +214,7 @@ def monitored(limit_ms: int | None) -> AbstractContextManager[object]:
         nonlocal count
         count += 1
         log.error(
-            f"event loop held for {1000 * held.seconds:.0f} ms",
+            f"event loop blocked for {1000 * held.seconds:.0f} ms",
             kind=held.kind,
             wall_ms=round(1000 * held.wall_seconds),
             count=count,

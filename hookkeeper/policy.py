@@ -49,7 +49,7 @@ class RetryPolicy(BaseModel):
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
         if self.schedule is not None and self.model_fields_set - {"schedule"}:
-            raise ValueError("give either schedule or an exponential policy (initial, coefficient, …), not both")
+            raise ValueError("give either schedule or exponential fields (initial, coefficient, …), not both")
         return self
 
     @model_serializer(mode="wrap")

@@ -6,7 +6,7 @@ from pathlib import Path
 from hookkeeper.loop_monitor import Held, LoopMonitor
 
 LIMIT_MS = 100
-HELD = "event loop held for"
+HELD = "event loop blocked for"
 """What a process writes in its log for each step that held its loop for longer."""
 
 ROOT = Path(__file__).parents[1]

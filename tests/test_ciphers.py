@@ -36,7 +36,7 @@ def test_the_first_key_writes_and_all_read() -> None:
     after = rotated.encrypt(b"text", "p")
     assert after.key_id == "new"
     assert Keyring.parse(NEW).decrypt(after, "p") == b"text"
-    with pytest.raises(UnknownKey, match="key old, which HOOKKEEPER_ENCRYPTION_KEYS does not have"):
+    with pytest.raises(UnknownKey, match="key old, which is not in HOOKKEEPER_ENCRYPTION_KEYS"):
         Keyring.parse(NEW).decrypt(before, "p")
 
 
@@ -76,10 +76,10 @@ SECRET = base64.b64encode(b"k" * 32).decode()
         (f"a:{SECRET},", "key 2 is not `id:base64`"),
         (f"a b:{SECRET}", "key 1 is not `id:base64`"),
         (f"{'a' * 33}:{SECRET}", "key 1 is not `id:base64`"),
-        (f"a:{SECRET},a:{SECRET}", "the id a is there twice"),
-        (f"a:{SECRET[:-1]}", "what follows a: is not base64"),
+        (f"a:{SECRET},a:{SECRET}", "the id a occurs twice"),
+        (f"a:{SECRET[:-1]}", "the part after a: is not base64"),
         (f"a:{SECRET[:-4]}", "key a has 30 bytes, and not 32"),
-        (f"a:-{SECRET[1:]}", "what follows a: is not base64"),
+        (f"a:-{SECRET[1:]}", "the part after a: is not base64"),
         ("a:", "key a has 0 bytes"),
     ],
 )

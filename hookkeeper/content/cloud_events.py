@@ -24,9 +24,9 @@ def check_extensions(extensions: Mapping[str, Any]) -> None:
     """Raise ValueError for what cannot be an extension attribute: CloudEvents 1.0, "Attribute Naming Convention"."""
     for name, value in extensions.items():
         if not NAME.fullmatch(name):
-            raise ValueError(f"static: {name[:64]!r} must be 1 to 20 of a-z and 0-9 to be an attribute of a CloudEvent")
+            raise ValueError(f"static: {name[:64]!r} must be 1 to 20 characters a-z and 0-9 in CloudEvents")
         if name in RESERVED:
-            raise ValueError(f"static must not hold {name}: it is an attribute of each CloudEvent")
+            raise ValueError(f"static must not contain {name}: it is a standard attribute of CloudEvents")
         if not _is_value(value):
             raise ValueError(
                 f"static: {name} must be true, false, an integer of 32 bits, "

@@ -1,4 +1,4 @@
-"""What emails and notifications say where nobody wrote a text for them: of an event, and of an alert."""
+"""Default texts of emails and notifications, for events and alerts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,18 +8,18 @@ from hookkeeper.content.fields import is_line
 from hookkeeper.content.json_text import readable, shortened
 
 MAX_LINE = 255
-"""Characters of a subject or a title; longer ones are cut."""
+"""Characters of a subject or a title; longer ones are truncated."""
 MAX_TEXT = 64 * 1024
 MAX_OUTCOME = 500
-"""Characters of a receiver's own words, so that what follows them is seen as well."""
+"""Characters of a receiver's text, so that the lines after it stay visible."""
 
 _WHY = {
-    "exhausted": "It made every attempt that the webhook allows.",
-    "gone": "The receiver wants no more of them (410): the webhook is disabled now.",
-    "rejected": "The provider refused it, and would refuse it again.",
-    "bounced": "The provider took it, but the mail server of a recipient did not.",
-    "bad_template": "A template of the webhook does not work for this event.",
-    "forbidden_address": "The address may not be reached from here.",
+    "exhausted": "All attempts of the retry schedule have failed.",
+    "gone": "The receiver answered 410 Gone, so the webhook was disabled.",
+    "rejected": "The provider rejected it, and a retry would not help.",
+    "bounced": "The provider accepted it, but a recipient's mail server did not.",
+    "bad_template": "A template of the webhook failed for this event.",
+    "forbidden_address": "The receiver's address is not allowed.",
 }
 
 
@@ -61,34 +61,34 @@ def _alert_lines(context: Context) -> Iterator[str]:
         yield f"Target:   {shortened(alert['target'], 256)}"
     yield f"Outcome:  {_outcome(alert)}"
     if alert.get("link"):
-        yield f"Look at:  {alert['link']}"
+        yield f"Link:     {alert['link']}"
     if alert.get("folded"):
         yield ""
-        yield f"{alert['folded']} more since the last alert."
+        yield f"Further failures since the last alert: {alert['folded']}."
 
 
 def _what_happened(alert: Mapping[str, Any]) -> str:
     reason = alert["reason"]
     if alert["kind"] == "recovered":
-        return "Hookkeeper can deliver again."
+        return "Deliveries succeed again."
     if alert["kind"] == "disabled":
-        return f"{_why_disabled(alert)}: the webhook is disabled now, and its deliveries are held until it is enabled."
-    return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'The reason: {reason}.')}"
+        return f"{_why_disabled(alert)}: the webhook was disabled, and its deliveries are held until it is enabled."
+    return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'Reason: {reason}.')}"
 
 
 def _why_disabled(alert: Mapping[str, Any]) -> str:
     if alert["reason"] == "gone":
-        return "The receiver wants no more events (410)"
+        return "The receiver answered 410 Gone"
     since = f" since {alert['failing_since']}" if alert.get("failing_since") else ""
-    return f"Nothing but failures{since}, {alert.get('failures', 0)} in a row"
+    return f"All requests have failed{since}, {alert.get('failures', 0)} in a row"
 
 
 def _outcome(alert: Mapping[str, Any]) -> str:
-    """Say what the last attempt came to: `503, http_503, out of order`."""
+    """Describe the last outcome: `503, http_503, out of order`."""
     outcome = alert.get("last_outcome") or {}
     status, error, said = (outcome.get(name) for name in ("status_code", "error", "text"))
     if alert["kind"] == "failed" and said and not error:
-        status = None  # that of an email which the provider took first, and could not hand over
+        status = None  # of an email that the provider accepted, but could not deliver
     words = _one_line(", ".join(str(part) for part in (status, error, said) if part))
     return shortened(words, MAX_OUTCOME) or "no attempt was made"
 

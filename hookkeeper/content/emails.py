@@ -20,7 +20,7 @@ OURS = ("event", "webhook", "alert")
 
 def _line(text: str) -> str:
     if not fields.is_line(text):
-        raise ValueError("must not hold line breaks or control characters")
+        raise ValueError("must not contain line breaks or control characters")
     return text
 
 
@@ -66,11 +66,11 @@ class Email(BaseModel):
         if len(self.to) + len(self.cc) + len(self.bcc) > MAX_RECIPIENTS:
             raise ValueError(f"to, cc and bcc together may have at most {MAX_RECIPIENTS} entries")
         if self.template_id and (self.text or self.html):
-            raise ValueError("give either template_id or text and html: a dynamic template brings its own")
+            raise ValueError("give either template_id, or text and html: a dynamic template has its own text")
         if self.template_data and not self.template_id:
-            raise ValueError("template_data is for a dynamic template: give its template_id")
+            raise ValueError("template_data needs a template_id")
         if len(set(self.categories)) < len(self.categories):
-            raise ValueError("categories must differ from each other")
+            raise ValueError("categories must be unique")
         return self
 
     @property
@@ -137,7 +137,7 @@ def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES
     seen: set[str] = set()
     to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
     if not to:
-        raise BadTemplate("to: no address is left for this event")
+        raise BadTemplate("to: has no address for this event")
     text, html = _texts(email, context)
     if email.text or email.html:
         check_body("text and html", _size(text) + _size(html), max_bytes)

@@ -51,7 +51,7 @@ def fill_line(field: str, template: str, context: Context) -> str:
     """Render what must be one line. Line breaks at the template's own end do not count, those of data do."""
     line = fill(field, template.rstrip("\r\n"), context)
     if not is_line(line):
-        raise BadTemplate(f"{field}: must be one line without control characters, and for this event it is not")
+        raise BadTemplate(f"{field}: must be one line without control characters, but is not for this event")
     return line
 
 

@@ -147,5 +147,5 @@ def _sentence(error: str) -> str:
         place = "" if line == "-1" else f" (line {line}, column {column})"
         return _STATUS.sub("", what)[:_SENTENCE_LIMIT] + place
     if missing := _MISSING.search(error):
-        return f"{missing[1]} is not there; ask with has(…) first"[:_SENTENCE_LIMIT]
+        return f"{missing[1]} is missing; check with has(…) first"[:_SENTENCE_LIMIT]
     return _STATUS.sub("", error)[:_SENTENCE_LIMIT]

@@ -53,7 +53,7 @@ def check_origin(names: Collection[str]) -> None:
     """Raise ValueError for names that speak for somebody else. Asked of what is given, not of what is stored."""
     for name in names:
         if name.lower() in FORGED or name.lower().startswith(FORGED_PREFIXES):
-            raise ValueError(f"{name} is for proxies and clouds to set")
+            raise ValueError(f"{name} is reserved for proxies and cloud services")
 
 
 def check_names(names: Collection[str], free: Collection[str] = ()) -> None:
@@ -61,7 +61,7 @@ def check_names(names: Collection[str], free: Collection[str] = ()) -> None:
     if len(names) > MAX_HEADERS:
         raise ValueError(f"at most {MAX_HEADERS} headers")
     if len({name.lower() for name in names}) < len(names):
-        raise ValueError("two headers differ in upper and lower case only")
+        raise ValueError("two headers differ only in case")
     for name in names:
         if not NAME.fullmatch(name):
             raise ValueError(f"{name[:64]!r} is not the name of a header")
@@ -88,7 +88,7 @@ def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, st
     values = {name.lower(): value for name, value in known.items()}
     for name, value in given.items():
         if value == MASK and name.lower() not in values:
-            raise ValueError(f"{name} has the value that hides a secret, and there is none behind it")
+            raise ValueError(f"{name} has the mask of a secret as its value, but no secret is stored")
     headers = {name: values[name.lower()] if value == MASK else value for name, value in given.items()}
     check_total(headers)
     return headers

@@ -64,9 +64,9 @@ class HttpCall(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.method == "GET" and self.body is not None:
-            raise ValueError("a GET has no body")
+            raise ValueError("a GET request has no body")
         if self.method != "GET" and self.body is None and not self.is_json:
-            raise ValueError("needs a body where the content-type is not JSON")
+            raise ValueError("needs a body if the content-type is not JSON")
         return self
 
     @property
@@ -140,7 +140,7 @@ def _url(template: str, context: Context) -> str:
     try:
         check_url(url)
     except ValueError as error:
-        raise BadTemplate(f"http.url: {error} (the filter urlencode makes data fit into a URL)") from None
+        raise BadTemplate(f"http.url: {error} (use the filter urlencode for data in a URL)") from None
     if len(url) > MAX_URL:
         raise BadTemplate(f"http.url: is longer than {MAX_URL} characters for this event")
     return url

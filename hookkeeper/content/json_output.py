@@ -17,7 +17,7 @@ from hookkeeper.content.json_text import compact
 
 _START, _END = "\ufdd0", "\ufdd1"
 """Unicode reserves these for use inside a program."""
-_DAMAGED = "a filter cannot change text that {{ … }} was already written into: apply it to the values themselves"
+_DAMAGED = "a filter cannot be applied to text that already contains {{ … }}: apply it to the values"
 _QUOTE_OR_ESCAPE = re.compile(r'\\.?|"', re.DOTALL)
 
 
@@ -85,7 +85,7 @@ class JsonOutput:
 
     def _write_value(self, value: str | _Json) -> None:
         if self._after_backslash:
-            raise BadTemplate("a backslash stands before {{ … }} inside a string: write two of them")
+            raise BadTemplate("a backslash before {{ … }} inside a string must be doubled")
         if self._in_string:
             self._write_escaped(value)
         elif isinstance(value, _Json):

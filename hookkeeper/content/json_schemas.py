@@ -27,11 +27,11 @@ _PATTERNS = RegexOptions(size_limit=1_000_000, dfa_size_limit=1_000_000)
 def check(schema: dict[str, Any]) -> None:
     """Raise Fault for what is no schema, refers to another document, or would take exponential time."""
     if schema.get("$schema", DIALECT) != DIALECT:
-        raise Fault(f"must be JSON Schema 2020-12: leave $schema out, or make it {DIALECT}")
+        raise Fault(f"must be JSON Schema 2020-12: omit $schema, or set it to {DIALECT}")
     try:
         _validator(text_of(schema))
     except ValidationError as error:
-        raise Fault(f"is not a JSON Schema that can be used: {error.message}"[:MAX_SENTENCE]) from None
+        raise Fault(f"is not a valid JSON Schema: {error.message}"[:MAX_SENTENCE]) from None
     schema_cost.check(schema)
 
 

@@ -41,40 +41,40 @@ def check_size(value: Any, limit: int) -> None:
 def parse(field: str, text: str) -> Any:
     """Read what a template made as RFC 8259 JSON; raise BadTemplate with the field's name and the line."""
     if not text.strip():
-        raise BadTemplate(f"{field}: the template gives nothing, and JSON is needed")
+        raise BadTemplate(f"{field}: the template renders nothing, but JSON is required")
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
         if "\\u" in text:
             compact(value).encode()  # an escaped half of a surrogate pair is JSON and no text
         return value
     except json.JSONDecodeError as error:
-        reason = f"{error.msg} at line {error.lineno}, column {error.colno} of what it gives"
-        raise BadTemplate(f"{field}: the template does not give JSON: {reason}") from None
+        reason = f"{error.msg} at line {error.lineno}, column {error.colno} of the output"
+        raise BadTemplate(f"{field}: the template does not render JSON: {reason}") from None
     except RecursionError:
-        raise BadTemplate(f"{field}: the template gives JSON that is nested too deeply") from None
+        raise BadTemplate(f"{field}: the template renders JSON that is nested too deeply") from None
     except UnicodeEncodeError:
-        raise BadTemplate(f"{field}: the template gives half of a surrogate pair, which is not text") from None
+        raise BadTemplate(f"{field}: the template renders a lone surrogate, which is not text") from None
     except ValueError as error:
-        raise BadTemplate(f"{field}: the template does not give JSON: {error}") from None
+        raise BadTemplate(f"{field}: the template does not render JSON: {error}") from None
 
 
 def flat_object(field: str, text: str) -> dict[str, Any]:
     """Read a flat JSON object that a template made."""
     value = parse(field, text)
     if not isinstance(value, dict) or any(isinstance(item, dict | list) for item in value.values()):
-        raise BadTemplate(f"{field}: the template must give a flat JSON object: names, and values that are no lists")
+        raise BadTemplate(f"{field}: the template must render a flat JSON object, without lists or objects as values")
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number there")
+    raise ValueError(f"{name} is not a valid number")
 
 
 def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
-        raise ValueError("an integer has thousands of digits") from None
+        raise ValueError("an integer has too many digits") from None
 
 
 def _finite(text: str) -> float:

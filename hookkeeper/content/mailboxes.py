@@ -25,7 +25,7 @@ class Mailbox(BaseModel):
     @classmethod
     def _clean(cls, text: str) -> str:
         if not is_line(text):
-            raise ValueError("must not hold line breaks or control characters")
+            raise ValueError("must not contain line breaks or control characters")
         return text
 
 
@@ -39,7 +39,7 @@ def parse_mailbox(text: str) -> Mailbox:
     name = named["name"].strip() if named else ""
     address = named["address"].strip() if named else text
     if "@" in name.rpartition(",")[0] or address.count("@") > 1:
-        raise ValueError(f"{_shown(text)} holds more than one address: give each an entry of its own")
+        raise ValueError(f"{_shown(text)} contains more than one address: use one entry for each")
     return Mailbox(address=_address(address), name=_name(name))
 
 
@@ -53,7 +53,7 @@ def _address(text: str) -> str:
     except EmailNotValidError as error:
         raise ValueError(f"{_shown(text)} is not an email address: {error}") from None
     if valid.ascii_email is None:
-        raise ValueError(f"{_shown(text)} is not an email address that can be written in ASCII")
+        raise ValueError(f"{_shown(text)} is not an ASCII email address")
     return valid.ascii_email
 
 

@@ -135,13 +135,15 @@ def _same_host(url: str, known: HttpCall) -> bool:
 
 
 def _nothing_behind(index: int, field: str) -> ValueError:
-    return ValueError(f"{index}.{field} has the value that hides a secret, and there is none behind it: give it whole")
+    return ValueError(
+        f"{index}.{field} has the mask of a secret as its value, but no secret is stored: send the full value"
+    )
 
 
 def _one_of_several(index: int, field: str) -> ValueError:
     return ValueError(
-        f"{index}.{field} has the value that hides a secret, and it cannot be told which of several is behind it:"
-        " give it whole, or change texts in one step, and add, move or remove entries in another"
+        f"{index}.{field} has the mask of a secret as its value, and several secrets could be meant: send the full"
+        " value, or change texts in one request and add, move or remove entries in another"
     )
 
 

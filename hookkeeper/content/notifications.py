@@ -54,7 +54,7 @@ class Notification(BaseModel):
         if (self.service is None) == (self.http is None):
             raise ValueError("give either service or http")
         if self.http and (self.title is not None or self.body is not None):
-            raise ValueError("title and body are for a service: a call has http.body")
+            raise ValueError("title and body belong to a service; an HTTP call has http.body")
         return self
 
     @property

@@ -21,5 +21,5 @@ class OnFailure(BaseModel):
     @model_validator(mode="after")
     def _somebody(self) -> Self:
         if not self.emails and not self.notifications:
-            raise ValueError("name at least one email or notification")
+            raise ValueError("needs at least one email or notification")
         return self

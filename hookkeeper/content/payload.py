@@ -46,12 +46,12 @@ class Payload(BaseModel):
             raise ValueError(f"static {error}") from None
         if self.format != "standard":
             if self.content_type != JSON:
-                raise ValueError(f"the data of a CloudEvent is sent as {JSON}: leave content_type out")
+                raise ValueError(f"the data of a CloudEvent has the content type {JSON}: omit content_type")
             cloud_events.check_extensions(self.static)
         elif taken := [name for name in STANDARD_FIELDS if name in self.static]:
-            raise ValueError(f"static must not hold {taken[0]}: it is a field of each event")
+            raise ValueError(f"static must not contain {taken[0]}: it is a standard field of events")
         if self.content_type == TEXT and self.template is None:
-            raise ValueError(f"{TEXT} needs a template that makes the text")
+            raise ValueError(f"{TEXT} needs a template")
         return self
 
 

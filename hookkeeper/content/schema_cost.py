@@ -82,7 +82,7 @@ class RecursiveSchema:
     ) -> Iterator[_Edge]:
         """Give all ways from a schema into the data, through everything that applies to the same data."""
         if id(schema) in above:
-            raise Fault("refers to itself without going into the data: it could never be evaluated")
+            raise Fault("refers to itself without descending into the data, so it could never be evaluated")
         self._count += 1
         if self._count > MAX_SUBSCHEMAS:
             raise Fault(f"has more than {MAX_SUBSCHEMAS} subschemas, counted where they are used")
@@ -191,8 +191,8 @@ class RecursiveSchema:
                 if parted and components[pair] == components[target] and components[pair] in diagonal:
                     raise Fault(
                         "refers to itself in several ways for the same part of the data, so each level of the data"
-                        " would multiply the time it takes: refer to itself once, or let a required constant or the"
-                        " type tell alternatives apart"
+                        " would multiply the validation time: refer to itself once, or distinguish the"
+                        " alternatives by type or by a required constant"
                     )
 
 

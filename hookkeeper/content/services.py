@@ -83,14 +83,16 @@ def check_service(url: str, allowed: Collection[str]) -> None:
     service_of(url, allowed)
     arguments = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
     if arguments.get("format", "text").lower() != "text":
-        raise BadService("must not have format=…: a note is text; by http, a service's own API takes its own markup")
+        raise BadService(
+            "must not have format=…: notifications are plain text; use http to call a service's API with its own markup"
+        )
 
 
 def service_of(url: str, allowed: Collection[str]) -> Service:
     """Read the URL of a service. Opens no connection. Raises BadService."""
     scheme = _scheme(url, allowed)
     if scheme not in _manager():
-        raise BadService(f"{scheme}:// is no service that Apprise knows: see https://appriseit.com/services")
+        raise BadService(f"{scheme}:// is not a service that Apprise supports: see https://appriseit.com/services")
     try:
         return _read(scheme, url)
     except BadService:
@@ -113,7 +115,7 @@ def _read(scheme: str, url: str) -> Service:
     if any(isinstance(value, _apprise().AppriseAttachment) and len(value) for value in vars(plugin).values()):
         raise BadService("must not name a file")
     if len(plugin) != 1:
-        raise BadService(f"has {len(plugin)} targets: give each a notification of its own, and so a log of its own")
+        raise BadService(f"has {len(plugin)} targets: use one notification for each")
     plugin.throttle = _go_on
     return Service(_apprise().Apprise(plugin, asset=_asset()), plugin)
 

@@ -158,7 +158,7 @@ def datetimeformat(value: Any, format: str = "%Y-%m-%d %H:%M", tz: str = "UTC") 
     try:
         when = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise BadTemplate("datetimeformat takes an RFC 3339 time or Unix seconds") from None
+        raise BadTemplate("datetimeformat needs an RFC 3339 time or Unix seconds") from None
     try:
         zone = ZoneInfo(tz)
     except (ValueError, LookupError, OSError):

@@ -70,7 +70,7 @@ class Tls(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("a certificate and its key go together")
+            raise ValueError("certificate and key must be given together")
         if self.ca is None and self.certificate is None:
             raise ValueError("give ca, or certificate and key")
         return self
@@ -86,20 +86,20 @@ def unmasked(given: Tls, known: Tls | None) -> Tls:
     if given.key != MASK:
         return given
     if known is None or known.key is None:
-        raise ValueError("key has the value that hides a secret, and there is none behind it")
+        raise ValueError("key has the mask of a secret as its value, but no secret is stored")
     return given.model_copy(update={"key": known.key})
 
 
 def check(tls: Tls, now: datetime) -> None:
     """Raise BadTls for what no connection could be made with."""
     if tls.ca and all(end <= now for end, _ in _certificates("ca", tls.ca)):
-        raise BadTls("ca: has no certificate that has not expired")
+        raise BadTls("ca: all certificates have expired")
     if tls.certificate and tls.key:
         end, public_key = _certificates("certificate", tls.certificate)[0]
         if end <= now:
             raise BadTls(f"certificate: expired on {end:%Y-%m-%d}")
         if _key(tls.key).public_key().public_bytes(*_SPKI) != public_key:
-            raise BadTls("key: is not that of the certificate, which is the first where there are several")
+            raise BadTls("key: does not belong to the certificate (the first one, if there are several)")
     context_of(tls, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
@@ -154,14 +154,14 @@ def _check_public_key(field: str, certificate: x509.Certificate) -> None:
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        raise BadTls(f"{field}: has a certificate whose key cannot be read") from None
+        raise BadTls(f"{field}: has a certificate with an unreadable key") from None
     if isinstance(key, RSAPublicKey):
         if key.key_size > MAX_RSA:
             raise BadTls(f"{field}: has a certificate whose key has more than {MAX_RSA} bits")
         if key.public_numbers().e > MAX_EXPONENT:
             raise BadTls(f"{field}: has a certificate whose key has a public exponent of more than {MAX_EXPONENT}")
     elif not isinstance(key, EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey):
-        raise BadTls(f"{field}: has a certificate whose key is neither RSA nor of an elliptic curve")
+        raise BadTls(f"{field}: has a certificate whose key is neither RSA nor elliptic-curve")
 
 
 def _loaded(field: str, pem: str) -> list[x509.Certificate]:
@@ -183,7 +183,7 @@ def _key(pem: str) -> PrivateKeyTypes:
     try:
         key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
-        raise BadTls("key: has a passphrase: give it without one") from None
+        raise BadTls("key: must not have a passphrase") from None
     except (ValueError, UnsupportedAlgorithm):
         raise BadTls("key: is not a private key in PEM, such as -----BEGIN PRIVATE KEY----- …") from None
     if isinstance(key, RSAPrivateKey) and key.key_size > MAX_RSA:

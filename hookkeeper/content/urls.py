@@ -22,7 +22,7 @@ def check_url(url: str) -> str:
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError("must start with https:// or http://")
     if "@" in parts.netloc:
-        raise ValueError("must not hold user names or passwords: use a header")
+        raise ValueError("must not contain user names or passwords: use a header")
     if parts.fragment or url.endswith("#"):
         raise ValueError("must not have a fragment")
     host, port = _host_and_port(parts.netloc)
@@ -50,13 +50,13 @@ def check_reachable(url: str, allowed: Networks) -> None:
     parts = urlsplit(url)
     host, port = _host_and_port(parts.netloc)
     if (int(port) if port else _DEFAULT_PORTS[parts.scheme]) in BAD_PORTS:
-        raise ValueError(f"has port {port}, which is that of another protocol than HTTP")
+        raise ValueError(f"has port {port}, which belongs to another protocol than HTTP")
     if allowed.trust(host):
         return
     if host.startswith("[") or ends_in_number(host):
         _check_address(host, allowed)
     elif _is_private_name(host.lower().rstrip("."), allowed):
-        raise ValueError("has a host of a private network, which may not be reached from here")
+        raise ValueError("has a host of a private network, which is not allowed")
 
 
 def check_proxy(url: str) -> str:
@@ -93,9 +93,9 @@ def _check_address(host: str, allowed: Networks) -> None:
     """Judge an address as people wrote it. Of IPv4 there is one notation that everybody reads alike."""
     address = host.strip("[]")
     if ":" not in address and not is_allowed(address, EVERYWHERE):
-        raise ValueError("must have an IPv4 address, if any, as four decimal numbers")
+        raise ValueError("must write an IPv4 address as four decimal numbers")
     if not is_allowed(address, allowed):
-        raise ValueError("has an address that may not be reached from here")
+        raise ValueError("has an address that is not allowed")
 
 
 def _is_private_name(name: str, allowed: Networks) -> bool:

@@ -71,7 +71,7 @@ class Keyring:
             if not colon or KEY_ID.fullmatch(key_id) is None:
                 raise ValueError(f"key {number} is not `id:base64`, with an id of 1 to 32 letters, digits, - and _")
             if key_id in keys:
-                raise ValueError(f"the id {key_id} is there twice")
+                raise ValueError(f"the id {key_id} occurs twice")
             keys[key_id] = _decode(key_id, encoded)
         return cls(keys)
 
@@ -123,14 +123,14 @@ def new_key(key_id: str) -> str:
 
 
 def not_set(key_id: str) -> str:
-    return f"encrypted with key {key_id}, which HOOKKEEPER_ENCRYPTION_KEYS does not have"
+    return f"encrypted with key {key_id}, which is not in HOOKKEEPER_ENCRYPTION_KEYS"
 
 
 def _decode(key_id: str, encoded: str) -> bytes:
     try:
         key = b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"what follows {key_id}: is not base64 (standard alphabet, padded)") from None
+        raise ValueError(f"the part after {key_id}: is not base64 (standard alphabet, padded)") from None
     if len(key) != KEY_BYTES:
-        raise ValueError(f"key {key_id} has {len(key)} bytes, and not {KEY_BYTES}")
+        raise ValueError(f"key {key_id} has {len(key)} bytes, not {KEY_BYTES}")
     return key

@@ -75,7 +75,7 @@ def _decode(secret: str, prefix: str) -> bytes:
     try:
         return b64decode(secret.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"what follows {prefix} is not base64 (standard alphabet, padded)") from None
+        raise ValueError(f"the part after {prefix} is not base64 (standard alphabet, padded)") from None
 
 
 def _public_bytes(key: Ed25519PrivateKey) -> bytes:

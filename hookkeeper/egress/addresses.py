@@ -97,15 +97,13 @@ def _parse(text: str) -> _Network:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(
-            f"{text!r} is neither a network such as 10.0.0.0/8 or fd00::/8 nor the name of a host"
-        ) from None
+        raise ValueError(f"{text!r} is neither a network such as 10.0.0.0/8 or fd00::/8 nor a host name") from None
     if "%" in text:
-        raise ValueError(f"{text!r} carries a zone id, and an address with one is never allowed")
+        raise ValueError(f"{text!r} has a zone id, which is never allowed")
     try:
         return ip_network(text)
     except ValueError:
-        raise ValueError(f"{text!r} has bits set behind its prefix; its network is {network}") from None
+        raise ValueError(f"{text!r} has bits set after its prefix; the network is {network}") from None
 
 
 def _may_reach(ip: IPv4Address | IPv6Address, allowed: Networks) -> bool:

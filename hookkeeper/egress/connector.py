@@ -137,7 +137,7 @@ class _Protocol(ResponseHandler):
         if self._interim <= MAX_INTERIM:
             super().feed_data(data, size)
         elif self.exception() is None:
-            self.set_exception(HttpProcessingError(message="too many interim answers"))
+            self.set_exception(HttpProcessingError(message="too many interim responses"))
 
     def data_received(self, data: bytes) -> None:
         if self.idle:

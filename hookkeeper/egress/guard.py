@@ -46,7 +46,7 @@ class Guard:
         """Give the seconds that are left. Raises TimeoutError where there are none."""
         left = self._deadline - time.monotonic()
         if self._ended or left <= 0:
-            raise TimeoutError("the time is over")
+            raise TimeoutError("timeout")
         return left
 
     def end(self) -> None:

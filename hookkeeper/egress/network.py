@@ -9,7 +9,7 @@ __all__ = ["EVERYWHERE", "ForbiddenAddress", "Networks", "judge", "parse_network
 
 
 class ForbiddenAddress(OSError):
-    """The address may not be reached from here."""
+    """The address is not an allowed address."""
 
 
 def judge(address: str, port: int, allowed: Networks, *, trusted: bool = False) -> None:
@@ -19,6 +19,6 @@ def judge(address: str, port: int, allowed: Networks, *, trusted: bool = False) 
     refused all the same.
     """
     if port in BAD_PORTS:
-        raise ForbiddenAddress(f"port {port} is that of another protocol than HTTP")
+        raise ForbiddenAddress(f"port {port} belongs to another protocol than HTTP")
     if not is_allowed(address, EVERYWHERE if trusted else allowed):
-        raise ForbiddenAddress(f"{address} may not be reached from here")
+        raise ForbiddenAddress(f"{address} is not an allowed address")

@@ -85,7 +85,7 @@ def blaming() -> Iterator[None]:
     except aiohttp.ClientConnectorError:
         raise  # of the receiver, behind the proxy: its certificate, or a reset in its handshake
     except aiohttp.ClientError as exc:
-        raise ProxyFailed("the egress proxy broke off, or speaks no HTTP") from exc
+        raise ProxyFailed("the egress proxy closed the connection, or does not speak HTTP") from exc
 
 
 def answered(status: int, headers: Mapping[str, str]) -> Exception:

@@ -62,13 +62,13 @@ class Resolver(AbstractResolver):
         forbidden. Raises LocalLimitReached or ResolverUnavailable where the lookup could not be made.
         """
         if ends_in_number(host):  # 0x7f.1 is an address to some parsers, and never a name
-            raise ForbiddenAddress(f"{host} is not an address as it has to be written")
+            raise ForbiddenAddress(f"{host} is not a valid address")
         async with (current_link.get() or Link()).place_in(self._limit):
             found = await self._look_up(host, family)
         allowed = EVERYWHERE if self._allowed.trust(host) else self._allowed
         addresses = [address for address in found if is_allowed(address, allowed)]
         if not addresses:
-            raise ForbiddenAddress(f"no address of {host} may be reached from here")
+            raise ForbiddenAddress(f"no address of {host} is allowed")
         flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [
             ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
@@ -85,7 +85,7 @@ class Resolver(AbstractResolver):
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, f"the name servers of {host} do not answer") from None
         except UnicodeError as exc:  # a label that is empty or has more than 63 characters
-            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is no host name") from exc
+            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is not a host name") from exc
         except aiodns.error.DNSError as exc:
             if exc.args[0] in _OUR_ERRORS:
                 raise ResolverUnavailable(f"{host} could not be looked up: {exc.args[1]}") from exc

@@ -50,7 +50,7 @@ class ServiceAnswer:
 
     `not_accepted`: the answer was a 2xx, and said no all the same
     `not_sent`: Apprise made no request of this note
-    `empty`: there is neither a title nor a body
+    `empty`: the notification has neither title nor body
     `bad_service`: the URL cannot be read
     `service_not_allowed`: the operator allows no such service, or it wanted what no service may
     """
@@ -109,7 +109,7 @@ class Services:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._turns.take(tenant)
         except TimeoutError:
-            raise ServicesBusy(f"no thread came free within {WAIT_SECONDS:g} s") from None
+            raise ServicesBusy(f"no thread was free within {WAIT_SECONDS:g} s") from None
         started_at, start = datetime.now(UTC), time.perf_counter()
         finding = await self._found(note, timeout, tenant)
         return ServiceAnswer(
@@ -152,7 +152,7 @@ class Services:
         load()
         title, body = note.title.strip(), note.body.strip()
         if not (title or body):
-            return _Finding("rejected", error="empty", text="there is neither a title nor a body")
+            return _Finding("rejected", error="empty", text="the notification has neither title nor body")
         with call.watch():
             try:
                 service = service_of(note.service, self._schemes)
@@ -177,9 +177,9 @@ def _finding(call: "Call", accepted: bool, url: str) -> _Finding:
     if accepted and heard:
         return _Finding("succeeded", heard.status_code, text=text)
     if call.refused:
-        return _Finding("rejected", error="service_not_allowed", text=f"it wanted to {call.refused}")
-    if heard is None:  # Apprise says `True` also of a note of which it made nothing
-        return _Finding("rejected", error="not_sent", text=text or "Apprise made no request of this note")
+        return _Finding("rejected", error="service_not_allowed", text=f"Apprise may not {call.refused}")
+    if heard is None:  # Apprise returns `True` even if it sent nothing
+        return _Finding("rejected", error="not_sent", text=text or "Apprise sent no request for this notification")
     if heard.error == "forbidden_address":
         return _Finding("forbidden_address", error=heard.error, text=text)
     error = heard.error or ("not_accepted" if heard.status_code in range(200, 300) else f"http_{heard.status_code}")

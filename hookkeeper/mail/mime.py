@@ -115,7 +115,7 @@ def _body(letter: RenderedEmail, draft: bool) -> bytes:
 def _parts(letter: RenderedEmail) -> Iterable[tuple[str, str]]:
     if letter.template_id:
         data = json_text.readable(letter.template_data, MAX_DATA)
-        yield "plain", f"SendGrid makes this letter of its template {letter.template_id} and these data:\n\n{data}\n"
+        yield "plain", f"SendGrid renders this email from its template {letter.template_id} and these data:\n\n{data}\n"
         return
     if letter.text is not None or letter.html is None:
         yield "plain", letter.text or ""

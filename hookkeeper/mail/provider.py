@@ -101,7 +101,7 @@ def sender_of(text: str) -> Mailbox:
     """
     read = _SENDER.fullmatch(text.strip())
     if not read:
-        raise ValueError(f"{text!r} is no sender such as hooks@acme.example or Acme <hooks@acme.example>")
+        raise ValueError(f"{text!r} is not a sender such as hooks@acme.example or Acme <hooks@acme.example>")
     return Mailbox(address=read["address"], name=(read["name"] or "").strip())
 
 

@@ -64,7 +64,7 @@ class SendGrid:
         timeout: float = TIMEOUT,
     ) -> None:
         if not re.fullmatch(r"[\x21-\x7e]+", api_key):  # httpx would repeat it in what it raises
-            raise ValueError("the key for SendGrid must be printable ASCII without spaces")
+            raise ValueError("SendGrid's API key must be printable ASCII without spaces")
         self._client = client
         self._key = api_key
         self._url = f"{host.rstrip('/')}/v3/mail/send"
@@ -77,7 +77,7 @@ class SendGrid:
         clock = Clock()
         kept = without(letter, tags.taken)
         if not kept.to:
-            text = "not sent: SendGrid needs an address in `to`, and all of them have it already"
+            text = "not sent: SendGrid needs an address in `to`, but all of them already have the email"
             return clock.answer("rejected", error="nobody_in_to", text=text)
         try:
             body = json_text.compact(_mail(kept, tags, self._sender)).encode()

@@ -72,7 +72,7 @@ class Smtp:
         """Hand the letter to the server, in 15 s and a goodbye at most. Taken is not yet arrived."""
         clock = Clock()
         if letter.template_id:
-            text = "not sent: a letter made of a SendGrid template needs SendGrid"
+            text = "not sent: an email with a SendGrid template needs SendGrid"
             return clock.answer("rejected", error="needs_sendgrid", text=text)
         recipients = _recipients(letter, tags)
         client = self._client()
@@ -106,7 +106,7 @@ class Smtp:
         await client.connect()
         if self._server.user is not None:
             if client.get_transport_info("sslcontext") is None:
-                raise NoTls("the server offers no STARTTLS, and without it a password is not sent")
+                raise NoTls("the server offers no STARTTLS, and passwords are not sent without it")
             await client.login(self._server.user, self._server.password)
         try:
             refused, said = await client.sendmail(self._sender.address, recipients, email)
@@ -123,7 +123,7 @@ class Smtp:
         """
         put_off = [each for each in refused if 400 <= each.code < 500]
         never = [each for each in refused if each not in put_off]
-        lines = (_listed("not taken", never), _listed("not yet taken", put_off), said)
+        lines = (_listed("not taken", never), _listed("not accepted yet", put_off), said)
         facts: dict[str, Any] = {
             "text": words("\n".join(filter(None, lines)), *self._server.secrets),
             "left_out": _lowered(each.recipient for each in never),
@@ -141,7 +141,7 @@ class Smtp:
 
 def server_of(url: str) -> Server:
     """Read a URL. Raises ValueError."""
-    wanted = "must be smtp://user:password@host:587 or smtps://…:465, user and password percent-encoded or left out"
+    wanted = "must be smtp://user:password@host:587 or smtps://…:465, with optional, percent-encoded user and password"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

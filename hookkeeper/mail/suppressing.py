@@ -27,7 +27,7 @@ class Suppressing:
             text = "not sent: every address in `to` is on the suppression list"
             return clock.answer("rejected", error="suppressed", text=text, left_out=suppressed)
         if suppressed == wanted:
-            answer = clock.answer("succeeded", text="not sent: everybody else has it already")
+            answer = clock.answer("succeeded", text="not sent: all other recipients already have the email")
         else:
             answer = await self._provider.send(kept, tags)
         if not suppressed:

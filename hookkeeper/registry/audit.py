@@ -79,7 +79,7 @@ class AuditLog:
                 note(session, entry)
         except RegistryUnavailable as fault:
             tell(entry)
-            log.error("audit entry not kept", entry=entry.id, detail=str(fault))
+            log.error("audit entry not written", entry=entry.id, detail=str(fault))
 
     async def page(
         self, *, tenant: str | None, since: datetime | None, until: datetime | None, limit: int, cursor: str | None

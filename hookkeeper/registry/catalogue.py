@@ -32,7 +32,7 @@ class Catalogue:
                 session.add(event_type)
                 note(session, entry)
         except IntegrityError:
-            raise AlreadyThere(f"there is an event type {event_type.name} already") from None
+            raise AlreadyThere(f"the event type {event_type.name} already exists") from None
 
     async def get(self, name: str) -> EventType | None:
         """Return an event type, or None."""

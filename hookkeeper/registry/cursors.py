@@ -25,4 +25,4 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
             raise ValueError(text)
         return datetime.fromisoformat(match[1]), match[2]
     except ValueError as fault:
-        raise BadCursor("not a cursor of ours") from fault
+        raise BadCursor("invalid cursor") from fault

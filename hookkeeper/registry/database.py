@@ -97,11 +97,11 @@ async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterat
         async with asyncio.timeout(seconds):
             yield
     except (OSError, PoolTimeout) as fault:  # asyncio's timeouts are OSErrors
-        raise RegistryUnavailable(f"registry out of reach: {str(fault) or 'timeout'}") from fault
+        raise RegistryUnavailable(f"the registry is unavailable: {str(fault) or 'timeout'}") from fault
     except DBAPIError as fault:
         if not _is_outage(fault):
             raise
-        raise RegistryUnavailable(f"registry out of reach: {fault.orig}") from fault
+        raise RegistryUnavailable(f"the registry is unavailable: {fault.orig}") from fault
     except CipherError as fault:
         raise RegistryUnavailable(f"the registry cannot be read: {fault}") from fault
 

@@ -112,5 +112,5 @@ def _open(stored: str, purpose: str, keyring: Keyring | None) -> str:
     try:
         data = b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise Undecipherable(f"{purpose} is cut off or changed") from None
+        raise Undecipherable(f"{purpose} is truncated or changed") from None
     return keyring.decrypt(Sealed(key_id, data), purpose).decode()

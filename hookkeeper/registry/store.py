@@ -109,7 +109,7 @@ class Store:
                 await in_turn(session, f"webhooks of {webhook.tenant}")
                 query = select(func.count()).select_from(Webhook).where(Webhook.tenant == webhook.tenant)
                 if (await session.scalar(query) or 0) >= at_most:
-                    raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, and may have no more")
+                    raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
             session.add(webhook)
             note(session, entry)
 

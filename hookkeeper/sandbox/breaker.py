@@ -30,7 +30,7 @@ class Breaker:
         """Raise TooCostlyLately for what rests now."""
         known = self._known.get(_digest(what))
         if known and self._clock() < known.until:
-            raise TooCostlyLately(f"was too costly {IN_A_ROW} times in a row, and is not tried for {REST_SECONDS:g} s")
+            raise TooCostlyLately(f"was too costly {IN_A_ROW} times in a row, and is suspended for {REST_SECONDS:g} s")
 
     def costly(self, what: bytes) -> None:
         """Hear that it was too costly; from the third time in a row on, it rests after each."""

@@ -99,12 +99,12 @@ def _answer(request: Call, function: Function, arguments: list[Any], cpu_seconds
     except (MemoryError, RecursionError):
         return fault(TooCostly(_TOO_MUCH))
     except UnicodeEncodeError:
-        return fault(Fault("half of a surrogate pair is not text, and cannot be sent"))
+        return fault(Fault("a lone surrogate is not text, and cannot be sent"))
     except Exception:  # noqa: BLE001
         # Ours, not the tenant's: the parent raises it, and has a log.
         return error(traceback.format_exc())
     if len(answer) > MAX_ANSWER:
-        return fault(TooCostly("comes to too much"))
+        return fault(TooCostly("has too large a result"))
     return answer
 
 

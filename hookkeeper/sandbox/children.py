@@ -49,7 +49,7 @@ class Child:
         """
         (size,) = LENGTH.unpack(await self.read(LENGTH.size))
         if size > MAX_ANSWER:
-            raise BadAnswer("a child of the sandbox gave an answer that is too long")
+            raise BadAnswer("a child of the sandbox gave too long an answer")
         return await self.read(size)
 
     async def read(self, size: int) -> bytes:

@@ -104,7 +104,7 @@ def read_answer(function: Function, content: bytes) -> Any:
         ((kind, value),) = answer.items()
         return _READ[kind](function, value)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as bad:
-        raise BadAnswer(f"a child of the sandbox gave no answer: {type(bad).__name__}") from None
+        raise BadAnswer(f"a child of the sandbox gave an invalid answer: {type(bad).__name__}") from None
 
 
 def load(name: str) -> Any:

@@ -146,7 +146,7 @@ class Sandbox:
             except BadAnswer as bad:
                 raise SandboxUnavailable(str(bad)) from None
             return answers
-        raise SandboxUnavailable("the children of the sandbox are killed, by a person or by the machine")
+        raise SandboxUnavailable("the sandbox's child processes are being killed from outside")
 
     async def _ask(self, child: Child, function: Function, content: bytes, answers: list[Any]) -> None:
         """Collect a child's answers. One that does not answer is ended: no other call may get its answer."""
@@ -171,13 +171,13 @@ class Sandbox:
             raise
         if not answers:
             self._children.end(child)
-            raise BadAnswer("a child of the sandbox gave no answer")
+            raise BadAnswer("a child of the sandbox did not answer")
         self._children.put_back(child)
 
     def _ended(self, code: int) -> "_Ended":
         """Say why a child ended in the middle of a call. Raises _Killed if that need not be this call's doing."""
         if code == -signal.SIGPROF:
-            return _Ended(f"takes more than {self._cpu_seconds * 1000:g} ms of computing")
+            return _Ended(f"takes more than {self._cpu_seconds * 1000:g} ms of CPU time")
         if code in (-signal.SIGKILL, -signal.SIGTERM):
             raise _Killed
         return _Ended("takes too much memory, or is nested too deeply")

@@ -145,7 +145,7 @@ def test_the_end_wakes_who_reads_and_lets_nobody_connect_again() -> None:
         future = pool.submit(read, server.getsockname())
         assert connected.wait(5)
         guard.end()
-        assert future.result(1) == (b"", "the time is over")
+        assert future.result(1) == (b"", "timeout")
 
 
 async def test_a_plugin_that_wants_more_is_not_allowed(tmp_path: Path) -> None:
@@ -162,5 +162,5 @@ async def test_a_plugin_that_wants_more_is_not_allowed(tmp_path: Path) -> None:
     apprise.NotificationManager().remove("greedy")
     await services.close()
     assert (answer.verdict, answer.error) == ("rejected", "service_not_allowed")
-    assert answer.text == "it wanted to open a file"
+    assert answer.text == "Apprise may not open a file"
     assert not path.exists()

@@ -219,10 +219,10 @@ ANN, BO, CY = "Ann@acme.example", "bo@acme.example", "cy@acme.example"
     ("ann", "bo", "verdict", "code", "text"),
     [
         (NEVER, NEVER, "rejected", 550, f"not taken for {ANN}: {NEVER}; {BO}: {NEVER}"),
-        (LATER, LATER, "failed", 450, f"not yet taken for {ANN}: {LATER}; {BO}: {LATER}"),
-        (NEVER, LATER, "failed", 450, f"not taken for {ANN}: {NEVER}\nnot yet taken for {BO}: {LATER}"),
+        (LATER, LATER, "failed", 450, f"not accepted yet for {ANN}: {LATER}; {BO}: {LATER}"),
+        (NEVER, LATER, "failed", 450, f"not taken for {ANN}: {NEVER}\nnot accepted yet for {BO}: {LATER}"),
         (TAKEN, NEVER, "succeeded", 250, f"not taken for {BO}: {NEVER}\n2.0.0 queued as 1"),
-        (LATER, TAKEN, "failed", 450, f"not yet taken for {ANN}: {LATER}\n2.0.0 queued as 1"),
+        (LATER, TAKEN, "failed", 450, f"not accepted yet for {ANN}: {LATER}\n2.0.0 queued as 1"),
         (TAKEN, ODD, "succeeded", 250, f"not taken for {BO}: {ODD}\n2.0.0 queued as 1"),  # it may have it
         (ODD, NEVER, "failed", None, f"not taken for {ANN}: {ODD}; {BO}: {NEVER}"),
     ],
@@ -270,7 +270,7 @@ async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer
     [
         # As if all had been said at once.
         (NEVER, "succeeded", None, f"not taken for {BO}: {NEVER}"),
-        (LATER, "failed", 450, f"not yet taken for {BO}: {LATER}"),
+        (LATER, "failed", 450, f"not accepted yet for {BO}: {LATER}"),
     ],
 )
 async def test_who_was_put_off_is_refused(

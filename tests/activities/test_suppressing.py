@@ -20,7 +20,7 @@ from mail_servers import KEY, SmtpServer, sendgrid_server, smtp_server
 
 ANN, BO, CY = "ann@acme.example", "bo@acme.example", "cy@acme.example"
 LATER, NEVER = "450 4.2.1 later", "550 5.1.1 unknown"
-HAVE_IT = "not sent: everybody else has it already"
+HAVE_IT = "not sent: all other recipients already have the email"
 
 
 @pytest.fixture

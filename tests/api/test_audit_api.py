@@ -176,5 +176,5 @@ async def test_a_command_holds_although_the_registry_is_gone(home: House, monkey
     monkeypatch.setattr(home.store.audit._database, "write", refuse)
     with capture_logs() as lines:
         assert (await home.command(event_id, "cancel")).status_code == 202
-    assert [line["event"] for line in lines][-2:] == ["event.cancel", "audit entry not kept"]
+    assert [line["event"] for line in lines][-2:] == ["event.cancel", "audit entry not written"]
     assert lines[-2]["object"] == event_id

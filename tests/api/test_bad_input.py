@@ -324,7 +324,7 @@ async def test_a_webhook_with_a_bad_field(door: House, fields: dict[str, Any], p
 @pytest.mark.parametrize("url", ["http://good.example@evil.example/", "http://a:b@c.example/", "http://@c.example/"])
 async def test_a_password_in_a_url_is_told_where_it_belongs(door: House, url: str) -> None:
     (error,) = problem(await door.http.post(WEBHOOK, json={"url": url}), 422, "url")["errors"]
-    assert error["detail"] == "must not hold user names or passwords: use a header"
+    assert error["detail"] == "must not contain user names or passwords: use a header"
 
 
 @pytest.mark.parametrize("targets", [{}, {"url": None}, {"emails": [], "notifications": []}])

@@ -121,7 +121,7 @@ async def test_without_encryption_all_passes(home: House) -> None:
 async def test_what_is_no_payload_of_ours(sealed: House) -> None:
     foreign = await EncryptionCodec(Keyring.parse(new_key("k2"))).encode([PLAIN])
     answer = await decode(sealed.http, MessageToDict(Payloads(payloads=foreign)), origin=None)
-    assert "encrypted with key k2, which HOOKKEEPER_ENCRYPTION_KEYS does not have" in problem(answer, 422)["detail"]
+    assert "encrypted with key k2, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in problem(answer, 422)["detail"]
     damaged = await encrypted(PLAIN)
     damaged["payloads"][0]["data"] = "AAAA"
     problem(await decode(sealed.http, damaged, origin=None), 422)

@@ -50,7 +50,7 @@ async def test_costly_events_are_refused_and_nobody_else_notices(idle_house: Hou
     for answer in refused:
         (error,) = problem(answer, 422)["errors"]
         assert error["path"] == "data"
-        assert "ms of computing" in error["detail"]
+        assert "ms of CPU time" in error["detail"]
     resting = await post("a.costly", "attacker", nested(25))
     assert "was too costly 3 times in a row" in problem(resting, 429)["detail"]
     assert resting.headers["retry-after"] == "60"

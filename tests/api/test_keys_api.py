@@ -215,7 +215,7 @@ async def test_a_tenant_may_have_so_many_webhooks(temporal: Client, tmp_path: Pa
         made = [await home.webhook("https://acme.example") for _ in range(2)]
         body = {"url": "https://acme.example", "tenant": home.tenant}
         refused = problem(await home.http.post(PATH, json=body), 409)
-        assert refused["detail"] == f"Tenant {home.tenant} has 2 webhooks, and may have no more."
+        assert refused["detail"] == f"Tenant {home.tenant} has 2 webhooks, which is the maximum."
         assert (await home.http.post(PATH, json=body | {"tenant": "other"})).status_code == 201
         await home.http.delete(f"{PATH}/{made[0]['id']}")
         assert (await home.http.post(PATH, json=body)).status_code == 201

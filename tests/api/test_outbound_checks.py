@@ -50,11 +50,11 @@ async def test_nor_would_a_notification(door: House, host: str) -> None:
 @pytest.mark.parametrize(
     ("host", "detail"),
     [
-        ("10.0.0.1", "has an address that may not be reached from here"),
-        ("0xa9fea9fe", "must have an IPv4 address, if any, as four decimal numbers"),
-        ("[::ffff:10.0.0.1]", "has an address that may not be reached from here"),
-        ("metadata.google.internal", "has a host of a private network, which may not be reached from here"),
-        ("8.8.8.8:22", "has port 22, which is that of another protocol than HTTP"),
+        ("10.0.0.1", "has an address that is not allowed"),
+        ("0xa9fea9fe", "must write an IPv4 address as four decimal numbers"),
+        ("[::ffff:10.0.0.1]", "has an address that is not allowed"),
+        ("metadata.google.internal", "has a host of a private network, which is not allowed"),
+        ("8.8.8.8:22", "has port 22, which belongs to another protocol than HTTP"),
         ("[fe80::1%25eth0]", "must name a host"),
     ],
 )
@@ -155,9 +155,9 @@ async def test_the_key_is_taken_masked_and_kept(door: House) -> None:
 async def test_tls_that_cannot_be_used(door: House) -> None:
     other = AUTHORITY.certify("other.example")
     for tls, detail in (
-        ({**TLS, "key": other.key}, "key: is not that of the certificate, which is the first where there are several"),
+        ({**TLS, "key": other.key}, "key: does not belong to the certificate (the first one, if there are several)"),
         ({"ca": "nonsense"}, "ca: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …"),
-        ({**TLS, "key": MASK}, "key has the value that hides a secret, and there is none behind it"),
+        ({**TLS, "key": MASK}, "key has the mask of a secret as its value, but no secret is stored"),
     ):
         assert await refused(door, {"url": URL, "tls": tls}, "tls") == detail
     for bad in ({}, {"certificate": PAIR.certificate}, {"ca": "ü"}, {"verify": False}, "x"):

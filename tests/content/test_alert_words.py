@@ -14,7 +14,7 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
     told = render_email(Email(to=(TO,)), alerting(folded=3))
     assert told.subject == "Delivery failed: order.paid to Orders (acme)"
     assert told.text == (
-        "Hookkeeper could not deliver an event. It made every attempt that the webhook allows.\n"
+        "Hookkeeper could not deliver an event. All attempts of the retry schedule have failed.\n"
         "\n"
         "Tenant:   acme\n"
         "Webhook:  Orders (wh_1)\n"
@@ -24,7 +24,7 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
         "Outcome:  503, http_503, out of order\n"
         "Look at:  https://temporal.example/run\n"
         "\n"
-        "3 more since the last alert."
+        "Further failures since the last alert: 3."
     )
 
 
@@ -76,13 +76,13 @@ def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -
         (
             "bounced",
             "bounced for bo@acme.example: 550 5.1.1 no such user",
-            "The provider took it, but the mail server of a recipient did not.",
+            "The provider accepted it, but a recipient's mail server did not.",
             "bounced for bo@acme.example: 550 5.1.1 no such user",
         ),
         (
             "rejected",
             "dropped for bo@acme.example: Invalid",
-            "The provider refused it, and would refuse it again.",
+            "The provider rejected it, and a retry would not help.",
             "dropped for bo@acme.example: Invalid",
         ),
         ("bounced", "", "The provider took it", "202"),
@@ -107,13 +107,13 @@ def test_an_alert_of_success_says_what_the_receiver_said() -> None:
 @pytest.mark.parametrize(
     ("reason", "since", "why"),
     [
-        ("gone", "2026-01-02T03:04:05.678Z", "The receiver wants no more events (410)"),
+        ("gone", "2026-01-02T03:04:05.678Z", "The receiver answered 410 Gone"),
         (
             "failing",
             "2026-01-02T03:04:05.678Z",
-            "Nothing but failures since 2026-01-02T03:04:05.678Z, 17 in a row",
+            "All requests have failed since 2026-01-02T03:04:05.678Z, 17 in a row",
         ),
-        ("failing", None, "Nothing but failures, 17 in a row"),
+        ("failing", None, "All requests have failed, 17 in a row"),
     ],
 )
 def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str) -> None:
@@ -121,7 +121,7 @@ def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str
     told = render_email(Email(to=(TO,)), alert)
     assert told.subject == "Webhook disabled: Orders (acme)"
     assert told.text is not None
-    assert told.text.startswith(f"{why}: the webhook is disabled now, and its deliveries are held until it is enabled.")
+    assert told.text.startswith(f"{why}: the webhook was disabled, and its deliveries are held until it is enabled.")
     assert "Event:    order.paid evt_1\n" in told.text
     assert "Look at:  https://temporal.example/run" in told.text
 

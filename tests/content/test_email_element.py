@@ -73,8 +73,8 @@ def test_an_address_is_written_to_once() -> None:
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
-        ({"to": ["{{ event.data.none }}"]}, "to: no address is left for this event"),
-        ({"to": ["{{ event.data.none }}"], "cc": ["a@b.com"]}, "to: no address is left for this event"),
+        ({"to": ["{{ event.data.none }}"]}, "to: has no address for this event"),
+        ({"to": ["{{ event.data.none }}"], "cc": ["a@b.com"]}, "to: has no address for this event"),
         ({"to": ["a@b.com", "{{ event.data.name }}"]}, "to.1: 'Ann & Söhne' is not an email address"),
         ({"to": ["a@b.com, {{ event.data.email }}"]}, "to.0: .*more than one address"),
         ({"cc": ["{{ event.data.email }},{{ event.data.email }}"]}, "cc.0: .*more than one address"),
@@ -129,7 +129,7 @@ def test_a_dynamic_template_gets_the_event() -> None:
         ({"template_id": "d-1", "template_data": {"a": "\ud800"}}, "must be JSON"),
         ({"categories": [str(n) for n in range(11)]}, "at most 10 items"),
         ({"categories": ["a", "a"]}, "categories must differ"),
-        ({"categories": ["a\nb"]}, "must not hold line breaks"),
+        ({"categories": ["a\nb"]}, "must not contain line breaks"),
         ({"tracking": "yes"}, "valid boolean"),
         ({"from": "a@b.com"}, "Extra inputs are not permitted"),
     ],

@@ -98,8 +98,8 @@ def test_what_is_found_when_a_filter_is_saved(expression: str, sentence: str) ->
 @pytest.mark.parametrize(
     ("expression", "sentence"),
     [
-        ("event.data.nothing > 1", '"nothing" is not there; ask with has(…) first'),
-        ("event.data.items.exists(i, i.n > 5)", '"n" is not there; ask with has(…) first'),
+        ("event.data.nothing > 1", '"nothing" is missing; check with has(…) first'),
+        ("event.data.items.exists(i, i.n > 5)", '"n" is missing; check with has(…) first'),
         ("event.data.items[5].sku == 'x'", "Index error: index=5 size=2"),
         ("event.data.name > 1", "No matching overloads found : _>_(string, int64)"),
         ("event.data.amount > '1'", "No matching overloads found : _>_(int64, string)"),

@@ -125,7 +125,7 @@ def test_a_get_has_no_body() -> None:
         ({"url": "{{ event.data.x }}"}, "http.url: must be printable ASCII"),
         ({"url": "https://api.example/{{ event.data.path }}"}, "http.url: must be printable ASCII.*urlencode"),
         ({"url": "{{ 'ftp://a.example/' }}"}, "http.url: must start with https:// or http://"),
-        ({"url": "https://{{ 'user@evil.example' }}/"}, "http.url: must not hold user names"),
+        ({"url": "https://{{ 'user@evil.example' }}/"}, "http.url: must not contain user names"),
         ({"url": "https://a.example/{{ 'a\\nb' }}"}, "http.url: must be one line"),
         ({"url": "https://a.example/{{ 'a' }}{{ '#b' }}"}, "http.url: must not have a fragment"),
         ({"url": "https://a.example/" + "{{ event.id }}" * 140, "body": "1"}, None),
@@ -134,7 +134,7 @@ def test_a_get_has_no_body() -> None:
         ({"headers": {"x-a": "{{ event.data.x }}"}}, "http.headers.x-a: the value of x-a must be 1 to 4096 printable"),
         ({"headers": {"x-a": "{{ '' }}"}}, "http.headers.x-a: the value"),
         ({"headers": {"x-a": "{{ 'a\\r\\nb: c' }}"}}, "http.headers.x-a: must be one line"),
-        ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not give JSON: Extra data"),
+        ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not render JSON: Extra data"),
         ({"body": "{% if false %}1{% endif %}"}, "http.body: the template gives nothing"),
         ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],
@@ -164,12 +164,15 @@ def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], fault: str |
         ({"service": SLACK, "body": "x" * 65537}, "at most 65536"),
         ({"http": {"url": "api.example"}}, "must start with https:// or http://"),
         ({"http": {"url": "ftp://api.example/{{ event.id }}"}}, "must start with https:// or http://"),
-        ({"http": {"url": "https://user:secret@api.example/{{ event.id }}"}}, "must not hold user names or passwords"),
+        (
+            {"http": {"url": "https://user:secret@api.example/{{ event.id }}"}},
+            "must not contain user names or passwords",
+        ),
         ({"http": {"url": "https://api.example:99999/{{ event.id }}"}}, "has a port that is not between"),
         ({"http": {"url": "https://api.example/{{\nevent.id }}"}}, "must be one line"),
         ({"http": {"url": f"https://api.example/{'a' * 2048}"}}, "at most 2048"),
         ({"http": {"url": URL, "method": "DELETE"}}, "Input should be 'POST'"),
-        ({"http": {"url": URL, "method": "GET", "body": "x"}}, "a GET has no body"),
+        ({"http": {"url": URL, "method": "GET", "body": "x"}}, "a GET request has no body"),
         ({"http": {"url": URL, "headers": {"content-type": "text/plain"}}}, "needs a body where"),
         ({"http": {"url": URL, "headers": {"content-type": "{{ event.id }}"}, "body": "x"}}, "must be a media type"),
         ({"http": {"url": URL, "headers": {"content-length": "3"}}}, "content-length is set by Hookkeeper or by HTTP"),
@@ -207,7 +210,7 @@ def test_a_template_that_cannot_be_read_is_named(notification: Notification, fie
 
 
 def test_on_failure_names_somebody() -> None:
-    with pytest.raises(ValidationError, match="name at least one email or notification"):
+    with pytest.raises(ValidationError, match="needs at least one email or notification"):
         OnFailure()
     with pytest.raises(ValidationError, match="at most 10 items"):
         OnFailure(notifications=(Notification(service=SLACK),) * 11)

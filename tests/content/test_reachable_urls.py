@@ -43,7 +43,7 @@ def test_others_are_not(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.1", "0", "2130706433", "0x7f.1", "127.000.000.001", "8.8.8.8.", "010.8.8.8"])
 def test_an_ipv4_address_has_one_notation_whatever_is_allowed(host: str) -> None:
-    assert refused(f"http://{host}/", EVERYWHERE) == "must have an IPv4 address, if any, as four decimal numbers"
+    assert refused(f"http://{host}/", EVERYWHERE) == "must write an IPv4 address as four decimal numbers"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00:ec2::254]", "localhost", "db.internal"])

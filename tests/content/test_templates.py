@@ -91,7 +91,7 @@ def test_what_is_written(template: str, text: str) -> None:
         ("{{ 1 / 0 }}", "unable to calculate 1 / 0 (line 1)"),
         ("{{ event.id|truncate(1, 2, 3, 4, 5) }}", "too many arguments (line 1)"),
         ("{{ event.pop('x') }}", "KeyError: 'x'"),
-        ("{{ 'soon'|datetimeformat }}", "datetimeformat takes an RFC 3339 time or Unix seconds"),
+        ("{{ 'soon'|datetimeformat }}", "datetimeformat needs an RFC 3339 time or Unix seconds"),
         ("{{ 0|datetimeformat(tz='America') }}", "datetimeformat knows no time zone 'America'"),
         ("{{ 0|datetimeformat(tz='../../etc/passwd') }}", "datetimeformat knows no time zone '../../etc/passwd'"),
         ("{% include 'x' %}", "cannot load another template (line 1)"),

@@ -51,8 +51,8 @@ async def test_what_can_be_used_is_taken(authority: Authority, kind: str) -> Non
     ("fields", "why"),
     [
         ({}, "give ca, or certificate and key"),
-        ({"certificate": "x"}, "a certificate and its key go together"),
-        ({"key": "x"}, "a certificate and its key go together"),
+        ({"certificate": "x"}, "certificate and key must be given together"),
+        ({"key": "x"}, "certificate and key must be given together"),
         ({"ca": ""}, "must be PEM"),
         ({"ca": "ü"}, "must be PEM, which is printable ASCII"),
         ({"ca": "x\0"}, "must be PEM"),
@@ -75,7 +75,7 @@ def test_what_cannot_be_used_is_named(authority: Authority, pair: Pair) -> None:
     bad = {
         "ca: is not a certificate in PEM": Tls(ca="nonsense"),
         "ca: is not a certificate": Tls(ca=pair.key),
-        "ca: has no certificate that has not expired": Tls(ca=old.certificate),
+        "ca: all certificates have expired": Tls(ca=old.certificate),
         "certificate: is not a certificate in PEM": Tls(certificate="nonsense", key=pair.key),
         "certificate: expired on ": Tls(certificate=old.certificate, key=old.key),
         "key: is not a private key in PEM": Tls(certificate=pair.certificate, key=pair.certificate),
@@ -127,7 +127,7 @@ def test_the_mask_stands_for_the_key_that_is_there(pair: Pair) -> None:
     assert unmasked(shown, known) == Tls(ca="x", certificate=pair.certificate, key=pair.key)
     assert unmasked(known, None) == known
     for nothing in (None, Tls(ca="x")):
-        with pytest.raises(ValueError, match="hides a secret, and there is none behind it"):
+        with pytest.raises(ValueError, match="has the mask of a secret as its value, but no secret is stored"):
             unmasked(shown, nothing)
 
 

@@ -84,7 +84,7 @@ async def test_nothing_on_the_disk_is_readable(tmp_path: Path, inbox: Receiver) 
     other = {"HOOKKEEPER_ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}
     refused = await stage.hookkeeper("dev", *stage.free_ports().arguments, cwd=tmp_path, settings=other)
     assert refused.code == 1
-    assert "encrypted with key dev1, which HOOKKEEPER_ENCRYPTION_KEYS does not have" in refused.err
+    assert "encrypted with key dev1, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in refused.err
     assert "AAAA" not in refused.err + refused.out
 
 

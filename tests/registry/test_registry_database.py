@@ -109,7 +109,7 @@ async def test_nothing_listens() -> None:
 async def test_something_listens_and_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         said = await is_told_soon(f"postgresql+asyncpg://u@127.0.0.1:{silent.getsockname()[1]}/registry")
-        assert said == "registry out of reach: timeout"
+        assert said == "the registry is unavailable: timeout"
 
 
 async def test_no_such_database(postgres: URL) -> None:

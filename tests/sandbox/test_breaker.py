@@ -29,7 +29,7 @@ def test_three_times_in_a_row_and_a_minute() -> None:
         tripped.costly(b"a")
         assert not is_resting(tripped, b"a")
     tripped.costly(b"a")
-    with pytest.raises(TooCostly, match="was too costly 3 times in a row, and is not tried for 60 s"):
+    with pytest.raises(TooCostly, match="was too costly 3 times in a row, and is suspended for 60 s"):
         tripped.check(b"a")
     assert not is_resting(tripped, b"b")
     clock.now += 59.9
