@@ -1,6 +1,6 @@
-"""Tell Hookkeeper of orders, and see what becomes of each: a signed POST, an email, a note to Slack.
+"""Send orders to Hookkeeper and print the result of each: a signed POST, an email, a Slack notification.
 
-`order_events.py register` only registers the webhook, and prints its signing key.
+`order_events.py register` only registers the webhook and prints its signing key.
 """
 
 import json
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def connect() -> httpx.Client:
-    """Use HOOKKEEPER_URL and HOOKKEEPER_API_KEY, or what `make dev` has left in this directory."""
+    """Use HOOKKEEPER_URL and HOOKKEEPER_API_KEY, or the `make dev` of this directory."""
     file = Path(".hookkeeper/dev.json")
     dev: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"url": "http://127.0.0.1:8080"}
     url = os.environ.get("HOOKKEEPER_URL", dev["url"]).rstrip("/")
@@ -58,9 +58,9 @@ def connect() -> httpx.Client:
 
 
 def call(api: httpx.Client, method: str, path: str, body: Any = None, **query: Any) -> Any:
-    """Make a request; give the JSON of its answer, or end with what is wrong.
+    """Make a request and return the JSON of the response, or exit with the error.
 
-    After a 503 an event may have been accepted or not. The answer names its id: posted with that, it stays one event.
+    After a 503, an event may have been accepted. Its response has the id; repeated with it, it stays one event.
     """
     try:
         answer = api.request(method, path, json=body, params=query)
@@ -70,12 +70,12 @@ def call(api: httpx.Client, method: str, path: str, body: Any = None, **query: A
     except httpx.TransportError as error:
         sys.exit(f"Cannot reach {api.base_url} ({error}). Is `make dev` running in another terminal?")
     if not answer.is_success:
-        sys.exit(f"{method} {answer.url} is answered with {answer.status_code}: {answer.text}")
+        sys.exit(f"{method} {answer.url} was answered with {answer.status_code}: {answer.text}")
     return answer.json()
 
 
 def register(api: httpx.Client) -> str:
-    """Make the webhook, or bring the one of that name up to date. Give its id."""
+    """Create the webhook, or update the one with its name. Return its id."""
     for known in call(api, "GET", "webhooks", tenant=TENANT, limit=100)["items"]:
         if known["name"] == WEBHOOK["name"]:
             return str(call(api, "PATCH", f"webhooks/{known['id']}", WEBHOOK)["id"])
@@ -83,12 +83,12 @@ def register(api: httpx.Client) -> str:
 
 
 def send(api: httpx.Client, order: dict[str, Any]) -> Any:
-    """Post an event. With an `id` of your own you can repeat that as often as you like: it stays one event."""
+    """Send an event. With your own `id`, the request can be repeated safely."""
     return call(api, "POST", "events", {"type": "order.paid", "tenant": TENANT, "data": order})
 
 
 def until_final(api: httpx.Client, event_id: str) -> Any:
-    """Ask for an event until all of its deliveries have ended, for a minute at most."""
+    """Poll an event until all of its deliveries have ended, for at most a minute."""
     deadline = time.monotonic() + 60
     while (event := call(api, "GET", f"events/{event_id}", tenant=TENANT))["status"] == "delivering":
         if time.monotonic() > deadline:
@@ -98,7 +98,7 @@ def until_final(api: httpx.Client, event_id: str) -> Any:
 
 
 def report(event: Any) -> str:
-    """Print each delivery with its attempts; give the status of the event."""
+    """Print each delivery with its attempts; return the status of the event."""
     print(f"{event['type']}  order {event['data']['order']}  {event['status']}  {event['id']}")
     if not event["deliveries"]:
         print(f"  no deliveries: the amount is {event['data']['amount']}, the filter {WEBHOOK['filter']}")

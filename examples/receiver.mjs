@@ -1,10 +1,10 @@
-// Receive webhooks: verify the signature, drop what has come before, answer at once, work later.
+// Receive webhooks: verify the signature, drop duplicates, answer at once, process later.
 
 import { EventEmitter, on } from "node:events";
 import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
 
-const MAX_BODY = 1024 * 1024; // bytes: anybody can post here, and the signature is known only at the end
+const MAX_BODY = 1024 * 1024; // bytes; the signature can be verified only after the whole body was read
 
 const secret = process.env.WEBHOOK_SECRET ?? "";
 if (!secret.startsWith("whsec_")) {
@@ -13,11 +13,11 @@ if (!secret.startsWith("whsec_")) {
 }
 const webhook = new Webhook(secret);
 
-// In production both belong in your database, written before you answer: a unique column of ids, and a table of jobs.
+// In production, store both in your database before answering: a unique column of ids, and a table of jobs.
 const ids = new Set();
 const jobs = new EventEmitter();
 
-// Does the jobs, one after the other. Here goes what takes time.
+// Processes the jobs in order. Slow work belongs here.
 async function work() {
   for await (const [id, event] of on(jobs, "job")) {
     console.log(`${id}  ${JSON.stringify(event)}`);
@@ -27,9 +27,9 @@ async function work() {
 function receive(body, headers) {
   let event;
   try {
-    event = webhook.verify(body, headers); // the bytes as they came: JSON that is parsed and written again differs
+    event = webhook.verify(body, headers); // the received bytes: parsing and serialising JSON again would change them
   } catch {
-    return [400, "the signature does not fit"];
+    return [400, "wrong signature"];
   }
   const id = headers["webhook-id"];
   if (ids.has(id)) return [202, "duplicate"];
@@ -38,9 +38,9 @@ function receive(body, headers) {
   return [202, "accepted"];
 }
 
-// Stands in for Slack, for those who have none. Notifications are not signed.
+// Takes the place of Slack. Notifications are not signed.
 function note(body) {
-  console.log(`note  ${body}`);
+  console.log(`notification  ${body}`);
   return [204];
 }
 
@@ -68,7 +68,7 @@ const server = createServer(async (request, response) => {
     const [status, text] = await answer(request);
     response.writeHead(status).end(text);
   } catch {
-    response.destroy(); // too large, or the sender went away half-way through
+    response.destroy(); // too large, or the sender disconnected
   }
 });
 

@@ -1,4 +1,4 @@
-"""Receive webhooks: verify the signature, drop what has come before, answer at once, work later."""
+"""Receive webhooks: verify the signature, drop duplicates, answer at once, process later."""
 
 import asyncio
 import os
@@ -11,13 +11,13 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from standardwebhooks import Webhook, WebhookVerificationError
 
-MAX_BODY = 1024 * 1024  # bytes: anybody can post here, and the signature is known only at the end
+MAX_BODY = 1024 * 1024  # bytes; the signature can be verified only after the whole body was read
 
 
 class Inbox:
-    """What has been received, and what is still to be done.
+    """Received ids and open jobs.
 
-    In production both belong in your database, written before you answer: a unique column of ids, and a table of jobs.
+    In production, store both in your database before answering: a unique column of ids, and a table of jobs.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Inbox:
         self.jobs: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
     def put(self, webhook_id: str, event: Any) -> bool:
-        """Take an event; false for one that has come before."""
+        """Add an event; return False for a duplicate."""
         if webhook_id in self.ids:
             return False
         self.ids.add(webhook_id)
@@ -33,7 +33,7 @@ class Inbox:
         return True
 
     async def work(self) -> None:
-        """Do the jobs, one after the other. Here goes what takes time."""
+        """Process the jobs in order. Slow work belongs here."""
         while True:
             webhook_id, event = await self.jobs.get()
             print(f"{webhook_id}  {event}", flush=True)
@@ -47,31 +47,31 @@ def create_app(secret: str) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker = asyncio.create_task(inbox.work())
         yield
-        await inbox.jobs.join()  # what was answered with 202 is done before the end
+        await inbox.jobs.join()  # finish accepted jobs before exiting
         worker.cancel()
 
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/hook", status_code=202)
     async def receive(request: Request) -> dict[str, str]:
-        body = await read(request)  # the bytes as they came: JSON that is parsed and written again differs
+        body = await read(request)  # the received bytes: parsing and serialising JSON again would change them
         try:
             event = webhook.verify(body, dict(request.headers))
         except (WebhookVerificationError, ValueError) as error:
-            raise HTTPException(400, "the signature does not fit") from error
+            raise HTTPException(400, "wrong signature") from error
         is_new = inbox.put(request.headers["webhook-id"], event)
         return {"status": "accepted" if is_new else "duplicate"}
 
     @app.post("/notes", status_code=204)
     async def note(request: Request) -> None:
-        """Stand in for Slack, for those who have none. Notifications are not signed."""
-        print(f"note  {(await read(request)).decode(errors='replace')}", flush=True)
+        """Take the place of Slack. Notifications are not signed."""
+        print(f"notification  {(await read(request)).decode(errors='replace')}", flush=True)
 
     return app
 
 
 async def read(request: Request) -> bytes:
-    """Read a body that is not too large."""
+    """Read a body of limited size."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

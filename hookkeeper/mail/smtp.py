@@ -123,7 +123,7 @@ class Smtp:
         """
         put_off = [each for each in refused if 400 <= each.code < 500]
         never = [each for each in refused if each not in put_off]
-        lines = (_listed("not taken", never), _listed("not accepted yet", put_off), said)
+        lines = (_listed("refused", never), _listed("not accepted yet", put_off), said)
         facts: dict[str, Any] = {
             "text": words("\n".join(filter(None, lines)), *self._server.secrets),
             "left_out": _lowered(each.recipient for each in never),

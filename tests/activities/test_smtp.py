@@ -218,13 +218,13 @@ ANN, BO, CY = "Ann@acme.example", "bo@acme.example", "cy@acme.example"
 @pytest.mark.parametrize(
     ("ann", "bo", "verdict", "code", "text"),
     [
-        (NEVER, NEVER, "rejected", 550, f"not taken for {ANN}: {NEVER}; {BO}: {NEVER}"),
+        (NEVER, NEVER, "rejected", 550, f"refused for {ANN}: {NEVER}; {BO}: {NEVER}"),
         (LATER, LATER, "failed", 450, f"not accepted yet for {ANN}: {LATER}; {BO}: {LATER}"),
-        (NEVER, LATER, "failed", 450, f"not taken for {ANN}: {NEVER}\nnot accepted yet for {BO}: {LATER}"),
-        (TAKEN, NEVER, "succeeded", 250, f"not taken for {BO}: {NEVER}\n2.0.0 queued as 1"),
+        (NEVER, LATER, "failed", 450, f"refused for {ANN}: {NEVER}\nnot accepted yet for {BO}: {LATER}"),
+        (TAKEN, NEVER, "succeeded", 250, f"refused for {BO}: {NEVER}\n2.0.0 queued as 1"),
         (LATER, TAKEN, "failed", 450, f"not accepted yet for {ANN}: {LATER}\n2.0.0 queued as 1"),
-        (TAKEN, ODD, "succeeded", 250, f"not taken for {BO}: {ODD}\n2.0.0 queued as 1"),  # it may have it
-        (ODD, NEVER, "failed", None, f"not taken for {ANN}: {ODD}; {BO}: {NEVER}"),
+        (TAKEN, ODD, "succeeded", 250, f"refused for {BO}: {ODD}\n2.0.0 queued as 1"),  # it may have it
+        (ODD, NEVER, "failed", None, f"refused for {ANN}: {ODD}; {BO}: {NEVER}"),
     ],
 )
 async def test_refused_recipients(
@@ -257,7 +257,7 @@ async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer
     server.refused = {CY: NEVER}
     last = await send(server.url, given_, replace(TAGS, attempt=3, taken=first.taken))
     assert (last.verdict, last.taken, last.left_out) == ("succeeded", nobody, unknown)
-    assert last.text == f"not taken for {CY}: {NEVER}\n2.0.0 queued as 2"
+    assert last.text == f"refused for {CY}: {NEVER}\n2.0.0 queued as 2"
     assert [delivered.recipients for delivered in server.messages] == [(ANN,), (BO,)]
     one, two = (delivered.email for delivered in server.messages)
     assert [(each["To"], each["Cc"], each["Message-ID"]) for each in (one, two)] == [
@@ -269,7 +269,7 @@ async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer
     ("bo", "verdict", "code", "text"),
     [
         # As if all had been said at once.
-        (NEVER, "succeeded", None, f"not taken for {BO}: {NEVER}"),
+        (NEVER, "succeeded", None, f"refused for {BO}: {NEVER}"),
         (LATER, "failed", 450, f"not accepted yet for {BO}: {LATER}"),
     ],
 )

@@ -125,7 +125,7 @@ async def test_orders_arrive(running_dev: stage.Dev, receiver: Command, tmp_path
         done = await order_events(cwd=running_dev.folder, RECEIVER_URL=inbox.url)
         assert (done.code, done.err) == (0, ""), done
         events = await inbox.printed(2, "evt_")
-        notes = await inbox.printed(2, "note ")
+        notes = await inbox.printed(2, "notification ")
 
     ids = re.findall(r"^order\.paid  order (\d+)  succeeded  (evt_\w+)$", done.out, re.M)
     assert [order for order, _ in ids] == ["4711", "4712", "4713"]

@@ -41,7 +41,7 @@ async def test_who_is_put_off_gets_it_later_and_nobody_twice(home: House, mail: 
     attempts = event["deliveries"][0]["attempts"]
     assert [attempt["error"] for attempt in attempts] == ["smtp_450", "smtp_450", None]
     assert (event["status"], got(mail)) == ("succeeded", [(ANN,), (BO,)])
-    assert f"not taken for {CY}: {NEVER}" in attempts[-1]["response_excerpt"]
+    assert f"refused for {CY}: {NEVER}" in attempts[-1]["response_excerpt"]
     assert len({delivered.email["Message-ID"] for delivered in mail.messages}) == 1
     assert {delivered.email["To"] for delivered in mail.messages} == {f"{ANN}, {BO}"}
 
