@@ -78,7 +78,7 @@ SECRET = base64.b64encode(b"k" * 32).decode()
         (f"{'a' * 33}:{SECRET}", "key 1 is not `id:base64`"),
         (f"a:{SECRET},a:{SECRET}", "the id a occurs twice"),
         (f"a:{SECRET[:-1]}", "the part after a: is not base64"),
-        (f"a:{SECRET[:-4]}", "key a has 30 bytes, and not 32"),
+        (f"a:{SECRET[:-4]}", "key a has 30 bytes, not 32"),
         (f"a:-{SECRET[1:]}", "the part after a: is not base64"),
         ("a:", "key a has 0 bytes"),
     ],

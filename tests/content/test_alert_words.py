@@ -22,7 +22,7 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
         "Delivery: wh_1 (webhook)\n"
         "Target:   https://acme.example/hook\n"
         "Outcome:  503, http_503, out of order\n"
-        "Look at:  https://temporal.example/run\n"
+        "Link:     https://temporal.example/run\n"
         "\n"
         "Further failures since the last alert: 3."
     )
@@ -34,10 +34,10 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
         (
             {"kind": "recovered", "reason": None},
             "Delivered again: order.paid to Orders (acme)",
-            "can deliver again",
+            "Deliveries succeed again",
             "not",
         ),
-        ({"reason": "gone"}, "Delivery failed: order.paid to Orders (acme)", "(410)", "since the last"),
+        ({"reason": "gone"}, "Delivery failed: order.paid to Orders (acme)", "410 Gone", "since the last"),
         ({"reason": "webhook_deleted"}, "Delivery failed: order.paid to Orders (acme)", "webhook_deleted", "more"),
         ({"link": None}, "Delivery failed: order.paid to Orders (acme)", "Outcome:  503", "Look at"),
         ({"target": ""}, "Delivery failed: order.paid to Orders (acme)", "wh_1 (webhook)", "Target"),
@@ -57,7 +57,7 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
         (
             {"last_outcome": {"status_code": 500, "error": "http_500", "text": "long\n" * 1000}},
             "Delivery failed: order.paid to Orders (acme)",
-            "long…\nLook at:  https://temporal.example/run",
+            "long…\nLink:     https://temporal.example/run",
             "long\nlong",
         ),
     ],
@@ -85,7 +85,7 @@ def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -
             "The provider rejected it, and a retry would not help.",
             "dropped for bo@acme.example: Invalid",
         ),
-        ("bounced", "", "The provider took it", "202"),
+        ("bounced", "", "The provider accepted it", "202"),
     ],
 )
 def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, why: str, outcome: str) -> None:
@@ -123,7 +123,7 @@ def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str
     assert told.text is not None
     assert told.text.startswith(f"{why}: the webhook was disabled, and its deliveries are held until it is enabled.")
     assert "Event:    order.paid evt_1\n" in told.text
-    assert "Look at:  https://temporal.example/run" in told.text
+    assert "Link:     https://temporal.example/run" in told.text
 
 
 def test_templates_of_alerts_see_alert_and_event() -> None:

@@ -35,7 +35,7 @@ def test_mailboxes(text: str, name: str, address: str) -> None:
         ("ann@acme.test", "special-use"),
         ("jürgen@acme.com", "Internationalized characters before the @-sign are not supported"),
         ("ann@[127.0.0.1]", "bracketed IP address"),
-        ("a@b.com, c@d.com", "more than one address: give each an entry of its own"),
+        ("a@b.com, c@d.com", "more than one address: use one entry for each"),
         ("a@b.com, Ann <c@d.com>", "more than one address"),
         ("Ann <a@b.com>, Bob <c@d.com>", "more than one address"),
         ("Ann <a@b.com> <c@d.com>", "more than one address"),

@@ -159,12 +159,12 @@ def test_what_changes_beside_a_mask_is_kept() -> None:
 def test_a_mask_with_no_certain_secret_behind_it_is_refused(
     known: tuple[Notification, ...], given: tuple[Notification, ...], field: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"^{field} has the value that hides a secret"):
+    with pytest.raises(ValueError, match=f"^{field} has the mask of a secret as its value"):
         unmasked(given, known)
 
 
 def test_a_refusal_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"there is none behind it: give it whole$"):
+    with pytest.raises(ValueError, match=r"no secret is stored: send the full value$"):
         unmasked((masked(A),), (C,))
     with pytest.raises(
         ValueError, match=r"several secrets could be meant: send the full value, or change texts in one request and"

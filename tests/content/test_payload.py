@@ -78,12 +78,12 @@ def test_what_a_json_template_fills_in_is_a_json_value(data: Any) -> None:
     [
         ("{{ event.data.z }}, 1", "Extra data at line 1, column 4"),
         ('{\n"a": }', "Expecting value at line 2, column 6"),
-        ("{% if event.data.none_such %}1{% endif %}", "the template gives nothing"),
+        ("{% if event.data.none_such %}1{% endif %}", "the template renders nothing"),
         ("NaN", "NaN is not a valid number"),
         ("[-Infinity]", "-Infinity is not a valid number"),
         ("1e999", "a number is too large"),
         ("1" * 5000, "an integer has too many digits"),
-        ('"\\ud800"', "half of a surrogate pair"),
+        ('"\\ud800"', "lone surrogate"),
         ("[" * 60_000, "nested too deeply"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_form_is_made_of_a_flat_object(data: str) -> None:
 
 @pytest.mark.parametrize("template", ['{"a": {{ event.data }}}', "[1]", '"x"', '{"a": []}'])
 def test_a_form_of_anything_else_is_a_bad_template(template: str) -> None:
-    with pytest.raises(BadTemplate, match="must give a flat JSON object"):
+    with pytest.raises(BadTemplate, match="must render a flat JSON object"):
         made(content_type=FORM, template=template)
 
 
@@ -197,8 +197,8 @@ def test_the_bytes_are_the_same_at_each_attempt(fields: dict[str, Any]) -> None:
         ({"template": ""}, "at least 1 character"),
         ({"content_type": "text/plain"}, "text/plain needs a template"),
         ({"content_type": "text/html"}, "Input should be"),
-        ({"format": "cloudevents", "content_type": FORM}, "sent as application/json"),
-        ({"format": "cloudevents", "static": {"time": "x"}}, "it is an attribute of each CloudEvent"),
+        ({"format": "cloudevents", "content_type": FORM}, "has the content type application/json"),
+        ({"format": "cloudevents", "static": {"time": "x"}}, "it is a standard attribute of CloudEvents"),
         ({"format": "cloudevents", "static": {"Env": "x"}}, "'Env' must be 1 to 20 characters a-z and 0-9"),
         ({"format": "cloudevents", "static": {"e" * 21: "x"}}, "must be 1 to 20 characters"),
         ({"format": "cloudevents", "static": {"env\n": "x"}}, "must be 1 to 20 characters"),

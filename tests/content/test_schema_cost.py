@@ -73,7 +73,7 @@ def test_usual_schemas_are_accepted(schema: dict[str, Any]) -> None:
 
 def test_a_schema_without_end_is_refused() -> None:
     for schema in ({"$ref": "#"}, {"allOf": [{"anyOf": [ROOT]}]}):
-        with pytest.raises(Fault, match="without going into the data"):
+        with pytest.raises(Fault, match="without descending into the data"):
             json_schemas.check(schema)
 
 

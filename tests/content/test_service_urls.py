@@ -37,14 +37,14 @@ def test_what_can_be_used(url: str) -> None:
         (f"slack://{TOKEN} ", "must be an Apprise URL"),
         (f"slack://{TOKEN}", "is no URL that slack:// understands: see https://appriseit.com/services/slack/"),
         (f"tgram://{TOKEN}", "is no URL that tgram:// understands"),  # over which its plugin stumbles
-        (f"nosuch://{TOKEN}", "nosuch:// is no service that Apprise knows"),
+        (f"nosuch://{TOKEN}", "nosuch:// is not a service that Apprise supports"),
         (f"{SLACK}?verify=no", "must not have verify=no"),
         (f"{SLACK}?template=/etc/passwd", "must not name a file"),
         (f"{SLACK}?template=http%3A%2F%2F127.0.0.1%2F", "must not name a file"),
         (f"{SLACK}/%23one/%23two", "has 2 targets"),
         (f"tgram://123456789:{TOKEN}/1234/5678", "has 2 targets"),
-        (f"{SLACK}?format=markdown", "must not have format=…: a note is text"),
-        (f"{SLACK}?Format=HTML", "must not have format=…: a note is text"),
+        (f"{SLACK}?format=markdown", "must not have format=…: notifications are plain text"),
+        (f"{SLACK}?Format=HTML", "must not have format=…: notifications are plain text"),
         (f"{SLACK}?template={TOKEN}://x", "is no URL that slack:// understands"),
     ],
 )

@@ -79,9 +79,9 @@ def test_what_cannot_be_used_is_named(authority: Authority, pair: Pair) -> None:
         "certificate: is not a certificate in PEM": Tls(certificate="nonsense", key=pair.key),
         "certificate: expired on ": Tls(certificate=old.certificate, key=old.key),
         "key: is not a private key in PEM": Tls(certificate=pair.certificate, key=pair.certificate),
-        "key: has a passphrase": Tls(certificate=pair.certificate, key=locked),
-        "key: is not that of the certificate": Tls(certificate=pair.certificate, key=other.key),
-        "key: is not that of the certificate, which is the first": Tls(
+        "key: must not have a passphrase": Tls(certificate=pair.certificate, key=locked),
+        "key: does not belong to the certificate": Tls(certificate=pair.certificate, key=other.key),
+        r"key: does not belong to the certificate \(the first": Tls(
             certificate=authority.pem + pair.certificate, key=pair.key
         ),
         "key: has more than 4096 bits": Tls(certificate=strong.certificate, key=strong.key),

@@ -77,7 +77,7 @@ async def test_an_alert_says_what_one_needs_to_know(temporal: Client, tmp_path: 
         event["id"],
         "410",
         "never again",
-        "is disabled now",
+        "was disabled",
     )
     said = f"{json.dumps(alert)} {text}"
     assert not [word for word in wanted if word not in said], said
