@@ -535,5 +535,5 @@ def test_no_urls(url: str) -> None:
 
 
 def test_a_sender_that_cannot_be_one() -> None:
-    with pytest.raises(ValueError, match="no sender"):
+    with pytest.raises(ValueError, match="not a sender"):
         Smtp("smtp://mail.acme.example", sender="nobody")
