@@ -472,7 +472,7 @@ class Malicious:
 async def test_what_a_child_answers_is_never_run(sandbox: Sandbox, tmp_path: Path, answer: bytes | None) -> None:
     path = tmp_path / REMARK
     content = pickle.dumps((Malicious(path), None)) if answer is None else answer
-    with pytest.raises(SandboxUnavailable, match="a child of the sandbox (gave an invalid answer|did not answer)"):
+    with pytest.raises(SandboxUnavailable, match=r"a child of the sandbox (gave an invalid answer|did not answer)"):
         await sandbox.call(write_to_parent, (LENGTH.pack(len(content)) + content).hex())
     assert not path.exists()
     assert await sandbox.call(operator.add, 1, 1) == 2
