@@ -121,15 +121,15 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         health = HealthRecorder(store, settings.disable_after, probes)
         webhooks = WebhookActivities(batches, health, web, sandbox, USER_AGENT, webhook_concurrency, gate)
         sending: list[Callable[..., Any]] = [
-            webhooks.deliver,
-            EmailActivities(batches, mail, sandbox).send,
-            NotificationActivities(batches, notifier, sandbox).send,
+            webhooks.deliver_webhooks,
+            EmailActivities(batches, mail, sandbox).send_emails,
+            NotificationActivities(batches, notifier, sandbox).send_notifications,
         ]
         closing = ClosingActivities(client)
         alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, concurrency, memory)
         gateway = Gateway(client, settings.task_queue)
         ingest = EventIngest(gateway, store, sandbox, settings)
-        lanes = OrderedQueueActivities(gateway.ordered_queues, store)
+        ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = ScheduledEventActivities(
             ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, concurrency
         )
@@ -150,10 +150,10 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 activities=[
                     *sending,
                     closing.close_as_cancelled,
-                    firing.accept,
-                    lanes.enqueue,
-                    lanes.check_granted,
-                    lanes.find_waiting,
+                    firing.accept_scheduled_event,
+                    ordered_queues.enqueue,
+                    ordered_queues.check_queued_run,
+                    ordered_queues.find_waiting_events,
                 ],
                 workflow_runner=SANDBOX,
                 max_cached_workflows=CACHED_RUNS,
@@ -163,17 +163,23 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 task_queue=ids.retry_queue(settings.task_queue),
                 activities=[
                     *sending,
-                    alerts.send,
+                    alerts.send_alert,
                     firing.await_delivery,
-                    firing.cancel,
-                    probing.send,
-                    probing.enable,
+                    firing.cancel_scheduled_event,
+                    probing.send_probe,
+                    probing.enable_webhook,
                 ],
             ),
             serving(task_queue=ids.limited_queue(settings.task_queue), activities=sending),
             serving(
                 task_queue=ids.bulk_queue(settings.task_queue),
-                activities=[release.find, release.release, recovery.count, recovery.find, recovery.redeliver],
+                activities=[
+                    release.find_held,
+                    release.release_held,
+                    recovery.count_candidates,
+                    recovery.find_candidates,
+                    recovery.redeliver_candidates,
+                ],
                 max_concurrent_activities=BULK + SPARE,
                 max_concurrent_activity_task_polls=2,
             ),

@@ -87,8 +87,8 @@ class AlertActivities:
         self._concurrency = concurrency
         self._memory = memory
 
-    @activity.defn(name="send_alert")
-    async def send(self, alert: Alert) -> AlertResult:
+    @activity.defn
+    async def send_alert(self, alert: Alert) -> AlertResult:
         """Alert all recipients at once; raise if one could not be reached, so that the activity is retried."""
         with self._concurrency.slot(alert.tenant):
             return await self._send(alert)

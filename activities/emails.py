@@ -23,8 +23,8 @@ class EmailActivities:
         self._provider = provider
         self._sandbox = sandbox
 
-    @activity.defn(name="send_emails")
-    async def send(self, batch: DeliveryBatch) -> BatchResult:
+    @activity.defn
+    async def send_emails(self, batch: DeliveryBatch) -> BatchResult:
         """Make every attempt of the batch."""
         return await self._batches.run(batch, self._attempt)
 

@@ -8,7 +8,6 @@ the run was cancelled by our own signal or update, the activity requests Tempora
 from temporalio import activity
 from temporalio.client import Client
 
-from hookkeeper import ids
 from hookkeeper.messages.event import CancelledRun
 
 
@@ -16,7 +15,7 @@ class ClosingActivities:
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
 
-    @activity.defn(name=ids.CLOSE_AS_CANCELLED)
+    @activity.defn
     async def close_as_cancelled(self, run: CancelledRun) -> None:
         """Request the cancellation of this run, if it is not requested yet."""
         info = activity.info()

@@ -21,8 +21,8 @@ class NotificationActivities:
         self._notifier = notifier
         self._sandbox = sandbox
 
-    @activity.defn(name="send_notifications")
-    async def send(self, batch: DeliveryBatch) -> BatchResult:
+    @activity.defn
+    async def send_notifications(self, batch: DeliveryBatch) -> BatchResult:
         """Make every attempt of the batch."""
         return await self._batches.run(batch, self._attempt)
 

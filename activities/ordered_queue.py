@@ -15,18 +15,18 @@ class OrderedQueueActivities:
         self._queues = queues
         self._store = store
 
-    @activity.defn(name="enqueue")
+    @activity.defn
     async def enqueue(self, position: QueuePosition) -> None:
         """Add an event to the end of the webhook's queue. Idempotent."""
         await self._queues.enqueue(position)
 
-    @activity.defn(name="find_waiting_events")
-    async def find_waiting(self, query: WaitingEventsQuery) -> WaitingEvents:
+    @activity.defn
+    async def find_waiting_events(self, query: WaitingEventsQuery) -> WaitingEvents:
         """Find the events that waited in a queue that was terminated."""
         return await self._queues.find_waiting(query)
 
-    @activity.defn(name="check_granted")
-    async def check_granted(self, position: QueuePosition) -> QueuedRun:
+    @activity.defn
+    async def check_queued_run(self, position: QueuePosition) -> QueuedRun:
         """Read the state of the run at the head, and whether its webhook is still ordered."""
         webhook = await self._store.get(position.webhook_id)
         run = await self._queues.check_run(position)

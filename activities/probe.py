@@ -26,13 +26,13 @@ class ProbeActivities:
         self._releases = releases
         self._interval = interval
 
-    @activity.defn(name="send_probe")
-    async def send(self, request: ProbeRequest) -> ProbeResult:
+    @activity.defn
+    async def send_probe(self, request: ProbeRequest) -> ProbeResult:
         """Send a signed event to the webhook if it is still disabled for failing."""
         webhook = await self._store.get(request.webhook_id)
         if self._interval is None or webhook is None or not _is_disabled_for_failing(webhook):
-            return ProbeResult(event_id=request.event_id, state="over")
-        (outcome,) = (await self._webhooks.deliver(_batch_of(request))).outcomes
+            return ProbeResult(event_id=request.event_id, state="obsolete")
+        (outcome,) = (await self._webhooks.deliver_webhooks(_batch_of(request))).outcomes
         return ProbeResult(
             event_id=request.event_id,
             state=_state_after(outcome),
@@ -40,8 +40,8 @@ class ProbeActivities:
             outcome=outcome,
         )
 
-    @activity.defn(name="enable_webhook")
-    async def enable(self, probed: ProbedWebhook) -> bool:
+    @activity.defn
+    async def enable_webhook(self, probed: ProbedWebhook) -> bool:
         """Enable the webhook and release what it held; False if it was disabled by request. Idempotent."""
         enabled = await self._store.health.enable(probed.webhook_id, utc_now())
         if enabled:
@@ -55,8 +55,8 @@ def _is_disabled_for_failing(webhook: Webhook) -> bool:
 
 def _state_after(outcome: Outcome) -> ProbeState:
     if outcome.verdict == "succeeded":
-        return "answers"
-    return "over" if outcome.verdict in ("gone", "webhook_deleted") else "silent"
+        return "recovered"
+    return "obsolete" if outcome.verdict in ("gone", "webhook_deleted") else "failing"
 
 
 def _batch_of(request: ProbeRequest) -> DeliveryBatch:

@@ -44,23 +44,23 @@ class RecoveryActivities:
         self._candidates = candidates
         self._concurrency = concurrency
 
-    @activity.defn(name="count_failed")
-    async def count(self, scope: RecoveryScope) -> int:
+    @activity.defn
+    async def count_candidates(self, scope: RecoveryScope) -> int:
         """Count the closed events that would be redelivered."""
         with self._concurrency.slot(scope.tenant):
             async with heartbeating():
                 return await self._candidates.count(scope)
 
-    @activity.defn(name="find_failed")
-    async def find(self, search: RecoverySearch) -> RecoveryPlan:
+    @activity.defn
+    async def find_candidates(self, search: RecoverySearch) -> RecoveryPlan:
         """Find the oldest candidates."""
         with self._concurrency.slot(search.scope.tenant):
             async with heartbeating():
                 runs, end = await self._candidates.oldest(search.scope, search.after, PLAN_SIZE)
                 return RecoveryPlan(runs=tuple(runs), end=end)
 
-    @activity.defn(name="redeliver_failed")
-    async def redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
+    @activity.defn
+    async def redeliver_candidates(self, batch: RedeliveryBatch) -> RedeliverySummary:
         """Redeliver the events of a batch at the rate. Idempotent."""
         with self._concurrency.slot(batch.scope.tenant):
             return await self._redeliver(batch)

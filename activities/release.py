@@ -37,8 +37,8 @@ class ReleaseActivities:
         self._held = held
         self._concurrency = concurrency
 
-    @activity.defn(name="find_held")
-    async def find(self, search: HeldSearch) -> HeldRuns:
+    @activity.defn
+    async def find_held(self, search: HeldSearch) -> HeldRuns:
         """Find the oldest runs with deliveries held because of this webhook."""
         with self._concurrency.slot(search.tenant):
             if await self._is_off(search.webhook_id):
@@ -47,8 +47,8 @@ class ReleaseActivities:
                 runs, end = await self._held.oldest(search.webhook_id, search.after, PLAN_SIZE)
             return HeldRuns(runs=tuple(runs), end=end)
 
-    @activity.defn(name="release_held")
-    async def release(self, batch: ReleaseBatch) -> ReleaseProgress:
+    @activity.defn
+    async def release_held(self, batch: ReleaseBatch) -> ReleaseProgress:
         """Release in order, as fast as it is sent; stop after a while, and if the webhook is off again. Idempotent."""
         with self._concurrency.slot(batch.tenant):
             return await self._release(batch)
@@ -79,7 +79,7 @@ class _BatchRelease:
     def __init__(self, held: HeldDeliveries, batch: ReleaseBatch, progress: ReleaseProgress) -> None:
         self._held = held
         self._webhook_id = batch.webhook_id
-        self._waiting: deque[str] = deque(batch.runs[progress.through :])
+        self._waiting: deque[str] = deque(batch.runs[progress.completed :])
         self._in_flight: deque[str] = deque()
         self._oldest_since = 0.0
         self.progress = progress
@@ -98,7 +98,7 @@ class _BatchRelease:
 
     async def check(self) -> bool:
         """Remove the oldest runs that are completed; return whether there were any."""
-        before = self.progress.through
+        before = self.progress.completed
         while self._in_flight:
             stage = await self._held.stage(self._in_flight[0], self._webhook_id)
             now = asyncio.get_running_loop().time()
@@ -106,9 +106,10 @@ class _BatchRelease:
                 break
             self._in_flight.popleft()
             self._oldest_since = now
-            through, released = self.progress.through + 1, self.progress.released + (stage == "sent")
-            self.progress = ReleaseProgress(through=through, released=released)
-        return self.progress.through > before
+            self.progress = ReleaseProgress(
+                completed=self.progress.completed + 1, released=self.progress.released + (stage == "sent")
+            )
+        return self.progress.completed > before
 
 
 def _may_go_on(deadline: float) -> bool:

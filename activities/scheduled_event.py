@@ -34,8 +34,8 @@ class ScheduledEventActivities:
         self._gateway = gateway
         self._concurrency = concurrency
 
-    @activity.defn(name="accept_scheduled_event")
-    async def accept(self, event: ScheduledEvent) -> None:
+    @activity.defn
+    async def accept_scheduled_event(self, event: ScheduledEvent) -> None:
         """Accept the event; fail without a retry, and with the reason, if it is refused.
 
         An event over the rate of its key is retried for a minute, and refused then: otherwise more and more would wait.
@@ -58,7 +58,7 @@ class ScheduledEventActivities:
                 next_retry_delay=timedelta(seconds=min(exceeded.retry_after, MAX_RATE_DELAY)),
             ) from None
 
-    @activity.defn(name="await_delivery")
+    @activity.defn
     async def await_delivery(self, event: EventReference) -> None:
         """Return when the event's delivery is final; fail before, to be retried later.
 
@@ -75,8 +75,8 @@ class ScheduledEventActivities:
                 category=ApplicationErrorCategory.BENIGN,
             )
 
-    @activity.defn(name="cancel_scheduled_event")
-    async def cancel(self, event: EventReference) -> None:
+    @activity.defn
+    async def cancel_scheduled_event(self, event: EventReference) -> None:
         """Cancel the event if it is open."""
         await self._gateway.cancel_if_open(event.tenant, event.event_id)
 

@@ -43,8 +43,8 @@ class WebhookActivities:
         self._concurrency = concurrency
         self._gate = gate
 
-    @activity.defn(name="deliver_webhooks")
-    async def deliver(self, batch: DeliveryBatch) -> BatchResult:
+    @activity.defn
+    async def deliver_webhooks(self, batch: DeliveryBatch) -> BatchResult:
         """Make every attempt of the batch; record the results in the health of its webhooks."""
         standard_body: list[Body] = []
         before: dict[str, Webhook] = {}

@@ -8,10 +8,9 @@ A run cannot continue with such an end, so it schedules the activity again.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, get_type_hints
 
 from temporalio import workflow
-from temporalio.activity import _Definition
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityConfig
@@ -40,14 +39,13 @@ async def run_until_done(
     Raises CancelledError if the calling task is cancelled, and an ActivityError that `is_expected`. A result that is
     not `is_complete` was written by a person, and counts as an end of another kind.
     """
-    definition = _Definition.must_from_callable(activity)
     config.setdefault("retry_policy", INTERNAL_RETRY)
-    name = definition.name or ""
+    name, result_type = activity.__name__, get_type_hints(activity)["return"]
     while True:
         try:
             # Decoded here: in the SDK, a result that a person wrote would fail each workflow task.
             raw = await workflow.start_activity(name, argument, result_type=RawValue, **config)
-            result: Result = _decoded(raw, definition.ret_type)
+            result: Result = _decoded(raw, result_type)
             if is_complete(result):
                 return result
             reason = "its result is not complete"
@@ -63,8 +61,8 @@ async def run_until_done(
         await timers.sleep(RESCHEDULE_INTERVAL, f"{name} was ended from outside: scheduled again in 1 min")
 
 
-def _decoded(raw: RawValue | None, type_: type | None) -> Any:
-    if type_ is None or type_ is type(None):
+def _decoded(raw: RawValue | None, type_: type) -> Any:
+    if type_ is type(None):
         return None
     if raw is None:
         raise ValueError("it has no result")

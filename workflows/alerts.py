@@ -93,7 +93,7 @@ async def send_alert(alert: Alert) -> None:
     """Send an alert to all its recipients; it is given up after some hours."""
     try:
         await run_until_done(
-            AlertActivities.send,
+            AlertActivities.send_alert,
             alert,
             is_expected=_is_given_up,
             task_queue=ids.retry_queue(workflow.info().task_queue),

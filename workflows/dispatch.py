@@ -30,9 +30,9 @@ RETRY_HEARTBEAT_TIMEOUT = timedelta(seconds=30)
 Temporal's: hundreds of hanging retries cost it more than all deliveries of other tenants."""
 
 ACTIVITIES: dict[Channel, Callable[[Any, DeliveryBatch], Awaitable[BatchResult]]] = {
-    "webhook": WebhookActivities.deliver,
-    "email": EmailActivities.send,
-    "notification": NotificationActivities.send,
+    "webhook": WebhookActivities.deliver_webhooks,
+    "email": EmailActivities.send_emails,
+    "notification": NotificationActivities.send_notifications,
 }
 
 

@@ -82,8 +82,8 @@ class Head:
 
     def note(self, run: QueuedRun) -> None:
         """Note the result of a check."""
-        self.granted = self.granted and not run.waits
-        if run.found != "silent":
+        self.granted = self.granted and not run.queued
+        if run.status != "no_answer":
             self.silent = None
         elif self.silent is None:
             self.silent, self.pause = timedelta(), SILENT_CHECK_INTERVAL / 2  # doubled after each check
@@ -111,7 +111,7 @@ class OrderedQueueWorkflow:
     @workflow.init
     def __init__(self, queue: QueueInput) -> None:
         self._input = queue
-        self._positions = dict.fromkeys(queue.places)
+        self._positions = dict.fromkeys(queue.positions)
         """In order."""
         self._is_ordered = True
         self._check_requested = False
@@ -126,7 +126,7 @@ class OrderedQueueWorkflow:
         while await self._has_events():
             await self._serve(next(iter(self._positions)))
             if self._history_is_long():
-                queue = self._input.model_copy(update={"places": tuple(self._positions), "rebuild": False})
+                queue = self._input.model_copy(update={"positions": tuple(self._positions), "rebuild": False})
                 workflow.continue_as_new(queue, memo={ids.QUEUE_FULL: self._full})
 
     # Signals and queries
@@ -170,7 +170,7 @@ class OrderedQueueWorkflow:
     async def _rebuild(self) -> None:
         """Find the events that wait, and put them in front of those enqueued since this queue was started."""
         waiting = await run_until_done(
-            OrderedQueueActivities.find_waiting,
+            OrderedQueueActivities.find_waiting_events,
             WaitingEventsQuery(
                 webhook_id=self._input.webhook_id, tenant=self._input.tenant, started_at=workflow.info().start_time
             ),
@@ -206,13 +206,13 @@ class OrderedQueueWorkflow:
         run = await self._check_run(position)
         head.note(run)
         if head.missing >= START_TIMEOUT or self._need_not_wait(run, head):
-            if run.found == "silent":
+            if run.status == "no_answer":
                 workflow.logger.warning("%s does not answer: the events behind it go on", position)
             self.done(position)
             return
         self._set_stuck(position if head.is_stuck else None)
         if not head.granted and await self._wait_at_head(position, head.pause):
-            head.missing = head.missing + head.pause if run.found == "unknown" else timedelta()
+            head.missing = head.missing + head.pause if run.status == "not_found" else timedelta()
         head.lengthen_pause()
 
     def _set_stuck(self, position: str | None) -> None:
@@ -247,8 +247,8 @@ class OrderedQueueWorkflow:
     async def _check_run(self, position: str) -> QueuedRun:
         self._check_requested = False
         run = await run_until_done(
-            OrderedQueueActivities.check_granted,
-            QueuePosition(webhook_id=self._input.webhook_id, tenant=self._input.tenant, place=position),
+            OrderedQueueActivities.check_queued_run,
+            QueuePosition(webhook_id=self._input.webhook_id, tenant=self._input.tenant, position=position),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=self._input.tenant),
             summary=f"check {position}",
@@ -258,11 +258,11 @@ class OrderedQueueWorkflow:
 
     def _need_not_wait(self, run: QueuedRun, head: Head) -> bool:
         """Return whether the events behind may go on, although the run has not signalled `done`."""
-        if run.found == "silent":
+        if run.status == "no_answer":
             return run.ordered is None or (run.ordered == "skip" and head.is_stuck)
-        if run.found == "open":
+        if run.status == "open":
             return head.granted and (run.ordered is None or (run.ordered == "skip" and run.failed))
-        return run.found == "over"
+        return run.status == "closed"
 
     async def _wait_at_head(self, position: str, pause: timedelta) -> bool:
         """Wait until the next check is due; False if the event is done, or a check was requested."""

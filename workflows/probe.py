@@ -35,10 +35,10 @@ class ProbeWorkflow:
             wait = f"probe again in {summaries.duration(probe.interval)}"
             await timers.sleep(timedelta(seconds=probe.interval), wait)
             result = await self._send(probe)
-            while result.state == "answers":
+            while result.state == "recovered":
                 await self._enable(probe, result)
-                result = await self._send(probe)  # `over`, unless the webhook has been disabled again meanwhile
-            if result.state == "over":
+                result = await self._send(probe)  # `obsolete`, unless the webhook has been disabled again meanwhile
+            if result.state == "obsolete":
                 return
             probe = probe.model_copy(update={"interval": result.interval})
         workflow.continue_as_new(probe)
@@ -46,7 +46,7 @@ class ProbeWorkflow:
     async def _send(self, probe: ProbeInput) -> ProbeResult:
         event_id = f"evt_{workflow.uuid4().hex[:24]}"
         return await run_until_done(
-            ProbeActivities.send,
+            ProbeActivities.send_probe,
             ProbeRequest(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
@@ -58,7 +58,7 @@ class ProbeWorkflow:
     async def _enable(self, probe: ProbeInput, result: ProbeResult) -> None:
         """Enable the webhook, and alert those who were alerted that it was disabled."""
         enabled = await run_until_done(
-            ProbeActivities.enable,
+            ProbeActivities.enable_webhook,
             ProbedWebhook(webhook_id=probe.webhook_id, tenant=probe.tenant),
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),

@@ -84,7 +84,7 @@ class QueuePositions:
         webhook_id = delivery.record.webhook_id
         await run_until_done(
             OrderedQueueActivities.enqueue,
-            QueuePosition(webhook_id=webhook_id, tenant=self._tenant, place=self._position()),
+            QueuePosition(webhook_id=webhook_id, tenant=self._tenant, position=self._position()),
             start_to_close_timeout=timedelta(seconds=10),
             priority=Priority(fairness_key=self._tenant),
             summary=f"enqueue for {webhook_id}",

@@ -122,7 +122,7 @@ class RecoveryWorkflow:
 
     async def _count(self) -> int:
         return await run_until_done(
-            RecoveryActivities.count,
+            RecoveryActivities.count_candidates,
             self._state.scope,
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(hours=1),
@@ -133,7 +133,7 @@ class RecoveryWorkflow:
 
     async def _plan(self, after: datetime) -> RecoveryPlan:
         return await run_until_done(
-            RecoveryActivities.find,
+            RecoveryActivities.find_candidates,
             RecoverySearch(scope=self._state.scope, after=after),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),
@@ -144,7 +144,7 @@ class RecoveryWorkflow:
 
     async def _redeliver_batch(self, runs: tuple[RecoveryCandidate, ...]) -> RedeliverySummary:
         return await run_until_done(
-            RecoveryActivities.redeliver,
+            RecoveryActivities.redeliver_candidates,
             RedeliveryBatch(scope=self._state.scope, runs=runs, rate=self._state.rate),
             task_queue=self._queue(),
             start_to_close_timeout=timedelta(minutes=10),

@@ -43,7 +43,7 @@ class ReleaseWorkflow:
         self._passes = release.passes
         self._after = release.after
         self._released = release.released
-        self._requested = release.asked
+        self._requested = release.requested
 
     @workflow.run
     async def run(self, release: ReleaseInput) -> ReleaseState:
@@ -56,8 +56,8 @@ class ReleaseWorkflow:
             self._passes = self._passes + 1 if await self._pass() else len(PASS_DELAYS)
         return self.state()
 
-    @workflow.signal(name=ids.RELEASE_AGAIN, description="Make all passes again, from now on.")
-    def again(self) -> None:
+    @workflow.signal(name=ids.RESTART_RELEASE, description="Make all passes again, from now on.")
+    def restart(self) -> None:
         self._requested = True
 
     @workflow.query(name=ids.STATE)
@@ -85,7 +85,7 @@ class ReleaseWorkflow:
 
     async def _find(self) -> HeldRuns:
         return await run_until_done(
-            ReleaseActivities.find,
+            ReleaseActivities.find_held,
             HeldSearch(webhook_id=self._webhook_id, tenant=self._tenant, after=self._after),
             task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=10),
@@ -99,14 +99,14 @@ class ReleaseWorkflow:
         while runs:
             progress = await self._release_batch(runs)
             self._released += progress.released
-            runs = runs[progress.through :]
+            runs = runs[progress.completed :]
             if progress.off:
                 return False
         return True
 
     async def _release_batch(self, runs: tuple[str, ...]) -> ReleaseProgress:
         return await run_until_done(
-            ReleaseActivities.release,
+            ReleaseActivities.release_held,
             ReleaseBatch(webhook_id=self._webhook_id, tenant=self._tenant, runs=runs),
             task_queue=ids.bulk_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=5),
@@ -122,5 +122,5 @@ class ReleaseWorkflow:
             passes=self._passes,
             after=self._after,
             released=self._released,
-            asked=self._requested,
+            requested=self._requested,
         )

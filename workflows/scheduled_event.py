@@ -62,7 +62,7 @@ class ScheduledEventWorkflow:
     async def _accept(self, event: ScheduledEvent) -> None:
         try:
             await run_until_done(
-                ScheduledEventActivities.accept,
+                ScheduledEventActivities.accept_scheduled_event,
                 event,
                 start_to_close_timeout=timedelta(seconds=20),
                 is_expected=_is_refusal,
@@ -96,7 +96,7 @@ class ScheduledEventWorkflow:
         # In a task of its own: `run_until_done` stops in the task of a run that is cancelled.
         await asyncio.create_task(
             run_until_done(
-                ScheduledEventActivities.cancel,
+                ScheduledEventActivities.cancel_scheduled_event,
                 event,
                 task_queue=ids.retry_queue(workflow.info().task_queue),
                 start_to_close_timeout=timedelta(seconds=20),

@@ -9,9 +9,9 @@ from hookkeeper.policy import OrderPolicy
 QUEUE_LIMIT = 10_000
 """Events in a queue from which on no event of its webhook is accepted."""
 
-QueuedRunStatus = Literal["unknown", "to_come", "open", "silent", "over"]
-"""`unknown`: there is no such run, yet or any more. `to_come`: its event's run is open, and will start it. `silent`: it
-is open and does not answer. `over`: it is closed, or has no open delivery to this webhook."""
+QueuedRunStatus = Literal["not_found", "not_started", "open", "no_answer", "closed"]
+"""`not_started`: a part that the open run of its event will start. `no_answer`: it is open, and does not answer.
+`closed`: it is closed, or has no open delivery to this webhook."""
 
 
 class QueueInput(Message):
@@ -19,7 +19,7 @@ class QueueInput(Message):
 
     webhook_id: str
     tenant: str
-    places: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
     """The positions in the queue, where it continues as a new run."""
     rebuild: bool = False
     """The queue before this one did not complete: find the events that wait."""
@@ -30,15 +30,15 @@ class QueuePosition(Message):
 
     webhook_id: str
     tenant: str
-    place: str
+    position: str
     """As `hookkeeper.ids.position_of` spells it."""
 
 
 class QueuedRun(Message):
     """The state of a run that has a position."""
 
-    found: QueuedRunStatus
-    waits: bool = False
+    status: QueuedRunStatus
+    queued: bool = False
     """It has not received its grant."""
     failed: bool = False
     """An attempt has failed."""

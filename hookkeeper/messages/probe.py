@@ -6,8 +6,8 @@ from typing import Literal
 from hookkeeper.outcomes import Message, Outcome
 
 PROBE_EVENT_TYPE = "hookkeeper.test"
-ProbeState = Literal["silent", "answers", "over"]
-"""`over`: the webhook is not to be probed any more: it is deleted, enabled, disabled by request, or answered 410."""
+ProbeState = Literal["failing", "recovered", "obsolete"]
+"""`obsolete`: no more probes are needed: the webhook is deleted, enabled, disabled by request, or answered 410."""
 
 
 class ProbeInput(Message):

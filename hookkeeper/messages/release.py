@@ -19,7 +19,7 @@ class ReleaseInput(Message):
     after: datetime | None = None
     """The present pass has released events accepted before this time."""
     released: int = 0
-    asked: bool = False
+    requested: bool = False
     """The release was requested again while it ran."""
 
 
@@ -59,7 +59,7 @@ class ReleaseBatch(Message):
 class ReleaseProgress(Message):
     """The progress of a batch."""
 
-    through: int = 0
+    completed: int = 0
     """Completed runs, counted from the beginning of the batch."""
     released: int = 0
     """Those that had something to release; the others may be held by request."""

@@ -76,19 +76,19 @@ class OrderedQueues:
 
     async def check_run(self, position: QueuePosition) -> QueuedRun:
         """Return the state of the run at a position."""
-        workflow_id = ids.run_at(position.tenant, position.place)
+        workflow_id = ids.run_at(position.tenant, position.position)
         run = await self._describe(workflow_id)
         if run is None:
-            return QueuedRun(found=await self._check_parent(position))
+            return QueuedRun(status=await self._check_parent(position))
         if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
-            return QueuedRun(found="over")
+            return QueuedRun(status="closed")
         state = await self._query(workflow_id)
         if state is None:
-            return QueuedRun(found="silent")
+            return QueuedRun(status="no_answer")
         delivery = next((delivery for delivery in state.deliveries if delivery.id == position.webhook_id), None)
         if delivery is None or delivery.is_final:
-            return QueuedRun(found="over")
-        return QueuedRun(found="open", waits=delivery.reason == "queued", failed=delivery.steps_taken > 0)
+            return QueuedRun(status="closed")
+        return QueuedRun(status="open", queued=delivery.reason == "queued", failed=delivery.steps_taken > 0)
 
     async def find_waiting(self, query: WaitingEventsQuery) -> WaitingEvents:
         """Return the positions of all open events of the webhook, except those scheduled for later.
@@ -130,7 +130,7 @@ class OrderedQueues:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal=ids.ENQUEUE,
-            start_signal_args=[position.place],
+            start_signal_args=[position.position],
             static_summary=f"the order of {position.webhook_id}",
         )
 
@@ -170,11 +170,11 @@ class OrderedQueues:
 
     async def _check_parent(self, position: QueuePosition) -> QueuedRunStatus:
         """Return, for a part without a run, whether the run of its event will start it."""
-        tenant, event_id = ids.event_of(ids.run_at(position.tenant, position.place))
+        tenant, event_id = ids.event_of(ids.run_at(position.tenant, position.position))
         parent = await self._describe(ids.workflow_id(tenant, event_id))
         if parent is None or parent.workflow_type != ids.LARGE_EVENT:
-            return "unknown"
-        return "to_come" if parent.status == WorkflowExecutionStatus.RUNNING else "over"
+            return "not_found"
+        return "not_started" if parent.status == WorkflowExecutionStatus.RUNNING else "closed"
 
     async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
         try:
@@ -215,7 +215,7 @@ def _positions_of(event: EventInput) -> list[QueuePosition]:
     split = len(event.deliveries) > PART
     return [
         QueuePosition(
-            webhook_id=delivery.webhook_id, tenant=event.tenant, place=f"{event.id}.{n}" if split else event.id
+            webhook_id=delivery.webhook_id, tenant=event.tenant, position=f"{event.id}.{n}" if split else event.id
         )
         for n, part in enumerate(partition(event.deliveries), start=1)
         for delivery in part

@@ -33,7 +33,7 @@ class Releases:
                 id=ids.release_id(webhook_id),
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                start_signal=ids.RELEASE_AGAIN,
+                start_signal=ids.RESTART_RELEASE,
                 search_attributes=_search_attributes(tenant, webhook_id),
                 static_summary=f"release what {webhook_id} held · {tenant}",
             )

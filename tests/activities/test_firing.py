@@ -52,13 +52,15 @@ def firing(tenant: str) -> ScheduledEvent:
     return ScheduledEvent(event_id="daily-1", type="report.due", tenant=tenant, timestamp=NOW)
 
 
-@pytest.mark.parametrize("step", ["accept", "await_delivery"])
+@pytest.mark.parametrize("step", ["accept_scheduled_event", "await_delivery"])
 async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) -> None:
     hanging = Hanging()
     activities = ScheduledEventActivities(hanging, hanging, TenantConcurrency(4, 2))
 
     def start(tenant: str) -> asyncio.Task[None]:
-        argument = firing(tenant) if step == "accept" else EventReference(event_id="daily-1", tenant=tenant)
+        argument = (
+            firing(tenant) if step == "accept_scheduled_event" else EventReference(event_id="daily-1", tenant=tenant)
+        )
         return asyncio.create_task(ActivityEnvironment().run(getattr(activities, step), argument))
 
     tasks = [start("a") for _ in range(3)]
@@ -92,7 +94,7 @@ async def test_the_wait_for_the_rate_begins_when_it_leaves_no_room(waited: timed
     told: list[Any] = []
     environment.on_heartbeat = told.append
     with pytest.raises(ApplicationError) as raised:
-        await environment.run(activities.accept, firing("a"))
+        await environment.run(activities.accept_scheduled_event, firing("a"))
     assert raised.value.type == type_
     assert len(told) == 1
     assert not known or told == known

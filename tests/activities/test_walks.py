@@ -70,20 +70,20 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(release, "DECISION_TIMEOUT", 0.3)
     held = Held()
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
-    progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release, batch)
-    assert (progress.through, progress.released) == (len(RUNS), len(RUNS) - 1)
+    progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release_held, batch)
+    assert (progress.completed, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
     assert held.most <= release.MAX_IN_FLIGHT + 1  # the one that is passed is still not sent
 
 
 async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     held, environment = Held(), with_heartbeats()
-    known = ReleaseProgress(through=20, released=18)
+    known = ReleaseProgress(completed=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
-    progress = await environment.run(ReleaseActivities(store, held, PLACES).release, batch)
+    progress = await environment.run(ReleaseActivities(store, held, PLACES).release_held, batch)
     assert held.released == list(RUNS[20:])
-    assert (progress.through, progress.released) == (25, 23)
+    assert (progress.completed, progress.released) == (25, 23)
 
 
 async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store) -> None:
@@ -99,7 +99,7 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
 
     def find(webhook: str, tenant: str) -> asyncio.Task[HeldRuns]:
         ask = HeldSearch(webhook_id=webhook, tenant=tenant)
-        return asyncio.create_task(with_heartbeats().run(activities.find, ask))
+        return asyncio.create_task(with_heartbeats().run(activities.find_held, ask))
 
     slow = find("wh_1", "acme")
     with pytest.raises(ApplicationError) as raised:
@@ -139,14 +139,14 @@ async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store
     lost, environment = Unreadable(), with_heartbeats()
     activities = RecoveryActivities(store, lost, PLACES)
     with pytest.raises(ValueError, match="unreadable"):
-        await environment.run(activities.redeliver, batch_of(*RUNS))
+        await environment.run(activities.redeliver_candidates, batch_of(*RUNS))
     assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
     # What the registry or a dead worker has cost in tries is not the event's fault.
     environment.info = replace(environment.info, attempt=recovery.MAX_TRIES + 1)
     with pytest.raises(ValueError, match="unreadable"):
-        await environment.run(activities.redeliver, batch_of(*RUNS))
+        await environment.run(activities.redeliver_candidates, batch_of(*RUNS))
     environment.info = replace(environment.info, heartbeat_details=[{}, {STUCK: recovery.MAX_TRIES}])
-    tally = await environment.run(activities.redeliver, batch_of(*RUNS))
+    tally = await environment.run(activities.redeliver_candidates, batch_of(*RUNS))
     assert (tally.redelivered, tally.failed, tally.skipped) == (len(RUNS) - 1, 1, 0)
 
 
@@ -154,6 +154,6 @@ async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     lost, environment = Unreadable(), with_heartbeats()
     known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
-    tally = await environment.run(RecoveryActivities(store, lost, PLACES).redeliver, batch_of(*RUNS[:6]))
+    tally = await environment.run(RecoveryActivities(store, lost, PLACES).redeliver_candidates, batch_of(*RUNS[:6]))
     assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))
     assert (tally.redelivered, tally.skipped) == (4, 2)

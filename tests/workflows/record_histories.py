@@ -115,7 +115,7 @@ async def test_record_paused(home: House, inbox: Receiver) -> None:
 async def test_record_ordered(home: House, inbox: Receiver) -> None:
     """A place that nobody comes to, an event that blocks, one that is skipped, one that was scheduled; then nobody."""
     webhook = await fresh(home, inbox, 500, 200, 500, ordered=True, retry={"schedule": [0.1]})
-    nobody = QueuePosition(webhook_id=str(webhook["id"]), tenant=home.tenant, place="nobody")
+    nobody = QueuePosition(webhook_id=str(webhook["id"]), tenant=home.tenant, position="nobody")
     await home.gateway.ordered_queues.enqueue(nobody)
     blocks = (await home.send())["id"]
     scheduled = (await home.send(deliver_at=in_days(1)))["id"]

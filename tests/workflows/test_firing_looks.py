@@ -59,7 +59,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
             environment.client,
             task_queue=QUEUE,
             workflows=[ScheduledEventWorkflow],
-            activities=[firing.accept],
+            activities=[firing.accept_scheduled_event],
             workflow_runner=SANDBOX,
         ),
         Worker(environment.client, task_queue=ids.retry_queue(QUEUE), activities=[firing.await_delivery]),

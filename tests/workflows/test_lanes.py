@@ -37,7 +37,7 @@ async def test_a_place_whose_run_is_never_started_costs_its_grace(
     webhook = await home.webhook(inbox.url, ordered=True)
     for n in range(3):
         await home.gateway.ordered_queues.enqueue(
-            QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place=f"never-{n}")
+            QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position=f"never-{n}")
         )
     sent = await send_numbered(home, 2)
     for event_id in sent:
@@ -47,7 +47,9 @@ async def test_a_place_whose_run_is_never_started_costs_its_grace(
 
 async def test_a_run_that_is_started_late_has_its_place(home: House, inbox: Receiver) -> None:
     webhook = await home.webhook(inbox.url, ordered=True)
-    await home.gateway.ordered_queues.enqueue(QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
+    await home.gateway.ordered_queues.enqueue(
+        QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position="late")
+    )
     behind = await send_numbered(home, 2)
     await asyncio.sleep(0.5)
     assert inbox.requests == []
@@ -65,7 +67,9 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
         monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    await home.gateway.ordered_queues.enqueue(QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place="late"))
+    await home.gateway.ordered_queues.enqueue(
+        QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position="late")
+    )
     (behind,) = await send_numbered(home, 1)
     await home.send(id="late", data={"n": 99})
     await inbox.got(1)
@@ -319,7 +323,7 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 20)
     webhook = await home.webhook("https://acme.example/hook", ordered=True)
     line = QueueInput(
-        webhook_id=webhook["id"], tenant=home.tenant, places=tuple(f"{n:0128}" for n in range(MAX_POSITIONS - 5))
+        webhook_id=webhook["id"], tenant=home.tenant, positions=tuple(f"{n:0128}" for n in range(MAX_POSITIONS - 5))
     )
     first = await home.temporal.start_workflow(
         OrderedQueueWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue

@@ -1,12 +1,14 @@
 """The names by which clients address workflows are those that the worker serves."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionStatus
 
+from activities.finalize import ClosingActivities
 from hookkeeper import ids
 from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
@@ -16,6 +18,7 @@ from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, Recover
 from hookkeeper.messages.release import ReleaseInput, ReleaseState
 from house import House
 
+ACTIVITIES = Path(__file__).parents[2] / "activities"
 NOW = datetime.now(UTC)
 EVENT = EventInput(id="evt_1", type="order.paid", tenant="acme", timestamp=NOW, accepted_at=NOW)
 RECOVERY = RecoveryState(
@@ -34,7 +37,7 @@ WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
         {ids.ENQUEUE, ids.DONE, ids.CHECK},
         set(),
     ),
-    ids.RELEASE: (ReleaseInput(webhook_id="wh_1", tenant="acme"), ReleaseState, {ids.RELEASE_AGAIN}, set()),
+    ids.RELEASE: (ReleaseInput(webhook_id="wh_1", tenant="acme"), ReleaseState, {ids.RESTART_RELEASE}, set()),
     ids.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
     ids.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
 }
@@ -61,3 +64,13 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(home: Ho
         assert isinstance(await handle.query(ids.STATE, result_type=state_type), state_type)
     if (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
         await handle.terminate()
+
+
+@pytest.mark.parametrize("path", sorted(ACTIVITIES.glob("*.py")), ids=lambda path: path.stem)
+def test_activities_are_named_as_their_methods(path: Path) -> None:
+    """`run_until_done` sends the name of the method."""
+    assert "activity.defn(" not in path.read_text()
+
+
+def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
+    assert ClosingActivities.close_as_cancelled.__name__ == ids.CLOSE_AS_CANCELLED

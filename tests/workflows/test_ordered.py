@@ -197,7 +197,7 @@ async def test_a_scheduled_event_takes_its_place_when_it_is_due(home: House, inb
     scheduled = (await home.send(data={"n": 99}, deliver_at=later))["id"]
     # A place that somebody took for it before, without a time to wait for, is passed.
     await home.gateway.ordered_queues.enqueue(
-        QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, place=scheduled)
+        QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position=scheduled)
     )
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")

@@ -102,7 +102,7 @@ async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
         await temporal_cli(home, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", lane.id)
         await home.run(first).terminate()
         assert (await home.until_final(second))["status"] == "succeeded"
-    assert "check_granted ended in a way that was not requested" in caplog.text
+    assert "check_queued_run ended in a way that was not requested" in caplog.text
 
 
 @pytest.mark.usefixtures("soon")
