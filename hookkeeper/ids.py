@@ -1,6 +1,5 @@
 """Ids, names on the wire, task queues and search attributes: each is spelled here and nowhere else."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import sha256
 from zlib import crc32
@@ -60,22 +59,6 @@ SEARCH_ATTRIBUTES = {
     DELIVER_AT.name: "Datetime",
     RUN_NUMBER.name: "Int",
 }
-
-
-LISTED_BYTES = 1900
-"""Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
-
-
-def listed(webhook_ids: Iterable[str]) -> list[str]:
-    """Return the ids for a search attribute: without duplicates, sorted, and as many as fit (about 100)."""
-    fitting: list[str] = []
-    size = 2
-    for webhook_id in sorted(set(webhook_ids)):
-        size += len(webhook_id.encode()) + 3
-        if size > LISTED_BYTES:
-            break
-        fitting.append(webhook_id)
-    return fitting
 
 
 def workflow_id(tenant: str, event_id: str) -> str:

@@ -1,5 +1,6 @@
-"""The search attributes with which the run of an event is started, by the API or by a parent run."""
+"""The search attributes of an event's run: its first ones, and how webhook ids are listed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -7,10 +8,15 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 
+LISTED_BYTES = 1900
+"""Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
+
 
 def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:
-    webhooks = ids.listed(each.webhook_id for each in event.deliveries)
-    needs_attention = ids.listed(each.webhook_id for each in event.deliveries if each.status in ("held", "failed"))
+    """Return the search attributes with which a run is started, by the API or by a parent run."""
+    webhooks = fitting_ids(delivery.webhook_id for delivery in event.deliveries)
+    attention = (delivery for delivery in event.deliveries if delivery.status in ("held", "failed"))
+    needs_attention = fitting_ids(delivery.webhook_id for delivery in attention)
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ids.TENANT, event.tenant),
         SearchAttributePair(ids.EVENT_TYPE, event.type),
@@ -24,3 +30,15 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     if run_number > 1:
         pairs.append(SearchAttributePair(ids.RUN_NUMBER, run_number))
     return TypedSearchAttributes(pairs)
+
+
+def fitting_ids(webhook_ids: Iterable[str]) -> list[str]:
+    """Return the ids for a search attribute: without duplicates, sorted, and as many as fit (about 100)."""
+    ids_: list[str] = []
+    size = 2
+    for webhook_id in sorted(set(webhook_ids)):
+        size += len(webhook_id.encode()) + 3
+        if size > LISTED_BYTES:
+            break
+        ids_.append(webhook_id)
+    return ids_

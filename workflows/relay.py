@@ -15,6 +15,7 @@ from temporalio.workflow import ChildWorkflowHandle
 from hookkeeper import ids
 from hookkeeper.messages.event import Command, Delivery, EventState, EventStatus, event_status
 from hookkeeper.outcomes import Message
+from hookkeeper.search_attributes import fitting_ids
 from workflows.search_attributes import set_or_unset
 
 
@@ -116,7 +117,7 @@ class Relay:
     def update_search_attributes(self, moved_to: datetime | None = None) -> None:
         """Derive the event's search attributes from its parts. Only on change: each is an event in the history."""
         parts, updates = self._parts.values(), list[SearchAttributeUpdate[Any]]()
-        needs_attention = ids.listed(webhook_id for part in parts for webhook_id in part.needs_attention)
+        needs_attention = fitting_ids(webhook_id for part in parts for webhook_id in part.needs_attention)
         if needs_attention != self._needs_attention:
             self._needs_attention = needs_attention
             updates.append(set_or_unset(ids.NEEDS_ATTENTION, needs_attention))

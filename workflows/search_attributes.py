@@ -10,6 +10,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 from hookkeeper import ids
+from hookkeeper.search_attributes import fitting_ids
 from workflows.delivery import DeliveryState
 
 
@@ -29,10 +30,10 @@ class SearchAttributes:
 
     def update(self) -> None:
         """List the webhooks whose deliveries need attention, and those whose deliveries are held."""
-        needs_attention = ids.listed(
+        needs_attention = fitting_ids(
             delivery.record.webhook_id for delivery in self._deliveries if delivery.needs_attention
         )
-        held = ids.listed(delivery.record.webhook_id for delivery in self._deliveries if delivery.held)
+        held = fitting_ids(delivery.record.webhook_id for delivery in self._deliveries if delivery.held)
         updates: list[SearchAttributeUpdate[Any]] = []
         if needs_attention != self.needs_attention:
             self.needs_attention = needs_attention

@@ -1,12 +1,13 @@
 """The names by which clients address workflows are those that the worker serves."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from activities.finalize import ClosingActivities
 from hookkeeper import ids
@@ -62,7 +63,7 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(home: Ho
         assert described["cancel"] == COMMANDS["cancel"].summary
     if state_type:
         assert isinstance(await handle.query(ids.STATE, result_type=state_type), state_type)
-    if (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
+    with suppress(RPCError):  # some have completed
         await handle.terminate()
 
 
