@@ -53,7 +53,7 @@ class MemoryBudget:
         start = time.perf_counter()
         reservation = Reservation(self, tenant, min(size, self._per_tenant))
         try:
-            async with asyncio.timeout(link.MAX_WAIT):
+            async with asyncio.timeout(link.SLOT_TIMEOUT):
                 await self._take(tenant, reservation.size)
         except TimeoutError:
             raise LocalLimitReached(self._refusal(tenant)) from None

@@ -90,7 +90,7 @@ class HttpCall(BaseModel):
         return f"{self.method} {self.host or '…'}"
 
 
-class Call(BaseModel):
+class RenderedHttpCall(BaseModel):
     """A request for one event, ready to be made: everything is filled in and checked."""
 
     model_config = ConfigDict(frozen=True)
@@ -120,7 +120,7 @@ def check(call: HttpCall) -> None:
     fields.check("http.body", call.body, "json" if call.is_json else "none")
 
 
-def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Call:
+def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedHttpCall:
     """Fill a call in for an event. Raises a `Fault` where a field does not come to what it must."""
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
@@ -132,7 +132,7 @@ def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -
     body = _body(call, context)
     if call.body is not None:
         check_body("http.body", len(body), max_bytes)
-    return Call(method=call.method, url=_url(call.url, context), headers=headers, body=body)
+    return RenderedHttpCall(method=call.method, url=_url(call.url, context), headers=headers, body=body)
 
 
 def _url(template: str, context: Context) -> str:

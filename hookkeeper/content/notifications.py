@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hookkeeper.content import defaults, fields, http_calls
 from hookkeeper.content.context import Context
 from hookkeeper.content.faults import BadTemplate
-from hookkeeper.content.http_calls import Call, HttpCall
+from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
 from hookkeeper.content.json_text import shortened
 from hookkeeper.content.masking import masked, unmasked
 from hookkeeper.content.schemes import MAX_SERVICE, NEVER, scheme_of
@@ -15,9 +15,9 @@ from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
 
 __all__ = [
     "NEVER",
-    "Call",
     "HttpCall",
     "Notification",
+    "RenderedHttpCall",
     "RenderedNotification",
     "check",
     "masked",
@@ -89,7 +89,7 @@ def check(notification: Notification) -> None:
 
 def render_notification(
     notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES
-) -> RenderedNotification | Call:
+) -> RenderedNotification | RenderedHttpCall:
     """Fill a notification in for an event. Raises a `Fault` where a field does not come to what it must."""
     if notification.http:
         return http_calls.call_of(notification.http, context, max_bytes)

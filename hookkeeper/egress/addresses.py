@@ -1,8 +1,7 @@
-"""May this address be reached from here? Pure judgement: the API asks it of what people write, the worker of each
-connection that it makes.
+"""Rules for allowed addresses. The API checks webhook URLs with them, and the worker each connection. Pure.
 
-Only global unicast may, and what the operator allowed. An IPv6 address that carries an IPv4 address is judged by
-both.
+Global unicast addresses are allowed, and what the operator allows in addition. An IPv6 address that embeds an IPv4
+address is allowed only if both are.
 """
 
 import re
@@ -22,40 +21,40 @@ BAD_PORTS = frozenset({
     5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 })
 # fmt: on
-"""0, and ports of other protocols, which could take an HTTP request for one of theirs (Fetch, "Port blocking")."""
+"""0, and ports of other protocols, which could misread an HTTP request as their own (Fetch, "Port blocking")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What the operator allows although it is not global unicast."""
+    """What the operator allows in addition to global unicast addresses."""
 
     cidrs: tuple[_Network, ...] = ()
     names: frozenset[str] = frozenset()
-    """Hosts, in lower case: each may be whatever its name leads to."""
+    """Host names in lower case, allowed whatever address they resolve to."""
 
     def trust(self, host: str) -> bool:
-        """Tell whether the operator allows this very name."""
+        """Return whether the operator allows this host name."""
         return host.lower().rstrip(".") in self.names
 
 
 EVERYWHERE = Networks((IPv4Network("0.0.0.0/0"), IPv6Network("::/0")))
-"""For what the operator has set: a mail provider on the machine next door is the operator's own affair."""
+"""For addresses in the operator's own settings, such as a mail server in the local network."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-_CARRY_IN_LAST_32_BITS = (
+_EMBED_IN_LAST_32_BITS = (
     _NAT64,
     IPv6Network("64:ff9b:1::/48"),
     IPv6Network("::ffff:0:0:0/96"),
     IPv6Network("::/96"),
 )
-"""RFC 6052, RFC 8215 (in the /96 that operators carve out of it), RFC 2765, the IPv4-compatible form of RFC 4291."""
+"""RFC 6052, RFC 8215 (a /96 within it), RFC 2765, and the IPv4-compatible form of RFC 4291."""
 
 _GLOBAL_IPV6 = (IPv6Network("2000::/3"), _NAT64)
-"""IANA hands out global unicast from the first alone; the second is that of IPv4, seen from IPv6."""
+"""IANA allocates global unicast addresses from the first only; the second is IPv4 behind NAT64."""
 
-# What Python 3.11 calls global, and IANA's special-purpose registries do not or nobody receives webhooks there.
+# Global according to Python 3.11, but special-purpose according to IANA, or without webhook receivers.
 _NOT_FOR_RECEIVERS = (
-    IPv4Network("168.63.129.16/32"),  # on Azure, the agent of the machine's own host
+    IPv4Network("168.63.129.16/32"),  # Azure's host agent
     IPv4Network("192.0.0.0/24"),  # protocol assignments
     IPv4Network("192.88.99.0/24"),  # 6to4 relays, deprecated
     IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
@@ -65,7 +64,7 @@ _NOT_FOR_RECEIVERS = (
 
 
 def parse_networks(texts: Iterable[str]) -> Networks:
-    """Read a list of CIDRs, addresses (each a network of one) and host names. Raises ValueError: which, and why."""
+    """Parse CIDRs, addresses and host names. Raises ValueError."""
     parts = [text.strip() for text in texts]
     names = [part for part in parts if _NAME.fullmatch(part) and not ends_in_number(part)]
     cidrs = [_parse(part) for part in parts if part not in names]
@@ -73,12 +72,12 @@ def parse_networks(texts: Iterable[str]) -> Networks:
 
 
 def ends_in_number(host: str) -> bool:
-    """Tell whether a host can be nothing but an IPv4 address, in whatever notation (URL standard, "Host parsing")."""
+    """Return whether a host is an IPv4 address in any notation (URL standard, "Host parsing")."""
     return _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]) is not None
 
 
 def is_allowed(address: str, allowed: Networks) -> bool:
-    """Judge an address in its numeric form. What is no address, or carries a zone id, is refused."""
+    """Return whether a numeric address is allowed. Invalid addresses and zone ids are not."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -87,10 +86,10 @@ def is_allowed(address: str, allowed: Networks) -> bool:
         return _may_reach(ip, allowed)
     if ip.scope_id is not None:
         return False
-    if ip.ipv4_mapped is not None:  # only another spelling: the IPv4 address is what gets connected
+    if ip.ipv4_mapped is not None:  # another notation of the IPv4 address
         return _may_reach(ip.ipv4_mapped, allowed)
-    carried = _carried(ip)
-    return _may_reach(ip, allowed) and (carried is None or _may_reach(carried, allowed))
+    embedded = _embedded(ip)
+    return _may_reach(ip, allowed) and (embedded is None or _may_reach(embedded, allowed))
 
 
 def _parse(text: str) -> _Network:
@@ -116,13 +115,13 @@ def _is_global_unicast(ip: IPv4Address | IPv6Address) -> bool:
     return isinstance(ip, IPv4Address) or _in(ip, _GLOBAL_IPV6)
 
 
-def _carried(ip: IPv6Address) -> IPv4Address | None:
-    """Give the IPv4 address where traffic to this IPv6 address ends, if it is such a one."""
+def _embedded(ip: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that traffic to this IPv6 address reaches, or None."""
     if ip.sixtofour is not None:
         return ip.sixtofour
     if ip.teredo is not None:
         return ip.teredo[1]
-    if _in(ip, _CARRY_IN_LAST_32_BITS) and not (ip.is_loopback or ip.is_unspecified):
+    if _in(ip, _EMBED_IN_LAST_32_BITS) and not (ip.is_loopback or ip.is_unspecified):
         return IPv4Address(int(ip) & 0xFFFF_FFFF)
     return None
 

@@ -1,4 +1,4 @@
-"""aiohttp's connector, made to judge each address that it connects to, and to keep no connection that misbehaves."""
+"""An aiohttp connector that checks each address and drops connections whose peer violates the protocol."""
 
 import asyncio
 import socket
@@ -16,44 +16,44 @@ from aiohttp.tracing import Trace
 
 from hookkeeper.egress import proxy
 from hookkeeper.egress.link import Link, current_link
-from hookkeeper.egress.network import EVERYWHERE, Networks, judge
+from hookkeeper.egress.network import EVERYWHERE, Networks, check_connection
 from hookkeeper.egress.resolver import Lookups, Resolver
 from hookkeeper.limits.tenant_limit import TenantLimit
 
-KEEPALIVE = 4.0
-"""Seconds that an idle connection is kept: under the 5 of Node, uvicorn and Apache, so that it is we who close."""
-MAX_HEAD = 64 * 1024
-"""Bytes of an answer's headers, with those of interim answers: aiohttp alone would take a megabyte."""
-MAX_INTERIM = 64
-"""Answers of 1xx to one request: reading them as fast as they come would keep the worker from all else."""
+KEEPALIVE_TIMEOUT = 4.0
+"""Seconds. Less than the 5 of Node, uvicorn and Apache, so that the client closes first."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Bytes of a response's headers, including interim responses: aiohttp alone would accept a megabyte."""
+MAX_INTERIM_RESPONSES = 64
+"""1xx responses to one request: reading more of them at full speed would block the worker."""
 
 
 class Connector(aiohttp.TCPConnector):
-    """Tells whether a connection was used before, and drops one on which the peer has spoken out of turn.
+    """Records whether a connection is reused, and drops one on which the peer has sent unsolicited data.
 
-    With an egress proxy that is all it connects to, wherever that may be.
+    With an egress proxy, it connects to the proxy only, at any address.
     """
 
     def __init__(
         self,
         allowed: Networks,
         tls: ssl.SSLContext,
-        through: proxy.Proxy | None,
+        egress_proxy: proxy.Proxy | None,
         lookups: Lookups,
         handshakes: TenantLimit | None = None,
     ) -> None:
-        self._names = Resolver(EVERYWHERE if through else allowed, lookups)
+        self._resolver = Resolver(EVERYWHERE if egress_proxy else allowed, lookups)
         super().__init__(
             limit=0,
             ssl=tls,
-            resolver=self._names,
-            use_dns_cache=False,  # tenants that share a name would wait for each other's places; c-ares has a cache
-            socket_factory=None if through else partial(_socket, allowed),
-            keepalive_timeout=KEEPALIVE,
+            resolver=self._resolver,
+            use_dns_cache=False,  # tenants with the same host name would share a slot; c-ares has a cache
+            socket_factory=None if egress_proxy else partial(_socket, allowed),
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
         )
         self._factory = cast("partial[ResponseHandler]", partial(_Protocol, loop=self._loop))
         self._allowed = allowed
-        self._through = through
+        self._egress_proxy = egress_proxy
         self._handshakes = handshakes
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
@@ -67,7 +67,7 @@ class Connector(aiohttp.TCPConnector):
             protocol = connection.protocol
             assert isinstance(protocol, _Protocol)
             link.reused = protocol in self._used
-            # aiohttp would take what came on an idle connection for the answer to this request.
+            # aiohttp would treat data received on an idle connection as the response to this request.
             if not (link.reused and (link.fresh or protocol.should_close)):
                 break
             connection.close()
@@ -79,62 +79,61 @@ class Connector(aiohttp.TCPConnector):
     async def _connect(
         self, link: Link, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        if self._through is None:
+        if self._egress_proxy is None:
             return await super().connect(req, traces, timeout)
         link.awaits_proxy = True
-        with proxy.blaming():
+        with proxy.errors_translated():
             connection = await super().connect(req, traces, timeout)
         link.awaits_proxy = False
         return connection
 
     async def _create_direct_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Note that it stands: with an egress proxy, a tunnel through it is what comes next."""
-        made = await super()._create_direct_connection(*args, **kwargs)
+        """Note that the egress proxy is connected; its tunnel comes next."""
+        connection = await super()._create_direct_connection(*args, **kwargs)
         if link := current_link.get():
             link.awaits_proxy = False
-        return made
+        return connection
 
     async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Open a connection, and make its handshake if it has TLS."""
+        """Connect, with a handshake slot if the connection uses TLS."""
         if self._handshakes is None or not kwargs.get("ssl"):
             return await super()._wrap_create_connection(*args, **kwargs)
-        async with (current_link.get() or Link()).place_in(self._handshakes):
+        async with (current_link.get() or Link()).slot_in(self._handshakes):
             return await super()._wrap_create_connection(*args, **kwargs)
 
     async def _start_tls_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.BaseTransport, ResponseHandler]:
-        """Make the handshake within the tunnel of an egress proxy."""
+        """Start TLS in the tunnel of an egress proxy, with a handshake slot."""
         if self._handshakes is None:
             return await super()._start_tls_connection(*args, **kwargs)
-        async with (current_link.get() or Link()).place_in(self._handshakes):
+        async with (current_link.get() or Link()).slot_in(self._handshakes):
             return await super()._start_tls_connection(*args, **kwargs)
 
     async def end(self) -> None:
-        """Close all connections, and stop name lookups."""
+        """Close all connections and the resolver."""
         await self.close()
-        await self._names.close()
+        await self._resolver.close()
 
 
 class _Protocol(ResponseHandler):
-    """Cuts the connection where the peer talks on though nothing was asked: aiohttp would keep all that it says.
+    """Aborts the connection on unsolicited data, which aiohttp would buffer without limit.
 
-    Takes few interim answers, of which aiohttp takes any number, and headers of bounded size.
+    Also limits interim responses and the size of headers.
     """
 
     idle = False
     _interim = 0
-    _head = 0
-    """Bytes that have come of an answer whose headers are not complete."""
+    _header_bytes = 0
     _has_headers = False
 
     def begin(self) -> None:
-        """Expect the answer to one request."""
-        self.idle, self._interim, self._head, self._has_headers = False, 0, 0, False
+        """Expect the response to one request."""
+        self.idle, self._interim, self._header_bytes, self._has_headers = False, 0, 0, False
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         is_interim = data[0].code in range(100, 200)
         self._interim += is_interim
         self._has_headers = not is_interim
-        if self._interim <= MAX_INTERIM:
+        if self._interim <= MAX_INTERIM_RESPONSES:
             super().feed_data(data, size)
         elif self.exception() is None:
             self.set_exception(HttpProcessingError(message="too many interim responses"))
@@ -144,14 +143,14 @@ class _Protocol(ResponseHandler):
             self.abort()
             return
         super().data_received(data)
-        self._head += len(data)
-        if not self._has_headers and self._head > MAX_HEAD and self.exception() is None:
+        self._header_bytes += len(data)
+        if not self._has_headers and self._header_bytes > MAX_HEADER_BYTES and self.exception() is None:
             self.set_exception(HttpProcessingError(message="too many bytes of headers"))
 
 
 def _socket(allowed: Networks, info: AddrInfoType) -> socket.socket:
-    """Open a socket for the very address that gets connected: no second name lookup can come between."""
+    """Create the socket for a checked address: aiohttp connects to exactly this address, without a second lookup."""
     family, kind, protocol, _, address = info
     link = current_link.get()
-    judge(str(address[0]), int(address[1]), allowed, trusted=link is not None and link.trusted)
+    check_connection(str(address[0]), int(address[1]), allowed, trusted=link is not None and link.trusted)
     return socket.socket(family, kind, protocol)

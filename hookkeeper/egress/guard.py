@@ -1,8 +1,7 @@
-"""What foreign code may do in a thread: connect to allowed addresses, in time, and little else.
+"""Restricts third-party code in a thread to connections to allowed addresses, within a timeout.
 
-The interpreter's audit hooks (PEP 578) tell of each connection, file, program and thread before it comes to be,
-whatever library wants it. That holds off what a tenant's URL may make honest code do; it is no sandbox for hostile
-code.
+Audit hooks (PEP 578) are called before each connection, opened file, new process and new thread, whatever library
+causes it. This restricts what a tenant's URL can make trusted code do; it is not a sandbox for hostile code.
 """
 
 import os
@@ -16,20 +15,20 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from hookkeeper.egress.network import Networks, judge
+from hookkeeper.egress.network import Networks, check_connection
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class NotPermitted(PermissionError):
-    """Code under guard wanted to do what it may not."""
+    """Guarded code attempted a forbidden operation."""
 
 
 class Guard:
-    """Guards one call in one thread, and can end it from another."""
+    """Guards one call in one thread. Another thread can abort it."""
 
     def __init__(self, allowed: Networks, timeout: float) -> None:
-        """Allow global unicast addresses and those in `allowed`, for `timeout` seconds from now."""
+        """Allow global unicast addresses and those in `allowed`. `timeout`: seconds from now."""
         _install()
         self._allowed = allowed
         self._trusted = False
@@ -37,29 +36,29 @@ class Guard:
         self._lock = Lock()
         self._handles: list[socket.socket] = []
         self._ended = False
-        self.reached = False
-        """Some connection was let through."""
+        self.has_connected = False
+        """A connection was allowed."""
         self.refused = ""
-        """What else it wanted to do, and may not."""
+        """The last forbidden operation."""
 
     def left(self) -> float:
-        """Give the seconds that are left. Raises TimeoutError where there are none."""
+        """Return the remaining seconds. Raises TimeoutError if none remain."""
         left = self._deadline - time.monotonic()
         if self._ended or left <= 0:
             raise TimeoutError("timeout")
         return left
 
     def end(self) -> None:
-        """Break off all connections, and let no more be made."""
+        """Shut down all connections and refuse new ones."""
         with self._lock:
             self._ended = True
             for handle in self._handles:
-                with suppress(OSError):  # not connected any more
+                with suppress(OSError):  # no longer connected
                     handle.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Guard what this thread does until the block ends."""
+        """Guard this thread until the block ends."""
         token = current_guard.set(self)
         try:
             yield
@@ -71,23 +70,23 @@ class Guard:
                 self._handles.clear()
 
     def look_up(self, host: Any, *_: Any) -> None:
-        """Hear which name the next connections are for."""
+        """Note the host name of the next connections."""
         self._trusted = isinstance(host, str) and self._allowed.trust(host)
 
     def connect(self, sock: socket.socket, address: Any) -> None:
-        """Judge the very address that gets connected, and keep a second handle on the connection, to end it by.
+        """Check the address, and keep a second handle to the socket, with which `end` can shut it down.
 
-        A name in place of an address is refused, as nobody knows yet where it leads.
+        A host name instead of an address is refused, because its address is not known yet.
         """
         host, port = address[:2] if isinstance(address, tuple) else (address, 0)
-        judge(str(host), port, self._allowed, trusted=self._trusted)
+        check_connection(str(host), port, self._allowed, trusted=self._trusted)
         with self._lock:
             self.left()
             self._handles.append(socket.socket(fileno=os.dup(sock.fileno())))
-        self.reached = True
+        self.has_connected = True
 
     def open(self, path: Any, mode: str | None, flags: int) -> None:
-        """Let Python read its own files: modules, and what lies beside them."""
+        """Allow reading files of the interpreter and of installed packages."""
         writes = flags & _WRITING or set(mode or "r") & set("wax+")
         if isinstance(path, int):
             return
@@ -120,15 +119,15 @@ _WATCHED: dict[str, Callable[[Guard, tuple[Any, ...]], None]] = {
 
 @cache
 def _own_folders() -> tuple[str, ...]:
-    """Give the folders of the interpreter and its packages, and of time zones."""
+    """Return the folders of the interpreter, of packages and of time zones."""
     return tuple(folder + os.sep for folder in (sys.prefix, sys.base_prefix, "/usr/share/zoneinfo"))
 
 
 @cache
 def _install() -> None:
-    """Hook in, for as long as the process lives. Costs 0.1 µs an audited event, of which requests make none."""
+    """Install the audit hook, permanently. It costs 0.1 µs for each audited event."""
 
-    # What it needs is bound here: at exit the names of a module go before the hook does.
+    # Bound as defaults: at exit, module globals are cleared before the hook is removed.
     def hook(
         event: str,
         args: tuple[Any, ...],

@@ -1,6 +1,6 @@
-"""The library `requests` within a guarded call: nothing from the environment, no redirects, bounded answers.
+"""The `requests` library in a guarded call: no environment settings, no redirects, limited responses.
 
-Apprise's plugins call `requests.post`, and tell no more of the answer than whether they liked it; here it is heard.
+Apprise's plugins call `requests.post` and return only whether they succeeded. Here the response is recorded.
 """
 
 import errno
@@ -26,17 +26,17 @@ from hookkeeper.egress.guard import Guard, current_guard
 from hookkeeper.egress.network import ForbiddenAddress, Networks
 
 READ_LIMIT = 64 * 1024
-"""Bytes of an answer's body that are read at most, decompressed."""
+"""Maximum bytes of a response body, decompressed."""
 
-_FAULTS = (OSError, exceptions.HTTPError)
-"""What may come of a request; `requests.RequestException` is an OSError."""
-_OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_REQUEST_ERRORS = (OSError, exceptions.HTTPError)
+"""Errors of a request; `requests.RequestException` is an OSError."""
+_LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# The first row counts that has a kind from the chain of causes. The codes are those of `hookkeeper.egress.http`.
+# The first row that matches an exception in the chain of causes applies. Codes as in `hookkeeper.egress.http`.
 _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
     ("forbidden_address", (ForbiddenAddress,)),
     ("tls", (ssl.SSLError, requests.exceptions.SSLError)),
-    ("dns", (socket.gaierror, requests.exceptions.InvalidURL)),  # the latter for a label that is empty or too long
+    ("dns", (socket.gaierror, requests.exceptions.InvalidURL)),  # the latter for an empty or overlong label
     ("timeout", (TimeoutError, exceptions.ReadTimeoutError)),
     ("connection_reset", (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)),
     ("connection_refused", (exceptions.NewConnectionError,)),
@@ -46,58 +46,60 @@ _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 
 
 @dataclass(slots=True)
-class Heard:
-    """What came of one request."""
+class PluginResponse:
+    """The result of one request."""
 
     status_code: int | None = None
-    """Known also where the answer broke off behind its head; `error` says that it did."""
+    """Also set if the response broke off after its headers; then `error` is set too."""
     retry_after: float | None = None
     body: bytes = b""
     error: str | None = None
-    """Why there was no whole answer."""
+    """Why the response is missing or incomplete."""
 
 
-class Call(Guard):
-    """One call of a plugin, which may make several requests."""
+class PluginCall(Guard):
+    """One call of an Apprise plugin, which may make several requests."""
 
     require_https = False
-    """Plain HTTP is refused."""
+    """Refuse plain HTTP."""
 
     def __init__(self, allowed: Networks, transport: Callable[[], HTTPAdapter] | None, timeout: float) -> None:
-        """`transport` makes what requests are sent by, in place of the library's own."""
+        """`transport` makes the adapter that sends requests; by default the one of `requests`."""
         super().__init__(allowed, timeout)
         self.transport = transport or HTTPAdapter
-        self.heard: Heard | None = None
-        """The latest answer; None before the first request."""
-        self.fault: BaseException | None = None
-        """What went wrong with us, and not with the service."""
-        self.reasons: list[str] = []
-        """Why it did not work, in the plugin's words."""
+        self.response: PluginResponse | None = None
+        """The latest response; None before the first request."""
+        self.internal_error: BaseException | None = None
+        """A local error, not caused by the service."""
+        self.messages: list[str] = []
+        """What the plugin logged."""
 
     def exchange(self, send: Callable[..., requests.Response]) -> requests.Response:
-        """Send with our settings in place of the plugin's. Raises RequestException, for the plugin to catch."""
-        heard = self.heard = Heard()
-        self.reached = False
+        """Send with Hookkeeper's settings instead of the plugin's. Raises RequestException for the plugin."""
+        result = self.response = PluginResponse()
+        self.has_connected = False
         try:
             response = send(stream=True, verify=True, timeout=self.left())
-            heard.status_code = response.status_code
-            heard.retry_after = outcomes.parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+            result.status_code = response.status_code
+            result.retry_after = outcomes.parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
             with closing(response.raw) as raw:
-                heard.body = raw.read(READ_LIMIT, decode_content=True)
-        except _FAULTS as exc:
-            heard.error = self._judge(exc)
-            raise requests.ConnectionError(heard.error) from exc
-        response.raw = BytesIO(heard.body)
-        response.headers.pop("location", None)  # or a redirect would be prepared, and its whole body read
+                result.body = raw.read(READ_LIMIT, decode_content=True)
+        except _REQUEST_ERRORS as exc:
+            result.error = self._error_code(exc)
+            raise requests.ConnectionError(result.error) from exc
+        response.raw = BytesIO(result.body)
+        response.headers.pop("location", None)  # otherwise `requests` prepares a redirect and reads its whole body
         return response
 
-    def _judge(self, exc: BaseException) -> str:
+    def _error_code(self, exc: BaseException) -> str:
         chain = tuple(_causes(exc))
-        self.fault = next((each for each in chain if isinstance(each, OSError) and each.errno in _OUR_ERRNOS), None)
+        self.internal_error = next(
+            (cause for cause in chain if isinstance(cause, OSError) and cause.errno in _LOCAL_ERRNOS), None
+        )
         for code, kinds in _CODES:
-            if any(isinstance(each, kinds) for each in chain):
-                # Of several addresses the last one tells; where another could be tried, its name is not to blame.
-                return "connection_refused" if code == "forbidden_address" and self.reached else code
+            if any(isinstance(cause, kinds) for cause in chain):
+                # The error is that of the last address. If another address was tried, the name is not forbidden.
+                return "connection_refused" if code == "forbidden_address" and self.has_connected else code
         return "protocol"
 
 
@@ -107,10 +109,10 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-class _Line(BaseAdapter):
-    """What a guarded session sends by: the call's own transport, and neither proxies nor client certificates."""
+class _GuardedAdapter(BaseAdapter):
+    """Sends through the call's transport, without proxies and client certificates."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: PluginCall) -> None:
         super().__init__()
         self._call = call
         self._transport = call.transport()
@@ -130,29 +132,29 @@ class _Line(BaseAdapter):
 
 
 class _Session(requests.Session):
-    """The session of everybody; within a guarded call it is another one."""
+    """Replaces `requests.Session`; differs from it only within a guarded call."""
 
     def __init__(self) -> None:
         super().__init__()
         call = current_guard.get()
-        if isinstance(call, Call):
+        if isinstance(call, PluginCall):
             self.trust_env = False
             for scheme in ("http://", "https://"):
-                self.mount(scheme, _Line(call))
+                self.mount(scheme, _GuardedAdapter(call))
 
 
-class _Reasons(logging.Handler):
-    """Gives what Apprise logs in a thread to that thread's call."""
+class _MessageHandler(logging.Handler):
+    """Collects what Apprise logs in the call of the current thread."""
 
     def emit(self, record: logging.LogRecord) -> None:
         call = current_guard.get()
-        if isinstance(call, Call):
-            call.reasons.append(record.getMessage())
+        if isinstance(call, PluginCall):
+            call.messages.append(record.getMessage())
 
 
 @cache
 def install() -> None:
-    """Put the session in the place of the library's, and listen to Apprise, for as long as the process lives."""
+    """Replace `requests.Session` and collect Apprise's log messages, permanently."""
     requests.Session = requests.sessions.Session = _Session  # type: ignore[misc]
-    logging.getLogger("apprise").addHandler(_Reasons(logging.WARNING))
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # at WARNING it logs URLs of answers with bad headers
+    logging.getLogger("apprise").addHandler(_MessageHandler(logging.WARNING))
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # at WARNING it logs URLs of responses with invalid headers

@@ -1,6 +1,6 @@
-"""The HTTP client for webhooks, calls of HTTP APIs and SendGrid. Services use `hookkeeper.egress.guarded_requests`.
+"""The HTTP client for webhooks, HTTP APIs and SendGrid. Apprise's plugins use `hookkeeper.egress.guarded_requests`.
 
-`send` tells what the receiver did; it raises for our own faults only.
+`send` returns what the receiver did. It raises for internal errors only.
 """
 
 import asyncio
@@ -24,31 +24,31 @@ from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.link import Link, current_link
 from hookkeeper.egress.network import ForbiddenAddress, Networks
-from hookkeeper.egress.proxy import Proxy, ProxyFailed, Unreached
+from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
 from hookkeeper.egress.transport import Transport, public_roots
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 READ_LIMIT = 64 * 1024
-"""Bytes of a response body that are read at most."""
-MAX_HANDSHAKES = 4
-"""Connections to receivers with TLS of their own that are opened at once for one tenant, unless told otherwise."""
+"""Maximum bytes of a response body that are read."""
+MAX_CONCURRENT_HANDSHAKES = 4
+"""Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
 KEPT_HEADERS = frozenset({b"retry-after", b"date", b"x-ratelimit-reset", b"x-message-id"})
 
 _FRAMING = frozenset(
     "connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split()  # noqa: SIM905
 )
-"""Not sent: how a message is framed is the client's business, and no header of a webhook may break it."""
+"""Headers that are set by the client only: a webhook's headers must not break the framing of a message."""
 
-_FAULTS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, Unreached)
-"""What may come of a request; `is_ours` tells whose fault it is."""
-_OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_REQUEST_ERRORS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ReceiverUnreachable)
+"""Errors of a request; `is_internal` separates local ones."""
+_LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# The first row counts that has a kind from the chain of causes. httpx's own kinds are of no use: a connection that
-# was dropped is a ConnectTimeout there.
+# The first row that matches an exception in the chain of causes applies. httpx's own exceptions are not precise: it
+# reports a dropped connection as ConnectTimeout.
 _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
-    ("forbidden_address", (ForbiddenAddress, aiohttp.InvalidURL)),  # the latter for an address spelled 127.1
+    ("forbidden_address", (ForbiddenAddress, aiohttp.InvalidURL)),  # the latter for an address written as 127.1
     ("tls", (ssl.SSLError, ssl.CertificateError)),
     ("dns", (socket.gaierror,)),
     ("timeout", (TimeoutError,)),
@@ -60,23 +60,23 @@ _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request came to."""
+    """The result of one request."""
 
     status_code: int | None
-    """Known also where the answer broke off behind its status line; `error` says that it did."""
+    """Also set if the response broke off after its status line; then `error` is set too."""
     error: str | None
-    """None for a whole 2xx answer, `http_<status>` for another whole one, else what `error_code` says."""
+    """None for a complete 2xx response, `http_<status>` for another complete one, else a code of `error_code`."""
     headers: Mapping[str, str]
-    """Those of `KEPT_HEADERS` that came; upper and lower case are the same."""
+    """Headers of the response in `KEPT_HEADERS`, case-insensitive."""
     body: bytes
-    """The start of the body as it came, not decompressed."""
+    """The start of the body as received, not decompressed."""
     duration_ms: float
     started_at: datetime
 
 
 @dataclass(slots=True)
 class _Received:
-    """What has come so far."""
+    """The parts of a response received so far."""
 
     status_code: int | None = None
     headers: httpx.Headers = field(default_factory=httpx.Headers)
@@ -84,7 +84,7 @@ class _Received:
 
 
 class Client(httpx.AsyncClient):
-    """The client that `send` sends with. `tls_thread` makes the requests to receivers with TLS of their own."""
+    """The client for `send`. `tls_thread` handles receivers with custom TLS settings."""
 
     def __init__(
         self, transport: Transport, tls_thread: "TlsThread[Client] | None" = None, *, require_https: bool = False
@@ -110,21 +110,21 @@ def make_client(
     tls: ssl.SSLContext | None = None,
     proxy: str | None = None,
     lookups: Lookups | None = None,
-    max_handshakes: int = MAX_HANDSHAKES,
+    max_handshakes: int = MAX_CONCURRENT_HANDSHAKES,
     require_https: bool = False,
 ) -> Client:
-    """Make the client that `send` sends with, to be shared, and closed by the caller.
+    """Make a shared client for `send`, which the caller closes.
 
-    It reaches global unicast addresses and those in `allowed`, all of them through the `proxy` if there is one. `tls`
-    replaces the context that trusts certifi's roots. `lookups` says how names are looked up, `max_handshakes` how many
-    connections to receivers with TLS of their own are opened at once for one tenant.
-    `require_https` refuses plain HTTP, whatever the URL was made of.
+    It connects to global unicast addresses and those in `allowed`, through `proxy` if given. `tls` replaces the context
+    that trusts certifi's roots. `lookups` configures name lookups. `max_handshakes` limits the concurrent handshakes of
+    one tenant with receivers that have custom TLS settings. `require_https` refuses plain HTTP, also in URLs from
+    templates.
     """
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, and the secrets in their queries
-    trusted, through = tls or public_roots(), Proxy.parse(proxy) if proxy else None
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, including secrets in their queries
+    trusted, egress_proxy = tls or public_roots(), Proxy.parse(proxy) if proxy else None
 
     def transport(handshakes: TenantLimit | None = None) -> Transport:
-        return Transport(allowed, trusted, through, lookups or Lookups(), handshakes)
+        return Transport(allowed, trusted, egress_proxy, lookups or Lookups(), handshakes)
 
     def client_of_thread() -> Client:
         return Client(transport(TenantLimit("TLS handshakes under way", max_handshakes)), require_https=require_https)
@@ -145,18 +145,20 @@ async def send(
     tenant: str = "",
     waited: float = 0.0,
 ) -> Answer:
-    """Send one request with these headers, `host`, `content-length` and no others, and tell what came of it.
+    """Send one request with only these headers, `host` and `content-length`, and return the result.
 
-    `timeout` (seconds) bounds name lookup, connect, headers and body together: a 2xx whose body has not ended by
-    then is a `timeout`. At most 64 KiB of body are read and `keep` bytes kept; a longer body is whole with that.
-    `tls` is what this receiver wants of its own. `tenant` is the one whose limits count; the time that the request
-    waits for a place under them does not count against `timeout`. `waited`: seconds that it has waited before.
-    Raises for our own faults: no file descriptors left, a closed client, a header that cannot be sent, a proxy that
-    does not do its part, name servers that cannot be reached, LocalLimitReached.
+    `timeout` (seconds) covers name lookup, connect, headers and body: a 2xx response whose body is not complete by
+    then is a `timeout`. At most 64 KiB of the body are read and `keep` bytes kept; a longer body counts as complete.
+    `tls`: custom TLS settings of the receiver. `tenant`: whose limits apply; time spent waiting for a slot does not
+    count against `timeout`. `waited`: seconds that the request has already waited for slots.
+    Raises for internal errors: no free file descriptors, a closed client, an invalid header, a failed egress proxy,
+    unreachable name servers, LocalLimitReached.
     """
     if tls is not None and isinstance(client, Client) and client.tls_thread:
         options: dict[str, Any] = {"body": body, "headers": headers, "timeout": timeout, "keep": keep, "waited": waited}
-        return await client.tls_thread.run(lambda own: send(own, method, url, **options, tls=tls, tenant=tenant))
+        return await client.tls_thread.run(
+            lambda tls_client: send(tls_client, method, url, **options, tls=tls, tenant=tenant)
+        )
     started_at, start = datetime.now(UTC), time.perf_counter()
     received, link = _Received(), Link(tenant, waited_before=waited)
     token = current_link.set(link)
@@ -165,10 +167,10 @@ async def send(
             await _exchange(client, _request(method, url, body, headers, tls), link, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
-    except _FAULTS as exc:
-        if is_ours(exc):
+    except _REQUEST_ERRORS as exc:
+        if is_internal(exc):
             raise
-        error = _judged(exc, link, received, tls)
+        error = _attempt_error(exc, link, received, tls)
     finally:
         link.end()
         current_link.reset(token)
@@ -190,10 +192,10 @@ async def post(
 
 
 def error_code(exc: BaseException) -> str:
-    """Name what went wrong on the way to a receiver, by the chain of causes; `protocol` where nothing else fits."""
+    """Return the error code for the chain of causes; `protocol` if no other code applies."""
     chain = tuple(_causes(exc))
     for link in chain:
-        if isinstance(link, Unreached):
+        if isinstance(link, ReceiverUnreachable):
             return link.code
     for code, kinds in _CODES:
         if any(isinstance(link, kinds) for link in chain):
@@ -201,21 +203,22 @@ def error_code(exc: BaseException) -> str:
     return "protocol"
 
 
-def _judged(exc: BaseException, link: Link, received: _Received, tls: Tls | None) -> str:
-    """Name what went wrong, by the state of the connection too. Raises ProxyFailed where there was none to a proxy."""
+def _attempt_error(exc: BaseException, link: Link, received: _Received, tls: Tls | None) -> str:
+    """Return the error code, also from the state of the connection. Raises ProxyFailed if the proxy did not connect."""
     if link.awaits_proxy and isinstance(exc, TimeoutError):
         raise ProxyFailed("the egress proxy cannot be reached in time") from exc
     code = error_code(exc)
     if code == "connection_reset" and tls and tls.certificate and not (link.reused or received.status_code):
-        return "tls"  # in TLS 1.3 our certificate is refused after the handshake, and the reset may outrun the reason
+        # In TLS 1.3, the client certificate is rejected after the handshake, and the reset can arrive before the alert.
+        return "tls"
     return code
 
 
-def is_ours(exc: BaseException) -> bool:
-    """Tell whether this machine is to blame, not the network or who is at its other end."""
-    # The bare ClientConnectionError says that the client was closed meanwhile.
+def is_internal(exc: BaseException) -> bool:
+    """Return whether this machine caused the error, not the network or the receiver."""
+    # A plain ClientConnectionError means that the client was closed.
     return any(
-        (isinstance(link, OSError) and link.errno in _OUR_ERRNOS) or type(link) is aiohttp.ClientConnectionError
+        (isinstance(link, OSError) and link.errno in _LOCAL_ERRNOS) or type(link) is aiohttp.ClientConnectionError
         for link in _causes(exc)
     )
 
@@ -234,17 +237,17 @@ async def _refuse_plain_http(request: httpx.Request) -> None:
 
 
 def _request(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None) -> httpx.Request:
-    """Build the request by hand, as the client would add headers of its own. Raises httpx.InvalidURL."""
+    """Build the request without the headers that the client would add. Raises httpx.InvalidURL."""
     try:
         target = httpx.URL(url)
-        usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # aiohttp's reading
+        usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # as aiohttp parses it
     except ValueError as exc:
         raise httpx.InvalidURL(str(exc)) from exc
     if not usable:
         raise httpx.InvalidURL("not http or https, or no host")
-    ours = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
-    sent = httpx.Headers(ours, encoding="utf-8")
-    if target.userinfo:  # left there, httpx and aiohttp each make a header of it, and quarrel
+    allowed = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
+    sent = httpx.Headers(allowed, encoding="utf-8")
+    if target.userinfo:  # otherwise httpx and aiohttp each make a header of it
         credentials = f"{target.username}:{target.password}"
         sent.setdefault("authorization", "Basic " + b64encode(credentials.encode()).decode())
         target = target.copy_with(userinfo=b"")
@@ -254,11 +257,11 @@ def _request(method: str, url: str, body: bytes, headers: Mapping[str, str], tls
 async def _exchange(
     client: httpx.AsyncClient, request: httpx.Request, link: Link, received: _Received, keep: int
 ) -> None:
-    """Send the request and fill `received` as the answer comes in."""
+    """Send the request and fill `received` while the response arrives."""
     response = await _send(client, request, link)
     if response.status_code < 100:
         await response.aclose()
-        raise httpx.RemoteProtocolError(f"{response.status_code} is no status")
+        raise httpx.RemoteProtocolError(f"{response.status_code} is not a valid status")
     received.status_code = response.status_code
     received.headers = httpx.Headers([line for line in response.headers.raw if line[0].lower() in KEPT_HEADERS])
     read = 0
@@ -275,14 +278,14 @@ async def _exchange(
 
 
 async def _send(client: httpx.AsyncClient, request: httpx.Request, link: Link) -> httpx.Response:
-    """Send; once more, over a new connection, where a kept one broke before it answered.
+    """Send, and retry once over a new connection if a reused one breaks before the response.
 
-    So looks a receiver that closes an idle connection in that very moment. A webhook's receiver that got both
-    can tell by `webhook-id`; an API or SendGrid cannot.
+    A receiver may have closed the idle connection at the same moment. If it received both requests, a webhook's
+    receiver can tell by `webhook-id`; an API or SendGrid cannot.
     """
     try:
         return await client.send(request, stream=True)
-    except _FAULTS as exc:
+    except _REQUEST_ERRORS as exc:
         if not link.reused or error_code(exc) != "connection_reset":
             raise
     link.fresh = True

@@ -1,4 +1,4 @@
-"""One request on its way out: what `hookkeeper.egress.http` and the connector below it tell each other."""
+"""State of one outgoing request, shared by `hookkeeper.egress.http` and the connector below it."""
 
 import asyncio
 import time
@@ -10,48 +10,48 @@ from typing import Protocol
 
 from hookkeeper.limits.tenant_limit import TenantLimit
 
-MAX_WAIT = 20.0
-"""Seconds that one request waits for places of its tenant. With the longest timeout of a webhook, that is within an
-activity's minute."""
+SLOT_TIMEOUT = 20.0
+"""Seconds that a request waits for slots of its tenant. Together with the longest timeout of a webhook, that is less
+than the minute of an activity."""
 
 
 class LocalLimitReached(RuntimeError):
-    """A limit of ours kept the request from being made. It is not the receiver's fault and costs no attempt."""
+    """An internal limit prevented the request. It does not count as an attempt."""
 
 
 class Exchange(Protocol):
-    """The side of the connection that reads answers."""
+    """The protocol that reads responses."""
 
     idle: bool
 
 
 @dataclass(slots=True)
 class Link:
-    """The connection of one request: what its sender and the connector tell each other."""
+    """The state of one request. `send` sets the first four fields, the connector the others."""
 
     tenant: str = ""
-    """Asked: count what it takes for this tenant."""
+    """Whose limits apply."""
     timeout: asyncio.Timeout | None = None
-    """Asked: stop this clock while the request waits for a place of its tenant."""
+    """Paused while the request waits for a slot of its tenant."""
     fresh: bool = False
-    """Asked: take no connection that was used before."""
+    """Do not reuse a connection."""
     waited_before: float = 0.0
-    """Asked: count these seconds as waited already."""
+    """Seconds waited for slots before this request."""
     waited: float = 0.0
-    """Told: seconds that the request has waited for places of its tenant."""
+    """Seconds that the request has waited for slots."""
     trusted: bool = False
-    """Told: the operator allows the name, wherever it leads."""
+    """The operator allows the host name, whatever its address."""
     awaits_proxy: bool = False
-    """Told: no connection has been made to the egress proxy yet."""
+    """Not yet connected to the egress proxy."""
     reused: bool = False
-    """Told: it was used before."""
+    """The connection was used before."""
     protocol: Exchange | None = None
     transport: asyncio.Transport | None = None
     done: bool = False
-    """Told: the answer came whole, so the connection may be kept."""
+    """The response was complete, so the connection can be reused."""
 
     def end(self) -> None:
-        """Drop a connection that is not kept: a mere close waits until the peer has read all, if it ever does."""
+        """Abort a connection that is not reused: `close` would wait until the peer has read everything."""
         if self.protocol is None or self.transport is None:
             return
         if not self.done or self.transport.is_closing():
@@ -59,17 +59,17 @@ class Link:
         self.protocol.idle = True
 
     @asynccontextmanager
-    async def place_in(self, limit: TenantLimit) -> AsyncIterator[None]:
-        """Hold a place of this request's tenant. Raises LocalLimitReached if none becomes free in time.
+    async def slot_in(self, limit: TenantLimit) -> AsyncIterator[None]:
+        """Hold a slot of the request's tenant. Raises LocalLimitReached if none becomes free in time.
 
-        The time spent waiting does not count against the timeout of the request.
+        Waiting does not count against the timeout of the request.
         """
-        async with AsyncExitStack() as place:
+        async with AsyncExitStack() as slot:
             start = time.perf_counter()
             try:
-                with self._clock_stopped():
-                    async with asyncio.timeout(MAX_WAIT - self.waited_before - self.waited):
-                        await place.enter_async_context(limit.place(self.tenant))
+                with self._timeout_paused():
+                    async with asyncio.timeout(SLOT_TIMEOUT - self.waited_before - self.waited):
+                        await slot.enter_async_context(limit.place(self.tenant))
             except TimeoutError:
                 raise LocalLimitReached(f"the tenant already has {limit.at_most} {limit.what}") from None
             finally:
@@ -77,7 +77,7 @@ class Link:
             yield
 
     @contextmanager
-    def _clock_stopped(self) -> Iterator[None]:
+    def _timeout_paused(self) -> Iterator[None]:
         clock = self.timeout
         if clock is None or clock.expired() or (ends := clock.when()) is None:
             yield

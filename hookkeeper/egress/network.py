@@ -1,22 +1,18 @@
-"""The judge of connections: asked of the very address that gets connected, just before it is. Pure.
-
-What may be reached is said in `hookkeeper.egress.addresses`, which the API asks as well.
-"""
+"""Checks the address of each connection just before it is made. Pure."""
 
 from hookkeeper.egress.addresses import BAD_PORTS, EVERYWHERE, Networks, is_allowed, parse_networks
 
-__all__ = ["EVERYWHERE", "ForbiddenAddress", "Networks", "judge", "parse_networks"]
+__all__ = ["EVERYWHERE", "ForbiddenAddress", "Networks", "check_connection", "parse_networks"]
 
 
 class ForbiddenAddress(OSError):
-    """The address is not an allowed address."""
+    """The address is not allowed."""
 
 
-def judge(address: str, port: int, allowed: Networks, *, trusted: bool = False) -> None:
-    """Raise ForbiddenAddress unless a connection may be made.
+def check_connection(address: str, port: int, allowed: Networks, *, trusted: bool = False) -> None:
+    """Raise ForbiddenAddress for an address or port that is not allowed.
 
-    `trusted` says that the operator allows the name that led here, wherever it leads. Ports of other protocols are
-    refused all the same.
+    `trusted`: the operator allows the host name, so any address is allowed. The port is still checked.
     """
     if port in BAD_PORTS:
         raise ForbiddenAddress(f"port {port} belongs to another protocol than HTTP")

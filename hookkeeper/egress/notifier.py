@@ -1,9 +1,9 @@
-"""Sends notes: to a service such as Slack, or as a call of any HTTP API."""
+"""Sends notifications to a service such as Slack, or to any HTTP API."""
 
 import httpx
 
 from hookkeeper import outcomes
-from hookkeeper.content.notifications import Call, RenderedNotification
+from hookkeeper.content.notifications import RenderedHttpCall, RenderedNotification
 from hookkeeper.egress import http
 from hookkeeper.egress.scrubbing import MARGIN, scrub_request
 from hookkeeper.egress.services import ServiceAnswer, Services
@@ -12,7 +12,7 @@ from hookkeeper.times import utc_now
 
 
 class Notifier:
-    """One way out for both kinds."""
+    """Sends both kinds of notifications."""
 
     def __init__(self, services: Services, client: httpx.AsyncClient, user_agent: str) -> None:
         self._services = services
@@ -20,20 +20,26 @@ class Notifier:
         self._user_agent = user_agent
 
     async def send(
-        self, note: RenderedNotification | Call, timeout: float, keep: int, *, tenant: str = "", waited: float = 0.0
+        self,
+        notification: RenderedNotification | RenderedHttpCall,
+        timeout: float,
+        keep: int,
+        *,
+        tenant: str = "",
+        waited: float = 0.0,
     ) -> ServiceAnswer:
-        """Send within `timeout` (seconds), keep so many bytes of an answer; raises for our own faults only.
+        """Send within `timeout` seconds and keep `keep` bytes of the response. Raises for internal errors only.
 
-        The tenant is the one whose note it is; for `waited` seconds it has waited for that tenant's limits before.
+        `waited`: seconds already waited for slots of the tenant.
         """
-        if isinstance(note, RenderedNotification):
-            return await self._services.notify(note, timeout, tenant)
+        if isinstance(notification, RenderedNotification):
+            return await self._services.notify(notification, timeout, tenant)
         answer = await http.send(
             self._http,
-            note.method,
-            note.url,
-            body=note.body,
-            headers=note.headers | {"user-agent": self._user_agent},
+            notification.method,
+            notification.url,
+            body=notification.body,
+            headers=notification.headers | {"user-agent": self._user_agent},
             timeout=timeout,
             keep=keep + MARGIN,
             tenant=tenant,
@@ -45,18 +51,18 @@ class Notifier:
             duration_ms=answer.duration_ms,
             status_code=answer.status_code,
             error=answer.error,
-            text=_said(note, answer.body, keep),
+            text=_response_text(notification, answer.body, keep),
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), utc_now()),
         )
 
 
-def _said(note: Call, body: bytes, keep: int) -> str:
-    """Give what the receiver said, without the secrets of the call: many repeat the path of a URL they do not know."""
+def _response_text(call: RenderedHttpCall, body: bytes, keep: int) -> str:
+    """Return the response without the secrets of the call: many receivers repeat the path of an unknown URL."""
     text = outcomes.excerpt(body, keep + MARGIN)
-    return outcomes.excerpt(scrub_request(text, note.url, note.headers, path=True).encode(), keep)
+    return outcomes.excerpt(scrub_request(text, call.url, call.headers, path=True).encode(), keep)
 
 
 def _verdict(answer: http.Answer) -> Verdict:
-    """Judge as for a webhook; but a 410 of another API says nothing of the webhook, which stays on."""
+    """Return the verdict as for a webhook, except that a 410 of another API does not disable the webhook."""
     verdict = outcomes.verdict_of(answer.status_code, answer.error)
     return "rejected" if verdict == "gone" else verdict

@@ -1,7 +1,7 @@
-"""The egress proxy: where it is, and whose fault it is where nothing came through it.
+"""The egress proxy and the translation of its errors.
 
-ProxyFailed   ours: the proxy is down, wants another password, or cannot do its part
-Unreached     the receiver's: the proxy is well, and says that it could not reach it, or may not
+ProxyFailed           internal: the proxy is down, rejects the password, or fails
+ReceiverUnreachable   the receiver's: the proxy works and reports that the receiver cannot or must not be reached
 """
 
 import re
@@ -17,7 +17,7 @@ import yarl
 
 from hookkeeper.content.urls import check_proxy
 
-_SAYS_ERROR = re.compile(r";\s*error=([a-z_]+)")
+_STATUS_ERROR = re.compile(r";\s*error=([a-z_]+)")
 
 _PROXY_STATUS = {
     "dns_timeout": "dns",
@@ -31,7 +31,7 @@ _PROXY_STATUS = {
     "connection_timeout": "timeout",
     "http_request_denied": "forbidden_address",
 }
-"""RFC 9209, "Proxy Error Types": those that a receiver is to blame for."""
+"""RFC 9209, "Proxy Error Types": those that the receiver causes."""
 _SQUID = {
     "ERR_ACCESS_DENIED": "forbidden_address",
     "ERR_CANNOT_FORWARD": "connection_refused",
@@ -43,28 +43,28 @@ _SMOKESCREEN = {407: "forbidden_address", 502: "connection_refused", 504: "timeo
 
 
 class ProxyFailed(Exception):
-    """The egress proxy did not do its part. Never a receiver's fault; the sentence holds no password."""
+    """The egress proxy failed. It does not count as an attempt; the message contains no password."""
 
 
-class Unreached(Exception):
-    """The egress proxy did, and could not reach the receiver."""
+class ReceiverUnreachable(Exception):
+    """The egress proxy reports that it could not reach the receiver."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-        """As an attempt's error."""
+        """The error code of the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. What it is sent as a password is not part of its URL."""
+    """An HTTP proxy. Its URL contains no password; `headers` authenticate."""
 
     url: yarl.URL
     headers: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `http://user:password@host:port`. Raises ValueError, with a sentence that repeats nothing of it."""
+        """Parse `http://user:password@host:port`. Raises ValueError, whose message contains no part of it."""
         parts = urlsplit(check_proxy(text))
         url = yarl.URL.build(scheme="http", host=parts.hostname or "", port=parts.port)
         if not parts.username:
@@ -74,31 +74,31 @@ class Proxy:
 
 
 @contextmanager
-def blaming() -> Iterator[None]:
-    """Say whose fault it is that no connection came to be: ProxyFailed, Unreached, or what a direct one would raise."""
+def errors_translated() -> Iterator[None]:
+    """Raise ProxyFailed or ReceiverUnreachable instead of aiohttp's errors of a proxy."""
     try:
         yield
     except aiohttp.ClientHttpProxyError as exc:
-        raise answered(exc.status, exc.headers or {}) from exc
+        raise error_of(exc.status, exc.headers or {}) from exc
     except (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSError) as exc:
         raise ProxyFailed("the egress proxy cannot be reached") from exc
     except aiohttp.ClientConnectorError:
-        raise  # of the receiver, behind the proxy: its certificate, or a reset in its handshake
+        raise  # of the receiver behind the proxy: its certificate, or a reset during its handshake
     except aiohttp.ClientError as exc:
         raise ProxyFailed("the egress proxy closed the connection, or does not speak HTTP") from exc
 
 
-def answered(status: int, headers: Mapping[str, str]) -> Exception:
-    """Judge an answer of the proxy itself that is no success.
+def error_of(status: int, headers: Mapping[str, str]) -> Exception:
+    """Return the error for an unsuccessful response of the proxy itself.
 
-    Only where it says so itself is the receiver to blame: many proxies use one status for everything.
+    Many proxies use one status for all errors, so the receiver is unreachable only if the proxy says so explicitly.
     """
     code = _code(status, headers)
-    return Unreached(code) if code else ProxyFailed(f"the egress proxy answered {status}")
+    return ReceiverUnreachable(code) if code else ProxyFailed(f"the egress proxy answered {status}")
 
 
 def _code(status: int, headers: Mapping[str, str]) -> str | None:
-    said = _SAYS_ERROR.search(headers.get("proxy-status", ""))
+    said = _STATUS_ERROR.search(headers.get("proxy-status", ""))
     if said:
         return "tls" if said[1].startswith("tls_") else _PROXY_STATUS.get(said[1])
     if squid := headers.get("x-squid-error"):

@@ -1,7 +1,7 @@
-"""Name lookups of outgoing requests: asynchronous, with a timeout of their own, and few at once for each tenant.
+"""Asynchronous name lookups with their own timeout and a limit for each tenant.
 
-c-ares looks names up (by aiodns). It reads /etc/resolv.conf with its search domains, and /etc/hosts; it keeps answers
-for as long as their TTL allows. A lookup takes no thread, so that names whose servers do not answer hold up no others.
+Uses c-ares (aiodns), which reads /etc/resolv.conf and /etc/hosts and caches answers for their TTL. A lookup needs no
+thread, so unresponsive name servers do not delay other lookups.
 """
 
 import asyncio
@@ -18,52 +18,52 @@ from hookkeeper.egress.network import EVERYWHERE, ForbiddenAddress, Networks
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 QUERY_TIMEOUT = 1.0
-"""Seconds until the first repetition of a query; each further one takes twice as long."""
-QUERIES = 5
-"""Queries sent at most. Where servers are usually fast, c-ares begins to repeat after 0.25 s: five cover 7.75 s."""
-_OUR_ERRORS = frozenset({errno.ARES_ECONNREFUSED, errno.ARES_ENOMEM, errno.ARES_EDESTRUCTION, errno.ARES_ECANCELLED})
+"""Seconds until a query is repeated; doubled for each further one."""
+MAX_QUERIES = 5
+"""With fast servers, c-ares repeats after 0.25 s: five queries cover 7.75 s."""
+_LOCAL_ERRORS = frozenset({errno.ARES_ECONNREFUSED, errno.ARES_ENOMEM, errno.ARES_EDESTRUCTION, errno.ARES_ECANCELLED})
 
 
 class ResolverUnavailable(RuntimeError):
-    """No name server of ours can be reached: not the receiver's fault."""
+    """No name server can be reached. It does not count as an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """How names are looked up."""
+    """Settings for name lookups."""
 
     servers: tuple[str, ...] = ()
-    """Name servers as `address` or `address:port`; without, those of /etc/resolv.conf."""
+    """Name servers as `address` or `address:port`; by default those of /etc/resolv.conf."""
     timeout: float = 5.0
-    """Seconds after which a name counts as one that cannot be resolved."""
+    """Seconds after which a lookup fails."""
     max_per_tenant: int = 50
-    """Lookups under way for one tenant."""
+    """Concurrent lookups of one tenant."""
 
 
 class Resolver(AbstractResolver):
-    """Looks names up, and leaves out the addresses that may not be reached.
+    """Resolves names to allowed addresses.
 
-    Each socket is judged, too; but there one forbidden address would hide what became of the others of its name.
+    Sockets are checked as well, but there a forbidden address would hide the errors of the other addresses.
     """
 
     def __init__(self, allowed: Networks, lookups: Lookups) -> None:
-        """Needs a running event loop, and serves that one alone."""
+        """Create a resolver for the running event loop."""
         self._allowed = allowed
         self._timeout = lookups.timeout
         self._limit = TenantLimit("name lookups under way", lookups.max_per_tenant)
-        self._dns = aiodns.DNSResolver(list(lookups.servers) or None, timeout=QUERY_TIMEOUT, tries=QUERIES)
+        self._dns = aiodns.DNSResolver(list(lookups.servers) or None, timeout=QUERY_TIMEOUT, tries=MAX_QUERIES)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Give the addresses of a name, for the tenant of the current link.
+        """Return the allowed addresses of a name.
 
-        Raises gaierror where it has none or its servers do not answer, and ForbiddenAddress where all of them are
-        forbidden. Raises LocalLimitReached or ResolverUnavailable where the lookup could not be made.
+        Raises gaierror if there are none or its name servers do not answer, ForbiddenAddress if all are forbidden, and
+        LocalLimitReached or ResolverUnavailable if the lookup could not be made.
         """
-        if ends_in_number(host):  # 0x7f.1 is an address to some parsers, and never a name
+        if ends_in_number(host):  # some parsers read 0x7f.1 as an address
             raise ForbiddenAddress(f"{host} is not a valid address")
-        async with (current_link.get() or Link()).place_in(self._limit):
+        async with (current_link.get() or Link()).slot_in(self._limit):
             found = await self._look_up(host, family)
         allowed = EVERYWHERE if self._allowed.trust(host) else self._allowed
         addresses = [address for address in found if is_allowed(address, allowed)]
@@ -84,10 +84,10 @@ class Resolver(AbstractResolver):
                 found = await self._dns.getaddrinfo(host, family=family, type=socket.SOCK_STREAM)
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, f"the name servers of {host} do not answer") from None
-        except UnicodeError as exc:  # a label that is empty or has more than 63 characters
+        except UnicodeError as exc:  # an empty label, or one of more than 63 characters
             raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is not a host name") from exc
         except aiodns.error.DNSError as exc:
-            if exc.args[0] in _OUR_ERRORS:
+            if exc.args[0] in _LOCAL_ERRORS:
                 raise ResolverUnavailable(f"{host} could not be looked up: {exc.args[1]}") from exc
             raise socket.gaierror(socket.EAI_NONAME, f"{host}: {exc.args[1]}") from exc
         return [_text(node.addr[0]) for node in found.nodes]

@@ -1,7 +1,7 @@
-"""Takes secrets out of what a receiver says: those of a service's URL, of a request's URL and of its headers. Pure.
+"""Masks secrets in a receiver's response: those of a service's URL, of a request's URL and of its headers. Pure.
 
-Whole values are searched for, each in the spellings in which receivers repeat what they were sent. Of a long value its
-beginning is enough, so a copy that was cut short is masked as well. The cost is bounded, whatever the values are.
+Each value is searched for in the encodings in which receivers repeat it. A match of its beginning is enough, so that
+a truncated copy is masked as well. The cost is limited for any values.
 """
 
 import json
@@ -12,30 +12,30 @@ from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "********"
-SHORTEST = 4
-"""Characters of the shortest value that is taken for a secret: shorter ones stand in any word."""
-BEGINNING = 32
-"""Characters of a value that are searched for; where they are found, as much is masked as follows of the value."""
+MIN_LENGTH = 4
+"""Minimum characters of a secret: shorter values occur in ordinary words."""
+PREFIX = 32
+"""Characters of a value that are searched for; a match is extended as far as the value continues."""
 MARGIN = 1024
-"""Bytes to read behind what is kept, so that the beginning of a secret there is seen as a whole, in any spelling."""
+"""Bytes to read beyond those that are kept, so that a secret at the end is recognised in any encoding."""
 MAX_COMPARISONS = 2000
-"""A text that repeats secrets more often than this is masked as a whole."""
+"""A text with more matches is masked completely."""
 
 _NO_SECRETS = frozenset({"format", "mode", "priority"})
-"""Arguments whose values are words that may stand in any sentence."""
-_OPEN_HEADERS = frozenset({"accept", "accept-language", "cache-control", "content-type"})
+"""Query arguments whose values are ordinary words."""
+_PUBLIC_HEADERS = frozenset({"accept", "accept-language", "cache-control", "content-type"})
 _WORDS = frozenset({"basic", "bearer", "digest", "false", "null", "true"})
-"""Values that are no secrets: they name a scheme of authentication, or are JSON."""
+"""Values that are not secrets: names of authentication schemes, and JSON literals."""
 _BETWEEN_PARTS = re.compile(r"[/,;:@?&=#\s]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{4,}", re.ASCII)
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
-_Spelling = Callable[[str], str]
+_Encoding = Callable[[str], str]
 
 
 def scrub(text: str, url: str) -> str:
-    """Mask each part of a service's URL behind its scheme that has 4 characters or more, however it is spelled."""
+    """Mask each part of a service's URL after its scheme that has at least 4 characters, in any encoding."""
     if not text:
         return text
     location, _, query = url.partition("://")[2].partition("?")
@@ -46,9 +46,9 @@ def scrub(text: str, url: str) -> str:
 
 
 def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool) -> str:
-    """Mask the secrets of a request's URL and headers likewise; those of the path where that is a secret, too.
+    """Mask the secrets of a request's URL and headers, and its path if `path` is set.
 
-    The host is none, and neither are media types and languages.
+    The host, media types and languages are not secrets.
     """
     if not text:
         return text
@@ -56,9 +56,9 @@ def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool
     authority, slash, below = location.partition("/")
     secrets = [*_credentials(authority.rpartition("@")[0])]
     for name, value in headers.items():
-        secrets += _values(value) if name.lower() not in _OPEN_HEADERS else []
+        secrets += _values(value) if name.lower() not in _PUBLIC_HEADERS else []
     for name, value in _arguments(query):
-        secret = value or name  # `?token` is all of a secret
+        secret = value or name  # `?token` itself is a secret
         secrets += [secret, unquote_plus(secret)]
     if path:
         secrets += [slash + below, *below.split("/"), *unquote(below).split("/")]
@@ -72,7 +72,7 @@ def _arguments(query: str) -> Iterator[tuple[str, str]]:
 
 
 def _credentials(user_info: str) -> Iterator[str]:
-    """Give user and password of a URL, and how they are sent."""
+    """Yield user and password of a URL, also in the form in which they are sent."""
     if user_info:
         plain = unquote(user_info)
         yield from (user_info, *user_info.split(":", 1), plain, *plain.split(":", 1))
@@ -80,7 +80,7 @@ def _credentials(user_info: str) -> Iterator[str]:
 
 
 def _values(header: str) -> Iterator[str]:
-    """Give the value of a header, and what follows the name of a scheme in it."""
+    """Yield the value of a header, and what follows the authentication scheme in it."""
     yield header
     scheme, _, credentials = header.partition(" ")
     if credentials and _SCHEME.fullmatch(scheme):
@@ -101,13 +101,13 @@ def _of_basic(header: str) -> Iterator[str]:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """Give a part of a service's URL whole, and what it consists of; the URL has 2,048 characters at most."""
+    """Yield a part of a service's URL, and its components. The URL has at most 2,048 characters."""
     for whole in (secret, unquote(secret)):
         yield from (whole, whole.strip("#@+~!*="), *_BETWEEN_PARTS.split(whole))
 
 
 def _masked(text: str, secrets: Iterable[str]) -> str:
-    values = {secret for secret in secrets if len(secret) >= SHORTEST and secret.lower() not in _WORDS}
+    values = {secret for secret in secrets if len(secret) >= MIN_LENGTH and secret.lower() not in _WORDS}
     said = text.encode(errors="replace")
     spans = _spans(said.lower(), values)
     if spans is None:
@@ -118,14 +118,14 @@ def _masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def _spans(said: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
-    """Find where secrets stand; None where there are too many."""
+    """Return the positions of secrets, or None if there are too many."""
     spans: list[tuple[int, int]] = []
     comparisons = 0
     for needle, origins in _needles(values, _pieces(said)).items():
         at = said.find(needle)
         if at < 0:
             continue
-        wholes = {_lowered(spell(value)) for spell, value in origins if len(value) > BEGINNING}
+        wholes = {_lowered(encode(value)) for encode, value in origins if len(value) > PREFIX}
         while at >= 0:
             comparisons += 1 + len(wholes)
             if comparisons > MAX_COMPARISONS:
@@ -137,25 +137,25 @@ def _spans(said: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
 
 
 def _pieces(said: bytes) -> set[bytes]:
-    """Give each run of 4 bytes in a text: a value that begins with none of them need not be searched for."""
-    return {said[at : at + SHORTEST] for at in range(len(said) - SHORTEST + 1)}
+    """Return every sequence of 4 bytes in a text: only values that start with one of them can occur."""
+    return {said[at : at + MIN_LENGTH] for at in range(len(said) - MIN_LENGTH + 1)}
 
 
-def _needles(values: Iterable[str], pieces: Collection[bytes]) -> dict[bytes, list[tuple[_Spelling, str]]]:
-    """Give the beginnings that the text may hold, and of each the values that begin so in one of their spellings."""
-    needles: dict[bytes, list[tuple[_Spelling, str]]] = {}
+def _needles(values: Iterable[str], pieces: Collection[bytes]) -> dict[bytes, list[tuple[_Encoding, str]]]:
+    """Return the prefixes that the text may contain, each with the values and encodings that start with it."""
+    needles: dict[bytes, list[tuple[_Encoding, str]]] = {}
     for value in values:
-        if _UNRESERVED.match(value, 0, SHORTEST) and _lowered(value[:SHORTEST]) not in pieces:
-            continue  # these characters are the same in all spellings
-        for spell in _SPELLINGS[:1] if _UNRESERVED.fullmatch(value) else _SPELLINGS:
-            needle = _lowered(spell(value[:BEGINNING]))
-            if needle[:SHORTEST] in pieces:
-                needles.setdefault(needle, []).append((spell, value))
+        if _UNRESERVED.match(value, 0, MIN_LENGTH) and _lowered(value[:MIN_LENGTH]) not in pieces:
+            continue  # these characters are the same in all encodings
+        for encode in _ENCODINGS[:1] if _UNRESERVED.fullmatch(value) else _ENCODINGS:
+            needle = _lowered(encode(value[:PREFIX]))
+            if needle[:MIN_LENGTH] in pieces:
+                needles.setdefault(needle, []).append((encode, value))
     return needles
 
 
 def _common_length(said: bytes, at: int, whole: bytes) -> int:
-    """Give how many bytes from `at` on are the beginning of `whole`."""
+    """Return how many bytes from `at` on match `whole`."""
     low, high = 0, min(len(whole), len(said) - at)
     while low < high:
         middle = (low + high + 1) // 2
@@ -167,7 +167,7 @@ def _common_length(said: bytes, at: int, whole: bytes) -> int:
 
 
 def _replaced(said: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
-    """Put one mask in the place of each run of spans that overlap."""
+    """Replace each group of overlapping spans by one mask."""
     pieces: list[bytes] = []
     masked_to = 0
     for start, end in spans:
@@ -186,7 +186,7 @@ def _as_json(value: str) -> str:
 
 
 def _as_json_with_slashes(value: str) -> str:
-    """Spell as PHP does."""
+    """As PHP does."""
     return _as_json(value).replace("/", "\\/")
 
 
@@ -198,7 +198,7 @@ def _as_it_is(value: str) -> str:
     return value
 
 
-_SPELLINGS: tuple[_Spelling, ...] = (
+_ENCODINGS: tuple[_Encoding, ...] = (
     _as_it_is,
     _as_json,
     _as_json_with_slashes,
@@ -207,4 +207,4 @@ _SPELLINGS: tuple[_Spelling, ...] = (
     quote,
     quote_plus,
 )
-"""Each spells one character after the other, so that the beginning of a value becomes the beginning of its spelling."""
+"""Each encodes one character after the other, so a prefix of a value is encoded as a prefix of its encoding."""

@@ -1,4 +1,4 @@
-"""Sends notes to services such as Slack, by Apprise, which is guarded while it does (`hookkeeper.egress.guard`)."""
+"""Sends notifications to services such as Slack with Apprise, under `hookkeeper.egress.guard`."""
 
 import asyncio
 import time
@@ -20,47 +20,47 @@ from hookkeeper.outcomes import Verdict
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
-    from hookkeeper.egress.guarded_requests import Call
+    from hookkeeper.egress.guarded_requests import PluginCall
 
-THREADS = 32
-"""Notes that are sent at once; one tenant's may take half of them (`hookkeeper.limits.turns`)."""
-WAIT_SECONDS = 20.0
-"""How long a note waits for a thread. With the longest timeout of a webhook, that is within an activity's minute."""
-MAX_HEARD = 8 * 1024
-"""Bytes of what the service says that are looked through for secrets."""
-MAX_WORDS = 1024
-"""Bytes of what Apprise and the service say that are kept."""
+MAX_THREADS = 32
+"""Notifications sent concurrently; one tenant gets at most half of the threads."""
+THREAD_TIMEOUT = 20.0
+"""Seconds to wait for a thread. Together with the longest timeout of a webhook, less than the minute of an activity."""
+MAX_SCRUBBED = 8 * 1024
+"""Bytes of the response that are searched for secrets."""
+MAX_TEXT = 1024
+"""Bytes of the messages of Apprise and the service that are kept."""
 
 
 class ServicesBusy(RuntimeError):
-    """No thread came free in time: not the service's fault, so that the note is tried again, and costs no attempt."""
+    """No thread became free in time. It does not count as an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
-    """What one note, or one call of an HTTP API, came to."""
+    """The result of one notification or one call of an HTTP API."""
 
     verdict: Verdict
     started_at: datetime
     duration_ms: float
     status_code: int | None = None
-    """Of the service's latest answer."""
+    """Status of the latest response."""
     error: str | None = None
-    """`http_<status>`, what `hookkeeper.egress.http.error_code` says, or one of:
+    """`http_<status>`, a code of `hookkeeper.egress.http.error_code`, or one of:
 
-    `not_accepted`: the answer was a 2xx, and said no all the same
-    `not_sent`: Apprise made no request of this note
+    `not_accepted`: a 2xx response with an error in it
+    `not_sent`: Apprise made no request
     `empty`: the notification has neither title nor body
-    `bad_service`: the URL cannot be read
-    `service_not_allowed`: the operator allows no such service, or it wanted what no service may
+    `bad_service`: the URL is invalid
+    `service_not_allowed`: the operator does not allow the service, or the plugin attempted a forbidden operation
     """
     text: str = ""
-    """What Apprise and the service said, without the secrets of the URL."""
+    """Messages of Apprise and the service, without secrets of the URL."""
     retry_after: float | None = None
 
 
-class _Finding(NamedTuple):
-    """An answer without its times."""
+class _Result(NamedTuple):
+    """A `ServiceAnswer` without its times."""
 
     verdict: Verdict
     status_code: int | None = None
@@ -70,7 +70,7 @@ class _Finding(NamedTuple):
 
 
 class Services:
-    """Sends by the services that the operator allows, to the addresses that may be reached."""
+    """Sends to the services that the operator allows, at allowed addresses."""
 
     def __init__(
         self,
@@ -80,19 +80,16 @@ class Services:
         transport: "Callable[[], HTTPAdapter] | None" = None,
         require_https: bool = False,
     ) -> None:
-        """`transport` makes what requests are sent by, in place of `requests`' own.
-
-        `require_https` refuses plain HTTP.
-        """
-        from hookkeeper.egress import guarded_requests  # here, as the API, which never sends, imports this module, too
+        """`transport` makes the adapter that sends requests. `require_https` refuses plain HTTP."""
+        from hookkeeper.egress import guarded_requests  # not at import: the API imports this module, but never sends
 
         guarded_requests.install()
         self._require_https = require_https
         self._schemes = frozenset(schemes)
-        self._call = partial(guarded_requests.Call, allowed, transport)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="services")
-        self._turns = Turns(THREADS)
-        self._sending: set[asyncio.Future[_Finding]] = set()
+        self._call = partial(guarded_requests.PluginCall, allowed, transport)
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="services")
+        self._turns = Turns(MAX_THREADS)
+        self._sending: set[asyncio.Future[_Result]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,26 +97,26 @@ class Services:
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
 
-    async def notify(self, note: RenderedNotification, timeout: float, tenant: str = "") -> ServiceAnswer:
-        """Send a note within `timeout` seconds from when a thread is free, and tell what came of it.
+    async def notify(self, notification: RenderedNotification, timeout: float, tenant: str = "") -> ServiceAnswer:
+        """Send a notification. `timeout` (seconds) starts when a thread is free.
 
-        Raises for our own faults only: ServicesBusy where no thread comes free for this tenant.
+        Raises for internal errors only: ServicesBusy if no thread becomes free for this tenant.
         """
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(THREAD_TIMEOUT):
                 await self._turns.take(tenant)
         except TimeoutError:
-            raise ServicesBusy(f"no thread was free within {WAIT_SECONDS:g} s") from None
+            raise ServicesBusy(f"no thread was free within {THREAD_TIMEOUT:g} s") from None
         started_at, start = datetime.now(UTC), time.perf_counter()
-        finding = await self._found(note, timeout, tenant)
+        result = await self._send_in_thread(notification, timeout, tenant)
         return ServiceAnswer(
-            verdict=finding.verdict,
+            verdict=result.verdict,
             started_at=started_at,
             duration_ms=(time.perf_counter() - start) * 1000,
-            status_code=finding.status_code,
-            error=finding.error,
-            text=finding.text,
-            retry_after=finding.retry_after,
+            status_code=result.status_code,
+            error=result.error,
+            text=result.text,
+            retry_after=result.retry_after,
         )
 
     async def close(self) -> None:
@@ -127,11 +124,11 @@ class Services:
             sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _found(self, note: RenderedNotification, timeout: float, tenant: str) -> _Finding:
-        """Send in a thread. It cannot be killed: it has the tenant's turn until it ends, whoever waits for it."""
+    async def _send_in_thread(self, notification: RenderedNotification, timeout: float, tenant: str) -> _Result:
+        """Send in a thread. A thread cannot be killed, so it holds the tenant's slot until it ends."""
         call = self._call(timeout)
         call.require_https = self._require_https
-        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, note)
+        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, notification)
         self._sending.add(sending)
         sending.add_done_callback(partial(self._sent, tenant))
         try:
@@ -141,46 +138,47 @@ class Services:
             if not sending.done():
                 call.end()
 
-    def _sent(self, tenant: str, sending: "asyncio.Future[_Finding]") -> None:
+    def _sent(self, tenant: str, sending: "asyncio.Future[_Result]") -> None:
         self._sending.discard(sending)
         self._turns.give_back(tenant)
         if not sending.cancelled():
-            sending.exception()  # nobody may be waiting for it any more
+            sending.exception()  # marks it as retrieved: its caller may have timed out
 
-    def _send(self, call: "Call", note: RenderedNotification) -> _Finding:
+    def _send(self, call: "PluginCall", notification: RenderedNotification) -> _Result:
         """Send in this thread."""
         load()
-        title, body = note.title.strip(), note.body.strip()
+        title, body = notification.title.strip(), notification.body.strip()
         if not (title or body):
-            return _Finding("rejected", error="empty", text="the notification has neither title nor body")
+            return _Result("rejected", error="empty", text="the notification has neither title nor body")
         with call.watch():
             try:
-                service = service_of(note.service, self._schemes)
+                service = service_of(notification.service, self._schemes)
             except BadService as exc:
                 error = "service_not_allowed" if isinstance(exc, ServiceNotAllowed) else "bad_service"
-                return _Finding("rejected", error=error, text=str(exc))
+                return _Result("rejected", error=error, text=str(exc))
             accepted = service.send(title, body)
-        if call.fault:
-            raise call.fault
-        return _finding(call, accepted, note.service)
+        if call.internal_error:
+            raise call.internal_error
+        return _result(call, accepted, notification.service)
 
 
-def _late(call: "Call") -> _Finding:
-    return _Finding("failed", call.heard.status_code if call.heard else None, "timeout")
+def _late(call: "PluginCall") -> _Result:
+    return _Result("failed", call.response.status_code if call.response else None, "timeout")
 
 
-def _finding(call: "Call", accepted: bool, url: str) -> _Finding:
-    heard = call.heard
-    said = outcomes.excerpt(heard.body, MAX_HEARD) if heard else ""
-    words = "\n".join((*call.reasons, said)).strip()
-    text = outcomes.excerpt(scrub(words, url).encode(), MAX_WORDS)
-    if accepted and heard:
-        return _Finding("succeeded", heard.status_code, text=text)
+def _result(call: "PluginCall", accepted: bool, url: str) -> _Result:
+    response = call.response
+    body = outcomes.excerpt(response.body, MAX_SCRUBBED) if response else ""
+    messages = "\n".join((*call.messages, body)).strip()
+    text = outcomes.excerpt(scrub(messages, url).encode(), MAX_TEXT)
+    if accepted and response:
+        return _Result("succeeded", response.status_code, text=text)
     if call.refused:
-        return _Finding("rejected", error="service_not_allowed", text=f"Apprise may not {call.refused}")
-    if heard is None:  # Apprise returns `True` even if it sent nothing
-        return _Finding("rejected", error="not_sent", text=text or "Apprise sent no request for this notification")
-    if heard.error == "forbidden_address":
-        return _Finding("forbidden_address", error=heard.error, text=text)
-    error = heard.error or ("not_accepted" if heard.status_code in range(200, 300) else f"http_{heard.status_code}")
-    return _Finding("failed", heard.status_code, error, text, heard.retry_after)
+        return _Result("rejected", error="service_not_allowed", text=f"Apprise may not {call.refused}")
+    if response is None:  # Apprise returns `True` even if it sent nothing
+        return _Result("rejected", error="not_sent", text=text or "Apprise sent no request for this notification")
+    if response.error == "forbidden_address":
+        return _Result("forbidden_address", error=response.error, text=text)
+    is_success = response.status_code in range(200, 300)
+    error = response.error or ("not_accepted" if is_success else f"http_{response.status_code}")
+    return _Result("failed", response.status_code, error, text, response.retry_after)

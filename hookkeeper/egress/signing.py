@@ -1,8 +1,7 @@
-"""Signatures of Standard Webhooks 1.0.0, "Signature scheme". Pure: the keys, the id and the time are given.
+"""Signatures of Standard Webhooks 1.0.0, "Signature scheme". Pure.
 
-The `standardwebhooks` library takes the body as text and encodes it again, so it cannot sign a body that is not
-UTF-8, and it has no ed25519. The scheme is one HMAC, so it is spelled here, over the very bytes that are sent;
-in the tests the library verifies what we sign.
+The `standardwebhooks` library takes the body as text, so it cannot sign a body that is not UTF-8, and it does not
+support ed25519. The tests verify these signatures with the library.
 """
 
 import hmac
@@ -13,9 +12,9 @@ from hookkeeper.crypto import signing_keys
 
 
 def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
-    """Give the value of `webhook-signature`: one signature for each key, in the order of the keys.
+    """Return the value of `webhook-signature`: one signature for each key, in the order of the keys.
 
-    `timestamp` is in Unix seconds. Raises ValueError where there is no key or one is not valid.
+    `timestamp` is in Unix seconds. Raises ValueError for no key or an invalid one.
     """
     if not secrets:
         raise ValueError("a webhook has at least one signing key")

@@ -1,7 +1,7 @@
-"""Requests to receivers whose certificate authorities a tenant chose: on an event loop in a thread of its own.
+"""An event loop in a separate thread, for requests to receivers with a tenant's own certificate authorities.
 
-Such a receiver can send a chain of certificates that takes OpenSSL half a second to verify, in one step that cannot be
-interrupted. OpenSSL releases the interpreter's lock meanwhile, so in another thread that delays no other request.
+Such a receiver can send a certificate chain that takes OpenSSL half a second to verify, without interruption. OpenSSL
+releases the GIL meanwhile, so in a separate thread it does not delay other requests.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 JOIN_TIMEOUT = 5.0
-"""Seconds that the thread has to end in: a handshake may be under way."""
+"""Seconds to wait for the thread to end: a handshake may be in progress."""
 
 
 class Closable(Protocol):
@@ -22,7 +22,7 @@ C = TypeVar("C", bound=Closable)
 
 
 class TlsThread(Generic[C]):
-    """Runs calls of one client in its thread. The thread starts at the first call."""
+    """Runs calls of one client in a thread, which starts at the first call."""
 
     def __init__(self, make_client: Callable[[], C]) -> None:
         self._make_client = make_client
@@ -31,7 +31,7 @@ class TlsThread(Generic[C]):
         self._thread: threading.Thread | None = None
 
     async def run(self, call: Callable[[C], Coroutine[Any, Any, T]]) -> T:
-        """Call in the thread, and give what that gives or raises. Cancelling this cancels the call."""
+        """Run a call in the thread and return its result. Cancellation cancels the call."""
         if self._loop is None or self._client is None:
             self._client, self._loop = self._make_client(), asyncio.new_event_loop()
             self._thread = threading.Thread(target=_serve, args=(self._loop,), name="custom-tls", daemon=True)

@@ -1,15 +1,15 @@
-"""What lies under the HTTP client: aiohttp, over a connector that judges each address it connects to.
+"""The httpx transport: aiohttp with a connector that checks each address.
 
-Without what it does for browsers: cookies, redirects, decompression, headers of its own, proxies and all else that
-comes from the environment. aiohttp refuses header lines of over 8 KiB and more than 128 of them.
+Cookies, redirects, decompression, default headers and settings from the environment are off. aiohttp rejects header
+lines over 8 KiB and more than 128 headers.
 """
 
 import asyncio
 import ssl
-from collections import OrderedDict
 
 import aiohttp
 import httpx
+from cachetools import LRUCache
 from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
 from hookkeeper.content.tls import ECDHE, Tls, context_of
@@ -21,38 +21,38 @@ from hookkeeper.egress.proxy import Proxy
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.limits.tenant_limit import TenantLimit
 
-KEPT_CONTEXTS = 64
-"""TLS of that many webhooks is kept ready: with a store of public roots each takes 0.7 MB, and 20 ms of computing."""
+MAX_CACHED_CONTEXTS = 64
+"""TLS contexts of webhooks. With public roots, each takes 0.7 MB and 20 ms of CPU time."""
 
-_NOT_HEARD = frozenset({b"set-cookie", b"location"})
-"""httpx keeps cookies, and prepares redirects that it does not follow: a bad Location would hide a status."""
+_DROPPED_HEADERS = frozenset({b"set-cookie", b"location"})
+"""httpx would store cookies and prepare redirects, so an invalid Location would hide the status."""
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Reaches global unicast addresses and those in `allowed`; nothing of one answer influences a later request.
+    """Connects to global unicast addresses and those in `allowed`. Responses do not affect later requests.
 
-    A request's extension `tls` says what TLS its webhook asks for. aiohttp keeps connections of another TLS apart.
+    A request's extension `tls` has the TLS settings of its webhook. aiohttp reuses connections only with the same ones.
     """
 
     def __init__(
         self,
         allowed: Networks,
         tls: ssl.SSLContext,
-        through: Proxy | None,
+        egress_proxy: Proxy | None,
         lookups: Lookups,
         handshakes: TenantLimit | None = None,
     ) -> None:
-        """`handshakes` limits the connections with TLS that are opened at once for one tenant."""
-        self._allowed, self._tls, self._through, self._lookups = allowed, tls, through, lookups
+        """`handshakes` limits the concurrent TLS handshakes of a tenant."""
+        self._allowed, self._tls, self._proxy, self._lookups = allowed, tls, egress_proxy, lookups
         self._handshakes = handshakes
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: OrderedDict[Tls, ssl.SSLContext] = OrderedDict()
+        self._contexts: LRUCache[Tls, ssl.SSLContext] = LRUCache(MAX_CACHED_CONTEXTS)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._through:
-            self._prepare(request, self._through)
+        if self._proxy:
+            self._prepare(request, self._proxy)
         with map_aiohttp_exceptions():
-            response = await self._opened().request(
+            response = await self._get_session().request(
                 request.method,
                 str(request.url),
                 headers=request.headers,
@@ -61,14 +61,14 @@ class Transport(httpx.AsyncBaseTransport):
                 compress=False,
                 timeout=aiohttp.ClientTimeout(),
                 ssl=await self._context(request.extensions.get("tls")),
-                proxy_headers=self._through.headers if self._through else None,
+                proxy_headers=self._proxy.headers if self._proxy else None,
             )
-        if response.status == 407 and self._through and "proxy-authenticate" in response.headers:
+        if response.status == 407 and self._proxy and "proxy-authenticate" in response.headers:
             response.close()
-            raise proxy.answered(407, response.headers)
+            raise proxy.error_of(407, response.headers)
         return httpx.Response(
             response.status,
-            headers=[line for line in response.raw_headers if line[0].lower() not in _NOT_HEARD],
+            headers=[line for line in response.raw_headers if line[0].lower() not in _DROPPED_HEADERS],
             stream=AiohttpResponseStream(response),
             request=request,
         )
@@ -80,38 +80,36 @@ class Transport(httpx.AsyncBaseTransport):
             await connector.end()
             await self._session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
-        """Give the session. It is made at first use, as it needs a running loop."""
+    def _get_session(self) -> aiohttp.ClientSession:
+        """Return the session, created at first use because it needs a running event loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=Connector(self._allowed, self._tls, self._through, self._lookups, self._handshakes),
+                connector=Connector(self._allowed, self._tls, self._proxy, self._lookups, self._handshakes),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
                 auto_decompress=False,
                 trust_env=False,
-                proxy=self._through.url if self._through else None,
+                proxy=self._proxy.url if self._proxy else None,
             )
         return self._session
 
-    def _prepare(self, request: httpx.Request, through: Proxy) -> None:
-        """Judge the URL as it is written: names are looked up by the proxy, and are its to judge."""
+    def _prepare(self, request: httpx.Request, egress_proxy: Proxy) -> None:
+        """Check the URL only: the proxy resolves host names and checks their addresses."""
         try:
             check_reachable(str(request.url), self._allowed)
         except ValueError as error:
             raise ForbiddenAddress(str(error)) from None
-        if request.url.scheme == "http":  # for https the proxy's password goes along with CONNECT alone
-            request.headers.update(through.headers)
+        if request.url.scheme == "http":  # for https, CONNECT carries the proxy's password
+            request.headers.update(egress_proxy.headers)
 
     async def _context(self, tls: Tls | None) -> ssl.SSLContext:
-        """Give what a webhook's TLS comes to. Raises ssl.SSLError where it comes to nothing."""
+        """Return the TLS context of a webhook. Raises ssl.SSLError for invalid settings."""
         if tls is None:
             return self._tls
-        if tls not in self._contexts:
-            self._contexts[tls] = await asyncio.to_thread(_context_of, tls)
-            if len(self._contexts) > KEPT_CONTEXTS:
-                self._contexts.popitem(last=False)
-        self._contexts.move_to_end(tls)
-        return self._contexts[tls]
+        context = self._contexts.get(tls)
+        if context is None:
+            context = self._contexts[tls] = await asyncio.to_thread(_context_of, tls)
+        return context
 
 
 def _context_of(tls: Tls) -> ssl.SSLContext:
@@ -122,7 +120,7 @@ def _context_of(tls: Tls) -> ssl.SSLContext:
 
 
 def public_roots() -> ssl.SSLContext:
-    """Trust certifi's roots, whatever the environment says."""
+    """Return a context that trusts certifi's roots, independent of the environment."""
     context = httpx.create_ssl_context(trust_env=False)
     context.set_ciphers(ECDHE)
     return context

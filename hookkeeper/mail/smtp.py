@@ -80,7 +80,7 @@ class Smtp:
             async with asyncio.timeout(self._timeout):
                 refused, said = await self._hand_over(client, recipients, email_of(letter, tags, self._sender))
         except (SMTPException, OSError) as exc:
-            if http.is_ours(exc):
+            if http.is_internal(exc):
                 raise
             return self._failure(exc, clock)
         finally:

@@ -30,7 +30,8 @@ FUNCTIONS: dict[str, Function] = {
     "hookkeeper.content.json_schemas.errors": Function(),
     "hookkeeper.content.notifications.check": Function((NOTIFICATION,)),
     "hookkeeper.content.notifications.render_notification": Function(
-        (NOTIFICATION,), ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.http_calls:Call")
+        (NOTIFICATION,),
+        ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.http_calls:RenderedHttpCall"),
     ),
     "hookkeeper.content.payload.body_of": Function((PAYLOAD,), ("hookkeeper.content.payload:Body",)),
     "hookkeeper.content.payload.check": Function((PAYLOAD,)),

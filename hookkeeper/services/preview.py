@@ -11,7 +11,7 @@ from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.headers import masked
 from hookkeeper.content.masking import masked_headers
-from hookkeeper.content.notifications import Call, Notification, render_notification
+from hookkeeper.content.notifications import Notification, RenderedHttpCall, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.patterns import patterns_for
@@ -97,7 +97,7 @@ class Previewer:
         rendered, problem = await self._made(render_notification, notification)
         if rendered is None:
             return NotificationPreview(target=notification.target, problem=problem)
-        if isinstance(rendered, Call):
+        if isinstance(rendered, RenderedHttpCall):
             return NotificationPreview(
                 target=notification.target, headers=masked_headers(rendered.headers), body=rendered.body.decode()
             )

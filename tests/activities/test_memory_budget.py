@@ -114,7 +114,7 @@ async def test_memory_that_is_not_needed_is_given_back_at_once() -> None:
 
 
 async def test_one_waits_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookkeeper.egress.link.MAX_WAIT", 0.05)
+    monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.05)
     budget = MemoryBudget(16, 8)
     async with budget.reserved("a", 8):
         with pytest.raises(LocalLimitReached, match="8 of 8 bytes"):

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxies import proxying
 from pydantic import SecretStr
-from rawserver import OK, receiving, says
 from temporalio.client import Client
 
 from authorities import Authority
 from house import House, house
 from patience import PATIENCE
+from proxies import proxying
+from rawserver import OK, receiving, says
 
 ONE_ATTEMPT: dict[str, list[float]] = {"schedule": []}
 """One attempt: whatever is charged ends the delivery."""

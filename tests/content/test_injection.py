@@ -11,7 +11,13 @@ from samples import alerting, seeing
 
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
-from hookkeeper.content.notifications import Call, HttpCall, Notification, RenderedNotification, render_notification
+from hookkeeper.content.notifications import (
+    HttpCall,
+    Notification,
+    RenderedHttpCall,
+    RenderedNotification,
+    render_notification,
+)
 from hookkeeper.content.payload import Payload, body_of
 
 some = settings(max_examples=300, deadline=None)
@@ -127,7 +133,7 @@ def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
         except Fault:
             assert field != "body"
             continue
-        assert isinstance(call, Call)
+        assert isinstance(call, RenderedHttpCall)
         assert call.url.isascii() and call.url.isprintable() and " " not in call.url
         assert call.url.startswith("https://api.example/")
         assert all(value.isascii() and value.isprintable() for value in call.headers.values())
@@ -142,7 +148,7 @@ def test_a_host_made_by_data_is_a_host(data: str) -> None:
             call = render_notification(Notification(http=HttpCall(url=url)), seeing(data))
         except Fault:
             continue
-        assert isinstance(call, Call)
+        assert isinstance(call, RenderedHttpCall)
         assert call.url.startswith(("https://", "http://"))
         assert call.url.isascii() and call.url.isprintable() and not set(call.url) & set(' \\"<>^`{|}#')
         assert "@" not in urlsplit(call.url).netloc

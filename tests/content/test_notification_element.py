@@ -9,7 +9,13 @@ from samples import alerting, seeing
 
 from hookkeeper.content import notifications
 from hookkeeper.content.faults import BadTemplate
-from hookkeeper.content.notifications import Call, HttpCall, Notification, RenderedNotification, render_notification
+from hookkeeper.content.notifications import (
+    HttpCall,
+    Notification,
+    RenderedHttpCall,
+    RenderedNotification,
+    render_notification,
+)
 from hookkeeper.content.on_failure import OnFailure
 
 SLACK = "slack://T000/B000/secret"
@@ -23,9 +29,9 @@ def note(data: Any = DATA, **fields: Any) -> RenderedNotification:
     return made
 
 
-def call(data: Any = DATA, context: dict[str, Any] | None = None, **fields: Any) -> Call:
+def call(data: Any = DATA, context: dict[str, Any] | None = None, **fields: Any) -> RenderedHttpCall:
     made = render_notification(by_http(**fields), context or seeing(data))
-    assert isinstance(made, Call)
+    assert isinstance(made, RenderedHttpCall)
     return made
 
 

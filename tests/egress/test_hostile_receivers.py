@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from rawserver import OK, Peer, Receiver, Script, receiving, says
 
-from hookkeeper.content.notifications import Call
+from hookkeeper.content.notifications import RenderedHttpCall
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
 from patience import PATIENCE, PROMPT
+from rawserver import OK, Peer, Receiver, Script, receiving, says
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 TIMEOUT = 0.5
@@ -203,7 +203,7 @@ class Sender:
         if self.notifier is None:
             answer = await send(self.client, "POST", url, body=b"{}", headers={}, timeout=timeout)
             return Finding(answer.status_code, answer.error, len(answer.body))
-        call = Call(method="POST", url=url, headers={}, body=b"{}")
+        call = RenderedHttpCall(method="POST", url=url, headers={}, body=b"{}")
         note = await self.notifier.send(call, timeout=timeout, keep=4096)
         assert (note.verdict == "succeeded") == (note.error is None)
         return Finding(note.status_code, note.error, len(note.text))

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from rawserver import OK, receiving, says
 
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
+from rawserver import OK, receiving, says
 
 
 @pytest.fixture

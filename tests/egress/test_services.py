@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from rawserver import Script, receiving, says
 
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.services import ServiceAnswer, Services
 from patience import PATIENCE, PROMPT
+from rawserver import Script, receiving, says
 from service_servers import Reply, Slack, any_service, slack
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from rawserver import OK, Peer, Receiver, receiving, says
 
 from authorities import Authority, Pair
 from hookkeeper.content.tls import Tls
@@ -15,6 +14,7 @@ from hookkeeper.egress import transport
 from hookkeeper.egress.http import Answer, Client, make_client, send
 from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
+from rawserver import OK, Peer, Receiver, receiving, says
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 OURS, THEIRS, STRANGERS = Authority(), Authority(), Authority()
@@ -135,7 +135,7 @@ async def test_connections_of_another_tls_are_kept_apart(client: Client, tmp_pat
 async def test_few_contexts_are_kept_and_none_is_missed(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "KEPT_CONTEXTS", 2)
+    monkeypatch.setattr(transport, "MAX_CACHED_CONTEXTS", 2)
     each = [tls_of(OURS.certify(f"client-{number}.example"), THEIRS.pem) for number in range(4)]
     async with strict_receiver(tmp_path) as receiver:
         for tls in each * 2:

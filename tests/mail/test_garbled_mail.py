@@ -11,10 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from email_samples import SENDER, TAGS, letter, mailboxes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from letters import SENDER, TAGS, letter, mailboxes
-from rawserver import Peer, Script, make_certificate, receiving, says, server_tls
 
 from hookkeeper.egress import http
 from hookkeeper.egress.network import parse_networks
@@ -23,6 +22,7 @@ from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
 from mail_servers import KEY
 from patience import PROMPT
+from rawserver import Peer, Script, make_certificate, receiving, says, server_tls
 
 LETTER = letter(to=mailboxes("ann@acme.example"), cc=mailboxes("bo@acme.example"), bcc=mailboxes("cy@acme.example"))
 EVERYBODY = frozenset(LETTER.recipients)

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hookkeeper.content.notifications import Call
+from hookkeeper.content.notifications import RenderedHttpCall
 from hookkeeper.egress.http import make_client
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.notifier import Notifier
@@ -27,7 +27,7 @@ async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096)
     inbox.answers = [Answer(404, said)]
     url = f"http://{urlsplit(inbox.url).netloc}/hooks/{SECRET}?key={TOKEN}"
     headers = {"authorization": f"Bearer {TOKEN}/2", "content-type": "application/json"}
-    answer = await notifier.send(Call(method="POST", url=url, headers=headers, body=b"{}"), 5, keep)
+    answer = await notifier.send(RenderedHttpCall(method="POST", url=url, headers=headers, body=b"{}"), 5, keep)
     assert (answer.verdict, answer.error) == ("failed", "http_404")
     return answer
 

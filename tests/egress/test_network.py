@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hookkeeper.egress.addresses import is_allowed
-from hookkeeper.egress.network import EVERYWHERE, ForbiddenAddress, Networks, judge, parse_networks
+from hookkeeper.egress.network import EVERYWHERE, ForbiddenAddress, Networks, check_connection, parse_networks
 
 REACHABLE = """
 1.1.1.1 8.8.8.8 93.184.216.34 172.15.255.255 172.32.0.1 192.167.255.255 192.169.0.1 100.63.255.255 100.128.0.1
@@ -133,12 +133,12 @@ def test_a_name_is_allowed_as_it_is_and_no_other(host: str, trusted: bool) -> No
 
 
 def test_a_name_that_is_allowed_leads_anywhere_but_to_another_protocol() -> None:
-    judge("169.254.169.254", 80, Networks(), trusted=True)
+    check_connection("169.254.169.254", 80, Networks(), trusted=True)
     for address, port in (("127.0.0.1", 22), ("8.8.8.8", 0), ("fe80::1%eth0", 80), ("hooks.internal", 80)):
         with pytest.raises(ForbiddenAddress):
-            judge(address, port, Networks(), trusted=True)
+            check_connection(address, port, Networks(), trusted=True)
     with pytest.raises(ForbiddenAddress):
-        judge("8.8.8.8", 6667, EVERYWHERE)
+        check_connection("8.8.8.8", 6667, EVERYWHERE)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from email_samples import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
 from hypothesis import given, settings
-from letters import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
 
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.capture import EmailCapture

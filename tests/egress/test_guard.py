@@ -91,7 +91,7 @@ def test_addresses_are_judged_as_they_are_connected(host: str) -> None:
                 sock.connect((host, server.getsockname()[1]))
             with pytest.raises(ForbiddenAddress):
                 sock.connect_ex((host, server.getsockname()[1]))
-        assert not guard.reached
+        assert not guard.has_connected
         with pytest.raises(TimeoutError):
             server.accept()
         with Guard(LOOPBACK, 5).watch(), closing(socket.create_connection(server.getsockname())):

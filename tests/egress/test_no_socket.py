@@ -16,7 +16,6 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rawserver import OK, receiving, says
 
 from forbidden import EVERY_HOST
 from hookkeeper.content.faults import BadTemplate
@@ -28,6 +27,7 @@ from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
 from name_servers import NameServer, name_server
 from patience import PATIENCE
+from rawserver import OK, receiving, says
 
 PUBLIC, PRIVATE, METADATA = "93.184.216.34", "10.0.0.1", "169.254.169.254"
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from email_samples import SENDER, TAGS, letter, letters, mailboxes
 from hypothesis import given, settings
-from letters import SENDER, TAGS, letter, letters, mailboxes
-from rawserver import receiving, says
 
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress import http
@@ -20,6 +19,7 @@ from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.version import VERSION
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from patience import PATIENCE, PROMPT
+from rawserver import receiving, says
 from receivers import Answer
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])

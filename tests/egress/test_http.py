@@ -14,12 +14,12 @@ from pathlib import Path
 import aiohttp
 import httpx
 import pytest
-from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
 from hookkeeper.egress.http import Answer, error_code, make_client, post
 from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
 from name_servers import name_server
 from patience import PATIENCE, PROMPT
+from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 HEADERS = {"content-type": "application/json", "user-agent": "Hookkeeper/test", "webhook-id": "evt_1"}

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from email_samples import SENDER, TAGS, letter, letters, lines, mailboxes, read_mailboxes, read_text
 from hypothesis import given, settings
-from letters import SENDER, TAGS, letter, letters, lines, mailboxes, read_mailboxes, read_text
-from rawserver import Peer, Script, make_certificate, receiving
 from test_http import no_descriptors_left
 
 from event_loops import monitor
@@ -23,6 +22,7 @@ from hookkeeper.mail.provider import MailAnswer, Tags
 from hookkeeper.mail.smtp import Smtp, server_of
 from mail_servers import SmtpServer, smtp_server
 from patience import PATIENCE, PROMPT
+from rawserver import Peer, Script, make_certificate, receiving
 
 USER, PASSWORD = "me@acme.example", "pa/ss:w@rd%"
 ENCODED = "me%40acme.example:pa%2Fss%3Aw%40rd%25@"

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from proxies import EgressProxy, proxying
 from pydantic import SecretStr, ValidationError
-from rawserver import OK, Receiver, make_certificate, receiving, says, server_tls
 
 from hookkeeper.egress.http import Answer, make_client, send
 from hookkeeper.egress.network import Networks, parse_networks
-from hookkeeper.egress.proxy import Proxy, ProxyFailed, answered
+from hookkeeper.egress.proxy import Proxy, ProxyFailed, error_of
 from hookkeeper.settings import Settings
 from patience import PATIENCE, PROMPT
+from proxies import EgressProxy, proxying
+from rawserver import OK, Receiver, make_certificate, receiving, says, server_tls
 
 RECEIVER = "acme.example"
 PASSWORD = "pass:wörd"
@@ -234,4 +234,4 @@ def test_no_proxy_is_none() -> None:
 
 def test_an_unknown_word_blames_nobody_but_the_proxy() -> None:
     for headers in ({"proxy-status": "x; error=unknown_thing"}, {"x-squid-error": ""}, {"x-squid-error": "ERR_NEW 1"}):
-        assert isinstance(answered(503, headers), ProxyFailed)
+        assert isinstance(error_of(503, headers), ProxyFailed)

@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 
 import hookkeeper.egress.services
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.network import Networks, parse_networks
-from hookkeeper.egress.services import THREADS, ServiceAnswer, Services, ServicesBusy
+from hookkeeper.egress.services import MAX_THREADS, ServiceAnswer, Services, ServicesBusy
 from patience import PATIENCE, PROMPT
+from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 from receivers import Answer, receiver
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -302,7 +302,7 @@ async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Servi
             asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", PATIENCE, "hostile"))
             for _ in range(100)
         ]
-        while len(hanging.requests) < THREADS // 2:
+        while len(hanging.requests) < MAX_THREADS // 2:
             await asyncio.sleep(0.01)
         times = []
         for _ in range(20):
@@ -310,7 +310,7 @@ async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Servi
             assert answer.verdict == "succeeded"
             times.append(answer.duration_ms)
         print(f"at most {max(times):.0f} ms")
-        assert len(hanging.requests) == THREADS // 2
+        assert len(hanging.requests) == MAX_THREADS // 2
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)
@@ -321,7 +321,7 @@ async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> 
         slow.otherwise = Answer(delay=3)
         url = f"ntfy://127.0.0.1:{urlsplit(slow.url).port}/topic"
         start = time.monotonic()
-        answers = await asyncio.gather(*(send(services, url, timeout=8) for _ in range(THREADS + THREADS // 2)))
+        answers = await asyncio.gather(*(send(services, url, timeout=8) for _ in range(MAX_THREADS + MAX_THREADS // 2)))
         assert time.monotonic() - start > 9, "three times sixteen, one after the other"
     assert {answer.error for answer in answers} == {None}
     begun = [answer.started_at for answer in answers]
@@ -331,11 +331,11 @@ async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> 
 async def test_where_no_thread_comes_free_no_attempt_is_made(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hookkeeper.egress.services, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(hookkeeper.egress.services, "THREAD_TIMEOUT", 0.3)
     async with receiving(silence) as hanging, receiving(says(OK)) as server:
         url = f"ntfy://127.0.0.1:{hanging.port}/topic"
-        stuck = asyncio.gather(*(send(services, url, timeout=6) for _ in range(THREADS // 2)))
-        while len(hanging.requests) < THREADS // 2:
+        stuck = asyncio.gather(*(send(services, url, timeout=6) for _ in range(MAX_THREADS // 2)))
+        while len(hanging.requests) < MAX_THREADS // 2:
             await asyncio.sleep(0.01)
         with pytest.raises(ServicesBusy, match=r"within 0\.3 s"):
             await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
@@ -354,7 +354,7 @@ async def test_a_thread_that_cannot_be_stopped_keeps_its_tenants_turn(
         return ended.wait(2 * PATIENCE) and [] if host == "hanging.example" else look_up(host, *more, **names)
 
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
-    many = (send(services, "ntfy://hanging.example/topic", 0.2, "hostile") for _ in range(THREADS // 2))
+    many = (send(services, "ntfy://hanging.example/topic", 0.2, "hostile") for _ in range(MAX_THREADS // 2))
     assert {answer.error for answer in await asyncio.gather(*many)} == {"timeout"}
     async with receiver() as local:
         url = f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic"

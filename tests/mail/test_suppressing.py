@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from letters import SENDER, TAGS, letter, mailboxes
+from email_samples import SENDER, TAGS, letter, mailboxes
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.egress import http

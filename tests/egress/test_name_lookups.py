@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from rawserver import OK, receiving, says
 
 from hookkeeper.egress.http import Answer, make_client, send
 from hookkeeper.egress.link import LocalLimitReached
@@ -13,6 +12,7 @@ from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.resolver import Lookups, ResolverUnavailable
 from name_servers import NameServer, name_server
 from patience import PATIENCE
+from rawserver import OK, receiving, says
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 
@@ -71,7 +71,7 @@ async def test_time_spent_waiting_for_a_place_is_not_the_receivers(dns: NameServ
 
 
 async def test_without_a_place_in_time_no_attempt_is_charged(dns: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookkeeper.egress.link.MAX_WAIT", 0.05)
+    monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.05)
     async with make_client(LOOPBACK, lookups=dns.lookups(max_per_tenant=1)) as client:
         silent = asyncio.create_task(post(client, "http://h.silent.example/"))
         await dns.until_unanswered(1)

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from rawserver import OK, Peer, receiving, says, server_tls
 
 from authorities import Authority
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress.http import Answer, Client, make_client, send
 from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
+from rawserver import OK, Peer, receiving, says, server_tls
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 
