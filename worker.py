@@ -34,7 +34,7 @@ from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.services import Services
 from hookkeeper.links import Links
-from hookkeeper.mail.suppressing import Suppressing
+from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
@@ -111,7 +111,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes
         )
         batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
-        mail = Suppressing(mail_provider(settings, own), store.suppressions)
+        mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
         gate = RateGate(store.slots, rate_mode)

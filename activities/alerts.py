@@ -185,7 +185,7 @@ class AlertActivities:
         delivery = f"{alert.webhook_id}.alert.{name}"
         tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, reached)
         answer = await self._provider.send(email.model_copy(update={"tracking": False}), tags)
-        return RecipientResult(answer.verdict, answer.taken)
+        return RecipientResult(answer.verdict, answer.accepted)
 
     async def _send_notification(
         self, reservation: Reservation, recipient: Notification, alert: Alert, context: dict[str, Any]

@@ -50,7 +50,7 @@ def _tags(attempt: PreparedAttempt, email: RenderedEmail) -> Tags:
         delivery=request.delivery,
         attempt=request.number,
         copy=str(request.redelivered_from or ""),
-        taken=frozenset(address for address in email.recipients if _digest(address) in request.reached),
+        accepted=frozenset(address for address in email.recipients if _digest(address) in request.reached),
     )
 
 
@@ -72,6 +72,6 @@ def _outcome(attempt: PreparedAttempt, email: RenderedEmail, answer: MailAnswer)
         response_excerpt=outcomes.excerpt(answer.text.encode(), attempt.excerpt_limit),
         retry_after=answer.retry_after,
         delays=delays_of(attempt.webhook),
-        reached=tuple(map(_digest, sorted(answer.taken))) if answer.verdict == "failed" else (),
-        awaiting=tuple(address for address in email.recipients if address not in answer.left_out) if tracked else (),
+        reached=tuple(map(_digest, sorted(answer.accepted))) if answer.verdict == "failed" else (),
+        awaiting=tuple(address for address in email.recipients if address not in answer.excluded) if tracked else (),
     )

@@ -1,1 +1,1 @@
-"""Mail providers: each takes a rendered letter and tells what became of it."""
+"""Mail providers: SendGrid, SMTP, and the capture folder."""

@@ -1,12 +1,12 @@
-"""Emails as files, for developers: without a provider, each email is written to a folder instead of being sent."""
+"""Writes emails to a folder instead of sending them, for development without a provider."""
 
 import asyncio
 import secrets
 from pathlib import Path
 
 from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.mail.mime import email_of, file_name
-from hookkeeper.mail.provider import Clock, MailAnswer, Tags, sender_of
+from hookkeeper.mail.mime import file_name, mime_of
+from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender
 
 
 class EmailCapture:
@@ -18,15 +18,15 @@ class EmailCapture:
 
     def __init__(self, folder: Path, *, sender: str) -> None:
         self._folder = folder
-        self._sender = sender_of(sender)
+        self._sender = parse_sender(sender)
 
-    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
+    async def send(self, email: RenderedEmail, tags: Tags) -> MailAnswer:
         """Write the email to a file. Raises OSError."""
-        clock = Clock()
+        timer = AttemptTimer()
         name = f"{file_name(tags)}.{tags.attempt}.eml"
-        await asyncio.to_thread(self._write, name, email_of(letter, tags, self._sender, draft=True))
+        await asyncio.to_thread(self._write, name, mime_of(email, tags, self._sender, draft=True))
         text = f"not sent: no email provider is set; saved as {self._folder.name}/{name}"
-        return clock.answer("succeeded", text=text)
+        return timer.answer("succeeded", text=text)
 
     def _write(self, name: str, content: bytes) -> None:
         """Write the whole file or nothing, and follow no symbolic link that another user may have created."""

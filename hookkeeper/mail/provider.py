@@ -1,4 +1,4 @@
-"""What every mail provider is given, and what it answers."""
+"""The interface of mail providers: their input and their result."""
 
 import re
 import time
@@ -12,8 +12,8 @@ from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.times import utc_now
 
-MAX_WORDS = 500
-"""Bytes of a provider's own words that are kept."""
+MAX_TEXT = 500
+"""Maximum bytes of a provider's message that are kept."""
 
 _SENDER = re.compile(
     r'("?(?P<name>[^<>"]*)"?\s*<)?(?P<address>[A-Za-z0-9.!#$%&\'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253})(?(1)>)'
@@ -21,14 +21,14 @@ _SENDER = re.compile(
 
 Verdict = Literal[
     "succeeded",
-    "failed",  # a later attempt may cure it
-    "rejected",  # no later attempt will
+    "failed",  # a later attempt may succeed
+    "rejected",  # no later attempt can succeed
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Which attempt a letter is sent for: what a provider's own records are told, to find the way back."""
+    """Identifies the attempt. Passed to the provider so that its reports can be assigned."""
 
     tenant: str
     event_id: str
@@ -36,17 +36,17 @@ class Tags:
     delivery: str
     attempt: int
     copy: str = ""
-    """Names a sending that is no repetition of the first: an alert, or one that a person asked for.
+    """Identifies an alert or a redelivery; empty for the first delivery.
 
-    The same at each attempt of that sending, so that a receiver can tell a second copy from a second letter.
+    The same for each attempt, so that a recipient can distinguish a duplicate from another email.
     """
-    taken: frozenset[str] = frozenset()
-    """Addresses, lower-cased, that have this sending from an earlier attempt: they are not written to again."""
+    accepted: frozenset[str] = frozenset()
+    """Addresses, in lower case, accepted in an earlier attempt. They are not sent to again."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailAnswer:
-    """What one attempt came to."""
+    """The result of one attempt."""
 
     verdict: Verdict
     started_at: datetime
@@ -54,29 +54,29 @@ class MailAnswer:
     status_code: int | None = None
     """SendGrid's HTTP status, or SMTP's reply code."""
     error: str | None = None
-    """`http_<status>`, `smtp_<code>`, a result of `hookkeeper.egress.http.error_code`, or the provider module's own."""
+    """`http_<status>`, `smtp_<code>`, a code of `hookkeeper.egress.http.error_code`, or one of the provider."""
     text: str = ""
-    """For people: the provider's own words where it has some; short, without secrets."""
+    """The provider's message: short, without secrets."""
     retry_after: float | None = None
-    """Seconds that the provider asks us to wait."""
+    """Seconds to wait, as the provider requests."""
     trackable: bool = False
-    """The provider will tell of the letter's arrival."""
-    taken: frozenset[str] = frozenset()
-    """Addresses, lower-cased, that have it although it `failed`: the next attempt's tags are to name them."""
-    left_out: frozenset[str] = frozenset()
-    """Addresses, lower-cased, that it does not reach and never will."""
+    """The provider will report the arrival of the email."""
+    accepted: frozenset[str] = frozenset()
+    """Addresses, in lower case, accepted although the attempt `failed`. The next attempt's `Tags.accepted`."""
+    excluded: frozenset[str] = frozenset()
+    """Addresses, in lower case, that are suppressed or permanently refused."""
 
 
 class MailProvider(Protocol):
-    """Sends letters. Raises for our own faults only."""
+    """Sends emails. Raises for internal errors only."""
 
-    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
-        """Make one attempt, of bounded time."""
+    async def send(self, email: RenderedEmail, tags: Tags) -> MailAnswer:
+        """Make one attempt, in limited time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """Started where an attempt starts; makes its answer."""
+class AttemptTimer:
+    """Measures an attempt, from its creation to its answer."""
 
     started_at: datetime = field(default_factory=utc_now)
     start: float = field(default_factory=time.perf_counter)
@@ -86,36 +86,36 @@ class Clock:
 
 
 class NoProvider:
-    """Stands where no provider is set."""
+    """Used if no provider is configured."""
 
-    async def send(self, letter: RenderedEmail, tags: Tags) -> MailAnswer:
-        """Send nothing, and say what to set."""
+    async def send(self, email: RenderedEmail, tags: Tags) -> MailAnswer:
+        """Send nothing and return which settings to set."""
         text = "not sent: set HOOKKEEPER_SENDGRID_API_KEY, HOOKKEEPER_SMTP_URL or HOOKKEEPER_EMAIL_CAPTURE_DIR"
-        return Clock().answer("failed", error="no_email_provider", text=text)
+        return AttemptTimer().answer("failed", error="no_email_provider", text=text)
 
 
-def sender_of(text: str) -> Mailbox:
-    """Read the sender, an address or `Name <address>`, both ASCII but the name. Raises ValueError.
+def parse_sender(text: str) -> Mailbox:
+    """Parse the sender, an ASCII address or `Name <address>`. Raises ValueError.
 
-    The domain may be one that nobody could answer, such as localhost.
+    The domain need not be public: `localhost` is valid.
     """
-    read = _SENDER.fullmatch(text.strip())
-    if not read:
+    match = _SENDER.fullmatch(text.strip())
+    if not match:
         raise ValueError(f"{text!r} is not a sender such as hooks@acme.example or Acme <hooks@acme.example>")
-    return Mailbox(address=read["address"], name=(read["name"] or "").strip())
+    return Mailbox(address=match["address"], name=(match["name"] or "").strip())
 
 
-def without(letter: RenderedEmail, addresses: Collection[str]) -> RenderedEmail:
-    """Give the letter as it is for all but these addresses, which are lower-cased."""
+def without(email: RenderedEmail, addresses: Collection[str]) -> RenderedEmail:
+    """Return the email without these recipients, given in lower case."""
     kept = {
-        field: tuple(mailbox for mailbox in getattr(letter, field) if mailbox.address.lower() not in addresses)
+        field: tuple(mailbox for mailbox in getattr(email, field) if mailbox.address.lower() not in addresses)
         for field in ("to", "cc", "bcc")
     }
-    return letter.model_copy(update=kept)
+    return email.model_copy(update=kept)
 
 
-def words(text: str, *secrets: str) -> str:
-    """Give a provider's words as people may see them: clean, at most 500 bytes, each secret in them masked."""
+def provider_text(text: str, *secrets: str) -> str:
+    """Return a provider's message for display: printable, at most 500 bytes, secrets masked."""
     for secret in secrets:
         text = text.replace(secret, "********")
-    return outcomes.excerpt(text.encode(errors="replace"), MAX_WORDS).strip()
+    return outcomes.excerpt(text.encode(errors="replace"), MAX_TEXT).strip()

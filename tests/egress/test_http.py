@@ -6,8 +6,8 @@ import resource
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from hookkeeper.egress.http import Answer, error_code, make_client, post
 from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
 from name_servers import name_server
 from patience import PATIENCE, PROMPT
-from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
+from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 HEADERS = {"content-type": "application/json", "user-agent": "Hookkeeper/test", "webhook-id": "evt_1"}
@@ -505,17 +505,6 @@ async def test_a_header_that_cannot_be_sent_is_our_fault(client: httpx.AsyncClie
         with pytest.raises(ValueError, match="header"):
             await post(client, receiver.url(), body=BODY, headers={"x": "a\r\nb: c"}, timeout=5)
         assert receiver.requests == []
-
-
-@contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    """Allow no new file descriptors above 2, so that those that other threads close meanwhile make no room."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_running_out_of_file_descriptors_is_our_fault(client: httpx.AsyncClient) -> None:

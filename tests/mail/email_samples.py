@@ -23,7 +23,7 @@ def mailboxes(*texts: str) -> tuple[Mailbox, ...]:
     return tuple(Mailbox(address=address, name=name) for address, _, name in pairs)
 
 
-def letter(**fields: Any) -> RenderedEmail:
+def rendered_email(**fields: Any) -> RenderedEmail:
     return RenderedEmail(**{"to": mailboxes("ann@acme.example"), "subject": "Paid", "text": "Thanks.\n"} | fields)
 
 
@@ -64,7 +64,7 @@ _addresses = st.from_regex(r"[a-z0-9]{1,8}(\.[a-z0-9+_-]{1,8})?@[a-z]{1,8}\.exam
 
 
 @st.composite
-def letters(draw: st.DrawFn) -> RenderedEmail:
+def rendered_emails(draw: st.DrawFn) -> RenderedEmail:
     """Make any letter that `letter_of` could make, templates of SendGrid aside."""
     addresses = draw(st.lists(_addresses, min_size=1, max_size=7, unique=True))
     everyone = [Mailbox(address=address, name=draw(_line)) for address in addresses]

@@ -7,12 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from email_samples import SENDER, TAGS, letter, letters, lines, mailboxes, parsed, read_mailboxes, read_text
+from email_samples import (
+    SENDER,
+    TAGS,
+    lines,
+    mailboxes,
+    parsed,
+    read_mailboxes,
+    read_text,
+    rendered_email,
+    rendered_emails,
+)
 from hypothesis import given, settings
 
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.capture import EmailCapture
-from hookkeeper.mail.provider import NoProvider, Tags, sender_of, words
+from hookkeeper.mail.provider import NoProvider, Tags, parse_sender, provider_text
 
 HEADERS = [
     "From",
@@ -37,7 +47,7 @@ def capture(folder: Path) -> EmailCapture:
 
 
 async def test_keeps_a_letter_and_says_that_it_was_not_sent(capture: EmailCapture, folder: Path) -> None:
-    answer = await capture.send(letter(), TAGS)
+    answer = await capture.send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error, answer.status_code, answer.trackable) == ("succeeded", None, None, False)
     assert answer.text == "not sent: no email provider is set; saved as emails/evt_1.wh_1.email.0.1.eml"
     assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
@@ -52,7 +62,7 @@ async def test_keeps_a_letter_and_says_that_it_was_not_sent(capture: EmailCaptur
 async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(capture: EmailCapture, folder: Path) -> None:
     to = mailboxes("zoe@acme.example Zoë", "bo@acme.example Smith, Bo")
     text = f"Größe: {'x' * 200}\n.\n"
-    await capture.send(letter(to=to, bcc=mailboxes("cy@acme.example Cy"), subject="Für Zoë", text=text), TAGS)
+    await capture.send(rendered_email(to=to, bcc=mailboxes("cy@acme.example Cy"), subject="Für Zoë", text=text), TAGS)
     content = (folder / "evt_1.wh_1.email.0.1.eml").read_text(encoding="utf-8")
     assert 'To: Zoë <zoe@acme.example>,\n "Smith, Bo" <bo@acme.example>\n' in content
     assert "\nX-Bcc: Cy <cy@acme.example>\n" in content
@@ -61,7 +71,9 @@ async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(capture:
 
 
 async def test_shows_what_a_template_of_sendgrid_would_be_given(capture: EmailCapture, folder: Path) -> None:
-    answer = await capture.send(letter(text=None, template_id="d-1", template_data={"event": {"größe": 7}}), TAGS)
+    answer = await capture.send(
+        rendered_email(text=None, template_id="d-1", template_data={"event": {"größe": 7}}), TAGS
+    )
     assert answer.verdict == "succeeded"
     content = (folder / "evt_1.wh_1.email.0.1.eml").read_text(encoding="utf-8")
     assert "template d-1" in content
@@ -70,14 +82,14 @@ async def test_shows_what_a_template_of_sendgrid_would_be_given(capture: EmailCa
 
 async def test_keeps_each_attempt_and_the_last_of_one_made_twice(capture: EmailCapture, folder: Path) -> None:
     for attempt, text in ((1, "one"), (2, "two"), (2, "again")):
-        await capture.send(letter(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
+        await capture.send(rendered_email(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
     kept = {path.name: parsed(path.read_bytes()).get_content().strip() for path in folder.iterdir()}
     assert kept == {"evt_1.wh_1.email.0.1.eml": "one", "evt_1.wh_1.email.0.2.eml": "again"}
 
 
 async def test_keeps_each_sending(capture: EmailCapture, folder: Path) -> None:
     for copy in ("", "2", "a/b", "x" * 500):
-        await capture.send(letter(), replace(TAGS, copy=copy))
+        await capture.send(rendered_email(), replace(TAGS, copy=copy))
     files = [path.name for path in folder.iterdir()]
     assert len(files) == 4
     assert {re.sub(r"\.[0-9a-f]{12}\.", ".", name) for name in files} == {"evt_1.wh_1.email.0.1.eml"}
@@ -87,7 +99,7 @@ async def test_keeps_each_sending(capture: EmailCapture, folder: Path) -> None:
 async def test_no_id_leads_out_of_the_folder_or_into_the_headers(
     capture: EmailCapture, folder: Path, event_id: str
 ) -> None:
-    await capture.send(letter(), Tags("acme", event_id, "order.paid", "../wh_1", 1))
+    await capture.send(rendered_email(), Tags("acme", event_id, "order.paid", "../wh_1", 1))
     [path] = [path for path in folder.parent.rglob("*") if path.is_file()]
     assert path.parent == folder
     message = parsed(path.read_bytes())
@@ -101,7 +113,7 @@ async def test_follows_no_link_to_a_file(capture: EmailCapture, folder: Path, tm
     folder.mkdir(parents=True)
     link = folder / "evt_1.wh_1.email.0.1.eml"
     link.symlink_to(target)
-    await capture.send(letter(), TAGS)
+    await capture.send(rendered_email(), TAGS)
     assert target.read_text() == "keep me"
     assert not link.is_symlink() and b"Thanks." in link.read_bytes()
 
@@ -112,7 +124,7 @@ async def test_follows_no_link_to_a_folder(capture: EmailCapture, folder: Path, 
     folder.parent.mkdir()
     folder.symlink_to(elsewhere)
     with pytest.raises(OSError, match="symbolic link"):
-        await capture.send(letter(), TAGS)
+        await capture.send(rendered_email(), TAGS)
     assert list(elsewhere.iterdir()) == []
 
 
@@ -121,12 +133,12 @@ async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(
 ) -> None:
     (folder / "evt_1.wh_1.email.0.1.eml").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        await capture.send(letter(), TAGS)
+        await capture.send(rendered_email(), TAGS)
     assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(given_=letters())
+@given(given_=rendered_emails())
 def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: RenderedEmail) -> None:
     folder = tmp_path_factory.mktemp("emails")
     asyncio.run(EmailCapture(folder, sender=SENDER).send(given_, TAGS))
@@ -144,7 +156,7 @@ def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, g
 
 
 async def test_without_a_provider_an_email_fails_and_names_the_settings() -> None:
-    answer = await NoProvider().send(letter(), TAGS)
+    answer = await NoProvider().send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error) == ("failed", "no_email_provider")
     assert all(f"HOOKKEEPER_{name}" in answer.text for name in ("SENDGRID_API_KEY", "SMTP_URL", "EMAIL_CAPTURE_DIR"))
 
@@ -161,7 +173,7 @@ async def test_without_a_provider_an_email_fails_and_names_the_settings() -> Non
     ],
 )
 def test_senders(text: str, address: str, name: str) -> None:
-    sender = sender_of(text)
+    sender = parse_sender(text)
     assert (sender.address, sender.name) == (address, name)
 
 
@@ -182,11 +194,11 @@ def test_senders(text: str, address: str, name: str) -> None:
 )
 def test_no_senders(text: str) -> None:
     with pytest.raises(ValueError, match=r"sender such as|line breaks"):
-        sender_of(text)
+        parse_sender(text)
 
 
 def test_a_providers_words_are_clean_and_short_and_hold_no_secret() -> None:
-    said = words("no\x00 \x1b[31mhunter2\udcff" + "é" * 600, "hunter2")
+    said = provider_text("no\x00 \x1b[31mhunter2\udcff" + "é" * 600, "hunter2")
     assert said.startswith("no\ufffd \ufffd[31m********?é")
     assert "hunter2" not in said
     assert 495 < len(said.encode()) <= 500

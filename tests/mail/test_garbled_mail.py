@@ -11,20 +11,22 @@ from pathlib import Path
 
 import httpx
 import pytest
-from email_samples import SENDER, TAGS, letter, mailboxes
+from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hookkeeper.egress import http
 from hookkeeper.egress.network import parse_networks
-from hookkeeper.mail.provider import MAX_WORDS, MailAnswer
+from hookkeeper.mail.provider import MAX_TEXT, MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
 from mail_servers import KEY
 from patience import PROMPT
 from rawserver import Peer, Script, make_certificate, receiving, says, server_tls
 
-LETTER = letter(to=mailboxes("ann@acme.example"), cc=mailboxes("bo@acme.example"), bcc=mailboxes("cy@acme.example"))
+LETTER = rendered_email(
+    to=mailboxes("ann@acme.example"), cc=mailboxes("bo@acme.example"), bcc=mailboxes("cy@acme.example")
+)
 EVERYBODY = frozenset(LETTER.recipients)
 USER, PASSWORD = "me", "hunter2-and-more"
 PATIENCE = 0.5
@@ -40,9 +42,9 @@ def is_whole(answer: MailAnswer) -> None:
     assert answer.verdict in ("succeeded", "failed", "rejected")
     assert (answer.error is None) == (answer.verdict == "succeeded")
     assert answer.retry_after is None or 0 <= answer.retry_after <= 86400
-    assert len(answer.text.encode()) <= MAX_WORDS
+    assert len(answer.text.encode()) <= MAX_TEXT
     assert not any(secret in answer.text for secret in (KEY, PASSWORD))
-    assert not answer.taken & answer.left_out and answer.taken | answer.left_out <= EVERYBODY
+    assert not answer.accepted & answer.excluded and answer.accepted | answer.excluded <= EVERYBODY
     assert answer.duration_ms < 1000 * PROMPT
 
 

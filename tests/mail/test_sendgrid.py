@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from email_samples import SENDER, TAGS, letter, letters, mailboxes
+from email_samples import SENDER, TAGS, mailboxes, rendered_email, rendered_emails
 from hypothesis import given, settings
 
 from hookkeeper.content.emails import RenderedEmail
@@ -23,7 +23,7 @@ from rawserver import receiving, says
 from receivers import Answer
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
-IN_FULL = letter(
+IN_FULL = rendered_email(
     to=mailboxes("ann@acme.example Ann, the first", "bo@acme.example"),
     cc=mailboxes("cy@acme.example Cy"),
     bcc=mailboxes("di@acme.example"),
@@ -89,7 +89,7 @@ async def test_sends_one_message_to_everybody(client: httpx.AsyncClient, server:
 
 
 async def test_the_shortest_letter(client: httpx.AsyncClient, server: SendGridServer) -> None:
-    answer = await provider(client, server.host, sender="hooks@acme.example").send(letter(), TAGS)
+    answer = await provider(client, server.host, sender="hooks@acme.example").send(rendered_email(), TAGS)
     assert answer.verdict == "succeeded"
     assert {*server.messages[0]} == {"from", "personalizations", "subject", "content"}
     assert server.messages[0]["from"] == {"email": "hooks@acme.example"}
@@ -97,7 +97,7 @@ async def test_the_shortest_letter(client: httpx.AsyncClient, server: SendGridSe
 
 async def test_a_letter_that_sendgrid_makes_of_a_template(client: httpx.AsyncClient, server: SendGridServer) -> None:
     data = {"event": {"data": {"größe": [1, None]}}, "shop": "Acme"}
-    templated = letter(text=None, template_id="d-1", template_data=data)
+    templated = rendered_email(text=None, template_id="d-1", template_data=data)
     assert (await provider(client, server.host).send(templated, TAGS)).verdict == "succeeded"
     [message] = server.messages
     assert message["template_id"] == "d-1"
@@ -106,7 +106,7 @@ async def test_a_letter_that_sendgrid_makes_of_a_template(client: httpx.AsyncCli
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
-@given(given_=letters())
+@given(given_=rendered_emails())
 async def test_sendgrid_takes_any_letter(client: httpx.AsyncClient, given_: RenderedEmail) -> None:
     async with sendgrid_server() as server:
         answer = await provider(client, server.host).send(given_, TAGS)
@@ -121,7 +121,7 @@ async def test_sendgrid_takes_any_letter(client: httpx.AsyncClient, given_: Rend
 
 
 async def test_a_text_that_sendgrids_library_takes_for_a_key(client: httpx.AsyncClient, server: SendGridServer) -> None:
-    answer = await provider(client, server.host).send(letter(text="SG.abc.def is no key"), TAGS)
+    answer = await provider(client, server.host).send(rendered_email(text="SG.abc.def is no key"), TAGS)
     assert (answer.verdict, answer.error, server.requests) == ("rejected", "key_in_text", [])
 
 
@@ -150,14 +150,14 @@ async def test_verdicts(
     client: httpx.AsyncClient, server: SendGridServer, status: int, verdict: str, error: str | None
 ) -> None:
     server.fails(status)
-    answer = await provider(client, server.host).send(letter(), TAGS)
+    answer = await provider(client, server.host).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == (verdict, status, error)
     assert (answer.text == f"answer {status}") == (verdict != "succeeded")
     assert answer.duration_ms > 0
 
 
 async def test_a_wrong_key_is_rejected_in_sendgrids_words(client: httpx.AsyncClient, server: SendGridServer) -> None:
-    answer = await provider(client, server.host, api_key="SG.another").send(letter(), TAGS)
+    answer = await provider(client, server.host, api_key="SG.another").send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error) == ("rejected", "http_401")
     assert answer.text == "The provided authorization grant is invalid, expired, or revoked"
 
@@ -180,7 +180,7 @@ async def test_what_is_said_of_a_failure(
     client: httpx.AsyncClient, server: SendGridServer, body: str, text: str
 ) -> None:
     server.answers.append(Answer(400, body))
-    assert (await provider(client, server.host).send(letter(), TAGS)).text == text
+    assert (await provider(client, server.host).send(rendered_email(), TAGS)).text == text
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ async def test_how_long_sendgrid_asks_us_to_wait(
     if reset.lstrip("-").isdigit():
         headers = headers | {"X-RateLimit-Reset": str(int(time.time()) + int(reset))}
     server.answers.append(Answer(status, "{}", headers))
-    answer = await provider(client, server.host).send(letter(), TAGS)
+    answer = await provider(client, server.host).send(rendered_email(), TAGS)
     assert answer.retry_after == (None if seconds is None else pytest.approx(seconds, abs=2))
 
 
@@ -214,7 +214,7 @@ async def test_after_the_limit_and_an_outage_the_letter_goes_through(
 ) -> None:
     server.limits(30)
     server.fails(503, 503, 503)
-    answers = [await provider(client, server.host).send(letter(), TAGS) for _ in range(5)]
+    answers = [await provider(client, server.host).send(rendered_email(), TAGS) for _ in range(5)]
     assert [answer.verdict for answer in answers] == [*["failed"] * 4, "succeeded"]
     assert len(server.messages) == 1
 
@@ -226,7 +226,7 @@ async def test_only_what_was_taken_can_be_tracked(
     client: httpx.AsyncClient, server: SendGridServer, given_: bool, status: int, trackable: bool
 ) -> None:
     server.fails(status)
-    answer = await provider(client, server.host, trackable=given_).send(letter(), TAGS)
+    answer = await provider(client, server.host, trackable=given_).send(rendered_email(), TAGS)
     assert answer.trackable is trackable
 
 
@@ -236,20 +236,20 @@ async def test_only_what_was_taken_can_be_tracked(
 async def test_a_refused_connection(client: httpx.AsyncClient) -> None:
     async with sendgrid_server() as server:
         pass
-    answer = await provider(client, server.host).send(letter(), TAGS)
+    answer = await provider(client, server.host).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "connection_refused")
 
 
 async def test_no_answer_in_time(client: httpx.AsyncClient, server: SendGridServer) -> None:
     server.answers.append(Answer(202, delay=PATIENCE))
-    answer = await provider(client, server.host, timeout=0.2).send(letter(), TAGS)
+    answer = await provider(client, server.host, timeout=0.2).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "timeout")
     assert 200 <= answer.duration_ms < 1000 * PROMPT
 
 
 async def test_an_address_that_may_not_be_reached(server: SendGridServer) -> None:
     async with http.make_client(parse_networks([])) as strict:
-        answer = await provider(strict, server.host).send(letter(), TAGS)
+        answer = await provider(strict, server.host).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error, server.requests) == ("failed", "forbidden_address", [])
 
 
@@ -262,7 +262,7 @@ async def test_a_status_counts_although_its_body_breaks_off(
 ) -> None:
     said = b"HTTP/1.1 %d X\r\nContent-Length: 100\r\n\r\nhalf" % status
     async with receiving(says(said, close=True)) as receiver:
-        answer = await provider(client, receiver.url("")).send(letter(), TAGS)
+        answer = await provider(client, receiver.url("")).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == (verdict, status, error)
 
 
@@ -275,7 +275,7 @@ async def test_the_key_is_nowhere_to_be_seen(
     caplog.set_level(logging.DEBUG)
     sender = provider(client, server.host)
     server.answers += [Answer(400, f"no such key: {KEY}"), Answer(400, json.dumps({"errors": [{"message": KEY}]}))]
-    answers: list[MailAnswer] = [await sender.send(letter(), TAGS) for _ in range(3)]
+    answers: list[MailAnswer] = [await sender.send(rendered_email(), TAGS) for _ in range(3)]
     assert [answer.text for answer in answers[:2]] == ["no such key: ********", "********"]
     assert KEY not in f"{sender!r}{answers!r}{caplog.text}"
 
@@ -291,7 +291,7 @@ async def test_a_closed_client_is_our_fault_and_shows_no_key(server: SendGridSer
     async with http.make_client(LOOPBACK) as closed:
         sender = provider(closed, server.host)
     with pytest.raises(RuntimeError, match="closed") as caught:
-        await sender.send(letter(), TAGS)
+        await sender.send(rendered_email(), TAGS)
     assert KEY not in str(caught.value)
 
 

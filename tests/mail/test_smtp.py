@@ -12,17 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from email_samples import SENDER, TAGS, letter, letters, lines, mailboxes, read_mailboxes, read_text
+from email_samples import SENDER, TAGS, lines, mailboxes, read_mailboxes, read_text, rendered_email, rendered_emails
 from hypothesis import given, settings
-from test_http import no_descriptors_left
 
 from event_loops import monitor
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.provider import MailAnswer, Tags
-from hookkeeper.mail.smtp import Smtp, server_of
+from hookkeeper.mail.smtp import Smtp, parse_server
 from mail_servers import SmtpServer, smtp_server
 from patience import PATIENCE, PROMPT
-from rawserver import Peer, Script, make_certificate, receiving
+from rawserver import Peer, Script, make_certificate, no_descriptors_left, receiving
 
 USER, PASSWORD = "me@acme.example", "pa/ss:w@rd%"
 ENCODED = "me%40acme.example:pa%2Fss%3Aw%40rd%25@"
@@ -51,7 +50,7 @@ async def send(
     tls: ssl.SSLContext | None = None,
     timeout: float = PATIENCE,
 ) -> MailAnswer:
-    return await Smtp(url, sender=SENDER, tls=tls, timeout=timeout).send(given_ or letter(), tags)
+    return await Smtp(url, sender=SENDER, tls=tls, timeout=timeout).send(given_ or rendered_email(), tags)
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:
@@ -88,10 +87,12 @@ async def test_a_letter_arrives_with_everybody_in_the_envelope_and_no_blind_copy
     to = mailboxes("ann@acme.example Ann, the first", "bo@acme.example")
     more = {"cc": mailboxes("cy@acme.example Cy"), "bcc": mailboxes("di@acme.example Di")}
     reply_to = mailboxes("help@acme.example Zoë")[0]
-    full = letter(to=to, **more, reply_to=reply_to, subject="Größe", text="Dear all\n.\n", html="<p>Dear all</p>\n")
+    full = rendered_email(
+        to=to, **more, reply_to=reply_to, subject="Größe", text="Dear all\n.\n", html="<p>Dear all</p>\n"
+    )
     answer = await send(server.url, full)
     assert (answer.verdict, answer.status_code, answer.error, answer.trackable) == ("succeeded", 250, None, False)
-    assert (answer.text, answer.left_out) == ("2.0.0 queued as 1", frozenset())
+    assert (answer.text, answer.excluded) == ("2.0.0 queued as 1", frozenset())
     [delivered] = server.messages
     assert delivered.sender == "hooks@acme.example"
     assert delivered.recipients == ("ann@acme.example", "bo@acme.example", "cy@acme.example", "di@acme.example")
@@ -130,8 +131,8 @@ async def test_each_sending_of_a_delivery_has_a_message_id_of_its_own(server: Sm
 
 async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpServer) -> None:
     async with receiving(speaks(EHLO=b"502 what?\r\n"), read=False) as old:
-        assert (await send(f"smtp://127.0.0.1:{old.port}", letter(text="Zoë"))).verdict == "succeeded"
-    assert (await send(server.url, letter(text="Zoë", html="ë" * 1000))).verdict == "succeeded"
+        assert (await send(f"smtp://127.0.0.1:{old.port}", rendered_email(text="Zoë"))).verdict == "succeeded"
+    assert (await send(server.url, rendered_email(text="Zoë", html="ë" * 1000))).verdict == "succeeded"
     [delivered] = server.messages
     assert delivered.content.isascii()
     assert [option.partition("=")[0] for option in delivered.options] == ["SIZE"]
@@ -139,7 +140,7 @@ async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpSer
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
-@given(given_=letters())
+@given(given_=rendered_emails())
 async def test_any_letter_arrives_as_it_was_written(given_: RenderedEmail) -> None:
     async with smtp_server() as server:
         answer = await send(server.url, given_)
@@ -167,7 +168,7 @@ async def test_any_letter_arrives_as_it_was_written(given_: RenderedEmail) -> No
 async def test_a_template_of_sendgrid_is_rejected_without_a_connection() -> None:
     async with receiving(speaks(), read=False) as server:
         url = f"smtp://127.0.0.1:{server.port}"
-        answer = await send(url, letter(text=None, template_id="d-1"))
+        answer = await send(url, rendered_email(text=None, template_id="d-1"))
     assert (answer.verdict, answer.error, server.peers) == ("rejected", "needs_sendgrid", [])
     assert "needs SendGrid" in answer.text
 
@@ -232,12 +233,12 @@ async def test_refused_recipients(
 ) -> None:
     replies = {ANN: ann, BO: bo}
     server.refused = {address: reply for address, reply in replies.items() if reply}
-    answer = await send(server.url, letter(to=mailboxes(ANN), bcc=mailboxes(BO)))
+    answer = await send(server.url, rendered_email(to=mailboxes(ANN), bcc=mailboxes(BO)))
     assert (answer.verdict, answer.status_code, answer.text) == (verdict, code, text)
     assert answer.error == (None if verdict == "succeeded" else f"smtp_{code}" if code else "protocol")
-    assert answer.left_out == {each.lower() for each, reply in replies.items() if reply in (NEVER, ODD)}
+    assert answer.excluded == {each.lower() for each, reply in replies.items() if reply in (NEVER, ODD)}
     taken = {each.lower() for each, reply in replies.items() if reply is TAKEN}
-    assert answer.taken == (taken if verdict == "failed" else frozenset())
+    assert answer.accepted == (taken if verdict == "failed" else frozenset())
 
 
 async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer) -> None:
@@ -245,18 +246,18 @@ async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer
 
     Proves: each gets the letter once, with the same headers: whom it is to, and the Message-ID.
     """
-    given_ = letter(to=mailboxes(ANN), cc=mailboxes(BO), bcc=mailboxes(CY))
+    given_ = rendered_email(to=mailboxes(ANN), cc=mailboxes(BO), bcc=mailboxes(CY))
     nobody, unknown = frozenset[str](), frozenset({CY})
     server.refused = {BO: LATER, CY: NEVER}
     first = await send(server.url, given_)
-    assert (first.verdict, first.error, first.left_out) == ("failed", "smtp_450", unknown)
-    assert first.taken == {ANN.lower()}
-    again = await send(server.url, given_, replace(TAGS, attempt=2, taken=first.taken))
-    assert (again.verdict, again.error, again.left_out) == ("failed", "smtp_450", unknown)
-    assert again.taken == nobody
+    assert (first.verdict, first.error, first.excluded) == ("failed", "smtp_450", unknown)
+    assert first.accepted == {ANN.lower()}
+    again = await send(server.url, given_, replace(TAGS, attempt=2, accepted=first.accepted))
+    assert (again.verdict, again.error, again.excluded) == ("failed", "smtp_450", unknown)
+    assert again.accepted == nobody
     server.refused = {CY: NEVER}
-    last = await send(server.url, given_, replace(TAGS, attempt=3, taken=first.taken))
-    assert (last.verdict, last.taken, last.left_out) == ("succeeded", nobody, unknown)
+    last = await send(server.url, given_, replace(TAGS, attempt=3, accepted=first.accepted))
+    assert (last.verdict, last.accepted, last.excluded) == ("succeeded", nobody, unknown)
     assert last.text == f"refused for {CY}: {NEVER}\n2.0.0 queued as 2"
     assert [delivered.recipients for delivered in server.messages] == [(ANN,), (BO,)]
     one, two = (delivered.email for delivered in server.messages)
@@ -277,15 +278,17 @@ async def test_who_was_put_off_is_refused(
     server: SmtpServer, bo: str, verdict: str, code: int | None, text: str
 ) -> None:
     server.refused = {BO: bo}
-    answer = await send(server.url, letter(to=mailboxes(ANN, BO)), replace(TAGS, taken=frozenset({ANN.lower()})))
+    answer = await send(
+        server.url, rendered_email(to=mailboxes(ANN, BO)), replace(TAGS, accepted=frozenset({ANN.lower()}))
+    )
     assert (answer.verdict, answer.status_code, answer.text) == (verdict, code, text)
-    assert (answer.left_out, server.messages) == ({BO} if verdict == "succeeded" else frozenset(), [])
+    assert (answer.excluded, server.messages) == ({BO} if verdict == "succeeded" else frozenset(), [])
 
 
 async def test_a_letter_that_is_refused_was_taken_for_nobody(server: SmtpServer) -> None:
     server.refused, server.replies["DATA"] = {BO: LATER}, ["452 4.3.1 full"]
-    answer = await send(server.url, letter(to=mailboxes(ANN, BO)))
-    assert (answer.verdict, answer.error, answer.taken) == ("failed", "smtp_452", frozenset())
+    answer = await send(server.url, rendered_email(to=mailboxes(ANN, BO)))
+    assert (answer.verdict, answer.error, answer.accepted) == ("failed", "smtp_452", frozenset())
 
 
 # TLS and passwords
@@ -380,9 +383,9 @@ async def test_the_password_is_nowhere_to_be_seen(certificate: Path, caplog: pyt
     async with receiving(speaks(greeting, **replies), tls=context, read=False) as server:
         url = f"smtps://{ENCODED}127.0.0.1:{server.port}"
         provider = Smtp(url, sender=SENDER, tls=trusting(certificate))
-        answer = await provider.send(letter(), TAGS)
+        answer = await provider.send(rendered_email(), TAGS)
     assert answer.text == "AUTH PLAIN ******** is not ********"
-    seen = f"{provider!r}{server_of(url)!r}{answer!r}{caplog.text}"
+    seen = f"{provider!r}{parse_server(url)!r}{answer!r}{caplog.text}"
     assert not any(secret in seen for secret in (PASSWORD, sent.decode(), ENCODED))
 
 
@@ -451,7 +454,7 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
     async with receiving(script, read=False) as server:
         with monitor.paused():  # no letter of Hookkeeper's is so large: its parts would hold the loop
             async with asyncio.timeout(PROMPT):
-                large = letter(text=f"{'x' * 70}\n" * 280_000)
+                large = rendered_email(text=f"{'x' * 70}\n" * 280_000)
                 answer = await send(f"smtp://127.0.0.1:{server.port}", large, timeout=2.0)
         assert (answer.verdict, answer.error) == ("failed", "timeout")
         given_up.set()
@@ -487,8 +490,8 @@ async def test_cancellation_goes_through_and_closes_the_connection() -> None:
 async def test_running_out_of_file_descriptors_is_our_fault(server: SmtpServer) -> None:
     provider = Smtp(server.url, sender=SENDER)
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
-        await provider.send(letter(), TAGS)
-    assert (await provider.send(letter(), TAGS)).verdict == "succeeded"
+        await provider.send(rendered_email(), TAGS)
+    assert (await provider.send(rendered_email(), TAGS)).verdict == "succeeded"
 
 
 # URLs
@@ -505,7 +508,7 @@ async def test_running_out_of_file_descriptors_is_our_fault(server: SmtpServer) 
     ],
 )
 def test_urls(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
-    server = server_of(url)
+    server = parse_server(url)
     assert (server.host, server.port, server.implicit_tls, server.user, server.password) == read
 
 
@@ -528,7 +531,7 @@ def test_urls(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
 )
 def test_no_urls(url: str) -> None:
     with pytest.raises(ValueError, match="the mail server must be") as caught:
-        server_of(url)
+        parse_server(url)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(ValueError, match="the mail server must be"):
         Smtp(url, sender=SENDER)

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from email_samples import SENDER, TAGS, letter, mailboxes
+from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.egress import http
 from hookkeeper.egress.network import parse_networks
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
-from hookkeeper.mail.suppressing import Suppressing
+from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions
@@ -37,7 +37,7 @@ async def suppressing(engine: AsyncEngine, *addresses: str) -> Suppressions:
 
 
 @pytest.mark.parametrize(
-    ("suppressed", "refused", "taken", "verdict", "got", "left_out", "now_taken", "text"),
+    ("suppressed", "refused", "taken", "verdict", "got", "excluded", "now_taken", "text"),
     [
         ([], {}, [], "succeeded", (ANN, BO, CY), [], [], "2.0.0 queued as 1"),
         ([BO], {}, [], "succeeded", (ANN, CY), [BO], [], f"2.0.0 queued as 1\nnot sent to {BO}: {{listed}}"),
@@ -62,17 +62,17 @@ async def test_who_gets_a_letter(
     taken: Sequence[str],
     verdict: str,
     got: tuple[str, ...] | None,
-    left_out: Sequence[str],
+    excluded: Sequence[str],
     now_taken: Sequence[str],
     text: str | None,
 ) -> None:
     server.refused = refused
-    provider = Suppressing(Smtp(server.url, sender=SENDER), await suppressing(engine, *suppressed))
-    given = letter(to=mailboxes(ANN), cc=mailboxes(BO), bcc=mailboxes(CY))
-    answer = await provider.send(given, replace(TAGS, taken=frozenset(taken)))
+    provider = SuppressingProvider(Smtp(server.url, sender=SENDER), await suppressing(engine, *suppressed))
+    given = rendered_email(to=mailboxes(ANN), cc=mailboxes(BO), bcc=mailboxes(CY))
+    answer = await provider.send(given, replace(TAGS, accepted=frozenset(taken)))
     assert answer.verdict == verdict
     assert [delivered.recipients for delivered in server.messages] == ([got] if got else [])
-    assert (answer.left_out, answer.taken) == (frozenset(left_out), frozenset(now_taken))
+    assert (answer.excluded, answer.accepted) == (frozenset(excluded), frozenset(now_taken))
     assert answer.error == {"rejected": "suppressed", "failed": "smtp_450"}.get(verdict)
     if text is not None:
         assert answer.text == text.format(listed="on the suppression list")
@@ -86,12 +86,12 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_who_has_it_from_another_provider_gets_no_other_from_sendgrid(client: httpx.AsyncClient) -> None:
     """Setup: a mail server took it for some, and SendGrid is set meanwhile, which cannot tell headers from envelope."""
-    given = letter(to=mailboxes(ANN, BO), bcc=mailboxes(CY))
+    given = rendered_email(to=mailboxes(ANN, BO), bcc=mailboxes(CY))
     async with sendgrid_server() as server:
         provider = SendGrid(client, api_key=KEY, host=server.host, sender=SENDER)
-        answer = await provider.send(given, replace(TAGS, taken=frozenset({ANN})))
+        answer = await provider.send(given, replace(TAGS, accepted=frozenset({ANN})))
         assert answer.verdict == "succeeded"
         [envelope] = server.messages[0]["personalizations"]
         assert (envelope["to"], envelope["bcc"]) == ([{"email": BO}], [{"email": CY}])
-        answer = await provider.send(given, replace(TAGS, taken=frozenset({ANN, BO})))
-        assert (answer.verdict, answer.error, len(server.messages)) == ("rejected", "nobody_in_to", 1)
+        answer = await provider.send(given, replace(TAGS, accepted=frozenset({ANN, BO})))
+        assert (answer.verdict, answer.error, len(server.messages)) == ("rejected", "no_recipients", 1)
