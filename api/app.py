@@ -58,7 +58,7 @@ class NoAdminKey(Exception):
 def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
     """Make the app around clients that are open already."""
     if settings.admin_key is None:
-        raise NoAdminKey("HOOKKEEPER_ADMIN_KEY is not set: nobody could use the API")
+        raise NoAdminKey("HOOKKEEPER_ADMIN_KEY is not set")
     app = bare_app(settings)
     app.state.api = make_state(settings, settings.admin_key.get_secret_value(), store, gateway)
     return app

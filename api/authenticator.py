@@ -65,7 +65,7 @@ class Authenticator:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            _refuse("A key is needed: `Authorization: Bearer <key>`.")
+            _refuse("A key is required: `Authorization: Bearer <key>`.")
         caller = await self._holder(key.strip(), request)
         if scopes.isdisjoint(caller.scopes):
             raise Forbidden(f"The key lacks the scope {' or '.join(sorted(scopes))}.")
@@ -73,13 +73,13 @@ class Authenticator:
 
     async def count_failure(self, request: Request) -> None:
         """Count a request with a bad key. Raises RateLimited."""
-        await self._limits.count(_address(request), FAILURES, "Too many requests from this address had no good key.")
+        await self._limits.count(_address(request), FAILURES, "Too many requests from this address had no valid key.")
 
     async def _refuse_guess(self, request: Request, digest: str) -> None:
         """Raise RateLimited for an address beyond its failures, if the key is known to be bad or no lookup is left."""
         if time.monotonic() - self._unknown.get(digest, -UNKNOWN_FOR) < UNKNOWN_FOR:
             await self.count_failure(request)
-        refusal = "Too many requests from this address had no good key."
+        refusal = "Too many requests from this address had no valid key."
         await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, refusal)
 
     async def _holder(self, key: str, request: Request) -> Caller:
@@ -131,7 +131,7 @@ class Authenticator:
         try:
             await self._keys.note_use(key_id)
         except RegistryUnavailable as fault:
-            log.warning("use of a key not noted", key=key_id, detail=str(fault))
+            log.warning("use of a key not recorded", key=key_id, detail=str(fault))
 
 
 def _address(request: Request) -> str:
@@ -141,7 +141,7 @@ def _address(request: Request) -> str:
 def _fault(key: ApiKey | None) -> str:
     """Return why a key is refused, or nothing. A caller with a former key learns what became of it."""
     if key is None:
-        return "This is no key of ours: `Authorization: Bearer <key>`."
+        return "The key is unknown: `Authorization: Bearer <key>`."
     if key.revoked_at is not None:
         return "The key was revoked."
     if key.expires_at is not None and key.expires_at <= utc_now():

@@ -34,7 +34,7 @@ class Backlog:
             self._waiting = await self._gateway.waiting()
         if self._waiting > self._at_most:
             raise RateLimited(
-                "Deliveries are late: so many wait that no event is taken until there are fewer.", RETRY_AFTER
+                "Too many deliveries are waiting: no new events are accepted until there are fewer.", RETRY_AFTER
             )
 
 

@@ -50,7 +50,7 @@ class Caller:
     def check_tenant(self, named: str) -> None:
         """Raise Forbidden if the key is bound to another tenant."""
         if self.tenant not in (None, named):
-            raise Forbidden(f"The key is bound to tenant {self.tenant}: it cannot act for another.")
+            raise Forbidden(f"The key is bound to tenant {self.tenant}: it cannot be used for another tenant.")
 
     def did(
         self, action: str, object_id: str, tenant: str | None, fields: Collection[str] = (), **detail: str

@@ -24,8 +24,7 @@ PAGE = """<!doctype html>
 {body}
 </html>
 """
-FORM = """<p>What Temporal keeps is encrypted. Enter the admin key, and this browser can have it decrypted for 12
-hours.</p>
+FORM = """<p>Payloads in Temporal are encrypted. Enter the admin key to decrypt them in this browser for 12 hours.</p>
 {fault}
 <form method="post" action="/codec">
   <label for="key">Admin key</label>
@@ -34,12 +33,12 @@ hours.</p>
 </form>
 """
 SIGNED_IN = """<p><strong>Signed in</strong> for 12 hours.{link}</p>
-<p>Where it says that the codec server could not connect, it has to be told, once in each browser, to send the cookie:
-click the glasses at its top, choose <em>Use my browser setting and ignore Cluster-level setting</em>, enter</p>
+<p>If the web UI reports that the codec server could not connect, configure it once in each browser to send the cookie:
+click the glasses at the top, choose <em>Use my browser setting and ignore Cluster-level setting</em>, enter</p>
 <p><code>{endpoint}</code></p>
-<p>switch on <em>Include cross-origin credentials</em>, and apply. A web UI that is started with
-<code>TEMPORAL_CODEC_INCLUDE_CREDENTIALS=true</code> does so by itself; the one of <code>hookkeeper dev</code> has no
-such setting.</p>
+<p>switch on <em>Include cross-origin credentials</em>, and apply. With
+<code>TEMPORAL_CODEC_INCLUDE_CREDENTIALS=true</code>, a web UI does so by default; the one of
+<code>hookkeeper dev</code> has no such setting.</p>
 <form method="post" action="/codec"><button name="end" value="1">Sign out</button></form>
 """
 

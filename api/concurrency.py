@@ -28,7 +28,7 @@ class RequestConcurrency:
                 yield
         except TooManyWaiting:
             raise RateLimited(
-                f"Tenant {caller.tenant} has too many requests waiting: {self._limit.at_most} are handled at once.",
+                f"Tenant {caller.tenant} has too many waiting requests: {self._limit.at_most} are handled at once.",
                 retry_after=1,
             ) from None
 

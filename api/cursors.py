@@ -53,8 +53,8 @@ class PageCursor:
 
 def bad_cursor() -> Malformed:
     return Malformed(
-        "The cursor is not one that this list gave.",
-        [BadField(path="cursor", detail="not a cursor that this list gave")],
+        "The cursor is invalid.",
+        [BadField(path="cursor", detail="must be the next_cursor of a page of this list")],
     )
 
 

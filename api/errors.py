@@ -58,10 +58,10 @@ EXPECTED: tuple[type[Exception], ...] = (
 """Errors that have an answer of their own. Any other is a bug, which the server logs too."""
 RETRY_AFTER_SECONDS = 5
 _OUT_OF_REACH = {
-    RegistryUnavailable: "The registry is out of reach.",
-    SandboxUnavailable: "What runs templates and filters is out of reach.",
+    RegistryUnavailable: "The registry is unavailable.",
+    SandboxUnavailable: "The sandbox for templates and filters is unavailable.",
 }
-"""What is said in place of words that name our machines."""
+"""Texts without names of internal machines."""
 log = structlog.get_logger("hookkeeper.api")
 
 
@@ -69,7 +69,7 @@ def as_event_problem(error: Exception, event_id: str) -> Problem:
     """Say an error in the API's words, and name the event, so that the client can safely post it again."""
     problem = as_problem(error, event_id=event_id)
     if problem.status_code == ServiceUnavailable.status and not isinstance(error, Problem):
-        problem.detail = f"{_out_of_reach(error)} The event may have been accepted: post it again with id {event_id}."
+        problem.detail = f"{_out_of_reach(error)} The event may have been accepted: send it again with id {event_id}."
     return problem.about_event(event_id)
 
 
@@ -95,14 +95,14 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case QueueFull():
             return TooManyRequests(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
-            log.warning("out of reach", error=type(error).__name__, detail=str(error), **context)
+            log.warning("unavailable", error=type(error).__name__, detail=str(error), **context)
             return ServiceUnavailable(
-                f"{_out_of_reach(error)} Nothing was promised: try again with the same id.",
+                f"{_out_of_reach(error)} Repeat the request, with the same id.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},
             )
         case _:
             log.error("unhandled error", exc_info=error, **context)
-            return Problem("Something is wrong on our side; it has been logged.")
+            return Problem("Internal error; it has been logged.")
 
 
 def from_validation(errors: Sequence[Any]) -> Problem:

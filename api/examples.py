@@ -109,7 +109,7 @@ PROBLEM: Example = {
     "type": "urn:hookkeeper:problem:invalid",
     "title": "Unprocessable Content",
     "status": 422,
-    "detail": "The request is not acceptable: see errors.",
+    "detail": "The request is invalid: see errors.",
     "errors": [{"path": "type", "detail": "Field required"}],
 }
 BATCH_ANSWERS: Example = {

@@ -20,7 +20,7 @@ Register webhooks, post events, and watch and control each delivery.
   tenant, or to none; the admin key has all scopes.
 - **Errors** are problem documents (RFC 9457), `application/problem+json`.
 - **Lists** return pages: pass `next_cursor` as `cursor` to get the next page, until it is null.
-- **Times** are RFC 3339; answers use UTC.
+- **Times** are RFC 3339; responses use UTC.
 - **503** means that Temporal or the registry is unavailable. Retry after the seconds in `Retry-After`.
 """
 TAGS = {

@@ -14,14 +14,14 @@ Answers = dict[int | str, dict[str, Any]]
 ANSWERS: Answers = {
     200: {"description": "Any 2xx: the attempt succeeded."},
     "default": {
-        "description": "Any other answer, or none in time: the attempt failed. The webhook's retry policy decides when"
-        " the next one is made."
+        "description": "Any other response, or none in time: the attempt failed. The webhook's retry policy decides"
+        " when the next one is made."
     },
 }
 GONE: Answers = {410: {"description": "The attempt failed for good, and the webhook is disabled."}}
 ALERT_ANSWERS: Answers = {
     200: {"description": "Any 2xx: the alert was received."},
-    "default": {"description": "Any other answer, or none in time: the alert is sent again, for about five hours."},
+    "default": {"description": "Any other response, or none in time: the alert is sent again, for about five hours."},
 }
 EVENT: examples.Example = {
     "id": examples.EVENT_ID,

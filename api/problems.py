@@ -35,7 +35,7 @@ class ProblemDocument(BaseModel):
     type: str = Field(description="Stable name of the kind of problem", examples=["urn:hookkeeper:problem:invalid"])
     title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["The request is not acceptable: see errors."])
+    detail: str = Field(examples=["The request is invalid: see errors."])
     errors: list[BadField] = Field(default_factory=list)
     event_id: str | None = Field(
         None,
@@ -118,18 +118,18 @@ EXAMPLES = {
     401: ("unauthorized", "The key was revoked."),
     403: ("forbidden", "The key lacks the scope events:write."),
     404: ("not-found", "There is no such webhook."),
-    408: ("request-timeout", "The body came too slowly."),
+    408: ("request-timeout", "The body was sent too slowly."),
     409: ("conflict", "An event with id order-4711 and other content was accepted before for tenant acme."),
     413: ("too-large", "The body is larger than the 262144 bytes allowed."),
     414: ("uri-too-long", "The URL is longer than 8192 bytes."),
     415: ("not-json", "The body must be JSON, sent with `content-type: application/json`."),
-    422: ("invalid", "The request is not acceptable: see errors."),
+    422: ("invalid", "The request is invalid: see errors."),
     429: ("too-many-requests", "Tenant acme has too many requests waiting: 100 are handled at once."),
     431: (
         "request-header-fields-too-large",
         "URL and headers are larger than 32768 bytes, or there are more than 100 headers.",
     ),
-    503: ("unavailable", "The registry is out of reach. Nothing was promised: try again with the same id."),
+    503: ("unavailable", "The registry is unavailable. Repeat the request, with the same id."),
 }
 """Kind and detail, for the OpenAPI document."""
 

@@ -50,11 +50,11 @@ class Refusal(NamedTuple):
 
 
 NO_HTTP = Refusal(400, "malformed", "This is not HTTP/1.1.")
-TOO_SLOW = Refusal(408, "request-timeout", "The body came too slowly.")
+TOO_SLOW = Refusal(408, "request-timeout", "The body was sent too slowly.")
 URL_TOO_LONG = Refusal(414, "uri-too-long", f"The URL is longer than {MAX_URL} bytes.")
 HEAD_TOO_LARGE = Refusal(
     431,
     "request-header-fields-too-large",
     f"URL and headers are larger than {MAX_HEAD} bytes, or there are more than {MAX_HEADERS} headers.",
 )
-FULL = Refusal(503, "unavailable", "Too many requests are under way: try again.", RETRY_AFTER_SECONDS)
+FULL = Refusal(503, "unavailable", "Too many requests are in progress: try again.", RETRY_AFTER_SECONDS)

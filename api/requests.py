@@ -36,7 +36,7 @@ class StrictRequest(Request):
                     raise _too_large(self.limit)
                 yield chunk
         except ClientDisconnect:
-            raise Malformed("The body was cut off.") from None
+            raise Malformed("The body is incomplete.") from None
 
     async def body(self) -> bytes:
         body = await super().body()

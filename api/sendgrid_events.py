@@ -84,7 +84,7 @@ def check_time(timestamp: str, now: datetime) -> None:
         raise NotSigned("There is no timestamp.")
     age = now - datetime.fromtimestamp(int(timestamp), UTC)
     if not -MAX_SKEW <= age <= MAX_AGE:
-        raise NotSigned("The timestamp is too far from now.")
+        raise NotSigned("The timestamp is too old or in the future.")
 
 
 def check_signature(verification_key: str, signature: str, timestamp: str, body: bytes) -> None:
@@ -95,7 +95,7 @@ def check_signature(verification_key: str, signature: str, timestamp: str, body:
     except ValueError:  # no UTF-8, no base64
         signed = False
     if not signed:
-        raise NotSigned("The signature does not fit the body.")
+        raise NotSigned("The signature does not match the body.")
 
 
 def read(body: bytes) -> Batch:
@@ -116,7 +116,7 @@ def _webhook(verification_key: str) -> Any:
     except (ValueError, UnsupportedAlgorithm):
         webhook = None
     if webhook is None or not isinstance(webhook.public_key, EllipticCurvePublicKey):
-        raise NotSigned("HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not a key of SendGrid's.")
+        raise NotSigned("HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not a valid key of SendGrid.")
     return webhook
 
 

@@ -19,13 +19,13 @@ MAX_VALUES = 20_000
 MAX_KEY = 1024
 """Characters of a key."""
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-TOO_MANY = f"holds more than {MAX_VALUES} values"
+TOO_MANY = f"contains more than {MAX_VALUES} values"
 LONG_KEY = f"has a key of more than {MAX_KEY} characters"
-NO_TEXT = "half of a surrogate pair is not text"
+NO_TEXT = "a lone surrogate is not text"
 MAX_STEP_SHOWN = 64
 """Characters of each key in the path of a bad value."""
 MAX_BATCH_VALUES = 5 * MAX_VALUES
-TOO_MANY_IN_BATCH = f"holds more than {MAX_BATCH_VALUES} values"
+TOO_MANY_IN_BATCH = f"contains more than {MAX_BATCH_VALUES} values"
 _UP_TO_MARK = re.compile(rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+")*+[,\[{]', re.DOTALL)
 """Up to the next mark that is not within a string. Possessive: it never goes back, and so takes linear time."""
 
@@ -37,7 +37,7 @@ def parse(body: bytes, *, is_batch: bool = False) -> Any:
     try:
         value = json.loads(body.decode(), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise Malformed(f"The body is not UTF-8: byte {error.start} does not belong.") from None
+        raise Malformed(f"The body is not UTF-8: byte {error.start} is invalid.") from None
     except json.JSONDecodeError as error:
         raise Malformed(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
@@ -140,7 +140,7 @@ def has_more_marks(text: bytes, limit: int) -> bool:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise Malformed(f"The body is not JSON: {name} is not a number there.")
+    raise Malformed(f"The body is not JSON: {name} is not a valid number.")
 
 
 def _unprocessable(path: str, detail: str) -> Unprocessable:

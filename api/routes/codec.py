@@ -170,9 +170,9 @@ async def _form(request: Request) -> dict[str, list[str]]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_FORM_BYTES:
-                raise Malformed("This is not what the form sends.")
+                raise Malformed("The form data is invalid.")
     except ClientDisconnect:
-        raise Malformed("The body was cut off.") from None
+        raise Malformed("The body is incomplete.") from None
     return parse_qs(body.decode(errors="replace"))
 
 
@@ -185,20 +185,20 @@ async def _read(request: Request) -> Payloads:
     try:
         return ParseDict(body, Payloads(), ignore_unknown_fields=True)
     except ParseError as fault:
-        raise Malformed("The body's payloads are none of Temporal's.") from fault
+        raise Malformed("The body does not contain Temporal payloads.") from fault
 
 
 async def _admit(request: Request, settings: Settings) -> None:
     """Raise Forbidden for a page of another site, Unauthorized or RateLimited without the admin key or the cookie."""
     if request.headers.get("origin") not in (None, _ui_origin(settings)):
-        raise Forbidden("Only the Temporal web UI at HOOKKEEPER_TEMPORAL_UI_URL may ask from a browser.")
+        raise Forbidden("Only the Temporal web UI at HOOKKEEPER_TEMPORAL_UI_URL may call this from a browser.")
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         if _is_admin_key(key.strip(), settings):
             return
         await state_of(request).authenticator.count_failure(request)
     if not _has_cookie(request, settings):
-        raise Unauthorized("The admin key is needed: enter it at /codec.", headers={"www-authenticate": "Bearer"})
+        raise Unauthorized("The admin key is required: enter it at /codec.", headers={"www-authenticate": "Bearer"})
 
 
 def _cors_headers(origin: str | None, settings: Settings) -> dict[str, str]:

@@ -112,7 +112,7 @@ async def revoke_key(
 ) -> RevokedKey:
     """Revoke a key. It is refused at once by this API process, and within a second by others.
 
-    The answer lists the schedules that were created with the key. The request can be repeated.
+    The response lists the schedules that were created with the key. The request can be repeated.
     """
     key = await store.api_keys.get(key_id)
     if key is None:

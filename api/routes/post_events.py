@@ -50,7 +50,7 @@ async def post_event(
     the existing event (200, `duplicate: true`); with other content it is refused (409). An event that matches no
     webhook is accepted too.
 
-    After a 503, the event may or may not have been accepted. The answer has its id, even if it was generated, in
+    After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
     event = caller.own(event)
@@ -68,7 +68,7 @@ async def post_event(
 
 
 async def post_batch(batch: Batch, caller: CallerDep, ingest: IngestDep, links: LinksDep) -> BatchAnswers:
-    """Accept up to 100 events. The answer has one item for each event, in the same order; each is accepted or refused
+    """Accept up to 100 events. The response has one item for each event, in the same order; each is accepted or refused
     independently of the others.
 
     Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.

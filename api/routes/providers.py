@@ -84,7 +84,7 @@ async def take_sendgrid_events(
 ) -> Recorded:
     """Receive events of SendGrid's signed event webhook: delivered, deferred, bounced, dropped, marked as spam.
 
-    The signature takes the place of a key. 200 is sent only after all events are stored; after any other answer,
+    The signature takes the place of a key. 200 is sent only after all events are stored; after any other response,
     SendGrid retries for 24 hours.
     """
     body = await _signed_body(request, settings.sendgrid_verification_key, signature, timestamp)
@@ -98,7 +98,7 @@ async def take_sendgrid_events(
 
 async def _signed_body(request: Request, key: str | None, signature: str, timestamp: str) -> bytes:
     if key is None:
-        raise NotFound("HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not set: no events of SendGrid's are taken.")
+        raise NotFound("HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not set: events of SendGrid are not accepted.")
     try:
         check_time(timestamp, utc_now())
         body = await request.body()
@@ -107,7 +107,7 @@ async def _signed_body(request: Request, key: str | None, signature: str, timest
         log.warning("sendgrid events refused", detail=str(refusal))
         raise Unauthorized(str(refusal), headers={"www-authenticate": "Signature"}) from None
     except ClientDisconnect:
-        raise Malformed("The body was cut off.") from None
+        raise Malformed("The body is incomplete.") from None
     return body
 
 

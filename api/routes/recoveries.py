@@ -45,7 +45,7 @@ async def recover_webhook(
     """
     webhook = found(await store.get(webhook_id, caller.tenant))
     if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
-        raise Conflicting(f"The webhook is {'paused' if webhook.enabled else 'disabled'}: let it go on first.")
+        raise Conflicting(f"The webhook is {'paused' if webhook.enabled else 'disabled'}: resume or enable it first.")
     scope = _scope_of(wanted, webhook.tenant, webhook_id)
     if wanted.dry_run:
         response.status_code = 200

@@ -66,7 +66,7 @@ async def preview_webhook(
 async def create_webhook(
     new: NewWebhook, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
 ) -> schemas.WebhookWithSecret:
-    """Register a webhook. The answer has its signing key."""
+    """Register a webhook. The response contains its signing key."""
     fields, new = new.model_fields_set, caller.own(new)
     scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
     webhook = await new_webhook(dict(new), scheme, validator)

@@ -55,7 +55,7 @@ class AcceptedEvent(ResponseModel):
 
 
 class BatchAnswer(ResponseModel):
-    """The answer for one event of a batch. `status` is the status that `POST /v1/events` would have returned."""
+    """The result for one event of a batch. `status` is the status that `POST /v1/events` would have returned."""
 
     status: int
     event: AcceptedEvent | None = None

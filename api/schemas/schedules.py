@@ -55,7 +55,7 @@ class ScheduleFields(RequestModel):
     `buffer_all`: post one event, or all missed events, afterwards. `cancel_other`: cancel the previous event.
     `allow_all`: post the event anyway."""
     catchup_window: int = Field(YEAR, ge=10, le=YEAR, strict=True)
-    """Seconds. Times that were missed while Temporal was unavailable are made up for if they are no older."""
+    """Seconds. Times that were missed while Temporal was unavailable are caught up if they are not older."""
     jitter: int = Field(0, ge=0, le=86400, strict=True)
     """Maximum random delay of each event, in seconds."""
     start_at: SensibleTime | None = None

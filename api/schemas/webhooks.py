@@ -47,14 +47,14 @@ class WebhookFields(RequestModel):
     emails: tuple[Email, ...] = Field((), max_length=10)
     """Emails to send for each event."""
     notifications: tuple[Notification, ...] = Field((), max_length=10)
-    """Messages to services such as Slack, or calls of HTTP APIs, for each event. URLs are masked in answers."""
+    """Messages to services such as Slack, or calls of HTTP APIs, for each event. URLs are masked in responses."""
     on_failure: OnFailure | None = None
     """Alerts: when a delivery fails for good (at most once an hour), when the webhook is disabled because of failures,
     and when it works again."""
     headers: Headers = Field(default_factory=dict)
-    """Headers to send with each delivery. Values are masked in answers."""
+    """Headers to send with each delivery. Values are masked in responses."""
     tls: Tls | None = None
-    """TLS settings for the URL: certificate authorities, a client certificate. The key is masked in answers."""
+    """TLS settings for the URL: certificate authorities, a client certificate. The key is masked in responses."""
     retry: RetryPolicy | None = None
     """When failed attempts are retried; null means ten attempts in about three days."""
     timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
@@ -71,7 +71,7 @@ class WebhookFields(RequestModel):
     enabled: bool = Field(True, strict=True)
     """Deliveries of a disabled webhook are held, not dropped."""
     metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
-    """Your own metadata. It is returned in answers and available to templates."""
+    """Your own metadata. It is returned in responses and available to templates."""
 
 
 class NewWebhook(WebhookFields):

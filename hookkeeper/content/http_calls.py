@@ -29,7 +29,7 @@ class HttpCall(BaseModel):
     method: Literal["POST", "PUT", "PATCH", "GET"] = "POST"
     url: str = Field(min_length=1, max_length=MAX_URL, repr=False)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Values are masked in answers."""
+    """Values are masked in responses."""
     body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
     """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event."""
 

@@ -42,7 +42,7 @@ class Notification(BaseModel):
     service: Annotated[str, Field(max_length=MAX_SERVICE), AfterValidator(_apprise_url)] | None = Field(
         None, repr=False
     )
-    """An Apprise URL such as `slack://…` or `tgram://…`. All but its scheme is masked in answers."""
+    """An Apprise URL such as `slack://…` or `tgram://…`. All but its scheme is masked in responses."""
     http: HttpCall | None = None
     title: str | None = Field(None, max_length=4096)
     """For a service. By default the type of the event. Truncated to 255 characters."""

@@ -65,7 +65,7 @@ class Tls(BaseModel):
     certificate: Pem | None = None
     """PEM: the client certificate for this receiver, followed by intermediate certificates."""
     key: Pem | None = Field(None, repr=False)
-    """PEM: the private key of the certificate, without a passphrase. Masked in answers."""
+    """PEM: the private key of the certificate, without a passphrase. Masked in responses."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

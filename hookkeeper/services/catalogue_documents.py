@@ -74,7 +74,7 @@ def from_openapi(document: Any) -> Iterator[Imported]:
     """
     webhooks = document.get("webhooks") if isinstance(document, dict) else None
     if not isinstance(webhooks, dict) or not webhooks:
-        raise ValueError("has no webhooks: it must be an OpenAPI 3.1 document with a section of that name")
+        raise ValueError("has no webhooks: it must be an OpenAPI 3.1 document with a webhooks section")
     components = document.get("components", {}).get("schemas", {})
     for name, item in webhooks.items():
         operation = item.get("post", {})
@@ -100,7 +100,7 @@ def _operation(event_type: EventType) -> dict[str, Any]:
         "operationId": event_type.name,
         "description": event_type.description,
         "requestBody": {"content": {JSON: {"schema": body_schema(event_type), "examples": examples}}},
-        "responses": {"2XX": {"description": "Received. Anything else is tried again."}},
+        "responses": {"2XX": {"description": "Received. After any other response, the event is sent again."}},
     }
 
 

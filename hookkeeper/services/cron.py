@@ -43,7 +43,7 @@ def check_cron(text: str) -> str:
 def check_timezone(name: str) -> str:
     """Return the name; raise ValueError if there is no such zone."""
     if name not in _timezones():
-        raise ValueError("is no time zone of the IANA database, such as Europe/Berlin")
+        raise ValueError("is not a time zone of the IANA database, such as Europe/Berlin")
     return name
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 MAX_ERRORS = 100
 """Bad fields that one error names."""
-UNACCEPTABLE = "The request is not acceptable: see errors."
+UNACCEPTABLE = "The request is invalid: see errors."
 
 
 class BadField(BaseModel):

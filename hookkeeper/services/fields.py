@@ -48,7 +48,7 @@ def _utc(value: datetime) -> datetime:
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("must not hold the character NUL")
+        raise ValueError("must not contain the character NUL")
     return text
 
 

@@ -115,7 +115,7 @@ class EventIngest:
             if self._settings.require_known_event_types:
                 raise Invalid.field("type", "is not in the catalogue of event types")
         elif known.archived:
-            raise Invalid.field("type", "is archived: it takes no new events")
+            raise Invalid.field("type", "is archived: new events are refused")
         elif known.schema is not None:
             await check_data(self._sandbox, event.tenant, event.type, known.schema, event.data)
 

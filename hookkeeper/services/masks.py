@@ -41,7 +41,9 @@ def _headers_for(given: dict[str, Any], known: Webhook | None) -> dict[str, str]
     if _host(given.get("url", known.url)) == _host(known.url):
         return known.headers
     if "headers" not in given:
-        raise Invalid.field("headers", "are secrets of the old host: with a url of another host, give headers anew")
+        raise Invalid.field(
+            "headers", "are secrets of the previous host: to change the host of the url, send the headers again"
+        )
     return {}
 
 

@@ -18,7 +18,7 @@ def mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider
     try:
         return _provider_of(settings, client)
     except ValueError as error:
-        raise BadSetting(f"the email settings are not usable: {error}") from None
+        raise BadSetting(f"the email settings are invalid: {error}") from None
 
 
 def _provider_of(settings: Settings, client: httpx.AsyncClient) -> MailProvider:

@@ -26,7 +26,7 @@ async def check_event_type(sandbox: Sandbox, schema: dict[str, Any] | None, exam
         for pointer, sentence in ([("", str(answer))] if isinstance(answer, Fault) else answer)
     ]
     if bad:
-        raise Invalid("An example is not what the schema says: see errors.", bad)
+        raise Invalid("An example does not match the schema: see errors.", bad)
 
 
 async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str, Any], data: Any) -> None:
@@ -36,15 +36,15 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
     """
     (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
     if isinstance(answer, TooCostlyLately):
-        raise Suspended(f"Checking events of the type {type_} against its schema {answer}.", REST_SECONDS)
+        raise Suspended(f"Validating events of the type {type_} against its schema {answer}.", REST_SECONDS)
     if isinstance(answer, TooCostly):
-        sentence = f"cannot be checked against the schema of this event type, which {answer}"
-        raise Invalid("The data are too costly to check: see errors.", [BadField(path="data", detail=sentence)])
+        sentence = f"cannot be validated against the schema of this event type, which {answer}"
+        raise Invalid("The data is too costly to validate: see errors.", [BadField(path="data", detail=sentence)])
     if isinstance(answer, Fault):
         raise Invalid.field("data", str(answer))
     if answer:
         bad = [BadField(path=f"data{pointer}", detail=sentence) for pointer, sentence in answer]
-        raise Invalid("The data are not what the schema of this event type says: see errors.", bad)
+        raise Invalid("The data does not match the schema of this event type: see errors.", bad)
 
 
 async def _errors(

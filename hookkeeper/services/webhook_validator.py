@@ -63,7 +63,7 @@ class WebhookValidator:
                 async with asyncio.timeout(EXAMPLES_TIMEOUT):
                     bad = [fault async for fault in self._faults_with_examples(given, known)]
         if bad:
-            raise Invalid("The webhook is not usable like this: see errors.", bad)
+            raise Invalid("The webhook is invalid: see errors.", bad)
 
     def _check_address_count(self, given: dict[str, Any], known: Webhook | None) -> None:
         """Refuse more addresses than a webhook may have, before any of them is read."""
@@ -74,7 +74,7 @@ class WebhookValidator:
         count = sum(email.address_count for email in (*messages, *(alerts.emails if alerts else ())))
         most = self._settings.max_addresses_per_webhook
         if count > most:
-            detail = f"the emails have {count} addresses together, with those of on_failure; a webhook may have {most}"
+            detail = f"the emails have {count} addresses in total, including on_failure; the maximum is {most}"
             raise Invalid.field("emails" if given.get("emails") else "on_failure.emails", detail)
 
     async def _bad_addresses(self, given: dict[str, Any]) -> list[BadField]:
@@ -107,7 +107,7 @@ class WebhookValidator:
                 try:
                     await self._sandbox.call(render, element, context_of(event, about), self._settings.max_body_bytes)
                 except Fault as fault:
-                    yield BadField(path=path, detail=f"{fault}; so it is for the example of {event.type}")
+                    yield BadField(path=path, detail=f"{fault}; this happens for the example of {event.type}")
 
     async def _examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[Event]:
         filter_ = _field("filter", given, known)

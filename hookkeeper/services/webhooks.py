@@ -106,7 +106,7 @@ def _order(given: dict[str, Any], known: Webhook | None) -> str | None:
     if given.get("ordered", before is not None):
         return policy or before or "block"
     if policy == "skip":
-        raise Invalid.field("order_policy", "has a meaning only where ordered is true")
+        raise Invalid.field("order_policy", "requires ordered to be true")
     return None
 
 

@@ -27,7 +27,7 @@ async def connect(keyring: Keyring | None = None, patience: float = 60.0) -> Cli
             return await Client.connect(**config, data_converter=data_converter(keyring))
         except RuntimeError as error:
             if asyncio.get_running_loop().time() + pause > deadline:
-                raise TemporalUnreachable(f"Temporal at {config['target_host']} is out of reach: {error}") from error
+                raise TemporalUnreachable(f"Temporal at {config['target_host']} cannot be reached: {error}") from error
             log.warning("waiting for Temporal", address=config["target_host"], retry_in=pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 5.0)

@@ -152,7 +152,7 @@ class OrderedQueues:
             return True
         queue = await self._describe(ids.ordered_queue_id(webhook_id))
         if queue and queue.status == WorkflowExecutionStatus.RUNNING and await _is_full(queue):
-            raise QueueFull(f"too many events of the ordered webhook {webhook_id} wait for their turn")
+            raise QueueFull(f"too many events of the ordered webhook {webhook_id} are waiting")
         if len(self._had_room) >= MAX_CACHED_QUEUES:
             self._had_room.clear()
         self._had_room[webhook_id] = now

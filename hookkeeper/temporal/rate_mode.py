@@ -32,12 +32,12 @@ RateKeeper = Literal["queue", "timers"]
 REFRESH_INTERVAL = 30.0
 """Seconds between two reads of what other workers wrote."""
 REASONS: dict[RateKeeper, str] = {
-    "queue": "rates of webhooks are kept by this queue",
-    "timers": "rates of webhooks are kept by timers: fairness does not work here",
+    "queue": "rates of webhooks are enforced by this queue",
+    "timers": "rates of webhooks are enforced by timers: fairness does not work",
 }
 LOG_MESSAGES: dict[RateKeeper, str] = {
-    "queue": "rates of webhooks are kept by Temporal's task queue: fairness works on this server",
-    "timers": "rates of webhooks are kept by timers: fairness does not work on this server (docs/rates.md)",
+    "queue": "rates of webhooks are enforced by Temporal's task queue: fairness works on this server",
+    "timers": "rates of webhooks are enforced by timers: fairness does not work on this server (docs/rates.md)",
 }
 _fairness_results: WeakKeyDictionary[ServiceClient, bool] = WeakKeyDictionary()
 """The result of the test for each connection, unless it failed."""

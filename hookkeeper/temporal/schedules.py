@@ -91,7 +91,7 @@ class Schedules:
         existing = {schedule.id for schedule in found.current_page or ()}
         existing |= {id_ for id_ in self._created if ids.schedule_of(id_)[0] == plan.tenant}
         if len(existing) >= at_most and ids.schedule_id(plan.tenant, plan.id) not in existing:
-            raise TooManySchedules(f"tenant {plan.tenant} has {at_most} schedules, and may have no more")
+            raise TooManySchedules(f"tenant {plan.tenant} has {at_most} schedules, which is the maximum")
 
     async def made_by(self, key_id: str, tenant: str | None) -> list[ScheduleSnapshot]:
         """Return the schedules that a key made, of its tenant; None is all tenants."""

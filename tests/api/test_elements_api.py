@@ -152,7 +152,7 @@ async def test_a_template_that_fails_for_the_example_is_refused_when_saved(idle_
         answer = await home.http.post("/v1/webhooks", json=body)
         (error,) = problem(answer, 422, path)["errors"]
         assert words in error["detail"]
-        assert error["detail"].endswith(f"; so it is for the example of {type_}")
+        assert error["detail"].endswith(f"; this happens for the example of {type_}")
         # What gets other events too, or only such as its filter wants, is not judged by this example.
         for fields in ({"events": ["*"]}, {"filter": "event.data.n == 1"}):
             assert (await home.http.post("/v1/webhooks", json=body | fields)).status_code == 201

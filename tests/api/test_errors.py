@@ -172,7 +172,7 @@ async def test_a_bug_shows_nothing_and_is_logged(idle_house: House, path: str) -
     async with calling(app) as http:
         with capture_logs() as logs:
             answer = await http.get(path)
-    assert problem(answer, 500)["detail"] == "Something is wrong on our side; it has been logged."
+    assert problem(answer, 500)["detail"] == "Internal error; it has been logged."
     assert "hunter2" not in answer.text
     assert "10.0.0.7" not in answer.text
     (line,) = logs

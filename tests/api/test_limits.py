@@ -53,7 +53,7 @@ async def test_values_are_counted_as_they_are(door: House, one: Any) -> None:
     assert (await door.http.post("/v1/events", json=event(door, [one] * most))).status_code == 202
     answer = await door.http.post("/v1/events", json=event(door, [one] * (most + 1)))
     (error,) = problem(answer, 422, "body")["errors"]
-    assert error["detail"] == "holds more than 20000 values"
+    assert error["detail"] == "contains more than 20000 values"
 
 
 async def test_members_of_objects_are_values(door: House) -> None:
@@ -83,7 +83,7 @@ async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: House) -> N
 async def test_a_batch_with_too_many_values(door: House, data: Any) -> None:
     answer = await door.http.post("/v1/events/batch", json={"events": [event(door, data)] * 6})
     (error,) = problem(answer, 422, "body")["errors"]
-    assert error["detail"] == f"holds more than {MAX_BATCH_VALUES} values"
+    assert error["detail"] == f"contains more than {MAX_BATCH_VALUES} values"
 
 
 async def test_a_long_key(door: House) -> None:

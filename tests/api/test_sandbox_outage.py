@@ -24,7 +24,7 @@ async def test_the_api_answers_503(idle_house: House, inbox: Receiver, monkeypat
         ):
             answer = await idle_house.http.post(path, json=body)
             document = problem(answer, 503)
-            assert document["detail"].startswith("What runs templates and filters is out of reach.")
+            assert document["detail"].startswith("The sandbox for templates and filters is unavailable.")
             assert answer.headers["retry-after"] == "5"
     await idle_house.webhook(inbox.url, filter=FILTER)
 

@@ -39,7 +39,7 @@ async def test_a_tenant_has_few_schedules_and_another_does_not_notice(temporal: 
         assert (await post(home.http, tenant=f"{home.tenant}-other", **SELDOM)).status_code == 201
         made = next(answer.json()["id"] for answer in answers if answer.status_code == 201)
         refused = problem(await post(home.http, tenant=home.tenant, **SELDOM), 409)
-        assert refused["detail"] == f"Tenant {home.tenant} has 3 schedules, and may have no more."
+        assert refused["detail"] == f"Tenant {home.tenant} has 3 schedules, which is the maximum."
         await home.http.delete(f"/v1/schedules/{made}", params={"tenant": home.tenant})
         async with asyncio.timeout(PATIENCE):
             while (await post(home.http, tenant=home.tenant, **SELDOM)).status_code != 201:

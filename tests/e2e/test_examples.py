@@ -44,7 +44,7 @@ def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except subprocess.TimeoutExpired:
         pytest.skip(f"{NO_LIBRARY} (npm was too slow)")
     if unreachable := OUT_OF_REACH.search(done.stderr):
-        pytest.skip(f"{NO_LIBRARY} (npm's registry is out of reach: {unreachable[1]})")
+        pytest.skip(f"{NO_LIBRARY} (npm's registry cannot be reached: {unreachable[1]})")
     assert done.returncode == 0, done.stderr
     return copy / "receiver.mjs"
 

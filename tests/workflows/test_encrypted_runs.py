@@ -236,7 +236,7 @@ async def test_a_registry_without_its_key_is_unavailable_and_the_log_says_why(
         for path in ("/readyz", f"/v1/webhooks/{webhook['id']}", "/v1/webhooks"):
             answer = await other.http.get(path, params={"tenant": locked.tenant})
             assert answer.status_code == 503
-            assert answer.json()["detail"].startswith("The registry is out of reach.")
+            assert answer.json()["detail"].startswith("The registry is unavailable.")
         assert "encrypted with key old, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in capsys.readouterr().out
         answer = await other.http.post("/v1/events", json={"type": "order.paid", "tenant": locked.tenant})
         assert answer.status_code == 503

@@ -209,7 +209,7 @@ async def test_what_is_refused_says_why(home: House, inbox: Receiver) -> None:
     await home.http.patch(f"/v1/event-types/{type_}", json={"archived": True})
     await post(home, "trigger")
     (firing,) = await until(home, 1, "refused")
-    assert firing["reason"] == "type is archived: it takes no new events"
+    assert firing["reason"] == "type is archived: new events are refused"
     assert (firing["event_id"], firing["links"]["event"]) == (None, None)
     runs = [run async for run in home.temporal.list_workflows(f"{ids.TENANT.name} = '{home.tenant}'")]
     assert {run.workflow_type for run in runs} <= {"ScheduledEventWorkflow"}
