@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from hookkeeper.commands import reopened
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, Reason, Receipt, Trigger
+from hookkeeper.messages.event import Delivery, FinalStatus, Reason, Receipt, Trigger
 from hookkeeper.outcomes import Outcome
 from workflows import delivery_status as status
 from workflows import receipts
@@ -182,8 +182,6 @@ class DeliveryState:
             return self._end("failed", "exhausted")
         return None
 
-    # Receipts of emails
-
     def add_receipt(self, receipt: Receipt) -> None:
         """Record what the provider reports. The last recipient reached, or the first one lost, ends the delivery."""
         if receipts.is_known(self.record, receipt):
@@ -286,8 +284,7 @@ class DeliveryState:
         alert, self._pending_alert = self._pending_alert, None
         return alert
 
-    def _end(self, final: DeliveryStatus, reason: Reason | None = None) -> None:
-        assert final in FINAL
+    def _end(self, final: FinalStatus, reason: Reason | None = None) -> None:
         self.forced = self.held = self.cancelling = False
         if final == "failed" and self.record.alerts:
             self._pending_alert = "failed"

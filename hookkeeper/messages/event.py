@@ -1,7 +1,7 @@
 """The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import Message, Slot
@@ -9,7 +9,8 @@ from hookkeeper.policy import OrderPolicy
 
 Channel = Literal["webhook", "email", "notification"]
 Trigger = Literal["scheduled", "manual"]
-DeliveryStatus = Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+FinalStatus = Literal["succeeded", "failed", "cancelled"]
+DeliveryStatus = Literal["pending", "retrying", "held", "sent", FinalStatus]
 EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
 ReceiptKind = Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
 Reason = Literal[
@@ -29,7 +30,7 @@ Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
 
 Item = TypeVar("Item")
 
-FINAL: frozenset[DeliveryStatus] = frozenset({"succeeded", "failed", "cancelled"})
+FINAL: frozenset[DeliveryStatus] = frozenset(get_args(FinalStatus))
 
 
 class Attempt(Message):

@@ -1,4 +1,4 @@
-"""A round whose worker dies or is stopped: real worker processes, real signals."""
+"""A batch whose worker dies or is stopped: real worker processes, real signals."""
 
 import asyncio
 import signal
@@ -44,7 +44,7 @@ async def test_a_stopping_worker_finishes_what_is_under_way(idle_house: House, i
     assert len(inbox.requests) == 1
 
 
-async def test_a_round_of_many_is_one_activity(home: House, inbox: Receiver) -> None:
+async def test_a_batch_of_many_is_one_activity(home: House, inbox: Receiver) -> None:
     for _ in range(100):
         await home.webhook(inbox.url)
     event = await home.until_final((await home.send())["id"])

@@ -1,4 +1,4 @@
-"""A webhook that hangs takes some places of a worker, never all of them."""
+"""A webhook that hangs occupies some slots of a worker, never all of them."""
 
 import asyncio
 from functools import partial
