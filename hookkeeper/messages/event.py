@@ -196,7 +196,7 @@ TARGETS_BUDGET = 72 * 1024
 def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
     """Shrink excerpts and targets, then drop older attempts, so that a state stays under 512 KiB whatever happens.
 
-    A result or failure over 2 MB would wedge the run for ever. What is dropped here stays in history.
+    A result or failure over 2 MB would block the run permanently. History still has what is left out here.
     """
     count = max(1, len(deliveries))
     shown = ATTEMPTS_BUDGET // count

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from crowds import crowd
 from hookkeeper.messages.ordered_queue import QueuePosition
 from house import House
-from lanes import first_numbers, lane_of, numbers, send_numbered
+from ordered_queues import first_numbers, numbers, queue_of, send_numbered
 from receivers import Answer, Receiver
 
 AT_ONCE = {"schedule": [0.05] * 20}
@@ -80,7 +80,7 @@ async def test_who_waits_says_so(home: House, inbox: Receiver) -> None:
     await home.until_delivery(first, "retrying")
     (delivery,) = (await home.event(second))["deliveries"]
     assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("pending", "queued", [])
-    assert await lane_of(home, webhook).query("positions") == [first, second]
+    assert await queue_of(home, webhook).query("positions") == [first, second]
 
 
 # What people do
@@ -128,7 +128,7 @@ async def test_a_disabled_webhook_holds_its_first_event_and_goes_on_in_order(hom
     assert numbers(inbox) == list(range(5))
 
 
-async def test_a_deleted_webhook_lets_its_lane_run_empty(home: House, inbox: Receiver) -> None:
+async def test_a_deleted_webhook_lets_its_queue_run_empty(home: House, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(home, 5)
@@ -202,7 +202,7 @@ async def test_a_scheduled_event_takes_its_place_when_it_is_due(home: House, inb
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")
     await home.command(scheduled, "release")
-    while await lane_of(home, webhook).query("positions") != [first, second, scheduled]:
+    while await queue_of(home, webhook).query("positions") != [first, second, scheduled]:
         await asyncio.sleep(0.03)
     await home.command(first, "cancel")
     await home.until_final(scheduled)
@@ -237,14 +237,14 @@ async def test_an_event_in_parts_has_its_turn_too(home: House, inbox: Receiver) 
         assert (await home.until_final(event_id))["status"] == "succeeded"
     there = [json.loads(each.body)["data"]["n"] for each in inbox.requests if each.path.endswith("/ordered")]
     assert there == [0, 1]
-    assert await lane_of(home, ordered).query("positions") == []
+    assert await queue_of(home, ordered).query("positions") == []
 
 
-async def test_without_order_there_is_no_lane(home: House, inbox: Receiver) -> None:
+async def test_without_order_there_is_no_queue(home: House, inbox: Receiver) -> None:
     webhook = await home.webhook(inbox.url)
     await home.until_closed((await home.send())["id"])
     with pytest.raises(RPCError) as missing:
-        await lane_of(home, webhook).describe()
+        await queue_of(home, webhook).describe()
     assert missing.value.status == RPCStatusCode.NOT_FOUND
 
 

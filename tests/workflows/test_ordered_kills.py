@@ -1,7 +1,7 @@
 """Order outlives workers that are killed with an attempt in the air."""
 
 from house import House
-from lanes import first_numbers, numbers, send_numbered
+from ordered_queues import first_numbers, numbers, send_numbered
 from receivers import Answer, Receiver
 from worker_processes import worker_process
 

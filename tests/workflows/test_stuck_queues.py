@@ -13,7 +13,7 @@ from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.times import rfc3339, utc_now
 from house import House
-from lanes import first_numbers, lane_of, numbers, send_numbered
+from ordered_queues import first_numbers, numbers, queue_of, send_numbered
 from patience import PATIENCE
 from receivers import Answer, Receiver
 from workflows.commands import Commands
@@ -74,7 +74,7 @@ async def test_those_behind_are_delivered_after_an_operator_failed_the_activity_
 
 
 @pytest.mark.usefixtures("soon")
-async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
+async def test_a_queue_goes_on_after_an_operator_failed_its_own_activity(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Setup: the look at the event that has the turn takes long, and is failed. Then that event is terminated: only a
@@ -94,12 +94,14 @@ async def test_a_lane_goes_on_after_an_operator_failed_its_own_activity(
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, second = await send_numbered(home, 2)
     await home.until_delivery(first, "retrying")
-    lane = lane_of(home, webhook)
+    ordered_queue = queue_of(home, webhook)
     async with asyncio.timeout(PATIENCE):
-        while not (pending := (await lane.describe()).raw_description.pending_activities):
+        while not (pending := (await ordered_queue.describe()).raw_description.pending_activities):
             await asyncio.sleep(0.05)
     with caplog.at_level(logging.WARNING):
-        await temporal_cli(home, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", lane.id)
+        await temporal_cli(
+            home, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", ordered_queue.id
+        )
         await home.run(first).terminate()
         assert (await home.until_final(second))["status"] == "succeeded"
     assert "check_queued_run ended in a way that was not requested" in caplog.text
@@ -188,29 +190,29 @@ async def test_a_webhook_without_an_order_has_no_queue(home: House, inbox: Recei
     }
 
 
-# Lanes that an operator ends
+# Queues that an operator ends
 
 
 @pytest.mark.parametrize("how", ["terminate", "cancel"])
-async def test_all_are_delivered_in_order_after_an_operator_ended_the_lane(
+async def test_all_are_delivered_in_order_after_an_operator_ended_the_queue(
     home: House, inbox: Receiver, how: str
 ) -> None:
     """Setup: the first event waits for its retry, and others for it; those that wait for their time are no part of it.
-    Timeline: an operator ends the lane; another event is posted; the first is retried.
-    What this proves: nobody waits for an hour to take a place again, and the order stays that of acceptance.
+    Timeline: an operator ends the queue; another event is posted; the first is retried.
+    What this proves: no event waits for an hour to be enqueued again, and the order stays that of acceptance.
     """
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(home, 4)
     scheduled = (await home.send(data={"n": 99}, deliver_at=rfc3339(utc_now() + timedelta(days=1))))["id"]
     await home.until_delivery(sent[0], "retrying")
-    await temporal_cli(home, "workflow", how, "--workflow-id", lane_of(home, webhook).id)
+    await temporal_cli(home, "workflow", how, "--workflow-id", queue_of(home, webhook).id)
     async with asyncio.timeout(PATIENCE):
-        while (await lane_of(home, webhook).describe()).status == WorkflowExecutionStatus.RUNNING:
+        while (await queue_of(home, webhook).describe()).status == WorkflowExecutionStatus.RUNNING:
             await asyncio.sleep(0.05)
     sent.append((await home.send(data={"n": 4}))["id"])
     async with asyncio.timeout(PATIENCE):
-        while await lane_of(home, webhook).query("positions") != sent:
+        while await queue_of(home, webhook).query("positions") != sent:
             await asyncio.sleep(0.05)
     await home.command(sent[0], "retry")
     for event_id in sent:
@@ -219,7 +221,7 @@ async def test_all_are_delivered_in_order_after_an_operator_ended_the_lane(
     await home.command(scheduled, "cancel")
 
 
-async def test_a_lane_that_ended_by_itself_looks_for_nothing(
+async def test_a_queue_that_ended_by_itself_looks_for_nothing(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.IDLE_TIMEOUT", timedelta(seconds=0.1))
@@ -229,8 +231,8 @@ async def test_a_lane_that_ended_by_itself_looks_for_nothing(
         await home.send(data={"n": n})
         await inbox.got(n + 1)
         async with asyncio.timeout(PATIENCE):
-            while (await lane_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
+            while (await queue_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
                 await asyncio.sleep(0.05)
-        history = await lane_of(home, webhook).fetch_history()
+        history = await queue_of(home, webhook).fetch_history()
         scheduled = [each.activity_task_scheduled_event_attributes.activity_type.name for each in history.events]
         assert "find_waiting_events" not in scheduled

@@ -1,4 +1,4 @@
-"""What keeps the order: places without runs, runs without places, lanes that end, go on as new runs, or are full."""
+"""The order of events: positions without runs, runs without positions, queues that complete, continue, or are full."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.run_state import input_of
 from hookkeeper.times import rfc3339, utc_now
 from house import House, house
-from lanes import first_numbers, lane_of, numbers, send_numbered
+from ordered_queues import first_numbers, numbers, queue_of, send_numbered
 from patience import PATIENCE
 from receivers import Receiver
 from workflows.ordered_queue import MAX_POSITIONS, OrderedQueueWorkflow
@@ -27,7 +27,7 @@ from workflows.ordered_queue import MAX_POSITIONS, OrderedQueueWorkflow
 LATER = {"schedule": [3600]}
 
 
-# A place and no run
+# A position without a run
 
 
 async def test_a_place_whose_run_is_never_started_costs_its_grace(
@@ -90,7 +90,7 @@ async def test_an_event_whose_time_has_just_passed_stands_in_line(home: House, i
     started = await input_of(home.temporal, home.run(just_now["id"]))
     assert not started.deliveries[0].enqueued
     async with asyncio.timeout(PATIENCE):
-        while just_now["id"] not in await lane_of(home, webhook).query("positions"):
+        while just_now["id"] not in await queue_of(home, webhook).query("positions"):
             await asyncio.sleep(0.05)
     (last,) = await send_numbered(home, 1)
     await home.command(blocking, "retry")
@@ -107,7 +107,7 @@ async def test_an_event_that_is_posted_again_and_again_is_delivered_once(home: H
     assert all([(await home.send(**again))["duplicate"] for _ in range(3)])
     other = {"type": "order.paid", "tenant": home.tenant, "id": waiting, "data": "another"}
     assert (await home.http.post("/v1/events", json=other)).status_code == 409
-    assert await lane_of(home, webhook).query("positions") == [blocking, waiting]
+    assert await queue_of(home, webhook).query("positions") == [blocking, waiting]
     await home.command(blocking, "retry")
     await home.until_closed(waiting)
     assert (await home.send(**again))["duplicate"]
@@ -128,11 +128,11 @@ async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, in
     assert numbers(inbox) == [0, 0, 1]
     assert (await home.event("twice"))["status"] == "delivering"
     async with asyncio.timeout(PATIENCE):
-        while await lane_of(home, ordered).query("positions"):  # the last one is about to say that it has passed
+        while await queue_of(home, ordered).query("positions"):  # the last one is about to say that it has passed
             await asyncio.sleep(0.05)
 
 
-# A run that says nothing, or has no place
+# A run that does not signal, or has no position
 
 
 async def test_a_run_that_was_terminated_holds_up_nobody(
@@ -148,7 +148,7 @@ async def test_a_run_that_was_terminated_holds_up_nobody(
     assert (await home.until_final(third))["status"] == "succeeded"
 
 
-async def test_runs_take_their_places_again_where_a_lane_was_terminated(
+async def test_runs_take_their_places_again_where_a_queue_was_terminated(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of them waits for another event to be posted; the first one still holds the others up."""
@@ -157,9 +157,9 @@ async def test_runs_take_their_places_again_where_a_lane_was_terminated(
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(home, 4)
     await home.until_delivery(sent[0], "retrying")
-    await lane_of(home, webhook).terminate()
+    await queue_of(home, webhook).terminate()
     async with asyncio.timeout(PATIENCE):
-        while not await is_open(home, webhook) or await lane_of(home, webhook).query("positions") != sent:
+        while not await is_open(home, webhook) or await queue_of(home, webhook).query("positions") != sent:
             await asyncio.sleep(0.05)
     await home.command(sent[0], "retry")
     for event_id in sent:
@@ -168,13 +168,13 @@ async def test_runs_take_their_places_again_where_a_lane_was_terminated(
 
 
 async def is_open(home: House, webhook: dict[str, Any]) -> bool:
-    return (await lane_of(home, webhook).describe()).status == WorkflowExecutionStatus.RUNNING
+    return (await queue_of(home, webhook).describe()).status == WorkflowExecutionStatus.RUNNING
 
 
-# Lanes that end and go on
+# Queues that complete and continue
 
 
-async def test_a_lane_goes_on_as_a_new_run_with_all_who_wait(
+async def test_a_queue_goes_on_as_a_new_run_with_all_who_wait(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 40)
@@ -182,17 +182,17 @@ async def test_a_lane_goes_on_as_a_new_run_with_all_who_wait(
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     first, *_ = await send_numbered(home, 20)
     await home.until_delivery(first, "retrying")
-    runs = {(await lane_of(home, webhook).describe()).run_id}
+    runs = {(await queue_of(home, webhook).describe()).run_id}
     await home.command(first, "retry")
     await inbox.got(21)
-    runs.add((await lane_of(home, webhook).describe()).run_id)
+    runs.add((await queue_of(home, webhook).describe()).run_id)
     assert numbers(inbox) == [0, *range(20)]
     assert len(runs) == 2
-    history = await lane_of(home, webhook).fetch_history()
+    history = await queue_of(home, webhook).fetch_history()
     assert len(history.events) < 100
 
 
-async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
+async def test_a_queue_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.IDLE_TIMEOUT", timedelta(seconds=0.1))
@@ -200,18 +200,18 @@ async def test_a_lane_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
     dice = random.Random(1)
     for n in range(15):
         await home.send(data={"n": n})
-        await asyncio.sleep(dice.uniform(0.1, 0.2))  # about when the lane ends
+        await asyncio.sleep(dice.uniform(0.1, 0.2))  # about when the queue completes
     await inbox.got(15)
     assert numbers(inbox) == list(range(15))
     async with asyncio.timeout(PATIENCE):
-        while (await lane_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
+        while (await queue_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
             await asyncio.sleep(0.05)
 
 
-# Lanes that are full
+# Queues that are full
 
 
-async def test_a_full_lane_takes_no_more_until_there_is_room(
+async def test_a_full_queue_takes_no_more_until_there_is_room(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
@@ -231,7 +231,7 @@ async def test_a_full_lane_takes_no_more_until_there_is_room(
     assert first_numbers(inbox)[:3] == [0, 1, 2]
 
 
-async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
+async def test_a_queue_that_no_worker_takes_note_of_is_full_too(
     idle_house: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.MAX_HISTORY", 10)
@@ -247,7 +247,7 @@ async def test_a_lane_that_no_worker_takes_note_of_is_full_too(
     assert numbers(inbox) == list(range(accepted))
 
 
-async def test_a_lane_is_kept_encrypted_too(
+async def test_a_queue_is_kept_encrypted_too(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
@@ -285,7 +285,7 @@ async def test_what_temporal_itself_refuses_is_not_promised(
         webhook = await home.webhook(inbox.url, ordered=True)
         await send_numbered(home, 3)
         for _ in range(37):
-            await lane_of(home, webhook).signal("check")
+            await queue_of(home, webhook).signal("check")
         for _ in range(2):
             refused = await post(home, 3)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
@@ -316,7 +316,7 @@ async def until_accepted(home: House) -> str:
     return accepted
 
 
-async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
+async def test_a_queue_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it carries is close to the 2 MB that Temporal takes; who comes on top has to come again."""
@@ -326,15 +326,15 @@ async def test_a_lane_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
         webhook_id=webhook["id"], tenant=home.tenant, positions=tuple(f"{n:0128}" for n in range(MAX_POSITIONS - 5))
     )
     first = await home.temporal.start_workflow(
-        OrderedQueueWorkflow.run, line, id=lane_of(home, webhook).id, task_queue=home.settings.task_queue
+        OrderedQueueWorkflow.run, line, id=queue_of(home, webhook).id, task_queue=home.settings.task_queue
     )
     for n in range(30):
-        await lane_of(home, webhook).signal("enqueue", f"{n:0127}x")
-    lane = lane_of(home, webhook)
+        await queue_of(home, webhook).signal("enqueue", f"{n:0127}x")
+    ordered_queue = queue_of(home, webhook)
     async with asyncio.timeout(PATIENCE):
-        while (now := await lane.describe()).run_id == first.first_execution_run_id:
+        while (now := await ordered_queue.describe()).run_id == first.first_execution_run_id:
             await asyncio.sleep(0.1)
     assert await now.memo_value(ids.QUEUE_FULL)
-    assert len(await lane.query("positions")) == MAX_POSITIONS
+    assert len(await ordered_queue.query("positions")) == MAX_POSITIONS
     assert (await post(home, 0)).status_code == 429
-    await lane.terminate()
+    await ordered_queue.terminate()

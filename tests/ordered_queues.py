@@ -25,5 +25,5 @@ def first_numbers(inbox: Receiver) -> list[int]:
     return list(dict.fromkeys(numbers(inbox)))
 
 
-def lane_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
+def queue_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
     return home.temporal.get_workflow_handle(ids.ordered_queue_id(webhook["id"]))
