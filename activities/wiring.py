@@ -1,0 +1,141 @@
+"""Make all activities of a worker from its settings and clients, in lists by task queue."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client
+
+from activities.alerts import AlertActivities
+from activities.delivery_batch import BatchRunner
+from activities.emails import EmailActivities
+from activities.finalize import ClosingActivities
+from activities.health import HealthRecorder
+from activities.memory_budget import WorkerMemory
+from activities.notifications import NotificationActivities
+from activities.ordered_queue import OrderedQueueActivities
+from activities.probe import ProbeActivities
+from activities.rate_gate import RateGate
+from activities.recovery import RecoveryActivities
+from activities.release import ReleaseActivities
+from activities.scheduled_event import ScheduledEventActivities
+from activities.tenant_concurrency import TenantConcurrency
+from activities.webhook_concurrency import WebhookConcurrency
+from activities.webhooks import WebhookActivities
+from hookkeeper.egress import http
+from hookkeeper.egress.network import EVERYWHERE, parse_networks
+from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.resolver import Lookups
+from hookkeeper.egress.services import Services
+from hookkeeper.links import Links
+from hookkeeper.mail.suppressing import SuppressingProvider
+from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.operator_settings import mail_provider, operator_alerts
+from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.rate_mode import keeping_rates
+from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.webhook_workflows import HeldDeliveries, Probes
+from hookkeeper.version import VERSION
+
+MAX_CONCURRENT_BULK = 20
+"""Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""
+USER_AGENT = f"Hookkeeper/{VERSION}"
+
+Activity = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Activities:
+    """The activities of each task queue (docs/architecture.md, "Task queues")."""
+
+    main: list[Activity]
+    retries: list[Activity]
+    limited: list[Activity]
+    bulk: list[Activity]
+
+
+@asynccontextmanager
+async def open_activities(client: Client, store: Store, settings: Settings) -> AsyncIterator[Activities]:
+    """Open the clients that activities use, until the block ends."""
+    allowed = parse_networks(settings.allowed_networks)
+    proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
+    lookups = Lookups(settings.dns_servers, settings.dns_timeout, settings.max_concurrent_lookups)
+    async with (
+        http.make_client(
+            allowed,
+            proxy=proxy,
+            lookups=lookups,
+            max_handshakes=settings.max_concurrent_handshakes,
+            require_https=settings.require_https,
+        ) as web,
+        http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
+        Services(settings.notification_services, allowed, require_https=settings.require_https) as services,
+        Sandbox(
+            children=settings.max_concurrent_sandbox_calls,
+            per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
+        ) as sandbox,
+        keeping_rates(client, settings.task_queue) as rate_mode,
+    ):
+        operators = operator_alerts(settings)
+        concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
+        bulk_concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
+        memory = WorkerMemory(
+            settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes
+        )
+        batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
+        mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
+        notifier = Notifier(services, web, USER_AGENT)
+        links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
+        gate = RateGate(store.slots, rate_mode)
+        webhook_concurrency = WebhookConcurrency(settings.max_concurrent_per_webhook)
+        interval = settings.probe_interval
+        probes = Probes(client, settings.task_queue, interval) if interval else None
+        health = HealthRecorder(store, settings.disable_after, probes)
+        webhooks = WebhookActivities(batches, health, web, sandbox, USER_AGENT, webhook_concurrency, gate)
+        sending: list[Activity] = [
+            webhooks.deliver_webhooks,
+            EmailActivities(batches, mail, sandbox).send_emails,
+            NotificationActivities(batches, notifier, sandbox).send_notifications,
+        ]
+        closing = ClosingActivities(client)
+        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, concurrency, memory)
+        gateway = Gateway(client, settings.task_queue)
+        ingest = EventIngest(gateway, store, sandbox, settings)
+        ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
+        firing = ScheduledEventActivities(
+            ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, concurrency
+        )
+        release = ReleaseActivities(store, HeldDeliveries(client), bulk_concurrency)
+        probing = ProbeActivities(store, webhooks, gateway.releases, interval)
+        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway.commands), bulk_concurrency)
+        yield Activities(
+            main=[
+                *sending,
+                closing.close_as_cancelled,
+                firing.accept_scheduled_event,
+                ordered_queues.enqueue,
+                ordered_queues.check_queued_run,
+                ordered_queues.find_waiting_events,
+            ],
+            retries=[
+                *sending,
+                alerts.send_alert,
+                firing.await_delivery,
+                firing.cancel_scheduled_event,
+                probing.send_probe,
+                probing.enable_webhook,
+            ],
+            limited=sending,
+            bulk=[
+                release.find_held,
+                release.release_held,
+                recovery.count_candidates,
+                recovery.find_candidates,
+                recovery.redeliver_candidates,
+            ],
+        )
