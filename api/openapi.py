@@ -28,7 +28,7 @@ TAGS = {
     " release, redeliver, reschedule, erase.",
     "webhooks": "Register, change, pause and test webhooks, rotate their signing keys, preview what they send, and list"
     " their deliveries.",
-    "recoveries": "Redeliver in bulk what has failed, for one webhook or for a whole tenant.",
+    "recoveries": "Redeliver failed deliveries in bulk, for one webhook or for a whole tenant.",
     "schedules": "Events that are posted automatically, by cron expression or at an interval.",
     "event types": "The catalogue of event types with their JSON Schemas, shared by all tenants.",
     "suppressions": "Email addresses that receive no more emails.",

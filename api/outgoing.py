@@ -72,7 +72,7 @@ class LastOutcome(ResponseModel):
     error: str | None
     """A code such as `http_500`, `timeout` or `connection_refused`."""
     text: str
-    """The start of the answer."""
+    """The start of the response."""
 
 
 class AlertDetails(ResponseModel):

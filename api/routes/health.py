@@ -30,7 +30,7 @@ async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
     """Answer 200 if Temporal and the registry are available and the namespace has Hookkeeper's search attributes.
 
     `rates` names what enforces the rate limits of webhooks: Temporal's task `queue`, or `timers` if the server's
-    fairness does not work. It is `unknown` until a worker has found out.
+    fairness does not work. It is `unknown` until a worker has detected it.
     """
     await asyncio.gather(gateway.ping(), store.ready())
     return {"status": "ready", "rates": await gateway.readiness()}

@@ -56,12 +56,12 @@ class KeyEntry(ResponseModel):
 
 class KeyWithText(KeyEntry):
     key: str
-    """Shown only in this answer."""
+    """Shown only in this response."""
 
 
 @router.post("", status_code=201)
 async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWithText:
-    """Create a key. Only this answer shows it: Hookkeeper stores a digest."""
+    """Create a key. Only this response contains it: Hookkeeper stores a digest."""
     if new.tenant is not None and "admin" in new.scopes:
         raise Invalid.field("scopes", "admin is for keys of all tenants")
     if new.expires_at is not None and new.expires_at <= utc_now():

@@ -51,7 +51,7 @@ class Recovery(ResponseModel):
     redelivered: int
     """Events that were redelivered."""
     failed: int
-    """Events that were given up, since they could not be read for minutes."""
+    """Events that were skipped because they could not be read for minutes."""
     skipped: int
     """Events that no longer need it, were erased, or whose webhook is paused or disabled."""
     since: Time

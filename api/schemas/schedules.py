@@ -64,7 +64,7 @@ class ScheduleFields(RequestModel):
     """No events after this time."""
     paused: bool = Field(False, strict=True)
     note: Line = Field("", max_length=MAX_NOTE)
-    """A note for people, for example why the schedule is paused. Temporal shows it, unencrypted."""
+    """A note, for example why the schedule is paused. Temporal shows it, unencrypted."""
 
 
 class NewSchedule(ScheduleFields):
@@ -101,7 +101,7 @@ class Noted(RequestModel):
     model_config = examples.shows({"note": "Closed for the holidays"})
 
     note: Line = Field("", max_length=MAX_NOTE)
-    """A note for people: the reason."""
+    """A note, such as the reason."""
 
 
 class Trigger(RequestModel):

@@ -60,7 +60,7 @@ class WebhookFields(RequestModel):
     timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
     """Seconds for connecting, response headers and body together."""
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
-    """Maximum requests per second to the URL; null means no limit. Waiting for the limit costs no attempt."""
+    """Maximum requests per second to the URL; null means no limit. Waiting does not count as an attempt."""
     ordered: bool = Field(False, strict=True)
     """Deliver one event at a time to the URL, in the order of acceptance."""
     order_policy: OrderPolicy = "block"
