@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 import structlog
+from cachetools import LRUCache, TTLCache
 from fastapi import Request
 
 from api.caller import SCOPES, Caller
@@ -25,7 +26,7 @@ UNKNOWN_FOR = 60.0
 """Seconds for which a key that was not found is refused without a lookup to an address beyond its limit."""
 TRUSTED = 1.0
 """Seconds for which a key that was found is not read again: a read costs as much as a small request."""
-MOST_TRUSTED = 10_000
+MAX_CACHED = 10_000
 NOTED_EVERY = USED_EVERY.total_seconds()
 ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
 log = structlog.get_logger("hookkeeper.api")
@@ -42,12 +43,13 @@ class Authenticator:
         self._keys = keys
         self._rate_limit = rate_limit
         self._limits = RateLimits()
-        self._trusted: dict[str, tuple[float, ApiKey]] = {}
-        self._found: dict[str, None] = {}
-        """Digests of keys that were found in the registry before, oldest first."""
-        self._unknown: dict[str, float] = {}
-        """Digests of keys that the registry did not have, and the time of the lookup."""
-        self._noted: dict[str, float] = {}
+        self._trusted: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
+        """By digest, with the time before the lookup: a key is trusted from then on, not from its answer."""
+        self._found: LRUCache[str, None] = LRUCache(MAX_CACHED)
+        """Digests of keys that were found in the registry before."""
+        self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
+        """Digests of keys that the registry did not have."""
+        self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)
         self._noting: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -59,7 +61,8 @@ class Authenticator:
 
     def forget(self, key_id: str) -> None:
         """Read a key again at its next request."""
-        self._trusted = {digest: found for digest, found in self._trusted.items() if found[1].id != key_id}
+        for digest in [digest for digest, (_, key) in self._trusted.items() if key.id == key_id]:
+            del self._trusted[digest]
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
@@ -77,7 +80,7 @@ class Authenticator:
 
     async def _refuse_guess(self, request: Request, digest: str) -> None:
         """Raise RateLimited for an address beyond its failures, if the key is known to be bad or no lookup is left."""
-        if time.monotonic() - self._unknown.get(digest, -UNKNOWN_FOR) < UNKNOWN_FOR:
+        if digest in self._unknown:
             await self.count_failure(request)
         refusal = "Too many requests from this address had no valid key."
         await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, refusal)
@@ -105,24 +108,16 @@ class Authenticator:
             return known
         known = await self._keys.find(key)
         if known is None:
-            if len(self._unknown) >= MOST_TRUSTED:
-                self._unknown.clear()
-            self._unknown[digest] = now
+            self._unknown[digest] = None
         else:
-            if len(self._trusted) >= MOST_TRUSTED:
-                self._trusted.clear()
             self._trusted[digest] = (now, known)
-            self._found.pop(digest, None)
             self._found[digest] = None
-            if len(self._found) > MOST_TRUSTED:
-                del self._found[next(iter(self._found))]
         return known
 
     def _note_use(self, key_id: str) -> None:
         """Record the time of use in the background."""
-        now = time.monotonic()
-        if now - self._noted.get(key_id, -NOTED_EVERY) >= NOTED_EVERY:
-            self._noted[key_id] = now
+        if key_id not in self._noted:
+            self._noted[key_id] = None
             task = asyncio.create_task(self._write_use(key_id))
             self._noting.add(task)
             task.add_done_callback(self._noting.discard)

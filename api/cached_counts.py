@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
+
+from cachetools import TTLCache
 
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.temporal.gateway import Gateway
@@ -42,16 +44,13 @@ class HeldCounts:
     """How many events each webhook holds."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, datetime]] = {}
+        self._known: TTLCache[str, tuple[int, datetime]] = TTLCache(MAX_CACHED, ttl=CACHE_TIME)
         self._counting = asyncio.Lock()
 
     async def of(self, webhook_id: str, count: Callable[[str], Awaitable[int]]) -> tuple[int, datetime]:
         """Return the count and the time when it was made."""
         async with self._counting:
             known = self._known.get(webhook_id)
-            if known and known[1] + timedelta(seconds=CACHE_TIME) > utc_now():
-                return known
-            if len(self._known) >= MAX_CACHED:
-                self._known.clear()
-            self._known[webhook_id] = await count(webhook_id), utc_now()
-            return self._known[webhook_id]
+            if known is None:
+                known = self._known[webhook_id] = await count(webhook_id), utc_now()
+            return known
