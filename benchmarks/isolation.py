@@ -1,65 +1,56 @@
-"""`python -m benchmarks.isolation [dead] [flood]`: what a dead endpoint, and a tenant that floods, cost the others.
+"""`python -m benchmarks.isolation [dead] [flood]`: the effect of a dead endpoint and of a flooding tenant on others.
 
-A stream of events, every second one of which goes to the dead endpoint, is compared with the same stream without those,
-and with one whose endpoints all answer: that says how much of the difference is only that there is more to do.
+Events to a healthy endpoint are measured alone, next to as many events to another healthy endpoint, and next to as many
+to a dead one. The second measurement shows how much of the difference is only the additional load.
 
-An embedded server on one machine. The ratios within one run count, not the absolute times.
+It uses the embedded server on one machine: compare ratios within one run, not absolute times.
 """
 
 import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import httpx
 
-from benchmarks.rig import Sink, loud, out, post, quiet, register, sink
-from hookkeeper.cli import stack
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.demo import free_ports
+from benchmarks.rig import Sink, out, post, register, running_api, sink
 from hookkeeper.cli.processes import run
 
 RATE = float(os.environ.get("BENCH_RATE", "10"))
-"""Events a second to the healthy endpoint; as many go to the other one, each in the middle between two of these."""
+"""Events a second to the healthy endpoint, and to the other one, at alternating times."""
 SECONDS = float(os.environ.get("BENCH_SECONDS", "40"))
 SCATTER = os.environ.get("BENCH_SCATTER")
-"""Set: both come at random times instead (a Poisson process, the same in each part)."""
+"""If set, events come at random times instead (a Poisson process, the same in each part)."""
 FLOOD = 5000
-FLOOD_AT_ONCE = 50
+MAX_FLOOD_REQUESTS = 50
 QUIET_RATE = 2.0
 
 
 async def main(parts: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            sink() as receiver,
-            dead_end() as dead,
-            stack.running(DataDir(Path(folder)), "127.0.0.1", free_ports(), on_ready=quiet, on_event=loud) as house,
-            httpx.AsyncClient(
-                base_url=house.url, headers={"authorization": f"Bearer {house.admin_key}"}, timeout=60
-            ) as api,
-        ):
-            out.print("[bold]Isolation[/bold]  embedded Temporal server, SQLite, one worker process\n")
-            await register(api, receiver, "healthy")
-            await register(api, receiver, "other-healthy")
-            await register(api, dead, "other-dead")
-            if "dead" in parts:
-                await dead_endpoint(api, receiver)
-            if "flood" in parts:
-                await register(api, receiver, "flood")
-                await flood(api, receiver)
+    async with (
+        sink() as receiver,
+        dead_end() as dead,
+        running_api() as api,
+    ):
+        out.print("[bold]Isolation[/bold]  embedded Temporal server, SQLite, one worker process\n")
+        await register(api, receiver, "healthy")
+        await register(api, receiver, "other-healthy")
+        await register(api, dead, "other-dead")
+        if "dead" in parts:
+            await dead_endpoint(api, receiver)
+        if "flood" in parts:
+            await register(api, receiver, "flood")
+            await flood(api, receiver)
 
 
 @asynccontextmanager
 async def dead_end() -> AsyncIterator[Sink]:
-    """Take connections and never answer."""
+    """Accept connections and never answer."""
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65536):
@@ -72,7 +63,7 @@ async def dead_end() -> AsyncIterator[Sink]:
 
 
 async def dead_endpoint(api: httpx.AsyncClient, receiver: Sink) -> None:
-    """Compare a healthy endpoint's times without and with another one that takes as many events."""
+    """Compare a healthy endpoint's times without and with another one that gets as many events."""
     out.print(f"  {RATE:g} events/s to a healthy endpoint, {SECONDS:g} s [dim](ms)[/dim]   p50     p95     p99")
     await steady(api, receiver, "healthy", RATE, 5)
     alone = await steady(api, receiver, "healthy", RATE, SECONDS)
@@ -80,7 +71,7 @@ async def dead_endpoint(api: httpx.AsyncClient, receiver: Sink) -> None:
     for other, into in (("healthy", receiver), ("dead", None)):
         noise = asyncio.create_task(steady(api, into, f"other-{other}", RATE, SECONDS, shift=0.5 / RATE))
         beside = await steady(api, receiver, "healthy", RATE, SECONDS)
-        _row(f"beside as many to a {other} one", beside)
+        _row(f"next to as many to a {other} one", beside)
         await noise
         ratio = statistics.quantiles(beside, n=100)[98] / statistics.quantiles(alone, n=100)[98]
         out.print(f"  p99 is {ratio:.2f} times what it is alone")
@@ -91,21 +82,21 @@ async def flood(api: httpx.AsyncClient, receiver: Sink) -> None:
     done = asyncio.Event()
 
     async def pour() -> None:
-        slots = asyncio.Semaphore(FLOOD_AT_ONCE)
+        slots = asyncio.Semaphore(MAX_FLOOD_REQUESTS)
 
         async def one() -> str:
             async with slots:
                 return await post(api, "flood")
 
         ids = await asyncio.gather(*(one() for _ in range(FLOOD)))
-        posted = time.perf_counter() - begun
+        posted = time.perf_counter() - began
         for event_id in ids:
             await receiver.until(partial(receiver.arrived.__contains__, event_id))
         done.set()
-        whole = time.perf_counter() - begun
+        whole = time.perf_counter() - began
         out.print(f"\n  {FLOOD} events of one tenant: posted in {posted:.0f} s, delivered in {whole:.0f} s")
 
-    begun = time.perf_counter()
+    began = time.perf_counter()
     pouring = asyncio.create_task(pour())
     others = await steady(api, receiver, "healthy", QUIET_RATE, None, done)
     await pouring
@@ -122,15 +113,15 @@ async def steady(
     until: asyncio.Event | None = None,
     shift: float = 0.0,
 ) -> list[float]:
-    """Post at a rate, the first after `shift` seconds; give the times from sending each to its arrival."""
+    """Post at a rate, the first after `shift` seconds; return the times from sending each to its arrival."""
     times: list[float] = []
 
     async def one() -> None:
-        begun = time.perf_counter()
+        began = time.perf_counter()
         event_id = await post(api, tenant)
         if receiver:
             await receiver.until(partial(receiver.arrived.__contains__, event_id))
-            times.append(receiver.arrived[event_id] - begun)
+            times.append(receiver.arrived[event_id] - began)
 
     loop = asyncio.get_running_loop()
     posting: list[asyncio.Task[None]] = []

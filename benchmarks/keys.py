@@ -1,45 +1,35 @@
-"""What a key costs: the same request with the admin key, which no registry is asked for, and with a key of a tenant.
+"""What a key costs: the same request with the admin key, which is not in the registry, and with a tenant's key.
 
-`python -m benchmarks.keys`. These are times of this machine at this moment: compare the ratio, not the figures.
+`python -m benchmarks.keys`. Absolute times depend on the machine and its load: compare the ratio.
 """
 
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
 
-from benchmarks.rig import loud, out, quiet
-from hookkeeper.cli import stack
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.demo import free_ports
+from benchmarks.rig import out, running_api
 from hookkeeper.cli.processes import run
 
 ROUNDS, REQUESTS = 20, 50
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        data = DataDir(Path(folder))
-        async with (
-            stack.running(data, "127.0.0.1", free_ports(), on_ready=quiet, on_event=loud) as house,
-            httpx.AsyncClient(base_url=house.url, timeout=60) as http,
+    async with running_api() as http:
+        created = await http.post("/v1/keys", json={"name": "bench", "tenant": "bench"})
+        admin = {"authorization": http.headers["authorization"]}
+        of_tenant = {"authorization": f"Bearer {created.json()['key']}"}
+        for method, path, body in (
+            ("GET", "/v1/webhooks/wh_nowhere", None),
+            ("POST", "/v1/events", {"type": "bench.ran", "tenant": "bench"}),
         ):
-            admin = {"authorization": f"Bearer {house.admin_key}"}
-            made = await http.post("/v1/keys", json={"name": "bench", "tenant": "bench"}, headers=admin)
-            of_tenant = {"authorization": f"Bearer {made.json()['key']}"}
-            for method, path, body in (
-                ("GET", "/v1/webhooks/wh_nowhere", None),
-                ("POST", "/v1/events", {"type": "bench.ran", "tenant": "bench"}),
-            ):
-                await compare(http, method, path, body, {"admin key": admin, "tenant's key": of_tenant})
+            await compare(http, method, path, body, {"admin key": admin, "tenant's key": of_tenant})
 
 
 async def compare(
     http: httpx.AsyncClient, method: str, path: str, body: object, keys: dict[str, dict[str, str]]
 ) -> None:
-    """Take turns, so that whatever else this machine does falls on both."""
+    """Alternate between the keys, so that other load affects both."""
     taken: dict[str, list[float]] = {name: [] for name in keys}
     for _ in range(ROUNDS):
         for name, headers in keys.items():

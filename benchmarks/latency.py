@@ -1,23 +1,18 @@
-"""`make bench`: how long from an event to its delivery, and how many events a second. Embedded server, one machine.
+"""`make bench`: time from an event to its delivery, and events a second, with the embedded server on one machine.
 
-Idle latency is measured one event at a time; throughput with 50 in flight. These are times of this machine at this
-moment: compare ratios within one run, not absolute figures across runs. `make bench ARGS=--encrypt` encrypts all.
+Idle latency is measured one event at a time; throughput with 50 in flight. Absolute times depend on the machine and its
+load: compare ratios within one run. `make bench ARGS=--encrypt` encrypts all.
 """
 
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 import httpx
 
-from benchmarks.rig import Sink, loud, out, post, quiet, register, sink
-from hookkeeper.cli import stack
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.demo import free_ports
+from benchmarks.rig import Sink, out, post, register, running_api, sink
 from hookkeeper.cli.processes import run
 
 IDLE_EVENTS = 200
@@ -27,20 +22,15 @@ PAUSE = 0.03
 
 
 async def main(encrypt: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        data = DataDir(Path(folder))
-        async with (
-            sink() as receiver,
-            stack.running(data, "127.0.0.1", free_ports(), encrypt=encrypt, on_ready=quiet, on_event=loud) as house,
-            httpx.AsyncClient(
-                base_url=house.url, headers={"authorization": f"Bearer {house.admin_key}"}, timeout=60
-            ) as api,
-        ):
-            how = "encrypted" if encrypt else "not encrypted"
-            out.print(f"[bold]Hookkeeper bench[/bold]  embedded Temporal server, SQLite, one worker process, {how}\n")
-            await idle(api, receiver)
-            for webhooks in (1, 10):
-                await busy(api, receiver, webhooks)
+    async with (
+        sink() as receiver,
+        running_api(encrypt=encrypt) as api,
+    ):
+        how = "encrypted" if encrypt else "not encrypted"
+        out.print(f"[bold]Hookkeeper bench[/bold]  embedded Temporal server, SQLite, one worker process, {how}\n")
+        await idle(api, receiver)
+        for webhooks in (1, 10):
+            await busy(api, receiver, webhooks)
 
 
 async def idle(api: httpx.AsyncClient, receiver: Sink) -> None:
@@ -50,14 +40,14 @@ async def idle(api: httpx.AsyncClient, receiver: Sink) -> None:
         await post(api, "idle")
     accepted: dict[str, tuple[float, float]] = {}
     for _ in range(IDLE_EVENTS):
-        begun = time.perf_counter()
+        began = time.perf_counter()
         event_id = await post(api, "idle")
-        accepted[event_id] = (begun, time.perf_counter())
+        accepted[event_id] = (began, time.perf_counter())
         await receiver.until(partial(receiver.arrived.__contains__, event_id))
         await asyncio.sleep(PAUSE)
-    posts = [answered - begun for begun, answered in accepted.values()]
+    posts = [answered - began for began, answered in accepted.values()]
     after = [receiver.arrived[event_id] - answered for event_id, (_, answered) in accepted.items()]
-    whole = [receiver.arrived[event_id] - begun for event_id, (begun, _) in accepted.items()]
+    whole = [receiver.arrived[event_id] - began for event_id, (began, _) in accepted.items()]
     out.print(f"  Idle, {IDLE_EVENTS} events one at a time [dim](ms)[/dim]    p50     p95     p99")
     _row("POST /v1/events answered", posts)
     _row("accepted -> request received", after)
@@ -68,7 +58,7 @@ async def busy(api: httpx.AsyncClient, receiver: Sink, webhooks: int) -> None:
     """Measure events a second with many in flight."""
     tenant = f"busy-{webhooks}"
     await register(api, receiver, tenant, webhooks)
-    before, begun = receiver.requests, time.perf_counter()
+    before, began = receiver.requests, time.perf_counter()
     slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def one() -> None:
@@ -78,7 +68,7 @@ async def busy(api: httpx.AsyncClient, receiver: Sink, webhooks: int) -> None:
 
     await asyncio.gather(*(one() for _ in range(BUSY_EVENTS)))
     await receiver.until(lambda: receiver.requests - before >= BUSY_EVENTS * webhooks)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - began
     out.print(
         f"\n  {IN_FLIGHT} in flight, {webhooks} webhook{'s' * (webhooks > 1)} an event:"
         f" {BUSY_EVENTS / seconds:.0f} events/s, {BUSY_EVENTS * webhooks / seconds:.0f} deliveries/s"

@@ -1,21 +1,27 @@
-"""What the benchmarks share: a receiver that notes when each event came, and a few words to the API."""
+"""What the benchmarks share: a stack, a receiver that records when each event arrived, and calls of the API."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.console import Console
+
+from hookkeeper.cli import stack
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.local import free_ports
 
 out = Console(highlight=False)
 
 
 @dataclass
 class Sink:
-    """A receiver that only notes when each event arrived."""
+    """A receiver that records when each event arrived."""
 
     url: str = ""
     arrived: dict[str, float] = field(default_factory=dict)
@@ -44,6 +50,17 @@ class Sink:
 
 
 @asynccontextmanager
+async def running_api(*, encrypt: bool = False) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a stack until the block ends, and yield a client of its API."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = stack.Plan(data=DataDir(Path(folder)), ports=free_ports(), encrypt=encrypt)
+        async with stack.running(plan, on_event=_print_event) as running:
+            headers = {"authorization": f"Bearer {running.admin_key}"}
+            async with httpx.AsyncClient(base_url=running.url, headers=headers, timeout=60) as http:
+                yield http
+
+
+@asynccontextmanager
 async def sink() -> AsyncIterator[Sink]:
     state = Sink()
     server = await asyncio.start_server(state.serve, "127.0.0.1", 0)
@@ -53,14 +70,14 @@ async def sink() -> AsyncIterator[Sink]:
 
 
 async def register(api: httpx.AsyncClient, receiver: Sink, tenant: str, count: int = 1) -> None:
-    """Register so many webhooks of a tenant."""
+    """Register webhooks of a tenant."""
     for _ in range(count):
         answer = await api.post("/v1/webhooks", json={"tenant": tenant, "url": receiver.url})
         answer.raise_for_status()
 
 
 async def post(api: httpx.AsyncClient, tenant: str) -> str:
-    """Post an event of some 600 bytes; give its id."""
+    """Post an event of about 600 bytes; return its id."""
     event: dict[str, Any] = {"type": "bench.ran", "tenant": tenant, "data": {"text": "x" * 500}}
     answer = await api.post("/v1/events", json=event)
     answer.raise_for_status()
@@ -68,9 +85,5 @@ async def post(api: httpx.AsyncClient, tenant: str) -> str:
     return event_id
 
 
-def quiet(_: str) -> None:
-    """Say nothing of services that start as they should."""
-
-
-def loud(name: str, text: str) -> None:
+def _print_event(name: str, text: str) -> None:
     out.print(f"  [yellow]![/yellow] {name} {text}")

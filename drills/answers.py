@@ -1,4 +1,4 @@
-"""How the flaky receiver answers. Pure: the seed, the event and the count of its requests decide, not the order."""
+"""How receivers answer. Pure: the seed, the event and the number of its requests decide."""
 
 from dataclasses import dataclass
 from random import Random
@@ -6,15 +6,15 @@ from typing import Literal
 
 HANG = 2.6
 """Seconds that a request hangs before its connection is dropped: longer than the webhook's timeout."""
-TIMEOUT = 2
-"""Seconds that the webhooks of a drill wait for an answer."""
+WEBHOOK_TIMEOUT = 2
+"""Seconds; the timeout of the webhooks of a drill."""
 SLOW = (0.05, 0.4)
 QUICK = (0.0, 0.03)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to do with a request. `status` None: hang up without an answer."""
+    """How to answer a request. `status` None: close the connection without an answer."""
 
     status: int | None
     delay: float
@@ -22,13 +22,13 @@ class Answer:
 
 
 def steady(seed: int, event_id: str, number: int) -> Answer:
-    """Take everything, some of it slowly."""
+    """Accept everything, some of it slowly."""
     random = Random(f"{seed} steady {event_id} {number}")
     return Answer(200, random.uniform(*(SLOW if random.random() < 0.2 else QUICK)))
 
 
 def flaky(seed: int, event_id: str, number: int) -> Answer:
-    """Take two thirds; fail, hang or reset the rest. `number` counts the event's requests from 1."""
+    """Accept two thirds; fail, hang or reset the rest. `number` counts the event's requests from 1."""
     random = Random(f"{seed} flaky {event_id} {number}")
     draw, delay = random.random(), random.uniform(*SLOW)
     if draw < 0.65:

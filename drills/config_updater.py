@@ -1,4 +1,4 @@
-"""Changes a webhook all the time: what the API says is changed has to stay changed, also when the disk fills up."""
+"""Changes a webhook repeatedly. A change that the API has confirmed must last, also when the disk is full."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from typing import Any
 
 import httpx
 
-PAUSE = 0.25
+INTERVAL = 0.25
 FILLER = 12_000
-"""Characters of each change: what a disk has no room for."""
+"""Characters of each change, so that a full disk has no space for it."""
 
 
 @dataclass
 class ConfigUpdater:
-    """Numbers its changes. One that gets no answer may have been made or not; one that is answered 200 was."""
+    """Numbers its changes. A change without a response may have been made; one with status 200 has been."""
 
     http: httpx.AsyncClient
     webhook_id: str
@@ -25,19 +25,19 @@ class ConfigUpdater:
     tried: int = 0
     refused: list[str] = field(default_factory=list)
 
-    async def work(self) -> None:
+    async def run(self) -> None:
         """Change until cancelled."""
         while True:
             await self._change()
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(INTERVAL)
 
     async def lost(self) -> tuple[str, ...]:
-        """Say what is missing of what was answered 200."""
+        """Describe a confirmed change that is missing."""
         answer = await self.http.get(f"/v1/webhooks/{self.webhook_id}")
         answer.raise_for_status()
         found = int(answer.json()["description"] or 0)
         wrong = not self.last <= found <= self.tried
-        return (f"change {found} was found, {self.last} was the last that was answered",) if wrong else ()
+        return (f"change {found} was found, {self.last} was the last one confirmed",) if wrong else ()
 
     async def _change(self) -> None:
         self.tried += 1

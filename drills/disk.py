@@ -1,6 +1,6 @@
-"""A disk of the registry's own that is small enough to be filled: a tmpfs, where this process may mount one.
+"""A small disk for the registry that can be filled: a tmpfs, if this process may mount one.
 
-A limit on file sizes would be no stand-in: PostgreSQL calls that another error than a full disk.
+A limit on file sizes cannot replace it, because PostgreSQL reports another error for it.
 """
 
 import errno
@@ -16,14 +16,14 @@ CHUNK = b"\0" * 4096
 
 
 class SmallDisk:
-    """A mounted folder, and a file in it that takes up all that is left."""
+    """A mounted folder, and a file in it that takes all free space."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Leave not one block free."""
+        """Leave no block free."""
         with self._ballast.open("ab", buffering=0) as file:
             try:
                 while file.write(CHUNK):
@@ -33,13 +33,13 @@ class SmallDisk:
                     raise
 
     def free(self) -> None:
-        """Give all of it back."""
+        """Free the space again."""
         self._ballast.unlink(missing_ok=True)
 
 
 @contextmanager
 def small_disk(wanted: bool) -> Iterator[SmallDisk | None]:
-    """Mount a small disk for the block; None where it is not wanted, or this process may not mount."""
+    """Mount a small disk until the block ends; None if it is not wanted, or this process may not mount."""
     with tempfile.TemporaryDirectory(prefix="hookkeeper-disk-") as name:
         if not (wanted and _mounted(name)):
             yield None

@@ -1,8 +1,8 @@
-"""A hostile tenant, in a process of its own: it does at once everything that has hurt another tenant before.
+"""A hostile tenant, in its own process: it does at once everything that has affected another tenant before.
 
-    python -m drills.hostile URL KEY SECONDS SEED ARMED   prints what became of its requests, as JSON
+    python -m drills.hostile URL KEY SECONDS SEED TARGETS   prints the responses to its requests, as JSON
 
-Every loop is bounded in rate and time. What the API refuses is counted, and the next lesser thing is tried.
+Every loop is limited in rate and time. Requests that the API refuses are counted, and a smaller variant is tried.
 """
 
 import asyncio
@@ -30,42 +30,42 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from drills.names import SILENT
+from drills.name_server import SILENT
 
 TENANT = "hostile"
 SECRET = "a-secret-that-no-key-of-the-tenant-may-read"
 NESTED_TYPE, NESTED_DEPTH = "nested", 20
-CHAIN, DEAR_KEY, ALLOWED_KEY = 40, 8192, 4096
+CHAIN_LENGTH, LARGE_KEY, ALLOWED_KEY = 40, 8192, 4096
 PREPARATION_TIMEOUT = 120.0
 NICENESS = 5
-"""A real tenant's clients have machines of their own."""
+"""A real tenant's clients run on other machines."""
 
 Attack = Callable[["Tenant"], Coroutine[Any, Any, None]]
 
 
 @dataclass
 class Tenant:
-    """The hostile tenant's client, its receivers, and the count of what it was answered."""
+    """The hostile tenant's client, its receivers, and the number of responses by status."""
 
     http: httpx.AsyncClient
     random: Random
     plain: str
-    """Its HTTP receiver: `/empty` answers at once, `/hang` never, `/seen` writes down whether the secret came."""
-    deaf: str
-    """It takes connections and never reads."""
-    dear: str
-    """Its HTTPS receiver, with a long chain of large keys."""
+    """Its HTTP receiver: `/empty` answers at once, `/hang` never, `/seen` records whether the secret arrived."""
+    unread: str
+    """A receiver that accepts connections and never reads."""
+    tls: str
+    """Its HTTPS receiver, with a long chain of certificates with large keys."""
     authority: dict[int, str]
-    """The authorities of that receiver in PEM, by the size of their keys."""
-    armed: dict[str, Any]
-    """What the operator has made for the drill: `race` is a webhook with a secret header."""
+    """Certificate authorities of that receiver as PEM, by the size of their keys."""
+    targets: dict[str, Any]
+    """What the operator has created for the drill: `race` is a webhook with a secret header."""
     start: asyncio.Barrier
-    """Attacks begin when all are prepared: otherwise the first ones would use up what the others need to prepare."""
+    """All attacks begin at once, when all are prepared."""
     answers: dict[str, Counter[int]] = field(default_factory=dict)
     leaked: bool = False
 
     async def call(self, attack: str, method: str, path: str, body: Any = None) -> httpx.Response | None:
-        """Make a request, and count its status; 0 where there was no answer."""
+        """Send a request, and count its status; 0 without a response."""
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         counted = self.answers.setdefault(attack, Counter())
         try:
@@ -77,7 +77,7 @@ class Tenant:
         return answer
 
     async def webhooks(self, attack: str, count: int, **fields: Any) -> list[str]:
-        """Register so many webhooks, or as many as the API takes; give their ids."""
+        """Register webhooks, or as many as the API accepts; return their ids."""
         made = []
         for n in range(count):
             answer = await self.call(attack, "POST", "/v1/webhooks", {"events": [attack], **fields, "name": f"{n}"})
@@ -97,12 +97,12 @@ class Tenant:
                 await asyncio.sleep(self.random.uniform(0.5, 1.5) / rate)
 
 
-# The attacks, by what they exhaust. Each prepares itself, then goes on until it is cancelled.
+# The attacks. Each prepares itself, then continues until it is cancelled.
 
 
 async def secret_header(tenant: Tenant) -> None:
-    """Ask for a masked header to be kept while the URL is turned to a host of the tenant's own."""
-    webhook, elsewhere = tenant.armed["race"], tenant.plain.replace("127.0.0.1", "127.0.0.2")
+    """Keep a masked header while changing the URL to the tenant's own host."""
+    webhook, elsewhere = tenant.targets["race"], tenant.plain.replace("127.0.0.1", "127.0.0.2")
     slow = {"template": "{% for i in range(20000) %}{% endfor %}{{ event.data }}"}
     await tenant.start.wait()
     while True:
@@ -118,7 +118,7 @@ async def secret_header(tenant: Tenant) -> None:
 
 
 async def nested_event(tenant: Tenant) -> None:
-    """Post small events that take a recursive schema very long."""
+    """Post small events that are expensive to check against a recursive schema."""
     data: Any = 1
     for _ in range(NESTED_DEPTH):
         data = {"a": data}
@@ -127,7 +127,7 @@ async def nested_event(tenant: Tenant) -> None:
 
 
 async def many_addresses(tenant: Tenant) -> None:
-    """Have webhooks with as many addresses as may be, and read and preview them."""
+    """Read and preview webhooks with as many addresses as allowed."""
     ids: list[str] = []
     for count in (1000, 100):
         addresses = [f"reader-{n}@hostile.example" for n in range(count)]
@@ -143,7 +143,7 @@ async def many_addresses(tenant: Tenant) -> None:
 
 
 async def large_headers(tenant: Tenant) -> None:
-    """Have a webhook with as many header bytes as may be, which each attempt looks for in an answer."""
+    """Register a webhook with as many header bytes as allowed, which are masked in each response."""
     for count in (30, 3):
         words = {f"x-{n}": " ".join("ab" for _ in range(1365)) for n in range(count)}
         if await tenant.webhooks("headers", 1, url=f"{tenant.plain}/empty", headers=words):
@@ -164,42 +164,42 @@ async def many_filters(tenant: Tenant) -> None:
 
 
 async def large_bodies(tenant: Tenant) -> None:
-    """Have small events become large bodies, for a receiver that never reads them."""
+    """Turn small events into large bodies, for a receiver that never reads them."""
     template = '{"text": "{% for i in range(%d) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}"}'
     for size in (1_000_000, 500_000):
         payload = {"template": template.replace("%d", str(size // 50))}
-        if await tenant.webhooks("bodies", 4, url=f"{tenant.deaf}/", payload=payload, timeout=30):
+        if await tenant.webhooks("bodies", 4, url=f"{tenant.unread}/", payload=payload, timeout=30):
             break
     await tenant.start.wait()
     await tenant.events("bodies", 10)
 
 
 async def hanging_receivers(tenant: Tenant) -> None:
-    """Have many webhooks whose receiver never answers."""
+    """Register many webhooks whose receiver never answers."""
     await tenant.webhooks("hanging", 60, url=f"{tenant.plain}/hang", timeout=30)
     await tenant.start.wait()
     await tenant.events("hanging", 2)
 
 
 async def silent_names(tenant: Tenant) -> None:
-    """Have many webhooks with names that no name server answers for."""
+    """Register many webhooks with host names that no name server resolves."""
     for n in range(40):
         await tenant.webhooks("names", 1, url=f"http://{n}.{SILENT}/", timeout=30)
     await tenant.start.wait()
     await tenant.events("names", 2)
 
 
-async def dear_handshakes(tenant: Tenant) -> None:
-    """Have a receiver whose certificates take long to verify, by an authority of the tenant's own."""
-    for size in (DEAR_KEY, ALLOWED_KEY):
-        if await tenant.webhooks("handshakes", 3, url=tenant.dear, tls={"ca": tenant.authority[size]}, timeout=30):
+async def expensive_handshakes(tenant: Tenant) -> None:
+    """Use a receiver whose certificates are expensive to verify, with the tenant's own authority."""
+    for size in (LARGE_KEY, ALLOWED_KEY):
+        if await tenant.webhooks("handshakes", 3, url=tenant.tls, tls={"ca": tenant.authority[size]}, timeout=30):
             break
     await tenant.start.wait()
     await tenant.events("handshakes", 5)
 
 
 async def many_schedules(tenant: Tenant) -> None:
-    """Have as many schedules as may be, each as often as may be."""
+    """Create as many schedules as allowed, each as frequent as allowed."""
     await tenant.start.wait()
     for every in (1, 10):
         for n in range(60):
@@ -219,24 +219,24 @@ ATTACKS: tuple[Attack, ...] = (
     large_bodies,
     hanging_receivers,
     silent_names,
-    dear_handshakes,
+    expensive_handshakes,
     many_schedules,
 )
 
 
-async def attack(url: str, key: str, seconds: float, seed: int, armed: dict[str, Any]) -> dict[str, Any]:
-    """Attack for so long; give the counted answers, and whether the secret came."""
+async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[str, Any]) -> dict[str, Any]:
+    """Attack for some seconds; return the number of responses, and whether the secret arrived."""
     async with AsyncExitStack() as stack:
         limits = httpx.Limits(max_connections=200)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         start = asyncio.Barrier(len(ATTACKS) + 1)
         http = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)
-        tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, armed, start)
+        tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, targets, start)
         tenant.plain = await stack.enter_async_context(_plain(tenant))
-        tenant.deaf = await stack.enter_async_context(_deaf())
-        chains = {size: _chain(size) for size in (DEAR_KEY, ALLOWED_KEY)}
+        tenant.unread = await stack.enter_async_context(_unread())
+        chains = {size: _chain(size) for size in (LARGE_KEY, ALLOWED_KEY)}
         tenant.authority = {size: chain[-1] for size, (chain, _) in chains.items()}
-        tenant.dear = await stack.enter_async_context(_dear(*chains[ALLOWED_KEY]))
+        tenant.tls = await stack.enter_async_context(_tls(*chains[ALLOWED_KEY]))
         tasks = [asyncio.create_task(one(tenant)) for one in ATTACKS]
         async with asyncio.timeout(PREPARATION_TIMEOUT):
             await start.wait()
@@ -275,7 +275,7 @@ async def _plain(tenant: Tenant) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _deaf() -> AsyncIterator[str]:
+async def _unread() -> AsyncIterator[str]:
     async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         with contextlib.suppress(asyncio.CancelledError):  # the loop ends: asyncio would report it as an error
@@ -290,7 +290,7 @@ async def _deaf() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _dear(chain: list[str], key: str) -> AsyncIterator[str]:
+async def _tls(chain: list[str], key: str) -> AsyncIterator[str]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await reader.readuntil(b"\r\n\r\n")
@@ -311,16 +311,16 @@ async def _dear(chain: list[str], key: str) -> AsyncIterator[str]:
 
 
 def _chain(size: int) -> tuple[list[str], str]:
-    """Make a chain of certificates, the receiver's own first and the root last; one key serves all, to save time."""
+    """Create a chain of certificates, from the receiver's to the root, with one key for all, to save time."""
     key = rsa.generate_private_key(65537, size)
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"link {n}")]) for n in range(CHAIN + 1)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"link {n}")]) for n in range(CHAIN_LENGTH + 1)]
     now = datetime.now(UTC)
 
     def certificate(n: int) -> str:
         builder = (
             x509.CertificateBuilder()
             .subject_name(names[n])
-            .issuer_name(names[min(n + 1, CHAIN)])
+            .issuer_name(names[min(n + 1, CHAIN_LENGTH)])
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
@@ -333,10 +333,10 @@ def _chain(size: int) -> tuple[list[str], str]:
         return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return [certificate(n) for n in range(CHAIN + 1)], pem
+    return [certificate(n) for n in range(CHAIN_LENGTH + 1)], pem
 
 
 if __name__ == "__main__":
     os.nice(NICENESS)
-    url, key, seconds, seed, armed = sys.argv[1:]
-    print(json.dumps(asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(armed)))))  # noqa: T201
+    url, key, seconds, seed, targets = sys.argv[1:]
+    print(json.dumps(asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(targets)))))  # noqa: T201

@@ -1,4 +1,4 @@
-"""Posts events at a fixed rate, as a careful client does: with ids of its own, and again until there is an answer."""
+"""Posts events at a fixed rate, with its own ids, and repeats each until it gets a final response."""
 
 import asyncio
 import time
@@ -11,20 +11,20 @@ import httpx
 from drills.observations import Accepted
 from drills.receiver import digest_of
 
-AGAIN = frozenset({429, 503})
-"""Statuses that ask to come again."""
+RETRYABLE = frozenset({429, 503})
+"""Statuses after which a request is repeated."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-"""Seconds between two tries, of which each is a random part; they double."""
-TIMEOUT = 10.0
-AT_ONCE = 50
-"""Requests under way at once: more would only queue up in the client, which takes the longer the more there are."""
-PATIENCE = 120.0
-"""Seconds that a sender goes on asking when the last event was posted for the first time."""
+"""Seconds between two requests for an event, which double; a random part of them is used."""
+REQUEST_TIMEOUT = 10.0
+MAX_CONCURRENT_REQUESTS = 50
+"""More requests would wait inside the client."""
+ACCEPT_TIMEOUT = 120.0
+"""Seconds for which requests are repeated after the last event was first posted."""
 
 
 @dataclass
 class LoadGenerator:
-    """One tenant's backend."""
+    """A tenant's backend."""
 
     http: httpx.AsyncClient
     tenant: str
@@ -32,39 +32,39 @@ class LoadGenerator:
     accepted: list[Accepted] = field(default_factory=list)
     unaccepted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_REQUESTS))
 
     async def post(self, seconds: float, rate: float) -> None:
-        """Post for so long, each event when it is due, whatever became of those before; wait for all answers."""
+        """Post events at their times, without waiting for earlier responses; return when all have a response."""
         clock = asyncio.get_running_loop().time
-        begun = clock()
+        began = clock()
         async with asyncio.TaskGroup() as senders:
             for n in range(int(seconds * rate)):
-                await asyncio.sleep(begun + n / rate - clock())
-                senders.create_task(self.send(n, seconds - n / rate + PATIENCE))
+                await asyncio.sleep(began + n / rate - clock())
+                senders.create_task(self.send(n, seconds - n / rate + ACCEPT_TIMEOUT))
 
-    async def send(self, n: int, patience: float) -> None:
-        """Post the n-th event until it is answered for good."""
+    async def send(self, n: int, timeout: float) -> None:
+        """Post the n-th event until it gets a final response."""
         event, random, pause = self._event(n), Random(f"{self.seed} pauses {n}"), FIRST_PAUSE
         try:
-            async with asyncio.timeout(patience):
-                while not await self._is_answered(event):
+            async with asyncio.timeout(timeout):
+                while not await self._is_final(event):
                     await asyncio.sleep(random.uniform(pause / 2, pause))
                     pause = min(2 * pause, LONGEST_PAUSE)
         except TimeoutError:
             self.unaccepted.append(event["id"])
 
-    async def _is_answered(self, event: dict[str, Any]) -> bool:
+    async def _is_final(self, event: dict[str, Any]) -> bool:
         try:
             async with self._slots:
-                answer = await self.http.post("/v1/events", json=event, timeout=TIMEOUT)
+                response = await self.http.post("/v1/events", json=event, timeout=REQUEST_TIMEOUT)
         except httpx.TransportError:
             return False
-        if answer.is_success:
+        if response.is_success:
             self.accepted.append(Accepted(event["id"], time.time(), digest_of(event["data"])))
-        elif answer.status_code not in AGAIN:
-            self.refused.append(f"{event['id']}: {answer.status_code} {answer.text}")
-        return answer.status_code not in AGAIN
+        elif response.status_code not in RETRYABLE:
+            self.refused.append(f"{event['id']}: {response.status_code} {response.text}")
+        return response.status_code not in RETRYABLE
 
     def _event(self, n: int) -> dict[str, Any]:
         random = Random(f"{self.seed} event {n}")

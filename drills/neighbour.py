@@ -1,39 +1,32 @@
-"""The neighbour drill: one tenant does all it can to hurt another, which sends two events a second.
+"""The neighbour drill: a hostile tenant attacks while a quiet one posts two events a second.
 
-What is judged is the other tenant's: how late its deliveries come, how the API answers meanwhile, what memory API and
-workers take, and that nothing of it is charged: no retry, no failure, no failing health.
+It is judged by the quiet tenant's deliveries, retries and health, the response times of the API, and memory.
 """
 
 import asyncio
 import json
 import math
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from drills import cluster
 from drills.answers import Answer
-from drills.cluster import Cluster
+from drills.environment import Environment, Report, environment
 from drills.hostile import NESTED_TYPE, SECRET, TENANT
-from drills.memory import memory_of
-from drills.names import QUIET, name_server
-from drills.postgres import Postgres
-from drills.receiver import Receivers, receiving
+from drills.name_server import QUIET, name_server
 from drills.schedule import WORKERS
 from hookkeeper.cli.console import Failed
 
 QUIET_TENANT, QUIET_TYPE = "quiet", "quiet.ran"
 RATE = 2.0
 """Events a second of the quiet tenant."""
-ALONE = 10.0
-"""Seconds that it is measured alone first."""
+ALONE_SECONDS = 10.0
+"""Duration of the measurement without the hostile tenant."""
 HEALTH_INTERVAL, MEMORY_INTERVAL = 0.25, 1.0
 START_TIMEOUT, DELIVERY_TIMEOUT = 180.0, 60.0
 P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5
@@ -54,88 +47,81 @@ NESTED_SCHEMA: dict[str, Any] = {
     },
 }
 
-Tell = Callable[[str], None]
-
 
 @dataclass
 class Observed:
-    """What was measured of the quiet tenant in one stretch of time."""
+    """What was measured for the quiet tenant in a period."""
 
     posted: dict[str, float] = field(default_factory=dict)
-    """When each event's POST began, by id."""
+    """Time at which each event's POST began, by id."""
     refused: list[str] = field(default_factory=list)
     arrived: dict[str, float] = field(default_factory=dict)
     health: list[float] = field(default_factory=list)
-    """Seconds that `/healthz` took; infinite where it did not answer."""
+    """Seconds that `/healthz` took; infinite without a response."""
 
     @property
     def lateness(self) -> list[float]:
-        """Seconds from POST to receiver, sorted; infinite where an event never came."""
+        """Seconds from POST to receiver, sorted; infinite for an event that did not arrive."""
         return sorted(self.arrived.get(event_id, math.inf) - began for event_id, began in self.posted.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """What a drill came to."""
+    """The result of the drill."""
 
     alone: Observed
     beside: Observed
     memory: dict[str, float]
-    """The most that each process took, in megabytes."""
+    """Maximum memory of each process, in megabytes."""
     attempts: list[int]
-    """Of each of the quiet tenant's deliveries."""
+    """Number of attempts of each of the quiet tenant's deliveries."""
     health: str
-    """Of its webhook, in the end."""
+    """Health of its webhook at the end."""
     answers: dict[str, dict[str, int]]
-    """What the hostile tenant was answered, by attack and status."""
+    """Responses to the hostile tenant, by attack and status."""
     leaked: bool
-    """It read a secret that it may not read."""
+    """The hostile tenant got a secret of the operator."""
     factor: float = 1.0
-    """By which the limits on time are longer, for a machine that is busy with other work."""
+    """Multiplies the time limits, for a machine that is busy with other work."""
 
     @property
     def failures(self) -> list[str]:
-        """Say in words what is not as it has to be."""
+        """Describe each requirement that is not met."""
         late = self.beside.lateness
         found = {
             f"{len(self.beside.refused)} of the quiet tenant's events were refused": bool(self.beside.refused),
-            "an event of the quiet tenant never came": not late or late[-1] == math.inf,
-            "the quiet tenant's deliveries came late": quantile(late, 0.95) > P95_LIMIT * self.factor,
-            "one of the quiet tenant's deliveries came very late": quantile(late, 1.0) > LATEST_LIMIT * self.factor,
-            "/healthz answered late": quantile(self.beside.health, 1.0) > HEALTH_LIMIT * self.factor,
-            "a process took too much memory": max(self.memory.values(), default=math.inf) > MEMORY_LIMIT,
-            "a delivery of the quiet tenant did not take exactly one attempt": set(self.attempts) != {1},
+            "an event of the quiet tenant did not arrive": not late or late[-1] == math.inf,
+            "the quiet tenant's deliveries were late": quantile(late, 0.95) > P95_LIMIT * self.factor,
+            "a delivery of the quiet tenant was very late": quantile(late, 1.0) > LATEST_LIMIT * self.factor,
+            "/healthz was slow": quantile(self.beside.health, 1.0) > HEALTH_LIMIT * self.factor,
+            "a process used too much memory": max(self.memory.values(), default=math.inf) > MEMORY_LIMIT,
+            "a delivery of the quiet tenant did not have exactly one attempt": set(self.attempts) != {1},
             f"the quiet tenant's webhook is {self.health}": self.health != "healthy",
-            "a secret was read": self.leaked,
-            "the hostile tenant did not get to attack": not self.answers,
+            "a secret leaked": self.leaked,
+            "the hostile tenant did not attack": not self.answers,
         }
-        return [words for words, is_so in found.items() if is_so]
+        return [description for description, failed in found.items() if failed]
 
 
 def quantile(values: list[float], part: float) -> float:
-    """Give the value that this part of the others does not exceed; infinite where there is none."""
+    """Return the value that this part of the values does not exceed; infinite if there are none."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else math.inf
 
 
-async def run(seed: int, seconds: float, factor: float, tell: Tell) -> Neighbour:
-    """Measure the quiet tenant alone, then beside the hostile one."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hookkeeper-pg-") as sockets,
-        tempfile.TemporaryDirectory(prefix="hookkeeper-drill-") as folder,
+async def run(seed: int, seconds: float, factor: float, report: Report) -> Neighbour:
+    """Measure the quiet tenant alone, then next to the hostile one."""
+    async with (
+        name_server() as address,
+        environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address}) as env,
     ):
-        registry = Postgres(Path(sockets) / "data", Path(sockets))
-        await asyncio.to_thread(registry.make)
-        async with name_server() as names, receiving() as receivers:
-            settings = {"HOOKKEEPER_DNS_SERVERS": names}
-            async with cluster.running(Path(folder), registry, more=settings) as built:
-                return await _Drill(built, receivers, seed, tell).measure(seconds, factor)
+        return await _Drill(env, seed, report).measure(seconds, factor)
 
 
 class _Drill:
-    def __init__(self, built: Cluster, receivers: Receivers, seed: int, tell: Tell) -> None:
-        self._house, self._receivers, self._seed, self._tell = built, receivers, seed, tell
-        self._admin = built.http
+    def __init__(self, env: Environment, seed: int, report: Report) -> None:
+        self._cluster, self._receivers, self._admin = env.cluster, env.receivers, env.http
+        self._seed, self._report = seed, report
         self._memory = dict.fromkeys(PROCESSES, 0.0)
 
     async def measure(self, seconds: float, factor: float) -> Neighbour:
@@ -145,10 +131,10 @@ class _Drill:
         async with httpx.AsyncClient(
             base_url=self._admin.base_url, headers=headers, trust_env=False, timeout=10
         ) as quiet:
-            alone = await self._observe(quiet, "alone", ALONE)
-            self._tell(f"alone: half of its events came within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
-            hostile = await self._start_hostile(keys[TENANT], seconds, await self._arm())
-            self._tell(f"the hostile tenant attacks for {seconds:g} s")
+            alone = await self._observe(quiet, "alone", ALONE_SECONDS)
+            self._report(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
+            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets())
+            self._report(f"the hostile tenant attacks for {seconds:g} s")
             beside = await self._observe(quiet, "beside", seconds)
             out, _ = await hostile.communicate()
             if hostile.returncode:
@@ -169,15 +155,15 @@ class _Drill:
 
     async def _register_quiet(self) -> str:
         name, url = "quiet", self._receivers.url.replace("127.0.0.1", QUIET)
-        made = await self._make(
+        webhook = await self._create(
             "/v1/webhooks", {"tenant": QUIET_TENANT, "url": f"{url}/{name}", "events": [QUIET_TYPE]}
         )
         self._receivers.answers[name] = lambda event_id, number: Answer(200, 0.0)
-        self._receivers.secrets[name] = made["secret"]
-        return str(made["id"])
+        self._receivers.secrets[name] = webhook["secret"]
+        return str(webhook["id"])
 
-    async def _arm(self) -> dict[str, Any]:
-        """Make what the operator has that the hostile tenant abuses."""
+    async def _prepare_targets(self) -> dict[str, Any]:
+        """Create what belongs to the operator and is attacked."""
         race = {
             "tenant": TENANT,
             "url": "http://127.0.0.1:18999/",
@@ -185,22 +171,22 @@ class _Drill:
             "headers": {"x-secret": SECRET},
             "retry": {"schedule": [1]},
         }
-        # A schema that costs too much may be refused when it is saved: then events of the type go unchecked.
+        # An expensive schema may be refused when it is saved; then events of the type are not checked.
         await self._admin.post("/v1/event-types", json={"name": NESTED_TYPE, "schema": NESTED_SCHEMA})
-        return {"race": (await self._make("/v1/webhooks", race))["id"]}
+        return {"race": (await self._create("/v1/webhooks", race))["id"]}
 
     async def _key(self, tenant: str) -> str:
-        return str((await self._make("/v1/keys", {"name": tenant, "tenant": tenant}))["key"])
+        return str((await self._create("/v1/keys", {"name": tenant, "tenant": tenant}))["key"])
 
-    async def _make(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = await self._admin.post(path, json=body)
         answer.raise_for_status()
         made: dict[str, Any] = answer.json()
         return made
 
-    async def _start_hostile(self, key: str, seconds: float, armed: dict[str, Any]) -> asyncio.subprocess.Process:
-        """Start the hostile tenant's process; return when it attacks."""
-        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(armed))
+    async def _start_hostile(self, key: str, seconds: float, targets: dict[str, Any]) -> asyncio.subprocess.Process:
+        """Start the hostile tenant's process; return when its attacks begin."""
+        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "drills.hostile", *argv, stdout=asyncio.subprocess.PIPE
         )
@@ -211,23 +197,23 @@ class _Drill:
         return process
 
     async def _observe(self, quiet: httpx.AsyncClient, name: str, seconds: float) -> Observed:
-        """Let the quiet tenant send its events for so long, and watch the API and the processes meanwhile."""
+        """Post events of the quiet tenant, and watch the API and the processes meanwhile."""
         seen = Observed()
         watching = [asyncio.create_task(self._watch_health(seen)), asyncio.create_task(self._watch_memory())]
         clock = asyncio.get_running_loop().time
-        begun = clock()
+        began = clock()
         async with asyncio.TaskGroup() as posts:
             for n in range(int(seconds * RATE)):
-                await asyncio.sleep(begun + n / RATE - clock())
+                await asyncio.sleep(began + n / RATE - clock())
                 posts.create_task(self._post(quiet, f"{name}-{self._seed}-{n}", seen))
         with suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_TIMEOUT):
-                while seen.posted.keys() - {each.event_id for each in self._receivers.requests}:
+                while seen.posted.keys() - {request.event_id for request in self._receivers.requests}:
                     await asyncio.sleep(0.1)
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
-        for request in reversed(self._receivers.requests):  # the first of each event counts
+        for request in reversed(self._receivers.requests):  # the first request of each event counts
             if request.event_id in seen.posted:
                 seen.arrived[request.event_id] = request.arrived
         return seen
@@ -256,12 +242,12 @@ class _Drill:
     async def _watch_memory(self) -> None:
         while True:
             for name in PROCESSES:
-                if pid := self._house.pid(name):
-                    self._memory[name] = max(self._memory[name], (await memory_of(pid)).own)
+                if memory := await self._cluster.memory(name):
+                    self._memory[name] = max(self._memory[name], memory.own)
             await asyncio.sleep(MEMORY_INTERVAL)
 
     async def _attempts(self, quiet: httpx.AsyncClient, event_ids: Iterable[str]) -> list[int]:
-        """Count the attempts of each event's only delivery; 0 where they cannot be read."""
+        """Count the attempts of each event's delivery; 0 if they cannot be read."""
         counted = dict.fromkeys(event_ids, 0)
         with suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_TIMEOUT):
@@ -274,7 +260,7 @@ class _Drill:
 
 
 async def _json(http: httpx.AsyncClient, path: str) -> dict[str, Any]:
-    """Read an object; empty where there is no answer, or none that is good."""
+    """Read an object; empty without a successful response."""
     try:
         answer = await http.get(path)
     except httpx.TransportError:

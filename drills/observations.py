@@ -1,6 +1,6 @@
-"""What a drill writes down, each part for itself: the poster, the receiver, the log of the API, who does the faults.
+"""What a drill records: load generator, receivers, event log and fault injector each record their part.
 
-Times are seconds of this machine's wall clock; those in the log are of the clocks of the workers, which may be set.
+Times are seconds of this machine's clock; those in the log are of the workers' clocks, which may be set.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from drills.schedule import Kind
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An event that was answered 2xx."""
+    """An event whose POST got a 2xx response."""
 
     event_id: str
     at: float
@@ -20,7 +20,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as a receiver saw it."""
+    """A request, as its receiver recorded it."""
 
     event_id: str
     webhook: str
@@ -29,7 +29,7 @@ class Request:
     status: int | None
     """None: no answer was given."""
     digest: str
-    """Of the data that came; empty where the signature was wrong."""
+    """Of the data received; empty if the signature was wrong."""
 
     @property
     def is_delivery(self) -> bool:
@@ -50,32 +50,32 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A fault as it was done."""
+    """The time of a fault."""
 
     kind: Kind
     target: str
     began: float
     ended: float
-    """When the process was itself again."""
+    """When the process was ready again."""
     step: float = 0.0
-    """Seconds that its clock was ahead, or back where that is negative."""
+    """Seconds by which its clock was ahead; negative: behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Everything that was written down."""
+    """Everything that was recorded."""
 
     webhooks: tuple[str, ...]
     accepted: tuple[Accepted, ...]
     requests: tuple[Request, ...]
     logged: tuple[Logged, ...]
     statuses: dict[str, str]
-    """Of each event that could be read, how it stands."""
+    """Status of each event that could be read."""
     windows: tuple[Window, ...]
     unaccepted: tuple[str, ...] = ()
-    """Events that were never answered 2xx, although their sender went on asking when all faults were over."""
+    """Events that never got a 2xx response, although requests were repeated after all faults were over."""
     refused: tuple[str, ...] = ()
-    """Answers that nobody should ever see, in words."""
+    """Descriptions of responses that should not occur."""
     changes: int = 0
-    """Changes of a webhook that were answered 200."""
+    """Changes of a webhook that got status 200."""
     changes_lost: tuple[str, ...] = ()

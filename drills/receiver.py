@@ -1,4 +1,4 @@
-"""Receivers of a drill: real HTTP on one port, one path a webhook. They write down every request, however it ends."""
+"""Receivers: an HTTP server with a path for each webhook. Every request is recorded."""
 
 import asyncio
 import hashlib
@@ -17,17 +17,17 @@ from drills.observations import Request
 from hookkeeper.cli.receiver import verify
 
 Answers = Callable[[str, int], Answer]
-"""How to answer an event's request, the n-th for this webhook."""
+"""Returns the answer to the n-th request of an event for this webhook."""
 
 
 def digest_of(data: Any) -> str:
-    """Give what two pieces of JSON have in common if they are the same."""
+    """Return a digest of JSON data."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass
 class Receivers:
-    """All of a drill. `answers` and `secrets` are by webhook, which is the path."""
+    """All receivers of a drill. Keys of `answers` and `secrets` are paths."""
 
     url: str = ""
     answers: dict[str, Answers] = field(default_factory=dict)
@@ -36,11 +36,11 @@ class Receivers:
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def latest(self) -> float:
-        """Give the time of the latest request, 0 where there was none."""
+        """Return the time of the latest request, or 0."""
         return self.requests[-1].ended if self.requests else 0.0
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Answer as it is due, and write it down."""
+        """Answer a request, and record it."""
         arrived, name, body = time.time(), request.match_info["name"], await request.read()
         event_id = request.headers["webhook-id"]
         self._seen[event_id, name] += 1
@@ -49,12 +49,12 @@ class Receivers:
         await asyncio.sleep(answer.delay)
         self.requests.append(Request(event_id, name, arrived, time.time(), answer.status, digest))
         if answer.status is None:
-            _hang_up(request, answer)
+            _close_connection(request, answer)
         return web.Response(status=answer.status or 500)
 
 
-def _hang_up(request: web.Request, answer: Answer) -> None:
-    if request.transport is None:  # the other side did so before
+def _close_connection(request: web.Request, answer: Answer) -> None:
+    if request.transport is None:  # the client has closed it
         return
     if answer.how == "reset":
         request.transport.abort()

@@ -1,18 +1,20 @@
-"""How a drill says what it came to."""
+"""Prints the results of drills."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 from rich.table import Table
 
-from drills.drill import Plan, Result
+from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
+from drills.fault_drill import Plan, Result
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.ordered import Ordered
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
 from hookkeeper.cli.console import out
 
-SHOWN = 10
-"""So many of each thing that went wrong are named."""
+MAX_SHOWN = 10
+"""Number of failures of each kind that are printed."""
 
 
 def print_plan(plan: Plan) -> None:
@@ -26,61 +28,30 @@ def print_fault(at: float, text: str) -> None:
     out.print(f"  [dim]{at:6.1f} s[/dim]  {text}")
 
 
+def print_step(text: str) -> None:
+    out.print(f"  [dim]{text}[/dim]")
+
+
+# Each of these prints a result, and returns whether the drill passed.
+
+
 def print_result(plan: Plan, result: Result) -> bool:
-    """Print everything; say whether the drill passed."""
     verdict, failures = result.verdict, result.verdict.failures
-    out.print(_table(verdict))
+    table = _table(_counts(verdict))
+    table.caption = ", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items()))
+    out.print(table)
     for text in result.left_out:
-        out.print(f"  [dim]not done here: {text}[/dim]")
+        out.print(f"  [dim]not injected: {text}[/dim]")
     for name, found in failures.items():
         out.print(f"\n  [red]{name}[/red] ({len(found)})")
-        for each in found[:SHOWN]:
-            out.print(f"    {each}", markup=False)
-    word = "[red]FAIL[/red]" if failures else "[green]PASS[/green]"
-    out.print(f"\n{word}  seed {plan.seed}")
-    return not failures
-
-
-def _table(verdict: Verdict) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2))
-    table.add_column()
-    table.add_column(justify="right")
-    faults = ", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items()))
-    rows: dict[str, object] = {
-        "events accepted": verdict.accepted,
-        "deliveries made": verdict.delivered,
-        "lost": len(verdict.lost),
-        "stuck": len(verdict.stuck),
-        "duplicates": verdict.duplicates,
-        "  of them explained by a fault": verdict.duplicates - len(verdict.unexplained),
-        "  of them unexplained": len(verdict.unexplained),
-        "in flight at faults": verdict.in_flight,
-        "requests not in the log": verdict.unlogged,
-        "  unexplained": len(verdict.unexplained_unlogged),
-        "requests sent again at once": verdict.repeated,
-        "answers that came too late": verdict.late,
-        "answers that nobody gave": len(verdict.unseen),
-        "changes of a webhook accepted": verdict.changes,
-        "changes lost": len(verdict.changes_lost),
-        "longest from acceptance to delivery": f"{verdict.longest:.1f} s",
-        "faults": sum(verdict.faults.values()),
-    }
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    table.caption = faults
-    return table
-
-
-def print_step(text: str) -> None:
-    out.print(f"  {text}")
+        for failure in found[:MAX_SHOWN]:
+            out.print(f"    {failure}", markup=False)
+    return _print_verdict(not failures, f"  seed {plan.seed}")
 
 
 def print_waited(waited: Waited) -> bool:
-    """Print what was measured beside what it should be; say whether it is."""
-    table = Table(box=None, padding=(0, 2))
-    for column in ("", "measured", "limit"):
-        table.add_column(column, justify="right" if column else "left")
-    table.add_row("runs that went on, of those that waited", f"{waited.fired} of {waited.runs}", "all")
+    table = _columns("", "measured", "limit")
+    table.add_row("runs that continued", f"{waited.retried} of {waited.runs}", "all")
     for name, memory in waited.memory.items():
         limit = API_LIMIT if name == "api" else WORKER_LIMIT
         with_children = f" ({memory.whole:.0f} with its children)" if memory.whole > memory.own else ""
@@ -88,72 +59,126 @@ def print_waited(waited: Waited) -> bool:
     table.add_row("everything ready again after", f"{waited.restart:.1f} s", "")
     for name, seconds in (("median", waited.quantile(0.5)), ("latest", waited.quantile(1.0))):
         table.add_row(f"lateness, {name}", f"{seconds:.2f} s", "")
-    table.add_row("lateness, 99 of 100", f"{waited.quantile(0.99):.2f} s", f"{LATENESS_LIMIT:g} s")
+    table.add_row("lateness, 99 %", f"{waited.quantile(0.99):.2f} s", f"{LATENESS_LIMIT:g} s")
     out.print(table)
-    out.print("\n[green]PASS[/green]" if waited.passed else "\n[red]FAIL[/red]")
-    return waited.passed
+    return _print_verdict(waited.passed)
 
 
-def print_ordered(seen: Ordered) -> bool:
-    """Print what was seen; say whether it was in order."""
+def print_ordered(result: Ordered) -> bool:
+    rows = {
+        "events accepted": len(result.accepted),
+        "workers killed": result.kills,
+        "requests": len(result.requests),
+        "  refused by the receiver": result.failed,
+        "  repeated after delivery": result.repeated,
+        "in order, without repeated requests": "yes" if result.received == result.accepted else "no",
+        "events not succeeded": result.open,
+        "from the first post to the last delivery": f"{result.seconds:.1f} s",
+    }
+    out.print(_table(rows))
+    return _print_verdict(result.passed)
+
+
+def print_release(result: Release) -> bool:
+    displacement = f"{result.displacement} positions (limit {DISPLACEMENT_LIMIT})"
+    out.print(_table({**_summary(result.summary), "largest deviation from the order": displacement}))
+    return _print_verdict(result.passed)
+
+
+def print_recovery(result: Recovery) -> bool:
+    counts = ", ".join(f"{name} {count}" for name, count in result.counts.items())
+    logged = f"{result.logged_attempts} of {result.logged_events} events (wanted: {2 * result.summary.wanted})"
+    out.print(_table({**_summary(result.summary), "the recovery": counts, "attempts in the log": logged}))
+    return _print_verdict(result.passed)
+
+
+def print_neighbour(result: Neighbour) -> bool:
+    attacks = Table(box=None, padding=(0, 2))
+    for column in ("attack", "responses to the hostile tenant"):
+        attacks.add_column(column)
+    for name, answers in sorted(result.answers.items()):
+        counts = (f"{'no response' if status == '0' else status} × {n}" for status, n in sorted(answers.items()))
+        attacks.add_row(name, ", ".join(counts))
+    out.print(attacks)
+    table = _columns("", "alone", "with attacks", "limit")
+    rows: list[tuple[str, Callable[[Observed], object], str]] = [
+        ("events posted", lambda observed: len(observed.posted), ""),
+        ("events refused", lambda observed: len(observed.refused), "0"),
+        ("POST to receiver, p50", lambda observed: _seconds(observed.lateness, 0.5), ""),
+        ("POST to receiver, p95", lambda observed: _seconds(observed.lateness, 0.95), _limit(P95_LIMIT, result)),
+        ("POST to receiver, latest", lambda observed: _seconds(observed.lateness, 1), _limit(LATEST_LIMIT, result)),
+        ("/healthz, slowest", lambda observed: _seconds(observed.health, 1), _limit(HEALTH_LIMIT, result)),
+    ]
+    for name, show, limit in rows:
+        table.add_row(name, str(show(result.alone)), str(show(result.beside)), limit)
+    for name, megabytes in result.memory.items():
+        table.add_row(f"memory of {name}, maximum", "", f"{megabytes:.0f} MB", f"{MEMORY_LIMIT:.0f} MB")
+    table.add_row("deliveries with one attempt", "", str(result.attempts.count(1)), str(len(result.attempts)))
+    table.add_row("health of its webhook", "", result.health, "healthy")
+    out.print(table)
+    for refusal in result.beside.refused[:MAX_SHOWN]:
+        out.print(f"    {refusal}", markup=False)
+    for failure in result.failures:
+        out.print(f"  [red]{failure}[/red]")
+    return _print_verdict(not result.failures)
+
+
+def _print_verdict(passed: bool, details: str = "") -> bool:
+    out.print(("\n[green]PASS[/green]" if passed else "\n[red]FAIL[/red]") + details)
+    return passed
+
+
+def _table(rows: Mapping[str, object]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column()
     table.add_column(justify="right")
-    rows: dict[str, object] = {
-        "events accepted": len(seen.accepted),
-        "workers killed": seen.kills,
-        "requests": len(seen.requests),
-        "  of them refused by the receiver": seen.failed,
-        "  of them for what had been delivered": seen.repeated,
-        "in order, after dropping those": "yes" if seen.received == seen.accepted else "no",
-        "events not succeeded": seen.open,
-        "from the first post to the last delivery": f"{seen.seconds:.1f} s",
-    }
     for name, value in rows.items():
         table.add_row(name, str(value))
-    out.print(table)
-    out.print("\n[green]PASS[/green]" if seen.passed else "\n[red]FAIL[/red]")
-    return seen.passed
+    return table
 
 
-def print_neighbour(seen: Neighbour) -> bool:
-    """Print what the quiet tenant noticed of the hostile one; say whether that is little enough."""
-    attacks = Table(box=None, padding=(0, 2))
-    for column in ("attack", "what the hostile tenant was answered"):
-        attacks.add_column(column)
-    for name, answers in sorted(seen.answers.items()):
-        words = {"0": "no answer", **{status: status for status in answers if status != "0"}}
-        attacks.add_row(name, ", ".join(f"{words[status]} × {count}" for status, count in sorted(answers.items())))
-    out.print(attacks)
+def _columns(*names: str) -> Table:
     table = Table(box=None, padding=(0, 2))
-    for column in ("", "alone", "beside", "limit"):
-        table.add_column(column, justify="right" if column else "left")
-    rows: dict[str, tuple[Callable[[Observed], str], str]] = {
-        "events posted": (lambda each: str(len(each.posted)), ""),
-        "events refused": (lambda each: str(len(each.refused)), "0"),
-        "POST to receiver, p50": (lambda each: _seconds(quantile(each.lateness, 0.5)), ""),
-        "POST to receiver, p95": (lambda each: _seconds(quantile(each.lateness, 0.95)), _limit(P95_LIMIT, seen)),
-        "POST to receiver, latest": (lambda each: _seconds(quantile(each.lateness, 1)), _limit(LATEST_LIMIT, seen)),
-        "/healthz, slowest": (lambda each: _seconds(quantile(each.health, 1)), _limit(HEALTH_LIMIT, seen)),
+    for name in names:
+        table.add_column(name, justify="right" if name else "left")
+    return table
+
+
+def _counts(verdict: Verdict) -> dict[str, object]:
+    return {
+        "events accepted": verdict.accepted,
+        "deliveries made": verdict.delivered,
+        "lost": len(verdict.lost),
+        "stuck": len(verdict.stuck),
+        "duplicates": verdict.duplicates,
+        "  explained by a fault": verdict.duplicates - len(verdict.unexplained),
+        "  unexplained": len(verdict.unexplained),
+        "in flight at faults": verdict.in_flight,
+        "requests not in the log": verdict.unlogged,
+        "  unexplained, not in the log": len(verdict.unexplained_unlogged),
+        "requests sent again at once": verdict.repeated,
+        "late responses": verdict.late,
+        "responses that no receiver gave": len(verdict.unseen),
+        "changes of a webhook accepted": verdict.changes,
+        "changes lost": len(verdict.changes_lost),
+        "longest from acceptance to delivery": f"{verdict.longest:.1f} s",
+        "faults": sum(verdict.faults.values()),
     }
-    for name, (show, limit) in rows.items():
-        table.add_row(name, show(seen.alone), show(seen.beside), limit)
-    for name, megabytes in seen.memory.items():
-        table.add_row(f"memory of {name}, most", "", f"{megabytes:.0f} MB", f"{MEMORY_LIMIT:.0f} MB")
-    table.add_row("deliveries with one attempt", "", str(seen.attempts.count(1)), str(len(seen.attempts)))
-    table.add_row("health of its webhook", "", seen.health, "healthy")
-    out.print(table)
-    for refusal in seen.beside.refused[:SHOWN]:
-        out.print(f"    {refusal}", markup=False)
-    for failure in seen.failures:
-        out.print(f"  [red]{failure}[/red]")
-    out.print("\n[red]FAIL[/red]" if seen.failures else "\n[green]PASS[/green]")
-    return not seen.failures
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.3f} s" if value < float("inf") else "never"
+def _summary(summary: Summary) -> dict[str, object]:
+    return {
+        "events received": f"{summary.received} of {summary.wanted}",
+        "requests repeated": summary.repeated,
+        "  unexplained": summary.unexplained,
+        "in flight when everything was killed": summary.in_flight,
+    }
 
 
-def _limit(seconds: float, seen: Neighbour) -> str:
-    return f"{seconds * seen.factor:g} s"
+def _seconds(values: list[float], part: float) -> str:
+    value = quantile(values, part)
+    return f"{value:.3f} s" if value < math.inf else "never"
+
+
+def _limit(seconds: float, result: Neighbour) -> str:
+    return f"{seconds * result.factor:g} s"

@@ -1,4 +1,4 @@
-"""Which fault comes when. Pure: the same seed gives the same schedule."""
+"""When each fault is injected. Pure: the same seed gives the same schedule."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -8,41 +8,41 @@ from typing import Literal, get_args
 Kind = Literal["kill", "kill everything", "stop", "disk full", "clock"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 USUAL: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "clock")
-"""Clocks that can be set cost so much CPU time that at 20 events a second heartbeats are missed: only where asked."""
+"""Clocks that can be set cost so much CPU time that heartbeats are missed at 20 events a second."""
 
 WORKERS = ("worker-1", "worker-2")
 REGISTRY = "registry"
 TARGETS = (*WORKERS, "api", "temporal", REGISTRY)
 CLOCKS = (*WORKERS, "api")
-"""Those whose clock can be set."""
+"""Processes whose clock can be set."""
 EVERYTHING = "everything"
 
 KILL_EVERY = 5.0
 STOP_EVERY, STOP_SECONDS = 30.0, (12.0, 15.0)
-"""A worker is stopped for longer than the heartbeat of 10 s: others take over what it had, and then it wakes up."""
+"""A worker is stopped for longer than the heartbeat timeout of 10 s: another one takes over, then it continues."""
 DISK_EVERY, DISK_SECONDS = 90.0, (8.0, 12.0)
 EVERYTHING_EVERY = 150.0
 CLOCK_EVERY, CLOCK_SECONDS, CLOCK_STEP = 40.0, (6.0, 12.0), (20.0, 100.0)
-"""Ahead or back; less than receivers allow a signature to be old."""
+"""Ahead or back, by less than the age at which receivers reject a signature."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """Something to be done to a process, `at` so many seconds after the first event."""
+    """A fault of a process, `at` seconds after the first event."""
 
     at: float
     kind: Kind
     target: str
     seconds: float = 0.0
-    """How long it lasts; a kill takes no time."""
+    """Duration; 0 for a kill."""
     step: float = 0.0
-    """Seconds that a clock is set ahead, or back where it is negative."""
+    """Seconds by which a clock is set ahead; negative: back."""
 
 
 def make_schedule(seed: int, seconds: float, kinds: Collection[Kind] = KINDS) -> tuple[Fault, ...]:
-    """Give all faults that begin within `seconds`, in order.
+    """Return all faults that begin within `seconds`, in order.
 
-    Each kind draws from a source of its own: leaving one out leaves the others as they were.
+    Each kind has its own random numbers, so leaving out a kind does not change the others.
     """
     faults: list[Fault] = []
     for kind in kinds:
@@ -71,6 +71,6 @@ def _faults(kind: Kind, random: Random, seconds: float) -> Iterator[Fault]:
 
 
 def _times(random: Random, every: float, seconds: float) -> Iterator[float]:
-    """Give one moment in each stretch of `every` seconds, off its edges: two are never at once, none is regular."""
+    """Return a random time in each interval of `every` seconds, not close to its ends."""
     for n in range(int(seconds / every)):
         yield round((n + random.uniform(0.2, 0.8)) * every, 2)

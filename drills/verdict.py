@@ -1,9 +1,9 @@
-"""Were the books kept? Pure: what was written down in, counts out."""
+"""Judges a drill by what was observed. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
-from drills.explaining import Compared, Pair, by_pair, compare, was_in_flight
+from drills.excuses import Comparison, Pair, by_pair, compare, was_in_flight
 from drills.observations import Logged, Observations, Request, Window
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -11,49 +11,49 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a drill came to. Each tuple names what went wrong."""
+    """The result of a drill. Each tuple describes failures."""
 
     accepted: int
     delivered: int
-    """Deliveries that a receiver took, each counted once."""
+    """Deliveries that a receiver accepted, each counted once."""
     lost: tuple[str, ...]
     stuck: tuple[str, ...]
-    """Events that are not over, or did not end well."""
+    """Events that are not `succeeded`."""
     duplicates: int
-    """Requests that a receiver took although it had taken the delivery before."""
+    """Requests that a receiver accepted although it had accepted the delivery before."""
     unexplained: tuple[str, ...]
-    """Duplicates that no fault excuses."""
+    """Duplicates without a fault that explains them."""
     in_flight: int
-    """Of the requests that a receiver took, those under way, or just answered, at a fault that makes them forgotten."""
+    """Accepted requests that were in flight, or just answered, at a fault that can lose their outcome."""
     unlogged: int
-    """Requests that the log does not show."""
+    """Requests that are not in the log."""
     unexplained_unlogged: tuple[str, ...]
     repeated: int
-    """Requests that broke off on a kept connection, and were sent again at once within their attempt."""
+    """Requests that were sent again at once within their attempt, because a kept connection broke."""
     late: int
-    """Requests that a receiver answered after their attempt had timed out: they count as not taken."""
+    """Requests that a receiver answered after their attempt had timed out; they do not count as accepted."""
     unseen: tuple[str, ...]
-    """Answers in the log that no receiver gave."""
+    """Responses in the log that no receiver gave."""
     altered: tuple[str, ...]
-    """Requests with other data than was accepted, or with a wrong signature."""
+    """Requests with other data than the event, or with a wrong signature."""
     unaccepted: tuple[str, ...]
     refused: tuple[str, ...]
     changes: int
-    """Changes of a webhook that were answered 200."""
+    """Changes of a webhook that got status 200."""
     changes_lost: tuple[str, ...]
     longest: float
-    """Seconds from acceptance to delivery, at worst."""
+    """Maximum seconds from acceptance to delivery."""
     faults: Counter[str] = field(default_factory=Counter)
 
     @property
     def failures(self) -> dict[str, tuple[str, ...]]:
-        """Give what should be empty and is not."""
+        """Return the failures by kind."""
         wrong = {
             "lost": self.lost,
             "stuck": self.stuck,
             "duplicates without a fault": self.unexplained,
-            "requests that no log shows": self.unexplained_unlogged,
-            "answers that nobody gave": self.unseen,
+            "requests that are not in the log": self.unexplained_unlogged,
+            "responses that no receiver gave": self.unseen,
             "altered": self.altered,
             "never accepted": self.unaccepted,
             "refused": self.refused,
@@ -62,65 +62,65 @@ class Verdict:
         if self.duplicates > self.in_flight:
             wrong["duplicates"] = (f"{self.duplicates}, and {self.in_flight} in flight at faults",)
         if not self.accepted:
-            wrong["accepted"] = ("none: nothing was tried",)
-        return {name: each for name, each in wrong.items() if each}
+            wrong["accepted"] = ("no event was accepted",)
+        return {name: failures for name, failures in wrong.items() if failures}
 
 
-def judge(books: Observations) -> Verdict:
-    """Hold the books against each other."""
-    wanted, compared = _wanted(books), _held_against_the_log(books)
-    late = set(compared.late)
-    deliveries = [each for each in books.requests if each.is_delivery and each not in late]
-    taken = by_pair(deliveries)
-    again = [seen[: n + 1] for seen in taken.values() for n in range(1, len(seen))]
+def judge(observed: Observations) -> Verdict:
+    """Compare what was observed."""
+    wanted, comparison = _wanted(observed), _compare_with_log(observed)
+    late = set(comparison.late)
+    deliveries = [request for request in observed.requests if request.is_delivery and request not in late]
+    delivered = by_pair(deliveries)
+    repeated = [requests[: n + 1] for requests in delivered.values() for n in range(1, len(requests))]
+
+    def in_flight(request: Request) -> bool:
+        return was_in_flight(request, observed.windows)
+
     return Verdict(
-        accepted=len(books.accepted),
-        delivered=sum(bool(taken.get(pair)) for pair in wanted),
-        lost=tuple(" ".join(pair) for pair in wanted if not taken.get(pair)),
-        stuck=_stuck(books),
-        duplicates=len(again),
-        unexplained=tuple(
-            _words(seen[-1]) for seen in again if not any(was_in_flight(each, books.windows) for each in seen)
-        ),
-        in_flight=sum(was_in_flight(each, books.windows) for each in deliveries),
-        unlogged=len(compared.unlogged),
-        unexplained_unlogged=tuple(
-            _words(each) for each in compared.unlogged if not was_in_flight(each, books.windows)
-        ),
-        repeated=len(compared.repeated),
+        accepted=len(observed.accepted),
+        delivered=sum(pair in delivered for pair in wanted),
+        lost=tuple(" ".join(pair) for pair in wanted if pair not in delivered),
+        stuck=_stuck(observed),
+        duplicates=len(repeated),
+        unexplained=tuple(_describe(requests[-1]) for requests in repeated if not any(map(in_flight, requests))),
+        in_flight=sum(map(in_flight, deliveries)),
+        unlogged=len(comparison.unlogged),
+        unexplained_unlogged=tuple(_describe(request) for request in comparison.unlogged if not in_flight(request)),
+        repeated=len(comparison.repeated),
         late=len(late),
-        unseen=tuple(_words(each) for each in compared.unseen),
-        altered=_altered(books),
-        unaccepted=books.unaccepted,
-        refused=books.refused,
-        changes=books.changes,
-        changes_lost=books.changes_lost,
-        longest=max((taken[pair][0].ended - at for pair, at in wanted.items() if taken.get(pair)), default=0.0),
-        faults=Counter(name_of(each) for each in books.windows),
+        unseen=tuple(map(_describe, comparison.unseen)),
+        altered=_altered(observed),
+        unaccepted=observed.unaccepted,
+        refused=observed.refused,
+        changes=observed.changes,
+        changes_lost=observed.changes_lost,
+        longest=max((delivered[pair][0].ended - at for pair, at in wanted.items() if pair in delivered), default=0.0),
+        faults=Counter(map(name_of, observed.windows)),
     )
 
 
 def name_of(window: Window) -> str:
-    """Say what was done, and to what: `kill api`."""
+    """Name a fault, with its target unless the kind has only one."""
     return window.kind if window.kind in ("kill everything", "disk full") else f"{window.kind} {window.target}"
 
 
-def _wanted(books: Observations) -> dict[Pair, float]:
-    """Give each delivery that has to be made, and when it was promised."""
-    return {(each.event_id, webhook): each.at for each in books.accepted for webhook in books.webhooks}
+def _wanted(observed: Observations) -> dict[Pair, float]:
+    """Return each delivery that has to be made, and when its event was accepted."""
+    return {(event.event_id, webhook): event.at for event in observed.accepted for webhook in observed.webhooks}
 
 
-def _stuck(books: Observations) -> tuple[str, ...]:
-    found = ((each.event_id, books.statuses.get(each.event_id, "unreadable")) for each in books.accepted)
+def _stuck(observed: Observations) -> tuple[str, ...]:
+    found = ((event.event_id, observed.statuses.get(event.event_id, "unreadable")) for event in observed.accepted)
     return tuple(f"{event_id} {status}" for event_id, status in found if status != "succeeded")
 
 
-def _held_against_the_log(books: Observations) -> Compared:
-    requests, logged = by_pair(books.requests), by_pair(books.logged)
-    whole = Compared([], [], [], [])
+def _compare_with_log(observed: Observations) -> Comparison:
+    requests, logged = by_pair(observed.requests), by_pair(observed.logged)
+    whole = Comparison([], [], [], [])
     for pair in requests.keys() | logged.keys():
-        if books.statuses.get(pair[0]) in FINAL:  # others were not accepted, or are stuck: that is told elsewhere
-            found = compare(requests.get(pair, []), logged.get(pair, []), books.windows)
+        if observed.statuses.get(pair[0]) in FINAL:  # other events were not accepted, or are reported as stuck
+            found = compare(requests.get(pair, []), logged.get(pair, []), observed.windows)
             whole.unlogged.extend(found.unlogged)
             whole.repeated.extend(found.repeated)
             whole.unseen.extend(found.unseen)
@@ -128,11 +128,15 @@ def _held_against_the_log(books: Observations) -> Compared:
     return whole
 
 
-def _altered(books: Observations) -> tuple[str, ...]:
-    sent = {each.event_id: each.digest for each in books.accepted}
-    return tuple(_words(each) for each in books.requests if sent.get(each.event_id, each.digest) != each.digest)
+def _altered(observed: Observations) -> tuple[str, ...]:
+    sent = {event.event_id: event.digest for event in observed.accepted}
+    return tuple(
+        _describe(request)
+        for request in observed.requests
+        if sent.get(request.event_id, request.digest) != request.digest
+    )
 
 
-def _words(each: Request | Logged) -> str:
-    at = each.arrived if isinstance(each, Request) else each.started
-    return f"{each.event_id} {each.webhook} {each.status or 'no answer'} at {at:.3f}"
+def _describe(entry: Request | Logged) -> str:
+    at = entry.arrived if isinstance(entry, Request) else entry.started
+    return f"{entry.event_id} {entry.webhook} {entry.status or 'no response'} at {at:.3f}"

@@ -20,11 +20,10 @@ from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.dev import hookkeeper, print_addresses, tell_event, tell_stopping, ticking
 from hookkeeper.cli.environment import read_settings
-from hookkeeper.cli.local import Ports
+from hookkeeper.cli.local import free_ports
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.receiver import Behaviour, Received, receiving
 from hookkeeper.cli.shutdown import ShutdownDeadline
-from hookkeeper.cli.temporal_server import is_port_free
 from hookkeeper.version import VERSION
 
 TENANT = "demo"
@@ -80,10 +79,7 @@ async def _demo(once: bool) -> None:
         )
         running = await services.enter_async_context(
             stack.running(
-                DataDir(DEFAULT),
-                "127.0.0.1",
-                free_ports(),
-                send_emails=False,
+                stack.Plan(data=DataDir(DEFAULT), ports=free_ports(), send_emails=False),
                 on_ready=ticking(),
                 on_event=tell_event,
             )
@@ -229,13 +225,3 @@ def _tell_notification(delivery: Json, inbox: Inbox) -> None:
         raise DemoFailed(f"the notification {delivery['status']}, and the receiver got {len(got)}; expected one")
     body = escape(got[0].body.decode(errors="replace"))
     out.print(f"   [green]✓ Notification[/green]  the receiver got {got[0].method} {got[0].path}  {body}")
-
-
-def free_ports() -> Ports:
-    """Return the usual ports, or the next free ones."""
-    usual = Ports()
-    for n in range(100):
-        ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n)
-        if all(is_port_free("127.0.0.1", port) for port in (ports.api, ports.temporal, ports.ui)):
-            return ports
-    raise DemoFailed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")

@@ -21,19 +21,17 @@ from hookkeeper.version import VERSION
 
 def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
     """Start everything and keep it running until stopped."""
-    run(_dev(DataDir(data_dir), host, ports, encrypt))
+    run(_dev(stack.Plan(data=DataDir(data_dir), host=host, ports=ports, encrypt=encrypt)))
 
 
-async def _dev(data: DataDir, host: str, ports: Ports, encrypt: bool) -> None:
+async def _dev(plan: stack.Plan) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
     async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
-        running = await services.enter_async_context(
-            stack.running(data, host, ports, encrypt=encrypt, on_ready=ticking(), on_event=tell_event)
-        )
+        running = await services.enter_async_context(stack.running(plan, on_ready=ticking(), on_event=tell_event))
         print_addresses(running)
         out.print(f"\n  Try it     {hookkeeper()} send order.paid --follow")
-        if data.path != DEFAULT.absolute():
+        if plan.data.path != DEFAULT.absolute():
             out.print(f"  elsewhere  export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}")
         out.print("\n  Ctrl-C stops everything; the data is kept.")
         await forever()

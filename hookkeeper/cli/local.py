@@ -8,8 +8,10 @@ from pydantic import SecretStr
 
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.temporal_server import is_port_free
 from hookkeeper.settings import Settings
 
+LOCALHOST = "127.0.0.1"
 LOOPBACK = "127.0.0.0/8,::1/128"
 
 
@@ -18,6 +20,16 @@ class Ports:
     api: int = 8080
     temporal: int = 7233
     ui: int = 8233
+
+
+def free_ports() -> Ports:
+    """Return the usual ports, or the next free ones."""
+    usual = Ports()
+    for n in range(100):
+        ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n)
+        if all(is_port_free(LOCALHOST, port) for port in (ports.api, ports.temporal, ports.ui)):
+            return ports
+    raise Failed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")
 
 
 def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool, encrypt: bool) -> Settings:
@@ -30,7 +42,7 @@ def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_em
         "allowed_networks": LOOPBACK,
         "email_capture_dir": data.emails,
         "public_url": url(host, ports),
-        "temporal_ui_url": f"http://127.0.0.1:{ports.ui}",
+        "temporal_ui_url": f"http://{LOCALHOST}:{ports.ui}",
     }
     given = {name: getattr(said, name) for name in said.model_fields_set}
     if said.encryption_keys is None:
@@ -74,7 +86,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "PORT": str(settings.port),
     }
     temporal = {
-        "TEMPORAL_ADDRESS": f"127.0.0.1:{ports.temporal}",
+        "TEMPORAL_ADDRESS": f"{LOCALHOST}:{ports.temporal}",
         "TEMPORAL_NAMESPACE": "default",
         "TEMPORAL_PROFILE": "",
         "TEMPORAL_CONFIG_FILE": "/dev/null",

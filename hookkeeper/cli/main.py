@@ -85,18 +85,14 @@ app.add_typer(keys.app, name="keys")
 
 
 @app.command()
-def api(
-    after_worker: Annotated[
-        bool, typer.Option("--after-worker", hidden=True, help="Serve once a worker polls.")
-    ] = False,
-) -> None:
+def api() -> None:
     """Serve the API. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
     from hookkeeper.cli.environment import read_settings
 
     settings = read_settings()
     from hookkeeper.cli.run_api import run_api
 
-    run_api(settings, after_worker=after_worker)
+    run_api(settings)
 
 
 @app.command()

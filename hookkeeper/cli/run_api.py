@@ -25,43 +25,27 @@ from hookkeeper.temporal.gateway import Gateway
 log = structlog.get_logger("hookkeeper.api")
 REQUEST_GRACE = timedelta(seconds=10)
 """Maximum time in which a stopping API finishes requests."""
-WORKER_TIMEOUT = 10.0
-"""Seconds that `--after-worker` waits for a worker."""
 
 
-def run_api(settings: Settings, *, after_worker: bool) -> None:
+def run_api(settings: Settings) -> None:
     """Serve until stopped, then finish the requests in progress."""
     if settings.admin_key is None:
         raise Failed("HOOKKEEPER_ADMIN_KEY is not set")
     logs.configure(settings.log_format)
-    run(_serve(settings, after_worker))
+    run(_serve(settings))
 
 
-async def _serve(settings: Settings, after_worker: bool) -> None:
+async def _serve(settings: Settings) -> None:
     deadline = ShutdownDeadline(min(settings.shutdown_timeout, REQUEST_GRACE))
     keyring = settings.keyring
     store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped(deadline=deadline):
             client = await temporal.connect(keyring)
-            if after_worker:
-                await _wait_for_worker(client, settings.task_queue)
             await _serve_http(settings, store, client)
     finally:
         deadline.begin()
         await store.close()
-
-
-async def _wait_for_worker(client: Client, task_queue: str) -> None:
-    """Wait for a worker, for a limited time: events can be accepted without one."""
-    try:
-        async with asyncio.timeout(WORKER_TIMEOUT):
-            while True:
-                if await temporal.is_polled(client, task_queue):
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        return
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,14 @@
-"""All services on one machine, for `dev` and `demo`: Temporal, worker and API, each a supervised process."""
+"""A stack on this machine: Temporal, workers, the API, and a database server if needed. Each is a supervised process.
+
+`dev`, `demo`, the benchmarks and the fault drills all run a stack.
+"""
 
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,20 +20,43 @@ from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.environment import read_settings
-from hookkeeper.cli.local import Ports
+from hookkeeper.cli.local import LOCALHOST, Ports
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
 from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
 from hookkeeper.cli.temporal import is_polled
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.namespace import prepare
 
-API_STOP, TEMPORAL_STOP = 25.0, 10.0
+API_STOP_TIMEOUT, TEMPORAL_STOP_TIMEOUT = 25.0, 10.0
 """Seconds after which these are killed if they have not stopped."""
+API_TIMEOUT = 2.0
+"""Seconds in which the API has to answer a readiness check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a stack consists of."""
+
+    data: DataDir
+    ports: Ports
+    host: str = LOCALHOST
+    """The address on which the API listens."""
+    settings: Settings | None = None
+    """None: those of the environment."""
+    send_emails: bool = True
+    """False, or no provider is set: emails are written to files."""
+    encrypt: bool = False
+    """Create an encryption key if there is none."""
+    database: Service | None = None
+    """A database server for the registry. Without one, the registry is a SQLite file."""
+    workers: tuple[str, ...] = ("worker",)
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further environment variables of a worker or the API, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Addresses, key and folders of the running services."""
+    """A stack that runs."""
 
     url: str
     ui_url: str
@@ -43,126 +69,138 @@ class Stack:
     """The mail provider, if any."""
     encrypted_by: str | None
     """The source of the keys; None without encryption."""
+    client: Client
     supervisor: Supervisor
+    services: Mapping[str, Service]
+
+
+def _ignore(*_: str) -> None:
+    """Report nothing."""
 
 
 @asynccontextmanager
 async def running(
-    data: DataDir,
-    host: str,
-    ports: Ports,
+    plan: Plan,
     *,
-    send_emails: bool = True,
-    encrypt: bool = False,
-    on_ready: Callable[[str], None],
-    on_event: Callable[[str, str], None],
+    on_ready: Callable[[str], None] = _ignore,
+    on_event: Callable[[str, str], None] = _ignore,
 ) -> AsyncIterator[Stack]:
-    """Start all services, report each that is ready, and stop them when the block ends. Raises `Failed`.
-
-    Emails are written to files if no provider is set, or if `send_emails` is false.
-    `encrypt` creates a key if there is none.
-    """
-    with data.locked():
-        said = read_settings()
-        _check_ports(host, ports)
-        settings = local.settings_for(said, data, host, ports, send_emails, encrypt)
-        provider = local.mail_provider(settings)
+    """Start all services, report each that is ready, and stop them when the block ends. Raises `Failed`."""
+    data, ports = plan.data, plan.ports
+    async with AsyncExitStack() as resources:
+        resources.enter_context(data.locked())
+        given = plan.settings or read_settings()
+        _check_ports(plan.host, ports)
+        settings = local.settings_for(given, data, plan.host, ports, plan.send_emails, plan.encrypt)
         assert settings.admin_key is not None
-        async with Supervisor(data.logs, on_event) as supervisor:
-            stack = Stack(
-                url=local.url(host, ports),
-                ui_url=f"http://127.0.0.1:{ports.ui}",
-                temporal_address=f"127.0.0.1:{ports.temporal}",
-                admin_key=settings.admin_key.get_secret_value(),
-                data_dir=data.path,
-                emails=None if provider else settings.email_capture_dir,
-                mail_provider=provider,
-                encrypted_by=local.encrypted_by(said, settings, data),
-                supervisor=supervisor,
-            )
-            data.tell(stack.url, stack.admin_key)
-            try:
-                await _start(stack, settings, data, ports, on_ready)
-            except (temporal_server.EmbeddedServerError, ServiceFailed) as error:
-                raise Failed(str(error)) from error
-            yield stack
+        url, admin_key = local.url(plan.host, ports), settings.admin_key.get_secret_value()
+        encrypted_by = local.encrypted_by(given, settings, data)
+        mail_provider = local.mail_provider(settings)
+        supervisor = await resources.enter_async_context(Supervisor(data.logs, on_event))
+        http = await resources.enter_async_context(
+            httpx.AsyncClient(base_url=url, trust_env=False, timeout=API_TIMEOUT)
+        )
+        data.tell(url, admin_key)
+        try:
+            temporal_server.check_version(data.path)
+            codec_endpoint = f"{url}/codec" if encrypted_by else None
+            temporal = temporal_service(data.path, ports, settings.dev_synchronous, codec_endpoint)
+            servers = [temporal, *([plan.database] if plan.database else ())]
+            await asyncio.gather(*map(supervisor.start, servers))
+            client = await _prepare_servers(data, ports, settings)
+            on_ready("Temporal")
+            ours = _hookkeeper_services(plan, settings, client, http)
+            await asyncio.gather(*(_start(supervisor, name, service, on_ready) for name, service in ours))
+        except (temporal_server.EmbeddedServerError, ServiceFailed) as error:
+            raise Failed(str(error)) from error
+        yield Stack(
+            url=url,
+            ui_url=f"http://{LOCALHOST}:{ports.ui}",
+            temporal_address=f"{LOCALHOST}:{ports.temporal}",
+            admin_key=admin_key,
+            data_dir=data.path,
+            emails=None if mail_provider else settings.email_capture_dir,
+            mail_provider=mail_provider,
+            encrypted_by=encrypted_by,
+            client=client,
+            supervisor=supervisor,
+            services={service.name: service for service in (*servers, *(service for _, service in ours))},
+        )
 
 
 def shutdown_time(settings: Settings) -> timedelta:
     """Return the time that all services together may take to stop."""
-    return timedelta(seconds=API_STOP + _worker_stop(settings) + TEMPORAL_STOP)
+    return timedelta(seconds=API_STOP_TIMEOUT + _worker_stop_timeout(settings) + TEMPORAL_STOP_TIMEOUT)
 
 
-def _worker_stop(settings: Settings) -> float:
-    """Return the seconds after which a worker is killed: more than its own deadline."""
-    return (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
-
-
-async def _start(
-    stack: Stack, settings: Settings, data: DataDir, ports: Ports, on_ready: Callable[[str], None]
-) -> None:
-    temporal_server.check_version(data.path)
-    await stack.supervisor.start(_temporal(settings, data, ports, f"{stack.url}/codec" if stack.encrypted_by else None))
-    temporal_server.keep_version(data.path)
-    client = await Client.connect(stack.temporal_address)
-    await prepare(client, settings.retention)
-    on_ready("Temporal")
-    from hookkeeper.cli.run_migrate import migrate_registry  # takes a second, so import it after the first output
-
-    await migrate_registry(settings)
-
-    async def start(name: str, service: Service) -> None:
-        await stack.supervisor.start(service)
-        on_ready(name)
-
-    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=2) as http:
-        await asyncio.gather(
-            start("Worker", _worker(client, settings, ports)),
-            start("API", _api(settings, ports, http)),
-        )
-
-
-def _temporal(settings: Settings, data: DataDir, ports: Ports, codec_endpoint: str | None) -> Service:
+def temporal_service(
+    folder: Path,
+    ports: Ports,
+    synchronous: temporal_server.Synchronous = "normal",
+    codec_endpoint: str | None = None,
+    search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
+) -> Service:
+    """Describe a Temporal server that stores its data in `folder`."""
     argv = temporal_server.command(
         temporal_server.find_binary(),
-        data_dir=data.path,
-        host="127.0.0.1",
+        data_dir=folder,
+        host=LOCALHOST,
         port=ports.temporal,
         ui_port=ports.ui,
-        search_attributes=ids.SEARCH_ATTRIBUTES,
+        search_attributes=search_attributes,
         codec_endpoint=codec_endpoint,
-        synchronous=settings.dev_synchronous,
+        synchronous=synchronous,
     )
 
     async def serves() -> bool:
-        return await temporal_server.is_serving("127.0.0.1", ports.temporal)
+        return await temporal_server.is_serving(LOCALHOST, ports.temporal)
 
-    return Service("temporal", argv, serves, temporal_server.ENVIRONMENT, stop_timeout=TEMPORAL_STOP)
+    return Service("temporal", argv, serves, temporal_server.ENVIRONMENT, stop_timeout=TEMPORAL_STOP_TIMEOUT)
 
 
-def _worker(client: Client, settings: Settings, ports: Ports) -> Service:
+async def _prepare_servers(data: DataDir, ports: Ports, settings: Settings) -> Client:
+    temporal_server.keep_version(data.path)
+    client = await Client.connect(f"{LOCALHOST}:{ports.temporal}")
+    await prepare(client, settings.retention)
+    from hookkeeper.cli.run_migrate import migrate_registry  # takes a second, so import it after the first output
+
+    await migrate_registry(settings)
+    return client
+
+
+def _hookkeeper_services(
+    plan: Plan, settings: Settings, client: Client, http: httpx.AsyncClient
+) -> list[tuple[str, Service]]:
+    """Describe workers and API, each with its title."""
+
     async def polls() -> bool:
         return await is_polled(client, settings.task_queue)
 
-    return Service(
-        "worker", _hookkeeper("worker"), polls, local.environment(settings, ports), stop_timeout=_worker_stop(settings)
-    )
-
-
-def _api(settings: Settings, ports: Ports, http: httpx.AsyncClient) -> Service:
     async def answers() -> bool:
         try:
             return (await http.get("/readyz")).status_code == 200
         except httpx.TransportError:
             return False
 
-    # It loads while the worker does and serves after it, so when the API is ready, everything is.
-    argv = _hookkeeper("api", "--after-worker")
-    return Service("api", argv, answers, local.environment(settings, ports), stop_timeout=API_STOP)
+    shared = local.environment(settings, plan.ports)
+
+    def service(command: str, name: str, ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
+        argv = [sys.executable, "-m", "hookkeeper", command]
+        return Service(name, argv, ready, {**shared, **plan.environments.get(name, {})}, stop_timeout=stop_timeout)
+
+    workers = [service("worker", name, polls, _worker_stop_timeout(settings)) for name in plan.workers]
+    api = service("api", "api", answers, API_STOP_TIMEOUT)
+    return [*((worker.name.capitalize(), worker) for worker in workers), ("API", api)]
 
 
-def _hookkeeper(*command: str) -> list[str]:
-    return [sys.executable, "-m", "hookkeeper", *command]
+async def _start(supervisor: Supervisor, title: str, service: Service, on_ready: Callable[[str], None]) -> None:
+    await supervisor.start(service)
+    on_ready(title)
+
+
+def _worker_stop_timeout(settings: Settings) -> float:
+    """Return the seconds after which a worker is killed: more than its own deadline."""
+    return (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
 
 
 def _check_ports(host: str, ports: Ports) -> None:
@@ -170,8 +208,8 @@ def _check_ports(host: str, ports: Ports) -> None:
         raise Failed("the API, Temporal and the Temporal web UI need different ports")
     for what, where, port in (
         ("the API", host, ports.api),
-        ("Temporal", "127.0.0.1", ports.temporal),
-        ("the Temporal web UI", "127.0.0.1", ports.ui),
+        ("Temporal", LOCALHOST, ports.temporal),
+        ("the Temporal web UI", LOCALHOST, ports.ui),
     ):
         try:
             is_free = temporal_server.is_port_free(where, port)

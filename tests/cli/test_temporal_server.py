@@ -18,35 +18,22 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from hookkeeper.cli import stack, temporal_server
-from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.local import Ports
 from hookkeeper.cli.supervisor import Service, Supervisor
 from hookkeeper.cli.temporal_server import BinaryNotFound, VersionMismatch
 from hookkeeper.settings import Settings
 from patience import PATIENCE
+from temporal_processes import free_ports
 
 HOST = "127.0.0.1"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
 ATTRIBUTES = {"HookTenant": "Keyword", "HookWebhooks": "KeywordList"}
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 def temporal(data_dir: Path) -> tuple[Service, int]:
     """Describe a server on free ports, and say on which."""
-    port, ui_port = free_ports()
-    binary = temporal_server.find_binary()
-    argv = temporal_server.command(
-        binary, data_dir=data_dir, host=HOST, port=port, ui_port=ui_port, search_attributes=ATTRIBUTES
-    )
-
-    async def ready() -> bool:
-        return await temporal_server.is_serving(HOST, port)
-
-    return Service("temporal", argv, ready, env=temporal_server.ENVIRONMENT), port
+    ports = free_ports()
+    return stack.temporal_service(data_dir, ports, search_attributes=ATTRIBUTES), ports.temporal
 
 
 async def until_listed(port: int, workflow_id: str) -> None:
@@ -106,13 +93,13 @@ async def test_web_ui_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["normal", "full"])
 def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: str) -> None:
     settings = Settings(dev_synchronous=mode)
-    argv = stack._temporal(settings, DataDir(tmp_path), Ports(1, 2, 3), None).argv
+    argv = stack.temporal_service(tmp_path, Ports(1, 2, 3), settings.dev_synchronous).argv
     pragmas = {value for flag, value in pairwise(argv) if flag == "--sqlite-pragma"}
     assert pragmas == {"journal_mode=wal", "secure_delete=true", f"synchronous={mode}"}
 
 
 async def test_nobody_serves_on_a_free_port() -> None:
-    assert not await temporal_server.is_serving(HOST, free_ports()[0])
+    assert not await temporal_server.is_serving(HOST, free_ports().temporal)
 
 
 def test_other_version_is_refused(tmp_path: Path) -> None:

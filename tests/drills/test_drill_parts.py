@@ -84,7 +84,7 @@ async def test_the_poster_asks_again_with_the_same_id(inbox: Receiver) -> None:
     inbox.otherwise = ApiAnswer(202)
     poster = poster_to(inbox)
     async with poster.http:
-        await poster.send(0, patience=10)
+        await poster.send(0, timeout=10)
     bodies = [json.loads(request.body) for request in inbox.requests]
     assert [body["id"] for body in bodies] == ["drill-7-0"] * 3
     assert [(each.event_id, each.digest) for each in poster.accepted] == [("drill-7-0", digest_of(bodies[0]["data"]))]
@@ -96,7 +96,7 @@ async def test_the_poster_takes_no_other_refusal(inbox: Receiver) -> None:
     inbox.fails(500)
     poster = poster_to(inbox)
     async with poster.http:
-        await poster.send(0, patience=10)
+        await poster.send(0, timeout=10)
     assert len(inbox.requests) == 1
     assert poster.refused == ["drill-7-0: 500 answer 500"]
 
@@ -105,7 +105,7 @@ async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
     inbox.otherwise = ApiAnswer(503)
     poster = poster_to(inbox)
     async with poster.http:
-        await poster.send(0, patience=0.3)
+        await poster.send(0, timeout=0.3)
     assert poster.unaccepted == ["drill-7-0"]
 
 

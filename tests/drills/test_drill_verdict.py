@@ -98,7 +98,7 @@ def test_a_worker_that_wakes_up_sends_what_others_have_sent() -> None:
     assert failures(requests=TWICE, logged=(logged(),), windows=(window("worker-2", T - 2, T + 9, "stop"),)) == {
         "duplicates",
         "duplicates without a fault",
-        "requests that no log shows",
+        "requests that are not in the log",
     }
 
 
@@ -117,7 +117,7 @@ def test_more_duplicates_than_were_in_flight_fail() -> None:
 
 def test_a_request_that_the_log_does_not_show_needs_a_fault() -> None:
     seen = (request(T + 0.5, 500), request())
-    assert failures(requests=seen) == {"requests that no log shows"}
+    assert failures(requests=seen) == {"requests that are not in the log"}
     assert not failures(requests=seen, windows=(window("worker-2", T + 0.55),))
 
 
@@ -163,7 +163,9 @@ def test_what_broke_off_and_was_sent_again_within_its_attempt_is_one_attempt_how
     both_broke = replace(books, requests=(broke, request(T + 4.4, None), request(T + 5)))
     assert not judge(both_broke).failures
     before = request(T - 3, None)
-    assert set(judge(replace(books, requests=(before, *books.requests))).failures) == {"requests that no log shows"}
+    assert set(judge(replace(books, requests=(before, *books.requests))).failures) == {
+        "requests that are not in the log"
+    }
 
 
 def test_what_was_sent_again_within_an_attempt_need_not_come_at_once() -> None:
@@ -172,7 +174,7 @@ def test_what_was_sent_again_within_an_attempt_need_not_come_at_once() -> None:
     assert not failures(requests=(broke, again, request(T + 5)), logged=(reset, logged(T + 5)))
     shorter = logged(T, None, 0.5, "connection_reset")
     assert failures(requests=(broke, again, request(T + 5)), logged=(shorter, logged(T + 5))) == {
-        "requests that no log shows"
+        "requests that are not in the log"
     }
 
 
@@ -184,8 +186,11 @@ def test_an_answer_before_the_timeout_is_a_delivery() -> None:
 
 
 def test_an_answer_in_the_log_that_nobody_gave_fails() -> None:
-    assert failures(logged=(logged(), logged(T + 3, 503))) == {"answers that nobody gave"}
-    assert failures(logged=(logged(status=201),)) == {"answers that nobody gave", "requests that no log shows"}
+    assert failures(logged=(logged(), logged(T + 3, 503))) == {"responses that no receiver gave"}
+    assert failures(logged=(logged(status=201),)) == {
+        "responses that no receiver gave",
+        "requests that are not in the log",
+    }
     assert not failures(logged=(logged(), logged(T - 3, None)))  # it may never have arrived
 
 
@@ -207,7 +212,7 @@ def test_faults_are_counted_by_kind_and_target() -> None:
 
 @pytest.mark.parametrize(
     ("ahead", "found"),
-    [(30.0, set()), (-30.0, set()), (10.0, {"requests that no log shows", "answers that nobody gave"})],
+    [(30.0, set()), (-30.0, set()), (10.0, {"requests that are not in the log", "responses that no receiver gave"})],
 )
 def test_an_attempt_is_logged_by_the_clock_of_its_worker(ahead: float, found: set[str]) -> None:
     clock = Window("clock", "worker-1", T, T + 8, 30.0 if ahead > 0 else -30.0)

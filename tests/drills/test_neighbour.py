@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from drills.names import QUIET, SILENT, name_server
+from drills.name_server import QUIET, SILENT, name_server
 from drills.neighbour import Neighbour, Observed, quantile
 from patience import PATIENCE
 
@@ -48,8 +48,8 @@ def test_a_quiet_tenant_that_notices_nothing_passes() -> None:
     [
         (SLOW, "late"),
         ({"beside": observed(*[0.2] * 20, 3.1)}, "very late"),
-        ({"beside": observed(*[0.2] * 20, math.inf)}, "never came"),
-        ({"beside": observed()}, "never came"),
+        ({"beside": observed(*[0.2] * 20, math.inf)}, "did not arrive"),
+        ({"beside": observed()}, "did not arrive"),
         ({"beside": observed(0.1, health=0.6)}, "/healthz"),
         ({"beside": observed(0.1, health=math.inf)}, "/healthz"),
         ({"memory": {"api": 901.0}}, "memory"),
@@ -58,7 +58,7 @@ def test_a_quiet_tenant_that_notices_nothing_passes() -> None:
         ({"attempts": [1, 0]}, "attempt"),
         ({"health": "failing"}, "failing"),
         ({"leaked": True}, "secret"),
-        ({"answers": {}}, "did not get to attack"),
+        ({"answers": {}}, "did not attack"),
     ],
 )
 def test_whatever_it_notices_fails(changes: dict[str, Any], word: str) -> None:
@@ -67,7 +67,7 @@ def test_whatever_it_notices_fails(changes: dict[str, Any], word: str) -> None:
 
 def test_limits_on_time_can_be_longer() -> None:
     assert replace(FINE, **SLOW, factor=2.0).failures == []
-    assert replace(FINE, leaked=True, factor=100.0).failures == ["a secret was read"]
+    assert replace(FINE, leaked=True, factor=100.0).failures == ["a secret leaked"]
 
 
 def test_quantiles_are_values_that_were_measured() -> None:

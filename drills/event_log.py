@@ -1,4 +1,4 @@
-"""Reads the log of a drill's events through the API, when they are over."""
+"""Reads the log of a drill's events from the API."""
 
 import asyncio
 import time
@@ -11,13 +11,13 @@ import httpx
 
 from drills.observations import Logged
 
-AT_ONCE = 8
-TRIES = 20
+MAX_CONCURRENT_READS = 8
+MAX_READS = 20
 
 
 @dataclass
-class Log:
-    """What the API says of each event. `webhooks` gives the name of each webhook's id."""
+class EventLog:
+    """Status and attempts of each event, according to the API. `webhooks` maps ids to names."""
 
     http: httpx.AsyncClient
     tenant: str
@@ -25,32 +25,32 @@ class Log:
     statuses: dict[str, str] = field(default_factory=dict)
     attempts: list[Logged] = field(default_factory=list)
 
-    async def until_over(self, patience: float, latest: Callable[[], float] = lambda: 0.0) -> bool:
-        """Wait until no event of the tenant is being delivered; False when `patience` (s) has passed before.
+    async def until_final(self, timeout: float, latest: Callable[[], float] = lambda: 0.0) -> bool:
+        """Wait until no event of the tenant is being delivered; False after `timeout` seconds.
 
-        `latest` says when something last happened: patience begins anew there, as a busy machine needs its time.
+        `latest` returns when something last happened; the timeout starts again then.
         """
-        begun = time.time()
-        while not await self._is_over():
-            if time.time() - max(begun, latest()) > patience:
+        began = time.time()
+        while not await self._is_final():
+            if time.time() - max(began, latest()) > timeout:
                 return False
             await asyncio.sleep(0.5)
         return True
 
-    async def _is_over(self) -> bool:
+    async def _is_final(self) -> bool:
         page = await self._get("/v1/events", {"tenant": self.tenant, "status": "delivering", "limit": 1})
         return page is not None and not page["items"]
 
     async def read(self, event_ids: Iterable[str]) -> None:
-        """Read these events. One that cannot be read has no status."""
-        slots = asyncio.Semaphore(AT_ONCE)
+        """Read these events. An event that cannot be read has no status."""
+        slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
         async def read_one(event_id: str) -> None:
             async with slots:
-                for _ in range(TRIES):
+                for _ in range(MAX_READS):
                     event = await self._get(f"/v1/events/{event_id}", {"tenant": self.tenant})
                     if event is not None:
-                        self._note(event)
+                        self._record(event)
                         return
                     await asyncio.sleep(0.5)
 
@@ -58,12 +58,12 @@ class Log:
 
     async def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any] | None:
         try:
-            answer = await self.http.get(path, params=query)
+            response = await self.http.get(path, params=query)
         except httpx.TransportError:
             return None
-        return answer.json() if answer.status_code == 200 else None
+        return response.json() if response.status_code == 200 else None
 
-    def _note(self, event: dict[str, Any]) -> None:
+    def _record(self, event: dict[str, Any]) -> None:
         self.statuses[event["id"]] = event["status"]
         for delivery in event["deliveries"]:
             for attempt in delivery["attempts"]:

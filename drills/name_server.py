@@ -1,4 +1,4 @@
-"""A name server of a drill: it knows one name, and never answers for what ends in another."""
+"""A name server for drills: it resolves one name, and never answers queries below another."""
 
 import asyncio
 import struct
@@ -8,16 +8,16 @@ from ipaddress import IPv4Address
 from typing import cast
 
 QUIET, SILENT = "quiet.test", "silent.test"
-"""The name that leads to the loopback address, and the end of those that get no answer (RFC 6761)."""
+"""The name of the loopback address, and the domain that gets no response (RFC 6761)."""
 _A, _INTERNET, _ANSWERED, _TTL = 1, 1, 0x8580, 60
 _HEADER = struct.Struct("!6H")
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Speaks as much of RFC 1035 as a resolver that looks up one host wants to hear."""
+    """Implements as much of RFC 1035 as the lookup of a host needs."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # on Python 3.11 it is no subclass
+        self._transport = cast(asyncio.DatagramTransport, transport)  # not a subclass on Python 3.11
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         name, end = _name(data)
@@ -25,14 +25,14 @@ class NameServer(asyncio.DatagramProtocol):
         if name.endswith(SILENT):
             return
         found = [IPv4Address("127.0.0.1")] if name == QUIET and kind == _A else []
-        code = 0 if name == QUIET else 3  # 3: there is no such name
+        code = 0 if name == QUIET else 3  # 3: the name does not exist
         head = _HEADER.pack(int.from_bytes(data[:2]), _ANSWERED | code, 1, len(found), 0, 0)
-        answers = b"".join(struct.pack("!3HIH", 0xC00C, _A, _INTERNET, _TTL, 4) + each.packed for each in found)
+        answers = b"".join(struct.pack("!3HIH", 0xC00C, _A, _INTERNET, _TTL, 4) + ipv4.packed for ipv4 in found)
         self._transport.sendto(head + data[_HEADER.size : end + 4] + answers, address)
 
 
 def _name(data: bytes) -> tuple[str, int]:
-    """Read the name that a query asks for, and where it ends."""
+    """Return the name in a query, and the position where it ends."""
     labels, at = [], _HEADER.size
     while size := data[at]:
         labels.append(data[at + 1 : at + 1 + size].decode("ascii", "replace").lower())
@@ -42,7 +42,7 @@ def _name(data: bytes) -> tuple[str, int]:
 
 @asynccontextmanager
 async def name_server() -> AsyncIterator[str]:
-    """Serve on the loopback address; give `address:port`."""
+    """Serve on the loopback address, and yield `address:port`."""
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(NameServer, ("127.0.0.1", 0))
     try:
         host, port = transport.get_extra_info("sockname")
