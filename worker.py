@@ -14,6 +14,7 @@ from activities.wiring import MAX_CONCURRENT_BULK, open_activities
 from hookkeeper import ids
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
 from workflows.large_event import LargeEventWorkflow
@@ -50,16 +51,17 @@ SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_
 @asynccontextmanager
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
-    serving = partial(
-        Worker,
-        client,
-        max_concurrent_activities=settings.max_concurrent_activities + SPARE,
-        max_heartbeat_throttle_interval=HEARTBEATS,
-        graceful_shutdown_timeout=settings.shutdown_timeout,
-    )
-    async with (
-        open_activities(client, store, settings) as activities,
-        _at_work(
+    version = settings.deployment_version or UNVERSIONED
+    async with open_activities(client, store, settings) as activities:
+        serving = partial(
+            Worker,
+            client,
+            deployment_config=await configure_workers(client, settings.task_queue, version),
+            max_concurrent_activities=settings.max_concurrent_activities + SPARE,
+            max_heartbeat_throttle_interval=HEARTBEATS,
+            graceful_shutdown_timeout=settings.shutdown_timeout,
+        )
+        async with _at_work(
             serving(
                 task_queue=settings.task_queue,
                 workflows=WORKFLOWS,
@@ -76,9 +78,8 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
                 max_concurrent_activities=MAX_CONCURRENT_BULK + SPARE,
                 max_concurrent_activity_task_polls=2,
             ),
-        ),
-    ):
-        yield
+        ):
+            yield
 
 
 @asynccontextmanager

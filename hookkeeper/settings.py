@@ -214,6 +214,12 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9_.-]{1,100}$",
         description="Temporal task queue of workflows and first attempts; the names of the other queues begin with it",
     )
+    deployment_version: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.+-]{1,100}$",
+        description="Version of the workers in Temporal, such as a release: tasks go to the current version only"
+        " ([worker versions](changing-workflows.md#worker-versions)). If not set, workers have no version",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs: `console` or `json`")
     dev_synchronous: Literal["normal", "full"] = Field(
         "normal",
@@ -261,7 +267,13 @@ class Settings(BaseSettings):
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator(
-        "email_capture_dir", "disable_after", "probe_interval", "rate_limit", "debug_event_loop", mode="before"
+        "deployment_version",
+        "email_capture_dir",
+        "disable_after",
+        "probe_interval",
+        "rate_limit",
+        "debug_event_loop",
+        mode="before",
     )
     @classmethod
     def _or_none(cls, value: object) -> object:

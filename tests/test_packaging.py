@@ -26,7 +26,7 @@ from hookkeeper.settings import Settings
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-OURS = ("migrate", "api", "worker")
+OURS = ("migrate", "api", "worker", "promote")
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 
 

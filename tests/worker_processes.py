@@ -27,6 +27,7 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
             "PYTHONPATH": str(code),
             "HOOKKEEPER_DATABASE_URL": settings.database_url,
             "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
+            "HOOKKEEPER_DEPLOYMENT_VERSION": settings.deployment_version or "",
             "HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS),
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
             "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),

@@ -82,6 +82,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "SMTP_URL": _secret(settings.smtp_url),
         "PUBLIC_URL": settings.public_url,
         "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
+        "DEPLOYMENT_VERSION": "",  # one worker: there is nothing to switch
         "HOST": settings.host,
         "PORT": str(settings.port),
     }

@@ -117,6 +117,17 @@ def migrate() -> None:
     run_migrate(settings)
 
 
+@app.command()
+def promote() -> None:
+    """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
+    from hookkeeper.cli.environment import read_settings
+
+    settings = read_settings()
+    from hookkeeper.cli.run_promote import run_promote
+
+    run_promote(settings)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(VERSION)

@@ -1,0 +1,33 @@
+"""`hookkeeper promote`."""
+
+import structlog
+from temporalio.service import RPCError
+
+from hookkeeper import logs
+from hookkeeper.cli import temporal
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.processes import run
+from hookkeeper.settings import Settings
+from hookkeeper.temporal import worker_versions
+from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
+
+log = structlog.get_logger("hookkeeper.promote")
+TIMEOUT = 60.0
+"""Seconds to wait for workers of the version."""
+
+
+def run_promote(settings: Settings) -> None:
+    """Make the version in the settings current, when its workers serve all task queues."""
+    logs.configure(settings.log_format)
+    run(_promote(settings.task_queue, settings.deployment_version or UNVERSIONED))
+
+
+async def _promote(task_queue: str, version: str) -> None:
+    client = await temporal.connect()
+    try:
+        if not await worker_versions.promote(client, task_queue, version, TIMEOUT):
+            log.warning("this Temporal server has no worker versions")
+    except VersionNotReady as error:
+        raise Failed(f"{error}: start them first, or look for errors in their logs") from error
+    except RPCError as error:
+        raise Failed(f"Temporal refused the change: {error.message}") from error

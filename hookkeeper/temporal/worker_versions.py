@@ -1,0 +1,143 @@
+"""Versions of workers: those of the current version get all tasks (decision 29).
+
+With HOOKKEEPER_DEPLOYMENT_VERSION, workers belong to a worker deployment that is named after the task queue. Open runs
+move to the current version with their next workflow task (auto-upgrade).
+"""
+
+import asyncio
+
+import structlog
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkerDeploymentRequest,
+    DescribeWorkerDeploymentResponse,
+    DescribeWorkerDeploymentVersionRequest,
+    SetWorkerDeploymentCurrentVersionRequest,
+)
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import WorkerDeploymentConfig
+
+from hookkeeper import ids
+
+log = structlog.get_logger("hookkeeper.temporal")
+
+UNVERSIONED = ""
+POLL_INTERVAL = 0.2
+
+
+class VersionNotReady(Exception):
+    """No workers of the version serve all task queues."""
+
+
+def deployment_name(task_queue: str) -> str:
+    """Return the name of the worker deployment, in which dots are not allowed."""
+    return task_queue.replace(".", "-")
+
+
+async def configure_workers(client: Client, task_queue: str, version: str) -> WorkerDeploymentConfig | None:
+    """Return the configuration of workers of this version; None if they have no version.
+
+    If no version is current yet, this one becomes current: otherwise no worker would get tasks. A server that has no
+    worker deployments gets workers without a version. Raises `RPCError`.
+    """
+    try:
+        current = await current_version(client, task_queue)
+        if version and not current:
+            await _set_current(client, task_queue, version, allow_no_pollers=True)
+            current = version
+    except RPCError as error:
+        if not _is_unsupported(error):
+            raise
+        if version:
+            log.warning("this Temporal server has no worker versions: workers run without", error=error.message)
+        return None
+    if current != version:
+        log.warning(
+            "workers of another version are current, so these get no tasks until `hookkeeper promote`",
+            current=current,
+            version=version,
+        )
+    return _config(task_queue, version) if version else None
+
+
+async def promote(client: Client, task_queue: str, version: str, timeout: float) -> bool:
+    """Make a version current when its workers serve all task queues; False if the server has no worker versions.
+
+    Raises `VersionNotReady` after `timeout` seconds without such workers, and `RPCError`.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            while await current_version(client, task_queue) != version:
+                if await _serves_all(client, task_queue, version):
+                    await _set_current(client, task_queue, version)
+                else:
+                    await asyncio.sleep(POLL_INTERVAL)
+    except TimeoutError:
+        raise VersionNotReady(f"no workers of version {version} serve all task queues") from None
+    except RPCError as error:
+        if not _is_unsupported(error):
+            raise
+        return False
+    return True
+
+
+async def current_version(client: Client, task_queue: str) -> str:
+    """Return the current version, or `UNVERSIONED`. Raises `RPCError`."""
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=deployment_name(task_queue))
+    try:
+        found: DescribeWorkerDeploymentResponse = await client.workflow_service.describe_worker_deployment(request)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return UNVERSIONED
+        raise
+    return found.worker_deployment_info.routing_config.current_deployment_version.build_id
+
+
+def _config(task_queue: str, version: str) -> WorkerDeploymentConfig:
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name(task_queue), version),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
+async def _serves_all(client: Client, task_queue: str, version: str) -> bool:
+    """Whether workers of this version have polled all task queues. Workers without a version are not checked."""
+    if version == UNVERSIONED:
+        return True
+    request = DescribeWorkerDeploymentVersionRequest(namespace=client.namespace)
+    request.deployment_version.deployment_name = deployment_name(task_queue)
+    request.deployment_version.build_id = version
+    try:
+        found = await client.workflow_service.describe_worker_deployment_version(request)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    polled = {queue.name for queue in found.worker_deployment_version_info.task_queue_infos}
+    return polled >= {
+        task_queue,
+        ids.retry_queue(task_queue),
+        ids.limited_queue(task_queue),
+        ids.bulk_queue(task_queue),
+    }
+
+
+async def _set_current(client: Client, task_queue: str, version: str, *, allow_no_pollers: bool = False) -> None:
+    request = SetWorkerDeploymentCurrentVersionRequest(
+        namespace=client.namespace,
+        deployment_name=deployment_name(task_queue),
+        build_id=version,
+        identity="hookkeeper",
+        allow_no_pollers=allow_no_pollers,
+    )
+    await client.workflow_service.set_worker_deployment_current_version(request, retry=True)
+    log.info("version of workers is current", version=version or None)
+
+
+def _is_unsupported(error: RPCError) -> bool:
+    """Whether the server does not know worker deployments, or they are disabled in the namespace."""
+    return error.status == RPCStatusCode.UNIMPLEMENTED or (
+        error.status == RPCStatusCode.PERMISSION_DENIED and "disabled" in error.message
+    )
