@@ -18,13 +18,13 @@ from activities.history import EventData
 from activities.memory_budget import Reservation, WorkerMemory, request_memory
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import error_types
-from hookkeeper.content.context import Event, context_of
+from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.egress.notifier import Notifier
-from hookkeeper.links import Links
+from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.provider import MailProvider, Tags
 from hookkeeper.messages.alert import Alert, AlertResult
 from hookkeeper.outcomes import Message
@@ -72,7 +72,7 @@ class AlertActivities:
         provider: MailProvider,
         notifier: Notifier,
         sandbox: Sandbox,
-        links: Links,
+        links: LinkBuilder,
         operators: OnFailure | None,
         concurrency: TenantConcurrency,
         memory: WorkerMemory,
@@ -206,7 +206,7 @@ class AlertActivities:
             return await sandbox.call(render, plain, context, self._memory.max_body_bytes)
 
     def _context(self, alert: Alert, webhook: Webhook, folded: int, data: Any) -> dict[str, Any]:
-        event = Event(alert.id, alert.type, alert.tenant, alert.timestamp, data)
+        event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data)
         reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
         since = webhook.failing_since
         info = activity.info()

@@ -20,7 +20,7 @@ from activities.memory_budget import WorkerMemory
 from activities.recent_batches import RecentBatches, SharedBatch
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import outcomes
-from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.faults import Fault
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
@@ -39,7 +39,7 @@ class PreparedAttempt:
 
     request: AttemptRequest
     webhook: Webhook
-    event: Event
+    event: OutgoingEvent
     excerpt_limit: int
     """Bytes of response to keep."""
 
@@ -125,7 +125,7 @@ class BatchRunner:
         make_attempt: MakeAttempt,
     ) -> None:
         webhooks = await self._store.many([request.webhook_id for request in requests])
-        event = Event(batch.id, batch.type, batch.tenant, batch.timestamp, data)
+        event = OutgoingEvent(batch.id, batch.type, batch.tenant, batch.timestamp, data)
         excerpt_limit = outcomes.excerpt_limit(len(batch.attempts))
         slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)
 
@@ -147,7 +147,7 @@ class BatchRunner:
         self,
         request: AttemptRequest,
         webhook: Webhook | None,
-        event: Event,
+        event: OutgoingEvent,
         excerpt_limit: int,
         make_attempt: MakeAttempt,
     ) -> Outcome:
@@ -180,8 +180,8 @@ def _bad_template(attempt: PreparedAttempt, fault: Fault) -> Outcome:
     )
 
 
-def about(webhook: Webhook) -> About:
-    return About(webhook.id, webhook.name, webhook.metadata_)
+def about(webhook: Webhook) -> WebhookContext:
+    return WebhookContext(webhook.id, webhook.name, webhook.metadata_)
 
 
 def delays_of(webhook: Webhook) -> tuple[float, ...] | None:

@@ -3,9 +3,10 @@
 So history has the data once more for each first attempt at most, however many attempts there are.
 """
 
-from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 
+from cachetools import LRUCache
 from temporalio import activity
 from temporalio.client import Client
 
@@ -27,9 +28,8 @@ class EventData:
 
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
-        self._cache: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        """Data and its size in memory, by run."""
-        self._cached_bytes = 0
+        self._cache: LRUCache[str, Any] = LRUCache(MAX_CACHED_BYTES, getsizeof=memory_of)
+        """Data by run."""
 
     async def of_this_run(self) -> Any:
         """Return the data of the run that this activity belongs to. Raises `RPCError`."""
@@ -38,21 +38,11 @@ class EventData:
         assert info.workflow_run_id is not None
         run_id = info.workflow_run_id
         if run_id in self._cache:
-            self._cache.move_to_end(run_id)
-            return self._cache[run_id][0]
+            return self._cache[run_id]
         data = await self._read(info.workflow_id, run_id)
-        self._keep(run_id, data)
+        with suppress(ValueError):  # larger than the cache
+            self._cache[run_id] = data
         return data
-
-    def _keep(self, run_id: str, data: Any) -> None:
-        size = memory_of(data)
-        if run_id in self._cache or size > MAX_CACHED_BYTES:
-            return
-        self._cache[run_id] = data, size
-        self._cached_bytes += size
-        while self._cached_bytes > MAX_CACHED_BYTES:
-            _, (_, dropped) = self._cache.popitem(last=False)
-            self._cached_bytes -= dropped
 
     async def _read(self, workflow_id: str, run_id: str) -> Any:
         handle = self._temporal.get_workflow_handle(workflow_id, run_id=run_id)

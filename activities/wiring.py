@@ -28,7 +28,7 @@ from hookkeeper.egress.network import EVERYWHERE, parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.services import Services
-from hookkeeper.links import Links
+from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
@@ -90,7 +90,7 @@ async def open_activities(client: Client, store: Store, settings: Settings) -> A
         batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
         mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
-        links = Links(settings.public_url, settings.temporal_ui_url, client.namespace)
+        links = LinkBuilder(settings.public_url, settings.temporal_ui_url, client.namespace)
         gate = RateGate(store.slots, rate_mode)
         webhook_concurrency = WebhookConcurrency(settings.max_concurrent_per_webhook)
         interval = settings.probe_interval

@@ -12,7 +12,7 @@ from fastapi import Request
 
 from api.caller import SCOPES, Caller
 from api.problems import Forbidden, Unauthorized
-from hookkeeper.registry.api_keys import USED_EVERY, ApiKey, ApiKeys, digest_of
+from hookkeeper.registry.api_keys import USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
@@ -27,7 +27,7 @@ UNKNOWN_FOR = 60.0
 TRUSTED = 1.0
 """Seconds for which a key that was found is not read again: a read costs as much as a small request."""
 MAX_CACHED = 10_000
-NOTED_EVERY = USED_EVERY.total_seconds()
+NOTED_EVERY = USE_INTERVAL.total_seconds()
 ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
 log = structlog.get_logger("hookkeeper.api")
 

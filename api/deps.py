@@ -14,7 +14,7 @@ from api.cached_counts import HeldCounts
 from api.caller import Caller
 from api.cursors import MAX_LENGTH, PageCursor
 from api.state import ApiState, state_of
-from hookkeeper.links import DEFAULT_TENANT, Links
+from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.store import Store
@@ -48,7 +48,7 @@ async def _check_backlog(request: Request) -> None:
 CallerDep = Annotated[Caller, Depends(_caller)]
 AuthenticatorDep = Annotated[Authenticator, _part(lambda state: state.authenticator)]
 SettingsDep = Annotated[Settings, _part(lambda state: state.settings)]
-LinksDep = Annotated[Links, _part(lambda state: state.links)]
+LinksDep = Annotated[LinkBuilder, _part(lambda state: state.links)]
 SandboxDep = Annotated[Sandbox, _part(lambda state: state.sandbox)]
 IngestDep = Annotated[EventIngest, _part(lambda state: state.ingest)]
 ValidatorDep = Annotated[WebhookValidator, _part(lambda state: state.validator)]

@@ -25,9 +25,8 @@ from api.problems import (
     title,
 )
 from hookkeeper.commands import Refused, UnknownDelivery
-from hookkeeper.registry.catalogue import AlreadyThere
-from hookkeeper.registry.store import BadCursor as BadRegistryCursor
-from hookkeeper.registry.store import ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
+from hookkeeper.registry.catalogue import EventTypeExists
+from hookkeeper.registry.store import BadRegistryCursor, ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
 from hookkeeper.sandbox.pool import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotFound, RateLimited, ServiceError, Suspended, TooLarge
 from hookkeeper.temporal.error_translation import (
@@ -47,7 +46,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     GatewayError,
     Refused,
     UnknownDelivery,
-    AlreadyThere,
+    EventTypeExists,
     TooManyWebhooks,
     ChangedMeanwhile,
     BadCursor,
@@ -88,7 +87,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return TooManyRequests(str(error), headers={"retry-after": f"{error.retry_after:g}"})
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return Missing(_sentence(error))
-        case Conflict() | TooManySchedules() | Refused() | AlreadyThere() | TooManyWebhooks() | ChangedMeanwhile():
+        case Conflict() | TooManySchedules() | Refused() | EventTypeExists() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()

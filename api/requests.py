@@ -54,7 +54,7 @@ class StrictRequest(Request):
         if len(body) <= PARSED_ON_LOOP:
             return parse(body, is_batch=self.is_batch)
         caller = getattr(self.state, "caller", None)
-        async with state_of(self).parsing.of((caller and caller.tenant) or ""):
+        async with state_of(self).parsing.slot((caller and caller.tenant) or ""):
             return await asyncio.to_thread(parse, body, is_batch=self.is_batch)
 
 

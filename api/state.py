@@ -8,8 +8,8 @@ from api.authenticator import Authenticator
 from api.cached_counts import Backlog, HeldCounts
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
-from hookkeeper.limits.turns import Turns
-from hookkeeper.links import Links
+from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
@@ -26,11 +26,11 @@ class ApiState:
     settings: Settings
     store: Store
     gateway: Gateway
-    links: Links
+    links: LinkBuilder
     sandbox: Sandbox
     authenticator: Authenticator
     concurrency: RequestConcurrency
-    parsing: Turns
+    parsing: TenantLimit
     cursor_key: bytes
     backlog: Backlog
     held_counts: HeldCounts
@@ -47,11 +47,11 @@ def make_state(settings: Settings, admin_key: str, store: Store, gateway: Gatewa
         settings=settings,
         store=store,
         gateway=gateway,
-        links=Links(settings.public_url, settings.temporal_ui_url, gateway.namespace),
+        links=LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace),
         sandbox=sandbox,
         authenticator=Authenticator(admin_key, store.api_keys, settings.rate_limit),
         concurrency=RequestConcurrency(settings.max_concurrent_requests_per_tenant),
-        parsing=Turns(MAX_CONCURRENT_PARSES),
+        parsing=TenantLimit(MAX_CONCURRENT_PARSES),
         cursor_key=cursor_key(admin_key),
         backlog=Backlog(gateway, settings.max_backlog),
         held_counts=HeldCounts(),

@@ -12,7 +12,7 @@ from hookkeeper.content import notifications, tls
 from hookkeeper.content.headers import masked
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
-from hookkeeper.links import Links
+from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
@@ -95,7 +95,7 @@ def event_type(row: EventType) -> type_schemas.EventTypeEntry:
     )
 
 
-def accepted(started: Started, links: Links) -> event_schemas.AcceptedEvent:
+def accepted(started: Started, links: LinkBuilder) -> event_schemas.AcceptedEvent:
     state = started.state
     return event_schemas.AcceptedEvent(
         id=state.id,
@@ -113,7 +113,7 @@ def accepted(started: Started, links: Links) -> event_schemas.AcceptedEvent:
     )
 
 
-def event(run: Run, links: Links) -> event_schemas.Event:
+def event(run: Run, links: LinkBuilder) -> event_schemas.Event:
     state = run.state
     scheduled_for = state.deliver_at if state.status == "scheduled" else None
     return event_schemas.Event(
@@ -133,7 +133,7 @@ def event(run: Run, links: Links) -> event_schemas.Event:
     )
 
 
-def event_row(row: ListedEvent, links: Links) -> event_schemas.EventRow:
+def event_row(row: ListedEvent, links: LinkBuilder) -> event_schemas.EventRow:
     return event_schemas.EventRow(
         id=row.id,
         type=row.type,
@@ -150,11 +150,11 @@ def event_row(row: ListedEvent, links: Links) -> event_schemas.EventRow:
     )
 
 
-def schedule_head(known: ScheduleSnapshot, links: Links) -> schedule_schemas.ScheduleHead:
+def schedule_head(known: ScheduleSnapshot, links: LinkBuilder) -> schedule_schemas.ScheduleHead:
     return schedule_schemas.ScheduleHead(**_schedule_head(known, links))
 
 
-def schedule(known: ScheduleSnapshot, links: Links) -> schedule_schemas.Schedule:
+def schedule(known: ScheduleSnapshot, links: LinkBuilder) -> schedule_schemas.Schedule:
     plan = known.plan
     return schedule_schemas.Schedule(
         **_schedule_head(known, links),
@@ -169,7 +169,7 @@ def schedule(known: ScheduleSnapshot, links: Links) -> schedule_schemas.Schedule
     )
 
 
-def _schedule_head(known: ScheduleSnapshot, links: Links) -> dict[str, Any]:
+def _schedule_head(known: ScheduleSnapshot, links: LinkBuilder) -> dict[str, Any]:
     plan = known.plan
     fields = {"id", "tenant", "name", "type", "every", "offset", "timezone", "overlap", "start_at", "end_at"}
     return plan.model_dump(include=fields) | {
@@ -184,7 +184,7 @@ def _schedule_head(known: ScheduleSnapshot, links: Links) -> dict[str, Any]:
     }
 
 
-def _firing(firing: FiringRun, plan: SchedulePlan, links: Links) -> schedule_schemas.Firing:
+def _firing(firing: FiringRun, plan: SchedulePlan, links: LinkBuilder) -> schedule_schemas.Firing:
     event_id = None if firing.status == "refused" else firing.event_id
     return schedule_schemas.Firing(
         time=firing.time,
@@ -199,7 +199,7 @@ def _firing(firing: FiringRun, plan: SchedulePlan, links: Links) -> schedule_sch
     )
 
 
-def links_of(links: Links, tenant: str, event_id: str, workflow_id: str, run_id: str) -> event_schemas.Links:
+def links_of(links: LinkBuilder, tenant: str, event_id: str, workflow_id: str, run_id: str) -> event_schemas.Links:
     return event_schemas.Links(self=links.event(tenant, event_id), temporal=links.run(workflow_id, run_id))
 
 

@@ -1,4 +1,4 @@
-"""Where people find an event or a schedule: in the API, and in the Temporal web UI. A leaf: any layer may import it."""
+"""URLs of events, webhooks and schedules in the API, and of runs in the Temporal web UI."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -7,29 +7,29 @@ DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class LinkBuilder:
     public_url: str
     temporal_ui_url: str | None
     namespace: str
 
     def event(self, tenant: str, event_id: str) -> str:
-        """Give the event's URL in the API."""
+        """Return the event's URL in the API."""
         return f"{self.public_url}/v1/events/{event_id}{_query(tenant)}"
 
     def webhook(self, webhook_id: str) -> str:
-        """Give the webhook's URL in the API."""
+        """Return the webhook's URL in the API."""
         return f"{self.public_url}/v1/webhooks/{webhook_id}"
 
     def schedule(self, tenant: str, schedule: str) -> str:
-        """Give the schedule's URL in the API."""
+        """Return the schedule's URL in the API."""
         return f"{self.public_url}/v1/schedules/{schedule}{_query(tenant)}"
 
     def run(self, workflow_id: str, run_id: str) -> str | None:
-        """Give the run's page in the Temporal web UI, if there is one."""
+        """Return the run's page in the Temporal web UI, if there is one."""
         return self._in_temporal(f"workflows/{workflow_id}/{run_id}/timeline")
 
     def temporal_schedule(self, name: str) -> str | None:
-        """Give the schedule's page in the Temporal web UI, if there is one."""
+        """Return the schedule's page in the Temporal web UI, if there is one."""
         return self._in_temporal(f"schedules/{name}")
 
     def _in_temporal(self, page: str) -> str | None:

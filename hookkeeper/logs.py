@@ -1,4 +1,4 @@
-"""Log lines: one shape for our own, Temporal's, uvicorn's and SQLAlchemy's; for people or as JSON."""
+"""Logging in one format for Hookkeeper, Temporal, uvicorn and SQLAlchemy, as text or JSON."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ import structlog
 
 
 def configure(style: Literal["console", "json"]) -> None:
-    """Send every log line of the process to standard error in one shape."""
+    """Log to standard error in one format."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,

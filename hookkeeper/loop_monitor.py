@@ -1,4 +1,4 @@
-"""Finds what holds an event loop: reports each step (one callback) that keeps all others waiting, with its stack.
+"""Reports each step (one callback) that blocks an event loop, with its stack.
 
 A step is judged by the CPU time that the loop's thread spends in it: on a busy machine, wall time also counts what
 other processes do. A step that uses no CPU but does not return (a sleep, a file, a lookup of a name) is reported too,
@@ -27,7 +27,7 @@ import structlog
 log = structlog.get_logger("hookkeeper.event_loop")
 
 BLOCKED = 1.0
-"""Seconds that a step may sleep in one place."""
+"""Maximum seconds that a step may sleep in one place."""
 ENDLESS = 10
 """A step that has used so many times its limit is reported before it ends: it may never end."""
 SAMPLE_INTERVAL = 0.025
@@ -40,8 +40,8 @@ Kind = Literal["busy", "blocked", "garbage collection"]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """One step that held the loop. `stack` is the place where it was seen most often, innermost call last."""
+class SlowStep:
+    """A step that blocked the loop. `stack` was sampled most often, innermost call last."""
 
     kind: Kind
     seconds: float
@@ -54,7 +54,7 @@ class Held:
         return f"event loop blocked for {1000 * self.seconds:.0f} ms ({self.kind}) by {self.callback}\n{where}"
 
     def passes_through(self, folder: Path, but_not: tuple[str, ...] = ()) -> bool:
-        """Say whether code of a folder was running: of none of these folders in it."""
+        """Return whether code of a folder was running, except of its subfolders `but_not`."""
         files = [Path(frame.filename) for frame in self.stack]
         inside = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
         return any(file.parts[0] not in but_not for file in inside)
@@ -66,7 +66,7 @@ class _Step:
     started: float
     cpu_started: float
     collecting: float = 0.0
-    """CPU seconds of garbage collections: what they go through is not this step's."""
+    """CPU seconds of garbage collections, which do not count for this step."""
     seen_cpu: float = 0.0
     asleep: float = 0.0
     """Seconds for which the thread has slept in one place."""
@@ -80,7 +80,7 @@ class _Step:
 class LoopMonitor:
     """Watches the loop of the thread that enters it, until the block ends."""
 
-    def __init__(self, limit: float, report: Callable[[Held], None], blocked: float = BLOCKED) -> None:
+    def __init__(self, limit: float, report: Callable[[SlowStep], None], blocked: float = BLOCKED) -> None:
         self._limit = limit
         self._report = report
         self._blocked = blocked
@@ -108,7 +108,7 @@ class LoopMonitor:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Judge no step that runs meanwhile: for the start of a process, before it serves."""
+        """Ignore steps in this block: for the start of a process, before it serves."""
         self._paused += 1
         if self._step:
             self._step.is_exempt = True
@@ -130,25 +130,25 @@ class LoopMonitor:
                 return run(handle)
             finally:
                 self._step = None
-                self._judge(step)
+                self._check(step)
 
         return _run
 
-    def _judge(self, step: _Step) -> None:
+    def _check(self, step: _Step) -> None:
         used = time.thread_time() - step.cpu_started
         if step.is_exempt or step.is_reported:
             return
         if used - step.collecting > self._limit:
-            self._tell(step, "busy", used - step.collecting)
+            self._report_step(step, "busy", used - step.collecting)
         elif step.collecting > self._limit:
-            self._tell(step, "garbage collection", step.collecting)
+            self._report_step(step, "garbage collection", step.collecting)
         elif step.longest_sleep >= self._blocked:
-            self._tell(step, "blocked", step.longest_sleep)
+            self._report_step(step, "blocked", step.longest_sleep)
 
-    def _tell(self, step: _Step, kind: Kind, seconds: float) -> None:
+    def _report_step(self, step: _Step, kind: Kind, seconds: float) -> None:
         step.is_reported = True
         wall = time.perf_counter() - step.started
-        self._report(Held(kind, seconds, wall, _describe(step.handle), _most_frequent(list(step.samples))))
+        self._report(SlowStep(kind, seconds, wall, _describe(step.handle), _most_frequent(list(step.samples))))
 
     def _on_collection(self, phase: str, _: Mapping[str, int]) -> None:
         if threading.get_ident() != self._thread:
@@ -158,7 +158,7 @@ class LoopMonitor:
         elif self._collection_started is not None and self._step:
             self._step.collecting += time.thread_time() - self._collection_started
 
-    # The thread that looks on
+    # The sampling thread
 
     def _sample(self) -> None:
         while not self._stopping.wait(self._interval):
@@ -181,22 +181,22 @@ class LoopMonitor:
         step.longest_sleep = max(step.longest_sleep, step.asleep)
         step.place, step.seen_cpu = place, cpu or 0.0
         if not (step.is_reported or step.is_exempt):
-            self._tell_of_endless(step, cpu)
+            self._report_endless(step, cpu)
 
-    def _tell_of_endless(self, step: _Step, cpu: float | None) -> None:
+    def _report_endless(self, step: _Step, cpu: float | None) -> None:
         if step.asleep >= self._blocked:
-            self._tell(step, "blocked", step.asleep)
+            self._report_step(step, "blocked", step.asleep)
         elif cpu is not None and cpu - step.cpu_started - step.collecting > ENDLESS * self._limit:
-            self._tell(step, "busy", cpu - step.cpu_started - step.collecting)
+            self._report_step(step, "busy", cpu - step.cpu_started - step.collecting)
 
     def _cpu_of_loop_thread(self) -> float | None:
-        """Give the CPU seconds of the loop's thread; None where the system cannot say (macOS)."""
+        """Return the CPU seconds of the loop's thread; None on macOS."""
         if sys.platform != "linux":
             return None
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread))
 
     def _is_asleep(self) -> bool:
-        """Say whether the thread waits in the system, rather than for a processor."""
+        """Return whether the thread sleeps, rather than waits for a processor."""
         with suppress(OSError):
             stat = Path(f"/proc/self/task/{self._native}/stat").read_text()
             return stat.rpartition(")")[2].split()[0] in "SD"
@@ -204,13 +204,12 @@ class LoopMonitor:
 
 
 def monitored(limit_ms: int | None) -> AbstractContextManager[object]:
-    """Log an error for each step that holds the loop of this thread for more than so many milliseconds; None: watch
-    nothing."""
+    """Log an error for each step that blocks this thread's loop for more than `limit_ms`; None disables it."""
     if limit_ms is None:
         return nullcontext()
     count = 0
 
-    def report(held: Held) -> None:
+    def report(held: SlowStep) -> None:
         nonlocal count
         count += 1
         log.error(
@@ -236,13 +235,13 @@ def _describe(handle: Any) -> str:
 
 
 def _stack_of(frame: FrameType) -> traceback.StackSummary:
-    """Give the calls of the step: those outside of it are the loop's own."""
+    """Return the calls of the step, without those of the loop."""
     frames = list(takewhile(lambda call: call[0].f_code is not RUN_HANDLE, traceback.walk_stack(frame)))
     return traceback.StackSummary.extract(iter(reversed(frames)), lookup_lines=False)
 
 
 def _most_frequent(samples: list[traceback.StackSummary]) -> traceback.StackSummary:
-    """Give the stack whose functions were seen most often."""
+    """Return the stack that was sampled most often."""
     if not samples:
         return traceback.StackSummary()
     paths = [tuple((frame.filename, frame.name) for frame in sample) for sample in samples]

@@ -1,6 +1,6 @@
-"""An event with many targets goes in parts: which delivery is in which, and what the parts come to together. Pure.
+"""Divides the deliveries of a large event into parts, and merges their states. Pure.
 
-For ever: the id of a part's run stands for its deliveries, also when they are delivered again years later.
+This must not change: the id of a part's run identifies its deliveries, even if they are redelivered years later.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ MOST_SHOWN = 448 * 1024
 def partition(deliveries: Iterable[Delivery]) -> list[tuple[Delivery, ...]]:
     """Give the parts, in the order of the deliveries. A webhook's are in one, unless they are too many for any."""
     parts: list[list[Delivery]] = [[]]
-    for _, of_one_webhook in groupby(deliveries, key=lambda each: each.webhook_id):
+    for _, of_one_webhook in groupby(deliveries, key=lambda delivery: delivery.webhook_id):
         together = list(of_one_webhook)
         if parts[-1] and len(parts[-1]) + len(together) > PART:
             parts.append([])

@@ -1,4 +1,4 @@
-"""What a webhook asks for: when a delivery fails, and in which order. A leaf: all may import it, it imports none.
+"""The retry and order policies of a webhook.
 
 The rule that reads a policy is `workflows.retry.next_delay`.
 """
@@ -25,8 +25,8 @@ DEFAULT_SCHEDULE = (
 """Seconds before attempts 2 to 10: ten attempts in a little over three days."""
 
 OrderPolicy = Literal["block", "skip"]
-"""What a failing event of an ordered webhook does to those behind it: `block` until it is final; `skip` lets them go on
-after its first failed attempt."""
+"""The effect of a failing event on later events of an ordered webhook: `block` delays them until it is final, `skip` only
+until its first failed attempt."""
 
 
 class RetryPolicy(BaseModel):
@@ -54,7 +54,7 @@ class RetryPolicy(BaseModel):
 
     @model_serializer(mode="wrap")
     def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what was left out, so that a policy can be read back and sent again."""
+        """Omit unset fields, so that a policy that was read can be sent again."""
         return {name: value for name, value in dump(self).items() if name in self.model_fields_set}
 
     @property

@@ -1,4 +1,4 @@
-"""How times are written, everywhere. A leaf."""
+"""The format of times, and the current time."""
 
 from datetime import UTC, datetime
 

@@ -1,3 +1,3 @@
-"""The version: spelled here, read by the build and by whoever says who we are."""
+"""The version, read by the build and by the code."""
 
 VERSION = "0.1.0"

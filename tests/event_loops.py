@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from hookkeeper.loop_monitor import Held, LoopMonitor
+from hookkeeper.loop_monitor import LoopMonitor, SlowStep
 
 LIMIT_MS = 100
 HELD = "event loop blocked for"
@@ -15,7 +15,7 @@ NOT_OURS = ("tests", "benchmarks", "drills", "examples", ".venv")
 STARTS = {"create_app", "open_engine", "_find_and_load"}
 """Functions that run once, before a process serves (the last imports): tests call them in the middle of their loop."""
 
-_held: list[Held] = []
+_held: list[SlowStep] = []
 monitor = LoopMonitor(LIMIT_MS / 1000, _held.append)
 
 
@@ -28,7 +28,7 @@ def forget() -> None:
     _held.clear()
 
 
-def held_by_hookkeeper() -> list[Held]:
+def held_by_hookkeeper() -> list[SlowStep]:
     """Give the steps in which Hookkeeper's own code held the loop.
 
     Tests may hold it themselves, and so may a collection of the garbage of the whole test process.
@@ -36,7 +36,7 @@ def held_by_hookkeeper() -> list[Held]:
     return [each for each in _held if _is_hookkeepers(each)]
 
 
-def _is_hookkeepers(held: Held) -> bool:
+def _is_hookkeepers(held: SlowStep) -> bool:
     if held.kind == "garbage collection" or STARTS & {frame.name for frame in held.stack}:
         return False
     return held.passes_through(ROOT, NOT_OURS)

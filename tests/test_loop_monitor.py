@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hookkeeper.loop_monitor import Held, LoopMonitor
+from hookkeeper.loop_monitor import LoopMonitor, SlowStep
 from patience import PATIENCE
 
 ROOT = Path(__file__).parents[1]
@@ -23,9 +23,9 @@ def burn(seconds: float) -> None:
         sum(range(1000))
 
 
-async def watch(*steps: Callable[[], None], limit: float = 0.1, blocked: float = 0.3) -> list[Held]:
+async def watch(*steps: Callable[[], None], limit: float = 0.1, blocked: float = 0.3) -> list[SlowStep]:
     """Run each as one step of a loop of its own, in a thread of its own; give what was reported."""
-    held: list[Held] = []
+    held: list[SlowStep] = []
 
     async def one(step: Callable[[], None]) -> None:
         step()
@@ -72,7 +72,7 @@ async def test_a_step_that_never_ends_is_reported_meanwhile() -> None:
 
 
 async def test_a_start_may_take_its_time() -> None:
-    held: list[Held] = []
+    held: list[SlowStep] = []
 
     async def main() -> None:
         with LoopMonitor(0.05, held.append) as monitor:

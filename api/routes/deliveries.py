@@ -10,7 +10,7 @@ from api.problems import KEYED, responses
 from api.routes.webhooks import WebhookId
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.views import links_of
-from hookkeeper.links import Links
+from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.services.fields import Page
 from hookkeeper.services.webhooks import found
@@ -59,7 +59,7 @@ async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep
     return QueueState(webhook_id=webhook_id, waiting=queue.waiting, head=queue.head, stuck_since=queue.stuck_since)
 
 
-def _shown(row: ListedDelivery, links: Links) -> WebhookDelivery:
+def _shown(row: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
     return WebhookDelivery(
         event_id=row.event_id,
         type=row.type,

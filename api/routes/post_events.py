@@ -13,7 +13,7 @@ from api.deps import UNLESS_LATE, CallerDep, IngestDep, LinksDep
 from api.errors import as_event_problem, from_validation
 from api.problems import EVENT_ID_HEADER, KEYED, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import AcceptedEvent, Batch, BatchAnswer, BatchAnswers
-from hookkeeper.links import Links
+from hookkeeper.links import LinkBuilder
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent, new_event_id
@@ -94,7 +94,7 @@ router.add_api_route(
 class _BatchIngest:
     """Accepts the events of one batch, each with its own answer."""
 
-    def __init__(self, ingest: EventIngest, links: Links, caller: Caller) -> None:
+    def __init__(self, ingest: EventIngest, links: LinkBuilder, caller: Caller) -> None:
         self._ingest = ingest
         self._links = links
         self._caller = caller

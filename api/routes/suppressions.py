@@ -14,7 +14,7 @@ from api.problems import KEYED, responses
 from hookkeeper.content.mailboxes import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.suppressions import Place
+from hookkeeper.registry.suppressions import SuppressionPosition
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time
 
@@ -122,11 +122,11 @@ def _entry(row: Suppression) -> SuppressionEntry:
     )
 
 
-def _write_cursor(place: Place) -> str:
+def _write_cursor(place: SuppressionPosition) -> str:
     return f"{place.created_at.isoformat()} {place.tenant} {place.token}"
 
 
-def _read_cursor(text: str) -> Place:
+def _read_cursor(text: str) -> SuppressionPosition:
     if (match := CURSOR.fullmatch(text)) is None:
         raise bad_cursor()
-    return Place(datetime.fromisoformat(match[1]), match[2], match[3])
+    return SuppressionPosition(datetime.fromisoformat(match[1]), match[2], match[3])

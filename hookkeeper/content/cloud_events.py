@@ -35,13 +35,13 @@ def check_extensions(extensions: Mapping[str, Any]) -> None:
 
 
 def structured(event: Mapping[str, Any], extensions: Mapping[str, Any], data: Any) -> tuple[bytes, dict[str, str]]:
-    """Give body and headers of an event that is one JSON object."""
+    """Return body and headers of an event that is one JSON object."""
     message = http.to_structured_event(CloudEvent(_attributes(event, extensions), data))
     return message.body, message.headers
 
 
 def binary(event: Mapping[str, Any], extensions: Mapping[str, Any], data: bytes) -> tuple[bytes, dict[str, str]]:
-    """Give body and headers of an event whose body is its data alone."""
+    """Return body and headers of an event whose body is its data alone."""
     # The SDK would write `True`; CloudEvents 1.0 writes a Boolean as `true`.
     spelled = {name: str(value).lower() if isinstance(value, bool) else value for name, value in extensions.items()}
     message = http.to_binary_event(CloudEvent(_attributes(event, spelled), data))
@@ -49,7 +49,7 @@ def binary(event: Mapping[str, Any], extensions: Mapping[str, Any], data: bytes)
 
 
 def _attributes(event: Mapping[str, Any], extensions: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the attributes. The id is unique for its tenant, so the source is the tenant: `/acme`, a URI-reference."""
+    """Return the attributes. The id is unique for its tenant, so the source is the tenant: `/acme`, a URI-reference."""
     return {
         "specversion": "1.0",
         "id": event["id"],

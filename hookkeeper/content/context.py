@@ -1,4 +1,4 @@
-"""What templates and filters see: JSON data only, none of our objects."""
+"""The variables of templates and filters: JSON data only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from hookkeeper.times import rfc3339
 
 Context = Mapping[str, Any]
 AlertKind = Literal["failed", "disabled", "recovered"]
-"""A delivery has failed for good; its webhook has been disabled by nobody; it works again."""
+"""A delivery has failed; its webhook was disabled automatically; it works again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class OutgoingEvent:
     """An event as it is sent."""
 
     id: str
@@ -23,7 +23,7 @@ class Event:
     data: Any = None
 
     def shown(self) -> dict[str, Any]:
-        """Give the event as templates and filters see it."""
+        """Return the event as templates and filters see it."""
         return {
             "id": self.id,
             "type": self.type,
@@ -34,8 +34,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """A webhook as its templates see it: nothing of it is a secret."""
+class WebhookContext:
+    """A webhook as its templates see it, without secrets."""
 
     id: str
     name: str = ""
@@ -45,6 +45,6 @@ class About:
         return {"id": self.id, "name": self.name, "metadata": dict(self.metadata)}
 
 
-def context_of(event: Event, webhook: About) -> dict[str, Any]:
-    """Give the variables of a template: `event.…` and `webhook.…`."""
+def context_of(event: OutgoingEvent, webhook: WebhookContext) -> dict[str, Any]:
+    """Return the variables of a template: `event.…` and `webhook.…`."""
     return {"event": event.shown(), "webhook": webhook.shown()}

@@ -24,12 +24,12 @@ _WHY = {
 
 
 def subject(context: Context) -> str:
-    """Give the default subject of an email, or title of a notification."""
+    """Return the default subject of an email, or title of a notification."""
     return shortened(_one_line(_alert_subject(context) if "alert" in context else context["event"]["type"]), MAX_LINE)
 
 
 def text(context: Context, limit: int = MAX_TEXT) -> str:
-    """Give the default text of an email, or body of a notification."""
+    """Return the default text of an email, or body of a notification."""
     return shortened("\n".join(_alert_lines(context) if "alert" in context else _event_lines(context, limit)), limit)
 
 

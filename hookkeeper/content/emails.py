@@ -1,4 +1,4 @@
-"""Emails: as a tenant writes them, and the letter that each comes to for an event."""
+"""Emails as tenants define them, and as they are rendered for an event."""
 
 from typing import Annotated, Any, Self
 
@@ -14,8 +14,8 @@ from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body, memory_of
 MAX_RECIPIENTS = 50
 MAX_TEMPLATE = 64 * 1024
 MAX_TEMPLATE_DATA = 16 * 1024
-OURS = ("event", "webhook", "alert")
-"""Names in the data of a provider's template that are the event's."""
+RESERVED = ("event", "webhook", "alert")
+"""Names in the data of a provider's template that Hookkeeper sets."""
 
 
 def _line(text: str) -> str:
@@ -25,7 +25,7 @@ def _line(text: str) -> str:
 
 
 Entry = Annotated[str, Field(min_length=1, max_length=1024)]
-"""An address, or a template that gives one. `check_addresses` reads it, once, when it is saved: that is expensive."""
+"""An address or a template for one. `check_addresses` checks it when it is saved only, because that is expensive."""
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MAX_RECIPIENTS)]
 Category = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
 
@@ -57,7 +57,7 @@ class Email(BaseModel):
     @classmethod
     def _small(cls, data: dict[str, Any]) -> dict[str, Any]:
         check_size(data, MAX_TEMPLATE_DATA)
-        if taken := [name for name in OURS if name in data]:
+        if taken := [name for name in RESERVED if name in data]:
             raise ValueError(f"{taken[0]} is set by Hookkeeper")
         return data
 
@@ -108,7 +108,7 @@ class RenderedEmail(BaseModel):
 
 
 def check_addresses(email: Email) -> list[tuple[str, str]]:
-    """Give the field and the fault of each address that is none. It takes some milliseconds: not on an event loop."""
+    """Return field and error of each invalid address. Takes some milliseconds, so do not call it on an event loop."""
     entries = [(f"{name}.{n}", entry) for name in ("to", "cc", "bcc") for n, entry in enumerate(getattr(email, name))]
     if email.reply_to is not None:
         entries.append(("reply_to", email.reply_to))
@@ -123,7 +123,7 @@ def check_addresses(email: Email) -> list[tuple[str, str]]:
 
 
 def check(email: Email) -> None:
-    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
+    """Raise BadTemplate, with the field's name, for an invalid template."""
     for name in ("to", "cc", "bcc"):
         for index, entry in enumerate(getattr(email, name)):
             if fields.is_template(entry):
@@ -133,7 +133,7 @@ def check(email: Email) -> None:
 
 
 def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedEmail:
-    """Fill an email in for an event. Raises a `Fault` where a field does not come to what it must."""
+    """Render an email for an event. Raises a `Fault` if a field cannot be rendered."""
     seen: set[str] = set()
     to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
     if not to:
@@ -157,7 +157,7 @@ def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES
 
 
 def _mailboxes(name: str, entries: tuple[str, ...], context: Context, seen: set[str]) -> tuple[Mailbox, ...]:
-    """Give the mailboxes of a field but for those seen before: providers refuse an address that comes twice."""
+    """Return the mailboxes of a field without those seen before: providers reject duplicate addresses."""
     mailboxes = []
     for index, entry in enumerate(entries):
         mailbox = _mailbox(f"{name}.{index}", entry, context)
@@ -168,7 +168,7 @@ def _mailboxes(name: str, entries: tuple[str, ...], context: Context, seen: set[
 
 
 def _mailbox(field: str, entry: str, context: Context) -> Mailbox | None:
-    """Give the one mailbox of an entry; None where a template comes to nothing."""
+    """Return the mailbox of an entry; None if its template renders to nothing."""
     if fields.is_template(entry):
         entry = fields.fill(field, entry, context).strip()
     try:
@@ -187,7 +187,7 @@ def _subject(email: Email, context: Context) -> str:
 
 
 def _texts(email: Email, context: Context) -> tuple[str | None, str | None]:
-    """Give text and html; what comes to nothing is left out, and one of the two must be there."""
+    """Return text and html; empty ones are omitted, but one of them is required."""
     if email.template_id:
         return None, None
     if email.text is None and email.html is None:
@@ -206,4 +206,4 @@ def _size(text: str | None) -> int:
 def _template_data(email: Email, context: Context) -> dict[str, Any]:
     if not email.template_id:
         return {}
-    return {**email.template_data, **{name: context[name] for name in OURS if name in context}}
+    return {**email.template_data, **{name: context[name] for name in RESERVED if name in context}}

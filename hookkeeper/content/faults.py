@@ -1,4 +1,4 @@
-"""What can be wrong with what a tenant wrote. The sentences are for that tenant and repeat no secret.
+"""Errors in tenants' templates, filters and schemas. Their messages are for the tenant and contain no secrets.
 
 Fault
 ├── BadTemplate   a template that cannot be read, or not for this event
@@ -9,16 +9,16 @@ Fault
 
 
 class Fault(ValueError):
-    """Base of all; `str()` is the sentence."""
+    """The base class; `str()` is the message."""
 
 
 class BadTemplate(Fault):
-    """A template cannot be read, or fails for this event."""
+    """A template is invalid, or fails for this event."""
 
     def __init__(
         self, message: str, line: int | None = None, column: int | None = None, *, kind: str | None = None
     ) -> None:
-        """`kind` is minijinja's name for what is wrong."""
+        """`kind` is minijinja's name of the error."""
         super().__init__(message, line, column)
         self.kind = kind
         self.message = message
@@ -33,11 +33,11 @@ class BadTemplate(Fault):
 
 
 class BadFilter(Fault):
-    """A filter cannot be read, or fails for this event."""
+    """A filter is invalid, or fails for this event."""
 
 
 class TooCostly(Fault):
-    """It wanted more time or memory than it may have."""
+    """It exceeds its limit of time or memory."""
 
 
 class TooCostlyLately(TooCostly):

@@ -1,4 +1,4 @@
-"""Templates by the name of the field they stand in, so that a fault says where it is."""
+"""Templates of named fields, so that errors contain the field's name."""
 
 import json
 import unicodedata
@@ -17,12 +17,12 @@ def is_template(text: str) -> bool:
 
 
 def is_line(text: str) -> bool:
-    """Tell whether a text can stand in a header: no line break and no other control character."""
+    """Return whether a text is valid in a header: without line breaks and control characters."""
     return not any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text)
 
 
 def check(field: str, template: str | None, escape: Escape = "none") -> None:
-    """Raise BadTemplate, with the field's name, for a template that is wrong for every event.
+    """Raise BadTemplate, with the field's name, for a template that fails for every event.
 
     With `json`, it is if what it gives cannot be JSON.
     """

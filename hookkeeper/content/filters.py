@@ -1,4 +1,4 @@
-"""Filters as tenants write them: CEL expressions over `event`, evaluated by Google's own implementation.
+"""Filters: CEL expressions over `event`, evaluated by Google's own implementation.
 
 It stops after 10,000 rounds of a filter's loops, but counts no memory, and what is nested too deeply ends the process:
 what a tenant wrote belongs in `hookkeeper.sandbox.pool`.
@@ -17,14 +17,14 @@ from cel_expr_python.ext import ext_strings  # type: ignore[import-untyped]
 from hookkeeper.content.faults import BadFilter
 
 SOURCE_LIMIT = 4 * 1024
-"""Characters that a filter may have."""
+"""Maximum characters of a filter."""
 _SENTENCE_LIMIT = 300
 
 _BOOL, _DYN, _STRING, _BYTES = cel.Type.BOOL, cel.Type.DYN, cel.Type.STRING, cel.Type.BYTES
 _INT, _UINT, _DOUBLE = cel.Type.INT, cel.Type.UINT, cel.Type.DOUBLE
 _TIME, _DURATION = cel.Type.TIMESTAMP, cel.Type.DURATION
 
-# Each part of the event is a variable of its own, so that `event.tpye` is found when the filter is saved.
+# Each part of the event is a variable of its own, so that `event.tpye` is an error when the filter is saved.
 _VARIABLES = {
     "event.id": _STRING,
     "event.type": _STRING,
@@ -50,7 +50,7 @@ _ARITHMETIC = {
     "_*_": [(kind, kind, kind) for kind in _NUMBERS],
     "_/_": [(kind, kind, kind) for kind in _NUMBERS],
 }
-"""What each operator takes, and gives: CEL's own, which we have to say again to add to them."""
+"""Types of each operator: CEL's own have to be repeated to add to them."""
 _COMPUTE = {"_+_": operator.add, "_-_": operator.sub, "_*_": operator.mul, "_/_": operator.truediv}
 _COMPARISONS = ("_<_", "_<=_", "_>_", "_>=_")
 _COMPARED = [
@@ -64,14 +64,14 @@ _MISSING = re.compile(r"Key not found in map : (.+)")
 
 
 def check(expression: str) -> None:
-    """Raise BadFilter for an expression that cannot be read, or that gives neither true nor false."""
+    """Raise BadFilter for an invalid expression, or one that is not a boolean."""
     given = _program(expression).return_type()
     if given not in (_BOOL, _DYN):
         raise BadFilter(f"gives {given.name().lower()}, not true or false")
 
 
 def matches(expression: str, event: Mapping[str, Any]) -> bool:
-    """Tell whether an event passes. Raises BadFilter where that cannot be told: it names what the event has not."""
+    """Return whether an event passes. Raises BadFilter if it cannot be evaluated, for example for a missing field."""
     program = _program(expression)
     try:
         answer = program.eval(data={f"event.{name}": _taken(value) for name, value in event.items()})
@@ -89,7 +89,7 @@ def _program(expression: str) -> Any:
     if len(expression) > SOURCE_LIMIT:
         raise BadFilter(f"has more than {SOURCE_LIMIT // 1024} KiB")
     try:
-        expression.encode()  # a lone surrogate is told of better here than by CEL
+        expression.encode()  # a clearer error for a lone surrogate than CEL's
         return _environment().compile(expression)
     except (RuntimeError, ValueError) as error:
         raise BadFilter(_sentence(str(error))) from None
@@ -97,7 +97,7 @@ def _program(expression: str) -> Any:
 
 @cache
 def _environment() -> Any:
-    """CEL where whole numbers and fractions go together, as in JSON, where 100 and 100.0 are one number."""
+    """CEL with mixed integers and doubles, as in JSON, where 100 and 100.0 are the same number."""
     excluded = "".join(f'    - name: "{name}"\n' for name in (*_ARITHMETIC, *_COMPARISONS))
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(f"stdlib:\n  exclude_functions:\n{excluded}"),
@@ -121,7 +121,7 @@ def _overload(name: str, takes: tuple[Any, Any], gives: Any, **more: Any) -> Any
 
 
 def _taken(value: Any) -> Any:
-    """Make JSON what CEL takes: its integers have 64 bits, and its texts end at the first NUL."""
+    """Convert JSON for CEL: its integers have 64 bits, and its strings end at the first NUL."""
     if isinstance(value, dict):
         return {_taken(key): _taken(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -134,7 +134,7 @@ def _taken(value: Any) -> Any:
 
 
 def _as_double(number: int) -> float:
-    """Give the nearest double; of what lies beyond the largest, infinity: it compares as the number would."""
+    """Return the nearest double; infinity beyond the largest one, which compares in the same way."""
     try:
         return float(number)
     except OverflowError:

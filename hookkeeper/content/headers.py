@@ -1,4 +1,4 @@
-"""Which headers people may have sent along. Values can be secrets: they are masked when read back."""
+"""Rules for webhooks' headers. Values can be secrets, so they are masked when read."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,7 +7,7 @@ NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
 MAX_HEADERS, MAX_VALUE = 30, 4096
 MAX_HEADER_BYTES = 16 * 1024
-"""Names and values of all headers of one request together: many servers refuse more."""
+"""Bytes of all headers of a request: many servers refuse more."""
 MASK = "********"
 
 RESERVED = frozenset(
@@ -29,11 +29,11 @@ RESERVED = frozenset(
 RESERVED_PREFIXES = ("ce-", "content-", "proxy-", "webhook-")
 FORGED = frozenset({"forwarded", "metadata", "metadata-flavor", "via", "x-real-ip"})
 FORGED_PREFIXES = ("x-forwarded-", "x-aws-ec2-metadata-", "x-aliyun-ecs-metadata-", "x-google-metadata-")
-"""They would say that a request came from elsewhere, or open the metadata service of a cloud."""
+"""They would forge the origin of a request, or give access to a cloud's metadata service."""
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers, or raise ValueError with a sentence for people."""
+    """Return the headers, or raise ValueError."""
     check_names(headers)
     check_origin(headers)
     for name, value in headers.items():
@@ -43,21 +43,21 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_total(headers: Mapping[str, str]) -> None:
-    """Raise ValueError for headers that are too large together. Asked of what is given, not of what is stored."""
+    """Raise ValueError for headers that are too large together. Applies to new values, not to stored ones."""
     size = sum(len(name) + len(value) for name, value in headers.items())
     if size > MAX_HEADER_BYTES:
         raise ValueError(f"names and values of all headers are {size} bytes, and may be {MAX_HEADER_BYTES} together")
 
 
 def check_origin(names: Collection[str]) -> None:
-    """Raise ValueError for names that speak for somebody else. Asked of what is given, not of what is stored."""
+    """Raise ValueError for names that forge an origin. Applies to new values, not to stored ones."""
     for name in names:
         if name.lower() in FORGED or name.lower().startswith(FORGED_PREFIXES):
             raise ValueError(f"{name} is reserved for proxies and cloud services")
 
 
 def check_names(names: Collection[str], free: Collection[str] = ()) -> None:
-    """Raise ValueError for names that may not be set, but for the `free` ones (lower-case)."""
+    """Raise ValueError for reserved names, except those in `free` (lower case)."""
     if len(names) > MAX_HEADERS:
         raise ValueError(f"at most {MAX_HEADERS} headers")
     if len({name.lower() for name in names}) < len(names):
@@ -70,7 +70,7 @@ def check_names(names: Collection[str], free: Collection[str] = ()) -> None:
 
 
 def check_value(name: str, value: str) -> None:
-    """Raise ValueError for a value that no header can carry."""
+    """Raise ValueError for an invalid header value."""
     if not VALUE.fullmatch(value) or len(value) > MAX_VALUE:
         raise ValueError(f"the value of {name} must be 1 to {MAX_VALUE} printable ASCII characters")
 
@@ -80,7 +80,7 @@ def masked(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """Keep the known value where somebody sends back the mask that they were shown.
+    """Replace masks by the known values.
 
     Raises ValueError for a mask with nothing known behind it: nobody means to send asterisks as a credential. And for
     headers that are too large together, which masks do not show.

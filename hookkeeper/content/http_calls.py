@@ -1,4 +1,4 @@
-"""A call of any HTTP API: as a tenant writes it, and the request that it comes to for an event."""
+"""Calls of HTTP APIs as tenants define them, and as they are rendered for an event."""
 
 import re
 from typing import Literal, Self
@@ -15,7 +15,7 @@ from hookkeeper.content.urls import MAX_URL, check_url
 
 MAX_BODY = 64 * 1024
 NO_HOST = tuple(f"{scheme}://{MASK}/{MASK}" for scheme in ("https", "http"))
-"""What is shown of a URL whose host a template makes."""
+"""Shown instead of a host from a template."""
 _PLAIN_HOST = re.compile(r"https?://(?P<host>[^/?#{}]+)(?=[/?#]|$)", re.IGNORECASE)
 _START = re.compile(r"https?://|\{[{%#]", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *; *[\w-]+=[\w.+-]+)*", re.ASCII)
@@ -80,18 +80,18 @@ class HttpCall(BaseModel):
 
     @property
     def host(self) -> str | None:
-        """Scheme and host; None where a template makes them."""
+        """Scheme and host; None if a template makes them."""
         plain = _PLAIN_HOST.match(self.url)
         return plain[0] if plain and "@" not in plain[0] else None
 
     @property
     def target(self) -> str:
-        """What people may see: no path, which is often a secret."""
+        """For display: without the path, which is often a secret."""
         return f"{self.method} {self.host or '…'}"
 
 
 class RenderedHttpCall(BaseModel):
-    """A request for one event, ready to be made: everything is filled in and checked."""
+    """A call rendered for an event, checked and ready to be sent."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -107,7 +107,7 @@ class RenderedHttpCall(BaseModel):
 
 
 def check(call: HttpCall) -> None:
-    """Raise BadTemplate, with the field's name, for a template that cannot be read, or a header that may not be."""
+    """Raise BadTemplate, with the field's name, for an invalid template, or a reserved header."""
     fields.check("http.url", call.url)
     try:
         check_origin(call.headers)
@@ -121,7 +121,7 @@ def check(call: HttpCall) -> None:
 
 
 def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedHttpCall:
-    """Fill a call in for an event. Raises a `Fault` where a field does not come to what it must."""
+    """Render a call for an event. Raises a `Fault` if a field cannot be rendered."""
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
         headers["content-type"] = JSON
@@ -168,7 +168,7 @@ def _body(call: HttpCall, context: Context) -> bytes:
 
 
 def _the_event(context: Context) -> bytes:
-    """Write the event as a webhook without a payload gets it; an alert has it inside."""
+    """Return the standard body of a webhook; for an alert, with the alert in it."""
     body = body_of(None, context).content
     if "alert" not in context:
         return body

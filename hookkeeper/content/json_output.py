@@ -1,4 +1,4 @@
-"""Puts what a template's expressions give into JSON: a value where JSON has a value, escaped text inside a string.
+"""Writes the values of a template's expressions into JSON: a value, or escaped text inside a string.
 
 Only what was written before an expression tells whether it stands inside a string, and loops, conditions and macros
 decide what that is. So an expression writes a mark while the template is rendered, and each mark is replaced
@@ -109,7 +109,7 @@ class JsonOutput:
         self._write(_escaped(self._check_undamaged(value[position:])))
 
     def _is_fragment(self, value: str) -> bool:
-        """Tell whether a text is output of the template itself: of a macro, a block, or marked as `safe`."""
+        """Return whether a text is output of the template itself: of a macro, a block, or marked as `safe`."""
         return isinstance(value, Markup) or self._random in value
 
     def _check_undamaged(self, text: str) -> str:

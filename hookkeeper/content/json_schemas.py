@@ -1,4 +1,4 @@
-"""JSON Schema 2020-12 of an event type's data. Nothing is ever fetched: a `$ref` must stay within its schema.
+"""JSON Schema 2020-12 of an event type's data. Nothing is fetched: a `$ref` must point into its own schema.
 
 What a schema and data make a validator do is bounded by nothing here: it belongs in `hookkeeper.sandbox.pool`.
 """
@@ -19,13 +19,13 @@ MAX_SENTENCE = 1000
 MAX_STEP = 64
 """Characters of each key that a pointer shows: keys can be long, and 64 of them stand in one pointer."""
 MASK = "this"
-"""Said in place of the value, which can be long, and a customer's."""
+"""Replaces the value in messages, which can be long and confidential."""
 # A linear-time engine: no pattern of a schema takes exponential time.
 _PATTERNS = RegexOptions(size_limit=1_000_000, dfa_size_limit=1_000_000)
 
 
 def check(schema: dict[str, Any]) -> None:
-    """Raise Fault for what is no schema, refers to another document, or would take exponential time."""
+    """Raise Fault for an invalid schema, a reference to another document, or exponential validation time."""
     if schema.get("$schema", DIALECT) != DIALECT:
         raise Fault(f"must be JSON Schema 2020-12: omit $schema, or set it to {DIALECT}")
     try:
@@ -41,7 +41,7 @@ def text_of(schema: dict[str, Any]) -> str:
 
 
 def errors(data: Any, schema: str) -> list[tuple[str, str]]:
-    """Give what is wrong with the data: a JSON pointer (RFC 6901) and a sentence each, the first 20."""
+    """Return what is wrong with the data: a JSON pointer (RFC 6901) and a sentence each, the first 20."""
     found = islice(_validator(schema).iter_errors(data), MAX_ERRORS)
     return [(_pointer(error.instance_path), error.message[:MAX_SENTENCE]) for error in found]
 

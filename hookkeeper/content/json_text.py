@@ -1,4 +1,4 @@
-"""JSON as text: written compactly, written for people, and read strictly."""
+"""JSON: compact and readable output, and strict parsing."""
 
 import json
 from math import isinf

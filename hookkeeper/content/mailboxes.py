@@ -1,4 +1,4 @@
-"""Mail addresses, with or without the name of whom they reach."""
+"""Email addresses with optional display names."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What may be read back of notifications: their URLs and header values are secrets.
+"""Masks the secrets of notifications, their URLs and header values, and resolves the masks.
 
 Somebody who changes one field sends the others back as they were shown, masks and all. So a mask is replaced by the
 secret that it stood for, if there can be no doubt which one that is: a wrong guess would tell a stranger.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def masked(notification: Notification) -> Notification:
-    """Give what may be read back: `slack://********`, `https://host/********`, and names of headers."""
+    """Return the masked notifications: `slack://********`, `https://host/********`, and names of headers."""
     if notification.http:
         call = notification.http
         changed = call.model_copy(update={"url": _masked_url(call), "headers": masked_headers(call.headers)})
@@ -34,7 +34,7 @@ def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tuple[Notification, ...]:
-    """Put the known secrets where somebody sends back the masks that they were shown.
+    """Replace masks by the known secrets.
 
     Raises ValueError for a mask with no secret behind it, or with one of several.
     """
@@ -95,7 +95,7 @@ def _hide_the_same(items: Items) -> bool:
 
 
 def _hiding_field(notification: Notification) -> str | None:
-    """Name the first field whose value hides a secret."""
+    """Return the first field whose value is a mask."""
     if not notification.http:
         return "service" if notification.service == _masked_service(notification) else None
     if notification.http.url == _masked_url(notification.http):
@@ -130,7 +130,7 @@ def _restored_call(index: int, given: HttpCall, known: HttpCall | None) -> HttpC
 
 
 def _same_host(url: str, known: HttpCall) -> bool:
-    """Tell whether a secret header may go along: where a template makes the host, only to the very same URL."""
+    """Return whether a secret header may go along: where a template makes the host, only to the very same URL."""
     return url == known.url or known.host is not None
 
 

@@ -1,4 +1,4 @@
-"""Notifications: as a tenant writes them, and the note or the HTTP call that each comes to for an event."""
+"""Notifications as tenants define them, and as they are rendered for an event."""
 
 from typing import Annotated, Self
 
@@ -59,12 +59,12 @@ class Notification(BaseModel):
 
     @property
     def target(self) -> str:
-        """What people may see: `slack`, or `POST https://api.example`."""
+        """For display: `slack`, or `POST https://api.example`."""
         return scheme_of(self.service) if self.service else (self.http.target if self.http else "")
 
 
 class RenderedNotification(BaseModel):
-    """What a service is to show for one event."""
+    """A notification to a service, rendered for an event."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,7 +79,7 @@ class RenderedNotification(BaseModel):
 
 
 def check(notification: Notification) -> None:
-    """Raise BadTemplate, with the field's name, for a template that cannot be read."""
+    """Raise BadTemplate, with the field's name, for an invalid template."""
     if notification.http:
         http_calls.check(notification.http)
         return
@@ -90,7 +90,7 @@ def check(notification: Notification) -> None:
 def render_notification(
     notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES
 ) -> RenderedNotification | RenderedHttpCall:
-    """Fill a notification in for an event. Raises a `Fault` where a field does not come to what it must."""
+    """Render a notification for an event. Raises a `Fault` if a field cannot be rendered."""
     if notification.http:
         return http_calls.call_of(notification.http, context, max_bytes)
     title, body = _title(notification, context), _body(notification, context)

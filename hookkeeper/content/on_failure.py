@@ -1,4 +1,4 @@
-"""Whom to tell when a delivery has failed for good."""
+"""The recipients of alerts."""
 
 from typing import Self
 

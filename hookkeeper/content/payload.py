@@ -1,4 +1,4 @@
-"""The body of a webhook's request. Pure: the bytes made here are the bytes that are signed and the bytes that are sent.
+"""The body of a webhook's request. Pure: exactly these bytes are signed and sent.
 
 They hold nothing that changes from one attempt to the next, so a body is the same at each attempt.
 """
@@ -20,7 +20,7 @@ MAX_TEMPLATE = 64 * 1024
 STANDARD_FIELDS = ("id", "type", "timestamp", "data")
 JSON, TEXT, FORM = "application/json", "text/plain", "application/x-www-form-urlencoded"
 TEMPLATE = "payload.template"
-"""How faults name the template."""
+"""The name of the template in errors."""
 
 
 class Payload(BaseModel):
@@ -62,12 +62,12 @@ class Body(NamedTuple):
 
 
 def standard_body(id_: str, type_: str, timestamp: datetime, data: Any) -> bytes:
-    """Give the standard body: compact JSON in UTF-8, keys of the data in the order the event has them."""
+    """Return the standard body: compact JSON in UTF-8, keys of the data in the order the event has them."""
     return compact({"id": id_, "type": type_, "timestamp": rfc3339(timestamp), "data": data}).encode()
 
 
 def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:
-    """Make the body for an event. Raises a `Fault` where a template does not come to what it must.
+    """Return the body for an event. Raises a `Fault` if a template cannot be rendered.
 
     A payload may make a body of `max_bytes` at most. Without one, the body is the event, whose size is bounded already.
     """
@@ -113,7 +113,7 @@ def _json(payload: Payload, context: Context) -> str:
 
 
 def _form(payload: Payload, context: Context) -> str:
-    """Write a form: strings as they are, null left out, all else as JSON."""
+    """Encode a form: strings unchanged, null omitted, other values as JSON."""
     text = _filled(payload, context)
     if text is None:
         standard = _standard(payload, context)
@@ -132,7 +132,7 @@ def _standard(payload: Payload, context: Context) -> dict[str, Any]:
 
 
 def _filled(payload: Payload, context: Context) -> str | None:
-    """Render the template, if there is one, to what must be JSON."""
+    """Render the template, if any, as JSON."""
     if payload.template is None:
         return None
     return fields.fill(TEMPLATE, payload.template, _with_static(payload, context), "json")

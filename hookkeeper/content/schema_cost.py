@@ -80,7 +80,7 @@ class RecursiveSchema:
     def _ways(
         self, schema: dict[str, Any], choices: Mapping[tuple[int, str], int], above: tuple[int, ...]
     ) -> Iterator[_Edge]:
-        """Give all ways from a schema into the data, through everything that applies to the same data."""
+        """Return all ways from a schema into the data, through everything that applies to the same data."""
         if id(schema) in above:
             raise Fault("refers to itself without descending into the data, so it could never be evaluated")
         self._count += 1
@@ -136,16 +136,16 @@ class RecursiveSchema:
         return schema
 
     def _exclude_each_other(self, alternatives: list[dict[str, Any]]) -> bool:
-        """Tell whether only one of them can hold: by type, or by a constant in a property that all require."""
-        resolved = [self._target(each.get("$ref")) or each for each in alternatives]
-        by_type = [_types(each) for each in resolved]
+        """Return whether only one of them can hold: by type, or by a constant in a property that all require."""
+        resolved = [self._target(schema.get("$ref")) or schema for schema in alternatives]
+        by_type = [_types(schema) for schema in resolved]
         if _disjoint(by_type):
             return True
         if any(types and "object" not in types for types in by_type):
             resolved = [each for each, types in zip(resolved, by_type, strict=True) if not types or "object" in types]
-        required = [set(map(str, each.get("required") or ())) for each in resolved]
+        required = [set(map(str, schema.get("required") or ())) for schema in resolved]
         shared = set.intersection(*required) if required else set()
-        return any(_disjoint([_constants(each, name) for each in resolved]) for name in shared)
+        return any(_disjoint([_constants(schema, name) for schema in resolved]) for name in shared)
 
     def _check_pairs(self) -> None:
         """Raise Fault if two different ways lead through the same parts of the data back to the same schema.
@@ -170,7 +170,7 @@ class RecursiveSchema:
         self._check_cycles(graph)
 
     def _together(self, first: int, second: int) -> Iterator[tuple[_Edge, _Edge]]:
-        """Give the pairs of ways from two schemas that lead to the same part of the data."""
+        """Return the pairs of ways from two schemas that lead to the same part of the data."""
         by_name: dict[tuple[str, str | int], list[_Edge]] = {}
         to_others: list[_Edge] = []
         for edge in self._edges[second]:
@@ -256,7 +256,7 @@ def _components(graph: _Pairs) -> dict[tuple[int, int], int]:
 
 
 def _names(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give every schema that has a name of its own, by the reference that means it."""
+    """Return every schema that has a name of its own, by the reference that means it."""
     pending = [value]
     while pending:
         each = pending.pop()
@@ -271,7 +271,7 @@ def _names(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _schemas(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [schema for schema in value if isinstance(schema, dict)] if isinstance(value, list) else []
 
 
 def _items(value: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -283,7 +283,7 @@ def _types(schema: dict[str, Any]) -> set[str]:
     return (
         {given}
         if isinstance(given, str)
-        else {each for each in given if isinstance(each, str)}
+        else {name for name in given if isinstance(name, str)}
         if isinstance(given, list)
         else set()
     )
@@ -291,9 +291,9 @@ def _types(schema: dict[str, Any]) -> set[str]:
 
 def _constants(schema: dict[str, Any], name: str) -> set[str]:
     found = dict(_items(schema.get("properties"))).get(name, {})
-    return {repr(each) for each in ([found["const"]] if "const" in found else found.get("enum") or [])}
+    return {repr(constant) for constant in ([found["const"]] if "const" in found else found.get("enum") or [])}
 
 
 def _disjoint(sets: list[set[str]]) -> bool:
-    """Tell whether none is empty and no two share anything."""
+    """Return whether none is empty and no two share anything."""
     return all(sets) and len(set().union(*sets)) == sum(map(len, sets))

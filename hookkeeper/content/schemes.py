@@ -1,4 +1,4 @@
-"""Services by the scheme of their Apprise URL, and those that may never be used, whatever an operator allows.
+"""Schemes of Apprise URLs, and the services that cannot be allowed.
 
 The lists follow Apprise 2.3; a test goes through its plugins, so that a newer one brings no such service unseen.
 """
@@ -44,9 +44,9 @@ _OWN_SOCKETS = {
     "xmpp",
     "xmpps",
 }
-"""They open connections of their own, which no guard of HTTP sees; `mailto` would talk to any SMTP server."""
+"""They open connections without `requests`; `mailto` would connect to any SMTP server."""
 _ANY_REQUEST = {"apprise", "apprises", "form", "forms", "http", "https", "json", "jsons", "xml", "xmls"}
-"""They send anything anywhere: that is what `http` is for."""
+"""They send any request to any host; `http` does that."""
 _LOCAL_FILES = {"fcm", "vapid"}
 """They read their keys from files that the URL names."""
 
@@ -54,7 +54,7 @@ NEVER = frozenset(_ON_THIS_MACHINE | _OWN_SOCKETS | _ANY_REQUEST | _LOCAL_FILES)
 
 
 def scheme_of(service: str) -> str:
-    """Return the scheme, lower-case. Raises ValueError for what is no Apprise URL; repeats nothing of it."""
+    """Return the scheme in lower case. Raises ValueError, without any part of the URL, if it is not an Apprise URL."""
     match = _SCHEME.fullmatch(service)
     if not match or not service.isprintable():
         raise ValueError("must be an Apprise URL without spaces, such as slack://…: see https://appriseit.com/services")

@@ -1,4 +1,4 @@
-"""Services that Apprise reaches: may one be used here, and can its URL be read?
+"""Services that Apprise supports: which are allowed, and whether their URLs are valid.
 
 Apprise is loaded at first use, which takes 0.2 s and 25 MB.
 """
@@ -20,7 +20,7 @@ DEFAULT_ALLOWED = (
     *("pagerduty", "opsgenie", "splunk", "squadcast", "incidentio", "ilert", "signl4", "spike", "pagertree"),
     *("twilio", "vonage", "sns", "whatsapp"),
 )
-"""What an operator allows who says nothing: chats, push, on-call and text messages, by HTTPS; a test sends by each.
+"""Allowed by default: chats, push, on-call and text messages, by HTTPS; a test sends by each.
 
 `workflows` is Microsoft Teams, `splunk` Splunk On-Call.
 """
@@ -31,19 +31,19 @@ _OURS_TO_DECIDE = frozenset({"cto", "format", "optional", "redirect", "retry", "
 And a text is a text: from another format Apprise would convert it first, in a time that grows as its size squared.
 """
 _CLOSER = 0.75
-"""What is left of a text that is too long, at each try."""
+"""Fraction of a too long text that remains after each step."""
 
 
 class BadService(Fault):
-    """Apprise can make nothing of the URL, or it asks for what nobody may."""
+    """The URL is invalid, or uses forbidden arguments."""
 
 
 class ServiceNotAllowed(BadService):
-    """The operator does not allow the service, or no operator can."""
+    """The operator does not allow the service, or it cannot be allowed."""
 
 
-class Service(NamedTuple):
-    """A service that is ready to send to one target."""
+class NotificationService(NamedTuple):
+    """A service and its target, ready to send."""
 
     sender: Any
     """An `Apprise` that sends in the thread that calls it, once."""
@@ -51,12 +51,12 @@ class Service(NamedTuple):
     """The one service in it."""
 
     def send(self, title: str, body: str) -> bool:
-        """Send a note, cut to what the service shows. Apprise's `True` may also mean that there was nothing to do."""
+        """Send a notification, truncated to the service's limits. Apprise also returns `True` if it sent nothing."""
         body = self._cut("" if self.plugin.title_maxlen > 0 else title, body)
         return bool(self.sender.notify(body or title, title if body else "", body_format=_text()))
 
     def _cut(self, above: str, body: str) -> str:
-        """Cut a body so that it fits as it is sent, too: Apprise would convert it fifty times to find out where."""
+        """Truncate a body so that it fits when converted: Apprise would convert it fifty times to find the position."""
         room: int = self.plugin.body_maxlen
         body = shortened(body, room)
         while len(body) > 1 and len(self._converted(f"{above}\r\n{body}" if above else body)) > room:
@@ -64,19 +64,19 @@ class Service(NamedTuple):
         return body
 
     def _converted(self, text: str) -> str:
-        """Write a text as the service wants it, with what it would take for markup escaped."""
+        """Convert a text for the service, with markup characters escaped."""
         own = self.plugin.resolve_format(_text())
         converted: str = self.plugin.dialect_convert(_apprise().conversion.convert_between(_text(), own, text), own)
         return converted
 
 
 def load() -> None:
-    """Load Apprise now, where it is not yet."""
+    """Load Apprise, if it is not loaded yet."""
     _manager()
 
 
 def check_service(url: str, allowed: Collection[str]) -> None:
-    """Raise ValueError, with a sentence that repeats no secret, for a service that cannot be used here.
+    """Raise ValueError, whose message contains no secret, for a service that cannot be used.
 
     `allowed` are the schemes that the operator allows. Blocks, for 0.2 s where Apprise is not loaded yet.
     """
@@ -88,8 +88,8 @@ def check_service(url: str, allowed: Collection[str]) -> None:
         )
 
 
-def service_of(url: str, allowed: Collection[str]) -> Service:
-    """Read the URL of a service. Opens no connection. Raises BadService."""
+def service_of(url: str, allowed: Collection[str]) -> NotificationService:
+    """Parse the URL of a service, without a connection. Raises BadService."""
     scheme = _scheme(url, allowed)
     if scheme not in _manager():
         raise BadService(f"{scheme}:// is not a service that Apprise supports: see https://appriseit.com/services")
@@ -101,7 +101,7 @@ def service_of(url: str, allowed: Collection[str]) -> Service:
         raise _unreadable(scheme) from None
 
 
-def _read(scheme: str, url: str) -> Service:
+def _read(scheme: str, url: str) -> NotificationService:
     arguments = _apprise().plugins.url_to_dict(url)
     if not arguments or arguments["schema"] != scheme:
         raise _unreadable(scheme)
@@ -117,7 +117,7 @@ def _read(scheme: str, url: str) -> Service:
     if len(plugin) != 1:
         raise BadService(f"has {len(plugin)} targets: use one notification for each")
     plugin.throttle = _go_on
-    return Service(_apprise().Apprise(plugin, asset=_asset()), plugin)
+    return NotificationService(_apprise().Apprise(plugin, asset=_asset()), plugin)
 
 
 def _text() -> Any:
@@ -145,7 +145,7 @@ def _unreadable(scheme: str) -> BadService:
 
 @cache
 def _apprise() -> Any:
-    """Load Apprise, and silence it: its log lines repeat parts of URLs, and so secrets."""
+    """Load Apprise and disable its log lines, which contain parts of URLs and therefore secrets."""
     import apprise
 
     logger = logging.getLogger(apprise.LOGGER_NAME)
@@ -156,7 +156,7 @@ def _apprise() -> Any:
 
 @cache
 def _manager() -> Any:
-    """Load Apprise's plugins, and switch off for good those that are never used."""
+    """Load Apprise's plugins and disable those that cannot be allowed."""
     manager = _apprise().NotificationManager()
     warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)  # its plugin for emails asks
     manager.load_modules()

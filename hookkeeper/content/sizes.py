@@ -1,4 +1,4 @@
-"""How large what templates make may be, and how much memory an event's data takes."""
+"""Limits of rendered bodies, and the memory of an event's data."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from hookkeeper.content.faults import BadTemplate
 
 MAX_BODY_BYTES = 512 * 1024
-"""Bytes that a rendered body may have by default: twice the largest event."""
+"""Default maximum bytes of a rendered body: twice the largest event."""
 
 
 def check_body(field: str, size: int, max_bytes: int) -> None:
@@ -16,7 +16,7 @@ def check_body(field: str, size: int, max_bytes: int) -> None:
 
 
 def memory_of(data: Any) -> int:
-    """Give the bytes that JSON data takes as Python objects, rather too many than too few.
+    """Return the approximate bytes of JSON data as Python objects, never less than the actual ones.
 
     It counts characters of the JSON, as a walk over the objects would take ten times as long.
     """

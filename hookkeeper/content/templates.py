@@ -1,4 +1,4 @@
-"""Templates as tenants write them: Jinja's language, rendered by minijinja. No template can load another.
+"""Templates in Jinja's language, rendered by minijinja. A template cannot load another.
 
 Fuel counts minijinja's steps and memory. It counts neither the reading of a template nor what the methods of Python's
 dicts and lists do, and a template that is nested too deeply ends the process: tenants' templates are rendered in
@@ -21,19 +21,19 @@ Escape = Literal["none", "html", "json"]
 _Result = TypeVar("_Result")
 
 SOURCE_LIMIT = 64 * 1024
-"""Characters that a template may have."""
+"""Maximum characters of a template."""
 OUTPUT_LIMIT = 1024 * 1024
-"""Characters that it may write."""
+"""Maximum characters of its output."""
 FUEL = 250_000
-"""What it may do: each instruction costs 1, and so do 64 bytes read or made."""
+"""Its fuel: an instruction costs 1, and so do 64 bytes read or written."""
 _SENTENCE_LIMIT = 300
 _TOO_MUCH = "takes too many steps or too much memory"
 _PLACE = re.compile(r" \(in <string>:\d+\)")
 
 VARIABLES = frozenset({"event", "webhook", "static", "alert"})
-"""What a template can name. `static` is there in payloads only, `alert` in what `on_failure` sends."""
+"""Variables of templates. `static` exists in payloads only, `alert` in alerts."""
 _WRONG_FOR_EVERY_EVENT = frozenset({"UnknownFilter", "UnknownFunction", "UnknownTest", "TemplateNotFound"})
-"""Kinds of errors that no event can change."""
+"""Kinds of errors that occur for every event."""
 _TRIAL_EVENT: dict[str, Any] = {
     "event": {
         "id": "evt_example",
@@ -47,7 +47,7 @@ _TRIAL_EVENT: dict[str, Any] = {
 
 
 def check(template: str, escape: Escape = "none") -> str | None:
-    """Raise BadTemplate for a template that cannot be read, or that fails whatever the event is.
+    """Raise BadTemplate for an invalid template, or that fails whatever the event is.
 
     It is rendered once with a made-up event, whose data has nothing in it: what is missing there is `null`. Return the
     text where it has the same shape for every event, as no condition and no loop depends on the data; else None.
@@ -67,7 +67,7 @@ def check(template: str, escape: Escape = "none") -> str | None:
 
 
 def _check_variables(template: str) -> None:
-    """Raise BadTemplate for a name that no template has, with a line of its first use."""
+    """Raise BadTemplate for an unknown variable, with the line of its first use."""
     known = VARIABLES | set(Environment().globals)
     for name in sorted(Environment().undeclared_variables_in_str(template) - known):
         found = re.search(rf"\b{re.escape(name)}\b", template)
@@ -77,7 +77,7 @@ def _check_variables(template: str) -> None:
 
 
 def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:
-    """Fill a template in.
+    """Render a template.
 
     What is no text is written as JSON writes it: `true`, `null`, `[1, 2]`. With `json`, each `{{ … }}` is one JSON
     value, and inside a JSON string it is text, escaped and without quotes. With `html` everything is escaped.
@@ -111,7 +111,7 @@ def _environment(
 
 
 def _guarded(template: str, use: Callable[[], _Result]) -> _Result:
-    """Turn whatever a template can bring about into BadTemplate."""
+    """Raise BadTemplate for every error of a template."""
     if len(template) > SOURCE_LIMIT:
         raise BadTemplate(f"has more than {SOURCE_LIMIT // 1024} KiB")
     try:
@@ -139,7 +139,7 @@ def _sentence(error: TemplateError) -> str:
 
 
 def _column(template: str, error: TemplateError) -> int | None:
-    """Give the column, counted from 1, of an error whose place is known, which minijinja gives in bytes of UTF-8."""
+    """Return the column, counted from 1, of an error whose place is known, which minijinja gives in bytes of UTF-8."""
     if not error.range:
         return None
     before = template.encode(errors="replace")[: error.range[0]].decode(errors="ignore")
@@ -147,7 +147,7 @@ def _column(template: str, error: TemplateError) -> int | None:
 
 
 def _written(value: Any) -> Any:
-    """Write what is no text as JSON does. NotImplemented leaves it to minijinja."""
+    """Write values other than text as JSON. NotImplemented leaves it to minijinja."""
     if value is None or isinstance(value, bool | dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=str)
     return NotImplemented

@@ -1,4 +1,4 @@
-"""Characters that do not show: a terminal obeys them, or a reader is misled by them."""
+"""Invisible characters, which control a terminal or mislead readers."""
 
 import re
 
@@ -15,5 +15,5 @@ def visible(text: str) -> str:
 
 
 def is_visible_line(text: str) -> bool:
-    """Tell whether a text is one line without invisible characters."""
+    """Return whether a text is one line without invisible characters."""
     return not ("\n" in text or "\t" in text or _INVISIBLE.search(text))

@@ -1,4 +1,4 @@
-"""TLS of a webhook's own: whom it trusts, and the certificate that it is shown. The key is a secret."""
+"""Custom TLS settings of a webhook: trusted authorities, and a client certificate whose key is a secret."""
 
 import os
 import re
@@ -31,19 +31,19 @@ from hookkeeper.content.headers import MASK
 
 MAX_PEM = 64 * 1024
 MAX_RSA = 4096
-"""Bits of a key. Each handshake signs with ours, and verifies with those of authorities."""
+"""Maximum bits of a key, because each handshake signs with the client's and verifies with the authorities'."""
 MAX_EXPONENT = 2**17
-"""Of a public RSA key. The usual one is 65,537; to verify with a large one takes as long as to sign."""
+"""Maximum of a public RSA key. Usually 65,537; verifying with a large one takes as long as signing."""
 MAX_AUTHORITIES, MAX_CHAIN = 20, 10
 """Certificates in `ca`, and in `certificate`."""
 ECDHE = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!aDSS:!SHA1:@SECLEVEL=2"
-"""Ciphers of TLS 1.2: Python's, without those in which the receiver chooses a group of up to 10,000 bits (DHE)."""
+"""Ciphers of TLS 1.2: Python's without DHE, for which the receiver chooses a group of up to 10,000 bits."""
 _SPKI = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
 _PEM = re.compile(r"[\x20-\x7e\r\n\t]+", re.ASCII)
 
 
 class BadTls(Fault):
-    """What was given cannot be used; the sentence repeats nothing of it."""
+    """The settings are invalid; the message contains no part of them."""
 
 
 def _pem(text: str) -> str:
@@ -77,12 +77,12 @@ class Tls(BaseModel):
 
 
 def masked(tls: Tls | None) -> Tls | None:
-    """Give what may be read back."""
+    """Return the settings with the key masked."""
     return tls.model_copy(update={"key": MASK}) if tls and tls.key else tls
 
 
 def unmasked(given: Tls, known: Tls | None) -> Tls:
-    """Put the known key where somebody sends back the mask that they were shown. Raises ValueError where none is."""
+    """Replace a masked key by the known one. Raises ValueError if there is none."""
     if given.key != MASK:
         return given
     if known is None or known.key is None:
@@ -91,7 +91,7 @@ def unmasked(given: Tls, known: Tls | None) -> Tls:
 
 
 def check(tls: Tls, now: datetime) -> None:
-    """Raise BadTls for what no connection could be made with."""
+    """Raise BadTls for settings with which every connection fails."""
     if tls.ca and all(end <= now for end, _ in _certificates("ca", tls.ca)):
         raise BadTls("ca: all certificates have expired")
     if tls.certificate and tls.key:
@@ -104,7 +104,7 @@ def check(tls: Tls, now: datetime) -> None:
 
 
 def context_of(tls: Tls, public_roots: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """Make the context; `public_roots` makes one that trusts those. Raises BadTls."""
+    """Return the TLS context; `public_roots` makes one that trusts them. Raises BadTls."""
     _check_cost(tls)
     try:
         context = _trusting(tls.ca) if tls.ca else public_roots()
@@ -117,9 +117,9 @@ def context_of(tls: Tls, public_roots: Callable[[], ssl.SSLContext]) -> ssl.SSLC
 
 
 def _trusting(ca: str) -> ssl.SSLContext:
-    """Trust these certificates, be they roots or not, in the same way on every Python.
+    """Trust these certificates, roots or not, in every Python version alike.
 
-    By default 3.13 asks more of an authority than what people make with `openssl req -x509` has.
+    By default, 3.13 rejects authorities made with `openssl req -x509`.
     """
     context = ssl.create_default_context(cadata=ca)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -128,7 +128,7 @@ def _trusting(ca: str) -> ssl.SSLContext:
 
 
 def _present(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Show this certificate. OpenSSL reads it from a file: the key is encrypted there, by a password of one use."""
+    """Use this client certificate. OpenSSL reads a file, in which the key has a one-time password."""
     password = secrets.token_bytes(32)
     encrypted = _key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
     descriptor, name = mkstemp(prefix="hookkeeper-", suffix=".pem")
@@ -172,9 +172,12 @@ def _loaded(field: str, pem: str) -> list[x509.Certificate]:
 
 
 def _certificates(field: str, pem: str) -> list[tuple[datetime, bytes]]:
-    """Give until when each certificate is valid, and whose it is."""
+    """Return the end of validity and the public key of each certificate."""
     try:
-        return [(each.not_valid_after_utc, each.public_key().public_bytes(*_SPKI)) for each in _loaded(field, pem)]
+        return [
+            (certificate.not_valid_after_utc, certificate.public_key().public_bytes(*_SPKI))
+            for certificate in _loaded(field, pem)
+        ]
     except (ValueError, UnsupportedAlgorithm):
         raise BadTls(f"{field}: is not a certificate in PEM, such as -----BEGIN CERTIFICATE----- …") from None
 

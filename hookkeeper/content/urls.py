@@ -1,4 +1,4 @@
-"""What a webhook's URL may look like. Strict, so that no two parsers can read two hosts out of one URL."""
+"""Rules for webhooks' URLs. Strict, so that all parsers read the same host."""
 
 import re
 from ipaddress import ip_address
@@ -11,11 +11,11 @@ HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK = ("127.0.0.1", "::1")
 _PRIVATE_NAMES = ("internal", "local", "home.arpa")
-"""Nobody can own a name below these in the public DNS: ICANN's board 2024, RFC 6762, RFC 8375."""
+"""Not available in the public DNS: ICANN 2024, RFC 6762, RFC 8375."""
 
 
 def check_url(url: str) -> str:
-    """Return the URL, or raise ValueError with a sentence for people."""
+    """Return the URL, or raise ValueError."""
     if not url.isascii() or not url.isprintable() or any(character in url for character in ' \\"<>^`{|}'):
         raise ValueError("must be printable ASCII: use punycode for the host and percent-encoding elsewhere")
     parts = urlsplit(url)
@@ -34,7 +34,7 @@ def check_url(url: str) -> str:
 
 
 def check_scheme(url: str, require_https: bool) -> None:
-    """Raise ValueError, with a sentence for people, for plain HTTP where HTTPS is required.
+    """Raise ValueError, for plain HTTP where HTTPS is required.
 
     It may be a template: one that starts with neither scheme passes, and is judged as it is filled in.
     """
@@ -43,7 +43,7 @@ def check_scheme(url: str, require_https: bool) -> None:
 
 
 def check_reachable(url: str, allowed: Networks) -> None:
-    """Raise ValueError, with a sentence for people, where a URL shows that it may not be reached from here.
+    """Raise ValueError, where a URL shows that it may not be reached from here.
 
     It is one that `check_url` takes. Names are not looked up: where they lead is judged at each connection.
     """
@@ -60,7 +60,7 @@ def check_reachable(url: str, allowed: Networks) -> None:
 
 
 def check_proxy(url: str) -> str:
-    """Return the URL of a proxy, or raise ValueError with a sentence that repeats nothing of it."""
+    """Return the URL of a proxy, or raise ValueError without any part of it."""
     parts = urlsplit(url)
     host, port = _host_and_port(parts.netloc.rpartition("@")[2])
     rest = parts.path.strip("/") or parts.query or parts.fragment
@@ -90,7 +90,7 @@ def _host_and_port(netloc: str) -> tuple[str, str | None]:
 
 
 def _check_address(host: str, allowed: Networks) -> None:
-    """Judge an address as people wrote it. Of IPv4 there is one notation that everybody reads alike."""
+    """Check an address. Of IPv4, only the dotted decimal notation is unambiguous."""
     address = host.strip("[]")
     if ":" not in address and not is_allowed(address, EVERYWHERE):
         raise ValueError("must write an IPv4 address as four decimal numbers")
@@ -99,7 +99,7 @@ def _check_address(host: str, allowed: Networks) -> None:
 
 
 def _is_private_name(name: str, allowed: Networks) -> bool:
-    """Tell whether a name can only lead to where nothing is allowed."""
+    """Return whether a name can only resolve to forbidden addresses."""
     if name == "localhost" or name.endswith(".localhost"):
         return not any(is_allowed(address, allowed) for address in _LOOPBACK)
     beyond_loopback = any(not cidr.is_loopback for cidr in allowed.cidrs)

@@ -7,11 +7,11 @@ The first key writes, all of them read. A ciphertext is
     salt (16) · nonce (12) · encrypted bytes · tag (16)
 
 A keyring encrypts with a subkey of its own, derived from key and salt by HKDF-SHA256 (RFC 5869): the 2³² random nonces
-that NIST SP 800-38D allows a key then count for one process, and not for all of them and for ever.
+that NIST SP 800-38D allows a key then apply to one process each.
 
 CipherError
 ├── UnknownKey       encrypted with a key that is not set
-└── Undecipherable   changed, cut off, moved here from elsewhere, or the key of this id is another one now
+└── Undecipherable   changed, cut off, moved, or encrypted with another key of this id
 """
 
 import binascii
@@ -28,14 +28,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES, SALT_BYTES, NONCE_BYTES, TAG_BYTES = 32, 16, 12, 16
 OVERHEAD = SALT_BYTES + NONCE_BYTES + TAG_BYTES
-"""Bytes that a ciphertext is longer than its text."""
+"""Bytes that encryption adds to a text."""
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 MAX_SUBKEYS = 1024
-"""Of other processes, kept ready: 1 KB each."""
+"""Cached subkeys of other processes, 1 KB each."""
 
 
 class CipherError(Exception):
-    """It cannot be decrypted; says why in words that hold no key and no text."""
+    """It cannot be decrypted. The message contains no key and no text."""
 
 
 class UnknownKey(CipherError):
@@ -43,11 +43,11 @@ class UnknownKey(CipherError):
 
 
 class Undecipherable(CipherError):
-    """It is not what the key of this id has encrypted for this purpose."""
+    """It was not encrypted with the key of this id for this purpose."""
 
 
-class Sealed(NamedTuple):
-    """A ciphertext, and the id of the key that opens it."""
+class Ciphertext(NamedTuple):
+    """A ciphertext, and the id of its key."""
 
     key_id: str
     data: bytes
@@ -64,7 +64,7 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `id:base64,id:base64…`. Raises ValueError, with a text for people that repeats no key."""
+        """Read `id:base64,id:base64…`. Raises ValueError, whose message contains no key."""
         keys: dict[str, bytes] = {}
         for number, entry in enumerate(text.split(","), start=1):
             key_id, colon, encoded = entry.strip().partition(":")
@@ -77,32 +77,32 @@ class Keyring:
 
     @property
     def first(self) -> str:
-        """The id of the key that writes."""
+        """The id of the key that encrypts."""
         return self._first
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(self._keys)
 
-    def encrypt(self, text: bytes, purpose: str) -> Sealed:
-        """Encrypt with the first key. It can be decrypted for the same purpose only."""
+    def encrypt(self, text: bytes, purpose: str) -> Ciphertext:
+        """Encrypt with the first key. Decryption requires the same purpose."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         encrypted = self._cipher(self._first, self._salt).encrypt(nonce, text, purpose.encode())
-        return Sealed(self._first, self._salt + nonce + encrypted)
+        return Ciphertext(self._first, self._salt + nonce + encrypted)
 
-    def decrypt(self, sealed: Sealed, purpose: str) -> bytes:
-        """Give back what was encrypted. Raises CipherError."""
-        if sealed.key_id not in self._keys:
-            raise UnknownKey(not_set(sealed.key_id))
-        salt, rest = sealed.data[:SALT_BYTES], sealed.data[SALT_BYTES:]
+    def decrypt(self, ciphertext: Ciphertext, purpose: str) -> bytes:
+        """Return back what was encrypted. Raises CipherError."""
+        if ciphertext.key_id not in self._keys:
+            raise UnknownKey(not_set(ciphertext.key_id))
+        salt, rest = ciphertext.data[:SALT_BYTES], ciphertext.data[SALT_BYTES:]
         try:
-            cipher = self._cipher(sealed.key_id, salt)
+            cipher = self._cipher(ciphertext.key_id, salt)
             return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], purpose.encode())
-        except (InvalidTag, ValueError):  # the latter for a nonce that is cut off
-            raise Undecipherable(f"not what key {sealed.key_id} has encrypted for {purpose}") from None
+        except (InvalidTag, ValueError):  # the latter for a truncated nonce
+            raise Undecipherable(f"not what key {ciphertext.key_id} has encrypted for {purpose}") from None
 
     def tokens(self, text: str, purpose: str) -> tuple[str, ...]:
-        """Give what `text` is found by where it must not be readable: one token a key, the first key's first."""
+        """Return one token per key, by which encrypted `text` can be searched; the first key's token first."""
         return tuple(f"hmac:{key_id}:{self._token(key_id, text, purpose)}" for key_id in self._keys)
 
     def _token(self, key_id: str, text: str, purpose: str) -> str:

@@ -1,7 +1,7 @@
 """Encrypts every payload on its way to Temporal: inputs, results, heartbeats, memos, summaries, queries, failures.
 
-What Temporal itself works with it gets as it is: workflow ids, search attributes and fairness keys. They hold tenants,
-event ids and types, ids of webhooks and times, and nothing of an event's data or of a receiver.
+Workflow ids, search attributes and fairness keys are not encrypted, because Temporal uses them. They contain tenants,
+event ids and types, webhook ids and times, but no event data and no recipients.
 """
 
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
-from hookkeeper.crypto.keyring import Keyring, Sealed
+from hookkeeper.crypto.keyring import Ciphertext, Keyring
 
 ENCODING = b"binary/encrypted"
 PURPOSE = "temporal.payload"
 
 
 class EncryptionCodec(PayloadCodec):
-    """Encrypts payloads with the first key. What is not encrypted passes: it was written before there were keys."""
+    """Encrypts payloads with the first key. Unencrypted payloads, from before there were keys, pass."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -26,7 +26,7 @@ class EncryptionCodec(PayloadCodec):
         return [self._encrypted(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Decrypt what is encrypted. Raises CipherError."""
+        """Decrypt encrypted payloads. Raises CipherError."""
         return [self._decrypted(payload) for payload in payloads]
 
     def _encrypted(self, payload: Payload) -> Payload:
@@ -37,4 +37,4 @@ class EncryptionCodec(PayloadCodec):
         if payload.metadata.get("encoding") != ENCODING:
             return payload
         key_id = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
-        return Payload.FromString(self._keyring.decrypt(Sealed(key_id, payload.data), PURPOSE))
+        return Payload.FromString(self._keyring.decrypt(Ciphertext(key_id, payload.data), PURPOSE))

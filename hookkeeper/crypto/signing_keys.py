@@ -4,9 +4,8 @@
     whsk_<base64 of seed (32) + public (32)>     asymmetric, signs `v1a` (ed25519)
     whpk_<base64 of public (32)>                 what the owner of a `whsk_` key gives to receivers
 
-The specification does not lay out the bytes of a `whsk_` key. Svix, whose test key made the specification's
-example, writes seed and public key; the Go reference library writes the seed alone. We write the first and take
-both. `new_secret` is the one source of randomness.
+The specification does not define the bytes of a `whsk_` key. Svix, and the specification's example, use seed and
+public key; the Go reference library uses the seed only. Hookkeeper writes the first and accepts both.
 """
 
 import binascii
@@ -33,7 +32,7 @@ def new_secret(scheme: Scheme) -> str:
 
 
 def check_secret(secret: str) -> None:
-    """Raise ValueError, with a text for people that does not repeat the key, unless one can sign with it."""
+    """Raise ValueError for an invalid key, without repeating it."""
     if is_asymmetric(secret):
         ed25519_key(secret)
     else:
@@ -41,7 +40,7 @@ def check_secret(secret: str) -> None:
 
 
 def public_key(secret: str) -> str:
-    """Give the `whpk_` key that verifies what a `whsk_` key signs. Raises ValueError for any other key."""
+    """Return the `whpk_` key that verifies what a `whsk_` key signs. Raises ValueError for any other key."""
     return PUBLIC + b64encode(_public_bytes(ed25519_key(secret))).decode()
 
 
@@ -58,7 +57,7 @@ def hmac_key(secret: str) -> bytes:
 
 
 def ed25519_key(secret: str) -> Ed25519PrivateKey:
-    """Decode a `whsk_` key. Raises ValueError, also where its two halves do not belong together."""
+    """Decode a `whsk_` key. Raises ValueError, also if its two halves do not match."""
     raw = _decode(secret, ASYMMETRIC)
     if len(raw) not in (SEED_BYTES, 2 * SEED_BYTES):
         raise ValueError(f"a {ASYMMETRIC} key has 64 bytes, seed and public key; this one has {len(raw)}")

@@ -98,14 +98,14 @@ class Connector(aiohttp.TCPConnector):
         """Connect, with a handshake slot if the connection uses TLS."""
         if self._handshakes is None or not kwargs.get("ssl"):
             return await super()._wrap_create_connection(*args, **kwargs)
-        async with (current_link.get() or Link()).slot_in(self._handshakes):
+        async with (current_link.get() or Link()).slot_in(self._handshakes, "TLS handshakes under way"):
             return await super()._wrap_create_connection(*args, **kwargs)
 
     async def _start_tls_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.BaseTransport, ResponseHandler]:
         """Start TLS in the tunnel of an egress proxy, with a handshake slot."""
         if self._handshakes is None:
             return await super()._start_tls_connection(*args, **kwargs)
-        async with (current_link.get() or Link()).slot_in(self._handshakes):
+        async with (current_link.get() or Link()).slot_in(self._handshakes, "TLS handshakes under way"):
             return await super()._start_tls_connection(*args, **kwargs)
 
     async def end(self) -> None:

@@ -127,7 +127,7 @@ def make_client(
         return Transport(allowed, trusted, egress_proxy, lookups or Lookups(), handshakes)
 
     def client_of_thread() -> Client:
-        return Client(transport(TenantLimit("TLS handshakes under way", max_handshakes)), require_https=require_https)
+        return Client(transport(TenantLimit(per_tenant=max_handshakes)), require_https=require_https)
 
     return Client(transport(), TlsThread(client_of_thread), require_https=require_https)
 

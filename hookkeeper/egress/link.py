@@ -59,7 +59,7 @@ class Link:
         self.protocol.idle = True
 
     @asynccontextmanager
-    async def slot_in(self, limit: TenantLimit) -> AsyncIterator[None]:
+    async def slot_in(self, limit: TenantLimit, operations: str) -> AsyncIterator[None]:
         """Hold a slot of the request's tenant. Raises LocalLimitReached if none becomes free in time.
 
         Waiting does not count against the timeout of the request.
@@ -69,9 +69,9 @@ class Link:
             try:
                 with self._timeout_paused():
                     async with asyncio.timeout(SLOT_TIMEOUT - self.waited_before - self.waited):
-                        await slot.enter_async_context(limit.place(self.tenant))
+                        await slot.enter_async_context(limit.slot(self.tenant))
             except TimeoutError:
-                raise LocalLimitReached(f"the tenant already has {limit.at_most} {limit.what}") from None
+                raise LocalLimitReached(f"the tenant already has {limit.per_tenant} {operations}") from None
             finally:
                 self.waited += time.perf_counter() - start
             yield

@@ -50,7 +50,7 @@ class Resolver(AbstractResolver):
         """Create a resolver for the running event loop."""
         self._allowed = allowed
         self._timeout = lookups.timeout
-        self._limit = TenantLimit("name lookups under way", lookups.max_per_tenant)
+        self._limit = TenantLimit(per_tenant=lookups.max_per_tenant)
         self._dns = aiodns.DNSResolver(list(lookups.servers) or None, timeout=QUERY_TIMEOUT, tries=MAX_QUERIES)
 
     async def resolve(
@@ -63,7 +63,7 @@ class Resolver(AbstractResolver):
         """
         if ends_in_number(host):  # some parsers read 0x7f.1 as an address
             raise ForbiddenAddress(f"{host} is not a valid address")
-        async with (current_link.get() or Link()).slot_in(self._limit):
+        async with (current_link.get() or Link()).slot_in(self._limit, "name lookups under way"):
             found = await self._look_up(host, family)
         allowed = EVERYWHERE if self._allowed.trust(host) else self._allowed
         addresses = [address for address in found if is_allowed(address, allowed)]

@@ -14,7 +14,7 @@ from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import BadService, ServiceNotAllowed, load, service_of
 from hookkeeper.egress.network import Networks
 from hookkeeper.egress.scrubbing import scrub
-from hookkeeper.limits.turns import Turns
+from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.outcomes import Verdict
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Services:
         self._schemes = frozenset(schemes)
         self._call = partial(guarded_requests.PluginCall, allowed, transport)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="services")
-        self._turns = Turns(MAX_THREADS)
+        self._slots = TenantLimit(MAX_THREADS)
         self._sending: set[asyncio.Future[_Result]] = set()
 
     async def __aenter__(self) -> Self:
@@ -104,7 +104,7 @@ class Services:
         """
         try:
             async with asyncio.timeout(THREAD_TIMEOUT):
-                await self._turns.take(tenant)
+                await self._slots.acquire(tenant)
         except TimeoutError:
             raise ServicesBusy(f"no thread was free within {THREAD_TIMEOUT:g} s") from None
         started_at, start = datetime.now(UTC), time.perf_counter()
@@ -140,7 +140,7 @@ class Services:
 
     def _sent(self, tenant: str, sending: "asyncio.Future[_Result]") -> None:
         self._sending.discard(sending)
-        self._turns.give_back(tenant)
+        self._slots.release(tenant)
         if not sending.cancelled():
             sending.exception()  # marks it as retrieved: its caller may have timed out
 

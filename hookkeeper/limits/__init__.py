@@ -1,1 +1,1 @@
-"""Limits that each tenant has for itself."""
+"""Concurrency limits, by tenant and by response time."""

@@ -1,19 +1,19 @@
-"""A limit that follows how busy a server is: it falls while the server answers slowly, and rises while it does not.
+"""A concurrency limit that falls while a server responds slowly, and rises while it does not.
 
-Additive increase, multiplicative decrease, as TCP finds its rate (RFC 5681, section 3.1).
+Additive increase, multiplicative decrease, as in TCP congestion control (RFC 5681, section 3.1).
 """
 
 TARGET = 0.03
-"""Seconds that an answer may take in any case."""
+"""Seconds. A faster response never counts as slow."""
 TOLERANCE = 2.0
-"""Times the fastest recent answer that an answer may take: a server can be far away without being busy."""
-FORGET = 1.001
-"""Growth of the fastest recent answer with each further one, so that a server can become slower for good."""
+"""A response counts as slow from this multiple of the fastest recent one: a remote server need not be busy."""
+DECAY = 1.001
+"""Factor by which the fastest time grows with each response, so that the limit adapts to a slower server."""
 DECREASE = 0.9
 
 
 class AdaptiveLimit:
-    """How many calls may be under way at once, between `lowest` and `highest`."""
+    """Limits concurrent calls, between `lowest` and `highest`."""
 
     def __init__(self, lowest: int, highest: int) -> None:
         self._lowest, self._highest = lowest, highest
@@ -24,9 +24,9 @@ class AdaptiveLimit:
     def value(self) -> int:
         return int(self._limit)
 
-    def note(self, seconds: float) -> None:
-        """Note how long an answer took."""
-        self._fastest = min(self._fastest * FORGET, seconds)
+    def record(self, seconds: float) -> None:
+        """Adjust the limit to the duration of a response."""
+        self._fastest = min(self._fastest * DECAY, seconds)
         if seconds > max(TARGET, TOLERANCE * self._fastest):
             self._limit = max(self._limit * DECREASE, self._lowest)
         else:

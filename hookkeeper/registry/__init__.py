@@ -1,1 +1,1 @@
-"""Where webhooks live."""
+"""Webhooks, event types, keys, suppressions, alerts, health and the audit log in SQLite or PostgreSQL."""

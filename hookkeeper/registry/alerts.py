@@ -1,8 +1,8 @@
-"""Who was told what of a webhook, and when: at most one failed delivery an hour, and nothing twice.
+"""The alert state of webhooks: at most one alert for failed deliveries an hour, and none twice.
 
-That a webhook was disabled is always told, and then, whenever that is, that it works again.
+An alert for a disabled webhook is always sent, and later one that it works again.
 
-The right to alert is claimed with a token that names the alert. Whoever claimed it and was killed can claim it again.
+The permission to alert is claimed with a token that identifies the alert, so a claim can be repeated after a crash.
 """
 
 from datetime import datetime, timedelta
@@ -13,20 +13,20 @@ from hookkeeper.content.context import AlertKind
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import AlertState, Webhook, utc_now
 
-ALERT_EVERY = timedelta(hours=1)
-KEPT_TOKENS = 20
+ALERT_INTERVAL = timedelta(hours=1)
+MAX_RECENT_TOKENS = 20
 
 
-class Alerts:
-    """Keep the alert state of webhooks."""
+class AlertClaims:
+    """Stores the alert state of webhooks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def claim(self, webhook_id: str, kind: AlertKind, delivery: str, token: str) -> int | None:
-        """Claim the right to alert; give how many failures were folded since the last one.
+        """Claim the permission to alert; return the number of failures since the last alert that had none.
 
-        None where this one is not to be told: a failed delivery is counted for the next alert then.
+        None if this alert must not be sent: a failed delivery is then counted for the next alert.
         """
         query = select(Webhook).where(Webhook.id == webhook_id).with_for_update()
         async with self._database.write() as session:
@@ -38,7 +38,7 @@ class Alerts:
                 return last.told
             if not _is_due(webhook, kind, now):
                 if kind == "failed" and last and token not in last.recent:
-                    recent = (*last.recent, token)[-KEPT_TOKENS:]
+                    recent = (*last.recent, token)[-MAX_RECENT_TOKENS:]
                     webhook.alert = last.model_copy(update={"folded": last.folded + 1, "recent": recent})
                 return None
             told = last.folded if last else 0
@@ -51,7 +51,7 @@ class Alerts:
 
 
 def has_recovered(webhook: Webhook, delivery: str) -> bool:
-    """Say whether a success of this delivery is news: its failure was told of, and another alert may be sent."""
+    """Return whether a success of this delivery needs an alert: its failure had one, and another alert may be sent."""
     last = webhook.alert
     if last is None or last.delivery != delivery or not webhook.enabled:
         return False
@@ -60,11 +60,11 @@ def has_recovered(webhook: Webhook, delivery: str) -> bool:
 
 def _is_due(webhook: Webhook, kind: AlertKind, now: datetime) -> bool:
     last = webhook.alert
-    hour_is_over = last is None or now >= last.at + ALERT_EVERY
+    hour_is_over = last is None or now >= last.at + ALERT_INTERVAL
     match kind:
         case "failed":
             return hour_is_over
-        case "disabled":  # by nobody, and nobody has mended it since, and no other run tells of it
+        case "disabled":  # automatically, still disabled, and without an alert so far
             known = last is not None and last.disabled_at == webhook.disabled_at
             return not webhook.enabled and webhook.disabled_reason != "manual" and not known
         case "recovered":

@@ -1,7 +1,7 @@
-"""Keys to the API: who may come in, and to do what. Only their digests are kept.
+"""API keys, stored as digests.
 
-A key has 256 random bits, so one round of SHA-256 is as good as many; and finding it by its digest tells nobody who
-measures time anything of the key.
+A key has 256 random bits, so a single SHA-256 is sufficient, and a lookup by digest reveals nothing about the key by
+its timing.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from hookkeeper.registry.models import Base, utc_now
 
 PREFIX = "hk_"
 KEY = re.compile(r"hk_[A-Za-z0-9_-]{43}", re.ASCII)
-USED_EVERY = timedelta(minutes=1)
-"""`last_used_at` is written no more often: it tells which keys are in use, not each use."""
+USE_INTERVAL = timedelta(minutes=1)
+"""`last_used_at` is updated at most this often."""
 
 
 class ApiKey(Base, kw_only=True, eq=False, repr=False):
@@ -35,7 +35,7 @@ class ApiKey(Base, kw_only=True, eq=False, repr=False):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     tenant: Mapped[str | None]
-    """The one tenant that it is for; None is all."""
+    """Its tenant; None is all tenants."""
     scopes: Mapped[list[str]]
     digest: Mapped[str]
     rate_limit: Mapped[str | None] = mapped_column(default=None)
@@ -59,19 +59,19 @@ def digest_of(key: str) -> str:
 
 
 class ApiKeys:
-    """Keep keys. A call does what it says or raises RegistryUnavailable, as the store does."""
+    """Stores API keys. Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, key: ApiKey, entry: AuditEntry | None = None) -> None:
-        """Keep a new key."""
+        """Add a key."""
         async with self._database.write() as session:
             session.add(key)
             note(session, entry)
 
     async def find(self, key: str) -> ApiKey | None:
-        """Return what is known of a key, be it revoked or expired; None for one that was never ours."""
+        """Return a key, even if revoked or expired, or None."""
         if KEY.fullmatch(key) is None:
             return None
         async with self._database.read() as session:
@@ -83,7 +83,7 @@ class ApiKeys:
             return await session.get(ApiKey, key_id)
 
     async def page(self, *, tenant: str | None, limit: int, cursor: str | None) -> tuple[list[ApiKey], str | None]:
-        """Return up to `limit` keys, newest first, and the next page's cursor; BadCursor for garbage."""
+        """Return up to `limit` keys, newest first, and the next cursor. Raises BadRegistryCursor."""
         query = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit + 1)
         if tenant is not None:
             query = query.where(ApiKey.tenant == tenant)
@@ -95,7 +95,7 @@ class ApiKeys:
         return found[:limit], write_cursor(last.created_at, last.id) if last else None
 
     async def revoke(self, key_id: str, entry: AuditEntry | None = None) -> bool:
-        """Let the key in no more; False if it was revoked before, or there is none."""
+        """Revoke a key; False if it is revoked already or does not exist."""
         query = (
             update(ApiKey)
             .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
@@ -109,8 +109,8 @@ class ApiKeys:
         return revoked
 
     async def note_use(self, key_id: str) -> None:
-        """Remember that the key was used just now, unless somebody did within the last minute."""
+        """Update `last_used_at`, at most once a minute."""
         now = utc_now()
-        long_ago = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now - USED_EVERY)
+        long_ago = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now - USE_INTERVAL)
         async with self._database.write() as session:
             await session.execute(update(ApiKey).where(ApiKey.id == key_id, long_ago).values(last_used_at=now))

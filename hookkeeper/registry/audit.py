@@ -1,6 +1,6 @@
-"""Who changed what, and when: names of fields, never their values.
+"""The audit log: who changed which fields and when, without their values.
 
-An entry of a change in the registry is kept by the transaction that makes the change: there is none without the other.
+The entry of a change in the registry is written in the same transaction.
 """
 
 import secrets
@@ -25,7 +25,7 @@ def new_entry_id() -> str:
 
 
 class AuditEntry(Base, kw_only=True, eq=False):
-    """One thing that somebody did."""
+    """One action of a caller."""
 
     __tablename__ = "audit_log"
     __table_args__ = (Index("ix_audit_log_at", "at", "id"), Index("ix_audit_log_tenant_at", "tenant", "at", "id"))
@@ -34,24 +34,24 @@ class AuditEntry(Base, kw_only=True, eq=False):
     key_id: Mapped[str]
     key_name: Mapped[str]
     action: Mapped[str]
-    """The kind of object and what was done with it: `webhook.update`."""
+    """The kind of object and the action: `webhook.update`."""
     object_id: Mapped[str] = mapped_column(EncryptedText("audit_log.object_id"))
     """Its id; a suppression's is the address."""
     tenant: Mapped[str | None]
-    """Whose the object is; None where it is everybody's."""
+    """The object's tenant; None if it belongs to all tenants."""
     detail: Mapped[dict[str, Any]] = mapped_column(default_factory=dict, nullable=False)
     at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
 def note(session: AsyncSession, entry: AuditEntry | None) -> None:
-    """Keep the entry with this transaction, and write its log line when the transaction is done."""
+    """Add the entry to this transaction, and log it after the commit."""
     if entry is not None:
         session.add(entry)
         event.listen(session.sync_session, "after_commit", lambda _: tell(entry), once=True)
 
 
 def tell(entry: AuditEntry) -> None:
-    """Write the entry's log line; an address is not for logs."""
+    """Log the entry, without the address of a suppression."""
     log.info(
         entry.action,
         object=None if entry.action.startswith("suppression.") else entry.object_id,
@@ -64,15 +64,15 @@ def tell(entry: AuditEntry) -> None:
 
 
 class AuditLog:
-    """Keep entries. A call does what it says or raises RegistryUnavailable, as the store does."""
+    """Stores audit entries. Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, entry: AuditEntry) -> None:
-        """Keep the entry of what was done elsewhere than in the registry, and is done.
+        """Add the entry of an action outside of the registry that has already taken effect.
 
-        Where the registry is out of reach its log line is all that is left: a command that a run has taken holds.
+        If the registry is unavailable, the entry is only logged: the command to a run remains effective.
         """
         try:
             async with self._database.write() as session:
@@ -84,7 +84,7 @@ class AuditLog:
     async def page(
         self, *, tenant: str | None, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
     ) -> tuple[list[AuditEntry], str | None]:
-        """Return up to `limit` entries, newest first, and the next page's cursor; BadCursor for garbage."""
+        """Return up to `limit` entries, newest first, and the next cursor. Raises BadRegistryCursor."""
         query = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit + 1)
         if tenant is not None:
             query = query.where(AuditEntry.tenant == tenant)

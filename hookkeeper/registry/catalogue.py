@@ -1,6 +1,6 @@
-"""The catalogue of event types: what can happen, for all tenants.
+"""The catalogue of event types, shared by all tenants.
 
-A call does what it says or raises RegistryUnavailable, as the store does.
+Methods raise RegistryUnavailable.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from hookkeeper.registry.models import EventType, utc_now
 CHANGEABLE = frozenset(("description", "schema", "examples", "archived"))
 
 
-class AlreadyThere(Exception):
+class EventTypeExists(Exception):
     """The catalogue has an event type of this name."""
 
 
@@ -26,13 +26,13 @@ class Catalogue:
         self._database = database
 
     async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
-        """Keep a new event type; AlreadyThere if its name is taken."""
+        """Keep a new event type; EventTypeExists if its name is taken."""
         try:
             async with self._database.write() as session:
                 session.add(event_type)
                 note(session, entry)
         except IntegrityError:
-            raise AlreadyThere(f"the event type {event_type.name} already exists") from None
+            raise EventTypeExists(f"the event type {event_type.name} already exists") from None
 
     async def get(self, name: str) -> EventType | None:
         """Return an event type, or None."""

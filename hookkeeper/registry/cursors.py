@@ -1,4 +1,4 @@
-"""Where a list goes on that is ordered by time and id, newest first."""
+"""Page cursors of lists ordered by time and id, newest first."""
 
 import base64
 import re
@@ -7,17 +7,17 @@ from datetime import datetime
 CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00) ([\w-]+)", re.ASCII)
 
 
-class BadCursor(ValueError):
-    """The cursor is not one that a list of the registry gave out."""
+class BadRegistryCursor(ValueError):
+    """The cursor is not one of a registry list."""
 
 
 def write_cursor(at: datetime, last_id: str) -> str:
-    """Name the last row of a page by what pages are ordered by."""
+    """Return a cursor for the last row of a page."""
     return base64.urlsafe_b64encode(f"{at.isoformat()} {last_id}".encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> tuple[datetime, str]:
-    """Give time and id of the last row of the page before. Raises BadCursor."""
+    """Return time and id of the last row of the previous page. Raises BadRegistryCursor."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
@@ -25,4 +25,4 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
             raise ValueError(text)
         return datetime.fromisoformat(match[1]), match[2]
     except ValueError as fault:
-        raise BadCursor("invalid cursor") from fault
+        raise BadRegistryCursor("invalid cursor") from fault

@@ -1,4 +1,4 @@
-"""The way to the database: engine, faults, schema. What SQLite and PostgreSQL do differently is all here."""
+"""The database: engine, errors, schema, and all differences between SQLite and PostgreSQL."""
 
 import asyncio
 import sqlite3
@@ -20,21 +20,21 @@ from hookkeeper.registry.encryption import use_keyring
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
 MIGRATION_TIMEOUT = 60.0
-"""Seconds that a migration waits for another one."""
+"""Seconds to wait for another process that migrates."""
 MIGRATION_LOCK = 0x686F6F6B
-"""Any number will do, as long as nobody else in the same database takes it."""
+"""An arbitrary number, unique in the database."""
 
 OUTAGES = ("08", "53", "57", "58")
 """PostgreSQL's SQLSTATE classes: connection, out of resources, operator intervention, system error."""
 
 
 class RegistryUnavailable(Exception):
-    """The registry is out of reach now; the same call may succeed later."""
+    """The registry is unavailable; the same call may succeed later."""
 
 
 def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
-    """Make an engine; it connects when it is first used. With keys, what must not be readable is kept encrypted."""
-    # The same word is asyncpg's time to connect and SQLite's time to wait for another writer.
+    """Make an engine, which connects at first use. With keys, secret columns are encrypted."""
+    # For asyncpg the time to connect, for SQLite the time to wait for another writer.
     engine = create_async_engine(database_url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT})
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
@@ -44,41 +44,41 @@ def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngin
 
 
 class Database:
-    """Sessions on an engine. All raise RegistryUnavailable for what goes wrong on the way, or takes too long."""
+    """Sessions on an engine. Errors and timeouts of the database become RegistryUnavailable."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.dialect = engine.dialect
         # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
         self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
-        # SQLite has one writer, and others look again after growing pauses: some wait far longer than their turn, each
-        # with a connection that readers need. In a queue of our own, writers go on in their order and at once.
+        # SQLite has one writer, and others retry with growing pauses: some wait far too long, each with a connection
+        # that readers need. With a lock, writers proceed in order and without pauses.
         self._writing: AbstractAsyncContextManager[None] = (
             asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
         )
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Give a session for statements that only read, each by itself."""
+        """Return a session for single statements that only read."""
         async with reaching_database(), self._reads() as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """Give a session in one transaction, which is committed when the block ends."""
+        """Return a session with a transaction, which is committed when the block ends."""
         async with reaching_database(), self._writing, self._writes.begin() as session:
             yield session
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    """Let readers and one writer work at the same time, hold foreign keys, overwrite what is deleted."""
+    """Enable WAL, foreign keys and overwriting of deleted data."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA secure_delete=ON")
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as fault:
-        # The mode belongs to the file, and SQLite does not wait here: whoever has the lock is setting the mode.
+        # The mode belongs to the file, and SQLite does not wait here: the process with the lock sets the mode.
         if _primary_code(fault) != sqlite3.SQLITE_BUSY:
             raise
     cursor.close()
@@ -92,7 +92,7 @@ def _begin_immediate(connection: Connection) -> None:
 
 @asynccontextmanager
 async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterator[None]:
-    """Raise RegistryUnavailable for what goes wrong on the way to the database, or takes too long."""
+    """Raise RegistryUnavailable for errors and timeouts of the database."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -107,7 +107,7 @@ async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterat
 
 
 def _is_outage(fault: DBAPIError) -> bool:
-    """Tell a database that is out of reach from a statement that is wrong."""
+    """Return whether the database is unavailable, rather than the statement wrong."""
     if fault.connection_invalidated or fault.statement is None:  # no statement: it failed to connect
         return True
     if isinstance(fault.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
@@ -121,7 +121,7 @@ def _primary_code(fault: sqlite3.Error) -> int:
 
 
 async def in_turn(session: AsyncSession, what: str) -> None:
-    """Let transactions that name the same thing go one after the other. SQLite has but one writer anyway."""
+    """Serialise transactions with the same name. SQLite has only one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
@@ -147,7 +147,7 @@ async def migrate(engine: AsyncEngine) -> None:
 
 
 def _wait_for_long(connection: Connection) -> None:
-    """Let this connection wait for another process that migrates SQLite's file."""
+    """Let this connection wait for another process that migrates the SQLite file."""
     connection.connection.cursor().execute(f"PRAGMA busy_timeout={int(MIGRATION_TIMEOUT * 1000)}")
 
 

@@ -1,10 +1,10 @@
-"""Columns that are encrypted where the engine has keys. A ciphertext stands in the same column as a plain value would:
+"""Columns that are encrypted if the engine has keys. A column contains ciphertexts or plain values:
 
     enc:<key id>:<base64>      encrypted; in a JSON column, as a JSON string
-    raw:<text>                 plain, and would otherwise begin like one of these two
+    raw:<text>                 a plain value that starts with `enc:` or `raw:`
 
-So values from before encryption was switched on stay readable, and `hookkeeper.registry.re_encryption` encrypts them.
-A ciphertext is bound to its table and column: copied elsewhere, it does not open.
+Values from before encryption was enabled stay readable, and `hookkeeper.registry.re_encryption` encrypts them.
+A ciphertext is bound to its table and column: it cannot be decrypted elsewhere.
 """
 
 import binascii
@@ -16,11 +16,11 @@ from sqlalchemy import JSON, ColumnElement, Dialect, String, and_, cast, not_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from hookkeeper.crypto.keyring import Keyring, Sealed, Undecipherable, UnknownKey, not_set
+from hookkeeper.crypto.keyring import Ciphertext, Keyring, Undecipherable, UnknownKey, not_set
 
-SEALED, PLAIN = "enc:", "raw:"
+ENCRYPTED, PLAIN = "enc:", "raw:"
 ON_DIALECT = "hookkeeper_keyring"
-"""Types are given the dialect of the engine that they work for, and each engine has a dialect of its own."""
+"""Column types receive the dialect of their engine, and each engine has its own dialect."""
 
 
 def use_keyring(engine: AsyncEngine, keyring: Keyring | None) -> None:
@@ -29,7 +29,7 @@ def use_keyring(engine: AsyncEngine, keyring: Keyring | None) -> None:
 
 
 def keyring_of(dialect: Dialect) -> Keyring | None:
-    """Give the keys of the engine that has this dialect."""
+    """Return the keys of the engine that has this dialect."""
     return getattr(dialect, ON_DIALECT, None)
 
 
@@ -45,11 +45,11 @@ class EncryptedText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Encrypt; NULL stays NULL."""
-        return None if value is None else _seal(value, self.purpose, keyring_of(dialect))
+        return None if value is None else _encrypt(value, self.purpose, keyring_of(dialect))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """Decrypt. Raises CipherError."""
-        return None if value is None else _open(value, self.purpose, keyring_of(dialect))
+        return None if value is None else _decrypt(value, self.purpose, keyring_of(dialect))
 
 
 class EncryptedJson(TypeDecorator[Any]):
@@ -69,12 +69,12 @@ class EncryptedJson(TypeDecorator[Any]):
         keyring = keyring_of(dialect)
         if dumped is None or keyring is None:
             return dumped
-        return _seal(json.dumps(dumped), self.purpose, keyring)
+        return _encrypt(json.dumps(dumped), self.purpose, keyring)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Decrypt. Raises CipherError."""
         if isinstance(value, str):
-            value = json.loads(_open(value, self.purpose, keyring_of(dialect)))
+            value = json.loads(_decrypt(value, self.purpose, keyring_of(dialect)))
         return self.inner.process_result_value(value, dialect) if self.inner else value
 
 
@@ -83,7 +83,7 @@ def is_encrypted(kind: TypeEngine[Any]) -> bool:
 
 
 def is_stale(column: ColumnElement[Any], key_id: str) -> ColumnElement[bool]:
-    """Say in SQL that a value is not encrypted with this key, and is none that is NULL."""
+    """Return the SQL condition for values that are not NULL and not encrypted with this key."""
     return and_(column.is_not(None), not_(_as_stored(column).startswith(_prefix(column, key_id), autoescape=True)))
 
 
@@ -93,24 +93,24 @@ def _as_stored(column: ColumnElement[Any]) -> ColumnElement[str]:
 
 def _prefix(column: ColumnElement[Any], key_id: str) -> str:
     quote = '"' if isinstance(column.type, EncryptedJson) else ""
-    return f"{quote}{SEALED}{key_id}:"
+    return f"{quote}{ENCRYPTED}{key_id}:"
 
 
-def _seal(text: str, purpose: str, keyring: Keyring | None) -> str:
+def _encrypt(text: str, purpose: str, keyring: Keyring | None) -> str:
     if keyring is None:
-        return PLAIN + text if text.startswith((SEALED, PLAIN)) else text
+        return PLAIN + text if text.startswith((ENCRYPTED, PLAIN)) else text
     key_id, data = keyring.encrypt(text.encode(), purpose)
-    return f"{SEALED}{key_id}:{b64encode(data).decode()}"
+    return f"{ENCRYPTED}{key_id}:{b64encode(data).decode()}"
 
 
-def _open(stored: str, purpose: str, keyring: Keyring | None) -> str:
-    if not stored.startswith(SEALED):
+def _decrypt(stored: str, purpose: str, keyring: Keyring | None) -> str:
+    if not stored.startswith(ENCRYPTED):
         return stored.removeprefix(PLAIN)
-    key_id, _, encoded = stored.removeprefix(SEALED).partition(":")
+    key_id, _, encoded = stored.removeprefix(ENCRYPTED).partition(":")
     if keyring is None:
         raise UnknownKey(f"{purpose} is {not_set(key_id)}")
     try:
         data = b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise Undecipherable(f"{purpose} is truncated or changed") from None
-    return keyring.decrypt(Sealed(key_id, data), purpose).decode()
+    return keyring.decrypt(Ciphertext(key_id, data), purpose).decode()

@@ -46,8 +46,8 @@ class Result:
     """Of a success: the request was made although the webhook was known to be throttled, so that it no longer is."""
 
 
-class Health:
-    """Keep how webhooks are doing. A call does what it says or raises RegistryUnavailable, as the store does."""
+class HealthStore:
+    """Keep how webhooks are doing. Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class Health:
         disabled: dict[str, DisabledReason] = {}
         async with self._database.write() as session:
             # In the order of ids: rounds with the same webhooks wait for each other, and never crosswise.
-            for result in sorted(results, key=lambda each: each.webhook_id):
+            for result in sorted(results, key=lambda result: result.webhook_id):
                 if result.answer == "succeeded":
                     await session.execute(_success(result))
                     continue
@@ -94,7 +94,7 @@ class Health:
 
 
 def is_news(webhook: Webhook, now: datetime) -> bool:
-    """Say whether a success is worth a write, going by the webhook as it was when the request was made.
+    """Return whether a success is worth a write, going by the webhook as it was when the request was made.
 
     A failure that was noted while that request was under way is forgotten by the next success then: within a minute,
     or with the first one after it.

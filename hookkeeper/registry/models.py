@@ -97,7 +97,7 @@ class AlertState(BaseModel):
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
-    """Give the tables their types. Python types stand for the same column type everywhere."""
+    """Return the tables their types. Python types stand for the same column type everywhere."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
@@ -215,7 +215,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
 
     def signing_secrets(self, now: datetime) -> list[str]:
-        """Give the keys that sign at this time: during a rotation's grace the previous one too."""
+        """Return the keys that sign at this time: during a rotation's grace the previous one too."""
         in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
         return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]
 

@@ -10,19 +10,19 @@ DEGRADED_RATE = 2.0
 
 
 def is_degraded(webhook: Webhook) -> bool:
-    """Say whether the webhook let the latest requests run into their timeouts."""
+    """Return whether the webhook let the latest requests run into their timeouts."""
     return (webhook.timeouts or 0) >= DEGRADED_AFTER
 
 
 def rate_of(webhook: Webhook) -> float | None:
-    """Give the requests a second that the webhook takes; None: any number."""
+    """Return the requests a second that the webhook takes; None: any number."""
     if not is_degraded(webhook):
         return webhook.rate_limit
     return min(DEGRADED_RATE, webhook.rate_limit or DEGRADED_RATE)
 
 
 def order_of(webhook: Webhook) -> OrderPolicy | None:
-    """Give how the webhook wants its events ordered; None: not at all."""
+    """Return how the webhook wants its events ordered; None: not at all."""
     if webhook.ordered is None:
         return None
     return "skip" if webhook.ordered == "skip" else "block"

@@ -1,4 +1,4 @@
-"""Pause a webhook and let it go on: what is due meanwhile is held."""
+"""Pauses and resumes webhooks. Deliveries of a paused webhook are held."""
 
 from sqlalchemy import not_, or_, select
 
@@ -9,13 +9,13 @@ from hookkeeper.registry.models import Webhook, utc_now
 
 
 class Pauses:
-    """Says of webhooks whether they are paused. A call does what it says or raises RegistryUnavailable."""
+    """Stores whether webhooks are paused. Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def off(self, tenant: str) -> frozenset[str]:
-        """Give the tenant's webhooks that are paused or disabled."""
+        """Return the tenant's webhooks that are paused or disabled."""
         off = or_(not_(Webhook.enabled), Webhook.paused_at.is_not(None))
         async with self._database.read() as session:
             return frozenset(await session.scalars(select(Webhook.id).where(Webhook.tenant == tenant, off)))
@@ -23,7 +23,7 @@ class Pauses:
     async def set(
         self, webhook_id: str, tenant: str | None, paused: bool, entry: AuditEntry | None = None
     ) -> Webhook | None:
-        """Pause a webhook or let it go on, and return it, or None; one that is as it is to be stays as it is."""
+        """Pause or resume a webhook, and return it, or None. Idempotent."""
         query = select(Webhook).where(Webhook.id == webhook_id).with_for_update()
         if tenant is not None:
             query = query.where(Webhook.tenant == tenant)
@@ -33,7 +33,7 @@ class Pauses:
                 now = utc_now()
                 webhook.paused_at = now if paused else None
                 if not paused:
-                    reset_health(webhook)  # nothing was tried meanwhile: the time counts as no failure
+                    reset_health(webhook)  # without attempts, the pause must not count as failing
                 webhook.updated_at = now
                 note(session, entry)
         return webhook

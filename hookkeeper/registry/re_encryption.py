@@ -1,4 +1,4 @@
-"""Encrypt what the first key has not encrypted: values from before a rotation, or from before there were keys."""
+"""Re-encrypts values with the first key after a rotation, or after encryption was enabled."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ SUPPRESSIONS = Suppression.__tablename__
 
 
 async def re_encrypt(engine: AsyncEngine) -> int:
-    """Encrypt all values with the first key; give the number of rows that were changed. Raises CipherError.
+    """Encrypt all values with the first key; return the number of changed rows. Raises CipherError.
 
-    Whoever reads or writes meanwhile is not in the way: a row is locked while it is encrypted, and its old values stay
-    readable until then. Without keys there is nothing to do.
+    Other processes may read and write at the same time: each row is locked while it is encrypted. Does nothing without
+    keys.
     """
     keyring = keyring_of(engine.dialect)
     if keyring is None:
@@ -27,26 +27,28 @@ async def re_encrypt(engine: AsyncEngine) -> int:
     changed = 0
     for table in Base.metadata.sorted_tables:
         if any(is_encrypted(column.type) for column in table.columns):
-            while count := await _reseal_batch(engine, table, keyring):
+            while count := await _re_encrypt_batch(engine, table, keyring):
                 changed += count
     if changed and engine.dialect.name == "sqlite":
-        await _forget_what_was(engine)
+        await _remove_old_values(engine)
     return changed
 
 
-async def _reseal_batch(engine: AsyncEngine, table: Table, keyring: Keyring) -> int:
+async def _re_encrypt_batch(engine: AsyncEngine, table: Table, keyring: Keyring) -> int:
     columns = [column for column in table.columns if is_encrypted(column.type)]
     stale = or_(*(is_stale(column, keyring.first) for column in columns))
     query = select(*table.primary_key, *columns).where(stale).limit(BATCH).with_for_update()
     async with engine.begin() as connection:
         rows = (await connection.execute(query)).all()
         for row in rows:
-            await _reseal_row(connection, table, row, keyring)
+            await _re_encrypt_row(connection, table, row, keyring)
     return len(rows)
 
 
-async def _reseal_row(connection: AsyncConnection, table: Table, row: Row[*tuple[Any, ...]], keyring: Keyring) -> None:
-    """Write the values of a row again: they are encrypted on their way."""
+async def _re_encrypt_row(
+    connection: AsyncConnection, table: Table, row: Row[*tuple[Any, ...]], keyring: Keyring
+) -> None:
+    """Write the values of a row again, which encrypts them."""
     identity = [column == row._mapping[column] for column in table.primary_key]
     values = {column.name: row._mapping[column] for column in table.columns if is_encrypted(column.type)}
     if table.name == SUPPRESSIONS:
@@ -54,12 +56,12 @@ async def _reseal_row(connection: AsyncConnection, table: Table, row: Row[*tuple
     try:
         async with connection.begin_nested():
             await connection.execute(update(table).where(*identity).values(values))
-    except IntegrityError:  # the address was suppressed again while old and new keys were in use side by side
+    except IntegrityError:  # the address was suppressed again while old and new keys were in use
         await connection.execute(table.delete().where(*identity))
 
 
-async def _forget_what_was(engine: AsyncEngine) -> None:
-    """Rewrite SQLite's file: what was overwritten would stay in its free pages, and in its log."""
+async def _remove_old_values(engine: AsyncEngine) -> None:
+    """Rewrite the SQLite file: old values would remain in its free pages and its log."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         await connection.execute(text("VACUUM"))
         await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))

@@ -1,4 +1,4 @@
-"""Reserved times: where timers keep the rate of a webhook, each request to it has a time of its own."""
+"""Reserved times of requests, if timers limit the rate of a webhook."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ class Slots:
     async def reserve(self, webhook_id: str, earliest: datetime, rate: float) -> datetime:
         """Reserve the webhook's next free time from `earliest` on, at `rate` requests a second.
 
-        One UPDATE that needs no earlier read, so that any number of workers can reserve at once.
+        A single UPDATE without a read, so workers can reserve concurrently.
         """
         begin, step = literal(earliest.timestamp()), 1.0 / rate
         is_free = or_(Webhook.next_slot_at.is_(None), Webhook.next_slot_at < begin)
@@ -29,6 +29,6 @@ class Slots:
         )
         async with self._database.write() as session:
             after = await session.scalar(query)
-        if after is None:  # deleted meanwhile: the attempt finds that out
+        if after is None:  # deleted; the attempt detects it
             return earliest
         return max(earliest, datetime.fromtimestamp(after - step, UTC))

@@ -1,6 +1,6 @@
-"""Where webhooks live.
+"""The store of webhooks.
 
-A call does what it says or raises RegistryUnavailable. Whether a write was done is then unknown.
+Methods raise RegistryUnavailable; a write may have been done then.
 """
 
 from collections.abc import Collection
@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import selectinload
 
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.registry.alerts import Alerts
+from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditEntry, AuditLog, note
 from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.cursors import BadCursor, read_cursor, write_cursor
+from hookkeeper.registry.cursors import BadRegistryCursor, read_cursor, write_cursor
 from hookkeeper.registry.database import Database, RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
-from hookkeeper.registry.health import Health, reset_health
+from hookkeeper.registry.health import HealthStore, reset_health
 from hookkeeper.registry.models import Webhook, WebhookPattern, utc_now
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.patterns import patterns_for
@@ -28,7 +28,7 @@ from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
 
-__all__ = ["BadCursor", "ChangedMeanwhile", "RegistryUnavailable", "Store", "TooManyWebhooks"]
+__all__ = ["BadRegistryCursor", "ChangedMeanwhile", "RegistryUnavailable", "Store", "TooManyWebhooks"]
 
 CHANGEABLE = frozenset(
     {
@@ -40,18 +40,18 @@ CHANGEABLE = frozenset(
 
 
 class TooManyWebhooks(Exception):
-    """The tenant has all the webhooks that it may have."""
+    """The tenant has the maximum number of webhooks."""
 
 
 class ChangedMeanwhile(Exception):
-    """The webhook is no longer what the change was checked against: read it again, and check again."""
+    """The webhook was changed since the change was checked: read it and check again."""
 
 
 class Store:
-    """Keep webhooks. They come back detached: read them freely, change them through the store.
+    """Stores webhooks. Returned objects are detached; change them through the store only.
 
-    Wherever a tenant can be given, None means any, and another tenant's webhook is as good as none. An audit entry is
-    kept if the change is made, and only then.
+    A tenant of None means any tenant; another tenant's webhook is not found. An audit entry is written in the
+    transaction of its change.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -59,8 +59,8 @@ class Store:
         self._database = database = Database(engine)
         self.catalogue = Catalogue(database)
         self.suppressions = Suppressions(database)
-        self.alerts = Alerts(database)
-        self.health = Health(database)
+        self.alerts = AlertClaims(database)
+        self.health = HealthStore(database)
         self.pauses = Pauses(database)
         self.slots = Slots(database)
         self.api_keys = ApiKeys(database)
@@ -81,7 +81,7 @@ class Store:
             await session.execute(select(1))
 
     async def ready(self) -> None:
-        """Raise RegistryUnavailable unless the database answers, has our tables, and our keys open what is in it."""
+        """Raise RegistryUnavailable unless the database answers, is migrated, and can be decrypted."""
         await self.ping()
         async with self._database.read() as session:
             try:
@@ -90,20 +90,17 @@ class Store:
                 raise RegistryUnavailable("the registry has no tables yet: run `hookkeeper migrate`") from fault
 
     async def migrate(self) -> None:
-        """Bring the schema up to date; safe from many processes at once. Takes as long as it takes."""
+        """Bring the schema up to date; safe from concurrent processes. Has no timeout."""
         async with reaching_database(seconds=None):
             await migrate(self._engine)
 
     async def re_encrypt(self) -> int:
-        """Encrypt with the first key what it has not encrypted yet; give the number of rows that were changed."""
+        """Encrypt all values with the first key; return the number of changed rows."""
         async with reaching_database(seconds=None):
             return await re_encrypt(self._engine)
 
     async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
-        """Keep a new webhook; SQLAlchemy's IntegrityError if its id is taken.
-
-        TooManyWebhooks where its tenant has `at_most` already.
-        """
+        """Add a webhook. Raises SQLAlchemy's IntegrityError if its id exists, and TooManyWebhooks."""
         async with self._database.write() as session:
             if at_most is not None:
                 await in_turn(session, f"webhooks of {webhook.tenant}")
@@ -133,7 +130,7 @@ class Store:
     async def page(
         self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
     ) -> tuple[list[Webhook], str | None]:
-        """Return up to `limit` webhooks, newest first, and the next page's cursor; BadCursor for garbage."""
+        """Return up to `limit` webhooks, newest first, and the next cursor. Raises BadRegistryCursor."""
         query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit + 1)
         if tenant is not None:
             query = query.where(Webhook.tenant == tenant)
@@ -174,13 +171,13 @@ class Store:
             if "enabled" in changed:
                 webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
             elif changes.get("enabled") is False and webhook.disabled_reason == "failing":
-                webhook.disabled_reason = "manual"  # somebody wants it so: no probe enables it again
+                webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
             if "url" in changed or ("enabled" in changed and changes["enabled"]):
                 reset_health(webhook)
             if changes.get("filter", webhook.filter) != webhook.filter:
                 webhook.filter_errors = webhook.filter_error = None
             if "rate_limit" in changed:
-                webhook.next_slot_at = None  # slots that were reserved at the old rate are no measure for the new one
+                webhook.next_slot_at = None  # slots reserved at the old rate do not apply to the new one
             _renumber(webhook, changes)
             for name, value in changes.items():
                 setattr(webhook, name, value)
@@ -211,7 +208,7 @@ class Store:
         return webhook
 
     async def note_filter_error(self, webhook_id: str, error: str) -> None:
-        """Count an event that the filter failed for."""
+        """Count an event for which the filter failed."""
         count = func.coalesce(Webhook.filter_errors, 0) + 1
         query = update(Webhook).where(Webhook.id == webhook_id).values(filter_errors=count, filter_error=error)
         async with self._database.write() as session:
@@ -246,7 +243,7 @@ def _the_webhook(webhook_id: str, tenant: str | None) -> Select[Webhook]:
 
 
 def _listens_to(event_type: str, tenant: str | None) -> ColumnElement[bool]:
-    """Say it as a subquery: a join would return a webhook once for each of its patterns that match."""
+    """Return a subquery: a join would return a webhook once for each matching pattern."""
     listeners = select(WebhookPattern.webhook_id).where(WebhookPattern.pattern.in_(patterns_for(event_type)))
     if tenant is not None:
         listeners = listeners.where(WebhookPattern.tenant == tenant)

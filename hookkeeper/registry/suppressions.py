@@ -1,9 +1,9 @@
-"""Addresses that get no more emails: they bounced for good, complained of spam, or somebody wants it so.
+"""Suppressed addresses: they bounced, reported spam, or were added by a request.
 
-Each tenant has its own. Addresses are given in lower case, here and everywhere. A call does what it says or raises
+Each tenant has its own. Addresses are in lower case. A call does what it says or raises
 RegistryUnavailable, as the store does.
 
-Where the registry is encrypted, an address is found by its HMAC, one for each key; the first key's is the one kept.
+In an encrypted registry, an address is searched by its HMAC with each key; that of the first key is stored.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,8 +25,8 @@ MAX_ROWS = 500
 """Rows of one transaction, and tokens of one query: databases bound the number of parameters."""
 
 
-class Place(NamedTuple):
-    """Where a suppression stands among the others: what pages are ordered by."""
+class SuppressionPosition(NamedTuple):
+    """The position of a suppression in the list."""
 
     created_at: datetime
     tenant: str
@@ -37,7 +37,7 @@ ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address_token)
 
 
 class Suppressions:
-    """Keep suppressed addresses."""
+    """Stores suppressed addresses."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,14 +64,16 @@ class Suppressions:
             await self._add_rows(suppressions[start : start + MAX_ROWS])
 
     async def _add_rows(self, suppressions: Sequence[Suppression]) -> None:
-        tokens = {(each.tenant, each.address): self._tokens(each.address) for each in suppressions}
+        tokens = {
+            (suppression.tenant, suppression.address): self._tokens(suppression.address) for suppression in suppressions
+        }
         older = {(tenant, token) for (tenant, _), of_address in tokens.items() for token in of_address[1:]}
         async with self._database.write() as session:
             known = await self._among(session, older)
             rows = {
-                (tenant, of_address[0]): _row(each, of_address[0])
-                for each in reversed(suppressions)  # of several for one address the first counts
-                for tenant, of_address in [(each.tenant, tokens[each.tenant, each.address])]
+                (tenant, of_address[0]): _row(suppression, of_address[0])
+                for suppression in reversed(suppressions)  # the first one for an address counts
+                for tenant, of_address in [(suppression.tenant, tokens[suppression.tenant, suppression.address])]
                 if not any((tenant, token) in known for token in of_address[1:])
             }
             if rows:
@@ -81,7 +83,7 @@ class Suppressions:
                 await connection.execute(insert(Suppression.__table__).on_conflict_do_nothing(), in_order)
 
     async def _among(self, session: AsyncSession, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Give those of the pairs of tenant and token that there are rows of."""
+        """Return those of the pairs of tenant and token that there are rows of."""
         found: set[tuple[str, str]] = set()
         for tenant in {tenant for tenant, _ in pairs}:
             tokens = [token for of, token in pairs if of == tenant]
@@ -105,9 +107,9 @@ class Suppressions:
             return {asked[token] for token in await session.scalars(query)}
 
     async def page(
-        self, *, tenant: str | None, address: str | None, limit: int, after: Place | None
-    ) -> tuple[list[Suppression], Place | None]:
-        """Return up to `limit` suppressions, newest first, and the place to go on `after`, or None on the last page."""
+        self, *, tenant: str | None, address: str | None, limit: int, after: SuppressionPosition | None
+    ) -> tuple[list[Suppression], SuppressionPosition | None]:
+        """Return up to `limit` suppressions, newest first, and the position for `after`; None on the last page."""
         query = select(Suppression).order_by(*(column.desc() for column in ORDER)).limit(limit + 1)
         if tenant is not None:
             query = query.where(Suppression.tenant == tenant)
@@ -120,7 +122,7 @@ class Suppressions:
         return found[:limit], _place(found[limit - 1]) if len(found) > limit else None
 
     async def remove(self, tenant: str, address: str, entry: AuditEntry | None = None) -> bool:
-        """Let the address get emails again; False if there is no such suppression."""
+        """Remove a suppression; False if there is none."""
         query = (
             delete(Suppression)
             .where(Suppression.tenant == tenant, Suppression.address_token.in_(self._tokens(address)))
@@ -133,12 +135,12 @@ class Suppressions:
         return removed
 
     def _tokens(self, address: str) -> tuple[str, ...]:
-        """Give all that the address may be found by, and first what it is kept by."""
+        """Return all that the address may be found by, and first what it is kept by."""
         return tokens_of(address, self._keyring)
 
 
 def tokens_of(address: str, keyring: Keyring | None) -> tuple[str, ...]:
-    """Give the tokens of an address, and last itself: it may have been kept before there were keys."""
+    """Return the tokens of an address, and last itself: it may have been kept before there were keys."""
     return (*(keyring.tokens(address, "suppressions.address") if keyring else ()), address)
 
 
@@ -151,5 +153,5 @@ def _row(suppression: Suppression, token: str) -> dict[str, Any]:
     return row | {"address_token": token}
 
 
-def _place(suppression: Suppression) -> Place:
-    return Place(suppression.created_at, suppression.tenant, suppression.address_token)
+def _place(suppression: Suppression) -> SuppressionPosition:
+    return SuppressionPosition(suppression.created_at, suppression.tenant, suppression.address_token)

@@ -1,4 +1,4 @@
-"""The targets of a webhook: its URL, each of its emails, each of its notifications. Their ids are spelled here alone.
+"""The targets of a webhook: its URL, each of its emails, each of its notifications. Builds their ids.
 
 wh_1                  the URL
 wh_1.email.2          its second email
@@ -19,29 +19,29 @@ MAX_SHOWN = 256
 
 
 class Target(NamedTuple):
-    """One thing that an event of a webhook goes to."""
+    """One destination of a webhook's events."""
 
     id: str
     channel: Channel
     shown: str
-    """As people may see it: no secret."""
+    """For display, without secrets."""
 
 
 def targets_of(webhook: Webhook) -> list[Target]:
-    """Give all targets, in the order in which people wrote them."""
+    """Return all targets, in the order of their definition."""
     url = [Target(webhook.id, "webhook", webhook.target)] if webhook.url else []
     emails = [Target(id_, "email", recipients(email)) for id_, email in _emails(webhook)]
-    notifications = [Target(id_, "notification", each.target) for id_, each in _notifications(webhook)]
+    notifications = [Target(id_, "notification", notification.target) for id_, notification in _notifications(webhook)]
     return url + emails + notifications
 
 
 def email_of(webhook: Webhook, target_id: str) -> Email | None:
-    """Give the email of this target, or None where the webhook has it no more."""
+    """Return the email of this target, or None if the webhook no longer has it."""
     return dict(_emails(webhook)).get(target_id)
 
 
 def notification_of(webhook: Webhook, target_id: str) -> Notification | None:
-    """Give the notification of this target, or None where the webhook has it no more."""
+    """Return the notification of this target, or None if the webhook no longer has it."""
     return dict(_notifications(webhook)).get(target_id)
 
 

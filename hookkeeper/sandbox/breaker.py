@@ -1,52 +1,51 @@
-"""What was too costly a few times in a row is not tried again for a while: each try takes time that others wait for."""
+"""A circuit breaker: code that was too costly several times in a row is suspended for a while."""
 
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 from hookkeeper.content.faults import TooCostlyLately
 
-IN_A_ROW = 3
-REST_SECONDS = 60.0
-MAX_KNOWN = 10_000
+MAX_FAILURES = 3
+SUSPENSION_SECONDS = 60.0
+MAX_ENTRIES = 10_000
 
 
 @dataclass(slots=True)
-class _Known:
-    times: int = 0
-    until: float = 0.0
+class _Entry:
+    failures: int = 0
+    suspended_until: float = 0.0
 
 
 class Breaker:
-    """Remembers what was too costly, by a digest."""
+    """Counts consecutive failures, by digest of the code."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_ENTRIES)
 
-    def check(self, what: bytes) -> None:
-        """Raise TooCostlyLately for what rests now."""
-        known = self._known.get(_digest(what))
-        if known and self._clock() < known.until:
-            raise TooCostlyLately(f"was too costly {IN_A_ROW} times in a row, and is suspended for {REST_SECONDS:g} s")
+    def check(self, code: bytes) -> None:
+        """Raise TooCostlyLately for suspended code."""
+        entry = self._entries.get(_digest(code))
+        if entry and self._clock() < entry.suspended_until:
+            raise TooCostlyLately(
+                f"was too costly {MAX_FAILURES} times in a row, and is suspended for {SUSPENSION_SECONDS:g} s"
+            )
 
-    def costly(self, what: bytes) -> None:
-        """Hear that it was too costly; from the third time in a row on, it rests after each."""
-        key = _digest(what)
-        known = self._known.pop(key, None) or _Known()
-        known.times += 1
-        if known.times >= IN_A_ROW:
-            known.until = self._clock() + REST_SECONDS
-        self._known[key] = known
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+    def costly(self, code: bytes) -> None:
+        """Record that it was too costly; from the third time in a row on, suspend it."""
+        entry = self._entries.setdefault(_digest(code), _Entry())
+        entry.failures += 1
+        if entry.failures >= MAX_FAILURES:
+            entry.suspended_until = self._clock() + SUSPENSION_SECONDS
 
-    def fine(self, what: bytes) -> None:
-        """Hear that it was not."""
-        self._known.pop(_digest(what), None)
+    def fine(self, code: bytes) -> None:
+        """Record that it was not too costly."""
+        self._entries.pop(_digest(code), None)
 
 
-def _digest(what: bytes) -> bytes:
-    return hashlib.blake2b(what, digest_size=16).digest()
+def _digest(code: bytes) -> bytes:
+    return hashlib.blake2b(code, digest_size=16).digest()

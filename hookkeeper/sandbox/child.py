@@ -1,6 +1,6 @@
 """The program of a child of `hookkeeper.sandbox.pool`: one request after the other, until the parent is gone.
 
-A request names a function of a fixed table. Importing it and reading its arguments are not on the clock of a call.
+A request names a function of a fixed table. Importing it and decoding its arguments do not count as CPU time of a call.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import (
     LENGTH,
     MAX_ANSWER,
-    Call,
+    ChildRequest,
     decoded,
     error,
     fault,
@@ -39,7 +39,7 @@ _TOO_MUCH = "takes too much memory, or is nested too deeply"
 
 def main() -> None:
     """Serve the socket that is our standard input. Our last arguments are the table's module and the bounds."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # when the children end is for the parent to say
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     table, cpu_seconds, memory = sys.argv[-3], float(sys.argv[-2]), int(sys.argv[-1])
     functions: Mapping[str, Function] = load(f"{table}:FUNCTIONS")
@@ -51,13 +51,13 @@ def main() -> None:
         while head := stream.read(LENGTH.size):
             for answer in _answers(read_request(stream.read(*LENGTH.unpack(head))), functions, cpu_seconds):
                 stream.write(answer)
-                stream.flush()  # answers that were sent are not requested again if the next call ends us
+                stream.flush()  # sent answers are not requested again if the next call ends this process
             stream.write(message(""))
             stream.flush()
 
 
 def _bound_memory(memory: int) -> None:
-    """Bound the address space, and offer this process first where the machine has no memory left. macOS has neither."""
+    """Limit the address space, and let this process be killed first if memory runs out. Not on macOS."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     with contextlib.suppress(ValueError, OSError):
@@ -67,13 +67,13 @@ def _bound_memory(memory: int) -> None:
 
 
 def _silence() -> None:
-    """Drop what native code writes as it dies: a tenant could fill the log with it."""
+    """Discard what native code writes when it fails: a tenant could fill the log."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
-def _answers(request: Call, functions: Mapping[str, Function], cpu_seconds: float) -> Iterator[bytes]:
-    """Make the calls, as many as can be begun in the time of one; the first in any case."""
+def _answers(request: ChildRequest, functions: Mapping[str, Function], cpu_seconds: float) -> Iterator[bytes]:
+    """Make the first call, and further ones while the time of one call has not passed."""
     if request.function == IMPORT:
         for name in request.shared:
             _function(name)
@@ -85,10 +85,10 @@ def _answers(request: Call, functions: Mapping[str, Function], cpu_seconds: floa
             return
 
 
-def _answer(request: Call, function: Function, arguments: list[Any], cpu_seconds: float) -> bytes:
+def _answer(request: ChildRequest, function: Function, arguments: list[Any], cpu_seconds: float) -> bytes:
     try:
         run, given = _function(request.function), decoded(function, [*arguments, *request.shared])
-        # Its signal's default, to end the process, is the one thing that also stops native code.
+        # The signal's default action, to end the process, also stops native code.
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
             answer = result(function, run(*given, **request.named))
@@ -101,7 +101,7 @@ def _answer(request: Call, function: Function, arguments: list[Any], cpu_seconds
     except UnicodeEncodeError:
         return fault(Fault("a lone surrogate is not text, and cannot be sent"))
     except Exception:  # noqa: BLE001
-        # Ours, not the tenant's: the parent raises it, and has a log.
+        # An internal error: the parent raises and logs it.
         return error(traceback.format_exc())
     if len(answer) > MAX_ANSWER:
         return fault(TooCostly("has too large a result"))

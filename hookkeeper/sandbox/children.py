@@ -1,6 +1,6 @@
 """The child processes of `hookkeeper.sandbox.pool`, and a spare one, so that no call waits for a process to start.
 
-A child is a bare Python that imports only what it is asked to run. It inherits no open file and no secret of ours, and
+A child is a bare Python that imports only what it is asked to run. It inherits no open files and no secrets, and
 it ends when we do, however that comes.
 """
 
@@ -21,11 +21,11 @@ _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 class SandboxUnavailable(RuntimeError):
-    """No child can be had: this machine is to blame, and neither a tenant nor a bug."""
+    """No child can be started. Caused by the machine, not by a tenant or a bug."""
 
 
 class Child:
-    """A child process, and our end of its socket."""
+    """A child process, and the parent's end of its socket."""
 
     def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
         self._connection, theirs = socket.socketpair()
@@ -70,7 +70,7 @@ class Child:
 
 
 class Children:
-    """Starts children, keeps those that are free, and ends them."""
+    """Starts, keeps and ends children."""
 
     def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
         self._bounds = functions, cpu_seconds, memory
@@ -84,7 +84,7 @@ class Children:
         self._expected.add(function)
 
     async def take(self) -> Child:
-        """Give a free child, or a new one. Raises SandboxUnavailable."""
+        """Return a free child, or a new one. Raises SandboxUnavailable."""
         child = self._free.pop() if self._free else await self.start()
         self._keep_spare()
         return child
@@ -93,12 +93,12 @@ class Children:
         self._free.append(child)
 
     async def refill(self) -> None:
-        """Start a child for one that was killed, and wait for it. Where that fails, whoever needs one tries again."""
+        """Replace a killed child. If that fails, the next call that needs one tries again."""
         with suppress(SandboxUnavailable):
             self.put_back(await self.start())
 
     async def start(self) -> Child:
-        """Start a child, ready for the functions that are known by now. Raises SandboxUnavailable."""
+        """Start a child, with the expected functions imported. Raises SandboxUnavailable."""
         try:
             child = Child(*self._bounds)
         except OSError as error:
@@ -118,7 +118,7 @@ class Children:
         return child
 
     def end(self, child: Child) -> asyncio.Future[int]:
-        """Kill a child, if it lives; its code comes in a moment."""
+        """Kill a child; the future has its exit code."""
         child.kill()
         ending = asyncio.get_running_loop().run_in_executor(None, child.process.wait)
         self._ending.add(ending)

@@ -30,15 +30,15 @@ _FAULTS = {
 
 
 class BadAnswer(Exception):
-    """A child has answered what is no answer."""
+    """A child has sent an invalid answer."""
 
 
-class Call(NamedTuple):
-    """Calls that a child is to make, with arguments not yet decoded."""
+class ChildRequest(NamedTuple):
+    """Calls for a child, with arguments not yet decoded."""
 
     function: str
     arguments: list[list[Any]]
-    """Of each call."""
+    """One list for each call."""
     shared: list[Any]
     """Arguments of all calls, after their own."""
     named: dict[str, Any]
@@ -61,8 +61,8 @@ def request(name: str, arguments: Sequence[str], shared: str, named: str) -> byt
     )
 
 
-def read_request(content: bytes) -> Call:
-    return Call(**json.loads(content))
+def read_request(content: bytes) -> ChildRequest:
+    return ChildRequest(**json.loads(content))
 
 
 def encoded(function: Function, arguments: Sequence[Any], position: int = 0) -> str:
@@ -89,7 +89,7 @@ def result(function: Function, value: Any) -> bytes:
 
 
 def fault(raised: Fault) -> bytes:
-    name = next(each.__name__ for each in type(raised).__mro__ if each.__name__ in _FAULTS)
+    name = next(kind.__name__ for kind in type(raised).__mro__ if kind.__name__ in _FAULTS)
     return message(dumps({"fault": [name, list(raised.args)]}))
 
 
@@ -98,7 +98,7 @@ def error(text: str) -> bytes:
 
 
 def read_answer(function: Function, content: bytes) -> Any:
-    """Give the result, or the exception that the child names. Raises BadAnswer for all that is no answer."""
+    """Return the result, or the exception that the child names. Raises BadAnswer for an invalid answer."""
     try:
         answer = json.loads(content)
         ((kind, value),) = answer.items()
@@ -123,7 +123,7 @@ def _read_result(function: Function, value: Any) -> Any:
 
 def _read_fault(_: Function, value: Any) -> Fault:
     name, arguments = value
-    if not all(isinstance(each, str | int | None) for each in arguments):
+    if not all(isinstance(argument, str | int | None) for argument in arguments):
         raise TypeError("arguments of a fault are texts and numbers")
     made: Fault = load(f"{_FAULTS[name]}:{name}")(*arguments)
     return made
@@ -138,8 +138,8 @@ _READ: dict[str, Callable[[Function, Any], Any]] = {"result": _read_result, "fau
 
 @cache
 def _adapter(types: tuple[str, ...]) -> Any:
-    """Give what converts values of these types. A child that needs none does without Pydantic."""
+    """Return what converts values of these types. A child that needs none does without Pydantic."""
     from pydantic import TypeAdapter
 
-    union: Any = Union[tuple(load(each) for each in types)]  # noqa: UP007
+    union: Any = Union[tuple(load(type_) for type_ in types)]  # noqa: UP007
     return TypeAdapter(union)

@@ -1,7 +1,7 @@
-"""Runs functions of `hookkeeper.content` on what tenants wrote, in child processes of bounded time and memory.
+"""Runs functions of `hookkeeper.content` on tenants' input in child processes with limited time and memory.
 
-It bounds what a call costs, and what one tenant's calls cost the others. What a child answers is read as JSON and
-nothing else, so code that broke out of a library there could lie to us, and could not run here.
+The cost of a call is limited, and so is the delay that one tenant's calls cause for others. Answers of a child are
+parsed as JSON, so a compromised child can return wrong results, but cannot run code in the parent.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from hookkeeper.content.faults import Fault, TooCostly
-from hookkeeper.limits.turns import Turns
+from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.sandbox.breaker import Breaker
 from hookkeeper.sandbox.children import Child, Children
 from hookkeeper.sandbox.children import SandboxUnavailable as SandboxUnavailable
@@ -22,15 +22,15 @@ _Result = TypeVar("_Result")
 _Item = TypeVar("_Item")
 
 MAX_PART = 256 * 1024
-"""Characters of JSON that one request carries, and its first call's in any case."""
+"""Characters of JSON in a request, except that a single call may be larger."""
 
 
 class Sandbox:
-    """Makes up to `children` calls at once; more wait. A child starts when one is needed first, and is kept.
+    """Makes up to `children` calls concurrently. Children start at first use and are kept.
 
-    A tenant may have as many calls made at once as leave children free for others, and `per_tenant` at most.
-    A call may take `cpu_seconds` of computing and `wall_seconds` in all, a child `memory` bytes of address space.
-    macOS does not bound memory; there the time alone does. `functions` is the module with the table of functions.
+    A tenant has at most `per_tenant` concurrent calls, and leaves children free for others. A call may use
+    `cpu_seconds` of CPU time and take `wall_seconds`; a child may use `memory` bytes of address space, which macOS does
+    not enforce. `functions` is the module with the table of functions.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Sandbox:
         self._cpu_seconds, self._wall_seconds = cpu_seconds, wall_seconds
         self._functions: Mapping[str, Function] = load(f"{functions}:FUNCTIONS")
         self._children = Children(functions, cpu_seconds, memory)
-        self._turns = Turns(children, per_tenant)
+        self._slots = TenantLimit(children, per_tenant=children if per_tenant is None else per_tenant)
         self._breaker = Breaker()
         self._calls: set[asyncio.Future[None]] = set()
         self._closed = False
@@ -65,13 +65,13 @@ class Sandbox:
         await self._children.close()
 
     def for_(self, tenant: str) -> "Share":
-        """Give what this tenant's calls are made by, so that they hold up nobody else's."""
+        """Return the share that makes this tenant's calls."""
         return Share(self, tenant)
 
     async def call(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        """Call a function in a child. Raises its Fault; TooCostly out of bounds, and where it always was of late.
+        """Call a function in a child. Raises its Fault, and TooCostly if it exceeds its limits or is suspended.
 
-        Raises SandboxUnavailable where no child can be had, and RuntimeError for a bug of ours.
+        Raises SandboxUnavailable if no child can be started, and RuntimeError for internal errors.
         """
         return await self.for_("").call(function, *args, **kwargs)
 
@@ -106,7 +106,7 @@ class Sandbox:
                 answers[number] = fault
         left = [number for number in keys if answers[number] is None]
         while left:
-            async with self._turns.of(work.tenant):
+            async with self._slots.slot(work.tenant):
                 part = await self._part(work, function, [work.calls[number] for number in left])
             for number, answer in zip(left, part, strict=False):
                 answers[number] = answer
@@ -121,7 +121,7 @@ class Sandbox:
             self._breaker.fine(key)
 
     async def _part(self, work: "_Work", function: Function, calls: list[tuple[Any, ...]]) -> list[Any]:
-        """Make the first of these calls in one turn, at least one. Nothing is serialised before the turn has come."""
+        """Make the first of these calls, at least one, with one slot. They are serialised only when it is granted."""
         try:
             content = work.request(function, calls)
         except RecursionError:
@@ -131,11 +131,11 @@ class Sandbox:
         answers = await self._answers(function, content)
         if isinstance(answers[-1], _Ended):
             answers[-1] = TooCostly(str(answers[-1]))
-            await self._children.refill()  # in this tenant's time, and not in that of the next
+            await self._children.refill()  # at this tenant's expense, not the next one's
         return answers
 
     async def _answers(self, function: Function, content: bytes) -> list[Any]:
-        """Ask a child that is free. Where it was killed, ask a new one: those that are free may be dead as well."""
+        """Ask a free child. If it was killed, ask a new one: other free ones may be dead as well."""
         for take in (self._children.take, self._children.start):
             answers: list[Any] = []
             try:
@@ -149,7 +149,7 @@ class Sandbox:
         raise SandboxUnavailable("the sandbox's child processes are being killed from outside")
 
     async def _ask(self, child: Child, function: Function, content: bytes, answers: list[Any]) -> None:
-        """Collect a child's answers. One that does not answer is ended: no other call may get its answer."""
+        """Collect a child's answers. A child without an answer is ended, so that no other call receives it."""
         try:
             async with asyncio.timeout(self._wall_seconds):
                 await child.ask(content)
@@ -166,7 +166,7 @@ class Sandbox:
             self._children.end(child)
             answers.append(_Ended(f"takes more than {self._wall_seconds:g} s"))
             return
-        except BaseException:  # cancelled, or an answer that is none
+        except BaseException:  # cancelled, or an invalid answer
             self._children.end(child)
             raise
         if not answers:
@@ -175,7 +175,7 @@ class Sandbox:
         self._children.put_back(child)
 
     def _ended(self, code: int) -> "_Ended":
-        """Say why a child ended in the middle of a call. Raises _Killed if that need not be this call's doing."""
+        """Return why a child ended during a call. Raises _Killed if the call may not be the cause."""
         if code == -signal.SIGPROF:
             return _Ended(f"takes more than {self._cpu_seconds * 1000:g} ms of CPU time")
         if code in (-signal.SIGKILL, -signal.SIGTERM):
@@ -207,8 +207,7 @@ class Share:
     ) -> list[_Result | Fault]:
         """Make a call for each item, with the same other arguments, and give the result or the Fault of each.
 
-        Each has its own bounds, so that one that is too costly spoils no other. What was too costly is remembered
-        by item, or for all of them together by the name given as `breaker`.
+        Limits apply to each call. The circuit breaker counts by item, or for all items by the name `breaker`.
         """
         calls = [(item,) for item in items]
         answers = await self._sandbox.make(self._tenant, function, calls, shared=shared, breaker=breaker)
@@ -252,11 +251,11 @@ class _Work(NamedTuple):
 
 
 class _Ended(Exception):
-    """The call's child ended before it had answered; this says why."""
+    """The call's child ended before its answer; the message says why."""
 
 
 class _Killed(Exception):
-    """The call's child was killed by a person, or by a machine without memory, which need not be this call's doing."""
+    """The call's child was killed by an operator or for lack of memory, not necessarily because of this call."""
 
 
 def _too_deep() -> TooCostly:

@@ -11,10 +11,10 @@ from typing import Any
 import structlog
 
 from hookkeeper.content import filters
-from hookkeeper.content.context import Event
+from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.faults import Fault
 from hookkeeper.limits.adaptive_limit import AdaptiveLimit
-from hookkeeper.limits.turns import Turns
+from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.pacing import order_of, rate_of
@@ -54,7 +54,7 @@ class EventIngest:
         self._gateway = gateway
         self._store = store
         self._sandbox = sandbox
-        self._starting = Turns(MAX_CONCURRENT_STARTS)
+        self._starting = TenantLimit(MAX_CONCURRENT_STARTS)
         self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
 
     async def accept(self, event: NewEvent, event_id: str | None = None, behind: Sequence[Future[Any]] = ()) -> Started:
@@ -126,7 +126,7 @@ class EventIngest:
         filtered = [webhook for webhook in webhooks if webhook.filter is not None]
         if not filtered:
             return list(webhooks), {}
-        shown = Event(event_id, event.type, event.tenant, event.timestamp or now, event.data).shown()
+        shown = OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data).shown()
         answers = await self._sandbox.for_(event.tenant).call_each(
             filters.matches, [webhook.filter or "" for webhook in filtered], shown
         )
@@ -152,12 +152,12 @@ class EventIngest:
     @asynccontextmanager
     async def _turn(self, tenant: str) -> AsyncIterator[None]:
         """Wait for the tenant's turn to start a run. The time that starts take decides how many may be concurrent."""
-        async with self._starting.of(tenant):
+        async with self._starting.slot(tenant):
             begin = time.monotonic()
             try:
                 yield
             finally:
-                self._starts_per_tenant.note(time.monotonic() - begin)
+                self._starts_per_tenant.record(time.monotonic() - begin)
                 self._starting.per_tenant = self._starts_per_tenant.value
 
     async def _count_filter_errors(self, errors: dict[str, str]) -> None:

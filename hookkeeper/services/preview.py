@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from hookkeeper.content import filters
-from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.headers import masked
@@ -59,8 +59,8 @@ class Previewer:
     def __init__(self, sandbox: Sandbox, webhook: Webhook, type_: str, data: Any, max_body_bytes: int) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
-        self._event = Event(EXAMPLE_ID, type_, webhook.tenant, utc_now(), data)
-        self._context = context_of(self._event, About(webhook.id, webhook.name, webhook.metadata_))
+        self._event = OutgoingEvent(EXAMPLE_ID, type_, webhook.tenant, utc_now(), data)
+        self._context = context_of(self._event, WebhookContext(webhook.id, webhook.name, webhook.metadata_))
         self._max_body_bytes = max_body_bytes
 
     async def preview(self) -> Preview:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hookkeeper.content import json_schemas
 from hookkeeper.content.faults import Fault, TooCostly, TooCostlyLately
-from hookkeeper.sandbox.breaker import REST_SECONDS
+from hookkeeper.sandbox.breaker import SUSPENSION_SECONDS
 from hookkeeper.sandbox.pool import Sandbox, Share
 from hookkeeper.services.errors import BadField, Invalid, Suspended
 
@@ -36,7 +36,7 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
     """
     (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
     if isinstance(answer, TooCostlyLately):
-        raise Suspended(f"Validating events of the type {type_} against its schema {answer}.", REST_SECONDS)
+        raise Suspended(f"Validating events of the type {type_} against its schema {answer}.", SUSPENSION_SECONDS)
     if isinstance(answer, TooCostly):
         sentence = f"cannot be validated against the schema of this event type, which {answer}"
         raise Invalid("The data is too costly to validate: see errors.", [BadField(path="data", detail=sentence)])

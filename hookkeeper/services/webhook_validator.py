@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from hookkeeper.content import emails, filters, notifications, payload, tls
-from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.notifications import Notification
@@ -100,7 +100,7 @@ class WebhookValidator:
         if not elements:
             return
         async for event in self._examples(given, known):
-            about = About(
+            about = WebhookContext(
                 known.id if known else "wh_example", _field("name", given, known) or "", _metadata(given, known)
             )
             for path, render, element in elements:
@@ -109,17 +109,17 @@ class WebhookValidator:
                 except Fault as fault:
                     yield BadField(path=path, detail=f"{fault}; this happens for the example of {event.type}")
 
-    async def _examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[Event]:
+    async def _examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[OutgoingEvent]:
         filter_ = _field("filter", given, known)
         named = [pattern for pattern in _field("events", given, known) or () if re.fullmatch(EVENT_TYPE, pattern)]
         for type_ in named[:MAX_EXAMPLES]:
             found = await self._catalogue.get(type_)
             if found and found.examples:
-                event = Event("evt_example", type_, self._tenant, utc_now(), found.examples[0])
+                event = OutgoingEvent("evt_example", type_, self._tenant, utc_now(), found.examples[0])
                 if filter_ is None or await self._matches(filter_, event):
                     yield event
 
-    async def _matches(self, filter_: str, event: Event) -> bool:
+    async def _matches(self, filter_: str, event: OutgoingEvent) -> bool:
         try:
             return await self._sandbox.call(filters.matches, filter_, event.shown())
         except Fault:

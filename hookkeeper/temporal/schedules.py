@@ -53,7 +53,7 @@ class Schedules:
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._creating = TenantLimit("schedules", 1)
+        self._creating = TenantLimit(per_tenant=1)
         self._created: dict[str, float] = {}
         """Schedules made within `LIST_DELAY`, by their ids in Temporal, with the time."""
 
@@ -62,7 +62,7 @@ class Schedules:
 
         One at a time per tenant: two at once could both pass the check of the limit.
         """
-        async with self._creating.place(plan.tenant), _translated_errors():
+        async with self._creating.slot(plan.tenant), _translated_errors():
             await self._check_limit(plan, at_most)
             state = ScheduleState(paused=paused, notes=note)
             request = CreateScheduleRequest(

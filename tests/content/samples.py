@@ -3,15 +3,15 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from hookkeeper.content.context import About, Event, context_of
+from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-WEBHOOK = About("wh_1", "Orders", {"plan": "gold"})
+WEBHOOK = WebhookContext("wh_1", "Orders", {"plan": "gold"})
 
 
 def seeing(data: Any) -> dict[str, Any]:
     """Give the variables of a template for an event with this data."""
-    return context_of(Event("evt_1", "order.paid", "acme", WHEN, data), WEBHOOK)
+    return context_of(OutgoingEvent("evt_1", "order.paid", "acme", WHEN, data), WEBHOOK)
 
 
 def alerting(**changes: Any) -> dict[str, Any]:

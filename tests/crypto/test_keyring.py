@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.crypto.keyring import OVERHEAD, Keyring, Sealed, Undecipherable, UnknownKey, new_key
+from hookkeeper.crypto.keyring import OVERHEAD, Ciphertext, Keyring, Undecipherable, UnknownKey, new_key
 
 OLD, NEW = new_key("old"), new_key("new")
 RING = Keyring.parse(OLD)
@@ -46,10 +46,10 @@ def test_what_was_touched_does_not_open() -> None:
         changed = bytearray(sealed.data)
         changed[place] ^= 1
         with pytest.raises(Undecipherable):
-            RING.decrypt(Sealed("old", bytes(changed)), "webhooks.secret")
+            RING.decrypt(Ciphertext("old", bytes(changed)), "webhooks.secret")
     for length in range(len(sealed.data)):
         with pytest.raises(Undecipherable):
-            RING.decrypt(Sealed("old", sealed.data[:length]), "webhooks.secret")
+            RING.decrypt(Ciphertext("old", sealed.data[:length]), "webhooks.secret")
     with pytest.raises(Undecipherable, match=r"not what key old has encrypted for webhooks\.url"):
         RING.decrypt(sealed, "webhooks.url")
     with pytest.raises(Undecipherable):

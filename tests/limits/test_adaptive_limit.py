@@ -8,7 +8,7 @@ from hookkeeper.limits.adaptive_limit import TARGET, AdaptiveLimit
 def after(*answers: float) -> AdaptiveLimit:
     limit = AdaptiveLimit(2, 16)
     for seconds in answers:
-        limit.note(seconds)
+        limit.record(seconds)
     return limit
 
 
@@ -33,5 +33,5 @@ def test_a_server_may_become_slower_for_good() -> None:
     limit = after(0.01, *(0.2,) * 100)
     assert limit.value == 2
     for _ in range(4000):
-        limit.note(0.2)
+        limit.record(0.2)
     assert limit.value == 16

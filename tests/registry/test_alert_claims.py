@@ -72,6 +72,6 @@ async def test_after_a_failure_it_waits_for_the_hour(store: Store, monkeypatch: 
     assert await claims(store, ("recovered", "a")) == [None], "nobody was told that it failed"
     await claims(store, ("failed", "b"))
     assert not await is_news(store)
-    monkeypatch.setattr(alerts, "ALERT_EVERY", timedelta(0))
+    monkeypatch.setattr(alerts, "ALERT_INTERVAL", timedelta(0))
     assert await is_news(store)
     assert await claims(store, ("recovered", "c"), ("recovered", "d")) == [0, None]

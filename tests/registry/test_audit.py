@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.catalogue import AlreadyThere
+from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType, Suppression, Webhook
 from hookkeeper.registry.store import Store
 
@@ -50,7 +50,7 @@ async def test_a_change_that_is_not_made_has_none(store: Store, make_webhook: Ca
         (store.update("wh_1", "other", {"name": "x"}, entry()), None),
         (store.rotate_secret("wh_1", "other", "whsec_bmV3", 0, entry()), None),
         (store.delete("wh_1", "other", entry()), None),
-        (store.catalogue.add(EventType(name="a.b"), entry()), AlreadyThere),
+        (store.catalogue.add(EventType(name="a.b"), entry()), EventTypeExists),
         (store.catalogue.update("no", {}, entry()), None),
         (store.catalogue.delete("no", entry()), None),
         (store.suppressions.add(again, entry()), None),

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.catalogue import AlreadyThere, Catalogue
+from hookkeeper.registry.catalogue import Catalogue, EventTypeExists
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import EventType
 
@@ -31,7 +31,7 @@ async def test_an_event_type_comes_back_as_it_was_given(catalogue: Catalogue) ->
 
 async def test_a_name_is_taken_once(catalogue: Catalogue) -> None:
     await catalogue.add(EventType(name="order.paid"))
-    with pytest.raises(AlreadyThere, match=r"order\.paid"):
+    with pytest.raises(EventTypeExists, match=r"order\.paid"):
         await catalogue.add(EventType(name="order.paid", description="again"))
     found = await catalogue.get("order.paid")
     assert found is not None

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import BadCursor, RegistryUnavailable, Store
+from hookkeeper.registry.store import BadRegistryCursor, RegistryUnavailable, Store
 
 Make = Callable[..., Webhook]
 
@@ -166,7 +166,7 @@ async def test_pages_filter(store: Store, make_webhook: Make) -> None:
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_cursor_that_is_not_ours(store: Store, cursor: str) -> None:
-    with pytest.raises(BadCursor):
+    with pytest.raises(BadRegistryCursor):
         await store.page(tenant=None, event=None, enabled=None, limit=1, cursor=cursor)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.suppressions import Place, Suppressions
+from hookkeeper.registry.suppressions import SuppressionPosition, Suppressions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def of(address: str, tenant: str = "acme", **fields: Any) -> Suppression:
 async def pages(suppressions: Suppressions, limit: int, **where: str) -> list[list[tuple[str, str]]]:
     """Read all pages, as tenants and addresses."""
     read: list[list[tuple[str, str]]] = []
-    after: Place | None = None
+    after: SuppressionPosition | None = None
     while True:
         found, after = await suppressions.page(
             tenant=where.get("tenant"), address=where.get("address"), limit=limit, after=after

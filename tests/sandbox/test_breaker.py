@@ -54,7 +54,7 @@ def test_not_in_a_row() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "MAX_KNOWN", 3)
+    monkeypatch.setattr(breaker, "MAX_ENTRIES", 3)
     tripped = Breaker()
     for what in (b"a", b"b", b"c", b"d"):
         for _ in range(3):

@@ -46,7 +46,7 @@ async def test_what_was_folded_is_counted_and_recovery_is_told(
     await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
     for _ in range(3):
         await home.until_closed((await home.send())["id"])
-    monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_EVERY", timedelta(0))  # the hour is over
+    monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
     await home.until_closed((await home.send())["id"])
     inbox.otherwise = Answer(200)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Turns: nobody's many wishes hold up another, and none is lost or given twice."""
+"""Slots: a busy tenant delays only itself, and no slot is lost or granted twice."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from hookkeeper.limits.turns import Turns
+from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
 
 
 async def settle() -> None:
@@ -15,17 +15,17 @@ async def settle() -> None:
 
 
 class Users:
-    """Those who want turns, and what they have."""
+    """Tenants that acquire slots, and the slots that they hold."""
 
     def __init__(self, slots: int) -> None:
-        self.turns = Turns(slots)
+        self.limit = TenantLimit(slots)
         self.having: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.end = asyncio.Event()
 
     async def want(self, tenant: str) -> asyncio.Task[None]:
         async def use() -> None:
-            await self.turns.take(tenant)
+            await self.limit.acquire(tenant)
             self.having.append(tenant)
 
         task = asyncio.create_task(use())
@@ -34,7 +34,7 @@ class Users:
 
     async def done(self, tenant: str) -> None:
         self.having.remove(tenant)
-        self.turns.give_back(tenant)
+        self.limit.release(tenant)
         await settle()
 
 
@@ -71,7 +71,7 @@ async def test_who_holds_more_comes_after_who_holds_none() -> None:
     assert Counter(users.having) == {"a": 2}
 
 
-async def test_who_gives_up_gets_no_turn() -> None:
+async def test_who_gives_up_gets_no_slot() -> None:
     users = Users(1)
     await users.want("a")
     first, second, third = [await users.want("b") for _ in range(3)]
@@ -85,11 +85,11 @@ async def test_who_gives_up_gets_no_turn() -> None:
     assert users.having == ["b"]
 
 
-async def test_a_turn_that_comes_as_somebody_gives_up_is_not_lost() -> None:
+async def test_a_slot_granted_during_cancellation_is_not_lost() -> None:
     users = Users(1)
     await users.want("a")
     waiting = await users.want("b")
-    users.turns.give_back("a")
+    users.limit.release("a")
     waiting.cancel()
     await settle()
     assert waiting.cancelled()
@@ -97,14 +97,14 @@ async def test_a_turn_that_comes_as_somebody_gives_up_is_not_lost() -> None:
     assert users.having == ["a", "c"]
 
 
-async def test_no_turn_is_lost_whatever_happens() -> None:
+async def test_no_slot_is_lost_whatever_happens() -> None:
     chance = random.Random(4)
-    turns = Turns(5)
+    limit = TenantLimit(5)
     using, most = Counter[str](), 0
 
     async def use(tenant: str) -> None:
         nonlocal most
-        async with turns.of(tenant):
+        async with limit.slot(tenant):
             using[tenant] += 1
             most = max(most, using.total())
             try:
@@ -121,5 +121,26 @@ async def test_no_turn_is_lost_whatever_happens() -> None:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks, return_exceptions=True)
     assert most == 5
-    async with turns.of("a"), turns.of("a"), turns.of("a"), turns.of("b"), turns.of("c"):
+    async with limit.slot("a"), limit.slot("a"), limit.slot("a"), limit.slot("b"), limit.slot("c"):
         pass  # all five are there again
+
+
+async def test_waiting_is_limited_for_each_tenant() -> None:
+    """Timeline: two wait, a third is refused; one gives up. Proves: its place is free, others are not counted."""
+    limit = TenantLimit(per_tenant=1, max_waiting=2)
+    await limit.acquire("a")
+    first, second = [asyncio.create_task(limit.acquire("a")) for _ in range(2)]
+    await settle()
+    with pytest.raises(TooManyWaiting):
+        await limit.acquire("a")
+    await limit.acquire("b")
+    first.cancel()
+    await settle()
+    third = asyncio.create_task(limit.acquire("a"))
+    await settle()
+    assert (limit.held("a"), limit.waiting("a"), limit.held("b")) == (1, 2, 1)
+    for waiting in (second, third):
+        limit.release("a")
+        await waiting
+    limit.release("a")
+    assert (limit.held("a"), limit.waiting("a")) == (0, 0)
