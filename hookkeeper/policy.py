@@ -25,8 +25,8 @@ DEFAULT_SCHEDULE = (
 """Seconds before attempts 2 to 10: ten attempts in a little over three days."""
 
 OrderPolicy = Literal["block", "skip"]
-"""The effect of a failing event on later events of an ordered webhook: `block` delays them until it is final, `skip` only
-until its first failed attempt."""
+"""The effect of a failing event on later events of an ordered webhook: `block` delays them until it is final, `skip`
+only until its first failed attempt."""
 
 
 class RetryPolicy(BaseModel):
