@@ -157,7 +157,7 @@ async def test_a_slack_service_gets_the_note(running_dev: stage.Dev) -> None:
     assert webhook["notifications"][0]["service"].startswith("slack://")
     refused = await order_events("register", cwd=running_dev.folder, SLACK_SERVICE="https://hooks.slack.com/services/T")
     assert refused.code == 1
-    assert "is answered with 422" in refused.err
+    assert "was answered with 422" in refused.err
 
 
 async def test_says_what_is_missing(running_dev: stage.Dev, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_says_what_is_missing(running_dev: stage.Dev, tmp_path: Path) -> N
     for settings, sentence in (
         ({}, "No key for http://127.0.0.1:8080: run `make dev`"),
         ({"HOOKKEEPER_URL": nobody, "HOOKKEEPER_API_KEY": "hk_x"}, f"Cannot reach {nobody}/v1/"),
-        ({"HOOKKEEPER_URL": running_dev.url, "HOOKKEEPER_API_KEY": "hk_x"}, "is answered with 401"),
+        ({"HOOKKEEPER_URL": running_dev.url, "HOOKKEEPER_API_KEY": "hk_x"}, "was answered with 401"),
     ):
         done = await order_events(cwd=tmp_path, **settings)
         assert (done.code, done.out) == (1, "")
