@@ -13,7 +13,7 @@ from temporalio import activity
 from activities.pacing import throttled_for
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.health import Result, is_news
+from hookkeeper.registry.health import Result, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import Probes
@@ -67,7 +67,7 @@ def _result(request: AttemptRequest, outcome: Outcome, before: Webhook | None, o
         return None
     at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
     if outcome.verdict == "succeeded":
-        if before and not is_news(before, at):
+        if before and not needs_recording(before, at):
             return None
         return Result(request.webhook_id, "succeeded", at, knowingly=bool(before and before.throttled_until))
     if outcome.verdict == "gone":

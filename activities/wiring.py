@@ -24,7 +24,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from activities.webhook_concurrency import WebhookConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress import http
-from hookkeeper.egress.network import EVERYWHERE, parse_networks
+from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.services import Services

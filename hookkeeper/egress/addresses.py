@@ -24,6 +24,10 @@ BAD_PORTS = frozenset({
 """0, and ports of other protocols, which could misread an HTTP request as their own (Fetch, "Port blocking")."""
 
 
+class ForbiddenAddress(OSError):
+    """The address is not allowed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Networks:
     """What the operator allows in addition to global unicast addresses."""
@@ -90,6 +94,17 @@ def is_allowed(address: str, allowed: Networks) -> bool:
         return _may_reach(ip.ipv4_mapped, allowed)
     embedded = _embedded(ip)
     return _may_reach(ip, allowed) and (embedded is None or _may_reach(embedded, allowed))
+
+
+def check_connection(address: str, port: int, allowed: Networks, *, trusted: bool = False) -> None:
+    """Raise ForbiddenAddress for an address or port that is not allowed.
+
+    `trusted`: the operator allows the host name, so any address is allowed. The port is still checked.
+    """
+    if port in BAD_PORTS:
+        raise ForbiddenAddress(f"port {port} belongs to another protocol than HTTP")
+    if not is_allowed(address, EVERYWHERE if trusted else allowed):
+        raise ForbiddenAddress(f"{address} is not an allowed address")
 
 
 def _parse(text: str) -> _Network:

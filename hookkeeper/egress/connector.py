@@ -15,8 +15,8 @@ from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 
 from hookkeeper.egress import proxy
+from hookkeeper.egress.addresses import EVERYWHERE, Networks, check_connection
 from hookkeeper.egress.link import Link, current_link
-from hookkeeper.egress.network import EVERYWHERE, Networks, check_connection
 from hookkeeper.egress.resolver import Lookups, Resolver
 from hookkeeper.limits.tenant_limit import TenantLimit
 

@@ -15,7 +15,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from hookkeeper.egress.network import Networks, check_connection
+from hookkeeper.egress.addresses import Networks, check_connection
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

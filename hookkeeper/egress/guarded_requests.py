@@ -22,8 +22,8 @@ from urllib3 import exceptions
 
 from hookkeeper import outcomes
 from hookkeeper.content.urls import check_scheme
+from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.guard import Guard, current_guard
-from hookkeeper.egress.network import ForbiddenAddress, Networks
 
 READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body, decompressed."""

@@ -22,8 +22,8 @@ import yarl
 
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
+from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.link import Link, current_link
-from hookkeeper.egress.network import ForbiddenAddress, Networks
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread

@@ -12,9 +12,8 @@ import aiodns
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pycares import errno
 
-from hookkeeper.egress.addresses import ends_in_number, is_allowed
+from hookkeeper.egress.addresses import EVERYWHERE, ForbiddenAddress, Networks, ends_in_number, is_allowed
 from hookkeeper.egress.link import Link, current_link
-from hookkeeper.egress.network import EVERYWHERE, ForbiddenAddress, Networks
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 QUERY_TIMEOUT = 1.0

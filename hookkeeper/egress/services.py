@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from hookkeeper import outcomes
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import BadService, ServiceNotAllowed, load, service_of
-from hookkeeper.egress.network import Networks
+from hookkeeper.egress.addresses import Networks
 from hookkeeper.egress.scrubbing import scrub
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.outcomes import Verdict

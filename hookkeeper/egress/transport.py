@@ -15,8 +15,8 @@ from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exception
 from hookkeeper.content.tls import ECDHE, Tls, context_of
 from hookkeeper.content.urls import check_reachable
 from hookkeeper.egress import proxy
+from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.connector import Connector
-from hookkeeper.egress.network import ForbiddenAddress, Networks
 from hookkeeper.egress.proxy import Proxy
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.limits.tenant_limit import TenantLimit

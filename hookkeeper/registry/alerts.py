@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.models import AlertState, Webhook, utc_now
+from hookkeeper.registry.models import AlertState, Webhook
+from hookkeeper.times import utc_now
 
 ALERT_INTERVAL = timedelta(hours=1)
 MAX_RECENT_TOKENS = 20

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.cursors import read_cursor, write_cursor
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.models import Base, utc_now
+from hookkeeper.registry.models import Base
+from hookkeeper.times import utc_now
 
 PREFIX = "hk_"
 KEY = re.compile(r"hk_[A-Za-z0-9_-]{43}", re.ASCII)

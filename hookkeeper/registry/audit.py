@@ -15,7 +15,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from hookkeeper.registry.cursors import read_cursor, write_cursor
 from hookkeeper.registry.database import Database, RegistryUnavailable
 from hookkeeper.registry.encryption import EncryptedText
-from hookkeeper.registry.models import Base, utc_now
+from hookkeeper.registry.models import Base
+from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.audit")
 

@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.models import EventType, utc_now
+from hookkeeper.registry.models import EventType
+from hookkeeper.times import utc_now
 
 CHANGEABLE = frozenset(("description", "schema", "examples", "archived"))
 

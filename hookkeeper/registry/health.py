@@ -1,10 +1,10 @@
-"""How a webhook's URL is doing, told from what the requests to it came to.
+"""The health of a webhook's URL, from the results of its requests.
 
-Each request's result is one UPDATE that needs no earlier read, so that any number of workers can note at once. Few are
-written: a success of a healthy webhook is news once a minute (`is_news`).
+Each result is a single UPDATE without a read, so workers can record concurrently. A success of a healthy webhook is
+recorded once a minute only (`needs_recording`).
 
-What is noted twice, since the activity that noted it was tried again, does no harm: a success sets what it has set, a
-failure counts once more and moves no time. The numbers say how bad it is, and are no account: the run's history is.
+A result may be recorded twice if its activity is retried: a success is idempotent, a failure increases the counter but
+changes no time. The counters are approximate; the run's history is exact.
 """
 
 from collections.abc import Iterable
@@ -20,34 +20,34 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import UtcDateTime, Webhook
 from hookkeeper.registry.pacing import is_degraded
 
-SUCCESS_EVERY = timedelta(minutes=1)
-"""A healthy webhook's successes are noted this often."""
-OURSELVES = "hookkeeper"
-"""Who disables and enables webhooks when nobody does, as the audit log names it."""
+SUCCESS_INTERVAL = timedelta(minutes=1)
+"""How often successes of a healthy webhook are recorded."""
+AUTOMATIC = "hookkeeper"
+"""The key in audit entries of webhooks that are disabled or enabled automatically."""
 
 DisabledReason = Literal["failing", "gone"]
-"""Why a webhook was disabled by nobody: nothing but failures for too long; it answered 410."""
+"""Why a webhook was disabled automatically: it failed for too long; it answered 410."""
 Status = Literal["healthy", "failing", "degraded", "throttled", "unknown"]
 
 CLEAN: dict[str, None] = dict.fromkeys(("failing_since", "failures", "timeouts", "throttled_until"))
-"""The columns of a webhook with nothing against it."""
+"""The columns of a healthy webhook."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one request to a webhook's URL came to."""
+    """The result of a request to a webhook's URL."""
 
     webhook_id: str
     answer: Literal["succeeded", "failed", "timed_out", "gone"]
     at: datetime
     throttled_until: datetime | None = None
-    """It wants no requests before."""
+    """It accepts no requests before."""
     knowingly: bool = False
-    """Of a success: the request was made although the webhook was known to be throttled, so that it no longer is."""
+    """The webhook was known to be throttled, so that a success ends the throttling."""
 
 
 class HealthStore:
-    """Keep how webhooks are doing. Methods raise RegistryUnavailable."""
+    """Stores the health of webhooks. Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,14 +55,14 @@ class HealthStore:
     async def note(
         self, results: Iterable[Result], disable_after: float | None = None, *, again: bool = False
     ) -> dict[str, DisabledReason]:
-        """Keep what a round came to, all of it or nothing; give the webhooks that this has disabled, and why.
+        """Record the results of a batch in one transaction; return the webhooks that it has disabled, and why.
 
-        `disable_after`: seconds of nothing but failures, for webhooks that do not say; None or 0 is never. `again`:
-        this may have been noted before by a caller that did not live to hear the answer, so the answer is the same.
+        `disable_after`: seconds of failures for webhooks without their own setting; None or 0 is never. `again`: the
+        results may have been recorded before a crash, so webhooks disabled then are returned too.
         """
         disabled: dict[str, DisabledReason] = {}
         async with self._database.write() as session:
-            # In the order of ids: rounds with the same webhooks wait for each other, and never crosswise.
+            # Ordered by id, so that batches with the same webhooks do not deadlock.
             for result in sorted(results, key=lambda result: result.webhook_id):
                 if result.answer == "succeeded":
                     await session.execute(_success(result))
@@ -78,7 +78,7 @@ class HealthStore:
         return disabled
 
     async def enable(self, webhook_id: str, at: datetime) -> bool:
-        """Enable a webhook that was disabled for failing, and answers again; say whether it is enabled now."""
+        """Enable a webhook that was disabled for failures; return whether it is enabled now."""
         query = (
             update(Webhook)
             .where(Webhook.id == webhook_id, Webhook.enabled.is_(False), Webhook.disabled_reason == "failing")
@@ -93,24 +93,23 @@ class HealthStore:
         return True
 
 
-def is_news(webhook: Webhook, now: datetime) -> bool:
-    """Return whether a success is worth a write, going by the webhook as it was when the request was made.
+def needs_recording(webhook: Webhook, now: datetime) -> bool:
+    """Return whether a success must be recorded, based on the webhook as it was before the request.
 
-    A failure that was noted while that request was under way is forgotten by the next success then: within a minute,
-    or with the first one after it.
+    A failure recorded during the request is cleared by a later success, within a minute.
     """
     last = webhook.last_success_at
-    return last is None or last <= now - SUCCESS_EVERY or any(getattr(webhook, name) for name in CLEAN)
+    return last is None or last <= now - SUCCESS_INTERVAL or any(getattr(webhook, name) for name in CLEAN)
 
 
 def reset_health(webhook: Webhook) -> None:
-    """Hold nothing against a webhook that somebody gives another chance."""
+    """Reset the health of a webhook."""
     for name in CLEAN:
         setattr(webhook, name, None)
 
 
 def status_of(webhook: Webhook, now: datetime) -> Status:
-    """Say in a word how its URL is doing; of what holds at once, what matters most to its deliveries."""
+    """Return the status of its URL; of several, the one with the greatest effect on deliveries."""
     if webhook.throttled_until and now < webhook.throttled_until:
         return "throttled"
     if is_degraded(webhook):
@@ -121,18 +120,18 @@ def status_of(webhook: Webhook, now: datetime) -> Status:
 
 
 def _success(result: Result) -> Update:
-    """Clear what is against the webhook. One that was throttled while the request was under way stays so till then."""
+    """Return the UPDATE for a success. Throttling that began during the request remains."""
     values: dict[str, Any] = {**CLEAN, "last_success_at": result.at}
     if not result.knowingly:
         over = Webhook.throttled_until <= result.at
         values["throttled_until"] = case((over, None), else_=Webhook.throttled_until)
-    news = [Webhook.last_success_at.is_(None), Webhook.last_success_at <= result.at - SUCCESS_EVERY]
-    against = [getattr(Webhook, name).is_not(None) for name in CLEAN]
-    return update(Webhook).where(Webhook.id == result.webhook_id, or_(*news, *against)).values(values)
+    is_due = [Webhook.last_success_at.is_(None), Webhook.last_success_at <= result.at - SUCCESS_INTERVAL]
+    unhealthy = [getattr(Webhook, name).is_not(None) for name in CLEAN]
+    return update(Webhook).where(Webhook.id == result.webhook_id, or_(*is_due, *unhealthy)).values(values)
 
 
 def _failure(result: Result) -> Executable:
-    """Count one more; give what decides whether it was one too many."""
+    """Return the UPDATE for a failure, with the columns that decide whether the webhook is disabled."""
     at = literal(result.at, UtcDateTime())
     timeouts = func.coalesce(Webhook.timeouts, 0) + 1 if result.answer == "timed_out" else None
     values: dict[str, Any] = {
@@ -160,7 +159,7 @@ def _why_disable(row: Row[Any], result: Result, disable_after: float | None) -> 
 
 
 async def _disable(session: AsyncSession, row: Row[Any], reason: DisabledReason, at: datetime) -> None:
-    """Disable a webhook whose row this transaction has locked: nobody else does."""
+    """Disable a webhook whose row is locked by this transaction."""
     values = {"enabled": False, "disabled_reason": reason, "disabled_at": at, "updated_at": at}
     await session.execute(update(Webhook).where(Webhook.id == row.id).values(values))
     note(session, _entry("webhook.disable", row.id, row.tenant, reason))
@@ -168,8 +167,8 @@ async def _disable(session: AsyncSession, row: Row[Any], reason: DisabledReason,
 
 def _entry(action: str, webhook_id: str, tenant: str, reason: str) -> AuditEntry:
     return AuditEntry(
-        key_id=OURSELVES,
-        key_name=OURSELVES,
+        key_id=AUTOMATIC,
+        key_name=AUTOMATIC,
         action=action,
         object_id=webhook_id,
         tenant=tenant,

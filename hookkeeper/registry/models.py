@@ -1,4 +1,4 @@
-"""The tables of the registry, as SQLAlchemy maps them. The migrations are held to them by a test.
+"""The tables of the registry. A test compares them with the migrations.
 
 The tables of keys and of the audit log are in `hookkeeper.registry.api_keys` and `hookkeeper.registry.audit`.
 """
@@ -22,21 +22,17 @@ from hookkeeper.content.tls import Tls
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.encryption import EncryptedJson, EncryptedText
 from hookkeeper.registry.numbering import Numbers
-
-
-def utc_now() -> datetime:
-    """Return the time now, aware and in UTC."""
-    return datetime.now(UTC)
+from hookkeeper.times import utc_now
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Keep a point in time. SQLite has no time zones: what it stores and returns is UTC."""
+    """A point in time. SQLite has no time zones, so times are stored in UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn `value` into UTC; ValueError for a naive one, which could mean any time zone."""
+        """Convert to UTC. Raises ValueError for a naive time."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -51,7 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class ElementJson(TypeDecorator[Any]):
-    """Keep an element of a webhook as it was given: what was left out stays out, and follows our defaults."""
+    """An element of a webhook as it was given: unset fields remain unset, so defaults apply."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True
@@ -61,11 +57,11 @@ class ElementJson(TypeDecorator[Any]):
         self.kind = kind
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Dump the fields that were given; nothing is NULL."""
+        """Dump the given fields; an empty value is NULL."""
         return _adapter(self.kind).dump_python(value, mode="json", exclude_unset=True) if value else None
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Read the element back; NULL is None, or empty where there can be many."""
+        """Load the element; NULL is None, or an empty tuple."""
         if value is None:
             return () if get_origin(self.kind) is tuple else None
         return _adapter(self.kind).validate_python(value)
@@ -77,7 +73,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 class AlertState(BaseModel):
-    """What a webhook's owner was last told of it."""
+    """The last alert about a webhook."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,19 +81,19 @@ class AlertState(BaseModel):
     kind: AlertKind
     delivery: str
     token: str
-    """Names the alert, so that whoever claimed it can claim it again."""
+    """Identifies the alert, so that it can be claimed again."""
     told: int = 0
-    """Failures folded before this alert, which it tells of."""
+    """Failures without an alert before this one, which it mentions."""
     folded: int = 0
-    """Failures since."""
+    """Failures without an alert since then."""
     recent: tuple[str, ...] = ()
-    """Tokens of the latest of these, so that none is counted twice."""
+    """Tokens of the latest of these, to count each once."""
     disabled_at: datetime | None = None
-    """When the webhook was disabled the last time that this was told of."""
+    """When the webhook was disabled, as of the last alert about that."""
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
-    """Return the tables their types. Python types stand for the same column type everywhere."""
+    """The base class of tables, with the column types of Python types."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
@@ -113,9 +109,9 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
 
 class WebhookPattern(Base, kw_only=True, eq=False):
-    """One row for each pattern of a webhook, so that matching an event is one look into an index.
+    """One row for each pattern of a webhook, so that matching an event is an index lookup.
 
-    The columns of the primary key stand in the order in which matching asks for them.
+    The columns of the primary key are in the order of that lookup.
     """
 
     __tablename__ = "webhook_patterns"
@@ -128,7 +124,7 @@ class WebhookPattern(Base, kw_only=True, eq=False):
 
 
 class Webhook(Base, kw_only=True, eq=False, repr=False):
-    """A registration: where events of a tenant go. Its repr shows nothing, since it holds secrets."""
+    """A webhook. It has no repr, because it contains secrets."""
 
     __tablename__ = "webhooks"
     __table_args__ = (
@@ -136,11 +132,11 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
     )
 
-    # The validator of `events` reads `tenant`: it has to be set first, so it stands first.
+    # `tenant` comes first, because the validator of `events` reads it.
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str]
     url: Mapped[str] = mapped_column(EncryptedText("webhooks.url"))
-    """Empty where it has none: then there are emails or notifications."""
+    """Empty if it has only emails or notifications."""
     events: Mapped[list[str]]
     secret: Mapped[str] = mapped_column(EncryptedText("webhooks.secret"))
     name: Mapped[str] = mapped_column(default="")

@@ -5,7 +5,8 @@ from sqlalchemy import not_, or_, select
 from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.health import reset_health
-from hookkeeper.registry.models import Webhook, utc_now
+from hookkeeper.registry.models import Webhook
+from hookkeeper.times import utc_now
 
 
 class Pauses:

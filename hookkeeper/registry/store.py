@@ -20,13 +20,14 @@ from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.cursors import BadRegistryCursor, read_cursor, write_cursor
 from hookkeeper.registry.database import Database, RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
 from hookkeeper.registry.health import HealthStore, reset_health
-from hookkeeper.registry.models import Webhook, WebhookPattern, utc_now
+from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.patterns import patterns_for
 from hookkeeper.registry.pausing import Pauses
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.times import utc_now
 
 __all__ = ["BadRegistryCursor", "ChangedMeanwhile", "RegistryUnavailable", "Store", "TooManyWebhooks"]
 

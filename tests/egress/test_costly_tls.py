@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from authorities import Authority
 from hookkeeper.content.tls import Tls
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import Answer, Client, make_client, send
-from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
 from rawserver import OK, Peer, receiving, says, server_tls
 

@@ -14,7 +14,7 @@ import pytest
 
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import DEFAULT_ALLOWED
-from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.services import Services
 from patience import PATIENCE
 from service_servers import Reply, any_service

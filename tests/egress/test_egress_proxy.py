@@ -13,8 +13,8 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from hookkeeper.egress.addresses import Networks, parse_networks
 from hookkeeper.egress.http import Answer, make_client, send
-from hookkeeper.egress.network import Networks, parse_networks
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, error_of
 from hookkeeper.settings import Settings
 from patience import PATIENCE, PROMPT

@@ -17,8 +17,8 @@ import pytest
 
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import load
+from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.guard import Guard, NotPermitted
-from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.services import Services
 
 LOOPBACK = parse_networks(["127.0.0.0/8", "::1"])

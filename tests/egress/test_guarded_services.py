@@ -17,7 +17,7 @@ import pytest
 
 import hookkeeper.egress.services
 from hookkeeper.content.notifications import RenderedNotification
-from hookkeeper.egress.network import Networks, parse_networks
+from hookkeeper.egress.addresses import Networks, parse_networks
 from hookkeeper.egress.services import MAX_THREADS, ServiceAnswer, Services, ServicesBusy
 from patience import PATIENCE, PROMPT
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from hookkeeper.content.notifications import RenderedHttpCall
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
-from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
 from patience import PATIENCE, PROMPT

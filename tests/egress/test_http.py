@@ -15,8 +15,8 @@ import aiohttp
 import httpx
 import pytest
 
+from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.http import Answer, error_code, make_client, post
-from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
 from name_servers import name_server
 from patience import PATIENCE, PROMPT
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls

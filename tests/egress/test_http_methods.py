@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
-from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
 from rawserver import OK, receiving, says
 

@@ -11,8 +11,8 @@ import pytest
 from authorities import Authority, Pair
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress import transport
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import Answer, Client, make_client, send
-from hookkeeper.egress.network import parse_networks
 from patience import PATIENCE
 from rawserver import OK, Peer, Receiver, receiving, says
 

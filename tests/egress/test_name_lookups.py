@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import Answer, make_client, send
 from hookkeeper.egress.link import LocalLimitReached
-from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.resolver import Lookups, ResolverUnavailable
 from name_servers import NameServer, name_server
 from patience import PATIENCE

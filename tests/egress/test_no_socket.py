@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from forbidden import EVERY_HOST
 from hookkeeper.content.faults import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, call_of
+from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.connector import _socket
 from hookkeeper.egress.http import Answer, make_client, send
-from hookkeeper.egress.network import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
 from name_servers import NameServer, name_server

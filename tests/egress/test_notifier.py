@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from hookkeeper.content.notifications import RenderedHttpCall
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client
-from hookkeeper.egress.network import parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import ServiceAnswer, Services
 from receivers import Answer, Receiver

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hookkeeper.content.notifications import RenderedNotification
-from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.services import ServiceAnswer, Services
 from patience import PATIENCE, PROMPT
 from rawserver import Script, receiving, says

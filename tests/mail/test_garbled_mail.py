@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hookkeeper.egress import http
-from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.provider import MAX_TEXT, MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress import http
-from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.provider import MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.version import VERSION

@@ -9,7 +9,7 @@ from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.egress import http
-from hookkeeper.egress.network import parse_networks
+from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
 from hookkeeper.mail.suppressing import SuppressingProvider

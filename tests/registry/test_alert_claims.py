@@ -9,8 +9,9 @@ from hookkeeper.content.context import AlertKind
 from hookkeeper.registry import alerts
 from hookkeeper.registry.alerts import has_recovered
 from hookkeeper.registry.health import Result
-from hookkeeper.registry.models import Webhook, utc_now
+from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.times import utc_now
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Make = Callable[..., Webhook]
@@ -29,7 +30,7 @@ async def disable(store: Store) -> None:
     assert await store.health.note([Result("wh_1", "gone", utc_now())]) == {"wh_1": "gone"}
 
 
-async def is_news(store: Store) -> bool:
+async def needs_recording(store: Store) -> bool:
     webhook = await store.get("wh_1")
     assert webhook is not None
     return has_recovered(webhook, "wh_1")
@@ -60,18 +61,18 @@ async def test_what_somebody_has_mended_meanwhile_or_wanted_is_not_told(store: S
 async def test_that_it_answers_again_is_told_at_once_and_once(store: Store) -> None:
     await disable(store)
     await claims(store, ("disabled", "a"))
-    assert not await is_news(store), "a person tried it: its deliveries are held all the same"
+    assert not await needs_recording(store), "a person tried it: its deliveries are held all the same"
     await store.update("wh_1", None, {"enabled": True})
-    assert await is_news(store)
+    assert await needs_recording(store)
     assert await claims(store, ("recovered", "b"), ("recovered", "c")) == [0, None]
-    assert not await is_news(store)
+    assert not await needs_recording(store)
 
 
 async def test_after_a_failure_it_waits_for_the_hour(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not await is_news(store)
+    assert not await needs_recording(store)
     assert await claims(store, ("recovered", "a")) == [None], "nobody was told that it failed"
     await claims(store, ("failed", "b"))
-    assert not await is_news(store)
+    assert not await needs_recording(store)
     monkeypatch.setattr(alerts, "ALERT_INTERVAL", timedelta(0))
-    assert await is_news(store)
+    assert await needs_recording(store)
     assert await claims(store, ("recovered", "c"), ("recovered", "d")) == [0, None]

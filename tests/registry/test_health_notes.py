@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.health import Result, Status, is_news, status_of
+from hookkeeper.registry.health import Result, Status, needs_recording, status_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.pacing import rate_of
 from hookkeeper.registry.store import Store
@@ -91,8 +91,8 @@ async def test_nothing_is_written_for_a_success_that_is_no_news(
 ) -> None:
     await store.add(make_webhook())
     webhook = await noted(store, after(SECOND, "succeeded"))
-    assert not is_news(webhook, NOW + MINUTE)
-    assert is_news(webhook, NOW + MINUTE + SECOND)
+    assert not needs_recording(webhook, NOW + MINUTE)
+    assert needs_recording(webhook, NOW + MINUTE + SECOND)
     changed: list[int] = []
     event.listen(engine.sync_engine, "after_cursor_execute", lambda *context: changed.append(context[1].rowcount))
     webhook = await noted(store, after(MINUTE, "succeeded"))

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.health import Result
-from hookkeeper.registry.models import Webhook, utc_now
+from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import ChangedMeanwhile, Store
+from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]
 

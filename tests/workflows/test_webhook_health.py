@@ -13,7 +13,8 @@ from sqlalchemy import make_url, update
 
 from hookkeeper import ids
 from hookkeeper.registry.database import open_engine
-from hookkeeper.registry.models import Webhook, utc_now
+from hookkeeper.registry.models import Webhook
+from hookkeeper.times import utc_now
 from house import House
 from patience import PATIENCE
 from receivers import Answer, Receiver, receiver

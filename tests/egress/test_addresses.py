@@ -6,8 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hookkeeper.egress.addresses import is_allowed
-from hookkeeper.egress.network import EVERYWHERE, ForbiddenAddress, Networks, check_connection, parse_networks
+from hookkeeper.egress.addresses import (
+    EVERYWHERE,
+    ForbiddenAddress,
+    Networks,
+    check_connection,
+    is_allowed,
+    parse_networks,
+)
 
 REACHABLE = """
 1.1.1.1 8.8.8.8 93.184.216.34 172.15.255.255 172.32.0.1 192.167.255.255 192.169.0.1 100.63.255.255 100.128.0.1
