@@ -91,4 +91,4 @@ async def test_what_is_wrong_is_told(running_dev: stage.Dev, tenant: str) -> Non
     )
     assert wrong.code == 1
     assert "cron.0: the minute '61' is neither" in wrong.err
-    assert "timezone: is no time zone" in wrong.err
+    assert "timezone: is not a time zone" in wrong.err
