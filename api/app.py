@@ -52,7 +52,7 @@ ROUTERS = (
 
 
 class NoAdminKey(Exception):
-    """The API would let nobody in."""
+    """There is no admin key, and so no way to make any other key."""
 
 
 def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:

@@ -39,7 +39,7 @@ class _Refused(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's connection, with limits for everything that a client can draw out."""
+    """uvicorn's connection, with time limits for everything that depends on the client."""
 
     timeouts = ClientTimeouts()
     max_connections = 800

@@ -65,7 +65,7 @@ log = structlog.get_logger("hookkeeper.api")
 
 
 def as_event_problem(error: Exception, event_id: str) -> Problem:
-    """Say an error in the API's words, and name the event, so that the client can safely post it again."""
+    """Return the problem for an error, with the event's id, so that the client can safely post the event again."""
     problem = as_problem(error, event_id=event_id)
     if problem.status_code == ServiceUnavailable.status and not isinstance(error, Problem):
         problem.detail = f"{_out_of_reach(error)} The event may have been accepted: send it again with id {event_id}."
@@ -73,7 +73,7 @@ def as_event_problem(error: Exception, event_id: str) -> Problem:
 
 
 def as_problem(error: Exception, **context: str) -> Problem:
-    """Say an error in the API's words. What nobody foresaw is a bug: it goes to the log, with `context`."""
+    """Return the problem for an error. An unexpected error is a bug: it is logged with `context`."""
     match error:
         case Problem():
             return error

@@ -18,8 +18,8 @@ from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 
 MAX_SKEW = timedelta(minutes=5)
 MAX_AGE = timedelta(hours=24) + MAX_SKEW
-"""SendGrid sends an event again for up to 24 hours, and does not say that it signs it anew. A request that somebody
-else repeats does no harm: what it tells is recorded once."""
+"""SendGrid retries for up to 24 hours, and does not document whether it signs each retry anew. A replayed request does
+no harm: its events are recorded once."""
 MAX_DETAIL = 256
 
 Suppressing = Literal["bounced", "spam_report"]

@@ -31,7 +31,7 @@ from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
 MAX_BYTES = 16 * 1024 * 1024
-"""Of the payloads that are asked for at once; the largest messages of Temporal's have 4 MB."""
+"""Of the payloads of one request; Temporal's largest messages have 4 MB."""
 MAX_FORM_BYTES = 4096
 
 

@@ -237,7 +237,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 def _signal_group(group: int, number: signal.Signals) -> None:
     try:
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # nobody left; macOS says so with the latter for zombies
+    except (ProcessLookupError, PermissionError):  # no process left; macOS raises the latter for zombies
         return
 
 

@@ -82,8 +82,8 @@ def masked(headers: Mapping[str, str]) -> dict[str, str]:
 def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Replace masks by the known values.
 
-    Raises ValueError for a mask with nothing known behind it: nobody means to send asterisks as a credential. And for
-    headers that are too large together, which masks do not show.
+    Raises ValueError for a mask without a known value, since asterisks are no credential, and for headers that are too
+    large together once their values are restored.
     """
     values = {name.lower(): value for name, value in known.items()}
     for name, value in given.items():

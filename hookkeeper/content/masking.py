@@ -1,7 +1,7 @@
 """Masks the secrets of notifications, their URLs and header values, and resolves the masks.
 
-Somebody who changes one field sends the others back as they were shown, masks and all. So a mask is replaced by the
-secret that it stood for, if there can be no doubt which one that is: a wrong guess would tell a stranger.
+A client that changes one field sends the other fields back as it read them, with their masks. A mask is replaced by
+the secret that it stood for only if one secret can be meant: a wrong guess would send a secret to the wrong host.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tu
     """
     pairs: dict[int, int] = {}
     mine, theirs = dict(enumerate(given)), dict(enumerate(known))
-    for place in sorted({*map(_place, given)} & {*map(_place, known)}):
-        pairs |= _pairs(_of(place, _place, mine), _of(place, _place, theirs))
+    for destination in sorted({*map(_destination, given)} & {*map(_destination, known)}):
+        pairs |= _pairs(_of(destination, _destination, mine), _of(destination, _destination, theirs))
     return tuple(
         _restored(index, notification, known[pairs[index]] if index in pairs else None)
         for index, notification in enumerate(given)
@@ -49,10 +49,10 @@ def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tu
 
 
 def _pairs(mine: Items, theirs: Items) -> dict[int, int]:
-    """Find what each of mine is a form of, where all go to the same place.
+    """Pair each given notification with the known one that it stands for; all have the same destination.
 
-    What nobody has changed is known by its looks. Once a text has changed, the order has to say the same as the looks:
-    who renames `ops` and `sales` to `sales` and `sales team` must not find their secrets swapped.
+    Unchanged notifications are paired by their masked form. If a text has changed, the pairs by order must agree with
+    the pairs by masked form: renaming `ops` and `sales` to `sales` and `sales team` must not swap their secrets.
     """
     if _hide_the_same(theirs):
         return dict.fromkeys(mine, next(iter(theirs)))
@@ -75,7 +75,7 @@ def _pairs_of_a_look(mine: Items, theirs: Items) -> dict[int, int]:
 
 
 def _pairs_in_order(mine: Items, theirs: Items) -> dict[int, int]:
-    """Pair first with first and so on; nothing where the numbers differ, or one is known to be another."""
+    """Pair them in order. Return no pairs if the counts differ, or if one of them is the known form of another."""
     if len(mine) != len(theirs):
         return {}
     pairs = dict(zip(mine, theirs, strict=True))
@@ -130,7 +130,7 @@ def _restored_call(index: int, given: HttpCall, known: HttpCall | None) -> HttpC
 
 
 def _same_host(url: str, known: HttpCall) -> bool:
-    """Return whether a secret header may go along: where a template makes the host, only to the very same URL."""
+    """Return whether a secret header may be kept. If a template renders the host, the URL must be the same."""
     return url == known.url or known.host is not None
 
 
@@ -151,7 +151,7 @@ def _whole(notification: Notification) -> str:
     return masked(notification).model_dump_json()
 
 
-def _place(notification: Notification) -> str:
+def _destination(notification: Notification) -> str:
     return _masked_url(notification.http) if notification.http else _masked_service(notification)
 
 

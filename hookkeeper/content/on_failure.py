@@ -19,7 +19,7 @@ class OnFailure(BaseModel):
     notifications: tuple[Notification, ...] = Field((), max_length=MAX_EACH)
 
     @model_validator(mode="after")
-    def _somebody(self) -> Self:
+    def _has_a_recipient(self) -> Self:
         if not self.emails and not self.notifications:
             raise ValueError("needs at least one email or notification")
         return self

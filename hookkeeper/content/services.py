@@ -162,7 +162,7 @@ def _manager() -> Any:
     manager.load_modules()
     manager.disable(*schemes.NEVER)
     for kind in {kind for plugin in manager.plugins() for kind in plugin.__mro__ if "__del__" in vars(kind)}:
-        del kind.__del__  # it logs out, by a request, in whatever thread collects garbage: one that nobody guards
+        del kind.__del__  # it would send an unguarded logout request from any thread that collects garbage
     return manager
 
 

@@ -200,7 +200,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
 
     @validates("events")
     def _index(self, _: str, events: list[str]) -> list[str]:
-        """Keep the rows of `webhook_patterns` equal to `events`, whoever sets it."""
+        """Keep the rows of `webhook_patterns` equal to `events`."""
         self.patterns = [WebhookPattern(tenant=self.tenant, pattern=pattern) for pattern in dict.fromkeys(events)]
         return events
 

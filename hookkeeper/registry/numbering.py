@@ -1,7 +1,7 @@
-"""Which number each email and notification of a webhook has. Pure.
+"""Numbers of a webhook's emails and notifications. Pure.
 
-A number is part of a delivery's id and stays with its target: who takes the first email away must not turn the second
-into it while both are on their way. A number that was used is never used for another.
+A number is part of a delivery's id and stays with its target: if the first email is removed while deliveries are in
+progress, the second must not take its number. A used number is never given to another target.
 """
 
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ def first(count: int) -> Numbers:
 
 
 def renumber(given: Sequence[Part], known: Sequence[Part], old: Numbers) -> Numbers:
-    """Keep the number of each part that is the same, else that goes to the same place, else that took its place."""
+    """Keep the number of each part that is unchanged, else has the same destination, else has the same index."""
     kept: dict[int, int] = {}
     left = dict(enumerate(known))
-    for form in (_whole, _place):
+    for form in (_whole, _destination):
         for index in (index for index in range(len(given)) if index not in kept):
             same = next((other for other, part in left.items() if form(part) == form(given[index])), None)
             if same is not None:
@@ -54,7 +54,7 @@ def _whole(part: Email | Notification) -> str:
     return part.model_dump_json()
 
 
-def _place(part: Email | Notification) -> str:
+def _destination(part: Email | Notification) -> str:
     if isinstance(part, Email):
         return part.model_dump_json(include={"to", "cc", "bcc"})
     return part.model_dump_json(include={"service": True, "http": {"method", "url"}})

@@ -1,4 +1,4 @@
-"""How many requests a second a webhook takes at the moment, and in which order. Pure."""
+"""The rate and order in which a webhook takes requests at present. Pure."""
 
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.models import Webhook
@@ -6,7 +6,7 @@ from hookkeeper.registry.models import Webhook
 DEGRADED_AFTER = 3
 """Timeouts in a row."""
 DEGRADED_RATE = 2.0
-"""Requests a second to a webhook that does not answer: at 15 s each they hold some 30 places of the limited queue."""
+"""Requests a second to a webhook that does not answer: at 15 s each they occupy 30 slots of the limited queue."""
 
 
 def is_degraded(webhook: Webhook) -> bool:
