@@ -84,18 +84,25 @@ def test_a_chain_of_doublings_is_refused() -> None:
         json_schemas.check({"$ref": "#/$defs/d0", "$defs": {**chain, "d60": {"type": "string"}}})
 
 
+def check_seconds(schema: dict[str, Any]) -> float:
+    """Give the least CPU time of five checks: a garbage collection of the whole test process takes longer than one."""
+
+    def once() -> float:
+        began = time.thread_time()
+        json_schemas.check(schema)
+        return time.thread_time() - began
+
+    return min(once() for _ in range(5))
+
+
 def test_a_large_schema_is_checked_soon() -> None:
     """It has to be, within the 0.1 s of computing that a call of the sandbox may take."""
     names = [f"p{n}" for n in range(300)]
     schema: dict[str, Any] = {"properties": {name: {"$ref": f"#/$defs/{name}"} for name in names}}
     schema["$defs"] = {name: {"properties": {"root": ROOT, "text": {"type": "string"}}} for name in names}
-    began = time.thread_time()
-    json_schemas.check(schema)
-    assert time.thread_time() - began < 0.1
+    assert check_seconds(schema) < 0.1
 
 
 def test_a_schema_of_many_properties_is_checked_soon() -> None:
     """Each pair of properties was compared: a schema of 600 took longer than the sandbox allows."""
-    began = time.thread_time()
-    json_schemas.check({"properties": {f"p{n}": {"type": "string"} for n in range(2_000)}})
-    assert time.thread_time() - began < 0.5
+    assert check_seconds({"properties": {f"p{n}": {"type": "string"} for n in range(2_000)}}) < 0.5
