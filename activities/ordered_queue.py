@@ -3,7 +3,6 @@
 from temporalio import activity
 
 from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition, WaitingEvents, WaitingEventsQuery
-from hookkeeper.registry.pacing import order_of
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 
@@ -30,4 +29,4 @@ class OrderedQueueActivities:
         """Read the state of the run at the head, and whether its webhook is still ordered."""
         webhook = await self._store.get(position.webhook_id)
         run = await self._queues.check_run(position)
-        return run.model_copy(update={"ordered": order_of(webhook) if webhook else None})
+        return run.model_copy(update={"ordered": webhook.ordered if webhook else None})

@@ -6,7 +6,6 @@ from datetime import datetime
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome, Slot
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.pacing import rate_of
 
 RETURN_RATE = 10.0
 """Requests a second at which deferred requests return to a receiver that was busy: other webhooks do not have to wait
@@ -52,12 +51,12 @@ def is_throttled(webhook: Webhook, now: datetime) -> bool:
 
 def rate_now(webhook: Webhook, now: datetime) -> float | None:
     """Return the requests a second that the webhook accepts, also of those that return; None: any number."""
-    return rate_of(webhook) or (RETURN_RATE if is_throttled(webhook, now) else None)
+    return webhook.current_rate or (RETURN_RATE if is_throttled(webhook, now) else None)
 
 
 def rate_at_limit(webhook: Webhook, limit: int) -> float:
     """Return the requests a second at which those return that exceeded the concurrency limit."""
-    return rate_of(webhook) or float(limit)
+    return webhook.current_rate or float(limit)
 
 
 def deferred(
@@ -90,7 +89,7 @@ def defer_by_concurrency(request: AttemptRequest, webhook: Webhook, limit: int, 
 
 def defer_by_tenant(request: AttemptRequest, webhook: Webhook) -> Outcome:
     """Return the outcome of a request that its tenant's limits prevented."""
-    return deferred(request, webhook, rate_of(webhook) or RETURN_RATE, wait=_spread(1.0))
+    return deferred(request, webhook, webhook.current_rate or RETURN_RATE, wait=_spread(1.0))
 
 
 def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:

@@ -11,7 +11,6 @@ from activities import pacing
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
 from hookkeeper.outcomes import Outcome, Slot
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.pacing import rate_of
 from hookkeeper.registry.slots import Slots
 from hookkeeper.temporal.rate_mode import RateMode
 
@@ -63,7 +62,7 @@ class RateGate:
         """Return the outcome of a request that its tenant's limits prevented."""
         if self._mode.keeper == "queue":
             return pacing.defer_by_tenant(request, webhook)
-        rate = rate_of(webhook) or pacing.RETURN_RATE
+        rate = webhook.current_rate or pacing.RETURN_RATE
         slot = await self._reserve(request, webhook, now + timedelta(seconds=1), rate, is_late=False)
         return pacing.deferred(request, webhook, rate, slot=slot, now=now)
 

@@ -66,8 +66,8 @@ class RecoveryActivities:
             return await self._redeliver(batch)
 
     async def _redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
-        off = await self._store.pauses.off(batch.scope.tenant)
-        if batch.scope.webhook_id in off:
+        inactive = await self._store.inactive(batch.scope.tenant)
+        if batch.scope.webhook_id in inactive:
             return RedeliverySummary(off=True)
         results, tries = _results_of_earlier_try()
         remaining = [run for run in batch.runs if run.workflow_id not in results]
@@ -78,7 +78,7 @@ class RecoveryActivities:
             try:
                 async with slots:
                     tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
-                    results[run.workflow_id] = await self._try_run(batch.scope, run, off, tries[run.workflow_id])
+                    results[run.workflow_id] = await self._try_run(batch.scope, run, inactive, tries[run.workflow_id])
             finally:
                 activity.heartbeat(results, tries)
 

@@ -18,7 +18,6 @@ from hookkeeper.egress.scrubbing import MARGIN, scrub_request
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.pacing import order_of, rate_of
 from hookkeeper.sandbox.pool import Sandbox
 
 
@@ -116,8 +115,8 @@ class WebhookActivities:
             response_excerpt=_response_excerpt(attempt, answer.body),
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
             delays=delays_of(attempt.webhook),
-            rate=rate_of(attempt.webhook),
-            ordered=order_of(attempt.webhook),
+            rate=attempt.webhook.current_rate,
+            ordered=attempt.webhook.ordered,
         )
 
     def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:

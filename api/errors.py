@@ -26,8 +26,10 @@ from api.problems import (
 )
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
-from hookkeeper.registry.store import BadRegistryCursor, ChangedMeanwhile, RegistryUnavailable, TooManyWebhooks
-from hookkeeper.sandbox.pool import SandboxUnavailable
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
+from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotFound, RateLimited, ServiceError, Suspended, TooLarge
 from hookkeeper.temporal.error_translation import (
     Conflict,

@@ -17,7 +17,6 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.models import EventType, Webhook
-from hookkeeper.registry.pacing import order_of
 from hookkeeper.temporal.event_list import ListedEvent
 from hookkeeper.temporal.gateway import Run, Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
@@ -46,7 +45,7 @@ def webhook(row: Webhook) -> webhook_schemas.Webhook:
         timeout=row.timeout,
         rate_limit=row.rate_limit,
         ordered=row.ordered is not None,
-        order_policy=order_of(row) or "block",
+        order_policy=row.ordered or "block",
         disable_after=row.disable_after,
         health=_health(row),
         enabled=row.enabled,

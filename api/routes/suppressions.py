@@ -1,20 +1,16 @@
 """Suppressed addresses: who gets no more emails, and why. Hard bounces and spam reports add themselves."""
 
-import re
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, ConfigDict, Field
 
 from api.access import GuardedRoute, needs
-from api.cursors import bad_cursor
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, SuppressionsDep, Tenant
 from api.problems import KEYED, responses
 from hookkeeper.content.mailboxes import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.suppressions import SuppressionPosition
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time
 
@@ -27,7 +23,6 @@ router = APIRouter(
 Reason = Literal["bounced", "spam_report", "manual"]
 MAX_ADDRESS = 320
 """Characters: 64 before the @, 255 after it."""
-CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00) ([\w-]{1,64}) ([^\0]+)")
 
 
 def _normal(address: str) -> str:
@@ -98,9 +93,8 @@ async def list_suppressions(
     limit: Limit = 50,
 ) -> Page[SuppressionEntry]:
     """List suppressed addresses, newest first."""
-    after = None if cursor.start is None else _read_cursor(cursor.start)
-    found, next_after = await suppressions.page(tenant=tenant, address=address, limit=limit, after=after)
-    return cursor.page([_entry(row) for row in found], next_after and _write_cursor(next_after))
+    found, next_cursor = await suppressions.page(tenant=tenant, address=address, limit=limit, cursor=cursor.start)
+    return cursor.page([_entry(row) for row in found], next_cursor)
 
 
 @router.delete("/{address:path}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
@@ -120,13 +114,3 @@ def _entry(row: Suppression) -> SuppressionEntry:
     return SuppressionEntry(
         tenant=row.tenant, address=row.address, reason=row.reason, detail=row.detail, created_at=row.created_at
     )
-
-
-def _write_cursor(place: SuppressionPosition) -> str:
-    return f"{place.created_at.isoformat()} {place.tenant} {place.token}"
-
-
-def _read_cursor(text: str) -> SuppressionPosition:
-    if (match := CURSOR.fullmatch(text)) is None:
-        raise bad_cursor()
-    return SuppressionPosition(datetime.fromisoformat(match[1]), match[2], match[3])

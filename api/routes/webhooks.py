@@ -190,7 +190,7 @@ async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDe
     """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
     known = found(await store.get(webhook_id, caller.tenant))
     entry = caller.did("webhook.pause", webhook_id, known.tenant)
-    return views.webhook(found(await store.pauses.set(webhook_id, caller.tenant, True, entry)))
+    return views.webhook(found(await store.set_paused(webhook_id, caller.tenant, True, entry)))
 
 
 @router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
@@ -203,7 +203,7 @@ async def resume_webhook(
     """
     known = found(await store.get(webhook_id, caller.tenant))
     entry = caller.did("webhook.resume", webhook_id, known.tenant)
-    resumed = found(await store.pauses.set(webhook_id, caller.tenant, False, entry))
+    resumed = found(await store.set_paused(webhook_id, caller.tenant, False, entry))
     await release_held(gateway, resumed)
     return views.webhook(resumed)
 

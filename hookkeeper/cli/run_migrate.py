@@ -7,7 +7,8 @@ from hookkeeper import logs
 from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import run
-from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.namespace import NamespaceNotReady, prepare
 

@@ -36,19 +36,19 @@ class AlertClaims:
                 return None
             last, now = webhook.alert, utc_now()
             if last and last.token == token:
-                return last.told
+                return last.reported
             if not _is_due(webhook, kind, now):
                 if kind == "failed" and last and token not in last.recent:
                     recent = (*last.recent, token)[-MAX_RECENT_TOKENS:]
                     webhook.alert = last.model_copy(update={"folded": last.folded + 1, "recent": recent})
                 return None
-            told = last.folded if last else 0
+            reported = last.folded if last else 0
             known = last.disabled_at if last else None
             disabled_at = webhook.disabled_at if kind == "disabled" else known
             webhook.alert = AlertState(
-                at=now, kind=kind, delivery=delivery, token=token, told=told, disabled_at=disabled_at
+                at=now, kind=kind, delivery=delivery, token=token, reported=reported, disabled_at=disabled_at
             )
-            return told
+            return reported
 
 
 def has_recovered(webhook: Webhook, delivery: str) -> bool:

@@ -9,13 +9,13 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from sqlalchemy import Index, or_, select, tuple_, update
+from sqlalchemy import Index, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper.registry.audit import AuditEntry, note
-from hookkeeper.registry.cursors import read_cursor, write_cursor
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Base
+from hookkeeper.registry.paging import read_page
 from hookkeeper.times import utc_now
 
 PREFIX = "hk_"
@@ -85,15 +85,10 @@ class ApiKeys:
 
     async def page(self, *, tenant: str | None, limit: int, cursor: str | None) -> tuple[list[ApiKey], str | None]:
         """Return up to `limit` keys, newest first, and the next cursor. Raises BadRegistryCursor."""
-        query = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit + 1)
+        query = select(ApiKey)
         if tenant is not None:
             query = query.where(ApiKey.tenant == tenant)
-        if cursor is not None:
-            query = query.where(tuple_(ApiKey.created_at, ApiKey.id) < tuple_(*read_cursor(cursor)))
-        async with self._database.read() as session:
-            found = list(await session.scalars(query))
-        last = found[limit - 1] if len(found) > limit else None
-        return found[:limit], write_cursor(last.created_at, last.id) if last else None
+        return await read_page(self._database, query, (ApiKey.created_at, ApiKey.id), limit, cursor)
 
     async def revoke(self, key_id: str, entry: AuditEntry | None = None) -> bool:
         """Revoke a key; False if it is revoked already or does not exist."""

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Index, event, select, tuple_
+from sqlalchemy import Index, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hookkeeper.registry.cursors import read_cursor, write_cursor
 from hookkeeper.registry.database import Database, RegistryUnavailable
 from hookkeeper.registry.encryption import EncryptedText
 from hookkeeper.registry.models import Base
+from hookkeeper.registry.paging import read_page
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.audit")
@@ -48,10 +48,10 @@ def note(session: AsyncSession, entry: AuditEntry | None) -> None:
     """Add the entry to this transaction, and log it after the commit."""
     if entry is not None:
         session.add(entry)
-        event.listen(session.sync_session, "after_commit", lambda _: tell(entry), once=True)
+        event.listen(session.sync_session, "after_commit", lambda _: log_entry(entry), once=True)
 
 
-def tell(entry: AuditEntry) -> None:
+def log_entry(entry: AuditEntry) -> None:
     """Log the entry, without the address of a suppression."""
     log.info(
         entry.action,
@@ -79,23 +79,18 @@ class AuditLog:
             async with self._database.write() as session:
                 note(session, entry)
         except RegistryUnavailable as fault:
-            tell(entry)
+            log_entry(entry)
             log.error("audit entry not written", entry=entry.id, detail=str(fault))
 
     async def page(
         self, *, tenant: str | None, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
     ) -> tuple[list[AuditEntry], str | None]:
         """Return up to `limit` entries, newest first, and the next cursor. Raises BadRegistryCursor."""
-        query = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit + 1)
+        query = select(AuditEntry)
         if tenant is not None:
             query = query.where(AuditEntry.tenant == tenant)
         if since is not None:
             query = query.where(AuditEntry.at >= since)
         if until is not None:
             query = query.where(AuditEntry.at < until)
-        if cursor is not None:
-            query = query.where(tuple_(AuditEntry.at, AuditEntry.id) < tuple_(*read_cursor(cursor)))
-        async with self._database.read() as session:
-            found = list(await session.scalars(query))
-        last = found[limit - 1] if len(found) > limit else None
-        return found[:limit], write_cursor(last.at, last.id) if last else None
+        return await read_page(self._database, query, (AuditEntry.at, AuditEntry.id), limit, cursor)

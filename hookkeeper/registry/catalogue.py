@@ -21,13 +21,13 @@ class EventTypeExists(Exception):
 
 
 class Catalogue:
-    """Keep event types. They come back detached: read them freely, change them through the catalogue."""
+    """Stores event types. Returned objects are detached; change them through the catalogue only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
-        """Keep a new event type; EventTypeExists if its name is taken."""
+        """Add an event type. Raises EventTypeExists."""
         try:
             async with self._database.write() as session:
                 session.add(event_type)
@@ -41,7 +41,7 @@ class Catalogue:
             return await session.get(EventType, name)
 
     async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
-        """Return up to `limit` event types by name, and the name to go on `after`, or None on the last page."""
+        """Return up to `limit` event types by name, and the name for `after`; None on the last page."""
         query = select(EventType).order_by(EventType.name).limit(limit + 1)
         if archived is not None:
             query = query.where(EventType.archived == archived)
@@ -52,7 +52,7 @@ class Catalogue:
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
     async def update(self, name: str, changes: dict[str, Any], entry: AuditEntry | None = None) -> EventType | None:
-        """Change attributes of an event type and return it, or None; ValueError for what cannot be changed."""
+        """Change attributes of an event type and return it, or None. Raises ValueError for an unknown attribute."""
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
         async with self._database.write() as session:
@@ -66,7 +66,7 @@ class Catalogue:
         return event_type
 
     async def delete(self, name: str, entry: AuditEntry | None = None) -> bool:
-        """Forget an event type; False if there is none. Events of it that were accepted stay what they are."""
+        """Delete an event type; False if there is none. Accepted events of this type do not change."""
         query = delete(EventType).where(EventType.name == name).returning(EventType.name)
         async with self._database.write() as session:
             deleted = await session.scalar(query) is not None

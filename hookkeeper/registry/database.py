@@ -60,13 +60,13 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Return a session for single statements that only read."""
-        async with reaching_database(), self._reads() as session:
+        async with errors_translated(), self._reads() as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Return a session with a transaction, which is committed when the block ends."""
-        async with reaching_database(), self._writing, self._writes.begin() as session:
+        async with errors_translated(), self._writing, self._writes.begin() as session:
             yield session
 
 
@@ -91,7 +91,7 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def reaching_database(seconds: float | None = CALL_TIMEOUT) -> AsyncIterator[None]:
+async def errors_translated(seconds: float | None = CALL_TIMEOUT) -> AsyncIterator[None]:
     """Raise RegistryUnavailable for errors and timeouts of the database."""
     try:
         async with asyncio.timeout(seconds):
@@ -120,10 +120,10 @@ def _primary_code(fault: sqlite3.Error) -> int:
     return fault.sqlite_errorcode & 0xFF
 
 
-async def in_turn(session: AsyncSession, what: str) -> None:
-    """Serialise transactions with the same name. SQLite has only one writer anyway."""
+async def lock(session: AsyncSession, name: str) -> None:
+    """Serialise transactions that lock the same name. SQLite has only one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
-        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def alembic(connection: Connection | None = None) -> Config:

@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import UtcDateTime, Webhook
-from hookkeeper.registry.pacing import is_degraded
 
 SUCCESS_INTERVAL = timedelta(minutes=1)
 """How often successes of a healthy webhook are recorded."""
@@ -112,7 +111,7 @@ def status_of(webhook: Webhook, now: datetime) -> Status:
     """Return the status of its URL; of several, the one with the greatest effect on deliveries."""
     if webhook.throttled_until and now < webhook.throttled_until:
         return "throttled"
-    if is_degraded(webhook):
+    if webhook.is_degraded:
         return "degraded"
     if webhook.failures:
         return "failing"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
-from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index
+from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator
 
@@ -19,10 +19,15 @@ from hookkeeper.content.notifications import Notification
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
-from hookkeeper.policy import RetryPolicy
+from hookkeeper.policy import OrderPolicy, RetryPolicy
 from hookkeeper.registry.encryption import EncryptedJson, EncryptedText
 from hookkeeper.registry.numbering import Numbers
 from hookkeeper.times import utc_now
+
+DEGRADED_AFTER = 3
+"""Timeouts in a row."""
+DEGRADED_RATE = 2.0
+"""Requests a second to a webhook that does not answer: at 15 s each they occupy 30 slots of the limited queue."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -82,12 +87,12 @@ class AlertState(BaseModel):
     delivery: str
     token: str
     """Identifies the alert, so that it can be claimed again."""
-    told: int = 0
-    """Failures without an alert before this one, which it mentions."""
+    reported: int = 0
+    """Failures before this alert that had none. The alert reports their number."""
     folded: int = 0
-    """Failures without an alert since then."""
+    """Failures since this alert that had none."""
     recent: tuple[str, ...] = ()
-    """Tokens of the latest of these, to count each once."""
+    """Tokens of the latest folded failures, so that each is counted once."""
     disabled_at: datetime | None = None
     """When the webhook was disabled, as of the last alert about that."""
 
@@ -149,35 +154,35 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     timeout: Mapped[float] = mapped_column(default=15.0)
     rate_limit: Mapped[float | None] = mapped_column(default=None)
     """Requests a second; NULL: any number."""
-    ordered: Mapped[str | None] = mapped_column(default=None)
-    """`block` or `skip`: one delivery at a time, in the order of acceptance; NULL: all at once."""
+    ordered: Mapped[OrderPolicy | None] = mapped_column(String, default=None)
+    """One delivery at a time, in the order of acceptance; NULL: all at once."""
     enabled: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)
     paused_at: Mapped[datetime | None] = mapped_column(default=None)
     disable_after: Mapped[float | None] = mapped_column(default=None)
-    """Seconds of nothing but failures; NULL: as the setting says."""
+    """Seconds of failures after which the webhook is disabled; NULL: the setting applies."""
     failing_since: Mapped[datetime | None] = mapped_column(default=None)
-    """When the first of the failures was that no success has followed."""
+    """Start of the current failure streak."""
     failures: Mapped[int | None] = mapped_column(default=None)
-    """In a row; NULL is none."""
+    """Failures in a row; NULL is none."""
     timeouts: Mapped[int | None] = mapped_column(default=None)
-    """In a row; NULL is none."""
+    """Timeouts in a row; NULL is none."""
     last_success_at: Mapped[datetime | None] = mapped_column(default=None)
-    """To the minute."""
+    """Accurate to a minute."""
     throttled_until: Mapped[datetime | None] = mapped_column(default=None)
-    """It said that it has too much to do."""
+    """The receiver has asked for no requests before this time."""
     next_slot_at: Mapped[float | None] = mapped_column(default=None)
-    """Where timers keep its rate: up to then requests are spoken for, in seconds since 1970. NULL: none is."""
+    """If timers limit the rate: the next time that is not reserved, in Unix seconds. NULL: no time is reserved."""
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
     payload: Mapped[Payload | None] = mapped_column(
         EncryptedJson("webhooks.payload", ElementJson(Payload)), default=None
     )
     filter: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter"), default=None)
     filter_errors: Mapped[int | None] = mapped_column(default=None)
-    """Events that the filter failed for, and so were not sent."""
+    """Events that were not sent because the filter failed."""
     filter_error: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter_error"), default=None)
-    """What it said of the latest."""
+    """The filter's latest error."""
     emails: Mapped[tuple[Email, ...]] = mapped_column(
         EncryptedJson("webhooks.emails", ElementJson(tuple[Email, ...])), default=(), nullable=True
     )
@@ -185,7 +190,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         EncryptedJson("webhooks.notifications", ElementJson(tuple[Notification, ...])), default=(), nullable=True
     )
     email_numbers: Mapped[Numbers | None] = mapped_column(default=None)
-    """NULL: from 1 on."""
+    """NULL: 1, 2, 3, …"""
     notification_numbers: Mapped[Numbers | None] = mapped_column(default=None)
     on_failure: Mapped[OnFailure | None] = mapped_column(
         EncryptedJson("webhooks.on_failure", ElementJson(OnFailure)), default=None
@@ -206,41 +211,53 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
 
     @property
     def target(self) -> str:
-        """The URL as people may see it: no user, password, query or fragment, which can hold secrets."""
+        """The URL for display, without user, password, query and fragment, which can be secrets."""
         url = urlsplit(self.url)
         return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the latest requests have timed out."""
+        return (self.timeouts or 0) >= DEGRADED_AFTER
+
+    @property
+    def current_rate(self) -> float | None:
+        """Requests a second that the webhook accepts at present; None: any number."""
+        if not self.is_degraded:
+            return self.rate_limit
+        return min(DEGRADED_RATE, self.rate_limit or DEGRADED_RATE)
+
     def signing_secrets(self, now: datetime) -> list[str]:
-        """Return the keys that sign at this time: during a rotation's grace the previous one too."""
+        """Return the keys that sign at this time; during the grace period after a rotation, also the previous one."""
         in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
         return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]
 
 
 class EventType(Base, kw_only=True, eq=False):
-    """A row of the catalogue: what a type of event means, and what its data look like."""
+    """An entry of the catalogue: the meaning of an event type, and the schema of its data."""
 
     __tablename__ = "event_types"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     description: Mapped[str] = mapped_column(default="")
     schema: Mapped[dict[str, Any] | None] = mapped_column(default=None)
-    """JSON Schema 2020-12 of the data; None takes any."""
+    """JSON Schema 2020-12 of the data; None: any data is valid."""
     examples: Mapped[list[Any]] = mapped_column(default_factory=list)
     archived: Mapped[bool] = mapped_column(default=False)
-    """No new events of this type."""
+    """New events of this type are refused."""
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
 class Suppression(Base, kw_only=True, eq=False):
-    """An address that gets no more emails of a tenant's webhooks."""
+    """An address that receives no emails from a tenant's webhooks."""
 
     __tablename__ = "suppressions"
     __table_args__ = (Index("ix_suppressions_created_at", "created_at", "tenant", "address_token"),)
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
     address_token: Mapped[str] = mapped_column(primary_key=True, init=False)
-    """What the address is found by: itself, or what stands for it where it must not be readable."""
+    """By which the address is searched: the address itself, or its HMAC in an encrypted registry."""
     address: Mapped[str] = mapped_column(EncryptedText("suppressions.address"))
     """In lower case."""
     reason: Mapped[str]

@@ -16,7 +16,7 @@ Part = TypeVar("Part", Email, Notification)
 
 
 class Numbers(BaseModel):
-    """Of the parts of one kind, in their order."""
+    """The numbers of a webhook's emails, or of its notifications, in the order of their definition."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,7 +26,7 @@ class Numbers(BaseModel):
 
 
 def first(count: int) -> Numbers:
-    """Number parts that are new."""
+    """Return the numbers of a new webhook: 1, 2, 3, …"""
     return Numbers(numbers=tuple(range(1, count + 1)), used=count)
 
 

@@ -9,7 +9,7 @@ from hookkeeper.registry.models import Webhook
 
 
 class Slots:
-    """Reserve them. A call does what it says or raises RegistryUnavailable; a slot that is not used is lost alone."""
+    """Reserves slots. Methods raise RegistryUnavailable. An unused slot delays no other request."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,13 +1,13 @@
 """The store of webhooks.
 
-Methods raise RegistryUnavailable; a write may have been done then.
+Methods raise RegistryUnavailable; a write may have taken effect all the same.
 """
 
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import selectinload
@@ -17,19 +17,15 @@ from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditEntry, AuditLog, note
 from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.cursors import BadRegistryCursor, read_cursor, write_cursor
-from hookkeeper.registry.database import Database, RegistryUnavailable, in_turn, migrate, open_engine, reaching_database
+from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated, lock, migrate, open_engine
 from hookkeeper.registry.health import HealthStore, reset_health
 from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
-from hookkeeper.registry.patterns import patterns_for
-from hookkeeper.registry.pausing import Pauses
+from hookkeeper.registry.paging import read_page
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.times import utc_now
-
-__all__ = ["BadRegistryCursor", "ChangedMeanwhile", "RegistryUnavailable", "Store", "TooManyWebhooks"]
 
 CHANGEABLE = frozenset(
     {
@@ -62,7 +58,6 @@ class Store:
         self.suppressions = Suppressions(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)
-        self.pauses = Pauses(database)
         self.slots = Slots(database)
         self.api_keys = ApiKeys(database)
         self.audit = AuditLog(database)
@@ -92,19 +87,19 @@ class Store:
 
     async def migrate(self) -> None:
         """Bring the schema up to date; safe from concurrent processes. Has no timeout."""
-        async with reaching_database(seconds=None):
+        async with errors_translated(seconds=None):
             await migrate(self._engine)
 
     async def re_encrypt(self) -> int:
         """Encrypt all values with the first key; return the number of changed rows."""
-        async with reaching_database(seconds=None):
+        async with errors_translated(seconds=None):
             return await re_encrypt(self._engine)
 
     async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
         """Add a webhook. Raises SQLAlchemy's IntegrityError if its id exists, and TooManyWebhooks."""
         async with self._database.write() as session:
             if at_most is not None:
-                await in_turn(session, f"webhooks of {webhook.tenant}")
+                await lock(session, f"webhooks of {webhook.tenant}")
                 query = select(func.count()).select_from(Webhook).where(Webhook.tenant == webhook.tenant)
                 if (await session.scalar(query) or 0) >= at_most:
                     raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
@@ -117,13 +112,13 @@ class Store:
             return await session.scalar(_the_webhook(webhook_id, tenant))
 
     async def many(self, ids: Collection[str]) -> dict[str, Webhook]:
-        """Return those of `ids` that exist, by id."""
+        """Return the webhooks with these ids, by id; unknown ids are omitted."""
         async with self._database.read() as session:
             found = await session.scalars(select(Webhook).where(Webhook.id.in_(ids)))
             return {webhook.id: webhook for webhook in found}
 
     async def matching(self, tenant: str, event_type: str) -> list[Webhook]:
-        """Return the tenant's webhooks that listen to this type, oldest first; also the disabled ones."""
+        """Return the tenant's webhooks with a matching pattern, oldest first, including disabled ones."""
         query = select(Webhook).where(_listens_to(event_type, tenant)).order_by(Webhook.created_at, Webhook.id)
         async with self._database.read() as session:
             return list(await session.scalars(query))
@@ -132,19 +127,12 @@ class Store:
         self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
     ) -> tuple[list[Webhook], str | None]:
         """Return up to `limit` webhooks, newest first, and the next cursor. Raises BadRegistryCursor."""
-        query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit + 1)
-        if tenant is not None:
-            query = query.where(Webhook.tenant == tenant)
+        query = select(Webhook).where(*_of(tenant))
         if event is not None:
             query = query.where(_listens_to(event, tenant))
         if enabled is not None:
             query = query.where(Webhook.enabled == enabled)
-        if cursor is not None:
-            query = query.where(tuple_(Webhook.created_at, Webhook.id) < tuple_(*read_cursor(cursor)))
-        async with self._database.read() as session:
-            found = list(await session.scalars(query))
-        last = found[limit - 1] if len(found) > limit else None
-        return found[:limit], write_cursor(last.created_at, last.id) if last else None
+        return await read_page(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
 
     async def update(
         self,
@@ -154,10 +142,10 @@ class Store:
         entry: AuditEntry | None = None,
         checked_against: Webhook | None = None,
     ) -> Webhook | None:
-        """Change attributes of a webhook and return it, or None; ValueError for what cannot be changed.
+        """Change attributes of a webhook and return it, or None. Raises ValueError for an unknown attribute.
 
-        Raises ChangedMeanwhile where the row no longer equals what the changes were checked against. The comparison
-        holds the row's lock, so a masked secret is never combined with another change's URL.
+        Raises ChangedMeanwhile if the row differs from the webhook that the changes were checked against. The
+        comparison holds the row's lock, so a masked secret is never combined with another change's URL.
         """
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
@@ -186,6 +174,27 @@ class Store:
             note(session, entry)
         return webhook
 
+    async def set_paused(
+        self, webhook_id: str, tenant: str | None, paused: bool, entry: AuditEntry | None = None
+    ) -> Webhook | None:
+        """Pause or resume a webhook and return it, or None. Idempotent. Deliveries of a paused webhook are held."""
+        async with self._database.write() as session:
+            webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
+            if webhook is not None and (webhook.paused_at is not None) != paused:
+                now = utc_now()
+                webhook.paused_at = now if paused else None
+                if not paused:
+                    reset_health(webhook)  # without attempts, the pause must not count as failing
+                webhook.updated_at = now
+                note(session, entry)
+        return webhook
+
+    async def inactive(self, tenant: str) -> frozenset[str]:
+        """Return the ids of the tenant's webhooks that are paused or disabled."""
+        is_inactive = or_(not_(Webhook.enabled), Webhook.paused_at.is_not(None))
+        async with self._database.read() as session:
+            return frozenset(await session.scalars(select(Webhook.id).where(Webhook.tenant == tenant, is_inactive)))
+
     async def rotate_secret(
         self,
         webhook_id: str,
@@ -194,7 +203,7 @@ class Store:
         grace_seconds: float,
         entry: AuditEntry | None = None,
     ) -> Webhook | None:
-        """Give a webhook a new secret and return it, or None; the old one also signs during the grace."""
+        """Set a new secret and return the webhook, or None; the old secret also signs during the grace period."""
         async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
             if webhook is None:
@@ -223,6 +232,17 @@ class Store:
             if deleted:
                 note(session, entry)
         return deleted
+
+
+def patterns_for(event_type: str) -> tuple[str, ...]:
+    """Return every pattern that matches an event type, the most specific first.
+
+    A pattern is an event type (`order.created`), a prefix (`order.*`: every type below `order`, but not `order`
+    itself) or `*`.
+    """
+    groups = event_type.split(".")
+    prefixes = (".".join(groups[:length]) for length in range(len(groups) - 1, 0, -1))
+    return (event_type, *(f"{prefix}.*" for prefix in prefixes), "*")
 
 
 def _renumber(webhook: Webhook, changes: dict[str, Any]) -> None:

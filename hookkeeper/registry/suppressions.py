@@ -1,16 +1,14 @@
 """Suppressed addresses: they bounced, reported spam, or were added by a request.
 
-Each tenant has its own. Addresses are in lower case. A call does what it says or raises
-RegistryUnavailable, as the store does.
+Each tenant has its own. Addresses are in lower case. Methods raise RegistryUnavailable.
 
 In an encrypted registry, an address is searched by its HMAC with each key; that of the first key is stored.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Select, delete, select, tuple_
+from sqlalchemy import Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,19 +18,10 @@ from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.paging import read_page
 
 MAX_ROWS = 500
-"""Rows of one transaction, and tokens of one query: databases bound the number of parameters."""
-
-
-class SuppressionPosition(NamedTuple):
-    """The position of a suppression in the list."""
-
-    created_at: datetime
-    tenant: str
-    token: str
-
-
+"""Maximum rows of one transaction: databases limit the number of parameters."""
 ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address_token)
 
 
@@ -44,12 +33,12 @@ class Suppressions:
         self._keyring = keyring_of(database.dialect)
 
     async def add(self, suppression: Suppression, entry: AuditEntry | None = None) -> bool:
-        """Keep a new suppression; False if the tenant's address has one already, which stays as it is."""
+        """Add a suppression; False if the tenant's address is suppressed already."""
         tokens = self._tokens(suppression.address)
         suppression.address_token = tokens[0]
         try:
             async with self._database.write() as session:
-                # The database sees to the first token; rows that `migrate` has yet to encrypt anew have another.
+                # The primary key covers the first token only; rows not yet re-encrypted have another one.
                 if tokens[1:] and await session.scalar(_of(suppression.tenant, tokens[1:])):
                     return False
                 session.add(suppression)
@@ -59,7 +48,7 @@ class Suppressions:
         return True
 
     async def add_many(self, suppressions: Sequence[Suppression]) -> None:
-        """Keep new suppressions, hundreds in one transaction; addresses that have one keep it as it is."""
+        """Add suppressions, many in one transaction; addresses already suppressed are skipped."""
         for start in range(0, len(suppressions), MAX_ROWS):
             await self._add_rows(suppressions[start : start + MAX_ROWS])
 
@@ -83,7 +72,7 @@ class Suppressions:
                 await connection.execute(insert(Suppression.__table__).on_conflict_do_nothing(), in_order)
 
     async def _among(self, session: AsyncSession, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those of the pairs of tenant and token that there are rows of."""
+        """Return the pairs of tenant and token that exist."""
         found: set[tuple[str, str]] = set()
         for tenant in {tenant for tenant, _ in pairs}:
             tokens = [token for of, token in pairs if of == tenant]
@@ -99,7 +88,7 @@ class Suppressions:
             return await session.scalar(_of(tenant, self._tokens(address)).limit(1))
 
     async def among(self, tenant: str, addresses: Collection[str]) -> set[str]:
-        """Return those of `addresses` that the tenant may not write to."""
+        """Return the `addresses` that are suppressed for the tenant."""
         asked = {token: address for address in addresses for token in self._tokens(address)}
         suppressed = Suppression.address_token.in_(asked)
         query = select(Suppression.address_token).where(Suppression.tenant == tenant, suppressed)
@@ -107,19 +96,15 @@ class Suppressions:
             return {asked[token] for token in await session.scalars(query)}
 
     async def page(
-        self, *, tenant: str | None, address: str | None, limit: int, after: SuppressionPosition | None
-    ) -> tuple[list[Suppression], SuppressionPosition | None]:
-        """Return up to `limit` suppressions, newest first, and the position for `after`; None on the last page."""
-        query = select(Suppression).order_by(*(column.desc() for column in ORDER)).limit(limit + 1)
+        self, *, tenant: str | None, address: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[Suppression], str | None]:
+        """Return up to `limit` suppressions, newest first, and the next cursor. Raises BadRegistryCursor."""
+        query = select(Suppression)
         if tenant is not None:
             query = query.where(Suppression.tenant == tenant)
         if address is not None:
             query = query.where(Suppression.address_token.in_(self._tokens(address)))
-        if after is not None:
-            query = query.where(tuple_(*ORDER) < tuple_(*after))
-        async with self._database.read() as session:
-            found = list(await session.scalars(query))
-        return found[:limit], _place(found[limit - 1]) if len(found) > limit else None
+        return await read_page(self._database, query, ORDER, limit, cursor)
 
     async def remove(self, tenant: str, address: str, entry: AuditEntry | None = None) -> bool:
         """Remove a suppression; False if there is none."""
@@ -135,12 +120,14 @@ class Suppressions:
         return removed
 
     def _tokens(self, address: str) -> tuple[str, ...]:
-        """Return all that the address may be found by, and first what it is kept by."""
         return tokens_of(address, self._keyring)
 
 
 def tokens_of(address: str, keyring: Keyring | None) -> tuple[str, ...]:
-    """Return the tokens of an address, and last itself: it may have been kept before there were keys."""
+    """Return the tokens by which an address is searched. The first one is stored.
+
+    The last is the address itself, which is the token in rows from before encryption was enabled.
+    """
     return (*(keyring.tokens(address, "suppressions.address") if keyring else ()), address)
 
 
@@ -151,7 +138,3 @@ def _of(tenant: str, tokens: Collection[str]) -> Select[Suppression]:
 def _row(suppression: Suppression, token: str) -> dict[str, Any]:
     row = {name: getattr(suppression, name) for name in ("tenant", "address", "reason", "detail", "created_at")}
     return row | {"address_token": token}
-
-
-def _place(suppression: Suppression) -> SuppressionPosition:
-    return SuppressionPosition(suppression.created_at, suppression.tenant, suppression.address_token)

@@ -6,14 +6,13 @@ wh_1.notification.1   its first notification
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
+from hookkeeper.messages.event import Channel
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.numbering import Numbers, Part, first
-
-Channel = Literal["webhook", "email", "notification"]
 
 MAX_SHOWN = 256
 

@@ -12,8 +12,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 from hookkeeper.content.faults import Fault, TooCostly
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.sandbox.breaker import Breaker
-from hookkeeper.sandbox.children import Child, Children
-from hookkeeper.sandbox.children import SandboxUnavailable as SandboxUnavailable
+from hookkeeper.sandbox.children import Child, Children, SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, load, name_of, read_answer, request
 

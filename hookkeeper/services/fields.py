@@ -21,11 +21,15 @@ from hookkeeper.content.headers import check_headers
 from hookkeeper.content.text import is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
-from hookkeeper.registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH
 from hookkeeper.services.counts import check_field, check_fields
 from hookkeeper.times import rfc3339
 
 TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+MAX_EVENT_TYPE = 128
+"""Characters of an event type or a pattern."""
+_GROUPS = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
+EVENT_TYPE = rf"^{_GROUPS}$"
+EVENT_PATTERN = rf"^({_GROUPS}(\.\*)?|\*)$"
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -66,8 +70,8 @@ def _usable_secret(secret: str) -> str:
 Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]
-EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)]
-EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)]
+EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
+EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE)]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
 Line = Annotated[str, AfterValidator(_visible_line)]

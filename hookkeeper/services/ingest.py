@@ -16,9 +16,9 @@ from hookkeeper.content.faults import Fault
 from hookkeeper.limits.adaptive_limit import AdaptiveLimit
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.pacing import order_of, rate_of
-from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import Invalid, TooLarge
@@ -200,6 +200,6 @@ def _delivery(webhook: Webhook, target: Target, manual: bool) -> Delivery:
         channel=target.channel,
         target=target.shown,
         requested=manual,
-        rate=rate_of(webhook) if to_url else None,
-        ordered=order_of(webhook) if to_url and not manual else None,
+        rate=webhook.current_rate if to_url else None,
+        ordered=webhook.ordered if to_url and not manual else None,
     )

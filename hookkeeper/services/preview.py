@@ -14,7 +14,7 @@ from hookkeeper.content.masking import masked_headers
 from hookkeeper.content.notifications import Notification, RenderedHttpCall, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.patterns import patterns_for
+from hookkeeper.registry.store import patterns_for
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.fields import ResponseModel
 from hookkeeper.times import utc_now

@@ -21,9 +21,9 @@ from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.patterns import EVENT_TYPE
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import BadField, Invalid
+from hookkeeper.services.fields import EVENT_TYPE
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 

@@ -13,9 +13,9 @@ from hookkeeper.content.notifications import Notification
 from hookkeeper.content.on_failure import OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.keyring import Keyring, new_key
-from hookkeeper.registry.database import open_engine
+from hookkeeper.registry.database import RegistryUnavailable, open_engine
 from hookkeeper.registry.models import Suppression, Webhook
-from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.registry.store import Store
 
 OLD, NEW = new_key("old"), new_key("new")
 KEYS = {"old": Keyring.parse(OLD), "rotated": Keyring.parse(f"{NEW},{OLD}"), "new": Keyring.parse(NEW), "none": None}

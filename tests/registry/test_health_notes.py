@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry.health import Result, Status, needs_recording, status_of
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.pacing import rate_of
 from hookkeeper.registry.store import Store
 
 Make = Callable[..., Webhook]
@@ -51,9 +50,9 @@ async def test_failures_are_counted_and_a_success_clears_them(store: Store, make
 
 async def test_three_timeouts_in_a_row_slow_it_down_until_any_answer(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook(rate_limit=50.0))
-    assert rate_of(await noted(store, *[after(SECOND, "timed_out")] * 2)) == 50
-    assert rate_of(await noted(store, after(SECOND, "timed_out"))) == 2
-    assert rate_of(await noted(store, after(SECOND, "failed"))) == 50
+    assert (await noted(store, *[after(SECOND, "timed_out")] * 2)).current_rate == 50
+    assert (await noted(store, after(SECOND, "timed_out"))).current_rate == 2
+    assert (await noted(store, after(SECOND, "failed"))).current_rate == 50
 
 
 async def test_failures_noted_at_once_are_all_counted(store: Store, make_webhook: Make) -> None:
@@ -162,7 +161,7 @@ async def test_a_pause_is_no_time_of_failures(store: Store, make_webhook: Make) 
     await store.add(make_webhook())
     await noted(store, after(SECOND))
     for paused in (True, False):
-        await store.pauses.set("wh_1", None, paused)
+        await store.set_paused("wh_1", None, paused)
     assert await store.health.note([after(7 * DAY)], FIVE_DAYS) == {}
 
 

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hookkeeper.registry.patterns import EVENT_PATTERN, EVENT_TYPE, MAX_LENGTH, patterns_for
+from hookkeeper.registry.store import patterns_for
+from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, MAX_EVENT_TYPE
 
-EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_LENGTH)])
-EVENT_PATTERNS = TypeAdapter(Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_LENGTH)])
+EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)])
+EVENT_PATTERNS = TypeAdapter(Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE)])
 
 # Few letters, so that types and patterns meet.
 types = st.lists(st.text("a-", min_size=1, max_size=2), min_size=1, max_size=4).map(".".join)
@@ -50,7 +51,7 @@ def test_no_pattern_twice_and_each_is_valid(event_type: str) -> None:
     assert [EVENT_PATTERNS.validate_python(pattern) for pattern in found] == list(found)
 
 
-@pytest.mark.parametrize("text", ["order", "order.created", "a-b_c.D9", "0", "a" * MAX_LENGTH])
+@pytest.mark.parametrize("text", ["order", "order.created", "a-b_c.D9", "0", "a" * MAX_EVENT_TYPE])
 def test_a_type_is_also_a_pattern(text: str) -> None:
     assert EVENT_TYPES.validate_python(text) == EVENT_PATTERNS.validate_python(text) == text
 
@@ -67,7 +68,7 @@ STRAY_STARS = ["a.**", "*.a", "a.*.b", "**", "a*", "*.*"]
 STRAY_CHARACTERS = ["a b", "a\n", "\na", "é", "a/b", "a:b"]
 
 
-@pytest.mark.parametrize("text", [*EMPTY_GROUPS, *STRAY_STARS, *STRAY_CHARACTERS, "a" * (MAX_LENGTH + 1)])
+@pytest.mark.parametrize("text", [*EMPTY_GROUPS, *STRAY_STARS, *STRAY_CHARACTERS, "a" * (MAX_EVENT_TYPE + 1)])
 def test_neither_type_nor_pattern(text: str) -> None:
     for adapter in (EVENT_TYPES, EVENT_PATTERNS):
         with pytest.raises(ValidationError):

@@ -14,9 +14,9 @@ from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.database import alembic, open_engine, reaching_database
+from hookkeeper.registry.database import RegistryUnavailable, alembic, errors_translated, open_engine
 from hookkeeper.registry.models import Base
-from hookkeeper.registry.store import RegistryUnavailable, Store
+from hookkeeper.registry.store import Store
 from patience import PROMPT
 
 ROOT = Path(__file__).parents[2]
@@ -128,14 +128,14 @@ async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 async def test_a_call_that_hangs_is_given_up(engine: AsyncEngine) -> None:
     with pytest.raises(RegistryUnavailable, match="timeout"):
-        async with reaching_database(seconds=0.05), engine.connect():
+        async with errors_translated(seconds=0.05), engine.connect():
             await asyncio.sleep(5)
 
 
 async def test_a_lost_connection_is_replaced(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with pytest.raises(RegistryUnavailable):
-        async with reaching_database(), engine.connect() as connection:
+        async with errors_translated(), engine.connect() as connection:
             await connection.execute(LOSE_THIS_CONNECTION)
     await Store(engine).ping()
     await engine.dispose()
@@ -154,7 +154,7 @@ async def test_a_connection_lost_between_calls_is_not_noticed(postgres_url: str)
 async def test_a_wrong_statement_is_no_outage(engine: AsyncEngine) -> None:
     for statement in ("SELECT * FROM nowhere", "SELEC 1", "INSERT INTO webhooks (id) VALUES (NULL)"):
         with pytest.raises(DBAPIError):
-            async with reaching_database(), engine.begin() as connection:
+            async with errors_translated(), engine.begin() as connection:
                 await connection.execute(text(statement))
 
 

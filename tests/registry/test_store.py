@@ -9,8 +9,10 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import BadRegistryCursor, RegistryUnavailable, Store
+from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.registry.store import Store
 
 Make = Callable[..., Webhook]
 
@@ -162,7 +164,8 @@ async def test_pages_filter(store: Store, make_webhook: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "!", "é", "AAAA", "d2hfMQ", "MjAyNi0wMS0wMQ", "MjAyNi05OS05OVQwMDowMCswMDowMCB3aF8x"]
+    "cursor",
+    ["", "é", "wh_1", "2026-01-01", "2026-01-01T00:00+00:00", "2026-01-01T00:00 wh_1", "2026-99-99T00:00+00:00 wh_1"],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_cursor_that_is_not_ours(store: Store, cursor: str) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.suppressions import SuppressionPosition, Suppressions
+from hookkeeper.registry.suppressions import Suppressions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,13 +27,13 @@ def of(address: str, tenant: str = "acme", **fields: Any) -> Suppression:
 async def pages(suppressions: Suppressions, limit: int, **where: str) -> list[list[tuple[str, str]]]:
     """Read all pages, as tenants and addresses."""
     read: list[list[tuple[str, str]]] = []
-    after: SuppressionPosition | None = None
+    cursor: str | None = None
     while True:
-        found, after = await suppressions.page(
-            tenant=where.get("tenant"), address=where.get("address"), limit=limit, after=after
+        found, cursor = await suppressions.page(
+            tenant=where.get("tenant"), address=where.get("address"), limit=limit, cursor=cursor
         )
-        read.append([(each.tenant, each.address) for each in found])
-        if after is None:
+        read.append([(suppression.tenant, suppression.address) for suppression in found])
+        if cursor is None:
             return read
 
 
@@ -105,10 +105,10 @@ async def test_pages_filter(suppressions: Suppressions) -> None:
 async def test_a_page_goes_on_where_it_was_whatever_comes_meanwhile(suppressions: Suppressions) -> None:
     for n in range(4):
         await suppressions.add(of(f"{n}@a.example", created_at=START + timedelta(days=n)))
-    first, after = await suppressions.page(tenant=None, address=None, limit=2, after=None)
+    first, cursor = await suppressions.page(tenant=None, address=None, limit=2, cursor=None)
     await suppressions.add(of("new@a.example", created_at=START + timedelta(days=9)))
     await suppressions.remove("acme", first[-1].address)
-    rest, end = await suppressions.page(tenant=None, address=None, limit=2, after=after)
+    rest, end = await suppressions.page(tenant=None, address=None, limit=2, cursor=cursor)
     assert [each.address for each in rest] == ["1@a.example", "0@a.example"]
     assert end is None
 

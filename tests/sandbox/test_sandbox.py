@@ -25,9 +25,10 @@ from hookkeeper.content import filters, templates
 from hookkeeper.content.faults import BadFilter, BadTemplate, Fault, TooCostly
 from hookkeeper.content.filters import matches
 from hookkeeper.content.templates import render
+from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import LENGTH
-from hookkeeper.sandbox.pool import MAX_PART, Sandbox, SandboxUnavailable
+from hookkeeper.sandbox.pool import MAX_PART, Sandbox
 from patience import PATIENCE
 from sandbox_functions import allocate, compute, compute_and_note, write_to_parent
 

@@ -112,6 +112,6 @@ async def test_resuming_again_repairs_a_release_that_was_never_started(home: Hou
     await pause(home, webhook)
     event = (await home.send())["id"]
     await until_held(home, webhook, 1)
-    await home.store.pauses.set(webhook, None, False)
+    await home.store.set_paused(webhook, None, False)
     await resume(home, webhook)
     assert (await home.until_final(event))["status"] == "succeeded"
