@@ -21,8 +21,7 @@ from hookkeeper import error_types
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.faults import Fault
-from hookkeeper.content.notifications import Notification, render_notification
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import Notification, OnFailure, render_notification
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.provider import MailProvider, Tags

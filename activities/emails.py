@@ -8,10 +8,11 @@ from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
 from activities.memory_budget import request_memory
 from hookkeeper import outcomes
 from hookkeeper.content.emails import RenderedEmail, render_email
+from hookkeeper.content.text import truncate
 from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.targets import email_of, shortened
+from hookkeeper.registry.targets import MAX_SHOWN, email_of
 from hookkeeper.sandbox.pool import Sandbox
 
 
@@ -64,7 +65,7 @@ def _outcome(attempt: PreparedAttempt, email: RenderedEmail, answer: MailAnswer)
     return Outcome(
         delivery=attempt.request.delivery,
         verdict=answer.verdict,
-        target=shortened(", ".join(mailbox.address for mailbox in email.to)),
+        target=truncate(", ".join(mailbox.address for mailbox in email.to), MAX_SHOWN),
         started_at=answer.started_at,
         duration_ms=round(answer.duration_ms, 1),
         status_code=answer.status_code,

@@ -8,9 +8,9 @@ from api.schemas import events as event_schemas
 from api.schemas import schedules as schedule_schemas
 from api.schemas import webhooks as webhook_schemas
 from hookkeeper import ids
-from hookkeeper.content import notifications, tls
+from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Delivery
@@ -36,7 +36,7 @@ def webhook(row: Webhook) -> webhook_schemas.Webhook:
         filter_error=row.filter_error,
         payload=row.payload,
         emails=row.emails,
-        notifications=tuple(map(notifications.masked, row.notifications)),
+        notifications=tuple(map(masking.masked, row.notifications)),
         on_failure=_masked(row.on_failure),
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
@@ -222,7 +222,7 @@ def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> event_schem
 def _masked(on_failure: OnFailure | None) -> OnFailure | None:
     if on_failure is None:
         return None
-    hidden = tuple(map(notifications.masked, on_failure.notifications))
+    hidden = tuple(map(masking.masked, on_failure.notifications))
     return on_failure.model_copy(update={"notifications": hidden})
 
 

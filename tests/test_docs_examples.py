@@ -19,7 +19,8 @@ from api.schemas.webhooks import NewWebhook
 from hookkeeper import ids
 from hookkeeper.cli.main import app
 from hookkeeper.content import emails, filters, notifications, payload
-from hookkeeper.content.payload import standard_body
+from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
+from hookkeeper.content.payload import body_of
 from hookkeeper.messages.event import Command
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
@@ -83,8 +84,8 @@ def model_of(value: dict[str, Any]) -> type[BaseModel]:
 def test_json_is_a_valid_request_or_what_is_delivered(example: str) -> None:
     value = json.loads(example)
     if list(value) == DELIVERED:
-        sent = standard_body(value["id"], value["type"], datetime.fromisoformat(value["timestamp"]), value["data"])
-        assert json.loads(sent) == value
+        sent = OutgoingEvent(**{"tenant": "", **value, "timestamp": datetime.fromisoformat(value["timestamp"])})
+        assert json.loads(body_of(None, context_of(sent, WebhookContext("wh_1"))).content) == value
         return
     request = model_of(value).model_validate(value)
     if isinstance(request, NewWebhook):

@@ -6,8 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api import examples
 from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from cloudevents.core.bindings import http
 from cloudevents.core.v1.event import CloudEvent
 
-from hookkeeper.content.fields import is_line
+from hookkeeper.content.text import is_line
 
 RESERVED = frozenset(
     {"id", "source", "type", "specversion", "datacontenttype", "dataschema", "subject", "time", "data"}

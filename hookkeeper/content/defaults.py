@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hookkeeper.content.context import Context
-from hookkeeper.content.fields import is_line
-from hookkeeper.content.json_text import readable, shortened
+from hookkeeper.content.json_text import readable
+from hookkeeper.content.text import is_line, truncate
 
 MAX_LINE = 255
 """Characters of a subject or a title; longer ones are truncated."""
@@ -25,12 +25,12 @@ _WHY = {
 
 def subject(context: Context) -> str:
     """Return the default subject of an email, or title of a notification."""
-    return shortened(_one_line(_alert_subject(context) if "alert" in context else context["event"]["type"]), MAX_LINE)
+    return truncate(_one_line(_alert_subject(context) if "alert" in context else context["event"]["type"]), MAX_LINE)
 
 
 def text(context: Context, limit: int = MAX_TEXT) -> str:
     """Return the default text of an email, or body of a notification."""
-    return shortened("\n".join(_alert_lines(context) if "alert" in context else _event_lines(context, limit)), limit)
+    return truncate("\n".join(_alert_lines(context) if "alert" in context else _event_lines(context, limit)), limit)
 
 
 def _event_lines(context: Context, limit: int) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _alert_lines(context: Context) -> Iterator[str]:
     yield f"Event:    {event['type']} {event['id']}"
     yield f"Delivery: {alert['delivery']} ({alert['channel']})"
     if alert["target"]:
-        yield f"Target:   {shortened(alert['target'], 256)}"
+        yield f"Target:   {truncate(alert['target'], 256)}"
     yield f"Outcome:  {_outcome(alert)}"
     if alert.get("link"):
         yield f"Link:     {alert['link']}"
@@ -90,7 +90,7 @@ def _outcome(alert: Mapping[str, Any]) -> str:
     if alert["kind"] == "failed" and said and not error:
         status = None  # of an email that the provider accepted, but could not deliver
     words = _one_line(", ".join(str(part) for part in (status, error, said) if part))
-    return shortened(words, MAX_OUTCOME) or "no attempt was made"
+    return truncate(words, MAX_OUTCOME) or "no attempt was made"
 
 
 def _name_of(alert: Mapping[str, Any]) -> str:

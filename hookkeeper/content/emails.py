@@ -7,9 +7,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from hookkeeper.content import defaults, fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.faults import BadTemplate
-from hookkeeper.content.json_text import check_size, shortened
+from hookkeeper.content.json_text import check_size
 from hookkeeper.content.mailboxes import Mailbox, parse_mailbox
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body, memory_of
+from hookkeeper.content.text import check_line, truncate
 
 MAX_RECIPIENTS = 50
 MAX_TEMPLATE = 64 * 1024
@@ -17,17 +18,10 @@ MAX_TEMPLATE_DATA = 16 * 1024
 RESERVED = ("event", "webhook", "alert")
 """Names in the data of a provider's template that Hookkeeper sets."""
 
-
-def _line(text: str) -> str:
-    if not fields.is_line(text):
-        raise ValueError("must not contain line breaks or control characters")
-    return text
-
-
 Entry = Annotated[str, Field(min_length=1, max_length=1024)]
 """An address or a template for one. `check_addresses` checks it when it is saved only, because that is expensive."""
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MAX_RECIPIENTS)]
-Category = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
+Category = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(check_line)]
 
 
 class Email(BaseModel):
@@ -76,7 +70,13 @@ class Email(BaseModel):
     @property
     def address_count(self) -> int:
         """Addresses, each template counted as one."""
-        return len(self.to) + len(self.cc) + len(self.bcc) + (self.reply_to is not None)
+        return len(self.entries)
+
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """All addresses, and the name of each one's field: `to.0`."""
+        own = [(f"{name}.{n}", entry) for name in ("to", "cc", "bcc") for n, entry in enumerate(getattr(self, name))]
+        return [*own, ("reply_to", self.reply_to)] if self.reply_to is not None else own
 
 
 class RenderedEmail(BaseModel):
@@ -98,7 +98,7 @@ class RenderedEmail(BaseModel):
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Every address, lower-cased, once, in order."""
+        """All addresses in lower case, without duplicates."""
         return tuple(dict.fromkeys(mailbox.address.lower() for mailbox in (*self.to, *self.cc, *self.bcc)))
 
     @property
@@ -109,11 +109,8 @@ class RenderedEmail(BaseModel):
 
 def check_addresses(email: Email) -> list[tuple[str, str]]:
     """Return field and error of each invalid address. Takes some milliseconds, so do not call it on an event loop."""
-    entries = [(f"{name}.{n}", entry) for name in ("to", "cc", "bcc") for n, entry in enumerate(getattr(email, name))]
-    if email.reply_to is not None:
-        entries.append(("reply_to", email.reply_to))
     faults = []
-    for field, entry in entries:
+    for field, entry in email.entries:
         try:
             if not fields.is_template(entry):
                 parse_mailbox(entry)
@@ -124,11 +121,10 @@ def check_addresses(email: Email) -> list[tuple[str, str]]:
 
 def check(email: Email) -> None:
     """Raise BadTemplate, with the field's name, for an invalid template."""
-    for name in ("to", "cc", "bcc"):
-        for index, entry in enumerate(getattr(email, name)):
-            if fields.is_template(entry):
-                fields.check(f"{name}.{index}", entry)
-    for name in ("reply_to", "subject", "text", "html"):
+    for field, entry in email.entries:
+        if fields.is_template(entry):
+            fields.check(field, entry)
+    for name in ("subject", "text", "html"):
         fields.check(name, getattr(email, name))
 
 
@@ -157,7 +153,7 @@ def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES
 
 
 def _mailboxes(name: str, entries: tuple[str, ...], context: Context, seen: set[str]) -> tuple[Mailbox, ...]:
-    """Return the mailboxes of a field without those seen before: providers reject duplicate addresses."""
+    """Return the mailboxes of a field, except those in `seen`: providers reject duplicate addresses."""
     mailboxes = []
     for index, entry in enumerate(entries):
         mailbox = _mailbox(f"{name}.{index}", entry, context)
@@ -171,10 +167,8 @@ def _mailbox(field: str, entry: str, context: Context) -> Mailbox | None:
     """Return the mailbox of an entry; None if its template renders to nothing."""
     if fields.is_template(entry):
         entry = fields.fill(field, entry, context).strip()
-    try:
+    with fields.named(field):
         return parse_mailbox(entry) if entry else None
-    except ValueError as error:
-        raise BadTemplate(f"{field}: {error}") from None
 
 
 def _subject(email: Email, context: Context) -> str:
@@ -183,7 +177,7 @@ def _subject(email: Email, context: Context) -> str:
     subject = fields.fill_line("subject", email.subject, context).strip()
     if not subject:
         raise BadTemplate("subject: is empty for this event")
-    return shortened(subject, defaults.MAX_LINE)
+    return truncate(subject, defaults.MAX_LINE)
 
 
 def _texts(email: Email, context: Context) -> tuple[str | None, str | None]:

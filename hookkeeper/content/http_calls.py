@@ -11,6 +11,7 @@ from hookkeeper.content.faults import BadTemplate
 from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from hookkeeper.content.payload import JSON, body_of
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+from hookkeeper.content.text import check_line
 from hookkeeper.content.urls import MAX_URL, check_url
 
 MAX_BODY = 64 * 1024
@@ -40,8 +41,7 @@ class HttpCall(BaseModel):
             return url
         if not fields.is_template(url):
             return check_url(url)
-        if not fields.is_line(url):
-            raise ValueError("must be one line without control characters")
+        check_line(url)
         if not _START.match(url):
             raise ValueError("must start with https:// or http://")
         if plain := _PLAIN_HOST.match(url):
@@ -109,11 +109,9 @@ class RenderedHttpCall(BaseModel):
 def check(call: HttpCall) -> None:
     """Raise BadTemplate, with the field's name, for an invalid template, or a reserved header."""
     fields.check("http.url", call.url)
-    try:
+    with fields.named("http.headers"):
         check_origin(call.headers)
         check_total(call.headers)
-    except ValueError as error:
-        raise BadTemplate(f"http.headers: {error}") from None
     for name, value in call.headers.items():
         if fields.is_template(value):
             fields.check(f"http.headers.{name}", value)
@@ -125,10 +123,8 @@ def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
         headers["content-type"] = JSON
-    try:
+    with fields.named("http.headers"):
         check_total(headers)
-    except ValueError as error:
-        raise BadTemplate(f"http.headers: {error}") from None
     body = _body(call, context)
     if call.body is not None:
         check_body("http.body", len(body), max_bytes)
@@ -149,10 +145,8 @@ def _url(template: str, context: Context) -> str:
 def _value(name: str, template: str, context: Context) -> str:
     field = f"http.headers.{name}"
     value = fields.fill_line(field, template, context).strip() if fields.is_template(template) else template
-    try:
+    with fields.named(field):
         check_value(name, value)
-    except ValueError as error:
-        raise BadTemplate(f"{field}: {error}") from None
     return value
 
 

@@ -5,6 +5,7 @@ from math import isinf
 from typing import Any, NoReturn
 
 from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.text import truncate
 
 
 def compact(value: Any) -> str:
@@ -18,14 +19,9 @@ def readable(value: Any, limit: int) -> str:
     for part in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value):
         parts.append(part)
         size += len(part)
-        if size > limit:  # what follows is never written: indented, deep data is many times its size
+        if size > limit:  # the rest is not needed, and deep data is many times as large when it is indented
             break
-    return shortened("".join(parts), limit)
-
-
-def shortened(text: str, limit: int) -> str:
-    """Cut a text to `limit` characters, the last of them `…` where something is missing."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return truncate("".join(parts), limit)
 
 
 def check_size(value: Any, limit: int) -> None:
@@ -39,13 +35,13 @@ def check_size(value: Any, limit: int) -> None:
 
 
 def parse(field: str, text: str) -> Any:
-    """Read what a template made as RFC 8259 JSON; raise BadTemplate with the field's name and the line."""
+    """Parse the output of a template as JSON (RFC 8259). Raises BadTemplate with the field's name and the line."""
     if not text.strip():
         raise BadTemplate(f"{field}: the template renders nothing, but JSON is required")
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
         if "\\u" in text:
-            compact(value).encode()  # an escaped half of a surrogate pair is JSON and no text
+            compact(value).encode()  # an escaped lone surrogate is valid JSON, but not text
         return value
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno} of the output"
@@ -59,7 +55,7 @@ def parse(field: str, text: str) -> Any:
 
 
 def flat_object(field: str, text: str) -> dict[str, Any]:
-    """Read a flat JSON object that a template made."""
+    """Parse the output of a template as a flat JSON object. Raises BadTemplate."""
     value = parse(field, text)
     if not isinstance(value, dict) or any(isinstance(item, dict | list) for item in value.values()):
         raise BadTemplate(f"{field}: the template must render a flat JSON object, without lists or objects as values")

@@ -1,16 +1,19 @@
 """Email addresses with optional display names."""
 
 import re
+from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from hookkeeper.content.fields import is_line
-from hookkeeper.content.json_text import shortened
+from hookkeeper.content.text import check_line, is_line, truncate
 
 MAX_NAME = 256
 _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 _QUOTED = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"', re.DOTALL)
+
+
+Line = Annotated[str, AfterValidator(check_line)]
 
 
 class Mailbox(BaseModel):
@@ -18,15 +21,8 @@ class Mailbox(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    address: str
-    name: str = ""
-
-    @field_validator("address", "name")
-    @classmethod
-    def _clean(cls, text: str) -> str:
-        if not is_line(text):
-            raise ValueError("must not contain line breaks or control characters")
-        return text
+    address: Line
+    name: Line = ""
 
 
 def parse_mailbox(text: str) -> Mailbox:
@@ -46,7 +42,7 @@ def parse_mailbox(text: str) -> Mailbox:
 def _address(text: str) -> str:
     """Return the address as it is sent, with the domain in punycode.
 
-    The part before the @ must be ASCII: what else it could be needs SMTPUTF8, which SendGrid and many servers lack.
+    The part before the @ must be ASCII: other characters need SMTPUTF8, which SendGrid and many servers lack.
     """
     try:
         valid = validate_email(text, check_deliverability=False, allow_smtputf8=False)
@@ -68,4 +64,4 @@ def _name(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return repr(shortened(text, 64))
+    return repr(truncate(text, 64))

@@ -4,20 +4,15 @@ A client that changes one field sends the other fields back as it read them, wit
 the secret that it stood for only if one secret can be meant: a wrong guess would send a secret to the wrong host.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.http_calls import NO_HOST, HttpCall
+from hookkeeper.content.notifications import Notification
 from hookkeeper.content.schemes import scheme_of
 
-if TYPE_CHECKING:
-    from hookkeeper.content.notifications import Notification
-
-    Items = Mapping[int, Notification]
-    """Some of a list, by their positions in it."""
+Items = Mapping[int, Notification]
+"""Some notifications of a list, by their positions in it."""
 
 
 def masked(notification: Notification) -> Notification:

@@ -1,4 +1,4 @@
-"""Notifications as tenants define them, and as they are rendered for an event."""
+"""Notifications as tenants define them, and as they are rendered for an event; recipients of alerts."""
 
 from typing import Annotated, Self
 
@@ -6,27 +6,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hookkeeper.content import defaults, fields, http_calls
 from hookkeeper.content.context import Context
+from hookkeeper.content.emails import Email
 from hookkeeper.content.faults import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.json_text import shortened
-from hookkeeper.content.masking import masked, unmasked
-from hookkeeper.content.schemes import MAX_SERVICE, NEVER, scheme_of
+from hookkeeper.content.schemes import MAX_SERVICE, scheme_of
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
-
-__all__ = [
-    "NEVER",
-    "HttpCall",
-    "Notification",
-    "RenderedHttpCall",
-    "RenderedNotification",
-    "check",
-    "masked",
-    "render_notification",
-    "unmasked",
-]
+from hookkeeper.content.text import truncate
 
 MAX_BODY = 64 * 1024
 MAX_DEFAULT_BODY = 2000
+MAX_RECIPIENTS = 10
+"""Emails of `on_failure`, and its notifications."""
 
 
 def _apprise_url(service: str) -> str:
@@ -61,6 +51,21 @@ class Notification(BaseModel):
     def target(self) -> str:
         """For display: `slack`, or `POST https://api.example`."""
         return scheme_of(self.service) if self.service else (self.http.target if self.http else "")
+
+
+class OnFailure(BaseModel):
+    """Emails and notifications for alerts. Their templates have `alert` besides `event`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    emails: tuple[Email, ...] = Field((), max_length=MAX_RECIPIENTS)
+    notifications: tuple[Notification, ...] = Field((), max_length=MAX_RECIPIENTS)
+
+    @model_validator(mode="after")
+    def _has_a_recipient(self) -> Self:
+        if not self.emails and not self.notifications:
+            raise ValueError("needs at least one email or notification")
+        return self
 
 
 class RenderedNotification(BaseModel):
@@ -104,7 +109,7 @@ def render_notification(
 def _title(notification: Notification, context: Context) -> str:
     if notification.title is None:
         return defaults.subject(context)
-    return shortened(fields.fill_line("title", notification.title, context).strip(), defaults.MAX_LINE)
+    return truncate(fields.fill_line("title", notification.title, context).strip(), defaults.MAX_LINE)
 
 
 def _body(notification: Notification, context: Context) -> str:

@@ -1,9 +1,8 @@
 """The body of a webhook's request. Pure: exactly these bytes are signed and sent.
 
-They hold nothing that changes from one attempt to the next, so a body is the same at each attempt.
+The body is the same at each attempt.
 """
 
-from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urlencode
 
@@ -13,7 +12,6 @@ from hookkeeper.content import cloud_events, fields, json_text
 from hookkeeper.content.context import Context
 from hookkeeper.content.json_text import compact
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
-from hookkeeper.times import rfc3339
 
 MAX_STATIC = 16 * 1024
 MAX_TEMPLATE = 64 * 1024
@@ -61,15 +59,10 @@ class Body(NamedTuple):
     """`content-type`, and `ce-…` of a binary CloudEvent."""
 
 
-def standard_body(id_: str, type_: str, timestamp: datetime, data: Any) -> bytes:
-    """Return the standard body: compact JSON in UTF-8, keys of the data in the order the event has them."""
-    return compact({"id": id_, "type": type_, "timestamp": rfc3339(timestamp), "data": data}).encode()
-
-
 def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:
     """Return the body for an event. Raises a `Fault` if a template cannot be rendered.
 
-    A payload may make a body of `max_bytes` at most. Without one, the body is the event, whose size is bounded already.
+    The body of a payload may have `max_bytes`. Without a payload, the body is the event, whose size is limited already.
     """
     if payload is None:
         return _body(Payload(), context)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from hookkeeper.content import schemes
 from hookkeeper.content.faults import Fault
-from hookkeeper.content.json_text import shortened
+from hookkeeper.content.text import truncate
 
 DEFAULT_ALLOWED = (
     *("slack", "discord", "workflows", "gchat", "webex", "tgram", "line", "lark", "feishu", "dingtalk", "wecombot"),
@@ -20,15 +20,15 @@ DEFAULT_ALLOWED = (
     *("pagerduty", "opsgenie", "splunk", "squadcast", "incidentio", "ilert", "signl4", "spike", "pagertree"),
     *("twilio", "vonage", "sns", "whatsapp"),
 )
-"""Allowed by default: chats, push, on-call and text messages, by HTTPS; a test sends by each.
+"""Allowed by default: chats, push, on-call and text messages, all over HTTPS. A test sends to each of them.
 
 `workflows` is Microsoft Teams, `splunk` Splunk On-Call.
 """
 
-_OURS_TO_DECIDE = frozenset({"cto", "format", "optional", "redirect", "retry", "rto", "wait"})
-"""Arguments that every service takes, and that are dropped: how often and how long to try is the webhook's policy.
+_DROPPED_ARGUMENTS = frozenset({"cto", "format", "optional", "redirect", "retry", "rto", "wait"})
+"""Arguments of every service that are dropped: the webhook's policy decides how often and how long to try.
 
-And a text is a text: from another format Apprise would convert it first, in a time that grows as its size squared.
+`format` is dropped because Apprise converts other formats than text in a time that grows as the square of the size.
 """
 _CLOSER = 0.75
 """Fraction of a too long text that remains after each step."""
@@ -56,11 +56,11 @@ class NotificationService(NamedTuple):
         return bool(self.sender.notify(body or title, title if body else "", body_format=_text()))
 
     def _cut(self, above: str, body: str) -> str:
-        """Truncate a body so that it fits when converted: Apprise would convert it fifty times to find the position."""
-        room: int = self.plugin.body_maxlen
-        body = shortened(body, room)
-        while len(body) > 1 and len(self._converted(f"{above}\r\n{body}" if above else body)) > room:
-            body = shortened(body, int(len(body) * _CLOSER))
+        """Truncate a body to the limit that applies after conversion. Apprise would convert it fifty times for that."""
+        limit: int = self.plugin.body_maxlen
+        body = truncate(body, limit)
+        while len(body) > 1 and len(self._converted(f"{above}\r\n{body}" if above else body)) > limit:
+            body = truncate(body, int(len(body) * _CLOSER))
         return body
 
     def _converted(self, text: str) -> str:
@@ -78,7 +78,7 @@ def load() -> None:
 def check_service(url: str, allowed: Collection[str]) -> None:
     """Raise ValueError, whose message contains no secret, for a service that cannot be used.
 
-    `allowed` are the schemes that the operator allows. Blocks, for 0.2 s where Apprise is not loaded yet.
+    `allowed`: schemes that the operator allows. Blocks for 0.2 s if Apprise is not loaded yet.
     """
     service_of(url, allowed)
     arguments = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
@@ -97,7 +97,7 @@ def service_of(url: str, allowed: Collection[str]) -> NotificationService:
         return _read(scheme, url)
     except BadService:
         raise
-    except Exception:  # noqa: BLE001 (plugins stumble over URLs that they do not expect: see the tests)
+    except Exception:  # noqa: BLE001 (plugins raise anything for URLs that they do not expect: see the tests)
         raise _unreadable(scheme) from None
 
 
@@ -107,7 +107,7 @@ def _read(scheme: str, url: str) -> NotificationService:
         raise _unreadable(scheme)
     if not arguments.get("verify", True):
         raise BadService("must not have verify=no: certificates are always verified")
-    arguments = {name: value for name, value in arguments.items() if name not in _OURS_TO_DECIDE}
+    arguments = {name: value for name, value in arguments.items() if name not in _DROPPED_ARGUMENTS}
     arguments["overflow"] = "truncate"
     plugin = _apprise().Apprise.instantiate(arguments, asset=_asset())
     if plugin is None:
@@ -116,7 +116,7 @@ def _read(scheme: str, url: str) -> NotificationService:
         raise BadService("must not name a file")
     if len(plugin) != 1:
         raise BadService(f"has {len(plugin)} targets: use one notification for each")
-    plugin.throttle = _go_on
+    plugin.throttle = _no_throttle
     return NotificationService(_apprise().Apprise(plugin, asset=_asset()), plugin)
 
 
@@ -124,8 +124,8 @@ def _text() -> Any:
     return _apprise().NotifyFormat.TEXT
 
 
-def _go_on(*_: Any, **__: Any) -> None:
-    """Do not wait between requests, as plugins would: there is one, and the webhook's policy says when the next is."""
+def _no_throttle(*_: Any, **__: Any) -> None:
+    """Replaces the pause of a plugin before a request: when to send is the webhook's policy."""
 
 
 def _scheme(url: str, allowed: Collection[str]) -> str:
@@ -168,7 +168,7 @@ def _manager() -> Any:
 
 @cache
 def _asset() -> Any:
-    """Say who sends, without Apprise's pictures; start no threads, keep nothing on disk, follow no redirect."""
+    """Return Apprise's settings: our name, and no pictures, threads, files or redirects."""
     return _apprise().AppriseAsset(
         app_id="Hookkeeper",
         app_desc="Hookkeeper",

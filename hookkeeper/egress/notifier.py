@@ -3,7 +3,8 @@
 import httpx
 
 from hookkeeper import outcomes
-from hookkeeper.content.notifications import RenderedHttpCall, RenderedNotification
+from hookkeeper.content.http_calls import RenderedHttpCall
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress import http
 from hookkeeper.egress.scrubbing import MARGIN, scrub_request
 from hookkeeper.egress.services import ServiceAnswer, Services

@@ -15,8 +15,7 @@ from sqlalchemy.types import TypeDecorator
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
 from hookkeeper.policy import OrderPolicy, RetryPolicy

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
+from hookkeeper.content.text import truncate
 from hookkeeper.messages.event import Channel
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.numbering import Numbers, Part, first
@@ -45,11 +46,7 @@ def notification_of(webhook: Webhook, target_id: str) -> Notification | None:
 
 
 def recipients(email: Email) -> str:
-    return shortened(", ".join(email.to))
-
-
-def shortened(shown: str) -> str:
-    return shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 1] + "…"
+    return truncate(", ".join(email.to), MAX_SHOWN)
 
 
 def _emails(webhook: Webhook) -> Iterator[tuple[str, Email]]:

@@ -3,8 +3,8 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from hookkeeper.content import headers, notifications, tls
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content import headers, masking, tls
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 
@@ -22,11 +22,11 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         restored["tls"] = _try("tls", tls.unmasked, given["tls"], known.tls if known else None)
     if "notifications" in given:
         ours = known.notifications if known else ()
-        restored["notifications"] = _try("notifications", notifications.unmasked, given["notifications"], ours)
+        restored["notifications"] = _try("notifications", masking.unmasked, given["notifications"], ours)
     if given.get("on_failure"):
         alerts: OnFailure = given["on_failure"]
         ours = known.on_failure.notifications if known and known.on_failure else ()
-        notes = _try("on_failure.notifications", notifications.unmasked, alerts.notifications, ours)
+        notes = _try("on_failure.notifications", masking.unmasked, alerts.notifications, ours)
         restored["on_failure"] = alerts.model_copy(update={"notifications": notes})
     return restored
 

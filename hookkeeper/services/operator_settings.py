@@ -4,7 +4,7 @@ import httpx
 from pydantic import ValidationError
 
 from hookkeeper.content.emails import check_addresses
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.services import check_service
 from hookkeeper.mail.capture import EmailCapture
 from hookkeeper.mail.provider import MailProvider, NoProvider

@@ -10,8 +10,9 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.headers import masked
+from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.masking import masked_headers
-from hookkeeper.content.notifications import Notification, RenderedHttpCall, render_notification
+from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import patterns_for

@@ -14,8 +14,7 @@ from hookkeeper.content import emails, filters, notifications, payload, tls
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.faults import Fault
 from hookkeeper.content.headers import MASK
-from hookkeeper.content.notifications import Notification
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.services import check_service
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks

@@ -124,7 +124,7 @@ class Door:
         )
 
     async def suppressed(self) -> dict[tuple[str, str], str]:
-        found, _ = await self.store.suppressions.page(tenant=None, address=None, limit=100, after=None)
+        found, _ = await self.store.suppressions.page(tenant=None, address=None, limit=100, cursor=None)
         return {(each.tenant, each.address): each.reason for each in found}
 
 

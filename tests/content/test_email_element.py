@@ -129,7 +129,7 @@ def test_a_dynamic_template_gets_the_event() -> None:
         ({"template_id": "d-1", "template_data": {"a": "\ud800"}}, "must be JSON"),
         ({"categories": [str(n) for n in range(11)]}, "at most 10 items"),
         ({"categories": ["a", "a"]}, "categories must be unique"),
-        ({"categories": ["a\nb"]}, "must not contain line breaks"),
+        ({"categories": ["a\nb"]}, "must be one line without control characters"),
         ({"tracking": "yes"}, "valid boolean"),
         ({"from": "a@b.com"}, "Extra inputs are not permitted"),
     ],

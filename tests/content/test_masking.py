@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.content.notifications import HttpCall, Notification, masked, unmasked
+from hookkeeper.content.http_calls import HttpCall
+from hookkeeper.content.masking import masked, unmasked
+from hookkeeper.content.notifications import Notification
 
 SLACK = "slack://T000/B000/secret"
 URL = "https://api.example/hooks/secret"

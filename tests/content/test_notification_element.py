@@ -9,14 +9,8 @@ from samples import alerting, seeing
 
 from hookkeeper.content import notifications
 from hookkeeper.content.faults import BadTemplate
-from hookkeeper.content.notifications import (
-    HttpCall,
-    Notification,
-    RenderedHttpCall,
-    RenderedNotification,
-    render_notification,
-)
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
+from hookkeeper.content.notifications import Notification, OnFailure, RenderedNotification, render_notification
 
 SLACK = "slack://T000/B000/secret"
 URL = "https://api.example/hooks/secret"

@@ -13,7 +13,7 @@ from samples import WHEN, seeing
 
 from hookkeeper.content import payload
 from hookkeeper.content.faults import BadTemplate
-from hookkeeper.content.payload import Body, Payload, body_of, standard_body
+from hookkeeper.content.payload import Body, Payload, body_of
 
 FORM = "application/x-www-form-urlencoded"
 STANDARD = '{"id":"evt_1","type":"order.paid","timestamp":"2026-01-02T03:04:05.678Z","data":{"z":"ü","a":[1,null]}}'
@@ -38,13 +38,13 @@ def text(data: Any = DATA, **fields: Any) -> str:
 def test_without_a_payload_the_body_is_the_standard_one() -> None:
     assert body_of(None, seeing(DATA)) == (STANDARD.encode(), {"content-type": "application/json"})
     assert made() == body_of(None, seeing(DATA))
-    assert standard_body("evt_1", "order.paid", WHEN, DATA).decode() == STANDARD
 
 
 @given(data=values)
 def test_the_standard_body_is_the_event_as_json(data: Any) -> None:
     body = body_of(None, seeing(data)).content
-    assert body == standard_body("evt_1", "order.paid", WHEN, data)
+    head, separator, _ = STANDARD.encode().partition(b'"data":')
+    assert body == head + separator + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"}"
     assert json.loads(body)["data"] == data
 
 

@@ -193,7 +193,7 @@ def test_senders(text: str, address: str, name: str) -> None:
     ],
 )
 def test_no_senders(text: str) -> None:
-    with pytest.raises(ValueError, match=r"sender such as|line breaks"):
+    with pytest.raises(ValueError, match=r"sender such as|one line without control"):
         parse_sender(text)
 
 

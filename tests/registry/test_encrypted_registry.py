@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import Connection, MetaData, text
 
 from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification
-from hookkeeper.content.on_failure import OnFailure
+from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.registry.database import RegistryUnavailable, open_engine
@@ -162,7 +161,7 @@ async def test_an_address_that_old_and_new_keys_suppressed_side_by_side_is_one_a
     async with opened(url, "rotated") as store:
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
         assert await store.re_encrypt() == 1
-        found, _ = await store.suppressions.page(tenant="acme", address="ann@a.example", limit=9, after=None)
+        found, _ = await store.suppressions.page(tenant="acme", address="ann@a.example", limit=9, cursor=None)
         assert [each.reason for each in found] == ["new"]
         assert await store.suppressions.remove("acme", "ann@a.example")
         assert await store.suppressions.among("acme", ["ann@a.example"]) == set()
