@@ -15,10 +15,11 @@ from temporalio.worker import Replayer, _workflow
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.workers import SANDBOX
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver
-from worker import SANDBOX, WORKFLOWS
+from worker import WORKFLOWS
 
 SIZE = 100
 MOST = 0.05

@@ -15,7 +15,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from hookkeeper.temporal.data_converter import data_converter
-from worker import SANDBOX, WORKFLOWS
+from hookkeeper.temporal.workers import SANDBOX
+from worker import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))

@@ -17,7 +17,7 @@ from hookkeeper.messages.schedule import EventReference, ScheduledEvent, Schedul
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
-from worker import SANDBOX
+from hookkeeper.temporal.workers import SANDBOX
 from workflows.scheduled_event import ScheduledEventWorkflow
 
 MONTH = timedelta(days=30)

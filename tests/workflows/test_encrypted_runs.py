@@ -16,10 +16,11 @@ from temporalio.worker import Replayer
 from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_key
 from hookkeeper.crypto.payload_codec import EncryptionCodec
 from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.workers import SANDBOX
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver
-from worker import SANDBOX, WORKFLOWS
+from worker import WORKFLOWS
 
 OLD, NEW = new_key("old"), new_key("new")
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))

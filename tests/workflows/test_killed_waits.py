@@ -14,9 +14,10 @@ from temporalio.worker import Replayer
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
 from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.workers import SANDBOX
 from house import House
 from receivers import Answer, Receiver
-from worker import SANDBOX, WORKFLOWS
+from worker import WORKFLOWS
 from worker_processes import worker_process
 
 

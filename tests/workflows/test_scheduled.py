@@ -16,12 +16,12 @@ from temporalio.worker import Replayer
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.workers import SANDBOX
 from hookkeeper.times import rfc3339, utc_now
 from house import House, house
 from patience import PATIENCE
 from receivers import Answer, Receiver
 from schedules import forgotten_at_last
-from worker import SANDBOX
 from workflows.scheduled_event import ScheduledEventWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories" / "firings").glob("*.json"))

@@ -1,0 +1,75 @@
+"""Run the workers of a process: one for each task queue."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
+
+STICKY_TIMEOUT = timedelta(seconds=10)
+"""After a worker is killed, its runs continue on another one once this time has passed. With less, a busy worker loses
+runs that it has in memory, and replays them (decision 5)."""
+MAX_CACHED_RUNS = 500
+"""Waiting runs that a worker keeps in memory, about 0.2 MB each; others are replayed when they continue."""
+HEARTBEAT_INTERVAL = timedelta(milliseconds=100)
+"""A killed worker loses at most this time of outcomes."""
+SPARE_SLOTS = 10
+"""Further slots of each queue, in which activities of tenants without a free slot fail at once."""
+
+SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
+"""Keeps clocks and random numbers out of workflows. Passing modules through saves a third of its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedQueue:
+    """A task queue, and what is run for it."""
+
+    name: str
+    activities: Sequence[Callable[..., Any]]
+    max_concurrent_activities: int
+    workflows: Sequence[type] = ()
+    polls: int = 5
+    """Requests for activities that wait at Temporal at the same time."""
+
+
+@asynccontextmanager
+async def serve(client: Client, settings: Settings, queues: Sequence[ServedQueue]) -> AsyncIterator[None]:
+    """Serve the task queues until the block ends, then stop all workers concurrently: each may take its whole grace
+    period.
+    """
+    version = await configure_workers(client, settings.task_queue, settings.deployment_version or UNVERSIONED)
+    workers = [_worker(client, queue, version, settings.shutdown_timeout) for queue in queues]
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(worker.shutdown() for worker in workers))
+
+
+def _worker(
+    client: Client, queue: ServedQueue, version: WorkerDeploymentConfig | None, shutdown_timeout: timedelta
+) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue.name,
+        workflows=queue.workflows,
+        activities=queue.activities,
+        workflow_runner=SANDBOX,
+        deployment_config=version,
+        max_cached_workflows=MAX_CACHED_RUNS,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        max_concurrent_activities=queue.max_concurrent_activities + SPARE_SLOTS,
+        max_concurrent_activity_task_polls=queue.polls,
+        max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+        graceful_shutdown_timeout=shutdown_timeout,
+    )
