@@ -1,1 +1,1 @@
-"""What reaches out into the world: each activity does one thing and returns what came of it."""
+"""Side effects: requests to receivers, mail providers, the registry and Temporal."""

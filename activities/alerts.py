@@ -5,6 +5,7 @@ At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`). T
 were reached, so that a retry after an error of one recipient does not alert the others again.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,7 +16,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.delivery_batch import about, every
 from activities.history import EventData
-from activities.memory_budget import Reservation, WorkerMemory, request_memory
+from activities.memory_budget import WorkerMemory
+from activities.rendering import Renderer
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import error_types
 from hookkeeper.content.context import OutgoingEvent, context_of
@@ -25,11 +27,10 @@ from hookkeeper.content.notifications import Notification, OnFailure, render_not
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.provider import MailProvider, Tags
+from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert, AlertResult
-from hookkeeper.outcomes import Message
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.times import rfc3339
 
 NOTIFICATION_TIMEOUT = 15.0
@@ -42,35 +43,44 @@ log = structlog.get_logger("hookkeeper.alert")
 Recipient = Email | Notification
 
 
+class RecipientResult(NamedTuple):
+    verdict: str
+    reached: frozenset[str] = frozenset()
+
+
 class AlertProgress(Message):
     """The heartbeat's details, from which a retry continues."""
 
-    folded: int
-    """Failures since the last alert, as the claim has counted them."""
+    unreported: int
+    """Failures without an alert since the last one, as the claim has counted them."""
     sent: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
     reached: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """For emails that have failed: the addresses that have received it."""
     failed_tries: int = 0
 
+    def with_result(self, name: str, result: RecipientResult) -> "AlertProgress":
+        """Add the result of a recipient, who is tried again if it has failed."""
+        if result.verdict == "succeeded":
+            return self.model_copy(update={"sent": (*self.sent, name)})
+        if result.verdict != "failed":
+            return self.model_copy(update={"given_up": (*self.given_up, name)})
+        reached = (*self.reached.get(name, ()), *sorted(result.reached))
+        return self.model_copy(update={"reached": self.reached | {name: reached}})
 
-class RecipientResult(NamedTuple):
-    """The result of alerting one recipient."""
-
-    verdict: str
-    reached: frozenset[str] = frozenset()
+    def remaining(self, names: Iterable[str]) -> list[str]:
+        """Return the recipients that are neither reached nor given up."""
+        return [name for name in names if name not in (*self.sent, *self.given_up)]
 
 
 class AlertActivities:
-    """Sends alerts."""
-
     def __init__(
         self,
         store: Store,
         temporal: Client,
         provider: MailProvider,
         notifier: Notifier,
-        sandbox: Sandbox,
+        renderer: Renderer,
         links: LinkBuilder,
         operators: OnFailure | None,
         concurrency: TenantConcurrency,
@@ -80,7 +90,7 @@ class AlertActivities:
         self._data = EventData(temporal)
         self._provider = provider
         self._notifier = notifier
-        self._sandbox = sandbox
+        self._renderer = renderer
         self._links = links
         self._operators = operators
         self._concurrency = concurrency
@@ -98,52 +108,41 @@ class AlertActivities:
             return AlertResult()
         progress = await self._claim(alert)
         if progress is None:
-            return AlertResult(folded=True)
+            return AlertResult(skipped=True)
         data = await self._data.of_this_run()
         with self._memory.event_data(alert.tenant, data):
-            context = self._context(alert, webhook, progress.folded, data)
+            context = self._context(alert, webhook, progress.unreported, data)
             return await self._send_to_all(alert, webhook, progress, context)
 
     async def _send_to_all(
-        self, alert: Alert, webhook: Webhook, earlier: AlertProgress, context: dict[str, Any]
+        self, alert: Alert, webhook: Webhook, progress: AlertProgress, context: dict[str, Any]
     ) -> AlertResult:
-        sent, given_up, reached = list(earlier.sent), list(earlier.given_up), dict(earlier.reached)
-        failed: list[str] = []
+        recipients = self._recipients(webhook)
 
-        async def send(name: str, recipient: Recipient) -> None:
-            result = await self._send_to(recipient, alert, name, context, frozenset(reached.get(name, ())))
+        async def send(name: str) -> None:
+            nonlocal progress
+            reached = frozenset(progress.reached.get(name, ()))
+            result = await self._send_to(recipients[name], alert, name, context, reached)
             log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=result.verdict)
-            {"succeeded": sent, "failed": failed}.get(result.verdict, given_up).append(name)
-            if result.reached:
-                reached[name] = (*reached.get(name, ()), *sorted(result.reached))
-            activity.heartbeat(progress(earlier.failed_tries))
+            progress = progress.with_result(name, result)
+            activity.heartbeat(progress)
 
-        def progress(failed_tries: int) -> AlertProgress:
-            return AlertProgress(
-                folded=earlier.folded,
-                sent=tuple(sent),
-                given_up=tuple(given_up),
-                reached=reached,
-                failed_tries=failed_tries,
-            )
-
-        recipients = self._recipients(webhook).items()
-        await every(send(name, recipient) for name, recipient in recipients if name not in (*sent, *given_up))
-        if failed:
-            failed_tries = earlier.failed_tries + 1
-            activity.heartbeat(progress(failed_tries))
-            raise _not_reached(failed, is_last=failed_tries >= MAX_FAILED_TRIES)
-        return AlertResult(sent=tuple(sent), given_up=tuple(given_up))
+        await every(send(name) for name in progress.remaining(recipients))
+        if failed := progress.remaining(recipients):
+            progress = progress.model_copy(update={"failed_tries": progress.failed_tries + 1})
+            activity.heartbeat(progress)
+            raise _not_reached(failed, is_last=progress.failed_tries >= MAX_FAILED_TRIES)
+        return AlertResult(sent=progress.sent, given_up=progress.given_up)
 
     async def _claim(self, alert: Alert) -> AlertProgress | None:
-        """Claim the right to alert, once; None if this alert is folded into the next one."""
+        """Claim the permission to alert, once; None if this alert must not be sent."""
         details = activity.info().heartbeat_details
         if details:
             return AlertProgress.model_validate(details[0])
-        folded = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
-        if folded is None:
+        unreported = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
+        if unreported is None:
             return None
-        progress = AlertProgress(folded=folded)
+        progress = AlertProgress(unreported=unreported)
         activity.heartbeat(progress)
         return progress
 
@@ -162,49 +161,37 @@ class AlertActivities:
     async def _send_to(
         self, recipient: Recipient, alert: Alert, name: str, context: dict[str, Any], reached: frozenset[str]
     ) -> RecipientResult:
+        """Send the owner's own template; if it fails, the default one: a typo must not cost the alert."""
         try:
-            async with self._memory.request(alert.tenant) as reservation:
-                if isinstance(recipient, Email):
-                    return await self._send_email(reservation, recipient, alert, name, context, reached)
-                return await self._send_notification(reservation, recipient, alert, context)
+            if isinstance(recipient, Email):
+                return await self._send_email(recipient, alert, name, context, reached)
+            return await self._send_notification(recipient, alert, context)
         except Fault:
             return RecipientResult("bad_template")
 
     async def _send_email(
-        self,
-        reservation: Reservation,
-        recipient: Email,
-        alert: Alert,
-        name: str,
-        context: dict[str, Any],
-        reached: frozenset[str],
+        self, recipient: Email, alert: Alert, name: str, context: dict[str, Any], reached: frozenset[str]
     ) -> RecipientResult:
-        email = await self._rendered(alert.tenant, render_email, recipient, Email(to=recipient.to), context)
-        reservation.shrink_to(request_memory(email.size))
         delivery = f"{alert.webhook_id}.alert.{name}"
         tags = Tags(alert.tenant, alert.id, alert.type, delivery, alert.attempts, alert.token, reached)
-        answer = await self._provider.send(email.model_copy(update={"tracking": False}), tags)
+        plain = Email(to=recipient.to)
+        rendering = self._renderer.rendered(alert.tenant, render_email, recipient, context, fallback=plain)
+        async with rendering as (email, _):
+            answer = await self._provider.send(email.model_copy(update={"tracking": False}), tags)
         return RecipientResult(answer.verdict, answer.accepted)
 
     async def _send_notification(
-        self, reservation: Reservation, recipient: Notification, alert: Alert, context: dict[str, Any]
+        self, recipient: Notification, alert: Alert, context: dict[str, Any]
     ) -> RecipientResult:
-        notification = await self._rendered(alert.tenant, render_notification, recipient, _plain(recipient), context)
-        reservation.shrink_to(request_memory(notification.size))
-        answer = await self._notifier.send(
-            notification, NOTIFICATION_TIMEOUT, MAX_RESPONSE_BYTES, tenant=alert.tenant, waited=reservation.waited
-        )
+        tenant, plain = alert.tenant, _plain(recipient)
+        rendering = self._renderer.rendered(tenant, render_notification, recipient, context, fallback=plain)
+        async with rendering as (call, waited):
+            answer = await self._notifier.send(
+                call, NOTIFICATION_TIMEOUT, MAX_RESPONSE_BYTES, tenant=tenant, waited=waited
+            )
         return RecipientResult(answer.verdict)
 
-    async def _rendered(self, tenant: str, render: Any, recipient: Any, plain: Any, context: dict[str, Any]) -> Any:
-        """Render the owner's template; if it fails, the default one: a typo must not cost the alert."""
-        sandbox = self._sandbox.for_(tenant)
-        try:
-            return await sandbox.call(render, recipient, context, self._memory.max_body_bytes)
-        except Fault:
-            return await sandbox.call(render, plain, context, self._memory.max_body_bytes)
-
-    def _context(self, alert: Alert, webhook: Webhook, folded: int, data: Any) -> dict[str, Any]:
+    def _context(self, alert: Alert, webhook: Webhook, unreported: int, data: Any) -> dict[str, Any]:
         event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data)
         reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
         since = webhook.failing_since
@@ -220,7 +207,7 @@ class AlertActivities:
                 "webhook": {"id": webhook.id, "name": webhook.name, "enabled": webhook.enabled},
                 "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),
                 "link": run or page,
-                "folded": folded,
+                "unreported": unreported,
             }
         }
 

@@ -5,7 +5,7 @@ import hashlib
 from temporalio import activity
 
 from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
-from activities.memory_budget import request_memory
+from activities.rendering import Renderer
 from hookkeeper import outcomes
 from hookkeeper.content.emails import RenderedEmail, render_email
 from hookkeeper.content.text import truncate
@@ -13,16 +13,13 @@ from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.targets import MAX_SHOWN, email_of
-from hookkeeper.sandbox.pool import Sandbox
 
 
 class EmailActivities:
-    """Emails of webhooks."""
-
-    def __init__(self, batches: BatchRunner, provider: MailProvider, sandbox: Sandbox) -> None:
+    def __init__(self, batches: BatchRunner, provider: MailProvider, renderer: Renderer) -> None:
         self._batches = batches
         self._provider = provider
-        self._sandbox = sandbox
+        self._renderer = renderer
 
     @activity.defn
     async def send_emails(self, batch: DeliveryBatch) -> BatchResult:
@@ -33,12 +30,8 @@ class EmailActivities:
         template = email_of(attempt.webhook, attempt.request.delivery)
         if template is None:
             return Outcome(delivery=attempt.request.delivery, verdict="webhook_deleted")
-        tenant, memory = attempt.event.tenant, self._batches.memory
-        async with memory.request(tenant) as reservation:
-            email = await self._sandbox.for_(tenant).call(
-                render_email, template, attempt.context, memory.max_body_bytes
-            )
-            reservation.shrink_to(request_memory(email.size))
+        tenant = attempt.event.tenant
+        async with self._renderer.rendered(tenant, render_email, template, attempt.context) as (email, _):
             return _outcome(attempt, email, await self._provider.send(email, _tags(attempt, email)))
 
 

@@ -22,8 +22,6 @@ log = structlog.get_logger("hookkeeper.delivery")
 
 
 class HealthRecorder:
-    """Records the results of requests in the health of webhooks."""
-
     def __init__(self, store: Store, disable_after: timedelta | None, probes: Probes | None = None) -> None:
         """`disable_after`: time of nothing but failures, for webhooks without a setting of their own; None is never."""
         self._store = store
@@ -40,12 +38,12 @@ class HealthRecorder:
         """
         pairs = zip(batch.attempts, result.outcomes, strict=True)
         results = [_result(request, outcome, before.get(request.webhook_id), offset) for request, outcome in pairs]
-        new = [each for each in results if each]
-        if not new:
+        changes = [change for change in results if change]
+        if not changes:
             return result
         activity.heartbeat(*result.outcomes)  # they are known, whether this write succeeds or not
         again = activity.info().attempt > 1
-        disabled = await self._store.health.note(new, self._disable_after, again=again)
+        disabled = await self._store.health.note(changes, self._disable_after, again=again)
         for webhook_id, reason in disabled.items():
             log.warning("webhook disabled", webhook=webhook_id, tenant=batch.tenant, reason=reason)
             if reason == "failing" and self._probes:
@@ -54,9 +52,10 @@ class HealthRecorder:
 
 
 def clock_offset() -> timedelta:
-    """Return how far Temporal's clock is ahead of ours, at the start of an activity.
+    """Return how far Temporal's clock is ahead of this machine's, at the start of an activity.
 
-    Throttles end by Temporal's clock, like the timers that wait for their end: by ours, a request could come too early.
+    Throttles end by Temporal's clock, like the timers that wait for their end. By this machine's clock, a request could
+    be too early.
     """
     return activity.info().started_time - datetime.now(UTC)
 

@@ -11,7 +11,7 @@ from temporalio import activity
 from temporalio.client import Client
 
 from hookkeeper.content.sizes import memory_of
-from hookkeeper.outcomes import Message
+from hookkeeper.messages import Message
 
 MAX_CACHED_BYTES = 16 * 1024 * 1024
 """Approximate memory of each of a worker's two caches."""

@@ -6,7 +6,6 @@ limit sizes: templates can turn 600 bytes of events into gigabytes.
 
 import asyncio
 import time
-from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from activities.tenant_concurrency import TenantLoads
 from hookkeeper.content.sizes import MAX_BODY_BYTES, memory_of
 from hookkeeper.egress import link
 from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.limits.tenant_limit import TenantLimit
 
 COPIES = 3
 """Of a body that a receiver does not read: the body itself, the buffer of asyncio or TLS, and the kernel's."""
@@ -33,15 +33,12 @@ class MemoryBudget:
 
     def __init__(self, total: int, per_tenant: int) -> None:
         self._total = total
-        self._per_tenant = min(per_tenant, total // 2)
-        self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[_Waiter]] = {}
-        """By tenant, each tenant's oldest first; the tenant to be served next comes first."""
+        self._bytes = TenantLimit(total, per_tenant=min(per_tenant, total // 2))
 
     @property
     def held(self) -> int:
         """Bytes of all tenants."""
-        return self._held.total()
+        return self._total - self._bytes.free
 
     @asynccontextmanager
     async def reserved(self, tenant: str, size: int) -> AsyncIterator["Reservation"]:
@@ -51,106 +48,49 @@ class MemoryBudget:
         counts as the whole budget, and so runs alone.
         """
         start = time.perf_counter()
-        reservation = Reservation(self, tenant, min(size, self._per_tenant))
+        size = min(size, self._bytes.per_tenant)
         try:
             async with asyncio.timeout(link.SLOT_TIMEOUT):
-                await self._take(tenant, reservation.size)
+                await self._bytes.acquire(tenant, size)
         except TimeoutError:
-            raise LocalLimitReached(self._refusal(tenant)) from None
-        reservation.waited = time.perf_counter() - start
+            raise self._refusal(tenant) from None
+        reservation = Reservation(self._bytes, tenant, size, waited=time.perf_counter() - start)
         try:
             yield reservation
         finally:
-            self.free(tenant, reservation.size)
+            self._bytes.release(tenant, reservation.size)
 
     @contextmanager
     def reserved_now(self, tenant: str, size: int) -> Iterator[None]:
         """Reserve bytes for the length of the block. Raises LocalLimitReached if they are not free now."""
-        size = min(size, self._per_tenant)
-        if not self._fits(tenant, size):
-            raise LocalLimitReached(self._refusal(tenant))
-        self._held[tenant] += size
+        size = min(size, self._bytes.per_tenant)
+        if not self._bytes.acquire_now(tenant, size):
+            raise self._refusal(tenant)
         try:
             yield
         finally:
-            self.free(tenant, size)
+            self._bytes.release(tenant, size)
 
-    def free(self, tenant: str, size: int) -> None:
-        self._held[tenant] -= size
-        if not self._held[tenant]:
-            del self._held[tenant]
-        self._grant()
-
-    async def _take(self, tenant: str, size: int) -> None:
-        if tenant not in self._waiting and self._fits(tenant, size):
-            self._held[tenant] += size
-            return
-        waiter = _Waiter(size, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(tenant, deque()).append(waiter)
-        try:
-            await waiter.granted
-        except asyncio.CancelledError:
-            if waiter.granted.cancelled():
-                self._drop(tenant, waiter)
-            else:  # it was granted at that very moment
-                self.free(tenant, size)
-            raise
-
-    def _fits(self, tenant: str, size: int) -> bool:
-        after = self._held[tenant] + size
-        return after <= self._per_tenant and after <= self._total - self.held - size
-
-    def _drop(self, tenant: str, waiter: "_Waiter") -> None:
-        waiters = self._waiting[tenant]
-        waiters.remove(waiter)
-        if not waiters:
-            del self._waiting[tenant]
-        self._grant()
-
-    def _grant(self) -> None:
-        """Grant what fits, tenant by tenant, one waiter each, until no tenant's oldest waiter fits."""
-        granted = True
-        while granted:
-            granted = False
-            for tenant in [*self._waiting]:
-                waiters = self._waiting[tenant]
-                if waiters[0].granted.cancelled() or not self._fits(tenant, waiters[0].size):
-                    continue  # a cancelled one is about to be dropped
-                waiter = waiters.popleft()
-                del self._waiting[tenant]
-                if waiters:
-                    self._waiting[tenant] = waiters
-                self._held[tenant] += waiter.size
-                waiter.granted.set_result(None)
-                granted = True
-
-    def _refusal(self, tenant: str) -> str:
-        return f"this tenant has {self._held[tenant]} of {self._per_tenant} bytes of memory in use in this worker"
+    def _refusal(self, tenant: str) -> LocalLimitReached:
+        held, limit = self._bytes.held(tenant), self._bytes.per_tenant
+        return LocalLimitReached(f"this tenant has {held} of {limit} bytes of memory in use in this worker")
 
 
 @dataclass(slots=True)
 class Reservation:
     """Bytes that are reserved for a block."""
 
-    budget: MemoryBudget
+    budget: TenantLimit
     tenant: str
     size: int
-    waited: float = 0.0
+    waited: float
     """Seconds until they were granted."""
 
     def shrink_to(self, size: int) -> None:
         """Free all but so many bytes."""
         if size < self.size:
             freed, self.size = self.size - size, size
-            self.budget.free(self.tenant, freed)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiter:
-    """A reservation that waits."""
-
-    size: int
-    granted: asyncio.Future[None]
+            self.budget.release(self.tenant, freed)
 
 
 class WorkerMemory:

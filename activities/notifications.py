@@ -3,23 +3,20 @@
 from temporalio import activity
 
 from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
-from activities.memory_budget import request_memory
+from activities.rendering import Renderer
 from hookkeeper import outcomes
 from hookkeeper.content.notifications import render_notification
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.targets import notification_of
-from hookkeeper.sandbox.pool import Sandbox
 
 
 class NotificationActivities:
-    """Notifications of webhooks."""
-
-    def __init__(self, batches: BatchRunner, notifier: Notifier, sandbox: Sandbox) -> None:
+    def __init__(self, batches: BatchRunner, notifier: Notifier, renderer: Renderer) -> None:
         self._batches = batches
         self._notifier = notifier
-        self._sandbox = sandbox
+        self._renderer = renderer
 
     @activity.defn
     async def send_notifications(self, batch: DeliveryBatch) -> BatchResult:
@@ -30,14 +27,10 @@ class NotificationActivities:
         template = notification_of(attempt.webhook, attempt.request.delivery)
         if template is None:
             return Outcome(delivery=attempt.request.delivery, verdict="webhook_deleted")
-        tenant, memory = attempt.event.tenant, self._batches.memory
-        async with memory.request(tenant) as reservation:
-            notification = await self._sandbox.for_(tenant).call(
-                render_notification, template, attempt.context, memory.max_body_bytes
-            )
-            reservation.shrink_to(request_memory(notification.size))
+        tenant, webhook = attempt.event.tenant, attempt.webhook
+        async with self._renderer.rendered(tenant, render_notification, template, attempt.context) as (call, waited):
             answer = await self._notifier.send(
-                notification, attempt.webhook.timeout, attempt.excerpt_limit, tenant=tenant, waited=reservation.waited
+                call, webhook.timeout, attempt.excerpt_limit, tenant=tenant, waited=waited
             )
         return Outcome(
             delivery=attempt.request.delivery,
@@ -49,5 +42,5 @@ class NotificationActivities:
             error=answer.error,
             response_excerpt=outcomes.excerpt(answer.text.encode(), attempt.excerpt_limit),
             retry_after=answer.retry_after,
-            delays=delays_of(attempt.webhook),
+            delays=delays_of(webhook),
         )

@@ -30,7 +30,7 @@ def defer_by_rate(
     if rate is None:
         return None
     if webhook.throttled_until and is_throttled(webhook, now):
-        return deferred(request, webhook, rate, wait=_spread((webhook.throttled_until - now).total_seconds()))
+        return deferred(request, webhook, rate, wait=spread((webhook.throttled_until - now).total_seconds()))
     if limited and (pace is None or pace <= rate):
         return None
     return deferred(request, webhook, rate)
@@ -54,57 +54,28 @@ def rate_now(webhook: Webhook, now: datetime) -> float | None:
     return webhook.current_rate or (RETURN_RATE if is_throttled(webhook, now) else None)
 
 
-def rate_at_limit(webhook: Webhook, limit: int) -> float:
-    """Return the requests a second at which those return that exceeded the concurrency limit."""
-    return webhook.current_rate or float(limit)
-
-
 def deferred(
-    request: AttemptRequest,
-    webhook: Webhook,
-    rate: float,
-    *,
-    wait: float = 0.0,
-    slot: Slot | None = None,
-    now: datetime | None = None,
+    request: AttemptRequest, webhook: Webhook, rate: float, *, wait: float = 0.0, slot: Slot | None = None
 ) -> Outcome:
     """Return the outcome of a request that is made later: after `wait` seconds, or in its slot."""
-    if slot and now:
-        wait = max(0.0, (slot.at - now).total_seconds())
     return Outcome(
         delivery=request.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=wait, slot=slot
     )
 
 
-def defer_by_concurrency(request: AttemptRequest, webhook: Webhook, limit: int, *, limited: bool) -> Outcome:
-    """Return the outcome of a request that exceeds the concurrency limit of its webhook.
-
-    It waits in the rate-limited queue, which lets as many requests through a second as the limit, or as the webhook
-    accepts: a slow endpoint keeps its pace, and one that hangs is degraded when its first requests have timed out. A
-    request that came from that queue (`limited`) returns after a second or two: a server without fairness would let it
-    through at once.
-    """
-    return deferred(request, webhook, rate_at_limit(webhook, limit), wait=_spread(1.0) if limited else 0.0)
-
-
-def defer_by_tenant(request: AttemptRequest, webhook: Webhook) -> Outcome:
-    """Return the outcome of a request that its tenant's limits prevented."""
-    return deferred(request, webhook, webhook.current_rate or RETURN_RATE, wait=_spread(1.0))
-
-
 def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
     """Return the seconds for which the webhook accepts no requests after this outcome; 0 is none.
 
-    `webhook` is as it was before. If the receiver does not say how long, its own retry policy may be shorter.
+    `webhook` is as it was before. If the receiver does not say how long, the webhook's own retry policy may be shorter.
     """
     requested = outcome.retry_after or 0.0
     if outcome.status_code not in BUSY_STATUS_CODES:
         return requested
     in_a_row = webhook.failures or 0 if webhook else 0
-    ours = BUSY_SECONDS * 2.0 ** min(in_a_row, MAX_DOUBLINGS)
-    return max(requested, min(ours, MAX_BUSY_SECONDS, *(outcome.delays or ())))
+    backoff = BUSY_SECONDS * 2.0 ** min(in_a_row, MAX_DOUBLINGS)
+    return max(requested, min(backoff, MAX_BUSY_SECONDS, *(outcome.delays or ())))
 
 
-def _spread(wait: float) -> float:
+def spread(wait: float) -> float:
     """Return up to twice the wait, at most a minute more, so that requests do not return all at once."""
     return wait + random.uniform(0, min(max(wait, 1.0), MAX_SPREAD_SECONDS))  # noqa: S311

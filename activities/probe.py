@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities.webhooks import WebhookActivities
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
-from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeRequest, ProbeResult, ProbeState
+from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest, ProbeResult, ProbeState
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
@@ -41,11 +41,11 @@ class ProbeActivities:
         )
 
     @activity.defn
-    async def enable_webhook(self, probed: ProbedWebhook) -> bool:
+    async def enable_webhook(self, probe: ProbeInput) -> bool:
         """Enable the webhook and release what it held; False if it was disabled by request. Idempotent."""
-        enabled = await self._store.health.enable(probed.webhook_id, utc_now())
+        enabled = await self._store.health.enable(probe.webhook_id, utc_now())
         if enabled:
-            await self._releases.start(probed.tenant, probed.webhook_id)
+            await self._releases.start(probe.tenant, probe.webhook_id)
         return enabled
 
 

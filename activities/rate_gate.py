@@ -45,26 +45,33 @@ class RateGate:
             return None
         earliest = max(now, webhook.throttled_until or now)
         slot = await self._reserve(request, webhook, earliest, rate, is_late=request.slot is not None)
-        return pacing.deferred(request, webhook, rate, slot=slot, now=now) if slot.at > now else None
+        return _deferred_to(slot, request, webhook, now) if slot.at > now else None
 
     async def defer_by_concurrency(
         self, request: AttemptRequest, webhook: Webhook, now: datetime, limit: int, *, limited: bool
     ) -> Outcome:
-        """Return the outcome of a request that exceeds the concurrency limit of its webhook."""
-        if self._mode.keeper == "queue":
-            return pacing.defer_by_concurrency(request, webhook, limit, limited=limited)
-        rate = pacing.rate_at_limit(webhook, limit)
-        earliest = now + timedelta(seconds=1) if limited else now
-        slot = await self._reserve(request, webhook, earliest, rate, is_late=False)
-        return pacing.deferred(request, webhook, rate, slot=slot, now=now)
+        """Return the outcome of a request that exceeds the concurrency limit of its webhook.
+
+        Such requests return at as many a second as the limit, or as the webhook accepts: a slow endpoint keeps its
+        pace, and one that hangs is degraded when its first requests have timed out. A request that came from the
+        rate-limited queue (`limited`) returns after a second or two: a server without fairness would let it through at
+        once.
+        """
+        rate = webhook.current_rate or float(limit)
+        return await self._defer(request, webhook, now, rate, wait=1.0 if limited else 0.0)
 
     async def defer_by_tenant(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
         """Return the outcome of a request that its tenant's limits prevented."""
+        return await self._defer(request, webhook, now, webhook.current_rate or pacing.RETURN_RATE, wait=1.0)
+
+    async def _defer(
+        self, request: AttemptRequest, webhook: Webhook, now: datetime, rate: float, *, wait: float
+    ) -> Outcome:
+        """Defer a request by at least so many seconds."""
         if self._mode.keeper == "queue":
-            return pacing.defer_by_tenant(request, webhook)
-        rate = webhook.current_rate or pacing.RETURN_RATE
-        slot = await self._reserve(request, webhook, now + timedelta(seconds=1), rate, is_late=False)
-        return pacing.deferred(request, webhook, rate, slot=slot, now=now)
+            return pacing.deferred(request, webhook, rate, wait=pacing.spread(wait) if wait else 0.0)
+        slot = await self._reserve(request, webhook, now + timedelta(seconds=wait), rate, is_late=False)
+        return _deferred_to(slot, request, webhook, now)
 
     async def _reserve(
         self, request: AttemptRequest, webhook: Webhook, earliest: datetime, rate: float, *, is_late: bool
@@ -72,6 +79,11 @@ class RateGate:
         at = await self._slots.reserve(webhook.id, earliest, rate)
         missed = request.slot.missed if request.slot else 0
         return Slot(at=at, rate=rate, missed=missed + is_late)
+
+
+def _deferred_to(slot: Slot, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
+    wait = max(0.0, (slot.at - now).total_seconds())
+    return pacing.deferred(request, webhook, slot.rate, wait=wait, slot=slot)
 
 
 def _is_on_time(slot: Slot | None, webhook: Webhook, now: datetime, rate: float) -> bool:

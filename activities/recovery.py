@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 
+from activities.delivery_batch import every
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.recovery import (
@@ -83,7 +84,7 @@ class RecoveryActivities:
                 activity.heartbeat(results, tries)
 
         async with heartbeating(lambda: [results, tries]):
-            await _complete_all([asyncio.create_task(redeliver_one(n, run)) for n, run in enumerate(remaining)])
+            await every(redeliver_one(n, run) for n, run in enumerate(remaining))
         seconds = asyncio.get_running_loop().time() - start
         return _summary(batch, results).model_copy(update={"seconds": seconds})
 
@@ -108,17 +109,6 @@ def _summary(batch: RedeliveryBatch, results: dict[str, RedeliveryResult]) -> Re
         skipped=counts["skipped"] + sum(not run.is_open for run in nothing),
         discovered=sum(run.is_open and results[run.workflow_id] != "nothing" for run in batch.runs),
     )
-
-
-async def _complete_all(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all tasks, then raise the first error: redeliveries in progress are completed."""
-    try:
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _results_of_earlier_try() -> tuple[dict[str, RedeliveryResult], dict[str, int]]:

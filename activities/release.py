@@ -74,8 +74,6 @@ class ReleaseActivities:
 
 
 class _BatchRelease:
-    """The release of a batch."""
-
     def __init__(self, held: HeldDeliveries, batch: ReleaseBatch, progress: ReleaseProgress) -> None:
         self._held = held
         self._webhook_id = batch.webhook_id

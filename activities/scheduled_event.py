@@ -19,7 +19,7 @@ from hookkeeper.times import utc_now
 
 FIRST_CHECK_TIMEOUT, CHECK_TIMEOUT = 3.0, 1.0
 """Seconds that the first check waits for the end of a delivery, as most end by then, and each later check. They are
-short because many may wait for one webhook, and each occupies a place of a worker."""
+short because many may wait for one webhook, and each occupies a slot of a worker."""
 RATE_TIMEOUT = timedelta(minutes=1)
 """Time for which a firing is retried while the rate of its schedule's key is exceeded."""
 MAX_RATE_DELAY = 10.0
@@ -82,7 +82,7 @@ class ScheduledEventActivities:
 
 
 def _time_over_rate() -> timedelta:
-    """Return the time since the rate was first exceeded; time without a worker or a place does not count."""
+    """Return the time since the rate was first exceeded; time without a worker or a free slot does not count."""
     details = activity.info().heartbeat_details
     since = datetime.fromisoformat(details[0]) if details else utc_now()
     activity.heartbeat(since.isoformat())

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 
 
 class WebhookConcurrency:
-    """Counts the requests in flight."""
-
     def __init__(self, limit: int) -> None:
         """`limit`: requests to one webhook at once; twice as many with those of the rate-limited queue."""
         self.limit = limit

@@ -7,8 +7,8 @@ from temporalio import activity
 
 from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
 from activities.health import HealthRecorder, clock_offset
-from activities.memory_budget import request_memory
 from activities.rate_gate import RateGate
+from activities.rendering import Renderer
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper import outcomes
 from hookkeeper.content.payload import Body, Payload, body_of
@@ -18,18 +18,15 @@ from hookkeeper.egress.scrubbing import MARGIN, scrub_request
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
-from hookkeeper.sandbox.pool import Sandbox
 
 
 class WebhookActivities:
-    """Deliveries to URLs."""
-
     def __init__(
         self,
         batches: BatchRunner,
         health: HealthRecorder,
         client: httpx.AsyncClient,
-        sandbox: Sandbox,
+        renderer: Renderer,
         user_agent: str,
         concurrency: WebhookConcurrency,
         gate: RateGate,
@@ -37,7 +34,7 @@ class WebhookActivities:
         self._batches = batches
         self._health = health
         self._http = client
-        self._sandbox = sandbox
+        self._renderer = renderer
         self._user_agent = user_agent
         self._concurrency = concurrency
         self._gate = gate
@@ -54,7 +51,7 @@ class WebhookActivities:
                 return await self._send_payload(attempt, attempt.webhook.payload)
             standard_body[:] = standard_body or [body_of(None, attempt.context)]
             (body,) = standard_body
-            async with memory.request(batch.tenant, len(body.content)) as reservation:
+            async with memory.request(batch.tenant, body.size) as reservation:
                 return await self._send(attempt, body, reservation.waited)
 
         async def make_attempt(attempt: PreparedAttempt) -> Outcome:
@@ -83,12 +80,10 @@ class WebhookActivities:
         return await self._batches.run(batch, make_attempt, record_health)
 
     async def _send_payload(self, attempt: PreparedAttempt, payload: Payload) -> Outcome:
-        """Render the webhook's own body in reserved memory, and send it."""
-        tenant, memory = attempt.event.tenant, self._batches.memory
-        async with memory.request(tenant) as reservation:
-            body = await self._sandbox.for_(tenant).call(body_of, payload, attempt.context, memory.max_body_bytes)
-            reservation.shrink_to(request_memory(len(body.content)))
-            return await self._send(attempt, body, reservation.waited)
+        """Render the webhook's own body, and send it."""
+        tenant = attempt.event.tenant
+        async with self._renderer.rendered(tenant, body_of, payload, attempt.context) as (body, waited):
+            return await self._send(attempt, body, waited)
 
     async def _send(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
         """Send the request. Raises LocalLimitReached if one of our limits prevents it."""

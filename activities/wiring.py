@@ -8,9 +8,9 @@ from typing import Any
 from temporalio.client import Client
 
 from activities.alerts import AlertActivities
+from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities
-from activities.finalize import ClosingActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
@@ -19,6 +19,7 @@ from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
+from activities.rendering import Renderer
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.webhook_concurrency import WebhookConcurrency
@@ -87,6 +88,7 @@ async def open_activities(client: Client, store: Store, settings: Settings) -> A
         memory = WorkerMemory(
             settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes
         )
+        renderer = Renderer(sandbox, memory)
         batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
         mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
@@ -96,14 +98,14 @@ async def open_activities(client: Client, store: Store, settings: Settings) -> A
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthRecorder(store, settings.disable_after, probes)
-        webhooks = WebhookActivities(batches, health, web, sandbox, USER_AGENT, webhook_concurrency, gate)
+        webhooks = WebhookActivities(batches, health, web, renderer, USER_AGENT, webhook_concurrency, gate)
         sending: list[Activity] = [
             webhooks.deliver_webhooks,
-            EmailActivities(batches, mail, sandbox).send_emails,
-            NotificationActivities(batches, notifier, sandbox).send_notifications,
+            EmailActivities(batches, mail, renderer).send_emails,
+            NotificationActivities(batches, notifier, renderer).send_notifications,
         ]
         closing = ClosingActivities(client)
-        alerts = AlertActivities(store, client, mail, notifier, sandbox, links, operators, concurrency, memory)
+        alerts = AlertActivities(store, client, mail, notifier, renderer, links, operators, concurrency, memory)
         gateway = Gateway(client, settings.task_queue)
         ingest = EventIngest(gateway, store, sandbox, settings)
         ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)

@@ -42,7 +42,7 @@ ALERT: examples.Example = {
     "webhook": {"id": examples.WEBHOOK_ID, "name": "Orders", "enabled": True},
     "last_outcome": {"status_code": 500, "error": "http_500", "text": "Internal Server Error"},
     "link": examples.LINKS["temporal"],
-    "folded": 0,
+    "unreported": 0,
 }
 EXAMPLES = {"SentEvent": EVENT, "SentAlert": {"alert": ALERT, "event": EVENT}}
 """By the name of their schema."""
@@ -93,7 +93,7 @@ class AlertDetails(ResponseModel):
     last_outcome: LastOutcome
     link: str
     """The run in the Temporal web UI; without a web UI, the event or the webhook in the API."""
-    folded: int
+    unreported: int
     """Failures since the last alert that sent no alert of their own."""
 
 
@@ -148,5 +148,6 @@ def notification(body: SentEvent) -> None:
 def alert(body: SentAlert) -> None:
     """Sent to the `http.url` of a notification in `on_failure`, whose `http` has no `body` of its own.
 
-    It is not signed. A webhook sends at most one alert of failed deliveries an hour; `folded` counts the others.
+    It is not signed. A webhook sends at most one alert of failed deliveries an hour; `unreported` is the number of
+    failures since the last alert.
     """

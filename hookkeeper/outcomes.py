@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from hookkeeper.messages import Message
 from hookkeeper.policy import DAY, OrderPolicy
 
 MAX_RETRY_AFTER = DAY
@@ -41,15 +40,6 @@ Verdict = Literal[
 
 NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"})
 """Verdicts of attempts in which no request was made."""
-
-
-class Message(BaseModel):
-    """Base of all messages that travel through Temporal: frozen, and unknown fields of newer code are ignored.
-
-    Messages have no validators: histories outlive code, and one that rejects an old payload would stop its run.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Slot(Message):

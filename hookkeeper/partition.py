@@ -9,23 +9,23 @@ from itertools import groupby
 
 from pydantic_core import to_json
 
-from hookkeeper.messages.event import Delivery, EventInput, EventState, event_status, fit
+from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
+from hookkeeper.state_size import truncated
 
 PART = 100
-"""Deliveries of one run at most; a run lists the webhooks of so many in a search attribute."""
-
-MOST_SHOWN = 448 * 1024
-"""Bytes of deliveries that are shown as they are; the whole state stays under 512 KiB."""
+"""Maximum deliveries of one part; a run lists the webhooks of so many in a search attribute."""
+MAX_DELIVERIES_BYTES = 448 * 1024
+"""Bytes of deliveries that are shown whole; the whole state stays under 512 KiB."""
 
 
 def partition(deliveries: Iterable[Delivery]) -> list[tuple[Delivery, ...]]:
-    """Give the parts, in the order of the deliveries. A webhook's are in one, unless they are too many for any."""
+    """Return the parts, in the order of the deliveries. Those of a webhook share a part, unless there are too many."""
     parts: list[list[Delivery]] = [[]]
-    for _, of_one_webhook in groupby(deliveries, key=lambda delivery: delivery.webhook_id):
-        together = list(of_one_webhook)
-        if parts[-1] and len(parts[-1]) + len(together) > PART:
+    for _, group in groupby(deliveries, key=lambda delivery: delivery.webhook_id):
+        of_webhook = list(group)
+        if parts[-1] and len(parts[-1]) + len(of_webhook) > PART:
             parts.append([])
-        for delivery in together:
+        for delivery in of_webhook:
             if len(parts[-1]) == PART:
                 parts.append([])
             parts[-1].append(delivery)
@@ -33,26 +33,25 @@ def partition(deliveries: Iterable[Delivery]) -> list[tuple[Delivery, ...]]:
 
 
 def is_open(deliveries: Iterable[Delivery]) -> bool:
-    """Something of it is still to be delivered."""
+    """Return whether a delivery of a part is not final."""
     return not all(delivery.is_final for delivery in deliveries)
 
 
 def part_input(event: EventInput, deliveries: tuple[Delivery, ...]) -> EventInput:
-    """Give what starts a part: the event as it is, to some of its targets."""
+    """Return the input of a part: the event with some of its deliveries."""
     return event.model_copy(update={"deliveries": deliveries, "pending_alerts": ()})
 
 
 def merged(event: EventInput, parts: Sequence[EventState], finished_at: datetime | None) -> EventState:
-    """Give the event's state, made of those of all its parts. Each part fits already; all together have to as well."""
+    """Return the event's state from those of all its parts. Each is small enough; together they may not be."""
     deliveries = tuple(delivery for part in parts for delivery in part.deliveries)
-    if len(to_json(deliveries)) > MOST_SHOWN:
-        deliveries = fit(deliveries)
-    statuses = {part.status for part in parts}
+    if len(to_json(deliveries)) > MAX_DELIVERIES_BYTES:
+        deliveries = truncated(deliveries)
     waiting = [part.deliver_at for part in parts if part.status == "scheduled"]
-    return EventState(
-        **event.model_dump(include={"id", "type", "tenant", "timestamp", "accepted_at"}),
-        status=event_status(deliveries, scheduled=bool(waiting) and "delivering" not in statuses),
+    return event_state(
+        event,
+        deliveries,
         deliver_at=waiting[0] if waiting else parts[0].deliver_at,
+        scheduled=bool(waiting) and all(part.status != "delivering" for part in parts),
         finished_at=finished_at,
-        deliveries=deliveries,
     )

@@ -1,1 +1,1 @@
-"""Durable runs: the workflow of an event, and the gateway through which the rest of the house talks to it."""
+"""Workflow definitions, and the code that replays with them."""

@@ -11,16 +11,19 @@ from datetime import timedelta
 from typing import Any, TypeVar, Unpack, get_type_hints
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
+from temporalio.common import Priority, RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityConfig
 
+from hookkeeper import ids
 from workflows import timers
 
 INTERNAL_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """After internal errors (registry unreachable, worker killed, a bug): without limit, and charged to no webhook."""
 RESCHEDULE_INTERVAL = timedelta(minutes=1)
 """An activity that was ended from outside is scheduled again after this time."""
+BULK_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+"""After a worker has died, its steps of bulk work continue on another one after this time."""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -59,6 +62,26 @@ async def run_until_done(
             "activity %s ended in a way that was not requested (%s): it is scheduled again in one minute", name, reason
         )
         await timers.sleep(RESCHEDULE_INTERVAL, f"{name} was ended from outside: scheduled again in 1 min")
+
+
+async def run_bulk_step(
+    activity: Callable[[Any, Argument], Awaitable[Result]],
+    argument: Argument,
+    *,
+    tenant: str,
+    timeout: timedelta,
+    summary: str,
+) -> Result:
+    """Run a step of bulk work, in the task queue of such steps."""
+    return await run_until_done(
+        activity,
+        argument,
+        task_queue=ids.bulk_queue(workflow.info().task_queue),
+        start_to_close_timeout=timeout,
+        heartbeat_timeout=BULK_HEARTBEAT_TIMEOUT,
+        priority=Priority(fairness_key=tenant),
+        summary=summary,
+    )
 
 
 def _decoded(raw: RawValue | None, type_: type) -> Any:

@@ -31,8 +31,6 @@ MAX_EXCERPT_CHARACTERS = 500
 
 
 class Alerts:
-    """The alerts of one run."""
-
     def __init__(self, event: EventInput) -> None:
         self._event = event
         self._tasks: dict[asyncio.Task[None], Alert] = {}

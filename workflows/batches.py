@@ -40,8 +40,6 @@ class BatchInFlight:
 
 
 class Batches:
-    """The batches of one event that are in flight."""
-
     def __init__(self, event: EventInput) -> None:
         self._event = event
         self._in_flight: list[BatchInFlight] = []

@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.finalize import ClosingActivities
+from activities.closing import ClosingActivities
 from hookkeeper import error_types
 from hookkeeper.messages.event import CancelledRun
 from workflows.activities import run_until_done

@@ -5,7 +5,6 @@ Both do the same. An update is refused if the command makes no sense; a signal i
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -74,14 +73,6 @@ class Commands:
             if command == "release" and delivery is None:
                 return [snapshot.id for snapshot in snapshots if snapshot.status == "held"]
         return select(command, snapshots, delivery)
-
-    def reschedule(self, deliver_at: datetime) -> None:
-        self._deliver_at.move(deliver_at)
-        self._search_attributes.move_deliver_at(deliver_at)
-
-    def check_reschedule(self) -> None:
-        if not self._deliver_at.is_pending:
-            raise Refused("the event is not scheduled: its delivery has begun")
 
     def release_webhook(self, webhook_id: str) -> None:
         """Release the deliveries that are held because this webhook was paused or disabled."""

@@ -12,15 +12,10 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from hookkeeper import ids
-from hookkeeper.messages.event import (
-    AWAITING_BUDGET,
-    Delivery,
-    DeliveryReceipt,
-    EventInput,
-    EventState,
-    event_status,
-    fit,
-)
+from hookkeeper.commands import Refused
+from hookkeeper.messages.batch import BatchResult
+from hookkeeper.messages.event import Delivery, DeliveryReceipt, EventInput, EventState, event_state
+from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from workflows import closing, summaries, timers
 from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches
@@ -45,10 +40,10 @@ class EventWorkflow:
         tracked_bytes = AWAITING_BUDGET // max(1, len(event.deliveries))
         self._event = event
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
-        self._deliver_at = DeliverAt(event.deliver_at)
+        self._search_attributes = SearchAttributes(self._deliveries.values())
+        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
-        self._search_attributes = SearchAttributes(self._deliveries.values())
         self._queue_positions = QueuePositions(
             event.tenant, self._deliveries, self._deliver_at, self._has_to_continue_as_new
         )
@@ -73,8 +68,8 @@ class EventWorkflow:
         return await self._close()
 
     async def _deliver(self) -> None:
+        """Wait until the event's time, then make all deliveries at once."""
         await self._deliver_at.wait(self._is_over)
-        self._search_attributes.unset_deliver_at()
         self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
         await asyncio.gather(*batches, *self._queue_positions.keep())
@@ -108,9 +103,9 @@ class EventWorkflow:
         revision = delivery.revision
         if self._event.max_hold is not None:
             delivery.limit_hold(workflow.now() + timedelta(seconds=self._event.max_hold))
-        lengths = {name: timers.remaining(time) for name, time in delivery.due_times.items()}
         delivery.fired_timers |= await timers.first_of(
-            {name: (length, summaries.wait_summary(delivery.record, name, length)) for name, length in lengths.items()},
+            delivery.due_times,
+            lambda name, length: summaries.wait_summary(delivery.record, name, length),
             lambda: delivery.revision != revision or self._is_over() or self._has_to_continue_as_new(),
         )
 
@@ -134,13 +129,15 @@ class EventWorkflow:
             for delivery in deliveries:
                 delivery.abandon_attempt()
         else:
-            for outcome in result.outcomes:
-                jitter = workflow.random().random()
-                self._deliveries[outcome.delivery].finish_attempt(outcome, workflow.now(), jitter)
-            for delivery in deliveries:
-                if delivery.is_held_by_webhook:
-                    delivery.schedule_recheck(workflow.now())
+            self._record(result)
         self._report(deliveries)
+
+    def _record(self, result: BatchResult) -> None:
+        for outcome in result.outcomes:
+            delivery = self._deliveries[outcome.delivery]
+            delivery.finish_attempt(outcome, workflow.now(), workflow.random().random())
+            if delivery.is_held_by_webhook:
+                delivery.schedule_recheck(workflow.now())
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
         """Update the search attributes, and send the alerts that are due."""
@@ -180,22 +177,17 @@ class EventWorkflow:
         )
 
     def _snapshots(self) -> tuple[Delivery, ...]:
-        return fit(tuple(delivery.snapshot for delivery in self._deliveries.values()))
+        return truncated([delivery.snapshot for delivery in self._deliveries.values()])
 
     @workflow.query(name=ids.STATE)
     def state(self) -> EventState:
         """Return the public state, without the event's data."""
-        event, deliveries = self._event, self._snapshots()
-        return EventState(
-            id=event.id,
-            type=event.type,
-            tenant=event.tenant,
-            timestamp=event.timestamp,
-            status=event_status(deliveries, scheduled=self._deliver_at.is_pending),
-            accepted_at=event.accepted_at,
+        return event_state(
+            self._event,
+            self._snapshots(),
             deliver_at=self._deliver_at.time,
+            scheduled=self._deliver_at.is_pending,
             finished_at=self._finished_at,
-            deliveries=deliveries,
         )
 
     # Commands: a signal and an update each
@@ -208,11 +200,12 @@ class EventWorkflow:
 
     @workflow.update(name=ids.RESCHEDULE, description="Move a scheduled event to another time.")
     def reschedule(self, deliver_at: datetime) -> None:
-        self.commands.reschedule(deliver_at)
+        self._deliver_at.move(deliver_at)
 
     @reschedule.validator
     def check_reschedule(self, deliver_at: datetime) -> None:
-        self.commands.check_reschedule()
+        if not self._deliver_at.is_pending:
+            raise Refused("the event is not scheduled: its delivery has begun")
 
     # Signals of other runs, and of the API
 

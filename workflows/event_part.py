@@ -17,8 +17,6 @@ from workflows.search_attributes import SearchAttributes
 
 
 class ParentReports:
-    """The reports of a part to its parent."""
-
     def __init__(self, deliver_at: DeliverAt, search_attributes: SearchAttributes) -> None:
         self._deliver_at = deliver_at
         self._search_attributes = search_attributes

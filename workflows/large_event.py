@@ -24,8 +24,8 @@ from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, RunIsClosing
+from hookkeeper.messages import Message
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, EventStatus, PartRestart
-from hookkeeper.outcomes import Message
 from hookkeeper.partition import part_input, partition
 from hookkeeper.search_attributes import search_attributes
 from workflows import closing, timers

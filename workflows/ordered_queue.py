@@ -106,8 +106,6 @@ class Head:
 
 @workflow.defn(name=ids.ORDERED_QUEUE)
 class OrderedQueueWorkflow:
-    """The queue of one ordered webhook."""
-
     @workflow.init
     def __init__(self, queue: QueueInput) -> None:
         self._input = queue

@@ -14,7 +14,7 @@ from temporalio.common import Priority
 from activities.probe import ProbeActivities
 from hookkeeper import ids
 from hookkeeper.messages.alert import Alert
-from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbedWebhook, ProbeInput, ProbeRequest, ProbeResult
+from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest, ProbeResult
 from hookkeeper.outcomes import Outcome
 from workflows import summaries, timers
 from workflows.activities import run_until_done
@@ -26,8 +26,6 @@ PROBES_PER_RUN = 200
 
 @workflow.defn(name=ids.PROBE)
 class ProbeWorkflow:
-    """The probing of one webhook."""
-
     @workflow.run
     async def run(self, probe: ProbeInput) -> None:
         """Send probes until the webhook is enabled, or is not to be probed any more."""
@@ -59,7 +57,7 @@ class ProbeWorkflow:
         """Enable the webhook, and alert those who were alerted that it was disabled."""
         enabled = await run_until_done(
             ProbeActivities.enable_webhook,
-            ProbedWebhook(webhook_id=probe.webhook_id, tenant=probe.tenant),
+            probe,
             task_queue=ids.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=probe.tenant),

@@ -15,6 +15,7 @@ from temporalio.exceptions import FailureError
 from activities.ordered_queue import OrderedQueueActivities
 from hookkeeper import ids
 from hookkeeper.messages.ordered_queue import QueuePosition
+from workflows import timers
 from workflows.activities import run_until_done
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
@@ -70,15 +71,10 @@ class QueuePositions:
             delivery.leave_queue()
 
     async def _has_waited_long(self, delivery: DeliveryState) -> bool:
-        try:
-            await workflow.wait_condition(
-                lambda: not delivery.is_queued or self._has_to_stop(),
-                timeout=ENQUEUE_INTERVAL,
-                timeout_summary="wait in the ordered queue",
-            )
-        except TimeoutError:
-            return delivery.is_queued
-        return False
+        has_passed = await timers.passes(
+            ENQUEUE_INTERVAL, lambda: not delivery.is_queued or self._has_to_stop(), "wait in the ordered queue"
+        )
+        return has_passed and delivery.is_queued
 
     async def _enqueue(self, delivery: DeliveryState) -> None:
         webhook_id = delivery.record.webhook_id

@@ -9,7 +9,6 @@ This code is permanent, like that of `workflows.event`.
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import Priority
 
 from activities.recovery import RecoveryActivities
 from hookkeeper import ids
@@ -24,9 +23,9 @@ from hookkeeper.messages.recovery import (
     RedeliverySummary,
 )
 from workflows import timers
-from workflows.activities import run_until_done
+from workflows.activities import run_bulk_step
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+COUNT_TIMEOUT, STEP_TIMEOUT = timedelta(hours=1), timedelta(minutes=10)
 BATCH_SECONDS = 5.0
 """Duration of a batch at the set rate, and so the delay until a pause or a cancellation takes effect."""
 MAX_BATCH = 100
@@ -36,8 +35,6 @@ LONG_HISTORY = 2_000
 
 @workflow.defn(name=ids.RECOVERY)
 class RecoveryWorkflow:
-    """One recovery."""
-
     @workflow.init
     def __init__(self, state: RecoveryState) -> None:
         self._state = state
@@ -121,43 +118,30 @@ class RecoveryWorkflow:
     # Activities
 
     async def _count(self) -> int:
-        return await run_until_done(
-            RecoveryActivities.count_candidates,
-            self._state.scope,
-            task_queue=self._queue(),
-            start_to_close_timeout=timedelta(hours=1),
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            priority=self._priority(),
-            summary="count",
+        scope = self._state.scope
+        return await run_bulk_step(
+            RecoveryActivities.count_candidates, scope, tenant=scope.tenant, timeout=COUNT_TIMEOUT, summary="count"
         )
 
     async def _plan(self, after: datetime) -> RecoveryPlan:
-        return await run_until_done(
+        scope = self._state.scope
+        return await run_bulk_step(
             RecoveryActivities.find_candidates,
-            RecoverySearch(scope=self._state.scope, after=after),
-            task_queue=self._queue(),
-            start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            priority=self._priority(),
+            RecoverySearch(scope=scope, after=after),
+            tenant=scope.tenant,
+            timeout=STEP_TIMEOUT,
             summary="find the oldest",
         )
 
     async def _redeliver_batch(self, runs: tuple[RecoveryCandidate, ...]) -> RedeliverySummary:
-        return await run_until_done(
+        scope = self._state.scope
+        return await run_bulk_step(
             RecoveryActivities.redeliver_candidates,
-            RedeliveryBatch(scope=self._state.scope, runs=runs, rate=self._state.rate),
-            task_queue=self._queue(),
-            start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            priority=self._priority(),
+            RedeliveryBatch(scope=scope, runs=runs, rate=self._state.rate),
+            tenant=scope.tenant,
+            timeout=STEP_TIMEOUT,
             summary=f"redeliver {len(runs)}",
         )
-
-    def _queue(self) -> str:
-        return ids.bulk_queue(workflow.info().task_queue)
-
-    def _priority(self) -> Priority:
-        return Priority(fairness_key=self._state.scope.tenant)
 
 
 def _until_start(scope: RecoveryScope, start: datetime) -> RecoveryScope:

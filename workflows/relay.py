@@ -8,15 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
 from hookkeeper import ids
+from hookkeeper.messages import Message
 from hookkeeper.messages.event import Command, Delivery, EventState, EventStatus, event_status
-from hookkeeper.outcomes import Message
-from hookkeeper.search_attributes import fitting_ids
-from workflows.search_attributes import set_or_unset
+from workflows.search_attributes import WebhookList
 
 
 class PartReport(Message):
@@ -93,10 +91,9 @@ class Relay:
     """Passes signals on to the parts of a large event, and keeps its search attributes up to date."""
 
     def __init__(self, parts: Mapping[int, PartState]) -> None:
-        attributes = workflow.info().typed_search_attributes
         self._parts = parts
-        self.is_scheduled = attributes.get(ids.DELIVER_AT) is not None
-        self._needs_attention = list(attributes.get(ids.NEEDS_ATTENTION, ()))
+        self.is_scheduled = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is not None
+        self._needs_attention = WebhookList(ids.NEEDS_ATTENTION)
 
     async def signal(self, command: Command, delivery: str | None) -> None:
         """Pass a command on to the parts that have the delivery; None is all of them."""
@@ -116,11 +113,8 @@ class Relay:
 
     def update_search_attributes(self, moved_to: datetime | None = None) -> None:
         """Derive the event's search attributes from its parts. Only on change: each is an event in the history."""
-        parts, updates = self._parts.values(), list[SearchAttributeUpdate[Any]]()
-        needs_attention = fitting_ids(webhook_id for part in parts for webhook_id in part.needs_attention)
-        if needs_attention != self._needs_attention:
-            self._needs_attention = needs_attention
-            updates.append(set_or_unset(ids.NEEDS_ATTENTION, needs_attention))
+        parts = self._parts.values()
+        updates = self._needs_attention.change(webhook_id for part in parts for webhook_id in part.needs_attention)
         waits = self.is_scheduled and any(part.is_open for part in parts)
         listed = workflow.info().typed_search_attributes.get(ids.DELIVER_AT)
         if not waits and listed is not None:

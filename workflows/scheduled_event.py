@@ -33,8 +33,6 @@ that is held for a month costs about 750 checks, and not 43,000."""
 
 @workflow.defn(name=ids.SCHEDULED)
 class ScheduledEventWorkflow:
-    """One firing of a schedule."""
-
     @workflow.run
     async def run(self, plan: SchedulePlan) -> EventReference:
         """Make the event; return its id, or fail with the reason why it was refused."""

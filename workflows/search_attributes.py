@@ -14,15 +14,33 @@ from hookkeeper.search_attributes import fitting_ids
 from workflows.delivery import DeliveryState
 
 
-class SearchAttributes:
-    """The search attributes of a run."""
+class WebhookList:
+    """A search attribute that lists webhooks, and is absent if there are none."""
 
+    def __init__(self, key: SearchAttributeKey[Sequence[str]]) -> None:
+        self._key = key
+        self.webhook_ids = list(workflow.info().typed_search_attributes.get(key, ()))
+
+    def change(self, webhook_ids: Iterable[str]) -> list[SearchAttributeUpdate[Any]]:
+        """List these webhooks; return the update, if there is one."""
+        fitting = fitting_ids(webhook_ids)
+        if fitting == self.webhook_ids:
+            return []
+        self.webhook_ids = fitting
+        return [self._key.value_set(fitting) if fitting else self._key.value_unset()]
+
+
+class SearchAttributes:
     def __init__(self, deliveries: Iterable[DeliveryState]) -> None:
-        present = workflow.info().typed_search_attributes
         self._deliveries = list(deliveries)
-        self.needs_attention = list(present.get(ids.NEEDS_ATTENTION, ()))
-        self._held = list(present.get(ids.HELD, ()))
+        self._needs_attention = WebhookList(ids.NEEDS_ATTENTION)
+        self._held = WebhookList(ids.HELD)
         self._on_update: Callable[[datetime | None], None] = lambda moved_to: None
+
+    @property
+    def needs_attention(self) -> list[str]:
+        """The listed webhooks whose deliveries need attention."""
+        return self._needs_attention.webhook_ids
 
     def on_update(self, callback: Callable[[datetime | None], None]) -> None:
         """Call it after each update, with the time to which the event was moved, or None."""
@@ -30,17 +48,9 @@ class SearchAttributes:
 
     def update(self) -> None:
         """List the webhooks whose deliveries need attention, and those whose deliveries are held."""
-        needs_attention = fitting_ids(
-            delivery.record.webhook_id for delivery in self._deliveries if delivery.needs_attention
-        )
-        held = fitting_ids(delivery.record.webhook_id for delivery in self._deliveries if delivery.held)
-        updates: list[SearchAttributeUpdate[Any]] = []
-        if needs_attention != self.needs_attention:
-            self.needs_attention = needs_attention
-            updates.append(set_or_unset(ids.NEEDS_ATTENTION, needs_attention))
-        if held != self._held:
-            self._held = held
-            updates.append(set_or_unset(ids.HELD, held))
+        needs_attention = (delivery.record.webhook_id for delivery in self._deliveries if delivery.needs_attention)
+        held = (delivery.record.webhook_id for delivery in self._deliveries if delivery.held)
+        updates = [*self._needs_attention.change(needs_attention), *self._held.change(held)]
         if updates:
             workflow.upsert_search_attributes(updates)
         self._on_update(None)
@@ -53,9 +63,3 @@ class SearchAttributes:
         if workflow.info().typed_search_attributes.get(ids.DELIVER_AT):
             workflow.upsert_search_attributes([ids.DELIVER_AT.value_unset()])
         self._on_update(None)
-
-
-def set_or_unset(
-    key: SearchAttributeKey[Sequence[str]], webhook_ids: Sequence[str]
-) -> SearchAttributeUpdate[Sequence[str]]:
-    return key.value_set(webhook_ids) if webhook_ids else key.value_unset()

@@ -39,13 +39,20 @@ async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) 
     return False
 
 
-async def first_of(times: Mapping[str, tuple[timedelta, str]], unless: Callable[[], bool]) -> set[str]:
-    """Wait for the first of several times, each with a summary; return the names of those whose timers have fired.
+async def first_of(
+    times: Mapping[str, datetime], summary: Callable[[str, timedelta], str], unless: Callable[[], bool]
+) -> set[str]:
+    """Wait for the first of several times; return the names of those whose timers have fired.
 
-    Each has its own timer, so that no comparison of times decides which comes first. Empty if the condition becomes
-    true before.
+    Each has its own timer, so that no comparison of times decides which comes first. `summary` gets a timer's name and
+    length. Empty if the condition becomes true before.
     """
-    timers = {name: asyncio.create_task(sleep(*time)) for name, time in times.items()}
+
+    def start(name: str, time: datetime) -> asyncio.Task[None]:
+        length = remaining(time)
+        return asyncio.create_task(sleep(length, summary(name, length)))
+
+    timers = {name: start(name, time) for name, time in times.items()}
     try:
         await workflow.wait_condition(lambda: unless() or any(timer.done() for timer in timers.values()))
         return {name for name, timer in timers.items() if timer.done()}

@@ -62,9 +62,9 @@ def _alert_lines(context: Context) -> Iterator[str]:
     yield f"Outcome:  {_outcome(alert)}"
     if alert.get("link"):
         yield f"Link:     {alert['link']}"
-    if alert.get("folded"):
+    if alert.get("unreported"):
         yield ""
-        yield f"Further failures since the last alert: {alert['folded']}."
+        yield f"Further failures since the last alert: {alert['unreported']}."
 
 
 def _what_happened(alert: Mapping[str, Any]) -> str:

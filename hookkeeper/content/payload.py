@@ -56,6 +56,12 @@ class Payload(BaseModel):
 class Body(NamedTuple):
     content: bytes
     headers: dict[str, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return len(self.content)
+
     """`content-type`, and `ce-…` of a binary CloudEvent."""
 
 

@@ -5,6 +5,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 UNLIMITED = sys.maxsize
 
@@ -13,20 +14,28 @@ class TooManyWaiting(Exception):
     """A tenant has as many operations waiting for a slot as it may have."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """An operation that waits for slots."""
+
+    size: int
+    granted: asyncio.Future[None]
+
+
 class TenantLimit:
     """Grants up to `total` slots at once, and to each tenant at most `per_tenant` and as many as it leaves free.
 
-    Another tenant therefore always finds a free slot. Waiting tenants get one slot each in turn; with a single slot,
-    it passes from tenant to tenant. `max_waiting` limits the waiting operations of a tenant.
+    Another tenant therefore always finds a free slot. Waiting tenants are served in turn, one operation each; a single
+    slot passes from tenant to tenant. `max_waiting` limits the waiting operations of a tenant.
     """
 
     def __init__(self, total: int = UNLIMITED, *, per_tenant: int = UNLIMITED, max_waiting: int = UNLIMITED) -> None:
-        self._free = total
+        self.free = total
         self.per_tenant = per_tenant
         self._max_waiting = max_waiting
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """By tenant; the next one comes first."""
+        self._waiting: dict[str, deque[_Waiter]] = {}
+        """By tenant, each tenant's oldest first; the tenant to be served next comes first."""
 
     @asynccontextmanager
     async def slot(self, tenant: str) -> AsyncIterator[None]:
@@ -37,31 +46,36 @@ class TenantLimit:
         finally:
             self.release(tenant)
 
-    async def acquire(self, tenant: str) -> None:
-        """Wait for a slot, which the caller has to release. Raises TooManyWaiting."""
-        if tenant not in self._waiting and self._has_slot(tenant):
-            self._grant(tenant)
+    async def acquire(self, tenant: str, size: int = 1) -> None:
+        """Wait for so many slots, which the caller has to release. Raises TooManyWaiting."""
+        if self.acquire_now(tenant, size):
             return
         if self._max_waiting != UNLIMITED and self.waiting(tenant) >= self._max_waiting:
             raise TooManyWaiting
-        slot = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(tenant, deque()).append(slot)
+        waiter = _Waiter(size, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(tenant, deque()).append(waiter)
         try:
-            await slot
+            await waiter.granted
         except asyncio.CancelledError:
-            if not slot.cancelled():  # granted at the same moment
-                self.release(tenant)
+            if waiter.granted.cancelled():
+                self._serve()  # a smaller one behind it may fit
+            else:  # granted at the same moment
+                self.release(tenant, size)
             raise
 
-    def release(self, tenant: str) -> None:
-        self._free += 1
-        self._held[tenant] -= 1
+    def acquire_now(self, tenant: str, size: int = 1) -> bool:
+        """Acquire so many slots if they are free and no operation of the tenant waits."""
+        if tenant in self._waiting or not self._fits(tenant, size):
+            return False
+        self._grant(tenant, size)
+        return True
+
+    def release(self, tenant: str, size: int = 1) -> None:
+        self.free += size
+        self._held[tenant] -= size
         if not self._held[tenant]:
             del self._held[tenant]
-        for other in [*self._waiting]:
-            if self._has_slot(other) and (slot := self._next(other)):
-                self._grant(other)
-                slot.set_result(None)
+        self._serve()
 
     def held(self, tenant: str) -> int:
         """Return how many slots a tenant holds."""
@@ -69,22 +83,37 @@ class TenantLimit:
 
     def waiting(self, tenant: str) -> int:
         """Return how many operations of a tenant wait for a slot."""
-        return sum(not slot.cancelled() for slot in self._waiting.get(tenant, ()))
+        return sum(not waiter.granted.cancelled() for waiter in self._waiting.get(tenant, ()))
 
-    def _has_slot(self, tenant: str) -> bool:
-        return self._held[tenant] < min(self._free, self.per_tenant)
+    def _fits(self, tenant: str, size: int) -> bool:
+        after = self._held[tenant] + size
+        return after <= self.per_tenant and after <= self.free - size + 1
 
-    def _grant(self, tenant: str) -> None:
-        self._free -= 1
-        self._held[tenant] += 1
+    def _grant(self, tenant: str, size: int) -> None:
+        self.free -= size
+        self._held[tenant] += size
 
-    def _next(self, tenant: str) -> asyncio.Future[None] | None:
-        """Remove and return the tenant's oldest waiting slot, and move the tenant behind all others."""
-        slots = self._waiting.pop(tenant)
-        while slots:
-            slot = slots.popleft()
-            if not slot.cancelled():
-                if slots:
-                    self._waiting[tenant] = slots
-                return slot
-        return None
+    def _serve(self) -> None:
+        """Serve the waiting tenants in turn, until no tenant's oldest operation fits."""
+        served = True
+        while served:
+            served = False
+            for tenant in [*self._waiting]:
+                served |= self._serve_oldest(tenant)
+
+    def _serve_oldest(self, tenant: str) -> bool:
+        """Grant the tenant's oldest operation if it fits, and move the tenant behind all others."""
+        waiters = self._waiting[tenant]
+        while waiters and waiters[0].granted.cancelled():
+            waiters.popleft()
+        if waiters and not self._fits(tenant, waiters[0].size):
+            return False
+        del self._waiting[tenant]
+        if not waiters:
+            return False
+        waiter = waiters.popleft()
+        if waiters:
+            self._waiting[tenant] = waiters
+        self._grant(tenant, waiter.size)
+        waiter.granted.set_result(None)
+        return True

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.outcomes import Message
+from hookkeeper.messages import Message
 
 
 class Alert(Message):
@@ -31,8 +31,9 @@ class Alert(Message):
 
 
 class AlertResult(Message):
-    """The recipients that were reached, and those that were given up; none if it was folded into the next alert."""
+    """The recipients that were reached, and those that were given up."""
 
     sent: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
-    folded: bool = False
+    skipped: bool = False
+    """Not sent, because of the webhook's earlier alerts."""

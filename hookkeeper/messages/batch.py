@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from hookkeeper.messages import Message
 from hookkeeper.messages.event import Trigger
-from hookkeeper.outcomes import Message, Outcome, Slot
+from hookkeeper.outcomes import Outcome, Slot
 
 
 class AttemptRequest(Message):

@@ -1,10 +1,11 @@
 """The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, get_args
 
+from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert
-from hookkeeper.outcomes import Message, Slot
+from hookkeeper.outcomes import Slot
 from hookkeeper.policy import OrderPolicy
 
 Channel = Literal["webhook", "email", "notification"]
@@ -27,8 +28,6 @@ Reason = Literal[
     "held_too_long",
 ]
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
-
-Item = TypeVar("Item")
 
 FINAL: frozenset[DeliveryStatus] = frozenset(get_args(FinalStatus))
 
@@ -58,8 +57,6 @@ class Receipt(Message):
 
 
 class DeliveryReceipt(Message):
-    """A receipt and its delivery."""
-
     delivery: str
     receipt: Receipt
 
@@ -159,7 +156,7 @@ class EventInput(Message):
 
 
 class EventState(Message):
-    """The whole public state of a run but the event's data, which stands in the run's input."""
+    """The public state of a run. The event's data is in the run's input."""
 
     id: str
     type: str
@@ -172,66 +169,33 @@ class EventState(Message):
     deliveries: tuple[Delivery, ...] = ()
 
 
+def event_state(
+    event: EventInput,
+    deliveries: tuple[Delivery, ...],
+    *,
+    deliver_at: datetime | None,
+    scheduled: bool = False,
+    finished_at: datetime | None = None,
+) -> EventState:
+    """Return the state of an event with these deliveries."""
+    return EventState(
+        id=event.id,
+        type=event.type,
+        tenant=event.tenant,
+        timestamp=event.timestamp,
+        status=event_status(deliveries, scheduled),
+        accepted_at=event.accepted_at,
+        deliver_at=deliver_at,
+        finished_at=finished_at,
+        deliveries=deliveries,
+    )
+
+
 def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
-    """Say how an event is doing from how its deliveries are."""
+    """Return the status of an event with these deliveries."""
     if not all(delivery.is_final for delivery in deliveries):
         return "scheduled" if scheduled else "delivering"
     statuses = {delivery.status for delivery in deliveries}
     if "failed" in statuses:
         return "failed"
     return "cancelled" if "cancelled" in statuses else "succeeded"
-
-
-EXCERPTS_BUDGET = 45 * 1024
-"""Bytes of all excerpts together; quotes and the like take two each as JSON."""
-ATTEMPTS_BUDGET = 500
-AWAITING_BUDGET = 64 * 1024
-"""Bytes of all addresses together of which word is awaited."""
-RECEIPTS_BUDGET = 100
-"""Of at most 0.7 KB each."""
-TARGETS_BUDGET = 72 * 1024
-"""Bytes of all targets together: a URL can be long."""
-
-
-def fit(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
-    """Shrink excerpts and targets, then drop older attempts, so that a state stays under 512 KiB whatever happens.
-
-    A result or failure over 2 MB would block the run permanently. History still has what is left out here.
-    """
-    count = max(1, len(deliveries))
-    shown = ATTEMPTS_BUDGET // count
-    kept = sum(min(shown, len(delivery.attempts)) for delivery in deliveries)
-    room = _Room(shown, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, kept), TARGETS_BUDGET // count)
-    return tuple(_fit_one(delivery, room) for delivery in deliveries)
-
-
-class _Room(NamedTuple):
-    """What each delivery may take."""
-
-    attempts: int
-    receipts: int
-    excerpt: int
-    target: int
-
-
-def _fit_one(delivery: Delivery, room: _Room) -> Delivery:
-    attempts = _latest(delivery.attempts, room.attempts)
-    dropped = len(delivery.attempts) - len(attempts)
-    changes: dict[str, Any] = {
-        "target": delivery.target[: room.target],
-        "attempts": tuple(_cut(attempt, room.excerpt) for attempt in attempts),
-        "attempts_omitted": delivery.attempts_omitted + dropped,
-        "receipts": _latest(delivery.receipts, room.receipts),
-    }
-    return delivery.model_copy(update=changes)
-
-
-def _latest(items: tuple[Item, ...], count: int) -> tuple[Item, ...]:
-    return items[max(0, len(items) - count) :]
-
-
-def _cut(attempt: Attempt, size: int) -> Attempt:
-    if len(attempt.response_excerpt.encode()) <= size:
-        return attempt
-    excerpt = attempt.response_excerpt.encode()[:size].decode(errors="ignore")
-    return attempt.model_copy(update={"response_excerpt": excerpt})

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from hookkeeper.outcomes import Message
+from hookkeeper.messages import Message
 from hookkeeper.policy import OrderPolicy
 
 QUEUE_LIMIT = 10_000
@@ -69,6 +69,6 @@ class OrderedQueueState(Message):
     waiting: int = 0
     """Events in the queue, including the one at its head."""
     head: str | None = None
-    """The event whose turn it is; `<event id>.<n>` for a part."""
+    """The event at the head; `<event id>.<n>` for a part."""
     stuck_since: datetime | None = None
     """Since then the run at the head has not answered, and the others wait for it."""

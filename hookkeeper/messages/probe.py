@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
-from hookkeeper.outcomes import Message, Outcome
+from hookkeeper.messages import Message
+from hookkeeper.outcomes import Outcome
 
 PROBE_EVENT_TYPE = "hookkeeper.test"
 ProbeState = Literal["failing", "recovered", "obsolete"]
@@ -19,13 +20,6 @@ class ProbeInput(Message):
     """Seconds before the first probe; each result has those before the next."""
 
 
-class ProbedWebhook(Message):
-    """A webhook that is probed."""
-
-    webhook_id: str
-    tenant: str
-
-
 class ProbeRequest(Message):
     """One test event. It has no run: its outcome is in the history of the probe."""
 
@@ -36,8 +30,6 @@ class ProbeRequest(Message):
 
 
 class ProbeResult(Message):
-    """The result of one probe."""
-
     event_id: str
     state: ProbeState
     interval: float = 0.0

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from hookkeeper.outcomes import Message
+from hookkeeper.messages import Message
 
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "nothing", "failed"]
@@ -60,8 +60,6 @@ class RecoveryCandidate(Message):
 
 
 class RecoveryPlan(Message):
-    """The oldest candidates."""
-
     runs: tuple[RecoveryCandidate, ...]
     end: datetime | None
     """Where the next search begins; None: there are no more."""

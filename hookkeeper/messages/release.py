@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Literal
 
-from hookkeeper.outcomes import Message
+from hookkeeper.messages import Message
 
 ReleaseStage = Literal["deciding", "sending", "sent", "held"]
-"""What a run does after it was told of a release."""
+"""What a run does after its release was requested."""
 
 
-class ReleaseInput(Message):
-    """What starts a release, and what it continues with as a new run."""
+class ReleaseState(Message):
+    """The state of a release; also its input, and what it continues with as a new run."""
 
     webhook_id: str
     tenant: str
@@ -19,15 +19,9 @@ class ReleaseInput(Message):
     after: datetime | None = None
     """The present pass has released events accepted before this time."""
     released: int = 0
+    """Events."""
     requested: bool = False
     """The release was requested again while it ran."""
-
-
-class ReleaseState(Message):
-    """The progress, or the result, of a release."""
-
-    webhook_id: str
-    released: int
 
 
 class HeldSearch(Message):
@@ -57,8 +51,6 @@ class ReleaseBatch(Message):
 
 
 class ReleaseProgress(Message):
-    """The progress of a batch."""
-
     completed: int = 0
     """Completed runs, counted from the beginning of the batch."""
     released: int = 0

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from hookkeeper.outcomes import Message
+from hookkeeper.messages import Message
 
 OverlapPolicy = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
 YEAR = 365 * 86400
@@ -41,8 +41,6 @@ class SchedulePlan(Message):
 
 
 class ScheduledEvent(Message):
-    """The event of one firing."""
-
     event_id: str
     type: str
     tenant: str
@@ -53,7 +51,5 @@ class ScheduledEvent(Message):
 
 
 class EventReference(Message):
-    """An event, by its id."""
-
     event_id: str
     tenant: str

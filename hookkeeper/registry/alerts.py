@@ -40,9 +40,9 @@ class AlertClaims:
             if not _is_due(webhook, kind, now):
                 if kind == "failed" and last and token not in last.recent:
                     recent = (*last.recent, token)[-MAX_RECENT_TOKENS:]
-                    webhook.alert = last.model_copy(update={"folded": last.folded + 1, "recent": recent})
+                    webhook.alert = last.model_copy(update={"unreported": last.unreported + 1, "recent": recent})
                 return None
-            reported = last.folded if last else 0
+            reported = last.unreported if last else 0
             known = last.disabled_at if last else None
             disabled_at = webhook.disabled_at if kind == "disabled" else known
             webhook.alert = AlertState(

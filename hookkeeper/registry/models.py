@@ -88,10 +88,10 @@ class AlertState(BaseModel):
     """Identifies the alert, so that it can be claimed again."""
     reported: int = 0
     """Failures before this alert that had none. The alert reports their number."""
-    folded: int = 0
+    unreported: int = 0
     """Failures since this alert that had none."""
     recent: tuple[str, ...] = ()
-    """Tokens of the latest folded failures, so that each is counted once."""
+    """Tokens of the latest unreported failures, so that each is counted once."""
     disabled_at: datetime | None = None
     """When the webhook was disabled, as of the last alert about that."""
 

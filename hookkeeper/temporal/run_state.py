@@ -20,7 +20,7 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.exceptions import ApplicationError
 
 from hookkeeper import ids
-from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_status
+from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_state, event_status
 from hookkeeper.times import utc_now
 
 UNSTARTED_EVENTS = 3
@@ -50,11 +50,7 @@ def unstarted_state(event: EventInput) -> EventState:
 
 def initial_state(event: EventInput, scheduled: bool) -> EventState:
     """Return the first state of a run."""
-    return EventState(
-        **event.model_dump(include={"id", "type", "tenant", "timestamp", "accepted_at", "deliver_at"}),
-        status=event_status(event.deliveries, scheduled=scheduled),
-        deliveries=event.deliveries,
-    )
+    return event_state(event, event.deliveries, deliver_at=event.deliver_at, scheduled=scheduled)
 
 
 async def input_of(client: Client, handle: WorkflowHandle[Any, Any]) -> EventInput:

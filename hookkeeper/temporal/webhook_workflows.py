@@ -9,7 +9,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.messages.probe import ProbeInput
-from hookkeeper.messages.release import ReleaseInput, ReleaseStage
+from hookkeeper.messages.release import ReleaseStage, ReleaseState
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 
@@ -29,7 +29,7 @@ class Releases:
         async with translated_errors(not_found=Unavailable):
             await self._client.start_workflow(
                 ids.RELEASE,
-                ReleaseInput(webhook_id=webhook_id, tenant=tenant),
+                ReleaseState(webhook_id=webhook_id, tenant=tenant),
                 id=ids.release_id(webhook_id),
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from activities.pacing import RETURN_RATE, defer_by_concurrency, defer_by_rate, throttled_for
+from activities.pacing import RETURN_RATE, defer_by_rate, throttled_for
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
@@ -51,20 +51,21 @@ def test_throttled_for(make_webhook: Make, outcome: Outcome, failures: int | Non
 
 
 @pytest.mark.parametrize(("rest", "latest"), [(0.1, 1.1), (10, 20), (3600, 3660)])
-def test_what_comes_while_it_is_throttled_comes_back_later_and_not_all_at_once(
+def test_requests_to_a_throttled_webhook_return_later_and_not_all_at_once(
     make_webhook: Make, rest: float, latest: float
 ) -> None:
     webhook = make_webhook(rate_limit=7.0)
     webhook.throttled_until = NOW + timedelta(seconds=rest)
     outcomes = [defer_by_rate(REQUEST, webhook, NOW, limited=True) for _ in range(100)]
-    waits = [each.retry_after for each in outcomes if each and each.verdict == "deferred" and each.rate == 7]
+    deferred = [outcome for outcome in outcomes if outcome and (outcome.verdict, outcome.rate) == ("deferred", 7)]
+    waits = [outcome.retry_after for outcome in deferred]
     assert len(waits) == 100
     assert rest <= min(map(float, filter(None, waits))) <= max(map(float, filter(None, waits))) <= latest
     assert len(set(waits)) > 50
 
 
 @pytest.mark.parametrize(("pace", "made"), [(20.0, False), (2.0, True), (1.0, True), (None, True)])
-def test_a_rate_that_was_lowered_holds_for_what_was_let_through_at_a_higher_one(
+def test_a_lowered_rate_applies_to_requests_let_through_at_a_higher_one(
     make_webhook: Make, pace: float | None, made: bool
 ) -> None:
     found = defer_by_rate(REQUEST, make_webhook(rate_limit=2.0), NOW, limited=True, pace=pace)
@@ -72,8 +73,8 @@ def test_a_rate_that_was_lowered_holds_for_what_was_let_through_at_a_higher_one(
     assert found is None or (found.verdict, found.rate, found.retry_after) == ("deferred", 2.0, 0.0)
 
 
-def test_what_comes_back_to_a_busy_receiver_has_its_turn_like_what_is_limited(make_webhook: Make) -> None:
-    """However much waits for one that answers 429 for hours, looking at it keeps nobody else waiting."""
+def test_requests_return_to_a_busy_receiver_at_a_rate(make_webhook: Make) -> None:
+    """However many requests wait for a receiver that answers 429 for hours, they delay no other webhook."""
     webhook = make_webhook()
     webhook.throttled_until = NOW + timedelta(seconds=5)
     deferred = defer_by_rate(REQUEST, webhook, NOW, limited=False)
@@ -105,12 +106,3 @@ def test_defer_by_rate(
     for name, value in fields.items():
         setattr(webhook, name, value)
     assert (defer_by_rate(REQUEST.model_copy(update=changes), webhook, NOW, limited=limited) is None) is made
-
-
-@pytest.mark.parametrize(("limited", "earliest", "latest"), [(False, 0, 0), (True, 1, 2)])
-def test_what_finds_no_room_in_the_limited_queue_comes_back_later(
-    make_webhook: Make, limited: bool, earliest: float, latest: float
-) -> None:
-    outcome = defer_by_concurrency(REQUEST, make_webhook(), 20, limited=limited)
-    assert (outcome.verdict, outcome.rate) == ("deferred", 20.0)
-    assert earliest <= (outcome.retry_after or 0) <= latest

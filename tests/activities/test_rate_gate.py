@@ -28,7 +28,7 @@ async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGa
     return RateGate(store.slots, RateMode("timers" if keeper == "timers" else "queue"))
 
 
-async def test_the_first_goes_at_once_and_the_next_in_their_slots(store: Store, make_webhook: Make) -> None:
+async def test_the_first_request_is_made_at_once_and_the_next_in_their_slots(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook(rate_limit=0.5)
     gated = await gate(store, webhook)
     assert await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH) is None
@@ -66,23 +66,25 @@ async def test_a_slot_counts_until_it_is_missed(
         assert outcome.slot.missed == request_.slot.missed + 1
 
 
-async def test_what_was_limited_and_no_longer_is_goes_at_once(store: Store, make_webhook: Make) -> None:
+async def test_a_request_that_is_no_longer_limited_is_made_at_once(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
     assert await gated.defer_by_rate(with_slot(late=-3600.0), webhook, NOW, BATCH) is None
 
 
-async def test_what_waits_for_a_busy_receiver_comes_back_one_after_the_other(store: Store, make_webhook: Make) -> None:
+async def test_requests_return_to_a_busy_receiver_one_after_the_other(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     webhook.throttled_until = NOW + timedelta(seconds=60)
     gated = await gate(store, webhook)
     waits = [
-        each.retry_after for _ in range(3) if (each := await gated.defer_by_rate(with_slot(0.0), webhook, NOW, BATCH))
+        outcome.retry_after
+        for _ in range(3)
+        if (outcome := await gated.defer_by_rate(with_slot(0.0), webhook, NOW, BATCH))
     ]
     assert waits == pytest.approx([60.0, 60.0 + 1 / RETURN_RATE, 60.0 + 2 / RETURN_RATE], abs=0.001)
 
 
-async def test_what_found_no_room_reserves_a_later_slot(store: Store, make_webhook: Make) -> None:
+async def test_a_request_over_the_concurrency_limit_reserves_a_later_slot(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
     waits = [
@@ -90,6 +92,17 @@ async def test_what_found_no_room_reserves_a_later_slot(store: Store, make_webho
         for limited in (False, False, True, True)
     ]
     assert waits == pytest.approx([0.0, 0.05, 1.0, 1.05], abs=0.001)
+
+
+@pytest.mark.parametrize(("limited", "earliest", "latest"), [(False, 0, 0), (True, 1, 2)])
+async def test_a_request_of_the_limited_queue_over_the_concurrency_limit_returns_later(
+    store: Store, make_webhook: Make, limited: bool, earliest: float, latest: float
+) -> None:
+    webhook = make_webhook()
+    gated = await gate(store, webhook, keeper="queue")
+    outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW, 20, limited=limited)
+    assert (outcome.verdict, outcome.rate) == ("deferred", 20.0)
+    assert earliest <= (outcome.retry_after or 0) <= latest
 
 
 async def test_where_the_queue_keeps_the_rate_nothing_is_reserved(store: Store, make_webhook: Make) -> None:

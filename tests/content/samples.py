@@ -26,6 +26,6 @@ def alerting(**changes: Any) -> dict[str, Any]:
         "channel": "webhook",
         "last_outcome": {"status_code": 503, "error": "http_503", "text": "out of order"},
         "link": "https://temporal.example/run",
-        "folded": 0,
+        "unreported": 0,
     }
     return seeing({"order": 4711}) | {"alert": alert | changes}

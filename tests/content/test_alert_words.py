@@ -11,7 +11,7 @@ TO = "ann@acme.example.com"
 
 
 def test_an_alert_says_what_failed_and_where_to_look() -> None:
-    told = render_email(Email(to=(TO,)), alerting(folded=3))
+    told = render_email(Email(to=(TO,)), alerting(unreported=3))
     assert told.subject == "Delivery failed: order.paid to Orders (acme)"
     assert told.text == (
         "Hookkeeper could not deliver an event. All attempts of the retry schedule have failed.\n"

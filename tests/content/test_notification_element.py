@@ -51,7 +51,7 @@ def test_title_and_body_are_templates() -> None:
 
 
 def test_an_alert_has_words_of_its_own() -> None:
-    told = render_notification(Notification(service=SLACK), alerting(folded=2))
+    told = render_notification(Notification(service=SLACK), alerting(unreported=2))
     assert isinstance(told, RenderedNotification)
     assert told.title == "Delivery failed: order.paid to Orders (acme)"
     for named in (

@@ -1,4 +1,4 @@
-"""Escalation in real runs: who is told what, when, and how often."""
+"""Alerts in real runs: their recipients, content, time and number."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
 
 ONCE: dict[str, list[float]] = {"schedule": []}
-BODY = '{"kind": {{ alert.kind }}, "reason": {{ alert.reason }}, "folded": {{ alert.folded }}}'
+BODY = '{"kind": {{ alert.kind }}, "reason": {{ alert.reason }}, "unreported": {{ alert.unreported }}}'
 
 
-def told_at(desk: Receiver, body: str | None = BODY) -> dict[str, object]:
+def alerts_to(desk: Receiver, body: str | None = BODY) -> dict[str, object]:
     http = {"url": desk.url} | ({"body": body} if body else {})
     return {"notifications": [{"http": http}]}
 
@@ -31,19 +31,21 @@ async def desk() -> AsyncIterator[Receiver]:
         yield started
 
 
-async def test_the_owner_is_told_once_an_hour(home: House, inbox: Receiver, desk: Receiver) -> None:
+async def test_the_owner_gets_one_alert_an_hour(home: House, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(500, "out of order")
-    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     for _ in range(3):
         assert (await home.until_closed((await home.send())["id"]))["status"] == "failed"
-    assert [json.loads(each.body) for each in desk.requests] == [{"kind": "failed", "reason": "exhausted", "folded": 0}]
+    assert [json.loads(request.body) for request in desk.requests] == [
+        {"kind": "failed", "reason": "exhausted", "unreported": 0}
+    ]
 
 
-async def test_what_was_folded_is_counted_and_recovery_is_told(
+async def test_an_alert_counts_unreported_failures_and_a_recovery_is_alerted(
     home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     for _ in range(3):
         await home.until_closed((await home.send())["id"])
     monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
@@ -51,11 +53,15 @@ async def test_what_was_folded_is_counted_and_recovery_is_told(
     inbox.otherwise = Answer(200)
     for _ in range(2):
         assert (await home.until_closed((await home.send())["id"]))["status"] == "succeeded"
-    told = [json.loads(each.body) for each in desk.requests]
-    assert [(each["kind"], each["folded"]) for each in told] == [("failed", 0), ("failed", 2), ("recovered", 0)]
+    alerts = [json.loads(request.body) for request in desk.requests]
+    assert [(alert["kind"], alert["unreported"]) for alert in alerts] == [
+        ("failed", 0),
+        ("failed", 2),
+        ("recovered", 0),
+    ]
 
 
-async def test_an_alert_says_what_one_needs_to_know(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """The webhook says nothing of alerts: the operator wants them all."""
     inbox.answers.append(Answer(410, "never again"))
     async with sendgrid_server() as sendgrid:
@@ -85,14 +91,14 @@ async def test_an_alert_says_what_one_needs_to_know(temporal: Client, tmp_path: 
     assert alert["personalizations"][0]["to"] == [{"email": "operator@shop.example"}]
 
 
-async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_nobody_twice(
+async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_no_recipient_twice(
     home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two are told; one of them is down at first. The run stays open until both know."""
+    """Two recipients; one of them is down at first. The run stays open until both have the alert."""
     inbox.otherwise = Answer(500)
     async with receiver() as other:
         other.fails(503)
-        both = [{"http": {"url": each.url}} for each in (desk, other)]
+        both = [{"http": {"url": recipient.url}} for recipient in (desk, other)]
         await home.webhook(inbox.url, retry=ONCE, on_failure={"notifications": both})
         event = await home.until_final((await home.send())["id"])
         assert event["status"] == "failed"
@@ -101,12 +107,12 @@ async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_nobody_twice
         await home.until_closed(event["id"])
 
 
-async def test_a_run_that_waits_to_tell_can_be_redelivered_and_cancelled(
+async def test_a_run_with_a_pending_alert_can_be_redelivered_and_cancelled(
     home: House, inbox: Receiver, desk: Receiver
 ) -> None:
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     event_id = (await home.send())["id"]
     await desk.got(1)
     await home.until_delivery(event_id, "failed", attempts=1)
@@ -117,10 +123,10 @@ async def test_a_run_that_waits_to_tell_can_be_redelivered_and_cancelled(
     assert (await home.event(event_id))["status"] == "failed"
 
 
-async def test_one_who_hangs_keeps_nobody_from_being_told(
+async def test_a_recipient_that_hangs_delays_no_other(
     temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver
 ) -> None:
-    """The owner names ten receivers that answer nothing; the operator is told all the same, and at once."""
+    """The owner has ten recipients that never answer; the operator gets the alert all the same, and at once."""
     inbox.otherwise = Answer(500)
     async with receiver() as hole, sendgrid_server() as sendgrid:
         hole.otherwise = Answer(delay=600)
@@ -139,19 +145,19 @@ async def test_one_who_hangs_keeps_nobody_from_being_told(
             await home.until_closed(event_id)
 
 
-async def test_an_alert_waits_for_a_place_however_often_it_finds_none(
+async def test_an_alert_waits_for_a_free_slot_without_limit(
     temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After ten tries without a place it was given up: a tenant whose webhooks hang was told nothing."""
+    """It was given up after ten tries without a slot: a tenant whose webhooks hang got no alert."""
     monkeypatch.setattr("activities.tenant_concurrency.MAX_DELAY", 0.05)
     gate = asyncio.Event()
     inbox.answers = [Answer(500), Answer(200, gate=gate)]
     async with house(temporal, tmp_path, max_concurrent_per_tenant=1) as home, home.working(), receiver() as down:
         await home.webhook(inbox.url, events=["a.hangs"], retry={"schedule": [0.05]}, timeout=30)
         down.otherwise = Answer(500)
-        await home.webhook(down.url, events=["b.fails"], retry=ONCE, on_failure=told_at(desk))
+        await home.webhook(down.url, events=["b.fails"], retry=ONCE, on_failure=alerts_to(desk))
         await home.send("a.hangs")
-        await inbox.got(2)  # the tenant's only place for retries and alerts is taken
+        await inbox.got(2)  # the tenant's only slot for retries and alerts is taken
         event_id = (await home.send("b.fails"))["id"]
         await until_tried(home, event_id, 15)
         assert desk.requests == []
@@ -165,7 +171,7 @@ async def until_tried(home: House, event_id: str, times: int) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
             pending = (await home.run(event_id).describe()).raw_description.pending_activities
-            if any(each.activity_type.name == "send_alert" and each.attempt >= times for each in pending):
+            if any(activity.activity_type.name == "send_alert" and activity.attempt >= times for activity in pending):
                 return
             await asyncio.sleep(0.05)
 
@@ -176,7 +182,7 @@ async def test_an_alert_that_cannot_be_sent_is_given_up(
     monkeypatch.setattr("activities.alerts.MAX_FAILED_TRIES", 1)
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     assert (await home.until_closed((await home.send())["id"]))["status"] == "failed"
     assert len(desk.requests) == 1
 
@@ -188,7 +194,7 @@ async def test_alerts_go_along_when_a_long_history_begins_anew(
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=told_at(desk))
+    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     async with receiver() as busy:
         busy.otherwise = Answer(500)
         await home.webhook(busy.url, retry={"schedule": [0.05] * 20})
@@ -196,7 +202,7 @@ async def test_alerts_go_along_when_a_long_history_begins_anew(
         await busy.got(21)
         desk.otherwise = Answer(200)
         event = await home.until_closed(event_id)
-    assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 21]
+    assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 21]
     assert await began_anew(home, event_id)
     assert json.loads(desk.requests[-1].body)["reason"] == "exhausted"
 
@@ -209,7 +215,9 @@ async def began_anew(home: House, event_id: str) -> bool:
 
 async def test_a_broken_template_of_an_alert_does_not_lose_it(home: House, inbox: Receiver, desk: Receiver) -> None:
     await home.webhook(
-        inbox.url, payload={"template": "{{ event.data.nope.nope }}"}, on_failure=told_at(desk, "{{ alert.nope.nope }}")
+        inbox.url,
+        payload={"template": "{{ event.data.nope.nope }}"},
+        on_failure=alerts_to(desk, "{{ alert.nope.nope }}"),
     )
     event = await home.until_final((await home.send())["id"])
     assert event["deliveries"][0]["reason"] == "bad_template"
@@ -218,7 +226,7 @@ async def test_a_broken_template_of_an_alert_does_not_lose_it(home: House, inbox
     assert "bad_template" in alert.body.decode()
 
 
-async def test_a_run_in_which_nobody_is_to_be_told_has_no_step_for_it(home: House, inbox: Receiver) -> None:
+async def test_a_run_without_alert_recipients_has_no_alert_step(home: House, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await home.webhook(inbox.url, retry=ONCE)
     event = await home.until_final((await home.send())["id"])

@@ -24,7 +24,7 @@ HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
 USES = {
     "timers.py:remaining": "the length of a timer",
     "event.py:_wait_until_due": "the end of a hold; only timers say that it has come",
-    "event.py:_attempt": "the times of the next attempt and recheck; only timers say that they have come",
+    "event.py:_record": "the times of the next attempt and recheck; only timers say that they have come",
     "event.py:_close": "shown as finished_at",
     "deliver_at.py:release": "shown as deliver_at of an event that was released",
     "large_event.py:restart_part": "shown as deliver_at of a part that is delivered again",
@@ -34,8 +34,6 @@ USES = {
     "recovery.py:run": "shown as finished_at",
 }
 """Where workflow code may read the clock, and why no command can depend on it."""
-STARTS_TIMERS = {"timers.py", "queue_positions.py"}
-"""Where workflow code may start timers: in the module for this, and for constant lengths."""
 
 
 def workflow_code() -> list[Path]:
@@ -62,9 +60,9 @@ def test_the_clock_is_read_only_where_no_command_depends_on_it() -> None:
 
 def test_timers_are_started_only_by_the_module_for_this() -> None:
     """`wait_condition` starts none where its timeout is zero, which is how a clock could decide."""
-    users = {place.split(":")[0] for place in calls("workflow.sleep")}
+    users = {function.split(":")[0] for function in calls("workflow.sleep")}
     users |= {path.name for path in workflow_code() if "timeout_summary" in path.read_text()}
-    assert users == STARTS_TIMERS
+    assert users == {"timers.py"}
 
 
 def frozen(history: WorkflowHistory) -> None:

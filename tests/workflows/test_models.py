@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status, fit
+from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status
+from hookkeeper.state_size import truncated
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 512 * 1024
@@ -57,23 +58,23 @@ def size(deliveries: tuple[Delivery, ...]) -> int:
     excerpt=st.sampled_from(["", "x" * 4096, "é" * 2048, '"' * 4096, "\t\n" * 2048, "�" * 1300]),
 )
 def test_a_state_stays_under_512_kib(targets: int, attempts: int, excerpt: str) -> None:
-    fitted = fit(tuple(delivery(n, attempts, excerpt) for n in range(targets)))
-    assert size(fitted) < LIMIT
-    assert len(fitted) == targets
-    for each in fitted:
-        assert each.attempts_made == attempts
-        if each.attempts:
-            assert each.attempts[-1].number == attempts, "the latest attempts are the ones shown"
+    shown = truncated(tuple(delivery(n, attempts, excerpt) for n in range(targets)))
+    assert size(shown) < LIMIT
+    assert len(shown) == targets
+    for delivery_ in shown:
+        assert delivery_.attempts_made == attempts
+        if delivery_.attempts:
+            assert delivery_.attempts[-1].number == attempts, "the latest attempts are the ones shown"
 
 
 def test_a_small_state_is_shown_whole() -> None:
     small = (delivery(1, 10, "x" * 4096), delivery(2, 1, "y" * 4096))
-    assert fit(small) == small
+    assert truncated(small) == small
 
 
-def test_fitting_twice_changes_nothing_more() -> None:
-    once = fit(tuple(delivery(n, 20, "z" * 4096) for n in range(100)))
-    assert fit(once) == once
+def test_truncating_twice_changes_nothing_more() -> None:
+    once = truncated(tuple(delivery(n, 20, "z" * 4096) for n in range(100)))
+    assert truncated(once) == once
 
 
 @pytest.mark.parametrize(

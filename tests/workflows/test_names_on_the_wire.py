@@ -9,14 +9,14 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
-from activities.finalize import ClosingActivities
+from activities.closing import ClosingActivities
 from hookkeeper import ids
 from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
-from hookkeeper.messages.release import ReleaseInput, ReleaseState
+from hookkeeper.messages.release import ReleaseState
 from house import House
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
@@ -38,7 +38,7 @@ WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
         {ids.ENQUEUE, ids.DONE, ids.CHECK},
         set(),
     ),
-    ids.RELEASE: (ReleaseInput(webhook_id="wh_1", tenant="acme"), ReleaseState, {ids.RESTART_RELEASE}, set()),
+    ids.RELEASE: (ReleaseState(webhook_id="wh_1", tenant="acme"), ReleaseState, {ids.RESTART_RELEASE}, set()),
     ids.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
     ids.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
 }

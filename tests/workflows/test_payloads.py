@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from hookkeeper.messages import Message
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.outcomes import Message, Outcome
+from hookkeeper.outcomes import Outcome
 from hookkeeper.temporal.data_converter import data_converter
 
 NOW = datetime(2026, 1, 2, 9, tzinfo=UTC)

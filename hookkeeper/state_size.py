@@ -1,0 +1,65 @@
+"""The size of a run's state: it stays under 512 KiB, however many deliveries and attempts there are. Pure.
+
+A result or failure over 2 MB would block the run permanently. What is left out of the state is in its history.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hookkeeper.messages.event import Attempt, Delivery
+
+Item = TypeVar("Item")
+
+EXCERPTS_BUDGET = 45 * 1024
+"""Bytes of all excerpts together. In JSON, a quotation mark takes two bytes."""
+ATTEMPTS_BUDGET = 500
+AWAITING_BUDGET = 64 * 1024
+"""Bytes of all addresses together whose receipts are awaited."""
+RECEIPTS_BUDGET = 100
+"""Of at most 0.7 KB each."""
+TARGETS_BUDGET = 72 * 1024
+"""Bytes of all targets together: a URL can be long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """What one delivery may have."""
+
+    attempts: int
+    receipts: int
+    excerpt: int
+    target: int
+
+
+def truncated(deliveries: Collection[Delivery]) -> tuple[Delivery, ...]:
+    """Truncate excerpts and targets, and omit older attempts and receipts."""
+    count = max(1, len(deliveries))
+    attempts = ATTEMPTS_BUDGET // count
+    shown = sum(min(attempts, len(delivery.attempts)) for delivery in deliveries)
+    budget = _Budget(attempts, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, shown), TARGETS_BUDGET // count)
+    return tuple(_truncated(delivery, budget) for delivery in deliveries)
+
+
+def _truncated(delivery: Delivery, budget: _Budget) -> Delivery:
+    attempts = _latest(delivery.attempts, budget.attempts)
+    omitted = len(delivery.attempts) - len(attempts)
+    return delivery.model_copy(
+        update={
+            "target": delivery.target[: budget.target],
+            "attempts": tuple(_with_excerpt(attempt, budget.excerpt) for attempt in attempts),
+            "attempts_omitted": delivery.attempts_omitted + omitted,
+            "receipts": _latest(delivery.receipts, budget.receipts),
+        }
+    )
+
+
+def _latest(items: tuple[Item, ...], count: int) -> tuple[Item, ...]:
+    return items[max(0, len(items) - count) :]
+
+
+def _with_excerpt(attempt: Attempt, size: int) -> Attempt:
+    excerpt = attempt.response_excerpt.encode()
+    if len(excerpt) <= size:
+        return attempt
+    return attempt.model_copy(update={"response_excerpt": excerpt[:size].decode(errors="ignore")})
