@@ -1,4 +1,4 @@
-"""One run that is stuck, or that nobody can read, does not stop all that are behind it."""
+"""A run that is stuck or unreadable does not block those behind it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -86,7 +86,7 @@ async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     assert (progress.completed, progress.released) == (25, 23)
 
 
-async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store) -> None:
+async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store) -> None:
     class Slow(Held):
         async def oldest(
             self, webhook_id: str, after: datetime | None, at_most: int
@@ -111,7 +111,7 @@ async def test_a_tenant_that_releases_much_leaves_places_for_others(store: Store
 
 
 class Unreadable(RecoveryCandidates):
-    """Runs that are redelivered, but for one that nobody can read."""
+    """Runs that are redelivered, except for an unreadable one."""
 
     def __init__(self) -> None:
         self.redelivered: list[str] = []
@@ -135,13 +135,13 @@ def batch_of(*runs: str) -> RedeliveryBatch:
     return RedeliveryBatch(scope=SCOPE, runs=tuple(RecoveryCandidate(workflow_id=run) for run in runs), rate=1000)
 
 
-async def test_a_run_that_nobody_can_read_is_left_behind_in_the_end(store: Store) -> None:
+async def test_an_unreadable_run_is_skipped_after_ten_tries(store: Store) -> None:
     lost, environment = Unreadable(), with_heartbeats()
     activities = RecoveryActivities(store, lost, PLACES)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver_candidates, batch_of(*RUNS))
-    assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it stopped nobody even then
-    # What the registry or a dead worker has cost in tries is not the event's fault.
+    assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it blocked no other even then
+    # Tries that failed because of the registry or a dead worker do not count against the event.
     environment.info = replace(environment.info, attempt=recovery.MAX_TRIES + 1)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver_candidates, batch_of(*RUNS))

@@ -9,11 +9,11 @@ from receivers import Answer, Receiver, receiver
 from worker_processes import worker_process
 
 
-async def test_what_a_killed_worker_had_sent_is_not_sent_again(idle_house: House, inbox: Receiver) -> None:
+async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_house: House, inbox: Receiver) -> None:
     async with receiver() as slow:
         slow.answers = [Answer(delay=60)]
-        for each in (inbox, slow):
-            await idle_house.webhook(each.url, timeout=30)
+        for endpoint in (inbox, slow):
+            await idle_house.webhook(endpoint.url, timeout=30)
         accepted = await idle_house.send()
         async with worker_process(idle_house) as process:
             await inbox.got(1)
@@ -24,12 +24,14 @@ async def test_what_a_killed_worker_had_sent_is_not_sent_again(idle_house: House
             event = await idle_house.until_final(accepted["id"])
         assert event["status"] == "succeeded"
         assert len(inbox.requests) == 1, "its outcome was in a heartbeat"
-        assert len(slow.requests) == 2, "it was under way: only such can arrive twice"
+        assert len(slow.requests) == 2, "it was in flight: only such can arrive twice"
         assert {request.webhook_id for request in slow.requests} == {accepted["id"]}
-        assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1], "our fault costs no attempt"
+        assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 1], (
+            "an internal error is no attempt"
+        )
 
 
-async def test_a_stopping_worker_finishes_what_is_under_way(idle_house: House, inbox: Receiver) -> None:
+async def test_a_stopping_worker_finishes_attempts_in_flight(idle_house: House, inbox: Receiver) -> None:
     inbox.answers = [Answer(delay=2)]
     await idle_house.webhook(inbox.url)
     accepted = await idle_house.send()
@@ -51,5 +53,9 @@ async def test_a_batch_of_many_is_one_activity(home: House, inbox: Receiver) -> 
     assert event["status"] == "succeeded"
     assert len(event["deliveries"]) == len(inbox.requests) == 100
     history = await home.run(event["id"]).fetch_history()
-    scheduled = [each for each in history.events if each.HasField("activity_task_scheduled_event_attributes")]
+    scheduled = [
+        accepted_event
+        for accepted_event in history.events
+        if accepted_event.HasField("activity_task_scheduled_event_attributes")
+    ]
     assert len(scheduled) == 1

@@ -17,7 +17,7 @@ class Users:
         self._tasks: list[tuple[asyncio.Task[None], asyncio.Event]] = []
 
     async def want(self, name: str, size: int) -> int:
-        """Want memory for the tenant that the name's first letter says; give the number of the block."""
+        """Request memory for the tenant of the name's first letter; return the number of the block."""
         end = asyncio.Event()
 
         async def use() -> None:
@@ -64,7 +64,7 @@ async def test_a_tenant_leaves_memory_for_others(total: int, per_tenant: int, na
     assert users.budget.held == 0
 
 
-async def test_what_a_tenant_waits_for_comes_in_order_and_holds_up_no_other() -> None:
+async def test_waiting_requests_are_served_in_order_and_delay_no_other_tenant() -> None:
     users = Users(MemoryBudget(16, 8))
     first = await users.want("a1", 6)
     await users.want("a2", 6)
@@ -76,7 +76,7 @@ async def test_what_a_tenant_waits_for_comes_in_order_and_holds_up_no_other() ->
     await users.end_all()
 
 
-async def test_one_that_is_given_up_lets_the_next_pass() -> None:
+async def test_a_cancelled_request_lets_the_next_pass() -> None:
     users = Users(MemoryBudget(16, 8))
     first = await users.want("a1", 6)
     large = await users.want("a2", 6)
@@ -88,7 +88,7 @@ async def test_one_that_is_given_up_lets_the_next_pass() -> None:
     assert users.budget.held == 0
 
 
-async def test_more_than_a_tenant_may_have_at_all_is_alone() -> None:
+async def test_a_request_over_the_whole_budget_runs_alone() -> None:
     users = Users(MemoryBudget(16, 8))
     huge = await users.want("a1", 1000)
     await users.want("a2", 1)
@@ -98,7 +98,7 @@ async def test_more_than_a_tenant_may_have_at_all_is_alone() -> None:
     await users.end_all()
 
 
-async def test_memory_that_is_not_needed_is_given_back_at_once() -> None:
+async def test_unneeded_memory_is_freed_at_once() -> None:
     budget = MemoryBudget(16, 8)
     users = Users(budget)
     async with budget.reserved("a", 8) as reservation:
@@ -113,7 +113,7 @@ async def test_memory_that_is_not_needed_is_given_back_at_once() -> None:
     assert budget.held == 0
 
 
-async def test_one_waits_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_for_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.05)
     budget = MemoryBudget(16, 8)
     async with budget.reserved("a", 8):

@@ -1,4 +1,4 @@
-"""Deliveries as a whole: TLS of a webhook's own, and a proxy whose failure is charged to nobody."""
+"""Deliveries as a whole: TLS of a webhook's own, and a proxy whose failure is charged to no webhook."""
 
 import asyncio
 import ssl
@@ -82,4 +82,4 @@ async def behind(proxy: str, temporal: Client, folder: Path) -> AsyncIterator[Ho
 async def succeeds_at_once(home: House, event_id: str) -> None:
     [delivery] = (await home.until_final(event_id))["deliveries"]
     assert delivery["status"] == "succeeded"
-    assert [(each["number"], each["error"]) for each in delivery["attempts"]] == [(1, None)]
+    assert [(attempt["number"], attempt["error"]) for attempt in delivery["attempts"]] == [(1, None)]

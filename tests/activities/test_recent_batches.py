@@ -53,7 +53,7 @@ async def test_what_failed_is_made_again() -> None:
     assert await environment.run(second) == "wh_1", "what is known is known to the next try"
 
 
-async def test_a_tenant_that_has_much_makes_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tenant_with_many_results_loses_its_own_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("activities.recent_batches.MAX_BYTES", 100_000)
     recent: RecentBatches[str] = RecentBatches()
     await answer(recent, "quiet", "quiet-1", text="first")

@@ -42,7 +42,7 @@ class Hanging(Gateway, ScheduledEventIngest):
 
 
 class Full(Hanging):
-    """An acceptor whose rate leaves no room."""
+    """An ingest whose rate is exceeded."""
 
     async def accept(self, event: ScheduledEvent) -> None:
         raise RateLimited("no room", 5.0)
@@ -53,7 +53,7 @@ def firing(tenant: str) -> ScheduledEvent:
 
 
 @pytest.mark.parametrize("step", ["accept_scheduled_event", "await_delivery"])
-async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) -> None:
+async def test_a_tenant_with_many_firings_leaves_slots_for_others(step: str) -> None:
     hanging = Hanging()
     activities = ScheduledEventActivities(hanging, hanging, TenantConcurrency(4, 2))
 
@@ -83,7 +83,7 @@ async def test_a_tenant_with_many_firings_leaves_places_for_others(step: str) ->
     [(None, "RateExceeded"), (timedelta(0), "RateExceeded"), (RATE_TIMEOUT * 2, EVENT_REFUSED)],
     ids=["first try", "soon after", "two minutes"],
 )
-async def test_the_wait_for_the_rate_begins_when_it_leaves_no_room(waited: timedelta | None, type_: str) -> None:
+async def test_the_wait_for_the_rate_begins_when_the_rate_is_exceeded(waited: timedelta | None, type_: str) -> None:
     """It began when the event was due: after an hour without a worker, events were refused at their first try."""
     activities = ScheduledEventActivities(Full(), Full(), TenantConcurrency(4, 2))
     known = [] if waited is None else [(datetime.now(UTC) - waited).isoformat()]
@@ -91,10 +91,10 @@ async def test_the_wait_for_the_rate_begins_when_it_leaves_no_room(waited: timed
     environment.info = replace(
         environment.info, scheduled_time=datetime.now(UTC) - timedelta(hours=1), heartbeat_details=known
     )
-    told: list[Any] = []
-    environment.on_heartbeat = told.append
+    heartbeats: list[Any] = []
+    environment.on_heartbeat = heartbeats.append
     with pytest.raises(ApplicationError) as raised:
         await environment.run(activities.accept_scheduled_event, firing("a"))
     assert raised.value.type == type_
-    assert len(told) == 1
-    assert not known or told == known
+    assert len(heartbeats) == 1
+    assert not known or heartbeats == known

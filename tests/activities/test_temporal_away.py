@@ -20,8 +20,8 @@ TOO_LONG = 12.0
 async def tries(home: House, event_id: str) -> list[int]:
     """Give for each activity of the run which of its tries was the last."""
     history = await home.run(event_id).fetch_history()
-    started = [each.activity_task_started_event_attributes for each in history.events]
-    return [each.attempt for each in started if each.attempt]
+    started = [event.activity_task_started_event_attributes for event in history.events]
+    return [attributes.attempt for attributes in started if attributes.attempt]
 
 
 async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path: Path, inbox: Receiver) -> None:
@@ -45,7 +45,7 @@ async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path:
         )
         await home.webhook(slow.url, timeout=30)
         all_requests = [inbox.requests, slow.requests, notes.requests, sendgrid.requests]
-        # A heartbeat that is under way can come to the server before its timer does: then nothing is tried again.
+        # A heartbeat in flight can come to the server before its timer does: then nothing is tried again.
         for round_ in range(1, ROUNDS + 1):
             inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
             slow.answers, sendgrid.answers = [Answer(delay=STOPS * TOO_LONG + 4)], [Answer(202, delay=1)]
@@ -56,7 +56,7 @@ async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path:
             await stop_until_tried_again(temporal, home, event_id)
             event = await home.until_final(event_id)
             assert event["status"] == "succeeded"
-            assert [len(each["attempts"]) for each in event["deliveries"]] == [1, 1, 1, 1]
+            assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 1, 1, 1]
             assert [*map(len, all_requests)] == [round_] * 4
             if max(await tries(home, event_id)) > 1:
                 return
@@ -70,5 +70,5 @@ async def stop_until_tried_again(temporal: TemporalProcess, home: House, event_i
         temporal.go_on()
         await asyncio.sleep(1)
         described = await home.run(event_id).describe()
-        if any(each.attempt > 1 for each in described.raw_description.pending_activities):
+        if any(activity.attempt > 1 for activity in described.raw_description.pending_activities):
             return

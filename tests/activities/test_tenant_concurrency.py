@@ -19,7 +19,7 @@ from hookkeeper.error_types import TENANT_AT_LIMIT
 
 
 def taken(concurrency: TenantConcurrency, tenants: str, *, queue: str = "q") -> str:
-    """Give the tenants that find a place, one after the other, while all before them hold theirs."""
+    """Return the tenants that find a slot, one after the other, while all before them hold theirs."""
 
     def take() -> str:
         found = ""
@@ -41,13 +41,13 @@ def taken(concurrency: TenantConcurrency, tenants: str, *, queue: str = "q") -> 
     ("total", "per_tenant", "found"),
     [(1, 9, "a"), (2, 9, "ab"), (8, 9, "aaaabbc"), (8, 2, "aabbc"), (100, 1, "abc")],
 )
-def test_a_tenant_leaves_places_for_others(total: int, per_tenant: int, found: str) -> None:
+def test_a_tenant_leaves_slots_for_others(total: int, per_tenant: int, found: str) -> None:
     concurrency = TenantConcurrency(total, per_tenant)
     assert taken(concurrency, "aaaaaaabbbbbbc") == found
     assert taken(concurrency, "aaaaaaabbbbbbc") == found  # all were given back
 
 
-def test_each_queue_has_places_of_its_own() -> None:
+def test_each_queue_has_slots_of_its_own() -> None:
     concurrency = TenantConcurrency(2, 2)
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, task_queue="one")
@@ -74,7 +74,7 @@ def test_an_activity_above_the_limit_is_retried_later() -> None:
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -99,7 +99,7 @@ def test_refused_activities_come_back_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("has_ended", [False, True], ids=["under way", "ended"])
 def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None:
-    """50 activities of 30 s free 1.7 places a second: no more than about that many tries a second are worth while."""
+    """50 activities of 30 s free 1.7 slots a second: no more than about that many tries a second are worth while."""
     clock = Clock()
     load = TenantLoad(clock)
     with ExitStack() as stack:
@@ -115,7 +115,7 @@ def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None
 
 
 def test_any_number_of_waiting_activities_try_again_in_time() -> None:
-    """Timeline: 10,000 find no place. Proves: none waits for ever, and they do not all come back at once."""
+    """Timeline: 10,000 find no slot. Proves: none waits without end, and they do not all return at once."""
     load = TenantLoad(Clock())
     delays = [delay(load.refusal("full")) for _ in range(10_000)]
     assert max(delays) <= MAX_DELAY

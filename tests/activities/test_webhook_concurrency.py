@@ -11,7 +11,7 @@ from house import house
 from receivers import Answer, receiver
 
 
-def test_there_is_room_for_so_many() -> None:
+def test_requests_up_to_the_limit_are_within_it() -> None:
     request = partial(WebhookConcurrency(2).request, limited=False)
     with request("a") as first, request("a") as second, request("a") as third, request("b") as other:
         assert (first, second, third, other) == (True, True, False, True)
@@ -19,13 +19,13 @@ def test_there_is_room_for_so_many() -> None:
         assert again
 
 
-def test_the_limited_queue_has_room_for_as_many_again() -> None:
+def test_the_limited_queue_has_twice_the_limit() -> None:
     request = partial(WebhookConcurrency(1).request, "a")
     with request(limited=False), request(limited=True) as more, request(limited=True) as too_many:
         assert (more, too_many) == (True, False)
 
 
-async def test_a_hanging_webhook_holds_nobody_else_up(temporal: Client, tmp_path: Path) -> None:
+async def test_a_hanging_webhook_delays_no_other(temporal: Client, tmp_path: Path) -> None:
     settings = {"max_concurrent_activities": 12, "max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
         hanging.otherwise = Answer(delay=40.0)
@@ -34,31 +34,40 @@ async def test_a_hanging_webhook_holds_nobody_else_up(temporal: Client, tmp_path
         async with home.working():
             bad = [await home.send("bad") for _ in range(20)]
             good = [await home.send("good") for _ in range(20)]
-            await asyncio.gather(*(home.until(each["id"], "succeeded") for each in good))
-            # Six places, as one tenant has of twelve, at 15 s each would have kept the healthy ones waiting for
+            await asyncio.gather(*(home.until(accepted_event["id"], "succeeded") for accepted_event in good))
+            # Six slots, as one tenant has of twelve, at 15 s each would have kept the healthy ones waiting for
             # the hanging ones before them.
-            assert len([each for each in bad if (await home.event(each["id"]))["status"] == "delivering"]) >= 10
+            assert (
+                len(
+                    [
+                        accepted_event
+                        for accepted_event in bad
+                        if (await home.event(accepted_event["id"]))["status"] == "delivering"
+                    ]
+                )
+                >= 10
+            )
             await home.command(bad[-1]["id"], "cancel")
             event = await home.until_final(bad[-1]["id"])
             assert event["status"] == "cancelled"
 
 
-async def test_what_found_no_room_costs_no_attempt(temporal: Client, tmp_path: Path) -> None:
+async def test_a_request_over_the_limit_costs_no_attempt(temporal: Client, tmp_path: Path) -> None:
     settings = {"max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
         slow.otherwise = Answer(delay=0.3)
         await home.webhook(slow.url, retry={"schedule": []})
         async with home.working():
             sent = await asyncio.gather(*(home.send() for _ in range(10)))
-            for each in sent:
-                event = await home.until_final(each["id"])
+            for accepted_event in sent:
+                event = await home.until_final(accepted_event["id"])
                 assert event["status"] == "succeeded"
                 assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
         assert len(slow.requests) == 10
 
 
 async def test_a_hanging_webhook_does_not_fill_the_limited_queue(temporal: Client, tmp_path: Path) -> None:
-    """It holds four of the eight places that one tenant has of sixteen: a webhook with a rate is served beside it."""
+    """It holds four of the eight slots that one tenant has of sixteen: a webhook with a rate is served beside it."""
     settings = {"max_concurrent_activities": 16, "max_concurrent_per_webhook": 2}
     async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
         hanging.otherwise = Answer(delay=60.0)
@@ -67,7 +76,7 @@ async def test_a_hanging_webhook_does_not_fill_the_limited_queue(temporal: Clien
         async with home.working():
             for _ in range(30):
                 await home.send("bad")
-            await asyncio.sleep(6)  # two a second found no room: by now, they would have all places
+            await asyncio.sleep(6)  # two a second were over the limit: by now, they would have all slots
             good = await home.send("good")
             assert (await home.until_final(good["id"]))["status"] == "succeeded"
             assert len(hanging.requests) == 4, "none of them has ended"

@@ -40,5 +40,5 @@ def event_ids(inbox: Receiver) -> list[str]:
 
 
 def farthest(sent: list[str], got: list[str]) -> int:
-    """Say by how many places an event was out of its turn, at most."""
-    return max(abs(n - sent.index(each)) for n, each in enumerate(got))
+    """Return by how many positions an event was out of order, at most."""
+    return max(abs(n - sent.index(event_id)) for n, event_id in enumerate(got))

@@ -42,7 +42,7 @@ async def test_record(home: House, inbox: Receiver) -> None:
 async def save(home: House, *named: str) -> None:
     """Save the latest firings, the latest first, once they are over."""
     async with asyncio.timeout(PATIENCE):
-        while any(each["status"] == "running" for each in (await show(home))["recent"]):
+        while any(firing["status"] == "running" for firing in (await show(home))["recent"]):
             await asyncio.sleep(0.05)
     schedule = home.temporal.get_schedule_handle(ids.schedule_id(home.tenant, "s"))
     described = (await schedule.describe()).raw_description

@@ -82,12 +82,12 @@ async def in_parts_cancelled(home: House, inbox: Receiver) -> None:
 
 
 async def test_record_limited(home: House, inbox: Receiver) -> None:
-    """It waits for its turn, is held, released, and wanted now; then nobody waits."""
+    """It waits for the grant, is held, released and retried; then no event waits."""
     webhook = await fresh(home, inbox, rate_limit=0.01)
     events = [(await home.send())["id"] for _ in range(3)]
     await inbox.got(1)
     await asyncio.sleep(1)
-    waiting = [each for each in events if (await home.event(each))["status"] == "delivering"]
+    waiting = [event for event in events if (await home.event(event))["status"] == "delivering"]
     for command in ("hold", "release", "retry"):
         await home.command(waiting[-1], command)
         await asyncio.sleep(0.5)
@@ -113,7 +113,7 @@ async def test_record_paused(home: House, inbox: Receiver) -> None:
 
 @pytest.mark.timeout(300)
 async def test_record_ordered(home: House, inbox: Receiver) -> None:
-    """A place that nobody comes to, an event that blocks, one that is skipped, one that was scheduled; then nobody."""
+    """A position without a run, an event that blocks, one that is skipped, one that was scheduled; then none."""
     webhook = await fresh(home, inbox, 500, 200, 500, ordered=True, retry={"schedule": [0.1]})
     nobody = QueuePosition(webhook_id=str(webhook["id"]), tenant=home.tenant, position="nobody")
     await home.gateway.ordered_queues.enqueue(nobody)
@@ -136,7 +136,7 @@ async def test_record_ordered(home: House, inbox: Receiver) -> None:
 
 
 async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
-    """A webhook that fails for too long is disabled, and told of; the first knock is in vain, the second is not."""
+    """A webhook that fails for too long is disabled, with an alert; the first probe fails, the second succeeds."""
     inbox.fails(500, 500, 500)
     async with receiver() as desk, house(temporal, tmp_path, probe_interval=timedelta(seconds=1)) as home:
         policy = {"retry": {"schedule": [0.1, 0.1]}, "disable_after": 0.05}
@@ -150,7 +150,7 @@ async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) 
 
 
 @pytest.mark.timeout(300)
-async def test_record_walks(home: House, inbox: Receiver) -> None:
+async def test_record_bulk_work(home: House, inbox: Receiver) -> None:
     """What was held is released, twice over; what has failed is recovered, with a pause in between."""
     webhook = await fresh(home, inbox, retry={"schedule": []})
     inbox.otherwise = Answer(500)

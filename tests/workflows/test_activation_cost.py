@@ -92,7 +92,11 @@ async def until(home: House, event_id: str, retrying: int, attempts: int) -> Non
         while True:
             answer = await home.http.get(f"/v1/events/{event_id}", params={"tenant": home.tenant})
             if answer.status_code == 200:
-                made = [len(each["attempts"]) for each in answer.json()["deliveries"] if each["status"] == "retrying"]
+                made = [
+                    len(delivery["attempts"])
+                    for delivery in answer.json()["deliveries"]
+                    if delivery["status"] == "retrying"
+                ]
                 if made == [attempts] * retrying:
                     return
             await asyncio.sleep(0.2)

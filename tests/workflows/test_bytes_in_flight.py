@@ -19,7 +19,7 @@ LARGE = {"template": "{% for _ in range(50) %}" + "x" * (BODY // 50) + "{% endfo
 WEBHOOKS, EVENTS = 20, 25
 """Of the hostile tenant: 500 requests, whose bodies alone are 250 MB."""
 AT_ONCE = 96 * MIB // request_memory(BODY)
-"""Requests with such bodies for which one tenant's budget has room."""
+"""Requests with such bodies that one tenant's budget allows."""
 RESERVED_AT_ONCE = 96 * MIB // request_memory(512 * 1024)
 """The same before their bodies are made."""
 

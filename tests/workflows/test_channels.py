@@ -47,7 +47,7 @@ async def summaries(home: House, event_id: str) -> list[str]:
 
 
 def failing(deliveries: list[dict[str, Any]]) -> dict[str, str]:
-    return {each["id"]: each["reason"] for each in deliveries if each["status"] != "succeeded"}
+    return {delivery["id"]: delivery["reason"] for delivery in deliveries if delivery["status"] != "succeeded"}
 
 
 async def test_five_deliveries_in_one_run(home: House, inbox: Receiver, sendgrid: SendGridServer) -> None:
@@ -76,15 +76,15 @@ async def test_five_deliveries_in_one_run(home: House, inbox: Receiver, sendgrid
 
     id_ = webhook["id"]
     assert event["status"] == "succeeded", event
-    assert [(each["id"], each["channel"], each["target"]) for each in event["deliveries"]] == [
+    assert [(delivery["id"], delivery["channel"], delivery["target"]) for delivery in event["deliveries"]] == [
         (id_, "webhook", inbox.url),
         (f"{id_}.email.1", "email", "ann@acme.example, cid@cid.example"),
         (f"{id_}.email.2", "email", "archive@acme.example"),
         (f"{id_}.notification.1", "notification", "ntfy"),
         (f"{id_}.notification.2", "notification", f"POST http://{urlsplit(inbox.url).netloc}"),
     ]
-    assert [len(each["attempts"]) for each in event["deliveries"]] == [1] * 5
-    assert [each["attempts"][0]["status_code"] for each in event["deliveries"]][:3] == [200, 202, 202]
+    assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1] * 5
+    assert [delivery["attempts"][0]["status_code"] for delivery in event["deliveries"]][:3] == [200, 202, 202]
 
     first = next(message for message in sendgrid.messages if "html" in json.dumps(message["content"]))
     envelope = first["personalizations"][0]
@@ -113,7 +113,7 @@ async def test_no_channel_waits_for_another(home: House, inbox: Receiver, sendgr
     event_id = (await home.send())["id"]
     await inbox.got(2)
     event = await home.event(event_id)
-    assert [each["attempts"] for each in event["deliveries"] if each["channel"] == "email"] == [[]]
+    assert [delivery["attempts"] for delivery in event["deliveries"] if delivery["channel"] == "email"] == [[]]
     assert (await home.until_final(event_id))["status"] == "succeeded"
 
 
@@ -122,7 +122,7 @@ async def test_an_email_goes_out_once_the_provider_is_up(home: House, sendgrid: 
     await home.webhook(None, emails=[TO], retry=QUICK)
     event = await home.until_final((await home.send())["id"])
     (delivery,) = event["deliveries"]
-    assert [each["status_code"] for each in delivery["attempts"]] == [503, 503, 500, 202]
+    assert [attempt["status_code"] for attempt in delivery["attempts"]] == [503, 503, 500, 202]
     assert delivery["status"] == "succeeded"
     assert len(sendgrid.messages) == 1
     said = await summaries(home, event["id"])
@@ -159,9 +159,9 @@ async def test_a_bad_template_fails_its_own_delivery_only(
     healthy = await home.webhook(inbox.url)
     event = await home.until_final((await home.send())["id"])
     assert failing(event["deliveries"]) == {broken["id"]: "bad_template"}
-    attempt = next(each for each in event["deliveries"] if each["id"] == broken["id"])["attempts"]
-    assert [each["error"] for each in attempt] == ["bad_template"]
-    assert words in attempt[0]["response_excerpt"]
+    (attempt,) = next(delivery for delivery in event["deliveries"] if delivery["id"] == broken["id"])["attempts"]
+    assert attempt["error"] == "bad_template"
+    assert words in attempt["response_excerpt"]
     assert len(inbox.requests) == 1, f"nothing was sent to {broken['id']}, one request to {healthy['id']}"
     assert len(sendgrid.messages) == 1
 
@@ -174,12 +174,12 @@ async def test_payloads_arrive_signed(home: House, inbox: Receiver) -> None:
     await home.until_final((await home.send(data={"order": 'a\n"b"'}))["id"])
     bodies = {}
     for request in inbox.requests:
-        for each in (webhook, events):
+        for sender in (webhook, events):
             try:
-                Webhook(each["secret"]).verify(request.body, request.headers)
+                Webhook(sender["secret"]).verify(request.body, request.headers)
             except Exception:  # noqa: BLE001 - the other webhook's key
                 continue
-            bodies[each["id"]] = request
+            bodies[sender["id"]] = request
     assert json.loads(bodies[webhook["id"]].body) == {"order": 'a\n"b"'}
     headers = bodies[events["id"]].headers
     assert (headers["ce-type"], headers["ce-shop"], headers["ce-specversion"]) == ("order.paid", "eu", "1.0")
@@ -192,7 +192,7 @@ async def test_a_filter_decides_before_anything_is_sent(home: House, inbox: Rece
     unwanted = await home.send(data={"amount": 99})
     broken, again = [await home.send(data={}, id="broken") for _ in range(2)]
     assert again["duplicate"]
-    assert [len(each["deliveries"]) for each in (wanted, unwanted, broken)] == [1, 0, 0]
+    assert [len(accepted["deliveries"]) for accepted in (wanted, unwanted, broken)] == [1, 0, 0]
     assert (await home.until_final(broken["id"]))["status"] == "succeeded"
     shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
     assert shown["filter_errors"] == 1
@@ -219,7 +219,7 @@ async def test_a_disabled_webhook_holds_all_its_channels(
     event_id = (await home.send())["id"]
     await home.until_delivery(event_id, "held", n=2)
     event = await home.event(event_id)
-    assert {each["status"] for each in event["deliveries"]} == {"held"}
+    assert {delivery["status"] for delivery in event["deliveries"]} == {"held"}
     assert not inbox.requests
     assert not sendgrid.requests
 
@@ -231,7 +231,7 @@ async def test_an_email_that_the_webhook_has_no_more_is_cancelled(home: House, s
     await home.until_delivery(event_id, "retrying", n=1)
     await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [TO]})
     event = await home.until_final(event_id)
-    assert [each["status"] for each in event["deliveries"]] == ["succeeded", "cancelled"]
+    assert [delivery["status"] for delivery in event["deliveries"]] == ["succeeded", "cancelled"]
     assert event["deliveries"][1]["reason"] == "webhook_deleted"
 
 
@@ -246,14 +246,14 @@ async def test_taking_one_email_away_leaves_the_others_what_they_are(home: House
     await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [bob | {"subject": "Corrected"}, carl]})
     assert (await home.command(event_id, "retry")).status_code == 202
     event = await home.until_final(event_id)
-    assert [(each["id"], each["status"]) for each in event["deliveries"]] == [
+    assert [(delivery["id"], delivery["status"]) for delivery in event["deliveries"]] == [
         (f"{webhook['id']}.email.1", "cancelled"),
         (f"{webhook['id']}.email.2", "succeeded"),
     ]
     (message,) = sendgrid.messages
     assert (message["personalizations"][0]["to"], message["subject"]) == ([{"email": "bob@acme.example"}], "Corrected")
     later = await home.send()
-    assert [each["id"] for each in later["deliveries"]] == [f"{webhook['id']}.email.{n}" for n in (2, 3)]
+    assert [delivery["id"] for delivery in later["deliveries"]] == [f"{webhook['id']}.email.{n}" for n in (2, 3)]
 
 
 async def test_one_email_is_retried_by_hand(home: House, sendgrid: SendGridServer) -> None:
@@ -263,7 +263,7 @@ async def test_one_email_is_retried_by_hand(home: House, sendgrid: SendGridServe
     await home.until_delivery(event_id, "retrying")
     assert (await home.command(event_id, "retry", f"{webhook['id']}.email.1")).status_code == 202
     event = await home.until_final(event_id)
-    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
+    assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
 
 
 async def test_by_smtp_and_without_a_provider(temporal: Client, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ async def test_a_notification_retries_like_a_webhook(home: House, inbox: Receive
     await home.webhook(None, notifications=[{"http": {"url": inbox.url, "method": "PUT"}}], retry=QUICK)
     event = await home.until_final((await home.send())["id"])
     (delivery,) = event["deliveries"]
-    assert [each["error"] for each in delivery["attempts"]] == ["http_429", "http_500", None]
+    assert [attempt["error"] for attempt in delivery["attempts"]] == ["http_429", "http_500", None]
     assert delivery["attempts"][0]["response_excerpt"] == "slow down"
     gap = inbox.requests[1].at - inbox.requests[0].at
     assert gap >= 0.3

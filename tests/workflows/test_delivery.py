@@ -174,7 +174,7 @@ def test_what_the_provider_says_twice_counts_once() -> None:
     delivery = play("try:sent")
     for _ in range(3):
         delivery.add_receipt(receipt("deferred"))
-    assert [each.kind for each in delivery.snapshot.receipts] == ["deferred"]
+    assert [known.kind for known in delivery.snapshot.receipts] == ["deferred"]
     delivery.add_receipt(receipt("delivered", attempt=7))
     delivery.add_receipt(receipt("bounced", "stranger@a.b"))
     assert delivery.snapshot.status == "sent", "neither another attempt nor another address decides this one"
@@ -200,7 +200,7 @@ def test_an_alert_is_due_once(story: str, alert: str | None) -> None:
 
 
 @pytest.mark.parametrize(("result", "status"), [("500", "retrying"), ("410", "failed")])
-def test_that_the_webhook_is_disabled_is_the_one_news(result: str, status: str) -> None:
+def test_a_disabled_webhook_has_one_alert(result: str, status: str) -> None:
     delivery = play("begin")
     delivery.finish_attempt(outcome(result).model_copy(update={"disabled": True}), NOW, 0.0)
     assert delivery.snapshot.status == status
@@ -208,19 +208,19 @@ def test_that_the_webhook_is_disabled_is_the_one_news(result: str, status: str) 
     assert delivery.take_alert() is None
 
 
-def test_nobody_is_told_who_does_not_want_to_be() -> None:
+def test_no_alert_without_recipients() -> None:
     delivery = play("begin")
     delivery.finish_attempt(outcome("410").model_copy(update={"disabled": True, "alerts": False}), NOW, 0.0)
     assert delivery.take_alert() is None
 
 
-def test_recovery_is_news_only_where_the_outcome_says_so() -> None:
+def test_a_recovery_is_alerted_only_if_the_outcome_says_so() -> None:
     delivery = play("begin")
     delivery.finish_attempt(outcome("ok").model_copy(update={"recovered": True}), NOW, 0.0)
     assert delivery.take_alert() == "recovered"
 
 
-def test_recovery_is_news_only_once_the_email_has_arrived() -> None:
+def test_a_recovery_is_alerted_once_the_email_has_arrived() -> None:
     delivery = play("begin")
     delivery.finish_attempt(outcome("sent").model_copy(update={"recovered": True}), NOW, 0.0)
     assert delivery.take_alert() is None
@@ -229,7 +229,7 @@ def test_recovery_is_news_only_once_the_email_has_arrived() -> None:
     assert delivery.take_alert() == "recovered"
 
 
-def test_word_is_awaited_of_no_more_addresses_than_there_is_room_for() -> None:
+def test_receipts_are_awaited_within_the_byte_limit() -> None:
     delivery = DeliveryState(Delivery(id="wh_1", webhook_id="wh_1"), max_tracked_bytes=10)
     delivery.begin_attempt()
     delivery.finish_attempt(outcome("sent"), NOW, 0.0)
@@ -237,7 +237,7 @@ def test_word_is_awaited_of_no_more_addresses_than_there_is_room_for() -> None:
 
 
 def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
-    """Nobody may ever turn it on again, and a look costs as much as an event."""
+    """A webhook may stay off, and a recheck costs as much as an event."""
     delivery = play("try:disabled")
     waits = []
     for _ in range(7):
@@ -273,7 +273,7 @@ def test_a_hold_has_a_limit_that_looks_do_not_move() -> None:
     assert delivery.due_times == {"held_until": limit + timedelta(days=1)}
 
 
-def test_what_is_held_for_too_long_fails_and_is_told() -> None:
+def test_a_delivery_held_for_too_long_fails_with_an_alert() -> None:
     delivery = play("hold")
     delivery.limit_hold(NOW)
     assert not delivery.is_due, "its timer has not fired"
@@ -402,4 +402,4 @@ def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
             assert not (delivery.held or delivery.forced or delivery.cancelling)
         else:
             assert (due is None) == (record.status == "held" and not delivery.forced)
-        assert [each.number for each in record.attempts] == list(range(1, len(record.attempts) + 1))
+        assert [attempt.number for attempt in record.attempts] == list(range(1, len(record.attempts) + 1))

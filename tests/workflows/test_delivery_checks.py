@@ -75,7 +75,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
         )
     assert fired == EventReference(event_id="daily-20260101T090000Z", tenant="acme")
     assert len(held.looks) < 1_000
-    first_hour = [each for each in held.looks if each - held.looks[0] <= timedelta(hours=1)]
+    first_hour = [look for look in held.looks if look - held.looks[0] <= timedelta(hours=1)]
     assert len(first_hour) > 20, "a delivery that is over soon is noticed soon"
     pauses = [later - earlier for earlier, later in zip(held.looks, held.looks[1:], strict=False)]
     assert max(pauses) <= timedelta(hours=1, seconds=30)

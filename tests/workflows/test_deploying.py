@@ -41,7 +41,7 @@ async def test_a_new_release_takes_over_what_waits(idle_house: House, inbox: Rec
         await idle_house.run(event_id).signal("retry", webhook["id"])
         event = await idle_house.until_final(event_id)
     assert event["status"] == "succeeded"
-    assert [each["status_code"] for each in event["deliveries"][0]["attempts"]] == [503, 500, 200]
+    assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 500, 200]
     assert len(inbox.requests) == 3
 
 

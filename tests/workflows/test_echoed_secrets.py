@@ -17,7 +17,7 @@ async def test_no_history_holds_what_a_receiver_repeats(home: House, inbox: Rece
         f"{inbox.url}?key={QUERY}", headers=headers, notifications=[notification], retry={"schedule": []}
     )
     event = await home.until_final((await home.send())["id"])
-    said = {each["channel"]: each["attempts"][0]["response_excerpt"] for each in event["deliveries"]}
+    said = {delivery["channel"]: delivery["attempts"][0]["response_excerpt"] for delivery in event["deliveries"]}
     assert said == {
         "webhook": f"Cannot POST /hooks/{PATH}?key=******** by ********",  # its own path is shown as its target
         "notification": "Cannot POST ********?key=******** by ********",

@@ -48,7 +48,7 @@ async def seen_without_keys(temporal: Client, home: House, event_id: str) -> lis
         handle = temporal.get_workflow_handle(workflow_id, run_id=run.run_id)
         events = (await handle.fetch_history()).events
         seen += [run.raw_info, (await handle.describe()).raw_description]
-        # A marker holds the name of a change of our code, which Temporal's SDK writes in plain.
+        # A marker holds the name of a patch of the code, which Temporal's SDK writes in plain.
         seen += [event for event in events if not event.HasField("marker_recorded_event_attributes")]
     return seen
 
@@ -59,27 +59,27 @@ def payloads_in(message: Message) -> Iterator[Payload]:
         if field.message_type is None or field.name == "search_attributes":
             continue
         if field.message_type.GetOptions().map_entry:
-            inner = [each for each in value.values() if isinstance(each, Message)]
+            inner = [entry for entry in value.values() if isinstance(entry, Message)]
         else:
             inner = value if field.is_repeated else [value]
-        for each in inner:
-            if isinstance(each, Payload):
-                yield each
+        for entry in inner:
+            if isinstance(entry, Payload):
+                yield entry
             else:
-                yield from payloads_in(each)
+                yield from payloads_in(entry)
 
 
 def check_unreadable(seen: list[Message]) -> None:
     payloads = [payload for message in seen for payload in payloads_in(message)]
-    assert {bytes(each.metadata["encoding"]) for each in payloads} == {b"binary/encrypted"}
-    assert {bytes(each.metadata["encryption-key-id"]) for each in payloads} == {b"old"}
+    assert {bytes(encrypted.metadata["encoding"]) for encrypted in payloads} == {b"binary/encrypted"}
+    assert {bytes(encrypted.metadata["encryption-key-id"]) for encrypted in payloads} == {b"old"}
     text = "\n".join(map(str, seen))
     assert not [word for word in NEVER_READABLE if word in text]
 
 
 @pytest.fixture
 def nobody() -> Iterator[str]:
-    """A URL where nobody listens."""
+    """A URL without a receiver."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/receiver-path"
@@ -115,10 +115,10 @@ async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, 
     assert event["deliveries"][1]["target"] == "ann@a.example"
     assert event["deliveries"][3]["target"] == nobody
     listed = (await sealed.http.get("/v1/events", params={"tenant": sealed.tenant})).json()["items"]
-    assert [(each["id"], each["accepted_at"]) for each in listed] == [(event_id, event["accepted_at"])]
+    assert [(item["id"], item["accepted_at"]) for item in listed] == [(event_id, event["accepted_at"])]
 
 
-async def test_a_fault_of_ours_says_nothing_readable(
+async def test_an_internal_error_contains_nothing_readable(
     sealed: House, temporal: Client, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An activity fails with the data in its message; the server keeps the failure with the retry that it waits for."""

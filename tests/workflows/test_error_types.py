@@ -21,7 +21,7 @@ def test_the_types_on_the_wire() -> None:
 
 def test_exceptions_of_commands_have_the_names_by_which_updates_are_rejected() -> None:
     raised = (commands.Refused, commands.RunIsClosing, commands.UnknownDelivery)
-    assert [each.__name__ for each in raised] == [
+    assert [error.__name__ for error in raised] == [
         error_types.REFUSED,
         error_types.RUN_IS_CLOSING,
         error_types.UNKNOWN_DELIVERY,

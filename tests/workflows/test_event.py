@@ -48,8 +48,8 @@ async def test_fails_twice_and_then_succeeds(home: House, inbox: Receiver) -> No
     assert event["status"] == "succeeded"
     assert codes(event) == [503, 500, 200]
     attempts = event["deliveries"][0]["attempts"]
-    assert [each["number"] for each in attempts] == [1, 2, 3]
-    assert [each["error"] for each in attempts] == ["http_503", "http_500", None]
+    assert [attempt["number"] for attempt in attempts] == [1, 2, 3]
+    assert [attempt["error"] for attempt in attempts] == ["http_503", "http_500", None]
     assert attempts[0]["response_excerpt"] == "answer 503"
     assert {request.webhook_id for request in inbox.requests} == {event["id"]}
     stamps = [int(request.headers["webhook-timestamp"]) for request in inbox.requests]
@@ -72,9 +72,10 @@ async def test_exhausts_its_schedule_and_never_comes_early(idle_house: House, in
     delivery = event["deliveries"][0]
     assert (delivery["status"], delivery["reason"]) == ("failed", "exhausted")
     assert [
-        (each["status_code"], each["error"], each["response_excerpt"], each["trigger"]) for each in delivery["attempts"]
+        (attempt["status_code"], attempt["error"], attempt["response_excerpt"], attempt["trigger"])
+        for attempt in delivery["attempts"]
     ] == [(500, "http_500", "no, thanks", "scheduled")] * 4
-    assert all(each["duration_ms"] > 0 for each in delivery["attempts"])
+    assert all(attempt["duration_ms"] > 0 for attempt in delivery["attempts"])
     arrivals = [request.at for request in inbox.requests]
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
     assert len(gaps) == 3
@@ -87,15 +88,15 @@ async def test_exhausts_its_schedule_and_never_comes_early(idle_house: House, in
 async def test_one_failing_webhook_leaves_the_others_alone(home: House, inbox: Receiver) -> None:
     async with receiver() as failing, receiver() as second:
         failing.otherwise = Answer(500)
-        for each in (inbox, failing, second):
-            await home.webhook(each.url, retry={"schedule": [0.1, 0.1]})
+        for endpoint in (inbox, failing, second):
+            await home.webhook(endpoint.url, retry={"schedule": [0.1, 0.1]})
         event = await home.until_final((await home.send())["id"])
         assert (len(inbox.requests), len(failing.requests), len(second.requests)) == (1, 3, 1)
     assert event["status"] == "failed"
-    assert [each["status"] for each in event["deliveries"]] == ["succeeded", "failed", "succeeded"]
+    assert [delivery["status"] for delivery in event["deliveries"]] == ["succeeded", "failed", "succeeded"]
 
 
-async def test_an_event_that_nobody_listens_to_is_in_the_log(home: House, inbox: Receiver) -> None:
+async def test_an_event_without_a_matching_webhook_is_in_the_log(home: House, inbox: Receiver) -> None:
     await home.webhook(inbox.url, events=["invoice.*"])
     event = await home.until_final((await home.send("order.paid"))["id"])
     assert event["status"] == "succeeded"
@@ -196,13 +197,13 @@ async def test_a_forced_retry_happens_at_once_and_leaves_the_schedule(home: Hous
 
     assert (await home.command(accepted["id"], "retry")).status_code == 202
     after = await home.until_delivery(accepted["id"], "retrying", 2)
-    assert [each["trigger"] for each in after["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
+    assert [attempt["trigger"] for attempt in after["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
     assert after["deliveries"][0]["next_attempt_at"] == before["deliveries"][0]["next_attempt_at"]
 
     assert (await home.command(accepted["id"], "retry", after["deliveries"][0]["id"])).status_code == 202
     event = await home.until_final(accepted["id"])
     assert event["status"] == "succeeded"
-    assert [each["number"] for each in event["deliveries"][0]["attempts"]] == [1, 2, 3]
+    assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1, 2, 3]
 
 
 async def test_a_forced_retry_waits_for_the_attempt_under_way(home: House, inbox: Receiver) -> None:
@@ -212,7 +213,11 @@ async def test_a_forced_retry_waits_for_the_attempt_under_way(home: House, inbox
     await inbox.got(2)
     assert (await home.command(accepted["id"], "retry")).status_code == 202
     event = await home.until_final(accepted["id"])
-    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["scheduled", "scheduled", "manual"]
+    assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == [
+        "scheduled",
+        "scheduled",
+        "manual",
+    ]
     assert inbox.requests[2].at - inbox.requests[1].at >= 0.7
 
 
@@ -221,7 +226,7 @@ async def test_cancel_stops_one_delivery_or_all(home: House, inbox: Receiver) ->
     for _ in range(2):
         await home.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await home.send()
-    first, second = [each["id"] for each in accepted["deliveries"]]
+    first, second = [delivery["id"] for delivery in accepted["deliveries"]]
     await home.until_delivery(accepted["id"], "retrying", 1, n=1)
 
     assert (await home.command(accepted["id"], "cancel", first)).status_code == 202
@@ -231,7 +236,10 @@ async def test_cancel_stops_one_delivery_or_all(home: House, inbox: Receiver) ->
     assert (await home.command(accepted["id"], "cancel")).status_code == 202
     event = await home.until_final(accepted["id"])
     assert event["status"] == "cancelled"
-    assert {each["id"]: each["status"] for each in event["deliveries"]} == {first: "cancelled", second: "cancelled"}
+    assert {delivery["id"]: delivery["status"] for delivery in event["deliveries"]} == {
+        first: "cancelled",
+        second: "cancelled",
+    }
     await until_run(home, accepted["id"], WorkflowExecutionStatus.CANCELED)
 
 
@@ -284,8 +292,8 @@ async def test_a_cancel_ends_an_activity_that_cannot_do_its_work(idle_house: Hou
     assert (event["status"], event["deliveries"][0]["attempts"], inbox.requests) == ("cancelled", [], [])
 
 
-async def test_a_fault_of_ours_during_a_cancel_is_no_dead_end(idle_house: House, inbox: Receiver) -> None:
-    """The receiver says 410 to a request that is being cancelled, and the registry is not there to be told."""
+async def test_an_internal_error_during_a_cancel_does_not_block_the_run(idle_house: House, inbox: Receiver) -> None:
+    """The receiver says 410 to a request that is being cancelled, and the registry is unreachable."""
     inbox.answers = [Answer(410, delay=1)]
     await idle_house.webhook(inbox.url)
     accepted = await idle_house.send()
@@ -337,7 +345,11 @@ async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(home: Hou
         assert event["workflow_id"] == failed["workflow_id"]
         assert event["run_id"] != failed["run_id"]
         assert codes(event) == [500, 500, 200]
-        assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["scheduled", "scheduled", "manual"]
+        assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == [
+            "scheduled",
+            "scheduled",
+            "manual",
+        ]
         assert {request.webhook_id for request in inbox.requests} == {event["id"]}
         assert len(healthy.requests) == 1, "what had succeeded is left alone"
         assert event["accepted_at"] == failed["accepted_at"]
@@ -371,8 +383,8 @@ async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(home: Hous
     inbox.otherwise = Answer(500)
     await home.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = [await home.send() for _ in range(8)]
-    for each in accepted:
-        await home.until_delivery(each["id"], "retrying", 1)
+    for accepted_event in accepted:
+        await home.until_delivery(accepted_event["id"], "retrying", 1)
     inbox.otherwise = Answer(200)
 
     async def cancel_and_redeliver(event_id: str) -> None:
@@ -381,7 +393,7 @@ async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(home: Hous
         event = await home.until(event_id, "succeeded")
         assert codes(event) == [500, 200]
 
-    await asyncio.gather(*(cancel_and_redeliver(each["id"]) for each in accepted))
+    await asyncio.gather(*(cancel_and_redeliver(accepted_event["id"]) for accepted_event in accepted))
 
 
 # Scheduled events
@@ -406,7 +418,7 @@ async def until_listed_for(home: House, event_id: str, deliver_at: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
             listed = (await home.http.get("/v1/events", params=query)).json()["items"]
-            if (event_id, deliver_at) in {(each["id"], each["deliver_at"]) for each in listed}:
+            if (event_id, deliver_at) in {(item["id"], item["deliver_at"]) for item in listed}:
                 return
             await asyncio.sleep(0.1)
 
@@ -451,10 +463,10 @@ async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(hom
     assert codes(event) == [200]
 
 
-# Our own faults
+# Internal errors
 
 
-async def test_our_own_faults_cost_no_attempt(idle_house: House, inbox: Receiver) -> None:
+async def test_internal_errors_cost_no_attempt(idle_house: House, inbox: Receiver) -> None:
     await idle_house.webhook(inbox.url, retry={"schedule": []})
     accepted = await idle_house.send()
     async with AsyncExitStack() as working:
@@ -470,7 +482,7 @@ async def test_a_run_survives_the_death_of_its_worker(idle_house: House, inbox: 
     inbox.fails(500)
     await idle_house.webhook(inbox.url, retry={"schedule": [0.3]})
     accepted = await idle_house.send()
-    assert inbox.requests == [], "nobody works yet, and the event is accepted all the same"
+    assert inbox.requests == [], "there is no worker yet, and the event is accepted all the same"
     async with idle_house.working():
         await inbox.got(1)
         await idle_house.until_delivery(accepted["id"], "retrying", 1)

@@ -75,10 +75,10 @@ async def test_every_target_gets_the_event_once(home: House, inbox: Receiver) ->
     """
     webhooks = await crowd(home, inbox.url, 250)
     accepted = await home.send(data={"a": 1})
-    assert [each["id"] for each in accepted["deliveries"]] == webhooks
+    assert [delivery["id"] for delivery in accepted["deliveries"]] == webhooks
     event = await home.until_closed(accepted["id"])
     assert (event["status"], event["data"], statuses(event)) == ("succeeded", {"a": 1}, {"succeeded": 250})
-    assert [each["id"] for each in event["deliveries"]] == webhooks
+    assert [delivery["id"] for delivery in event["deliveries"]] == webhooks
     assert event["finished_at"] is not None
     assert len(inbox.requests) == 250
     assert {request.webhook_id for request in inbox.requests} == {event["id"]}
@@ -126,7 +126,11 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
             assert (await home.command(event_id, "retry")).status_code == 202
             event = await home.until_closed(event_id)
         assert event["status"] == "succeeded"
-        assert [each["trigger"] for each in event["deliveries"][-1]["attempts"]] == ["scheduled", "manual", "manual"]
+        assert [attempt["trigger"] for attempt in event["deliveries"][-1]["attempts"]] == [
+            "scheduled",
+            "manual",
+            "manual",
+        ]
         assert (len(inbox.requests), len(last.requests)) == (109, 3)
         after = await parts(home, event_id)
         assert after[0].run_id == before[0].run_id, "nothing of the first part was open"
@@ -141,7 +145,7 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
 
 
 async def test_a_part_that_is_over_can_begin_again_while_another_is_open(home: House, inbox: Receiver) -> None:
-    """What this proves: the open run starts the part again, as often as asked, and what fails in between is told."""
+    """What this proves: the open run starts the part again, as often as requested, and alerts failures in between."""
     webhooks = await crowd(home, inbox.url, 101)
     async with receiver() as stubborn:
         stubborn.otherwise = Answer(500)
@@ -155,7 +159,7 @@ async def test_a_part_that_is_over_can_begin_again_while_another_is_open(home: H
         answers = await asyncio.gather(*(home.command(event_id, "redeliver", first) for _ in range(3)))
         assert [answer.status_code for answer in answers] == [202] * 3
         event = await until(home, event_id, {"retrying": 1, "succeeded": 101})
-        codes = [each["status_code"] for each in event["deliveries"][0]["attempts"]]
+        codes = [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]
         assert 3 <= len(codes) <= 4
         assert sorted(codes)[-1] == 500
         assert (event["status"], event["run_id"]) == ("delivering", run_id)
@@ -367,7 +371,7 @@ async def test_a_scheduled_event_waits_is_moved_and_goes_out(home: House, inbox:
     await until_begun(home, event_id)
     event = await until(home, event_id, {"cancelled": 1, "held": 1, "succeeded": 101})
     assert event["status"] == "delivering"
-    first = min(each["attempts"][0]["started_at"] for each in event["deliveries"] if each["attempts"])
+    first = min(delivery["attempts"][0]["started_at"] for delivery in event["deliveries"] if delivery["attempts"])
     assert datetime.fromisoformat(first) >= datetime.fromisoformat(soon) - timedelta(milliseconds=1)
     assert await reschedule(home, event_id, in_seconds(60)) == 409
     assert (await home.command(event_id, "redeliver", webhooks[0])).status_code == 202
@@ -437,13 +441,13 @@ async def test_word_of_an_email_comes_to_its_part(temporal: Client, tmp_path: Pa
             assert await home.gateway.record(home.tenant, event_id, delivery, deferred)
             await home.run(event_id).signal("receipt", DeliveryReceipt(delivery=delivery, receipt=delivered))
             event = await home.until_closed(event_id)
-            assert [each["kind"] for each in event["deliveries"][-1]["receipts"]] == ["deferred", "delivered"]
+            assert [receipt["kind"] for receipt in event["deliveries"][-1]["receipts"]] == ["deferred", "delivered"]
             assert event["status"] == "succeeded"
             assert not await home.gateway.record(home.tenant, event_id, delivery, delivered)
             assert not await home.gateway.record(home.tenant, event_id, "wh_unknown", delivered)
 
 
-async def test_lists_know_of_the_trouble_of_parts(home: House, inbox: Receiver) -> None:
+async def test_lists_show_that_parts_need_attention(home: House, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhooks = await crowd(home, inbox.url, 101, retry=PATIENT)
     event_id = (await home.send())["id"]

@@ -1,4 +1,4 @@
-"""Emails to a mail server that takes a letter for some, puts others off, and may drop what comes twice."""
+"""Emails to a mail server that accepts some recipients, defers others, and may drop duplicates."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,8 +30,8 @@ def got(mail: SmtpServer) -> list[tuple[str, ...]]:
     return [delivered.recipients for delivered in mail.messages]
 
 
-async def test_who_is_put_off_gets_it_later_and_nobody_twice(home: House, mail: SmtpServer) -> None:
-    """Timeline: of three one is taken, one put off twice, one unknown. Proves: two letters, and an end in success."""
+async def test_greylisted_recipients_get_the_email_later_and_once(home: House, mail: SmtpServer) -> None:
+    """Timeline: of three one is accepted, one deferred twice, one unknown. Proves: two emails, and success."""
     mail.refused = {BO: LATER, CY: NEVER}
     await home.webhook(None, emails=[{"to": [ANN, BO], "cc": [CY]}], retry={"schedule": [0.1, 1, 1]})
     event_id = (await home.send())["id"]

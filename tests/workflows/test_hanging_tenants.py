@@ -21,14 +21,14 @@ from receivers import Receiver
 from workflows.batches import MAX_CONCURRENT_RETRIES
 
 HANGING = 80
-"""More than a worker has places in one queue."""
+"""More than a worker has slots in one queue."""
 PLACES = 50
 """Of one tenant in one queue."""
 
 
 @dataclass
 class Gate:
-    """A receiver that answers nobody until it is opened."""
+    """A receiver that answers no request until it is opened."""
 
     first: int | None = None
     """Status of each path's first answer, which is given at once."""
@@ -102,7 +102,7 @@ async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
 async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
     home: House, inbox: Receiver, fields: dict[str, object], first: int | None
 ) -> None:
-    """60 of them held all places: another tenant's delivery waited for 27 s, until the first of them had timed out."""
+    """60 of them held all slots: another tenant's delivery waited for 27 s, until the first of them had timed out."""
     webhook = await home.webhook(inbox.url, **fields)
     inbox.fails(*[first] if first else [])
     requests = 2 if first else 1
@@ -126,7 +126,7 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
     assert hanging.waited == HANGING
 
 
-async def test_retries_of_one_event_that_hang_leave_room(home: House) -> None:
+async def test_hanging_retries_of_one_event_leave_slots_free(home: House) -> None:
     """Timeline: one event goes to many webhooks, all fail, and all retries hang. Proves: few of them are under way at
     once, a person's retry does not wait for them, and none is lost.
     """
@@ -138,10 +138,12 @@ async def test_retries_of_one_event_that_hang_leave_room(home: House) -> None:
         shown = await home.event(event["id"])
         await asyncio.sleep(1)  # more than the longest of all delays
         assert len(hanging.waiting) == MAX_CONCURRENT_RETRIES
-        waiting = next(each for each in shown["deliveries"] if urlsplit(each["target"]).path not in hanging.waiting)
+        waiting = next(
+            delivery for delivery in shown["deliveries"] if urlsplit(delivery["target"]).path not in hanging.waiting
+        )
         await home.command(event["id"], "retry", waiting["id"])
         await hanging.until_waiting(MAX_CONCURRENT_RETRIES + 1)
         hanging.open.set()
         shown = await home.until_final(event["id"])
     assert shown["status"] == "succeeded"
-    assert [len(each["attempts"]) for each in shown["deliveries"]] == [2] * 20
+    assert [len(delivery["attempts"]) for delivery in shown["deliveries"]] == [2] * 20

@@ -14,7 +14,7 @@ HELD, FAILED = 40, 40
 RATE = 10
 
 
-async def test_all_comes_once_and_in_order(idle_house: House, inbox: Receiver) -> None:
+async def test_everything_arrives_once_and_in_order(idle_house: House, inbox: Receiver) -> None:
     """Setup: one webhook holds forty events; for another forty have failed, and will fail again: what was redelivered
     looks like what was not.
     Timeline: the one is resumed, the other recovered; in the middle of both the worker is killed; another one starts.
@@ -44,11 +44,11 @@ async def test_all_comes_once_and_in_order(idle_house: House, inbox: Receiver) -
             job = await until(home, answer.json(), *OVER)
             assert counts(job) == (FAILED, FAILED, 0, 0)
             await inbox.got(HELD)
-            for each in to_release:
-                (delivery,) = (await home.until_final(each))["deliveries"]
+            for event_id in to_release:
+                (delivery,) = (await home.until_final(event_id))["deliveries"]
                 assert len(delivery["attempts"]) == 1
-            for each in to_recover:
-                (delivery,) = (await home.until_final(each))["deliveries"]
+            for event_id in to_recover:
+                (delivery,) = (await home.until_final(event_id))["deliveries"]
                 assert [attempt["number"] for attempt in delivery["attempts"]] == [1, 2]
         got = [request.webhook_id for request in inbox.requests]
         assert set(got) == set(to_release)

@@ -59,4 +59,4 @@ async def test_a_long_recovery(home: House, inbox: Receiver, monkeypatch: pytest
     assert len(inbox.requests) == 2 * EVENTS
     assert await runs_of(home, str(ids.recovery_workflow_id(job["id"]))) > 1
     listed = (await home.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
-    assert [each["id"] for each in listed] == [job["id"]]
+    assert [item["id"] for item in listed] == [job["id"]]

@@ -94,8 +94,8 @@ async def test_a_long_history_goes_on_as_a_new_run(
     event = await finished(home, environment, accepted["id"])
     assert event["run_id"] != accepted["run_id"]
     attempts = event["deliveries"][0]["attempts"]
-    assert [each["number"] for each in attempts] == list(range(1, 16))
-    assert {each["trigger"] for each in attempts} == {"scheduled"}
+    assert [attempt["number"] for attempt in attempts] == list(range(1, 16))
+    assert {attempt["trigger"] for attempt in attempts} == {"scheduled"}
     assert len(inbox.requests) == 15
     assert event["data"] == {}
     assert (await home.send(id=accepted["id"]))["duplicate"] is True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from test_alerts import told_at
+from test_alerts import alerts_to
 
 from house import House, house
 from receivers import Receiver, receiver
@@ -28,20 +28,20 @@ async def summaries_of(home: House, event_id: str) -> list[str]:
     return [json.loads(payload.data) for payload in payloads]
 
 
-async def test_what_a_paused_webhook_holds_for_too_long_fails_and_is_told(home: House, inbox: Receiver) -> None:
+async def test_a_hold_by_a_paused_webhook_for_too_long_fails_with_an_alert(home: House, inbox: Receiver) -> None:
     async with receiver() as desk:
-        webhook = await home.webhook(inbox.url, on_failure=told_at(desk))
+        webhook = await home.webhook(inbox.url, on_failure=alerts_to(desk))
         assert (await home.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
         event_id = (await home.send())["id"]
         event = await home.until_closed(event_id)
-        (told,) = await desk.got(1)
+        (alert,) = await desk.got(1)
     delivery = event["deliveries"][0]
     assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("failed", "held_too_long", [])
-    assert json.loads(told.body)["reason"] == "held_too_long"
+    assert json.loads(alert.body)["reason"] == "held_too_long"
     assert not inbox.requests
     said = await summaries_of(home, event_id)
     assert "held: webhook paused, rechecked in 1 h" in said
-    assert any(each.startswith("held: webhook paused, fails in ") for each in said)
+    assert any(summary.startswith("held: webhook paused, fails in ") for summary in said)
 
 
 async def test_what_a_person_holds_for_too_long_fails_and_can_be_redelivered(home: House, inbox: Receiver) -> None:
@@ -52,6 +52,6 @@ async def test_what_a_person_holds_for_too_long_fails_and_can_be_redelivered(hom
     assert (await home.command(event_id, "hold")).status_code == 202
     event = await home.until_closed(event_id)
     assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "held_too_long")
-    assert any(each.startswith("held by request, fails in ") for each in await summaries_of(home, event_id))
+    assert any(summary.startswith("held by request, fails in ") for summary in await summaries_of(home, event_id))
     assert (await home.command(event_id, "redeliver")).status_code == 202
     assert (await home.until_closed(event_id))["status"] == "succeeded"

@@ -40,9 +40,9 @@ async def pending(home: House, event_id: str, type_: str) -> str:
     async with asyncio.timeout(PATIENCE):
         while True:
             description = await home.run(event_id).describe()
-            for each in description.raw_description.pending_activities:
-                if each.activity_type.name == type_:
-                    return each.activity_id
+            for activity in description.raw_description.pending_activities:
+                if activity.activity_type.name == type_:
+                    return activity.activity_id
             await asyncio.sleep(0.03)
 
 
@@ -90,7 +90,7 @@ async def test_an_event_is_delivered_after_an_operator_ended_its_activity(
         await end(home, event_id, how[0], "deliver_webhooks", *how[1:])
         event = await home.until_final(event_id)
     assert event["status"] == "succeeded"
-    assert [each["number"] for each in event["deliveries"][0]["attempts"]] == [1]
+    assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
     assert "deliver_webhooks ended in a way that was not requested" in caplog.text
 
 

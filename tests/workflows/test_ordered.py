@@ -61,7 +61,7 @@ async def test_skip_lets_those_behind_go_on_after_the_first_failure(home: House,
     assert numbers(inbox) == [0, 1, 0]
 
 
-async def test_a_run_with_a_long_history_keeps_its_turn(
+async def test_a_run_with_a_long_history_keeps_its_grant(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
@@ -139,7 +139,7 @@ async def test_a_deleted_webhook_lets_its_queue_run_empty(home: House, inbox: Re
     assert len(inbox.requests) == 1
 
 
-async def test_without_order_any_more_nobody_waits(home: House, inbox: Receiver) -> None:
+async def test_no_event_waits_once_the_webhook_is_not_ordered(home: House, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(home, 6)
@@ -190,12 +190,12 @@ async def test_a_test_event_goes_at_once(home: House, inbox: Receiver) -> None:
 # Other features
 
 
-async def test_a_scheduled_event_takes_its_place_when_it_is_due(home: House, inbox: Receiver) -> None:
+async def test_a_scheduled_event_is_enqueued_when_it_is_due(home: House, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     scheduled = (await home.send(data={"n": 99}, deliver_at=later))["id"]
-    # A place that somebody took for it before, without a time to wait for, is passed.
+    # A position that it was given before, without a time to wait for, is given up.
     await home.gateway.ordered_queues.enqueue(
         QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position=scheduled)
     )
@@ -228,14 +228,14 @@ async def test_a_rate_is_kept_in_order(home: House, inbox: Receiver) -> None:
     assert numbers(inbox) == [0, 1, 1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_an_event_in_parts_has_its_turn_too(home: House, inbox: Receiver) -> None:
+async def test_an_event_in_parts_is_granted_too(home: House, inbox: Receiver) -> None:
     """With more than a hundred targets, another run than the event's own has the delivery."""
     await crowd(home, inbox.url, 105, events=["order.*"])
     ordered = await home.webhook(f"{inbox.url}/ordered", ordered=True, events=["*"])
     sent = [(await home.send("order.paid", data={"n": 0}))["id"], (await home.send("other", data={"n": 1}))["id"]]
     for event_id in sent:
         assert (await home.until_final(event_id))["status"] == "succeeded"
-    there = [json.loads(each.body)["data"]["n"] for each in inbox.requests if each.path.endswith("/ordered")]
+    there = [json.loads(request.body)["data"]["n"] for request in inbox.requests if request.path.endswith("/ordered")]
     assert there == [0, 1]
     assert await queue_of(home, ordered).query("positions") == []
 
@@ -258,6 +258,6 @@ async def test_a_batch_is_delivered_in_its_order(home: House, inbox: Receiver) -
     types = ["other" if n % 5 == 4 else "order.paid" for n in range(30)]
     events = [{"type": type_, "tenant": home.tenant, "data": {"n": n}} for n, type_ in enumerate(types)]
     answer = await home.http.post("/v1/events/batch", json={"events": [*events[:7], {"bad": 1}, *events[7:]]})
-    assert [each["status"] for each in answer.json()["items"]] == [202] * 7 + [422] + [202] * 23
+    assert [item["status"] for item in answer.json()["items"]] == [202] * 7 + [422] + [202] * 23
     await inbox.got(24)
     assert numbers(inbox) == [n for n in range(30) if n % 5 != 4]

@@ -30,7 +30,7 @@ LATER = {"schedule": [3600]}
 # A position without a run
 
 
-async def test_a_place_whose_run_is_never_started_costs_its_grace(
+async def test_a_position_without_a_run_is_dropped_after_the_start_timeout(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.START_TIMEOUT", timedelta(seconds=0.5))
@@ -45,7 +45,7 @@ async def test_a_place_whose_run_is_never_started_costs_its_grace(
     assert numbers(inbox) == [0, 1]
 
 
-async def test_a_run_that_is_started_late_has_its_place(home: House, inbox: Receiver) -> None:
+async def test_a_run_that_is_started_late_keeps_its_position(home: House, inbox: Receiver) -> None:
     webhook = await home.webhook(inbox.url, ordered=True)
     await home.gateway.ordered_queues.enqueue(
         QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position="late")
@@ -62,7 +62,7 @@ async def test_a_run_that_is_started_late_has_its_place(home: House, inbox: Rece
 async def test_a_run_that_was_missed_and_is_found_is_waited_for(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It starts in the last pause before its place would have been passed; its turn is a whole one."""
+    """It starts in the last pause before its position would have been dropped; its grant is a whole one."""
     for name, seconds in (("FIRST_START_CHECK", 3), ("START_TIMEOUT", 2), ("FIRST_CHECK", 0.3)):
         monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
@@ -81,7 +81,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
 
 
 async def test_an_event_whose_time_has_just_passed_stands_in_line(home: House, inbox: Receiver) -> None:
-    """Whether its time has come is for its run to say: its clock, Temporal's, may be behind ours."""
+    """Whether its time has come is for its run to say: its clock, Temporal's, may be behind this machine's."""
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
     (blocking,) = await send_numbered(home, 1)
@@ -116,8 +116,8 @@ async def test_an_event_that_is_posted_again_and_again_is_delivered_once(home: H
     assert numbers(inbox) == [0, 0, 1, 0]
 
 
-async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, inbox: Receiver) -> None:
-    """Its run is open for another webhook; posted again, it takes a place anew, and gives it back."""
+async def test_an_open_event_that_is_done_is_dropped_at_once(home: House, inbox: Receiver) -> None:
+    """Its run is open for another webhook; posted again, it is enqueued again, and signals that it is done."""
     ordered = await home.webhook(inbox.url, ordered=True)
     await home.webhook("http://127.0.0.1:61999/closed", retry=LATER)
     await home.send(id="twice", data={"n": 0})
@@ -135,9 +135,7 @@ async def test_an_open_event_that_had_its_turn_is_passed_at_once(home: House, in
 # A run that does not signal, or has no position
 
 
-async def test_a_run_that_was_terminated_holds_up_nobody(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_terminated_run_blocks_no_event(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.ordered_queue.FIRST_CHECK", timedelta(seconds=0.3))
     inbox.fails(500)
     await home.webhook(inbox.url, ordered=True, retry=LATER)
@@ -148,7 +146,7 @@ async def test_a_run_that_was_terminated_holds_up_nobody(
     assert (await home.until_final(third))["status"] == "succeeded"
 
 
-async def test_runs_take_their_places_again_where_a_queue_was_terminated(
+async def test_runs_enqueue_again_after_a_queue_was_terminated(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of them waits for another event to be posted; the first one still holds the others up."""
@@ -192,7 +190,7 @@ async def test_a_queue_goes_on_as_a_new_run_with_all_who_wait(
     assert len(history.events) < 100
 
 
-async def test_a_queue_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
+async def test_an_empty_queue_completes_and_loses_no_later_event(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.IDLE_TIMEOUT", timedelta(seconds=0.1))
@@ -211,7 +209,7 @@ async def test_a_queue_with_nobody_in_line_ends_and_loses_nobody_who_comes_then(
 # Queues that are full
 
 
-async def test_a_full_queue_takes_no_more_until_there_is_room(
+async def test_a_full_queue_accepts_no_event_until_it_is_shorter(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
@@ -316,7 +314,7 @@ async def until_accepted(home: House) -> str:
     return accepted
 
 
-async def test_a_queue_with_all_the_places_that_it_may_have_goes_on_as_a_new_run(
+async def test_a_queue_with_the_maximum_of_positions_continues_as_a_new_run(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it carries is close to the 2 MB that Temporal takes; who comes on top has to come again."""

@@ -31,7 +31,7 @@ def until_due(delivery: DeliveryState) -> float | None:
     return min(((time - NOW).total_seconds() for time in delivery.due_times.values()), default=None)
 
 
-def test_without_order_nobody_waits() -> None:
+def test_a_delivery_without_order_does_not_wait() -> None:
     free = delivery(ordered=None)
     assert free.is_new
     assert can_share_batch(free)
@@ -40,7 +40,7 @@ def test_without_order_nobody_waits() -> None:
     assert free.record.ordered is None  # whatever its webhook wants by now
 
 
-def test_nothing_is_due_before_the_turn_but_what_a_person_wants() -> None:
+def test_only_a_requested_attempt_is_due_before_the_grant() -> None:
     waiting = delivery()
     assert not (waiting.is_new or can_share_batch(waiting))
     assert until_due(waiting) is None
@@ -52,7 +52,7 @@ def test_nothing_is_due_before_the_turn_but_what_a_person_wants() -> None:
     assert until_due(waiting) == 0
 
 
-def test_who_waits_says_so_until_the_turn() -> None:
+def test_a_delivery_is_shown_as_queued_until_the_grant() -> None:
     waiting = delivery()
     assert (waiting.snapshot.status, waiting.snapshot.reason) == ("pending", "queued")
     later = DeliveryState(waiting.snapshot)  # the run went on as a new one
@@ -96,13 +96,13 @@ def test_without_a_request_others_go_on_waiting(verdict: str) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["succeeded", "gone", "webhook_deleted"])
-def test_a_final_one_holds_nobody_up(verdict: str) -> None:
+def test_a_final_delivery_does_not_block_the_queue(verdict: str) -> None:
     first = delivery(granted=True)
     attempt(first, verdict)
     assert not (first.blocks_queue or first.is_queued)
 
 
-def test_a_cancelled_one_holds_nobody_up_and_comes_back_without_order() -> None:
+def test_a_cancelled_delivery_does_not_block_the_queue_and_is_reopened_without_order() -> None:
     waiting = delivery()
     waiting.cancel()
     assert not waiting.blocks_queue

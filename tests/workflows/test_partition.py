@@ -1,4 +1,4 @@
-"""Which deliveries go in which part: for ever the same."""
+"""Which deliveries go in which part: this must not change."""
 
 from datetime import UTC, datetime
 
@@ -25,10 +25,10 @@ def of_webhooks(*sizes: int, status: DeliveryStatus = "pending") -> list[Deliver
 def test_parts_keep_order_and_webhooks_together(sizes: list[int]) -> None:
     deliveries = of_webhooks(*sizes)
     parts = partition(deliveries)
-    assert [each for part in parts for each in part] == deliveries
+    assert [delivery for part in parts for delivery in part] == deliveries
     assert all(len(part) <= PART for part in parts)
     assert len(parts) == 1 or all(len(part) > PART - 21 for part in parts[:-1])
-    webhooks = [each for part in parts for each in {delivery.webhook_id for delivery in part}]
+    webhooks = [webhook_id for part in parts for webhook_id in {delivery.webhook_id for delivery in part}]
     assert len(webhooks) == len(set(webhooks)), "no webhook is in two parts"
 
 
@@ -45,7 +45,7 @@ def test_parts_keep_order_and_webhooks_together(sizes: list[int]) -> None:
         ([1, 230], [1, 100, 100, 30]),
     ],
 )
-def test_for_ever(sizes: list[int], parts: list[int]) -> None:
+def test_the_partition_is_permanent(sizes: list[int], parts: list[int]) -> None:
     assert [len(part) for part in partition(of_webhooks(*sizes))] == parts
 
 
@@ -65,7 +65,7 @@ def part(status: EventStatus, *deliveries: Delivery, deliver_at: datetime | None
 )
 def test_the_whole_is_as_its_parts(parts: list[DeliveryStatus], status: EventStatus) -> None:
     event = EventInput(id="e", type="t", tenant="a", timestamp=NOW, accepted_at=NOW)
-    states = [part("delivering", *of_webhooks(2, status=each)) for each in parts]
+    states = [part("delivering", *of_webhooks(2, status=part_status)) for part_status in parts]
     whole = merged(event, states, NOW)
     assert (whole.status, len(whole.deliveries), whole.finished_at) == (status, 2 * len(parts), NOW)
 
@@ -85,15 +85,15 @@ def test_the_whole_stays_under_its_limit_and_shows_what_fits() -> None:
     attempts = tuple(Attempt(number=n, started_at=NOW, duration_ms=1, response_excerpt="x" * 1000) for n in range(1, 6))
     few, many = (
         [
-            part("succeeded", *(each.model_copy(update={"attempts": attempts}) for each in of_webhooks(size)))
+            part("succeeded", *(delivery.model_copy(update={"attempts": attempts}) for delivery in of_webhooks(size)))
             for _ in range(10)
         ]
         for size in (3, 100)
     )
-    assert {len(each.attempts) for each in merged(event, few, None).deliveries} == {5}
+    assert {len(delivery.attempts) for delivery in merged(event, few, None).deliveries} == {5}
     whole = merged(event, many, None)
     assert len(whole.model_dump_json()) < 512 * 1024
-    assert {each.attempts_made for each in whole.deliveries} == {5}
+    assert {delivery.attempts_made for delivery in whole.deliveries} == {5}
 
 
 def test_a_part_is_the_event_to_some_of_its_targets() -> None:

@@ -52,9 +52,9 @@ async def until_over(probe: WorkflowHandle[Any, Any]) -> None:
 
 
 async def test_it_is_enabled_when_it_answers(probing: House, inbox: Receiver) -> None:
-    """Timeline: three requests to a webhook that fails; disabled; a knock that fails; one that does not.
+    """Timeline: three requests to a webhook that fails; disabled; a probe that fails; one that succeeds.
 
-    Proves: knocks are signed; the webhook is enabled, by nobody; what it held is delivered; it is told of once.
+    Proves: probes are signed; the webhook is enabled, without a key; what it held is delivered; there is one alert.
     """
     async with receiver() as desk:
         on_failure = {"notifications": [{"http": {"url": desk.url, "body": BODY}}]}
@@ -65,27 +65,27 @@ async def test_it_is_enabled_when_it_answers(probing: House, inbox: Receiver) ->
         await probing.until(event_id, "succeeded")
         await until_over(probe_of(probing, webhook))
         await desk.got(2)
-        told = [json.loads(each.body) for each in desk.requests]
+        alerts = [json.loads(request.body) for request in desk.requests]
     knock = json.loads(inbox.requests[2].body)
     assert knock["type"] == "hookkeeper.test"
     Webhook(webhook["secret"]).verify(inbox.requests[2].body.decode(), inbox.requests[2].headers)
-    assert [(each["kind"], each["type"]) for each in told] == [
+    assert [(alert["kind"], alert["type"]) for alert in alerts] == [
         ("disabled", "order.paid"),
         ("recovered", "hookkeeper.test"),
     ]
     shown = await show(probing, webhook)
     assert (shown["enabled"], shown["disabled_reason"], shown["health"]["status"]) == (True, None, "healthy")
     entries = (await probing.http.get("/v1/audit", params={"tenant": probing.tenant})).json()["items"]
-    assert [(each["key_id"], each["action"]) for each in entries][:2] == [
+    assert [(entry["key_id"], entry["action"]) for entry in entries][:2] == [
         ("hookkeeper", "webhook.enable"),
         ("hookkeeper", "webhook.disable"),
     ]
     events = (await probing.http.get("/v1/events", params={"tenant": probing.tenant})).json()["items"]
-    assert [each["id"] for each in events] == [event_id], "a probe is no event"
+    assert [event["id"] for event in events] == [event_id], "a probe is no event"
 
 
 @pytest.mark.parametrize("by", ["disabling", "enabling", "deleting", "gone"])
-async def test_it_ends_where_somebody_decides(probing: House, inbox: Receiver, by: str) -> None:
+async def test_probing_ends_by_a_command(probing: House, inbox: Receiver, by: str) -> None:
     webhook, _ = await disabled(probing, inbox)
     path = f"/v1/webhooks/{webhook['id']}"
     if by == "gone":
@@ -109,7 +109,7 @@ async def test_it_goes_on_as_a_new_run(probing: House, inbox: Receiver, monkeypa
     assert first.workflow_execution_started_event_attributes.continued_execution_run_id
 
 
-async def test_nobody_knocks_where_the_operator_has_not_asked_for_it(home: House, inbox: Receiver) -> None:
+async def test_no_probes_unless_the_operator_turns_them_on(home: House, inbox: Receiver) -> None:
     webhook, _ = await disabled(home, inbox)
     with pytest.raises(Exception, match="not found"):
         await probe_of(home, webhook).describe()

@@ -1,4 +1,4 @@
-"""A webhook gets as many requests a second as it takes. To wait for a turn is no failure and no attempt."""
+"""A webhook gets as many requests a second as it accepts. Waiting is no failure and no attempt."""
 
 import asyncio
 
@@ -16,10 +16,10 @@ async def test_events_are_spread_over_time(home: House, inbox: Receiver) -> None
     await home.webhook(inbox.url, rate_limit=RATE)
     sent = await asyncio.gather(*(home.send(data={"n": n}) for n in range(EVENTS)))
     requests = await inbox.got(EVENTS)
-    took = max(each.at for each in requests) - min(each.at for each in requests)
+    took = max(request.at for request in requests) - min(request.at for request in requests)
     assert took > (EVENTS - BURST * RATE) / RATE * 0.8
-    for each in sent:
-        event = await home.until_final(each["id"])
+    for accepted_event in sent:
+        event = await home.until_final(accepted_event["id"])
         assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
 
 
@@ -29,7 +29,7 @@ async def test_a_limit_set_later_counts_at_once(idle_house: House, inbox: Receiv
     await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json={"rate_limit": RATE})
     async with idle_house.working():
         requests = await inbox.got(EVENTS)
-        took = max(each.at for each in requests) - min(each.at for each in requests)
+        took = max(request.at for request in requests) - min(request.at for request in requests)
         assert took > (EVENTS - BURST * RATE) / RATE * 0.8
         event = await idle_house.until_final(sent[0]["id"])
     (delivery,) = event["deliveries"]
@@ -55,14 +55,18 @@ async def test_a_failing_limited_webhook_is_retried(home: House, inbox: Receiver
     await home.webhook(inbox.url, rate_limit=50, retry={"schedule": [0.1, 0.1]})
     event = await home.until_final((await home.send())["id"])
     assert event["status"] == "succeeded"
-    assert [each["status_code"] for each in event["deliveries"][0]["attempts"]] == [503, 503, 200]
+    assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 503, 200]
 
 
-async def test_a_delivery_that_waits_for_its_turn_can_be_cancelled(home: House, inbox: Receiver) -> None:
+async def test_a_delivery_in_the_limited_queue_can_be_cancelled(home: House, inbox: Receiver) -> None:
     webhook = await home.webhook(inbox.url, rate_limit=0.01)
     events = [await home.send() for _ in range(3)]
     await asyncio.sleep(1)
-    waiting = [each for each in events if (await home.event(each["id"]))["status"] == "delivering"]
+    waiting = [
+        accepted_event
+        for accepted_event in events
+        if (await home.event(accepted_event["id"]))["status"] == "delivering"
+    ]
     assert waiting
     assert (await home.command(waiting[-1]["id"], "cancel", webhook["id"])).status_code == 202
     event = await home.until_final(waiting[-1]["id"])
@@ -76,19 +80,19 @@ async def waiting_for_its_turn(home: House, inbox: Receiver) -> str:
     events: list[str] = [(await home.send())["id"] for _ in range(3)]
     await inbox.got(1)
     await asyncio.sleep(1)
-    waiting = [each for each in events if (await home.event(each))["status"] == "delivering"]
+    waiting = [event for event in events if (await home.event(event))["status"] == "delivering"]
     return waiting[-1]
 
 
-async def test_a_person_who_wants_it_now_does_not_wait_for_its_turn(home: House, inbox: Receiver) -> None:
+async def test_a_requested_attempt_does_not_wait_for_the_rate(home: House, inbox: Receiver) -> None:
     event_id = await waiting_for_its_turn(home, inbox)
     assert (await home.command(event_id, "retry")).status_code == 202
     event = await home.until_final(event_id)
     assert event["status"] == "succeeded"
-    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["manual"]
+    assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["manual"]
 
 
-async def test_what_is_held_has_no_turn(home: House, inbox: Receiver) -> None:
+async def test_a_held_delivery_is_not_in_the_limited_queue(home: House, inbox: Receiver) -> None:
     event_id = await waiting_for_its_turn(home, inbox)
     assert (await home.command(event_id, "hold")).status_code == 202
     async with asyncio.timeout(PATIENCE):

@@ -47,19 +47,19 @@ async def test_a_backlog_delays_no_other_tenant(unfair: House, inbox: Receiver) 
         # On a busy machine each request can be late, and none is early: the last one comes after all slots before it.
         assert of_other[-1].at - first_post > (OTHERS - 1) / RATE - 0.05
         assert (await inbox.got(BACKLOG))[-1].at - first_of_backlog > (BACKLOG - 1) / RATE - 0.05
-    for each in sent:
-        (delivery,) = (await unfair.until_final(each["id"]))["deliveries"]
+    for event in sent:
+        (delivery,) = (await unfair.until_final(event["id"]))["deliveries"]
         assert (delivery["status"], len(delivery["attempts"])) == ("succeeded", 1)
     assert len(inbox.requests) == BACKLOG
 
 
-async def test_what_found_no_room_comes_back_and_is_not_lost(unfair_temporal: Client, tmp_path: Path) -> None:
+async def test_requests_over_the_concurrency_limit_return(unfair_temporal: Client, tmp_path: Path) -> None:
     async with house(unfair_temporal, tmp_path, max_concurrent_per_webhook=2) as home, receiver() as slow:
         slow.otherwise = Answer(delay=0.3)
         await home.webhook(slow.url, retry={"schedule": []})
         async with home.working():
-            for each in await asyncio.gather(*(home.send() for _ in range(10))):
-                event = await home.until_final(each["id"])
+            for accepted_event in await asyncio.gather(*(home.send() for _ in range(10))):
+                event = await home.until_final(accepted_event["id"])
                 assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
         assert len(slow.requests) == 10
 
@@ -70,11 +70,11 @@ async def test_a_person_does_not_wait_for_a_slot(unfair: House, inbox: Receiver)
     first = (await unfair.send())["id"]
     await unfair.until_final(first)  # it has the only slot: of events sent together, any could be the first to ask
     hurried, cancelled, held = [(await unfair.send())["id"] for _ in range(3)]
-    for each in (hurried, cancelled, held):
-        await until_waiting(unfair, each)
+    for event_id in (hurried, cancelled, held):
+        await until_waiting(unfair, event_id)
     assert (await unfair.command(hurried, "retry")).status_code == 202
     event = await unfair.until_final(hurried)
-    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]] == ["manual"]
+    assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["manual"]
     assert (await unfair.command(cancelled, "cancel")).status_code == 202
     assert (await unfair.until_final(cancelled))["status"] == "cancelled"
     assert (await unfair.command(held, "hold")).status_code == 202
@@ -96,12 +96,12 @@ async def test_a_busy_receiver_is_left_alone_and_then_gets_all(unfair: House, in
     first = (await unfair.send())["id"]
     await unfair.until_delivery(first, "retrying", attempts=1)
     later = [(await unfair.send())["id"] for _ in range(3)]
-    for each in (first, *later):
-        assert (await unfair.until_final(each))["status"] == "succeeded"
-    assert min(each.at for each in inbox.requests[1:]) - inbox.requests[0].at > 2.9
+    for event_id in (first, *later):
+        assert (await unfair.until_final(event_id))["status"] == "succeeded"
+    assert min(request.at for request in inbox.requests[1:]) - inbox.requests[0].at > 2.9
 
 
-async def test_api_and_queue_say_who_keeps_the_rates(unfair: House, idle_house: House) -> None:
+async def test_api_and_queue_show_what_keeps_the_rates(unfair: House, idle_house: House) -> None:
     """On the server without fairness and on the other; a limit that an older worker left on the queue is removed."""
     assert (await unfair.http.get("/readyz")).json() == {"status": "ready", "rates": "timers"}
     async with idle_house.working():
@@ -116,5 +116,5 @@ async def test_fairness_is_found_out_and_leaves_no_run(request: pytest.FixtureRe
     assert await is_fair(client) is fair
     query = f"WorkflowType = '{ids.FAIRNESS_CHECK}'"
     async with asyncio.timeout(PATIENCE):
-        while [each async for each in client.list_workflows(query)]:
+        while [run async for run in client.list_workflows(query)]:
             await asyncio.sleep(0.2)

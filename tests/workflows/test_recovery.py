@@ -61,11 +61,11 @@ async def test_what_failed_is_delivered_again_oldest_first(home: House, inbox: R
     over = await until(home, job, *OVER)
     assert counts(over) == (EVENTS, EVENTS, 0, 0)
     assert over["status"] == "finished" and over["finished_at"]
-    for each in sent:
-        (delivery,) = (await home.until_final(each))["deliveries"]
+    for event in sent:
+        (delivery,) = (await home.until_final(event))["deliveries"]
         assert [attempt["status_code"] for attempt in delivery["attempts"]] == [503, 200]
     assert sorted(event_ids(inbox)) == sorted(sent)
-    assert max(abs(n - sent.index(each)) for n, each in enumerate(event_ids(inbox))) < EVENTS / 4
+    assert max(abs(n - sent.index(event_id)) for n, event_id in enumerate(event_ids(inbox))) < EVENTS / 4
     await until_listed(home, webhook, "succeeded", EVENTS)
     assert (await ask(home, webhook, dry_run=True)).json()["found"] == 0
 
@@ -87,9 +87,12 @@ async def test_only_what_is_meant_is_delivered_again(home: House, inbox: Receive
     over = await until(home, await recover(home, mine, types=["order.paid"]), *OVER)
     assert counts(over) == (1, 1, 0, 0)
     event = await home.until_final(wanted)
-    assert {each["id"]: each["status"] for each in event["deliveries"]} == {mine: "succeeded", others: "failed"}
+    assert {delivery["id"]: delivery["status"] for delivery in event["deliveries"]} == {
+        mine: "succeeded",
+        others: "failed",
+    }
     assert [request.path for request in inbox.requests] == ["/hook/mine"]
-    assert {each["status"] for each in (await home.event(unwanted))["deliveries"]} == {"failed"}
+    assert {delivery["status"] for delivery in (await home.event(unwanted))["deliveries"]} == {"failed"}
 
 
 async def test_a_failed_delivery_of_an_open_event_is_recovered(home: House, inbox: Receiver) -> None:
@@ -103,7 +106,7 @@ async def test_a_failed_delivery_of_an_open_event_is_recovered(home: House, inbo
     over = await until(home, await recover(home, failed), *OVER)
     assert counts(over) == (1, 1, 0, 0)
     shown = await home.until_delivery(event, "succeeded", attempts=2)
-    assert [each["status"] for each in shown["deliveries"]] == ["succeeded", "retrying"]
+    assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "retrying"]
 
 
 async def test_a_whole_tenant_is_recovered_but_what_is_off(home: House, inbox: Receiver) -> None:
@@ -118,7 +121,7 @@ async def test_a_whole_tenant_is_recovered_but_what_is_off(home: House, inbox: R
     over = await until(home, answer.json(), *OVER)
     assert counts(over) == (1, 1, 0, 0)
     shown = await home.until_final(event)
-    assert [each["status"] for each in shown["deliveries"]] == ["succeeded", "succeeded", "failed"]
+    assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "succeeded", "failed"]
 
 
 async def test_cancelled_deliveries_can_be_recovered(home: House, inbox: Receiver) -> None:
@@ -151,7 +154,7 @@ async def test_it_can_be_paused_resumed_and_cancelled(home: House, inbox: Receiv
     again = await home.http.post(f"/v1/recoveries/{job['id']}/pause")
     assert again.status_code == 409 and "over" in again.json()["detail"]
     jobs = (await home.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
-    assert [each["id"] for each in jobs] == [job["id"]]
+    assert [item["id"] for item in jobs] == [job["id"]]
 
 
 async def test_two_recoveries_do_not_overlap(home: House, inbox: Receiver) -> None:
@@ -169,7 +172,7 @@ async def test_two_recoveries_do_not_overlap(home: House, inbox: Receiver) -> No
 
 
 async def test_it_pauses_itself_where_its_webhook_is_paused(home: House, inbox: Receiver) -> None:
-    """What is being redelivered is seen through, four events here; the fifth waits for somebody to go on."""
+    """Redeliveries in flight are finished, four events here; the fifth waits until the recovery is resumed."""
     webhook, sent = await failing(home, inbox, 5)
     job = await recover(home, webhook, rate=0.9)
     await inbox.got(1)
@@ -179,5 +182,5 @@ async def test_it_pauses_itself_where_its_webhook_is_paused(home: House, inbox: 
     await home.http.post(f"/v1/webhooks/{webhook}/resume")
     await home.http.post(f"/v1/recoveries/{job['id']}/resume")
     assert counts(await until(home, job, *OVER)) == (5, 5, 0, 0)
-    for each in sent:
-        assert (await home.until_final(each))["status"] == "succeeded"
+    for event in sent:
+        assert (await home.until_final(event))["status"] == "succeeded"

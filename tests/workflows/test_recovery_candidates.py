@@ -19,7 +19,7 @@ def delivery(*attempts: datetime, **fields: Any) -> Delivery:
     return Delivery(id="wh_1", webhook_id="wh_1", attempts=made, **{"status": "failed", **fields})
 
 
-def state(each: Delivery, finished_at: datetime | None) -> EventState:
+def state(delivery: Delivery, finished_at: datetime | None) -> EventState:
     return EventState(
         id="evt_1",
         type="order.paid",
@@ -28,7 +28,7 @@ def state(each: Delivery, finished_at: datetime | None) -> EventState:
         status="failed",
         accepted_at=BEFORE,
         finished_at=finished_at,
-        deliveries=(each,),
+        deliveries=(delivery,),
     )
 
 
@@ -55,9 +55,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("_", "each", "finished_at", "expected"), CASES, ids=[case[0] for case in CASES])
-def test_what_is_redelivered(_: str, each: Delivery, finished_at: datetime | None, expected: bool) -> None:
-    assert is_to_redeliver(each, state(each, finished_at), SCOPE) is expected
+@pytest.mark.parametrize(("_", "delivery", "finished_at", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_what_is_redelivered(_: str, delivery: Delivery, finished_at: datetime | None, expected: bool) -> None:
+    assert is_to_redeliver(delivery, state(delivery, finished_at), SCOPE) is expected
 
 
 def test_what_was_sent_by_hand_long_ago_was_not_reopened() -> None:

@@ -27,7 +27,7 @@ async def resume(home: House, webhook: str) -> None:
 async def test_what_was_held_goes_out_oldest_first(home: House, inbox: Receiver) -> None:
     """Setup: a paused webhook.
     Timeline: thirty events are held; it is resumed.
-    What this proves: each is delivered once, none farther from its turn than there are released at once.
+    What this proves: each is delivered once, none farther from its position than there are released at once.
     """
     webhook = (await home.webhook(inbox.url))["id"]
     await pause(home, webhook)
@@ -40,8 +40,8 @@ async def test_what_was_held_goes_out_oldest_first(home: House, inbox: Receiver)
     await inbox.got(EVENTS)
     assert sorted(event_ids(inbox)) == sorted(sent)
     assert farthest(sent, event_ids(inbox)) <= MAX_IN_FLIGHT
-    for each in sent:
-        assert (await home.until_final(each))["status"] == "succeeded"
+    for event in sent:
+        assert (await home.until_final(event))["status"] == "succeeded"
     await until_held(home, webhook, 0)
     assert len(inbox.requests) == EVENTS
 
@@ -84,7 +84,7 @@ async def test_what_a_person_holds_stays_held(home: House, inbox: Receiver) -> N
     await resume(home, webhook)
     assert (await home.until_final(event))["status"] == "succeeded"
     await until_held(home, webhook, 1)
-    assert [each["event_id"] for each in await listed(home, webhook, "held")] == [theirs]
+    assert [accepted_event["event_id"] for accepted_event in await listed(home, webhook, "held")] == [theirs]
     assert len(inbox.requests) == 2
 
 
@@ -107,7 +107,7 @@ async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(home: House, 
 
 
 async def test_resuming_again_repairs_a_release_that_was_never_started(home: House, inbox: Receiver) -> None:
-    """As after a 503: the registry says that the webhook goes on, and Temporal was never told."""
+    """As after a 503: the registry has the webhook resumed, and no release was started."""
     webhook = (await home.webhook(inbox.url))["id"]
     await pause(home, webhook)
     event = (await home.send())["id"]

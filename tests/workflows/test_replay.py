@@ -1,4 +1,4 @@
-"""Workflow code is for ever: what real runs have recorded must replay with the code of today."""
+"""Saved histories of real runs replay with the present code."""
 
 from pathlib import Path
 

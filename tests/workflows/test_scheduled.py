@@ -27,7 +27,7 @@ from workflows.scheduled_event import ScheduledEventWorkflow
 HISTORIES = sorted((Path(__file__).parent / "histories" / "firings").glob("*.json"))
 EVENT = {"type": "report.due", "data": {"report": "orders"}}
 SELDOM = 86400 * 300
-"""Seconds: a schedule that fires when it is told to."""
+"""Seconds: a schedule that fires on request only."""
 
 
 async def make(home: House, **fields: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ async def until(home: House, count: int, *statuses: str) -> list[dict[str, Any]]
     """Wait until so many of the latest firings have one of the statuses; give those, the oldest first."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            found = [each for each in (await show(home))["recent"] if each["status"] in statuses]
+            found = [firing for firing in (await show(home))["recent"] if firing["status"] in statuses]
             if len(found) >= count:
                 return found[::-1]
             await asyncio.sleep(0.05)
@@ -60,7 +60,7 @@ async def until(home: House, count: int, *statuses: str) -> list[dict[str, Any]]
 
 async def event_ids(home: House) -> set[str]:
     answer = await home.http.get("/v1/events", params={"tenant": home.tenant, "limit": "100"})
-    return {each["id"] for each in answer.json()["items"]}
+    return {item["id"] for item in answer.json()["items"]}
 
 
 @pytest.fixture(autouse=True)
@@ -77,19 +77,19 @@ async def test_an_interval_makes_events_that_are_delivered(home: House, inbox: R
     bodies = [json.loads(request.body) for request in requests[:3]]
     assert [body["id"] for body in bodies] == [request.webhook_id for request in requests[:3]]
     times = [datetime.fromisoformat(body["timestamp"]) for body in bodies]
-    assert [ids.scheduled_event_id("s", each) for each in times] == [body["id"] for body in bodies]
+    assert [ids.scheduled_event_id("s", time) for time in times] == [body["id"] for body in bodies]
     assert len(set(times)) == 3
     assert all((body["type"], body["data"]) == ("report.due", {"report": "orders"}) for body in bodies)
 
     await home.until_final(bodies[0]["id"])
-    firing = next(each for each in await until(home, 3, "done") if each["event_id"] == bodies[0]["id"])
+    firing = next(fired for fired in await until(home, 3, "done") if fired["event_id"] == bodies[0]["id"])
     assert (firing["time"], firing["reason"]) == (bodies[0]["timestamp"], None)
     assert firing["links"]["event"] == f"{home.settings.public_url}/v1/events/{firing['event_id']}?tenant={home.tenant}"
     assert "/workflows/firing-" in firing["links"]["temporal"]
     async with asyncio.timeout(PATIENCE):
         while bodies[0]["id"] not in (listed := await event_ids(home)):
             await asyncio.sleep(0.05)
-    assert all(each.startswith("s-20") for each in listed), "the firings are no events"
+    assert all(item.startswith("s-20") for item in listed), "the firings are no events"
 
 
 async def test_a_paused_schedule_makes_nothing_until_it_is_resumed(home: House, inbox: Receiver) -> None:
@@ -116,7 +116,7 @@ async def test_a_backfill_makes_each_event_once(home: House, inbox: Receiver) ->
     period = {"since": hour.isoformat(), "until": (hour + timedelta(hours=1)).isoformat()}
     wanted = ["s-20260101T090000Z", "s-20260101T092000Z", "s-20260101T094000Z"]
     assert (await post(home, "backfill", **period))["events"] == wanted
-    assert sorted(each["event_id"] for each in await until(home, 3, "done")) == wanted
+    assert sorted(firing["event_id"] for firing in await until(home, 3, "done")) == wanted
     assert (await post(home, "backfill", **period, overlap="buffer_all"))["events"] == wanted
     await until(home, 6, "done")
     period["until"] = (hour + timedelta(hours=1, seconds=1)).isoformat()
@@ -149,7 +149,7 @@ async def test_skip_means_not_while_the_last_is_being_delivered(home: House, inb
     async with asyncio.timeout(PATIENCE):
         while (shown := await show(home))["skipped"] < 2:
             await asyncio.sleep(0.05)
-    assert [(each["event_id"], each["status"]) for each in shown["recent"]] == [(first, "running")]
+    assert [(firing["event_id"], firing["status"]) for firing in shown["recent"]] == [(first, "running")]
     assert len(inbox.requests) == 1
     await home.command(first, "retry")
     assert (await inbox.got(3))[2].webhook_id != first
@@ -173,7 +173,7 @@ async def test_a_buffered_time_comes_after_the_delivery(home: House, inbox: Rece
     await home.command(first, "cancel")
     (_, second) = await inbox.got(2)
     assert second.webhook_id != first
-    assert [each["status"] for each in await until(home, 2, "done")] == ["done", "done"]
+    assert [firing["status"] for firing in await until(home, 2, "done")] == ["done", "done"]
 
 
 async def test_the_one_before_can_be_cancelled(home: House, inbox: Receiver) -> None:
@@ -187,7 +187,7 @@ async def test_the_one_before_can_be_cancelled(home: House, inbox: Receiver) -> 
     await post(home, "trigger", overlap="cancel_other")
     await inbox.got(2)
     assert (await home.until_final(first))["status"] == "cancelled"
-    assert [each["status"] for each in await until(home, 2, "done", "cancelled")] == ["cancelled", "done"]
+    assert [firing["status"] for firing in await until(home, 2, "done", "cancelled")] == ["cancelled", "done"]
 
 
 async def test_all_may_overlap(home: House, inbox: Receiver) -> None:
@@ -222,7 +222,7 @@ async def test_what_is_refused_says_why(home: House, inbox: Receiver) -> None:
 
 
 async def test_a_firing_survives_its_workers(idle_house: House, inbox: Receiver) -> None:
-    """Setup: nobody works. Timeline: a schedule fires; a worker comes, and goes while the event waits for its retry;
+    """Setup: no worker. Timeline: a schedule fires; a worker comes, and goes while the event waits for its retry;
     another one comes. What this proves: the event is made once, and the firing ends when it is delivered.
     """
     inbox.fails(503)
@@ -272,9 +272,9 @@ async def pending_activity(firing: WorkflowHandle[Any, Any], type_: str) -> str:
     async with asyncio.timeout(PATIENCE):
         while True:
             raw = (await firing.describe()).raw_description
-            for each in raw.pending_activities:
-                if each.activity_type.name == type_:
-                    return each.activity_id
+            for activity in raw.pending_activities:
+                if activity.activity_type.name == type_:
+                    return activity.activity_id
             assert raw.workflow_execution_info.status == 1, "it is open"
             await asyncio.sleep(0.05)
 
@@ -296,7 +296,7 @@ async def test_nothing_of_the_event_is_readable_in_temporal(temporal: Client, tm
             history = await temporal.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
             seen += [str(run.raw_info), *map(str, history.events)]
     assert len(seen) > 10
-    assert not [each for each in seen if "-word" in each]
+    assert not [text for text in seen if "-word" in text]
     assert "seen by all" in seen[0], "a note is Temporal's own: documented"
 
 

@@ -37,7 +37,7 @@ async def test_silent_name_servers_of_one_tenant_delay_and_charge_no_other(
                 await home.command(hostile["id"], "cancel")
 
 
-async def test_a_delivery_without_a_place_is_deferred_and_no_attempt_counted(
+async def test_a_delivery_without_a_free_lookup_is_deferred_without_an_attempt(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: the only lookup that the tenant may have is under way for 3 s, and requests wait for 0.1 s only."""

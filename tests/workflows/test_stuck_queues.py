@@ -77,7 +77,7 @@ async def test_those_behind_are_delivered_after_an_operator_failed_the_activity_
 async def test_a_queue_goes_on_after_an_operator_failed_its_own_activity(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Setup: the look at the event that has the turn takes long, and is failed. Then that event is terminated: only a
+    """Setup: the check of the event at the head takes long, and is failed. Then that event is terminated: only a
     later look can find that.
     """
     looks, original = 0, OrderedQueues.check_run
@@ -108,7 +108,7 @@ async def test_a_queue_goes_on_after_an_operator_failed_its_own_activity(
 
 
 @pytest.mark.usefixtures("soon")
-async def test_a_place_is_taken_although_an_operator_failed_the_activity(
+async def test_an_event_is_enqueued_although_an_operator_failed_the_activity(
     home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joins, original = 0, OrderedQueues.enqueue
@@ -234,5 +234,5 @@ async def test_a_queue_that_ended_by_itself_looks_for_nothing(
             while (await queue_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
                 await asyncio.sleep(0.05)
         history = await queue_of(home, webhook).fetch_history()
-        scheduled = [each.activity_task_scheduled_event_attributes.activity_type.name for each in history.events]
+        scheduled = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history.events]
         assert "find_waiting_events" not in scheduled

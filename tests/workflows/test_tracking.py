@@ -85,7 +85,7 @@ async def test_a_delivery_waits_until_it_has_arrived_everywhere(home: House, sen
     await report(home, message, ("delivered", "bob@acme.example"))
     event = await home.until_final(event_id)
     assert event["status"] == "succeeded"
-    assert [each["kind"] for each in event["deliveries"][0]["receipts"]] == ["deferred", "delivered", "delivered"]
+    assert [receipt["kind"] for receipt in event["deliveries"][0]["receipts"]] == ["deferred", "delivered", "delivered"]
     assert len(event["deliveries"][0]["attempts"]) == 1
     history = (await home.run(event_id).fetch_history()).to_json()
     assert (
@@ -95,7 +95,7 @@ async def test_a_delivery_waits_until_it_has_arrived_everywhere(home: House, sen
 
 def _timer_summary(history: str) -> str:
     events = json.loads(history)["events"]
-    timer = next(each for each in events if each["eventType"] == "EVENT_TYPE_TIMER_STARTED")
+    timer = next(event for event in events if event["eventType"] == "EVENT_TYPE_TIMER_STARTED")
     assert timer["timerStartedEventAttributes"]["startToFireTimeout"] == "259200s"
     return str(timer["userMetadata"]["summary"]["data"])
 
@@ -110,7 +110,7 @@ async def test_a_bounce_fails_the_delivery_and_the_address_is_mailed_no_more(
     assert (event["status"], delivery["reason"]) == ("failed", "bounced")
     assert delivery["receipts"][-1]["detail"] == "550 no such user"
     listed = (await home.http.get("/v1/suppressions", params={"tenant": home.tenant})).json()["items"]
-    assert [(each["address"], each["reason"]) for each in listed] == [("ann@acme.example", "bounced")]
+    assert [(item["address"], item["reason"]) for item in listed] == [("ann@acme.example", "bounced")]
 
     again = (await home.send())["id"]
     await home.until_delivery(again, "sent")
@@ -144,7 +144,7 @@ async def test_word_of_a_run_that_is_over_is_ignored_and_a_stranger_is_not_let_i
     assert forged.status_code == 401
 
 
-async def test_what_is_not_tracked_waits_for_nobody(home: House, sendgrid: SendGridServer) -> None:
+async def test_an_email_without_tracking_is_not_awaited(home: House, sendgrid: SendGridServer) -> None:
     await home.webhook(None, emails=[{"to": ["ann@acme.example"]}])
     event = await home.until_final((await home.send())["id"])
     assert event["status"] == "succeeded"

@@ -32,12 +32,12 @@ async def desk() -> AsyncIterator[Receiver]:
         yield started
 
 
-def told_at(desk: Receiver) -> dict[str, Any]:
+def alerts_to(desk: Receiver) -> dict[str, Any]:
     return {"notifications": [{"http": {"url": desk.url, "body": BODY}}]}
 
 
-def told(desk: Receiver) -> list[dict[str, Any]]:
-    return [json.loads(each.body) for each in desk.requests]
+def alerts_at(desk: Receiver) -> list[dict[str, Any]]:
+    return [json.loads(request.body) for request in desk.requests]
 
 
 async def show(home: House, webhook: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +68,8 @@ async def has_failed_for(home: House, webhook: dict[str, Any], time: timedelta) 
 async def queues(home: House, event_id: str) -> list[str]:
     """Give the task queues of a run's activities."""
     history = await home.run(event_id).fetch_history()
-    scheduled = [each for each in history.events if each.HasField("activity_task_scheduled_event_attributes")]
-    return [each.activity_task_scheduled_event_attributes.task_queue.name for each in scheduled]
+    scheduled = [event for event in history.events if event.HasField("activity_task_scheduled_event_attributes")]
+    return [activity.activity_task_scheduled_event_attributes.task_queue.name for activity in scheduled]
 
 
 @contextmanager
@@ -97,8 +97,8 @@ async def test_one_that_hangs_is_slowed_down_until_it_answers(home: House, inbox
         webhook = await home.webhook(hung.url, timeout=1, retry=ONCE)
         await home.webhook(inbox.url)
         sent = [await home.send() for _ in range(3)]
-        for each in sent:
-            await home.until_final(each["id"])
+        for event in sent:
+            await home.until_final(event["id"])
         assert (await health(home, webhook))["status"] == "degraded"
 
         more = [(await home.send())["id"] for _ in range(6)]
@@ -131,21 +131,21 @@ async def test_one_that_is_busy_is_left_alone_by_all_events(home: House, inbox: 
     assert len(inbox.requests) == 1
     assert (await home.command(third, "retry", webhook["id"])).status_code == 202
     await home.until(third, "succeeded")
-    events = [await home.until(each, "succeeded") for each in (first, second)]
-    assert [len(each["deliveries"][0]["attempts"]) for each in events] == [2, 1], "to wait is no attempt"
+    events = [await home.until(event_id, "succeeded") for event_id in (first, second)]
+    assert [len(event["deliveries"][0]["attempts"]) for event in events] == [2, 1], "to wait is no attempt"
     begin = inbox.requests[0].at
-    waited = {each.webhook_id: each.at - begin for each in inbox.requests[1:]}
+    waited = {request.webhook_id: request.at - begin for request in inbox.requests[1:]}
     assert waited[first] > 2.9 and waited[second] > 2.9
     assert waited[third] < min(waited[first], waited[second])
     assert (await health(home, webhook))["status"] == "healthy"
 
 
-async def test_nothing_but_failures_for_days_disables_once_and_is_told_once(
+async def test_nothing_but_failures_for_days_disables_once_with_one_alert(
     home: House, inbox: Receiver, desk: Receiver
 ) -> None:
-    """Timeline: a delivery fails, and is told of; after five days two more come; somebody enables it; it answers."""
+    """Timeline: a delivery fails, with an alert; after five days two more; the webhook is enabled; it answers."""
     inbox.otherwise = Answer(500)
-    webhook = await home.webhook(inbox.url, retry={"schedule": [0.1]}, on_failure=told_at(desk))
+    webhook = await home.webhook(inbox.url, retry={"schedule": [0.1]}, on_failure=alerts_to(desk))
     await home.until_closed((await home.send())["id"])
     await has_failed_for(home, webhook, timedelta(days=5))
     noticed = (await home.send())["id"]
@@ -156,7 +156,7 @@ async def test_nothing_but_failures_for_days_disables_once_and_is_told_once(
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "failing")
     assert (shown["health"]["status"], shown["health"]["failures"]) == ("failing", 3)
     await desk.got(2)
-    assert told(desk)[1] == {"kind": "disabled", "reason": "failing", "failures": 3, "id": noticed}
+    assert alerts_at(desk)[1] == {"kind": "disabled", "reason": "failing", "failures": 3, "id": noticed}
 
     inbox.otherwise = Answer()
     await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": True})
@@ -164,7 +164,7 @@ async def test_nothing_but_failures_for_days_disables_once_and_is_told_once(
     for _ in range(2):
         await home.until_closed((await home.send())["id"])
     await desk.got(3)
-    assert [each["kind"] for each in told(desk)] == ["failed", "disabled", "recovered"]
+    assert [alert["kind"] for alert in alerts_at(desk)] == ["failed", "disabled", "recovered"]
 
 
 async def test_a_webhook_says_for_itself_how_long_it_may_fail(home: House, inbox: Receiver) -> None:
@@ -180,13 +180,13 @@ async def test_a_webhook_says_for_itself_how_long_it_may_fail(home: House, inbox
     assert (await show(home, never))["enabled"]
 
 
-async def test_410_is_told_once(home: House, inbox: Receiver, desk: Receiver) -> None:
+async def test_410_has_one_alert(home: House, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(410)
-    await home.webhook(inbox.url, on_failure=told_at(desk))
+    await home.webhook(inbox.url, on_failure=alerts_to(desk))
     event_id = (await home.send())["id"]
     event = await home.until_closed(event_id)
     assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "gone")
-    assert told(desk) == [{"kind": "disabled", "reason": "gone", "failures": 1, "id": event_id}]
+    assert alerts_at(desk) == [{"kind": "disabled", "reason": "gone", "failures": 1, "id": event_id}]
 
 
 async def test_a_registry_that_takes_no_notes_loses_no_outcome(home: House, inbox: Receiver) -> None:
@@ -200,6 +200,6 @@ async def test_a_registry_that_takes_no_notes_loses_no_outcome(home: House, inbo
         assert (await home.event(event_id))["status"] == "delivering"
     event = await home.until_final(event_id)
     assert event["status"] == "succeeded"
-    assert [each["number"] for each in event["deliveries"][0]["attempts"]] == [1]
+    assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
     assert len(inbox.requests) == 1
     assert (await health(home, webhook))["status"] == "healthy"
