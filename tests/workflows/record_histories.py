@@ -185,7 +185,7 @@ async def test_record_channels(temporal: Client, tmp_path: Path, inbox: Receiver
         settings = {
             "sendgrid_api_key": SecretStr(KEY),
             "sendgrid_host": sendgrid.host,
-            "sendgrid_verification_key": "not asked for: receipts are recorded by hand",
+            "sendgrid_verification_key": "unused: the test records the receipts itself",
         }
         async with house(temporal, tmp_path, **settings) as home, home.working():
             await channels(home, inbox, sendgrid)
