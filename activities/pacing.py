@@ -59,7 +59,13 @@ def deferred(
 ) -> Outcome:
     """Return the outcome of a request that is made later: after `wait` seconds, or in its slot."""
     return Outcome(
-        delivery=request.delivery, verdict="deferred", target=webhook.target, rate=rate, retry_after=wait, slot=slot
+        delivery=request.delivery,
+        verdict="deferred",
+        target=webhook.target,
+        rate=rate,
+        degraded=webhook.is_degraded,
+        retry_after=wait,
+        slot=slot,
     )
 
 

@@ -111,6 +111,7 @@ class WebhookActivities:
             retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
             delays=delays_of(attempt.webhook),
             rate=attempt.webhook.current_rate,
+            degraded=attempt.webhook.is_degraded,
             ordered=attempt.webhook.ordered,
         )
 

@@ -76,6 +76,8 @@ class Outcome(Message):
     """Seconds before attempts 2, 3, … of the webhook's own policy at the time of the attempt; None: the default."""
     rate: float | None = None
     """Requests a second that the webhook accepts by its limit or its health; None: any number."""
+    degraded: bool = False
+    """The webhook let the latest requests, before this one, run into their timeouts."""
     ordered: OrderPolicy | None = None
     """The webhook's order policy at the time of the attempt."""
     held_by: Literal["webhook_disabled", "webhook_paused"] = "webhook_disabled"

@@ -12,8 +12,8 @@ from workflows.delivery import DeliveryState
 from workflows.dispatch import start_batch
 
 MAX_CONCURRENT_RETRIES = 8
-"""Retries that one event has in flight at once. Without a limit, an event with 60 endpoints that hang would add 60 to
-Temporal's load at the same moment, and delay the deliveries of others."""
+"""Retries that one event has in flight at once, and as many attempts for degraded webhooks. Without a limit, an event
+with 60 endpoints that hang would add 60 to Temporal's load at the same moment, and delay the deliveries of others."""
 
 
 @dataclass(eq=False)
@@ -62,14 +62,21 @@ class Batches:
             batch.stop_if_unwanted()
 
     def is_full_for(self, delivery: DeliveryState) -> bool:
-        """Return whether the delivery has to wait: as many attempts are in flight as one event may have at once.
-
-        A webhook with a rate neither waits nor counts: it has its own queue, and can take hours.
-        """
-        if delivery.forced or delivery.record.rate is not None:
+        """Return whether the delivery has to wait: as many attempts are in flight as one event may have at once."""
+        if delivery.forced or _has_own_pace(delivery):
             return False
-        unlimited = [batch for batch in self._in_flight if batch.deliveries[0].record.rate is None]
-        return len(unlimited) >= MAX_CONCURRENT_RETRIES
+        first_of_batches = [batch.deliveries[0] for batch in self._in_flight]
+        alike = [
+            first
+            for first in first_of_batches
+            if first.record.degraded == delivery.record.degraded and not _has_own_pace(first)
+        ]
+        return len(alike) >= MAX_CONCURRENT_RETRIES
+
+
+def _has_own_pace(delivery: DeliveryState) -> bool:
+    """Its webhook has a rate: in the rate-limited queue it can take hours, and nothing else has to wait for it."""
+    return delivery.record.rate is not None and not delivery.record.degraded
 
 
 def first_batches(deliveries: Collection[DeliveryState]) -> list[list[DeliveryState]]:

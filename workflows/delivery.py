@@ -138,7 +138,8 @@ class DeliveryState:
             return self._end("cancelled") if self.cancelling else None
         self.record = with_attempt(self.record, outcome, trigger)
         reached = (*self.record.reached, *outcome.reached)
-        self._update(alerts=outcome.alerts, reached=reached, rate=outcome.rate, rechecks=0, held_until=None)
+        self._update(alerts=outcome.alerts, reached=reached, rechecks=0, held_until=None)
+        self._update(rate=outcome.rate, degraded=outcome.degraded)
         if self.record.ordered is not None:  # the webhook's present policy counts
             self._update(ordered=outcome.ordered)
         self._recovers = outcome.recovered
@@ -160,7 +161,8 @@ class DeliveryState:
         if outcome.verdict == "deferred":
             wait = timedelta(seconds=outcome.retry_after or 0)
             due = outcome.slot.at if outcome.slot else now + wait
-            self._update(rate=outcome.rate, slot=outcome.slot, next_attempt_at=due, held_until=None)
+            self._update(rate=outcome.rate, degraded=outcome.degraded, slot=outcome.slot)
+            self._update(next_attempt_at=due, held_until=None)
             if not (wait or outcome.slot):
                 self.fired_timers.add("next_attempt_at")
         elif not self.held:  # a hold by request keeps its reason

@@ -76,10 +76,13 @@ class EventWorkflow:
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _deliver_batch(self, batch: Sequence[DeliveryState]) -> None:
-        """Make the first attempts together, then continue each delivery by itself."""
+        """Make the first attempts together, then continue each delivery by itself.
+
+        For a degraded webhook, also the first attempt waits until few enough others are in flight.
+        """
         if batch and batch[0].record.ordered:
             await self._queue_positions.wait_for_grant(batch[0])
-        new = [delivery for delivery in batch if delivery.is_new]
+        new = [delivery for delivery in batch if delivery.is_new and not delivery.record.degraded]
         if new:
             await self._attempt(new, is_first=True)
         await asyncio.gather(*(self._continue(delivery) for delivery in batch))

@@ -51,6 +51,9 @@ DYNAMIC_CONFIG = (
     # Lists may lag behind, and retries may fire together; deliveries of others should not wait for either.
     "history.visibilityProcessorSchedulerWorkerCount=1",
     "history.timerProcessorSchedulerWorkerCount=4",
+    # Each start of an activity reads its input. The default of 512 KB holds those of a few hundred waiting activities;
+    # with more, every other start reads the database.
+    "history.eventsCacheMaxSizeBytes=67108864",
     # A deletion waits until these two have noted how far they are.
     'history.transferProcessorUpdateAckInterval="5s"',
     'history.visibilityProcessorUpdateAckInterval="5s"',

@@ -94,6 +94,8 @@ class Delivery(Message):
     """Number of the attempt with which the latest redelivery began; 0 if there was none."""
     rate: float | None = None
     """Requests a second that its webhook accepts; None: any number."""
+    degraded: bool = False
+    """Its webhook let the latest requests run into their timeouts."""
     slot: Slot | None = None
     """The time reserved for its next attempt, if timers keep its webhook's rate."""
     recheck_at: datetime | None = None

@@ -201,5 +201,6 @@ def _delivery(webhook: Webhook, target: Target, manual: bool) -> Delivery:
         target=target.shown,
         requested=manual,
         rate=webhook.current_rate if to_url else None,
+        degraded=to_url and webhook.is_degraded,
         ordered=webhook.ordered if to_url and not manual else None,
     )

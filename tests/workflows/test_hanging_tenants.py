@@ -13,11 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
+from sqlalchemy import update
 from temporalio.client import Client
 
+from hookkeeper.registry.database import open_engine
+from hookkeeper.registry.models import DEGRADED_AFTER, Webhook
 from house import House, house
 from patience import PATIENCE
-from receivers import Receiver
+from receivers import Receiver, receiver
 from workflows.batches import MAX_CONCURRENT_RETRIES
 
 HANGING = 80
@@ -87,6 +90,14 @@ async def hang(home: House, gate: Gate, **fields: object) -> None:
         await home.send(f"hang.n{number}", tenant=tenant)
 
 
+async def degrade_all(home: House) -> None:
+    """Record timeouts of each webhook, as its deliveries would."""
+    engine = open_engine(home.settings.database_url)
+    async with engine.begin() as connection:
+        await connection.execute(update(Webhook).values(timeouts=DEGRADED_AFTER))
+    await engine.dispose()
+
+
 @pytest.fixture
 async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
     """A house whose worker, where a test fails, does not wait for what hangs."""
@@ -147,3 +158,24 @@ async def test_hanging_retries_of_one_event_leave_slots_free(home: House) -> Non
         shown = await home.until_final(event["id"])
     assert shown["status"] == "succeeded"
     assert [len(delivery["attempts"]) for delivery in shown["deliveries"]] == [2] * 20
+
+
+async def test_first_attempts_for_degraded_webhooks_leave_room(home: House) -> None:
+    """Timeline: one event goes to many degraded webhooks that hang, and to one that fails once. Proves: few requests
+    to degraded webhooks are in flight at once, the retry of the other webhook does not wait for them, none is lost.
+    """
+    async with gate(first=None) as hanging, receiver() as failing, home.working():
+        failing.fails(500)
+        for number in range(20):
+            await home.webhook(f"{hanging.url}/{number}", timeout=30)
+        await degrade_all(home)
+        await home.webhook(failing.url, retry={"schedule": [0.1]})
+        event = await home.send()
+        await failing.got(2)
+        await hanging.until_waiting(MAX_CONCURRENT_RETRIES)
+        await asyncio.sleep(1)  # more than the longest of all delays
+        assert len(hanging.waiting) == MAX_CONCURRENT_RETRIES
+        hanging.open.set()
+        shown = await home.until_final(event["id"])
+    assert shown["status"] == "succeeded"
+    assert sorted(len(delivery["attempts"]) for delivery in shown["deliveries"]) == [1] * 20 + [2]

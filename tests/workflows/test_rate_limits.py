@@ -1,10 +1,11 @@
 """A webhook gets as many requests a second as it accepts. Waiting is no failure and no attempt."""
 
 import asyncio
+import time
 
 from house import House
 from patience import PATIENCE
-from receivers import Receiver
+from receivers import Receiver, Request
 
 RATE = 5.0
 EVENTS = 20
@@ -12,14 +13,18 @@ BURST = 1.5
 """Temporal lets about one second's worth through at once."""
 
 
+def assert_rate(requests: list[Request], begin: float) -> None:
+    """No request is early. On a busy machine each can be late, the first one too."""
+    assert max(request.at for request in requests) - begin > (EVENTS - BURST * RATE) / RATE
+
+
 async def test_events_are_spread_over_time(home: House, inbox: Receiver) -> None:
     await home.webhook(inbox.url, rate_limit=RATE)
+    begin = time.monotonic()
     sent = await asyncio.gather(*(home.send(data={"n": n}) for n in range(EVENTS)))
-    requests = await inbox.got(EVENTS)
-    took = max(request.at for request in requests) - min(request.at for request in requests)
-    assert took > (EVENTS - BURST * RATE) / RATE * 0.8
-    for accepted_event in sent:
-        event = await home.until_final(accepted_event["id"])
+    assert_rate(await inbox.got(EVENTS), begin)
+    for answer in sent:
+        event = await home.until_final(answer["id"])
         assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
 
 
@@ -27,10 +32,9 @@ async def test_a_limit_set_later_counts_at_once(idle_house: House, inbox: Receiv
     webhook = await idle_house.webhook(inbox.url)
     sent = [await idle_house.send() for _ in range(EVENTS)]
     await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json={"rate_limit": RATE})
+    begin = time.monotonic()
     async with idle_house.working():
-        requests = await inbox.got(EVENTS)
-        took = max(request.at for request in requests) - min(request.at for request in requests)
-        assert took > (EVENTS - BURST * RATE) / RATE * 0.8
+        assert_rate(await inbox.got(EVENTS), begin)
         event = await idle_house.until_final(sent[0]["id"])
     (delivery,) = event["deliveries"]
     assert len(delivery["attempts"]) == 1
