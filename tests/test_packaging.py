@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from hookkeeper.settings import Settings
+from hookkeeper.version import VERSION
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -153,6 +154,14 @@ def test_every_setting_reaches_the_containers(name: str) -> None:
     }  # no folder for emails, one queue, no embedded server
     names = {f"HOOKKEEPER_{field.upper()}" for field in Settings.model_fields.keys() - fixed}
     assert names <= set(COMPOSE[name]["environment"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_containers_have_the_version_of_the_release(name: str) -> None:
+    """Under a fixed name such as `latest`, workers of old and new code would be one version: nothing to switch."""
+    version = f"${{HOOKKEEPER_VERSION:-{VERSION}}}"
+    assert COMPOSE[name]["image"] == f"hookkeeper:{version}"
+    assert COMPOSE[name]["environment"]["HOOKKEEPER_DEPLOYMENT_VERSION"] == version
 
 
 @contextmanager
