@@ -14,7 +14,7 @@ from rich.console import Console
 
 from hookkeeper.cli import stack
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.local import free_ports
+from hookkeeper.cli.ports import free_ports
 
 out = Console(highlight=False)
 

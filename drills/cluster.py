@@ -19,7 +19,7 @@ from drills.schedule import CLOCKS, WORKERS
 from hookkeeper.cli import stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.local import free_ports
+from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.stack import Stack
 from hookkeeper.settings import Settings
 

@@ -3,8 +3,8 @@
 Errors:
 
     Failed
-    └── OutOfReach       the API does not answer, or answers 503; the same call may succeed later
-        └── NotConnected there is no connection: nothing was sent
+    └── ApiUnavailable    the API does not respond, or responds with 503; the same call may succeed later
+        └── NotConnected  there is no connection: nothing was sent
 """
 
 import os
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from hookkeeper.cli.console import Failed
+from hookkeeper.cli.console import Failed, Json
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -25,14 +25,14 @@ SEND_RETRY_WAITS = (1.0, 5.0)
 """Seconds before an event with an unknown result is sent again."""
 
 
-class OutOfReach(Failed):
+class ApiUnavailable(Failed):
     """There is no response, or a 503."""
 
     may_have_arrived = True
     """The server may have received and executed the request."""
 
 
-class NotConnected(OutOfReach):
+class NotConnected(ApiUnavailable):
     """The request was never sent."""
 
     may_have_arrived = False
@@ -60,33 +60,32 @@ class Api:
         The directory's address gets only the directory's key, and this key is sent to no other machine.
         """
         url, key = os.environ.get("HOOKKEEPER_URL"), os.environ.get("HOOKKEEPER_API_KEY")
-        left = DataDir(DEFAULT).dev_api()
-        if left and not url and key in (None, "", left.key):
-            return cls(left.url, left.key)
+        dev = DataDir(DEFAULT).dev_api()
+        if dev is None:
+            return cls(url or DEFAULT_URL, key)
+        if not url and key in (None, "", dev.key):
+            return cls(dev.url, dev.key)
         url = url or DEFAULT_URL
-        is_left = left is not None and (url == left.url or _is_here(url))
-        return cls(url, key or (left.key if left and is_left else None))
+        return cls(url, key or (dev.key if url == dev.url or _is_loopback(url) else None))
 
     def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Make a request and return the JSON of a 2xx. Raises `Failed` with the text of the problem document."""
-        params = {name: value for name, value in query.items() if value is not None}
+        url = "/".join(quote(part, safe="") for part in path)
         try:
-            answer = self._http.request(
-                method, "/".join(quote(part, safe="") for part in path), params=params, json=body
-            )
+            response = self._http.request(method, url, params=present(**query), json=body)
         except httpx.TransportError as error:
-            kind = NotConnected if isinstance(error, httpx.ConnectError) else OutOfReach
+            kind = NotConnected if isinstance(error, httpx.ConnectError) else ApiUnavailable
             raise kind(
                 f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? Else set HOOKKEEPER_URL."
             ) from error
-        if not answer.is_success:
-            _raise_problem(answer)
+        if not response.is_success:
+            _raise_problem(response)
         try:
-            return answer.json() if answer.content else None
+            return response.json() if response.content else None
         except ValueError as error:
             raise Failed(f"{self.url} is not a Hookkeeper API: check HOOKKEEPER_URL") from error
 
-    def send_event(self, event: dict[str, Any]) -> Any:
+    def send_event(self, event: Json) -> Any:
         """Send an event, and again if it is unknown whether it was accepted.
 
         All attempts have the same id, so they make one event, even if a response is lost.
@@ -96,12 +95,12 @@ class Api:
         for wait in (*SEND_RETRY_WAITS, None):
             try:
                 return self.call("POST", "events", body=event)
-            except OutOfReach as error:
+            except ApiUnavailable as error:
                 may_have_arrived |= error.may_have_arrived
                 if not may_have_arrived:
                     raise
                 if wait is None:
-                    raise OutOfReach(f"{error}\nTo repeat it as the same event, add: --id {event['id']}") from error
+                    raise ApiUnavailable(f"{error}\nTo repeat it as the same event, add: --id {event['id']}") from error
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
@@ -118,7 +117,12 @@ class Api:
         self._http.close()
 
 
-def _is_here(url: str) -> bool:
+def present(**fields: Any) -> Json:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _is_loopback(url: str) -> bool:
     try:
         host = httpx.URL(url).host
         return host == "localhost" or ip_address(host).is_loopback
@@ -126,13 +130,13 @@ def _is_here(url: str) -> bool:
         return False
 
 
-def _raise_problem(answer: httpx.Response) -> NoReturn:
-    kind = OutOfReach if answer.status_code == 503 else Failed
-    if "problem+json" not in answer.headers.get("content-type", ""):
-        raise kind(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
-    problem = answer.json()
-    fields = "".join(f"\n  {each['path']}: {each['detail']}" for each in problem.get("errors", ()))
+def _raise_problem(response: httpx.Response) -> NoReturn:
+    kind = ApiUnavailable if response.status_code == 503 else Failed
+    if "problem+json" not in response.headers.get("content-type", ""):
+        raise kind(f"{response.url} answers {response.status_code} {response.reason_phrase}")
+    problem = response.json()
+    fields = "".join(f"\n  {field['path']}: {field['detail']}" for field in problem.get("errors", ()))
     hint = ""
-    if answer.status_code == 401:
+    if response.status_code == 401:
         hint = " Set HOOKKEEPER_API_KEY, or run this in the directory of `hookkeeper dev`."
     raise kind(f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}")

@@ -1,7 +1,7 @@
 """Output of the command line: results on standard output, errors on standard error."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import typer
@@ -10,6 +10,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from hookkeeper.content.text import visible
+
+Json = dict[str, Any]
 
 
 class SafeConsole(Console):
@@ -44,12 +46,44 @@ def _cell(markup: str) -> Text:
     return Text.from_markup(visible(markup).replace("\n", " "))
 
 
-def print_result(result: Any, as_json: bool, words: str) -> None:
-    """Print the result of a command: ASCII JSON, or a sentence."""
+def print_columns(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values in two columns."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        out.print(f"{name:<{width}}  {value}", markup=False)
+
+
+def print_fields(result: Json) -> None:
+    """Print all fields of a result in two columns."""
+    print_columns([(name, text_of(value)) for name, value in result.items()])
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def print_json_or(as_json: bool, result: Any, print_text: Callable[[Any], None]) -> None:
+    """Print the result of a command: as ASCII JSON, or as `print_text` prints it."""
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        out.print(words, markup=False)
+        print_text(result)
+
+
+def print_result(as_json: bool, result: Any, sentence: str) -> None:
+    """Print the result of a command: as ASCII JSON, or as a sentence."""
+    print_json_or(as_json, result, lambda _: out.print(sentence, markup=False))
+
+
+def print_page(as_json: bool, page: Json, header: Sequence[str], cells: Callable[[Json], Sequence[str]]) -> None:
+    """Print one page of a list: as ASCII JSON, or as a table with the cells of each item."""
+
+    def print_rows(_: Json) -> None:
+        print_table(header, [cells(item) for item in page["items"]])
+        if page["next_cursor"]:
+            out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
+
+    print_json_or(as_json, page, print_rows)
 
 
 class Failed(Exception):

@@ -15,7 +15,7 @@ from hookkeeper.crypto.keyring import Keyring, new_key
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
-_OURS = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|emails")
+_PRIVATE_FILES = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|emails")
 
 
 class InUse(Failed):
@@ -75,7 +75,7 @@ class DataDir:
             raise Failed(f"{self.key_file}: {error}") from None
         return keys
 
-    def tell(self, url: str, key: str) -> None:
+    def store_api(self, url: str, key: str) -> None:
         """Store URL and key of the API for client commands."""
         self._write(self.path / "dev.json", json.dumps({"url": url, "key": key}))
 
@@ -85,8 +85,8 @@ class DataDir:
         try:
             if not (_is_private(self.path) and _is_private(file)):
                 return None
-            said = json.loads(file.read_text())
-            url, key = said["url"], said["key"]
+            stored = json.loads(file.read_text())
+            url, key = stored["url"], stored["key"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return DevApi(url, key) if isinstance(url, str) and isinstance(key, str) else None
@@ -117,19 +117,19 @@ class DataDir:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                known = self.dev_api()
-                raise InUse(f"another dev or demo uses {self.path}" + (f" ({known.url})" if known else "")) from None
+                dev = self.dev_api()
+                raise InUse(f"another dev or demo uses {self.path}" + (f" ({dev.url})" if dev else "")) from None
             yield
 
     def _make_private(self) -> None:
         """Remove other users' permissions from databases, keys and logs. Raises `Failed`."""
-        ours = [file for file in self.path.iterdir() if _OURS.fullmatch(file.name)]
-        for file, theirs in [(self.path, 0o022), *((file, 0o077) for file in ours)]:
-            found = file.stat()
-            if found.st_uid != os.geteuid():
+        files = [file for file in self.path.iterdir() if _PRIVATE_FILES.fullmatch(file.name)]
+        for file, forbidden in [(self.path, 0o022), *((file, 0o077) for file in files)]:
+            status = file.stat()
+            if status.st_uid != os.geteuid():
                 raise Failed(f"{file} belongs to another user: choose another --data-dir, or change its owner")
-            if found.st_mode & theirs:
-                file.chmod(found.st_mode & 0o777 & ~theirs)
+            if status.st_mode & forbidden:
+                file.chmod(status.st_mode & 0o777 & ~forbidden)
 
     def _write(self, file: Path, text: str) -> None:
         """Write all or nothing."""
@@ -141,5 +141,5 @@ class DataDir:
 
 def _is_private(path: Path) -> bool:
     """Whether no other user can have written the file."""
-    found = path.stat()
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    status = path.stat()
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022

@@ -10,30 +10,27 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
 from hookkeeper.cli import stack, timeline
 from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.console import Failed, Json, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
-from hookkeeper.cli.dev import hookkeeper, print_addresses, tell_event, tell_stopping, ticking
-from hookkeeper.cli.environment import read_settings
-from hookkeeper.cli.local import free_ports
+from hookkeeper.cli.dev import command_name, print_addresses, print_event, print_stopping, progress_printer
+from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.receiver import Behaviour, Received, receiving
 from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.startup import read_settings
 from hookkeeper.version import VERSION
 
 TENANT = "demo"
 WEBHOOK_NAME = "demo receiver"
 ORDER = {"order": 4711, "amount": "129.90", "currency": "EUR"}
-ANOTHER = {"order": 4712}
-READER = "ada@example.com"
-PAID = "Order {{ event.data.order }} was paid"
-
-Json = dict[str, Any]
+NEXT_ORDER = {"order": 4712}
+CUSTOMER = "ada@example.com"
+SUBJECT = "Order {{ event.data.order }} was paid"
 
 
 class DemoFailed(Failed):
@@ -60,8 +57,8 @@ class Inbox:
     async def find_keys(self) -> list[str]:
         return self.keys
 
-    def got(self, channel: str) -> list[Received]:
-        return [each for each in self.received if each.channel == channel]
+    def requests(self, channel: str) -> list[Received]:
+        return [request for request in self.received if request.channel == channel]
 
 
 def run_demo(*, once: bool) -> None:
@@ -70,52 +67,52 @@ def run_demo(*, once: bool) -> None:
 
 
 async def _demo(once: bool) -> None:
-    inbox, is_told = Inbox(), False
+    inbox, is_delivered = Inbox(), False
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}   delivers one event as a webhook, an email and a notification\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
-    async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
+    async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
         port = await services.enter_async_context(
             receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)
         )
         running = await services.enter_async_context(
             stack.running(
                 stack.Plan(data=DataDir(DEFAULT), ports=free_ports(), send_emails=False),
-                on_ready=ticking(),
-                on_event=tell_event,
+                on_ready=progress_printer(),
+                on_event=print_event,
             )
         )
         assert running.emails
         inbox.base, inbox.emails = f"http://127.0.0.1:{port}", running.emails
         out.print(f"  [green]✓[/green] Receiver    {inbox.base}  [dim]refuses two requests, then accepts them[/dim]")
-        event = await _tell_the_story(running, inbox)
-        is_told = True
+        event = await _run_client(running, inbox)
+        is_delivered = True
         if not once:
-            _tell_where_to_look(event)
-            _tell_what_runs(running)
+            _print_links(event)
+            _print_services(running)
             await forever()
-    if once and not is_told:
+    if once and not is_delivered:
         raise DemoFailed("stopped before the event was delivered")
     if not once:
         out.print("  Stopped.")
 
 
-def _tell_where_to_look(event: Json) -> None:
+def _print_links(event: Json) -> None:
     out.print(
         f"\n   The workflow in the Temporal web UI"
         f"\n   {event['links']['temporal']}"
         f"\n\n   The event, in another terminal"
-        f"\n   {hookkeeper()} events show {event['id']} --tenant {TENANT}\n"
+        f"\n   {command_name()} events show {event['id']} --tenant {TENANT}\n"
     )
 
 
-def _tell_what_runs(running: stack.Stack) -> None:
+def _print_services(running: stack.Stack) -> None:
     out.print("[bold]Everything keeps running[/bold]   Ctrl-C stops everything")
-    print_addresses(running, why_saved="the demo sends no emails")
-    data = f"--data '{json.dumps(ANOTHER)}'"
-    out.print(f"\n  Send another: {hookkeeper()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
+    print_addresses(running, capture_reason="the demo sends no emails")
+    data = f"--data '{json.dumps(NEXT_ORDER)}'"
+    out.print(f"\n  Send another: {command_name()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
 
 
-async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> Json:
+async def _run_client(running: stack.Stack, inbox: Inbox) -> Json:
     """Act as a client, in a thread, while the receiver answers; return the event."""
     interrupted = threading.Event()
 
@@ -123,14 +120,14 @@ async def _tell_the_story(running: stack.Stack, inbox: Inbox) -> Json:
         if interrupted.wait(seconds):
             raise DemoFailed("interrupted")
 
-    def tell() -> Json:
+    def client() -> Json:
         with closing(Api(running.url, running.admin_key)) as api:
             webhook = _register(api, inbox)
             event = _send(api)
             return _watch(api, event["id"], webhook["id"], inbox, sleep)
 
     try:
-        return await asyncio.to_thread(tell)
+        return await asyncio.to_thread(client)
     finally:
         interrupted.set()
 
@@ -148,20 +145,20 @@ def _register(api: Api, inbox: Inbox) -> Json:
             "url": inbox.hook,
             "events": ["order.*"],
             "retry": {"schedule": [1, 3]},
-            "emails": [{"to": [READER], "subject": PAID}],
-            "notifications": [{"http": {"url": inbox.notify, "body": f'{{"text": "{PAID}"}}'}}],
+            "emails": [{"to": [CUSTOMER], "subject": SUBJECT}],
+            "notifications": [{"http": {"url": inbox.notify, "body": f'{{"text": "{SUBJECT}"}}'}}],
         },
     )
     inbox.keys.append(webhook["secret"])
     out.print("\n[bold]1  A customer registers a webhook[/bold]\n")
     out.print(f"   POST /v1/webhooks  {webhook['id']}")
     out.print("   [dim]gets order.* events, and for each of them sends[/dim]")
-    for what, where in (
+    for message, target in (
         ("a signed POST", f"{inbox.hook}, with retries after 1 s and 3 s"),
-        ("an email", READER),
+        ("an email", CUSTOMER),
         ("a notification", inbox.notify),
     ):
-        out.print(f"   [dim]  {what:<14} to {where}[/dim]")
+        out.print(f"   [dim]  {message:<14} to {target}[/dim]")
     return webhook
 
 
@@ -176,30 +173,30 @@ def _send(api: Api) -> Json:
 def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> Json:
     out.print("\n[bold]3  The event is delivered[/bold]\n")
 
-    def are_ours_final(event: Json) -> bool:
-        return all(delivery["status"] in timeline.FINAL for delivery in _ours(event, webhook_id).values())
+    def are_final(event: Json) -> bool:
+        return all(delivery["status"] in timeline.FINAL for delivery in _deliveries(event, webhook_id).values())
 
-    event = timeline.follow(api, out, event_id, TENANT, is_enough=are_ours_final, sleep=sleep)
-    ours = _ours(event, webhook_id)
-    _tell_webhook(ours["webhook"], inbox, event_id)
-    _tell_email(ours["email"], inbox, event_id)
-    _tell_notification(ours["notification"], inbox)
+    event = timeline.follow(api, out, event_id, TENANT, is_done=are_final, sleep=sleep)
+    deliveries = _deliveries(event, webhook_id)
+    _verify_webhook(deliveries["webhook"], inbox, event_id)
+    _verify_email(deliveries["email"], inbox, event_id)
+    _verify_notification(deliveries["notification"], inbox)
     return event
 
 
-def _ours(event: Json, webhook_id: str) -> dict[str, Json]:
+def _deliveries(event: Json, webhook_id: str) -> dict[str, Json]:
     """Return the demo webhook's deliveries by channel: the tenant may have other webhooks."""
-    return {each["channel"]: each for each in event["deliveries"] if each["webhook_id"] == webhook_id}
+    return {delivery["channel"]: delivery for delivery in event["deliveries"] if delivery["webhook_id"] == webhook_id}
 
 
 # The demo is also a test: it reports only what it has verified.
 
 
-def _tell_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
+def _verify_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
     statuses = [attempt["status_code"] for attempt in delivery["attempts"]]
     if statuses != [503, 503, 200]:
         raise DemoFailed(f"the webhook {delivery['status']} with {statuses}; expected 503, 503, 200")
-    if not all(received.verified for received in inbox.got("webhook")):
+    if not all(received.verified for received in inbox.requests("webhook")):
         raise DemoFailed("the receiver could not verify a signature")
     out.print(
         f"\n   [green]✓ Webhook[/green]       delivered with attempt {len(statuses)};"
@@ -208,20 +205,22 @@ def _tell_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
     )
 
 
-def _tell_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
+def _verify_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
     try:
         (file,) = inbox.emails.glob(f"{event_id}.{delivery['id']}.*.eml")
         subject = message_from_bytes(file.read_bytes(), policy=policy.default)["subject"]
     except (ValueError, OSError) as error:
         raise DemoFailed(f"the email {delivery['status']}, and is not in {inbox.emails}") from error
     out.print(
-        f"   [green]✓ Email[/green]         “{escape(subject)}” to {READER}, saved to a file: the demo sends no emails"
+        f"   [green]✓ Email[/green]         “{escape(subject)}” to {CUSTOMER},"
+        " saved to a file: the demo sends no emails"
         f"\n                   [dim]{file}[/dim]"
     )
 
 
-def _tell_notification(delivery: Json, inbox: Inbox) -> None:
-    if len(got := inbox.got("notification")) != 1:
-        raise DemoFailed(f"the notification {delivery['status']}, and the receiver got {len(got)}; expected one")
-    body = escape(got[0].body.decode(errors="replace"))
-    out.print(f"   [green]✓ Notification[/green]  the receiver got {got[0].method} {got[0].path}  {body}")
+def _verify_notification(delivery: Json, inbox: Inbox) -> None:
+    requests = inbox.requests("notification")
+    if len(requests) != 1:
+        raise DemoFailed(f"the notification {delivery['status']}, and the receiver got {len(requests)}; expected one")
+    body = escape(requests[0].body.decode(errors="replace"))
+    out.print(f"   [green]✓ Notification[/green]  the receiver got {requests[0].method} {requests[0].path}  {body}")

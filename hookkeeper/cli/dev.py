@@ -12,10 +12,10 @@ from rich.markup import escape
 from hookkeeper.cli import stack
 from hookkeeper.cli.console import out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
-from hookkeeper.cli.environment import read_settings
-from hookkeeper.cli.local import Ports
+from hookkeeper.cli.ports import Ports
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.startup import read_settings
 from hookkeeper.version import VERSION
 
 
@@ -27,10 +27,12 @@ def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
 async def _dev(plan: stack.Plan) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
-    async with AsyncExitStack() as services, until_stopped(tell_stopping, deadline):
-        running = await services.enter_async_context(stack.running(plan, on_ready=ticking(), on_event=tell_event))
+    async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
+        running = await services.enter_async_context(
+            stack.running(plan, on_ready=progress_printer(), on_event=print_event)
+        )
         print_addresses(running)
-        out.print(f"\n  Try it     {hookkeeper()} send order.paid --follow")
+        out.print(f"\n  Try it     {command_name()} send order.paid --follow")
         if plan.data.path != DEFAULT.absolute():
             out.print(f"  elsewhere  export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}")
         out.print("\n  Ctrl-C stops everything; the data is kept.")
@@ -38,27 +40,27 @@ async def _dev(plan: stack.Plan) -> None:
     out.print("  Stopped.")
 
 
-def ticking() -> Callable[[str], None]:
+def progress_printer() -> Callable[[str], None]:
     """Return a function that reports each service that is ready, with the seconds since now."""
-    began = time.monotonic()
+    started_at = time.monotonic()
 
-    def tick(name: str) -> None:
-        out.print(f"  [green]✓[/green] {name:<11} [dim]{time.monotonic() - began:.1f} s[/dim]")
+    def print_ready(name: str) -> None:
+        out.print(f"  [green]✓[/green] {name:<11} [dim]{time.monotonic() - started_at:.1f} s[/dim]")
 
-    return tick
+    return print_ready
 
 
-def tell_event(name: str, text: str) -> None:
+def print_event(name: str, text: str) -> None:
     out.print(f"  [yellow]![/yellow] {name} {escape(text)}")
 
 
-def tell_stopping() -> None:
+def print_stopping() -> None:
     out.print("\n  Stopping: attempts in progress finish first.")
 
 
-def print_addresses(running: stack.Stack, why_saved: str = "no provider is set") -> None:
+def print_addresses(running: stack.Stack, capture_reason: str = "no provider is set") -> None:
     """Print the addresses of all services, and where emails go."""
-    saved = f"saved to {running.emails}: {why_saved}"
+    saved = f"saved to {running.emails}: {capture_reason}"
     rows = {
         "API": running.url,
         "API docs": f"{running.url}/docs",
@@ -78,7 +80,7 @@ def _encryption(running: stack.Stack) -> str:
     return f"keys: {running.encrypted_by}; sign in at {running.url}/codec to read payloads in the Temporal UI"
 
 
-def hookkeeper() -> str:
-    """Return how this command is called here: `hookkeeper`, or the path with which it was started."""
+def command_name() -> str:
+    """Return the command to print in examples: `hookkeeper`, or the path with which it was started."""
     path = sys.argv[0]
     return path if Path(path).name == "hookkeeper" and shutil.which("hookkeeper") != path else "hookkeeper"

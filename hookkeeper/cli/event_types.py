@@ -9,26 +9,22 @@ import yaml
 from rich.markup import escape
 
 from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed, out, print_table
+from hookkeeper.cli.console import Failed, print_page, print_result
+from hookkeeper.cli.options import AsJson
 from hookkeeper.services.catalogue_documents import Imported, from_openapi
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of event types.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_event_types(as_json: AsJson = False) -> None:
     """List the event types by name."""
-    items = list(Api.of_environment().all("event-types"))
-    if as_json:
-        typer.echo(json.dumps({"items": items, "next_cursor": None}))
-        return
-    print_table(
+    page = {"items": list(Api.of_environment().all("event-types")), "next_cursor": None}
+    print_page(
+        as_json,
+        page,
         ("Event type", "Description", ""),
-        [
-            (each["name"], escape(each["description"]), "[yellow]archived[/yellow]" if each["archived"] else "")
-            for each in items
-        ],
+        lambda row: (row["name"], escape(row["description"]), "[yellow]archived[/yellow]" if row["archived"] else ""),
     )
 
 
@@ -45,19 +41,17 @@ def import_file(
 ) -> None:
     """Add or change the event types of an OpenAPI document; others are not changed."""
     api = Api.of_environment()
-    known = {each["name"] for each in api.all("event-types")}
-    done: dict[str, list[str]] = {"added": [], "changed": []}
-    for each in _read(file):
-        body = {"description": each.description, "schema": each.schema, "examples": each.examples}
-        if each.name in known:
-            api.call("PATCH", "event-types", each.name, body=body)
+    existing = {event_type["name"] for event_type in api.all("event-types")}
+    added, changed = [], []
+    for event_type in _read(file):
+        body = {"description": event_type.description, "schema": event_type.schema, "examples": event_type.examples}
+        if event_type.name in existing:
+            api.call("PATCH", "event-types", event_type.name, body=body)
+            changed.append(event_type.name)
         else:
-            api.call("POST", "event-types", body=body | {"name": each.name})
-        done["changed" if each.name in known else "added"].append(each.name)
-    if as_json:
-        typer.echo(json.dumps(done))
-    else:
-        out.print(f"{len(done['added'])} added, {len(done['changed'])} changed")
+            api.call("POST", "event-types", body=body | {"name": event_type.name})
+            added.append(event_type.name)
+    print_result(as_json, {"added": added, "changed": changed}, f"{len(added)} added, {len(changed)} changed")
 
 
 @app.command()

@@ -1,26 +1,26 @@
 """`hookkeeper send` and `hookkeeper events …`."""
 
 import json
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
 
-from hookkeeper.cli import timeline, wording
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import err, out, print_result, print_table
-from hookkeeper.cli.given import read_json
+from hookkeeper.cli import event_views, timeline
+from hookkeeper.cli.client import Api, present
+from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
+from hookkeeper.cli.json_input import read_json
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, Tenant
 from hookkeeper.commands import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
-Tenant = Annotated[str | None, typer.Option(help="The event's tenant. Default: the key's tenant, or `default`.")]
 Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
 
 
 def send(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, such as order.paid.")],
-    data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")] = "{}",
+    data: EventData = "{}",
     id_: Annotated[
         str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
     ] = None,
@@ -31,31 +31,27 @@ def send(
 ) -> None:
     """Send an event."""
     api = Api.of_environment()
-    options = {"tenant": tenant, "id": id_, "deliver_at": deliver_at}
-    body = {"type": type_, "data": read_json(data, "--data")}
-    body |= {name: value for name, value in options.items() if value is not None}
+    body = {"type": type_, "data": read_json(data, "--data")} | present(tenant=tenant, id=id_, deliver_at=deliver_at)
     accepted = api.send_event(body)
-    if as_json and not follow:
-        typer.echo(json.dumps(accepted))
-    elif not as_json:
-        _print_event(accepted)
+    if not (as_json and follow):
+        print_json_or(as_json, accepted, _print_accepted_event)
     if follow:
         _follow(api, accepted, as_json)
 
 
-def _print_event(accepted: dict[str, Any]) -> None:
+def _print_accepted_event(accepted: Json) -> None:
     count = len(accepted["deliveries"])
-    to = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
-    known = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
-    out.print(f"[bold]{accepted['id']}[/bold]  {to}{known}")
+    deliveries = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
+    duplicate = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
+    out.print(f"[bold]{accepted['id']}[/bold]  {deliveries}{duplicate}")
 
 
-def _follow(api: Api, accepted: dict[str, Any], as_json: bool) -> None:
+def _follow(api: Api, accepted: Json, as_json: bool) -> None:
     event = timeline.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
     if as_json:
         typer.echo(json.dumps(event))
     else:
-        out.print(f"  {wording.colored(event['status'])}")
+        out.print(f"  {event_views.colored(event['status'])}")
     if event["status"] != "succeeded":
         raise typer.Exit(1)
 
@@ -71,8 +67,8 @@ def list_events(
     ] = None,
     since: Annotated[str | None, typer.Option(help="Accepted at or after this time (RFC 3339).")] = None,
     until: Annotated[str | None, typer.Option(help="Accepted before this time (RFC 3339).")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List events: open ones first, then finished ones, newest first."""
@@ -89,28 +85,19 @@ def list_events(
         limit=limit,
         cursor=cursor,
     )
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    print_table(
+    print_page(
+        as_json,
+        page,
         ("Event", "Type", "Tenant", "Status", "Accepted"),
-        [
-            (row["id"], row["type"], row["tenant"], wording.colored(row["status"]), row["accepted_at"])
-            for row in page["items"]
-        ],
+        lambda row: (row["id"], row["type"], row["tenant"], event_views.colored(row["status"]), row["accepted_at"]),
     )
-    if page["next_cursor"]:
-        out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
 
 
 @app.command()
 def show(event_id: EventId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show an event with all its attempts."""
     event = Api.of_environment().call("GET", "events", event_id, tenant=tenant)
-    if as_json:
-        typer.echo(json.dumps(event))
-    else:
-        timeline.show(out, event)
+    print_json_or(as_json, event, partial(timeline.show, out))
 
 
 def _add_command(name: str, help_: str) -> None:
@@ -139,5 +126,5 @@ def reschedule(
     _print_accepted(api.call("POST", "events", event_id, "reschedule", body=body, tenant=tenant), as_json)
 
 
-def _print_accepted(accepted: dict[str, Any], as_json: bool) -> None:
-    print_result(accepted, as_json, f"{accepted['command']}: accepted")
+def _print_accepted(accepted: Json, as_json: bool) -> None:
+    print_result(as_json, accepted, f"{accepted['command']}: accepted")

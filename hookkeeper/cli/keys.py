@@ -1,18 +1,17 @@
 """`hookkeeper keys …`: API keys, not signing keys."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import out, print_result, print_table
+from hookkeeper.cli.client import Api, present
+from hookkeeper.cli.console import Json, out, print_json_or, print_page, print_result
+from hookkeeper.cli.options import AsJson, Cursor, Limit
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SCOPES = "events:write, events:read, webhooks:write, webhooks:read, admin"
-SHOWN = ("id", "key", "tenant", "scopes")
+PRINTED = ("id", "key", "tenant", "scopes")
 
 
 @app.command()
@@ -30,45 +29,41 @@ def create(
     """Create a key and print it. It cannot be shown again."""
     if (tenant is None) != all_tenants:
         raise typer.BadParameter("give either --tenant or --all-tenants")
-    options = {"scopes": scope or None, "rate_limit": rate_limit, "expires_at": expires_at}
-    body = {"name": name, "tenant": tenant} | {field: value for field, value in options.items() if value is not None}
-    made = Api.of_environment().call("POST", "keys", body=body)
-    if as_json:
-        typer.echo(json.dumps({field: made[field] for field in SHOWN}))
-        return
-    whose = f"tenant {made['tenant']}" if made["tenant"] else "all tenants"
-    out.print(f"[bold]{made['key']}[/bold]\n{made['id']} for {whose}: {', '.join(made['scopes'])}")
+    body = {"name": name, "tenant": tenant} | present(
+        scopes=scope or None, rate_limit=rate_limit, expires_at=expires_at
+    )
+    key = Api.of_environment().call("POST", "keys", body=body)
+    print_json_or(as_json, {field: key[field] for field in PRINTED}, _print_key)
+
+
+def _print_key(key: Json) -> None:
+    tenant = f"tenant {key['tenant']}" if key["tenant"] else "all tenants"
+    out.print(f"[bold]{key['key']}[/bold]\n{key['id']} for {tenant}: {', '.join(key['scopes'])}")
     out.print("[dim]The key is shown only once.[/dim]")
 
 
 @app.command("list")
 def list_keys(
     tenant: Annotated[str | None, typer.Option(help="Only keys of this tenant.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List keys, including revoked ones, newest first."""
     page = Api.of_environment().call("GET", "keys", tenant=tenant, limit=limit, cursor=cursor)
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    print_table(
+    print_page(
+        as_json,
+        page,
         ("Key", "Name", "Tenant", "Scopes", "Last used", ""),
-        [
-            (
-                row["id"],
-                escape(row["name"]),
-                row["tenant"] or "all",
-                " ".join(row["scopes"]),
-                row["last_used_at"] or "never",
-                _state(row),
-            )
-            for row in page["items"]
-        ],
+        lambda row: (
+            row["id"],
+            escape(row["name"]),
+            row["tenant"] or "all",
+            " ".join(row["scopes"]),
+            row["last_used_at"] or "never",
+            _state(row),
+        ),
     )
-    if page["next_cursor"]:
-        out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
 
 
 @app.command()
@@ -85,10 +80,10 @@ def revoke(
     for schedule in revoked["schedules"]:
         state = "paused" if schedule["paused"] else "continues"
         lines.append(f"schedule {schedule['id']} of tenant {schedule['tenant']} {state}")
-    print_result(revoked | {"revoked": True}, as_json, "\n".join(lines))
+    print_result(as_json, revoked | {"revoked": True}, "\n".join(lines))
 
 
-def _state(key: dict[str, Any]) -> str:
+def _state(key: Json) -> str:
     if key["revoked_at"]:
         return f"[red]revoked {key['revoked_at']}[/red]"
     return f"expires {key['expires_at']}" if key["expires_at"] else ""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from contextlib import closing
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
 import typer
@@ -14,7 +15,7 @@ from hookkeeper.cli.console import Failed, err, out, print_failure
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.receiver import Behaviour, Received, check_key, receiving
 
-SHOWN_BODY = 2000
+MAX_PRINTED_BODY = 2000
 """Characters of a body that are printed; `--json` prints all."""
 SIGNATURES = {
     True: "[green]signature verified[/green]",
@@ -50,11 +51,11 @@ async def _listen(port: int, behaviour: Behaviour, secrets: list[str], as_json: 
 
 
 def _keys_of_port(port: int) -> list[str]:
-    """Return the keys of the webhooks with this port, from the API; none if it does not answer."""
+    """Return the keys of the webhooks with this port, from the API; none if it does not respond."""
     try:
         with closing(Api.of_environment()) as api:
-            ours = [each["id"] for each in api.all("webhooks") if _port(each["url"]) == port]
-            return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in ours]
+            webhooks = [webhook["id"] for webhook in api.all("webhooks") if _port(webhook["url"]) == port]
+            return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in webhooks]
     except Failed as failure:
         print_failure(failure)
         return []
@@ -68,32 +69,18 @@ def _port(url: str | None) -> int | None:
 def _print(received: Received) -> None:
     color = "green" if received.status < 300 else "red"
     body = received.body.decode(errors="replace")
-    more = f"… ({len(body)} characters)" if len(body) > SHOWN_BODY else ""
+    more = f"… ({len(body)} characters)" if len(body) > MAX_PRINTED_BODY else ""
     out.print(
-        f"#{received.number}  [{color}]{received.status}[/{color}]  {_what(received)}"
-        f"\n    {escape(body[:SHOWN_BODY])}{more}"
+        f"#{received.number}  [{color}]{received.status}[/{color}]  {_description(received)}"
+        f"\n    {escape(body[:MAX_PRINTED_BODY])}{more}"
     )
 
 
-def _what(received: Received) -> str:
+def _description(received: Received) -> str:
     if received.channel == "notification":
         return f"{escape(f'{received.method} {received.path}')}  notification, not signed"
     return f"{escape(received.webhook_id)}  {SIGNATURES[received.verified]}"
 
 
 def _print_json(received: Received) -> None:
-    typer.echo(
-        json.dumps(
-            {
-                "number": received.number,
-                "method": received.method,
-                "path": received.path,
-                "channel": received.channel,
-                "webhook_id": received.webhook_id,
-                "timestamp": received.timestamp,
-                "verified": received.verified,
-                "status": received.status,
-                "body": received.body.decode(errors="replace"),
-            }
-        )
-    )
+    typer.echo(json.dumps(asdict(received) | {"body": received.body.decode(errors="replace")}))

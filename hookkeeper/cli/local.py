@@ -1,6 +1,5 @@
 """Default settings of `dev` and `demo`, and the environment of the processes that they start."""
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -8,33 +7,17 @@ from pydantic import SecretStr
 
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.temporal_server import is_port_free
+from hookkeeper.cli.ports import LOCALHOST, Ports
 from hookkeeper.settings import Settings
 
-LOCALHOST = "127.0.0.1"
 LOOPBACK = "127.0.0.0/8,::1/128"
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    api: int = 8080
-    temporal: int = 7233
-    ui: int = 8233
-
-
-def free_ports() -> Ports:
-    """Return the usual ports, or the next free ones."""
-    usual = Ports()
-    for n in range(100):
-        ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n)
-        if all(is_port_free(LOCALHOST, port) for port in (ports.api, ports.temporal, ports.ui)):
-            return ports
-    raise Failed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")
-
-
-def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool, encrypt: bool) -> Settings:
+def settings_for(
+    configured: Settings, data: DataDir, host: str, ports: Ports, send_emails: bool, encrypt: bool
+) -> Settings:
     """Return the settings of the environment, completed by the defaults of `dev`."""
-    if said.admin_key is None and not _is_loopback(host):
+    if configured.admin_key is None and not _is_loopback(host):
         raise Failed(f"set HOOKKEEPER_ADMIN_KEY to listen on {host}, because other machines can reach it")
     defaults: dict[str, object] = {
         "database_url": data.database_url,
@@ -44,20 +27,20 @@ def settings_for(said: Settings, data: DataDir, host: str, ports: Ports, send_em
         "public_url": url(host, ports),
         "temporal_ui_url": f"http://{LOCALHOST}:{ports.ui}",
     }
-    given = {name: getattr(said, name) for name in said.model_fields_set}
-    if said.encryption_keys is None:
-        given["encryption_keys"] = data.encryption_keys(make=encrypt)
-    ours: dict[str, object] = {"host": host, "port": ports.api}
+    explicit = {name: getattr(configured, name) for name in configured.model_fields_set}
+    if configured.encryption_keys is None:
+        explicit["encryption_keys"] = data.encryption_keys(make=encrypt)
+    fixed: dict[str, object] = {"host": host, "port": ports.api}
     if not send_emails:
-        ours |= {"sendgrid_api_key": None, "smtp_url": None}
-    return Settings.model_validate(defaults | given | ours)
+        fixed |= {"sendgrid_api_key": None, "smtp_url": None}
+    return Settings.model_validate(defaults | explicit | fixed)
 
 
-def encrypted_by(said: Settings, settings: Settings, data: DataDir) -> str | None:
+def encrypted_by(configured: Settings, settings: Settings, data: DataDir) -> str | None:
     """Return the source of the keys."""
     if settings.encryption_keys is None:
         return None
-    return "HOOKKEEPER_ENCRYPTION_KEYS" if said.encryption_keys else str(data.key_file)
+    return "HOOKKEEPER_ENCRYPTION_KEYS" if configured.encryption_keys else str(data.key_file)
 
 
 def mail_provider(settings: Settings) -> str | None:
@@ -72,7 +55,7 @@ def mail_provider(settings: Settings) -> str | None:
 def environment(settings: Settings, ports: Ports) -> dict[str, str]:
     """Return the environment of a child. Temporal's own variables are replaced by those of the embedded server."""
     assert settings.admin_key is not None
-    ours = {
+    hookkeeper = {
         "DATABASE_URL": settings.database_url,
         "ADMIN_KEY": settings.admin_key.get_secret_value(),
         "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
@@ -94,7 +77,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "TEMPORAL_API_KEY": "",
         "TEMPORAL_TLS": "false",
     }
-    return {f"HOOKKEEPER_{name}": value for name, value in ours.items()} | temporal
+    return {f"HOOKKEEPER_{name}": value for name, value in hookkeeper.items()} | temporal
 
 
 def _secret(secret: SecretStr | None) -> str:

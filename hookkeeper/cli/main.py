@@ -34,7 +34,7 @@ def dev(
 ) -> None:
     """Start Temporal, a worker and the API on this machine, and keep them running."""
     from hookkeeper.cli.dev import run_dev
-    from hookkeeper.cli.local import Ports
+    from hookkeeper.cli.ports import Ports
 
     run_dev(data_dir, host, Ports(port, temporal_port, ui_port), encrypt=encrypt)
 
@@ -87,45 +87,33 @@ app.add_typer(keys.app, name="keys")
 @app.command()
 def api() -> None:
     """Serve the API. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
-    from hookkeeper.cli.environment import read_settings
-
-    settings = read_settings()
     from hookkeeper.cli.run_api import run_api
 
-    run_api(settings)
+    run_api()
 
 
 @app.command()
 def worker() -> None:
     """Run a worker. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
-    from hookkeeper.cli.environment import read_settings
-
-    settings = read_settings()
     from hookkeeper.cli.run_worker import run_worker
 
-    run_worker(settings)
+    run_worker()
 
 
 @app.command()
 def migrate() -> None:
     """Update the registry's schema and Temporal's namespace. Can be repeated safely."""
-    from hookkeeper.cli.environment import read_settings
-
-    settings = read_settings()
     from hookkeeper.cli.run_migrate import run_migrate
 
-    run_migrate(settings)
+    run_migrate()
 
 
 @app.command()
 def promote() -> None:
     """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
-    from hookkeeper.cli.environment import read_settings
-
-    settings = read_settings()
     from hookkeeper.cli.run_promote import run_promote
 
-    run_promote(settings)
+    run_promote()
 
 
 def _print_version(wanted: bool) -> None:

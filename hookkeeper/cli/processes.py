@@ -1,4 +1,4 @@
-"""How a process of ours runs, and how it is told to stop."""
+"""Run the work of a process until it ends or is stopped by a signal."""
 
 import asyncio
 import gc
@@ -11,52 +11,52 @@ from hookkeeper.cli.shutdown import ShutdownDeadline
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end, then give Temporal's threads a moment: without it a short process can abort at its exit."""
+    """Run the work, then give Temporal's threads a moment: otherwise a short process can abort at its exit."""
 
-    async def and_settle() -> None:
+    async def run_and_settle() -> None:
         try:
             await work
         finally:
             await asyncio.sleep(0.05)  # sdk-python #300, see docs/temporal.md
 
-    asyncio.run(and_settle())
+    asyncio.run(run_and_settle())
 
 
 @asynccontextmanager
 async def until_stopped(
     on_stop: Callable[[], None] = lambda: None, deadline: ShutdownDeadline | None = None
 ) -> AsyncIterator[None]:
-    """Cancel the block at Ctrl-C, SIGTERM or SIGHUP, and go on behind it as if it had come to its end.
+    """Cancel the block at Ctrl-C, SIGTERM or SIGHUP, and continue after it as if it had ended.
 
-    After the block these signals are ignored: what is left to do then is the way out, which the deadline bounds.
+    After the block, these signals are ignored: only the shutdown remains, which the deadline bounds.
     """
-    loop, deaf = asyncio.get_running_loop(), False
+    loop, is_stopping = asyncio.get_running_loop(), False
 
     def stop() -> None:
-        nonlocal deaf
+        nonlocal is_stopping
         if deadline:
             deadline.begin()
-        if not deaf:
-            deaf = True
+        if not is_stopping:
+            is_stopping = True
             scope.reschedule(loop.time())
             on_stop()  # may fail: the terminal may be gone
 
     try:
         async with asyncio.timeout(None) as scope:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` means it
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` sets it
                     loop.add_signal_handler(number, stop)
-                    if deadline:  # at once, also where the loop hangs; the loop gets the signal besides
+                    if deadline:  # also if the loop hangs; the loop gets the signal as well
                         signal.signal(number, lambda *_: deadline.begin())
             yield
-            deaf = True
+            is_stopping = True
     except TimeoutError:
         if not scope.expired():
             raise
 
 
 async def forever() -> None:
-    """Wait to be cancelled."""
+    """Wait until cancelled."""
     await asyncio.Event().wait()
 
 

@@ -20,7 +20,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from hookkeeper.crypto import signing_keys
 
 MAX_BODY = 4 * 1024 * 1024
-SIGNED = ("webhook-id", "webhook-timestamp", "webhook-signature")
+SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 """Headers of a webhook."""
 TOLERANCE = 300
 """Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
@@ -28,7 +28,7 @@ TOLERANCE = 300
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request, and how it was answered."""
+    """One request, and the status of its response."""
 
     number: int
     method: str
@@ -44,10 +44,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How to answer: the first `fail` webhooks with `fail_status`, all else with `status`, each after `delay` s."""
+    """Responses: 503 to the first `fail` webhooks, `status` to all other requests, each after `delay` seconds."""
 
     fail: int = 0
-    fail_status: int = 503
     status: int = 200
     delay: float = 0.0
 
@@ -59,18 +58,30 @@ FindKeys = Callable[[], Awaitable[list[str]]]
 async def receiving(
     port: int, behaviour: Behaviour, find_keys: FindKeys, on_request: Callable[[Received], None]
 ) -> AsyncIterator[int]:
-    """Serve on the loopback address until the block ends; give the port (0 asks for a free one)."""
+    """Serve on the loopback address until the block ends, and yield the port; port 0 selects a free one."""
     count = webhooks = 0
 
     async def receive(request: web.Request) -> web.Response:
         nonlocal count, webhooks
-        is_webhook = _is_webhook(request)
+        is_webhook = any(name in request.headers for name in SIGNATURE_HEADERS)
         count, webhooks = count + 1, webhooks + is_webhook
         number, fails, body = count, is_webhook and webhooks <= behaviour.fail, await request.read()
         verified = verify(await find_keys(), request.headers, body) if is_webhook else None
         await asyncio.sleep(behaviour.delay)
-        status, text = _answer(verified, fails, behaviour)
-        on_request(_received(request, number, body, verified, status))
+        status, text = _response(verified, fails, behaviour)
+        on_request(
+            Received(
+                number=number,
+                method=request.method,
+                path=request.path,
+                channel="webhook" if is_webhook else "notification",
+                webhook_id=request.headers.get("webhook-id", ""),
+                timestamp=request.headers.get("webhook-timestamp", ""),
+                body=body,
+                verified=verified,
+                status=status,
+            )
+        )
         return web.Response(status=status, text=text)
 
     app = web.Application(client_max_size=MAX_BODY)
@@ -84,26 +95,8 @@ async def receiving(
         await runner.cleanup()
 
 
-def _is_webhook(request: web.Request) -> bool:
-    return any(name in request.headers for name in SIGNED)
-
-
-def _received(request: web.Request, number: int, body: bytes, verified: bool | None, status: int) -> Received:
-    return Received(
-        number=number,
-        method=request.method,
-        path=request.path,
-        channel="webhook" if _is_webhook(request) else "notification",
-        webhook_id=request.headers.get("webhook-id", ""),
-        timestamp=request.headers.get("webhook-timestamp", ""),
-        body=body,
-        verified=verified,
-        status=status,
-    )
-
-
 def check_key(key: str) -> None:
-    """Raise ValueError, with a text for people, unless signatures can be verified with the key."""
+    """Raise ValueError, with a sentence for users, if the key cannot verify signatures."""
     if key.startswith(signing_keys.PUBLIC):
         _public_key(key)
     else:
@@ -111,7 +104,7 @@ def check_key(key: str) -> None:
 
 
 def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool | None:
-    """Say whether one of the keys verifies the signature; None where there are no keys."""
+    """Return whether one of the keys verifies the signature; None without keys."""
     if not secrets:
         return None
     return any(_verifies(secret, headers, body) for secret in secrets)
@@ -120,7 +113,7 @@ def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool 
 def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     if not secret.startswith((signing_keys.ASYMMETRIC, signing_keys.PUBLIC)):
         try:
-            Webhook(secret).verify(body.decode(), {name.lower(): value for name, value in headers.items()})
+            Webhook(secret).verify(body, dict(headers), json_parse=False)
         except (WebhookVerificationError, ValueError):
             return False
         return True
@@ -154,9 +147,9 @@ def _public_key(key: str) -> Ed25519PublicKey:
         raise ValueError(f"a {signing_keys.PUBLIC} key contains 32 bytes in base64") from None
 
 
-def _answer(verified: bool | None, fails: bool, behaviour: Behaviour) -> tuple[int, str]:
+def _response(verified: bool | None, fails: bool, behaviour: Behaviour) -> tuple[int, str]:
     if verified is False:
         return 401, "wrong signature"
     if fails:
-        return behaviour.fail_status, "temporarily unavailable"
+        return 503, "temporarily unavailable"
     return behaviour.status, "ok" if behaviour.status < 300 else "refused"

@@ -13,10 +13,10 @@ from temporalio.client import Client
 from api.app import create_app
 from api.connections import BoundedProtocol, ClientTimeouts, bounded
 from hookkeeper import logs
-from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.startup import connect, read_settings
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -27,8 +27,9 @@ REQUEST_GRACE = timedelta(seconds=10)
 """Maximum time in which a stopping API finishes requests."""
 
 
-def run_api(settings: Settings) -> None:
+def run_api() -> None:
     """Serve until stopped, then finish the requests in progress."""
+    settings = read_settings()
     if settings.admin_key is None:
         raise Failed("HOOKKEEPER_ADMIN_KEY is not set")
     logs.configure(settings.log_format)
@@ -41,7 +42,7 @@ async def _serve(settings: Settings) -> None:
     store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped(deadline=deadline):
-            client = await temporal.connect(keyring)
+            client = await connect(keyring)
             await _serve_http(settings, store, client)
     finally:
         deadline.begin()
@@ -51,28 +52,28 @@ async def _serve(settings: Settings) -> None:
 def listen(host: str, port: int) -> socket.socket:
     """Bind the port here, because uvicorn would end the process with a traceback."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        family, kind, protocol, _, address = found[0]
-        return _listener(socket.socket(family, kind, protocol), address)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = addresses[0]
+        return _listen_on(socket.socket(family, kind, protocol), address)
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
         raise Failed(f"cannot listen on {host}, port {port}: {reason}") from error
 
 
-def _listener(taken: socket.socket, address: Any) -> socket.socket:
+def _listen_on(listener: socket.socket, address: Any) -> socket.socket:
     """Listen on a socket that was made with its protocol.
 
     asyncio disables Nagle's algorithm only for such sockets; otherwise each response on a kept-alive connection takes
     40 ms.
     """
     try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
     except OSError:
-        taken.close()
+        listener.close()
         raise
-    return taken
+    return listener
 
 
 def server_config(

@@ -4,9 +4,9 @@ import structlog
 from temporalio.service import RPCError
 
 from hookkeeper import logs
-from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import run
+from hookkeeper.cli.startup import connect, read_settings
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -15,8 +15,9 @@ from hookkeeper.temporal.namespace import NamespaceNotReady, prepare
 log = structlog.get_logger("hookkeeper.migrate")
 
 
-def run_migrate(settings: Settings) -> None:
+def run_migrate() -> None:
     """Update the registry, then the namespace's search attributes and retention."""
+    settings = read_settings()
     logs.configure(settings.log_format)
     run(_migrate(settings))
 
@@ -36,16 +37,16 @@ async def migrate_registry(settings: Settings) -> int:
 async def _migrate(settings: Settings) -> None:
     if count := await migrate_registry(settings):
         log.info("registry encrypted with the first key", rows=count)
-    client = await temporal.connect()
+    client = await connect()
     try:
         await prepare(client, settings.retention)
     except NamespaceNotReady as error:
-        raise Failed(_what_to_do(error)) from error
+        raise Failed(_repair_instructions(error)) from error
     except RPCError as error:
         raise Failed(f"the registry is up to date, but Temporal refused the change: {error.message}") from error
 
 
-def _what_to_do(error: NamespaceNotReady) -> str:
+def _repair_instructions(error: NamespaceNotReady) -> str:
     """Describe what is wrong with the namespace, and the commands that repair it."""
     findings = error.findings
     lines = [f"the registry is up to date, but the namespace {findings.namespace} is not: {error}."]

@@ -4,10 +4,9 @@ import structlog
 from temporalio.service import RPCError
 
 from hookkeeper import logs
-from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import run
-from hookkeeper.settings import Settings
+from hookkeeper.cli.startup import connect, read_settings
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
 
@@ -16,14 +15,15 @@ TIMEOUT = 60.0
 """Seconds to wait for workers of the version."""
 
 
-def run_promote(settings: Settings) -> None:
+def run_promote() -> None:
     """Make the version in the settings current, when its workers serve all task queues."""
+    settings = read_settings()
     logs.configure(settings.log_format)
     run(_promote(settings.task_queue, settings.deployment_version or UNVERSIONED))
 
 
 async def _promote(task_queue: str, version: str) -> None:
-    client = await temporal.connect()
+    client = await connect()
     try:
         if not await worker_versions.promote(client, task_queue, version, TIMEOUT):
             log.warning("this Temporal server has no worker versions")

@@ -2,17 +2,18 @@
 
 import worker
 from hookkeeper import logs
-from hookkeeper.cli import temporal
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import forever, freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.startup import connect, read_settings
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
 
 
-def run_worker(settings: Settings) -> None:
+def run_worker() -> None:
     """Work until stopped, then finish the attempts in progress."""
+    settings = read_settings()
     logs.configure(settings.log_format)
     try:
         run(_work(settings))
@@ -26,7 +27,7 @@ async def _work(settings: Settings) -> None:
     store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped(deadline=deadline):
-            client = await temporal.connect(keyring)
+            client = await connect(keyring)
             async with worker.running(client, store, settings):
                 freeze_objects()
                 try:

@@ -1,20 +1,18 @@
 """`hookkeeper schedules …`."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import out, print_result, print_table
-from hookkeeper.cli.given import read_json
+from hookkeeper.cli.client import Api, present
+from hookkeeper.cli.console import Json, out, print_json_or, print_page, print_result
+from hookkeeper.cli.json_input import read_json
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, Tenant
 from workflows.summaries import duration
 
 app = typer.Typer(no_args_is_help=True, help="Schedules: events by cron or at an interval.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ScheduleId = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The schedule's id.")]
-Tenant = Annotated[str | None, typer.Option(help="The schedule's tenant. Default: the key's tenant, or `default`.")]
 Note = Annotated[str | None, typer.Option(help="A note, such as the reason.")]
 Overlap = Annotated[
     str | None,
@@ -29,24 +27,25 @@ COLORS = {"done": "green", "refused": "red", "cancelled": "yellow", "running": "
 @app.command("list")
 def list_schedules(
     tenant: Annotated[str | None, typer.Option(help="Only schedules of this tenant.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List schedules, newest first."""
     page = Api.of_environment().call("GET", "schedules", tenant=tenant, limit=limit, cursor=cursor)
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    print_table(
+    print_page(
+        as_json,
+        page,
         ("Schedule", "Tenant", "Type", "When", "Next", ""),
-        [
-            (row["id"], row["tenant"], row["type"], _when(row), next(iter(row["next"]), "never"), _state(row))
-            for row in page["items"]
-        ],
+        lambda row: (
+            row["id"],
+            row["tenant"],
+            row["type"],
+            _when(row),
+            next(iter(row["next"]), "never"),
+            _state(row),
+        ),
     )
-    if page["next_cursor"]:
-        out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
 
 
 @app.command()
@@ -61,7 +60,7 @@ def create(
     timezone: Annotated[
         str | None, typer.Option(help="Time zone of --cron, such as Europe/Berlin. Default: UTC.")
     ] = None,
-    data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")] = "{}",
+    data: EventData = "{}",
     id_: Annotated[str | None, typer.Option("--id", help="Your own id. Default: generated.")] = None,
     tenant: Tenant = None,
     name: Annotated[str | None, typer.Option(help="A display name.")] = None,
@@ -77,50 +76,47 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a schedule."""
-    options = {
-        "id": id_,
-        "tenant": tenant,
-        "name": name,
-        "cron": cron,
-        "every": every,
-        "offset": offset,
-        "timezone": timezone,
-        "overlap": overlap,
-        "catchup_window": catchup_window,
-        "jitter": jitter,
-        "start_at": start_at,
-        "end_at": end_at,
-        "paused": paused or None,
-        "note": note,
-    }
-    given = {field: value for field, value in options.items() if value is not None}
-    body = {"event": {"type": type_, "data": read_json(data, "--data")}} | given
-    _print(Api.of_environment().call("POST", "schedules", body=body), as_json)
+    body = {"event": {"type": type_, "data": read_json(data, "--data")}} | present(
+        id=id_,
+        tenant=tenant,
+        name=name,
+        cron=cron,
+        every=every,
+        offset=offset,
+        timezone=timezone,
+        overlap=overlap,
+        catchup_window=catchup_window,
+        jitter=jitter,
+        start_at=start_at,
+        end_at=end_at,
+        paused=paused or None,
+        note=note,
+    )
+    print_json_or(as_json, Api.of_environment().call("POST", "schedules", body=body), _print)
 
 
 @app.command()
 def show(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show a schedule with its next times and latest results."""
-    _print(Api.of_environment().call("GET", "schedules", schedule, tenant=tenant), as_json)
+    print_json_or(as_json, Api.of_environment().call("GET", "schedules", schedule, tenant=tenant), _print)
 
 
 @app.command()
 def pause(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Pause a schedule."""
-    _print(_command(schedule, "pause", tenant, note=note), as_json)
+    print_json_or(as_json, _command(schedule, "pause", tenant, note=note), _print)
 
 
 @app.command()
 def resume(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Resume a schedule, from the next time on."""
-    _print(_command(schedule, "resume", tenant, note=note), as_json)
+    print_json_or(as_json, _command(schedule, "resume", tenant, note=note), _print)
 
 
 @app.command()
 def trigger(schedule: ScheduleId, overlap: Overlap = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Create an event now, even if the schedule is paused."""
-    answer = _command(schedule, "trigger", tenant, overlap=overlap)
-    print_result(answer, as_json, "trigger: accepted")
+    print_result(as_json, _command(schedule, "trigger", tenant, overlap=overlap), "trigger: accepted")
 
 
 @app.command()
@@ -133,41 +129,37 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Create the events of a past period, none of them twice."""
-    answer = _command(schedule, "backfill", tenant, since=since, until=until, overlap=overlap)
-    print_result(answer, as_json, "\n".join(answer["events"]) or "no times in this period")
+    accepted = _command(schedule, "backfill", tenant, since=since, until=until, overlap=overlap)
+    print_result(as_json, accepted, "\n".join(accepted["events"]) or "no times in this period")
 
 
 @app.command()
 def delete(schedule: ScheduleId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Delete a schedule. Events that it created remain."""
     Api.of_environment().call("DELETE", "schedules", schedule, tenant=tenant)
-    print_result({"id": schedule, "deleted": True}, as_json, f"{schedule} is deleted")
+    print_result(as_json, {"id": schedule, "deleted": True}, f"{schedule} is deleted")
 
 
-def _command(schedule: str, command: str, tenant: str | None, **given: str | None) -> dict[str, Any]:
-    body = {field: value for field, value in given.items() if value is not None}
-    answer: dict[str, Any] = Api.of_environment().call("POST", "schedules", schedule, command, body=body, tenant=tenant)
-    return answer
+def _command(schedule: str, command: str, tenant: str | None, **options: str | None) -> Any:
+    api = Api.of_environment()
+    return api.call("POST", "schedules", schedule, command, body=present(**options), tenant=tenant)
 
 
-def _print(schedule: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(schedule))
-        return
+def _print(schedule: Json) -> None:
     state = _state(schedule)
     out.print(f"[bold]{schedule['id']}[/bold]  {schedule['type']}, {_when(schedule)}{state and f'  {state}'}")
     for time in schedule["next"][:SHOWN_TIMES]:
         out.print(f"  next  {time}")
     for firing in schedule["recent"]:
         color = COLORS[firing["status"]]
-        told = firing["event_id"] or escape(firing["reason"] or "")
-        out.print(f"  [dim]{firing['time']}[/dim]  [{color}]{firing['status']}[/{color}]  {told}")
-    for what in ("skipped", "missed"):
-        if schedule[what]:
-            out.print(f"  {schedule[what]} {what}")
+        result = firing["event_id"] or escape(firing["reason"] or "")
+        out.print(f"  [dim]{firing['time']}[/dim]  [{color}]{firing['status']}[/{color}]  {result}")
+    for counter in ("skipped", "missed"):
+        if schedule[counter]:
+            out.print(f"  {schedule[counter]} {counter}")
 
 
-def _when(schedule: dict[str, Any]) -> str:
+def _when(schedule: Json) -> str:
     """`0 9 * * 1-5 Europe/Berlin`, `every 1 h, 5 min after`."""
     if schedule["cron"]:
         return f"{' or '.join(schedule['cron'])} {schedule['timezone']}"
@@ -175,7 +167,7 @@ def _when(schedule: dict[str, Any]) -> str:
     return f"every {duration(schedule['every'])}{after}"
 
 
-def _state(schedule: dict[str, Any]) -> str:
+def _state(schedule: Json) -> str:
     note = escape(schedule["note"])
     if not schedule["paused"]:
         return note

@@ -14,7 +14,7 @@ import structlog
 log = structlog.get_logger("hookkeeper.shutdown")
 
 SHUTDOWN_MARGIN = timedelta(seconds=10)
-"""Time for the rest of a shutdown, once the work that was under way has had its grace period."""
+"""Time for the rest of a shutdown, after the grace period for work in progress."""
 REPORT_TIMEOUT = 2.0
 """Seconds that the last log line may take: standard error may be blocked too."""
 FAILED = 1
@@ -22,26 +22,26 @@ FAILED = 1
 
 
 class ShutdownDeadline:
-    """Ends the process if it is still there some time after its shutdown has begun.
+    """Ends the process if its shutdown takes too long.
 
-    It waits in a thread, so it also ends a process whose event loop hangs, and one that hangs in the exit of the
-    interpreter, which waits for other threads. A thread of the C library stands in where no Python code can run.
+    It waits in a thread, so it also ends a process whose event loop hangs, or whose interpreter waits for other threads
+    at its exit. If no Python code can run, a thread of `faulthandler` ends the process.
     """
 
     def __init__(self, grace: timedelta) -> None:
         self._seconds = (grace + SHUTDOWN_MARGIN).total_seconds()
-        self._begun: SimpleQueue[None] = SimpleQueue()
+        self._started: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._watch, name="shutdown deadline", daemon=True).start()
 
     def begin(self) -> None:
-        """Let the time run. Safe to call again, and from a signal handler that interrupts another call.
+        """Start the time. Safe to call again, and from a signal handler that interrupts another call.
 
-        An Event is not: its lock would be waited for by the very thread that holds it.
+        With an Event, the handler would wait for a lock that its own thread holds.
         """
-        self._begun.put(None)
+        self._started.put(None)
 
     def _watch(self) -> None:
-        self._begun.get()
+        self._started.get()
         if sys.__stderr__ is not None:
             faulthandler.dump_traceback_later(self._seconds + 2 * REPORT_TIMEOUT, exit=True, file=sys.__stderr__)
         time.sleep(self._seconds)
@@ -56,7 +56,7 @@ class ShutdownDeadline:
 
 
 def stacks_of_threads() -> str:
-    """Give the stacks of all threads."""
+    """Return the stacks of all threads."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return "\n".join(
         f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"

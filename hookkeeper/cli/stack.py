@@ -4,31 +4,30 @@
 """
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
 from temporalio.client import Client
 
-from hookkeeper import ids
 from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.environment import read_settings
-from hookkeeper.cli.local import LOCALHOST, Ports
+from hookkeeper.cli.ports import LOCALHOST, Ports, check_ports
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
+from hookkeeper.cli.startup import read_settings
 from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
-from hookkeeper.cli.temporal import is_polled
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.namespace import prepare
+from hookkeeper.temporal.readiness import is_polled
 
-API_STOP_TIMEOUT, TEMPORAL_STOP_TIMEOUT = 25.0, 10.0
-"""Seconds after which these are killed if they have not stopped."""
+API_STOP_TIMEOUT = 25.0
+"""Seconds after which the API is killed if it has not stopped."""
 API_TIMEOUT = 2.0
 """Seconds in which the API has to answer a readiness check."""
 
@@ -89,28 +88,28 @@ async def running(
     data, ports = plan.data, plan.ports
     async with AsyncExitStack() as resources:
         resources.enter_context(data.locked())
-        given = plan.settings or read_settings()
-        _check_ports(plan.host, ports)
-        settings = local.settings_for(given, data, plan.host, ports, plan.send_emails, plan.encrypt)
+        configured = plan.settings or read_settings()
+        check_ports(plan.host, ports)
+        settings = local.settings_for(configured, data, plan.host, ports, plan.send_emails, plan.encrypt)
         assert settings.admin_key is not None
         url, admin_key = local.url(plan.host, ports), settings.admin_key.get_secret_value()
-        encrypted_by = local.encrypted_by(given, settings, data)
+        encrypted_by = local.encrypted_by(configured, settings, data)
         mail_provider = local.mail_provider(settings)
         supervisor = await resources.enter_async_context(Supervisor(data.logs, on_event))
         http = await resources.enter_async_context(
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=API_TIMEOUT)
         )
-        data.tell(url, admin_key)
+        data.store_api(url, admin_key)
         try:
             temporal_server.check_version(data.path)
             codec_endpoint = f"{url}/codec" if encrypted_by else None
-            temporal = temporal_service(data.path, ports, settings.dev_synchronous, codec_endpoint)
+            temporal = temporal_server.service(data.path, ports, settings.dev_synchronous, codec_endpoint)
             servers = [temporal, *([plan.database] if plan.database else ())]
             await asyncio.gather(*map(supervisor.start, servers))
             client = await _prepare_servers(data, ports, settings)
             on_ready("Temporal")
-            ours = _hookkeeper_services(plan, settings, client, http)
-            await asyncio.gather(*(_start(supervisor, name, service, on_ready) for name, service in ours))
+            hookkeeper = _hookkeeper_services(plan, settings, client, http)
+            await asyncio.gather(*(_start(supervisor, service, on_ready) for service in hookkeeper))
         except (temporal_server.EmbeddedServerError, ServiceFailed) as error:
             raise Failed(str(error)) from error
         yield Stack(
@@ -124,38 +123,13 @@ async def running(
             encrypted_by=encrypted_by,
             client=client,
             supervisor=supervisor,
-            services={service.name: service for service in (*servers, *(service for _, service in ours))},
+            services={service.name: service for service in (*servers, *hookkeeper)},
         )
 
 
 def shutdown_time(settings: Settings) -> timedelta:
     """Return the time that all services together may take to stop."""
-    return timedelta(seconds=API_STOP_TIMEOUT + _worker_stop_timeout(settings) + TEMPORAL_STOP_TIMEOUT)
-
-
-def temporal_service(
-    folder: Path,
-    ports: Ports,
-    synchronous: temporal_server.Synchronous = "normal",
-    codec_endpoint: str | None = None,
-    search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
-) -> Service:
-    """Describe a Temporal server that stores its data in `folder`."""
-    argv = temporal_server.command(
-        temporal_server.find_binary(),
-        data_dir=folder,
-        host=LOCALHOST,
-        port=ports.temporal,
-        ui_port=ports.ui,
-        search_attributes=search_attributes,
-        codec_endpoint=codec_endpoint,
-        synchronous=synchronous,
-    )
-
-    async def serves() -> bool:
-        return await temporal_server.is_serving(LOCALHOST, ports.temporal)
-
-    return Service("temporal", argv, serves, temporal_server.ENVIRONMENT, stop_timeout=TEMPORAL_STOP_TIMEOUT)
+    return timedelta(seconds=API_STOP_TIMEOUT + _worker_stop_timeout(settings) + temporal_server.STOP_TIMEOUT)
 
 
 async def _prepare_servers(data: DataDir, ports: Ports, settings: Settings) -> Client:
@@ -168,13 +142,8 @@ async def _prepare_servers(data: DataDir, ports: Ports, settings: Settings) -> C
     return client
 
 
-def _hookkeeper_services(
-    plan: Plan, settings: Settings, client: Client, http: httpx.AsyncClient
-) -> list[tuple[str, Service]]:
-    """Describe workers and API, each with its title."""
-
-    async def polls() -> bool:
-        return await is_polled(client, settings.task_queue)
+def _hookkeeper_services(plan: Plan, settings: Settings, client: Client, http: httpx.AsyncClient) -> list[Service]:
+    """Describe the workers and the API."""
 
     async def answers() -> bool:
         try:
@@ -188,32 +157,16 @@ def _hookkeeper_services(
         argv = [sys.executable, "-m", "hookkeeper", command]
         return Service(name, argv, ready, {**shared, **plan.environments.get(name, {})}, stop_timeout=stop_timeout)
 
+    polls = partial(is_polled, client, settings.task_queue)
     workers = [service("worker", name, polls, _worker_stop_timeout(settings)) for name in plan.workers]
-    api = service("api", "api", answers, API_STOP_TIMEOUT)
-    return [*((worker.name.capitalize(), worker) for worker in workers), ("API", api)]
+    return [*workers, service("api", "api", answers, API_STOP_TIMEOUT)]
 
 
-async def _start(supervisor: Supervisor, title: str, service: Service, on_ready: Callable[[str], None]) -> None:
+async def _start(supervisor: Supervisor, service: Service, on_ready: Callable[[str], None]) -> None:
     await supervisor.start(service)
-    on_ready(title)
+    on_ready("API" if service.name == "api" else service.name.capitalize())
 
 
 def _worker_stop_timeout(settings: Settings) -> float:
     """Return the seconds after which a worker is killed: more than its own deadline."""
     return (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
-
-
-def _check_ports(host: str, ports: Ports) -> None:
-    if len({ports.api, ports.temporal, ports.ui}) < 3:
-        raise Failed("the API, Temporal and the Temporal web UI need different ports")
-    for what, where, port in (
-        ("the API", host, ports.api),
-        ("Temporal", LOCALHOST, ports.temporal),
-        ("the Temporal web UI", LOCALHOST, ports.ui),
-    ):
-        try:
-            is_free = temporal_server.is_port_free(where, port)
-        except socket.gaierror as error:
-            raise Failed(f"{where} is not an address of this machine: {error.strerror}") from error
-        if not is_free:
-            raise Failed(f"port {port} for {what} is in use: stop the process that uses it, or choose another port")

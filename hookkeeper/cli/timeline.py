@@ -2,22 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from operator import itemgetter
 
 from rich.console import Console
 from rich.markup import escape
 
-from hookkeeper.cli import wording
-from hookkeeper.cli.client import Api, OutOfReach
+from hookkeeper.cli import event_views
+from hookkeeper.cli.client import Api, ApiUnavailable
+from hookkeeper.cli.console import Json
 
-POLL = 0.15
+POLL_INTERVAL = 0.15
+"""Seconds between two reads of the event."""
 NO_RESPONSE_TIMEOUT = 30.0
 """Seconds without a response after which `follow` gives up; API or worker may be restarting."""
 FINAL = ("succeeded", "failed", "cancelled")
 TARGET_WIDTH = 48
 """Maximum width of the target column."""
 
-Json = dict[str, Any]
 Sleep = Callable[[float], object]
 
 
@@ -31,10 +32,10 @@ def follow(
     event_id: str,
     tenant: str,
     *,
-    is_enough: Callable[[Json], bool] = is_final,
+    is_done: Callable[[Json], bool] = is_final,
     sleep: Sleep = time.sleep,
 ) -> Json:
-    """Print each change until `is_enough`; return the event."""
+    """Print each change until `is_done`; return the event."""
     timeline = _Timeline(console)
     with console.status("waiting for the first attempt") as status:
         for event in _states(api, event_id, tenant, sleep):
@@ -42,26 +43,26 @@ def follow(
                 status.update("no response, trying again")
                 continue
             timeline.update(event)
-            if is_enough(event):
+            if is_done(event):
                 return event
-            status.update(wording.waiting_for(event))
+            status.update(event_views.waiting_for(event))
     raise AssertionError("polling does not end")
 
 
 def show(console: Console, event: Json) -> None:
     """Print an event with its deliveries and attempts."""
-    status = wording.colored(event["status"])
+    status = event_views.colored(event["status"])
     console.print(f"[bold]{event['id']}[/bold]  {event['type']}  tenant {event['tenant']}  {status}")
     console.print(f"  [dim]accepted {event['accepted_at']}[/dim]")
     for delivery in event["deliveries"]:
-        goal, state = escape(wording.goal(delivery)), wording.state(delivery)
-        console.print(f"\n  {goal}  {state}  [dim]{delivery['id']}[/dim]")
+        target, state = escape(event_views.target(delivery)), event_views.state(delivery)
+        console.print(f"\n  {target}  {state}  [dim]{delivery['id']}[/dim]")
         if delivery["attempts_omitted"]:
             console.print(f"  [dim]  {delivery['attempts_omitted']} older attempts are in the Temporal history[/dim]")
         for attempt in delivery["attempts"]:
-            console.print(wording.attempt_in_delivery(event, delivery, attempt))
+            console.print(event_views.attempt_in_delivery(event, delivery, attempt))
         for receipt in delivery["receipts"]:
-            console.print(wording.receipt(event, receipt))
+            console.print(event_views.receipt(event, receipt))
     if event["links"]["temporal"]:
         console.print(f"\n  [dim]{event['links']['temporal']}[/dim]")
 
@@ -76,15 +77,15 @@ class _Timeline:
 
     def update(self, event: Json) -> None:
         """Print what is new."""
-        width = max((len(wording.goal(each)) for each in event["deliveries"]), default=0)
+        width = max((len(event_views.target(delivery)) for delivery in event["deliveries"]), default=0)
         lines = [*_attempts(event, min(width, TARGET_WIDTH)), *_receipts(event)]
-        for _, key, line in sorted(lines, key=lambda each: each[0]):
+        for _, key, line in sorted(lines, key=itemgetter(0)):
             if key not in self._printed:
                 self._printed.add(key)
                 self._console.print(line)
         for delivery in event["deliveries"]:
             now = (delivery["status"], delivery["reason"])
-            if self._statuses.get(delivery["id"]) != now and (line := wording.status_change(delivery)):
+            if self._statuses.get(delivery["id"]) != now and (line := event_views.status_change(delivery)):
                 self._console.print(line)
             self._statuses[delivery["id"]] = now
 
@@ -96,26 +97,26 @@ Line = tuple[str, tuple[object, ...], str]
 def _attempts(event: Json, width: int) -> Iterator[Line]:
     for delivery in event["deliveries"]:
         for attempt in delivery["attempts"]:
-            line = wording.attempt_in_event(event, delivery, attempt, width)
+            line = event_views.attempt_in_event(event, delivery, attempt, width)
             yield attempt["started_at"], (delivery["id"], attempt["number"]), line
 
 
 def _receipts(event: Json) -> Iterator[Line]:
     for delivery in event["deliveries"]:
         for receipt in delivery["receipts"]:
-            yield receipt["at"], (delivery["id"], *receipt.values()), wording.receipt(event, receipt)
+            yield receipt["at"], (delivery["id"], *receipt.values()), event_views.receipt(event, receipt)
 
 
 def _states(api: Api, event_id: str, tenant: str, sleep: Sleep) -> Iterator[Json | None]:
     """Poll the event; yield None while there is no response."""
-    answered = time.monotonic()
+    responded_at = time.monotonic()
     while True:
         try:
             state = api.call("GET", "events", event_id, tenant=tenant)
-            answered = time.monotonic()
-        except OutOfReach:
-            if time.monotonic() - answered > NO_RESPONSE_TIMEOUT:
+            responded_at = time.monotonic()
+        except ApiUnavailable:
+            if time.monotonic() - responded_at > NO_RESPONSE_TIMEOUT:
                 raise
             state = None
         yield state
-        sleep(POLL)
+        sleep(POLL_INTERVAL)

@@ -1,17 +1,15 @@
 """Convert options and files to the fields of the API."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import typer
 
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.given import read_json_file
+from hookkeeper.cli.console import Failed, Json
+from hookkeeper.cli.json_input import read_json_file
 
-Json = dict[str, Any]
-
-SHOWN_ONLY = frozenset(
+READ_ONLY = frozenset(
     {
         "created_at",
         "disabled_at",
@@ -25,76 +23,33 @@ SHOWN_ONLY = frozenset(
         "updated_at",
     }
 )
-"""Fields that the API shows and nobody can set: a file that `webhooks show --json` wrote may have them."""
+"""Fields of responses that cannot be set; a file that `webhooks show --json` wrote has them."""
 FIXED = frozenset({"signature_scheme", "tenant"})
 """Fields that are set once."""
 
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
-"""What stands between two commas, but for those in quotes and in templates."""
-
-
-def fields_of(
-    file: str | None,
-    *,
-    url: str | None,
-    events: list[str] | None,
-    filter_: str | None,
-    emails: list[str] | None,
-    notify: list[str] | None,
-    name: str | None,
-    headers: list[str] | None,
-    retry: str | None,
-    timeout: float | None,
-    rate_limit: float | None,
-    ordered: bool | None,
-    order_policy: str | None,
-) -> Json:
-    """Give the fields of the file, and over them those of the options that were given."""
-    options: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-        "url": (url, _or_null),
-        "events": (events or None, list),
-        "filter": (filter_, _or_null),
-        "emails": (emails or None, _emails),
-        "notifications": (notify or None, _notifications),
-        "name": (name, str),
-        "headers": (headers or None, _headers),
-        "retry": (retry, _retry),
-        "timeout": (timeout, float),
-        "rate_limit": (rate_limit, lambda rate: rate or None),
-        "ordered": (ordered, bool),
-        "order_policy": (order_policy, str),
-    }
-    given = {field: convert(value) for field, (value, convert) in options.items() if value is not None}
-    return (read_webhook(file) if file else {}) | given
-
-
-def read_webhook(file: str) -> Json:
-    """Read a webhook from a file or standard input, as it is given to the API or as the API shows it."""
-    webhook = read_json_file(file, "--file")
-    if not isinstance(webhook, dict):
-        raise Failed("--file is not a JSON object")
-    return {field: value for field, value in webhook.items() if field not in SHOWN_ONLY}
+"""Text between two commas; commas in quotes and in templates do not count."""
 
 
 def _or_null(text: str) -> str | None:
     return text or None
 
 
-def _emails(given: list[str]) -> list[Json]:
-    """Make a message of each; an empty one is none, so that they can be taken away."""
-    return [{"to": [entry.strip() for entry in _ENTRY.findall(each)]} for each in given if each]
+def _emails(options: Iterable[str]) -> list[Json]:
+    """Make an email of each option; empty ones are left out, so that they can remove all emails."""
+    return [{"to": [entry.strip() for entry in _ENTRY.findall(option)]} for option in options if option]
 
 
-def _notifications(given: list[str]) -> list[Json]:
-    return [_notification(each) for each in given if each]
+def _notifications(options: Iterable[str]) -> list[Json]:
+    return [_notification(option) for option in options if option]
 
 
 def _notification(url: str) -> Json:
     return {"http": {"url": url}} if url.startswith(("http://", "https://")) else {"service": url}
 
 
-def _headers(given: list[str]) -> dict[str, str]:
-    return dict(map(_header, given))
+def _headers(options: Iterable[str]) -> dict[str, str]:
+    return dict(map(_header, options))
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -113,3 +68,38 @@ def _retry(text: str) -> dict[str, list[float]]:
         raise typer.BadParameter(
             f"{text!r} is neither a list of seconds, separated by commas, nor none", param_hint="--retry"
         ) from None
+
+
+FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "url": ("url", _or_null),
+    "event": ("events", list),
+    "filter_": ("filter", _or_null),
+    "email": ("emails", _emails),
+    "notify": ("notifications", _notifications),
+    "name": ("name", str),
+    "header": ("headers", _headers),
+    "retry": ("retry", _retry),
+    "timeout": ("timeout", float),
+    "rate_limit": ("rate_limit", lambda rate: rate or None),
+    "ordered": ("ordered", bool),
+    "order_policy": ("order_policy", str),
+}
+"""The field that each option of `webhooks create` and `update` sets, and the conversion of its value."""
+
+
+def fields_of(options: Mapping[str, Any]) -> Json:
+    """Return the fields of the file, overridden by those of the other options."""
+    file = options.get("file")
+    fields = read_webhook(file) if file else {}
+    for option, (field, convert) in FIELDS.items():
+        if options.get(option) not in (None, ()):  # an option that can be repeated is () if it is absent
+            fields[field] = convert(options[option])
+    return fields
+
+
+def read_webhook(file: str) -> Json:
+    """Read a webhook from a file or standard input, in the format of the API's requests or responses."""
+    webhook = read_json_file(file, "--file")
+    if not isinstance(webhook, dict):
+        raise Failed("--file is not a JSON object")
+    return {field: value for field, value in webhook.items() if field not in READ_ONLY}

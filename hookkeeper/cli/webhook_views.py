@@ -3,25 +3,15 @@
 import json
 from collections.abc import Iterator
 from textwrap import indent
-from typing import Any
 
 from rich.markup import escape
 
-from hookkeeper.cli.console import out
+from hookkeeper.cli.console import Json, out, print_columns, text_of
 from hookkeeper.content.headers import MASK
 
-Json = dict[str, Any]
 
-
-def print_fields(fields: list[tuple[str, str]]) -> None:
-    """Print names and values in two columns."""
-    width = max(len(name) for name, _ in fields)
-    for name, value in fields:
-        out.print(f"{name:<{width}}  {value}", markup=False)
-
-
-def text_of(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def print_webhook(webhook: Json) -> None:
+    print_columns(webhook_fields(webhook))
 
 
 def webhook_fields(webhook: Json) -> list[tuple[str, str]]:
@@ -33,7 +23,7 @@ def targets(webhook: Json) -> list[str]:
     """Return the targets: `https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
     url = [webhook["url"]] if webhook["url"] else []
     emails = [f"email to {', '.join(email['to'])}" for email in webhook["emails"]]
-    return url + emails + [f"notify {_notified(each)}" for each in webhook["notifications"]]
+    return url + emails + [f"notify {_service(notification)}" for notification in webhook["notifications"]]
 
 
 def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
@@ -41,10 +31,10 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
         if name == "emails":
             yield from (("email", _email(email)) for email in value)
         elif name == "notifications":
-            yield from (("notification", _notified(each)) for each in value)
+            yield from (("notification", _service(notification)) for notification in value)
         elif name == "on_failure" and value:
             yield from ((name, f"email to {_email(email)}") for email in value["emails"])
-            yield from ((name, f"notify {_notified(each)}") for each in value["notifications"])
+            yield from ((name, f"notify {_service(notification)}") for notification in value["notifications"])
         elif name == "health":
             yield from _health(value)
         elif name == "disable_after" and value == 0:
@@ -57,12 +47,12 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
 
 def _health(health: Json) -> Iterator[tuple[str, str]]:
     """Describe the health: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
-    words = health["status"]
+    status = health["status"]
     if health["failures"]:
-        words += f", {health['failures']} in a row since {health['failing_since']}"
+        status += f", {health['failures']} in a row since {health['failing_since']}"
     if health["throttled_until"]:
-        words += f", no requests until {health['throttled_until']}"
-    yield "health", words
+        status += f", no requests until {health['throttled_until']}"
+    yield "health", status
     if health["last_success_at"]:
         yield "last_success_at", health["last_success_at"]
 
@@ -72,14 +62,14 @@ def _email(email: Json) -> str:
     return f"{to}  “{email['subject']}”" if email.get("subject") else to
 
 
-def _notified(notification: Json) -> str:
+def _service(notification: Json) -> str:
     """Describe a notification; the rest of the URL is masked."""
     if call := notification.get("http"):
         return f"{call['method']} {call['url'].removesuffix(f'/{MASK}')}"
     return str(notification["service"]).partition("://")[0]
 
 
-# What would be sent
+# Previews
 
 
 def print_preview(preview: Json) -> None:
@@ -87,42 +77,45 @@ def print_preview(preview: Json) -> None:
     if preview["matches"]:
         out.print("[green]✓[/green] The webhook matches this event. It would send:")
     else:
-        why = escape(preview["filter_error"] or "its event types or its filter exclude it")
-        out.print(f"[yellow]✗[/yellow] The webhook does not match this event: {why}. If it did, it would send:")
+        reason = escape(preview["filter_error"] or "its event types or its filter exclude it")
+        out.print(f"[yellow]✗[/yellow] The webhook does not match this event: {reason}. If it did, it would send:")
     if request := preview["request"]:
         _print_part(f"POST {request['url']}", request["headers"], [request["body"]], request["problem"])
-    for number, each in enumerate(preview["emails"], start=1):
-        letter = each["letter"] or {}
-        title = f"email to {_mailboxes(letter['to'])}" if letter else f"email {number}"
-        _print_part(title, _letter_head(letter), _letter_bodies(letter), each["problem"])
-    for each in preview["notifications"]:
-        head = ({"title": each["title"]} if each["title"] else {}) | each["headers"]
-        _print_part(f"notify {each['target']}", head, [each["body"]], each["problem"])
+    for number, email_preview in enumerate(preview["emails"], start=1):
+        email = email_preview["letter"] or {}
+        title = f"email to {_mailboxes(email['to'])}" if email else f"email {number}"
+        _print_part(title, _email_headers(email), _email_bodies(email), email_preview["problem"])
+    for notification in preview["notifications"]:
+        headers = ({"title": notification["title"]} if notification["title"] else {}) | notification["headers"]
+        title = f"notify {notification['target']}"
+        _print_part(title, headers, [notification["body"]], notification["problem"])
 
 
-def _print_part(title: str, head: dict[str, str], bodies: list[str | None], problem: str | None) -> None:
+def _print_part(title: str, headers: dict[str, str], bodies: list[str | None], problem: str | None) -> None:
     out.print(f"\n[bold]{escape(title)}[/bold]")
     if problem:
         out.print(f"  [red]✗[/red] {escape(problem)}")
-    for name, value in head.items():
+    for name, value in headers.items():
         out.print(f"  [dim]{escape(name)}:[/dim] {escape(value)}")
     for body in filter(None, bodies):
         out.print(f"\n{indent(body.rstrip(), '  ')}", markup=False)
 
 
-def _letter_head(letter: Json) -> dict[str, str]:
-    if not letter:
+def _email_headers(email: Json) -> dict[str, str]:
+    if not email:
         return {}
-    copies = {name: _mailboxes(letter[name]) for name in ("cc", "bcc") if letter[name]}
-    reply_to = {"reply-to": _mailboxes([letter["reply_to"]])} if letter["reply_to"] else {}
-    template = {"template": letter["template_id"]} if letter["template_id"] else {}
-    return copies | reply_to | {"subject": letter["subject"]} | template
+    copies = {name: _mailboxes(email[name]) for name in ("cc", "bcc") if email[name]}
+    reply_to = {"reply-to": _mailboxes([email["reply_to"]])} if email["reply_to"] else {}
+    template = {"template": email["template_id"]} if email["template_id"] else {}
+    return copies | reply_to | {"subject": email["subject"]} | template
 
 
-def _letter_bodies(letter: Json) -> list[str | None]:
-    data = json.dumps(letter["template_data"], ensure_ascii=False, indent=2) if letter.get("template_data") else None
-    return [letter.get("text"), letter.get("html"), data]
+def _email_bodies(email: Json) -> list[str | None]:
+    data = json.dumps(email["template_data"], ensure_ascii=False, indent=2) if email.get("template_data") else None
+    return [email.get("text"), email.get("html"), data]
 
 
 def _mailboxes(mailboxes: list[Json]) -> str:
-    return ", ".join(f"{each['name']} <{each['address']}>" if each["name"] else each["address"] for each in mailboxes)
+    return ", ".join(
+        f"{mailbox['name']} <{mailbox['address']}>" if mailbox["name"] else mailbox["address"] for mailbox in mailboxes
+    )

@@ -1,20 +1,18 @@
 """`hookkeeper webhooks …`."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import recoveries, webhook_fields, webhook_flow, webhook_views
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import out, print_result, print_table
-from hookkeeper.cli.given import STDIN, read_json
+from hookkeeper.cli import event_views, recoveries, webhook_fields, webhook_views
+from hookkeeper.cli.client import Api, present
+from hookkeeper.cli.console import Json, print_fields, print_json_or, print_page, print_result
+from hookkeeper.cli.json_input import STDIN, read_json
+from hookkeeper.cli.options import AsJson, Cursor, Limit, Tenant, WebhookId
 from hookkeeper.policy import OrderPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
 File = Annotated[
     str | None,
     typer.Option(help="Webhook as JSON, in the format of the API; - for standard input. Options override its fields."),
@@ -52,37 +50,35 @@ def list_webhooks(
     tenant: Annotated[str | None, typer.Option(help="Only webhooks of this tenant.")] = None,
     event: Annotated[str | None, typer.Option(help="Only webhooks for this event type.")] = None,
     enabled: Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List webhooks, newest first."""
     page = Api.of_environment().call(
         "GET", "webhooks", tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor
     )
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    print_table(
+    print_page(
+        as_json,
+        page,
         ("Webhook", "Tenant", "Target", "Events", ""),
-        [
-            (row["id"], row["tenant"], _target(row), escape(" ".join(row["events"])), _state(row))
-            for row in page["items"]
-        ],
+        lambda row: (row["id"], row["tenant"], _target(row), escape(" ".join(row["events"])), _state(row)),
     )
-    if page["next_cursor"]:
-        out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
+
+
+# `create` and `update` read most of their options from the context: `webhook_fields.FIELDS` lists them.
 
 
 @app.command()
 def create(
+    context: typer.Context,
     url: Annotated[str | None, typer.Argument(help="URL for the signed POST.")] = None,
     event: Events = None,
     filter_: Filter = None,
     email: Emails = None,
     notify: Notify = None,
     file: File = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant. Default: the key's tenant, or `default`.")] = None,
+    tenant: Tenant = None,
     name: Name = None,
     header: Header = None,
     retry: Retry = None,
@@ -94,33 +90,19 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Register a webhook and print its signing key. It needs a URL, an email or a notification."""
-    body = webhook_fields.fields_of(
-        file,
-        url=url,
-        events=event,
-        filter_=filter_,
-        emails=email,
-        notify=notify,
-        name=name,
-        headers=header,
-        retry=retry,
-        timeout=timeout,
-        rate_limit=rate_limit,
-        ordered=ordered,
-        order_policy=order_policy,
-    )
-    body |= {field: value for field, value in {"tenant": tenant, "secret": secret}.items() if value}
-    _print_webhook(Api.of_environment().call("POST", "webhooks", body=body), as_json)
+    body = webhook_fields.fields_of(context.params) | present(tenant=tenant, secret=secret)
+    print_json_or(as_json, Api.of_environment().call("POST", "webhooks", body=body), webhook_views.print_webhook)
 
 
 @app.command()
 def show(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show a webhook."""
-    _print_webhook(Api.of_environment().call("GET", "webhooks", webhook_id), as_json)
+    print_json_or(as_json, Api.of_environment().call("GET", "webhooks", webhook_id), webhook_views.print_webhook)
 
 
 @app.command()
 def update(
+    context: typer.Context,
     webhook_id: WebhookId,
     url: Annotated[str | None, typer.Option(help="URL for the signed POST. Empty removes it.")] = None,
     event: Events = None,
@@ -139,38 +121,23 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Change the given fields. An empty --email or --notify removes all of them."""
-    given = webhook_fields.fields_of(
-        file,
-        url=url,
-        events=event,
-        filter_=filter_,
-        emails=email,
-        notify=notify,
-        name=name,
-        headers=header,
-        retry=retry,
-        timeout=timeout,
-        rate_limit=rate_limit,
-        ordered=ordered,
-        order_policy=order_policy,
-    )
-    body = {field: value for field, value in given.items() if field not in webhook_fields.FIXED}
-    if enabled is not None:
-        body["enabled"] = enabled
-    _print_webhook(Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body), as_json)
+    fields = webhook_fields.fields_of(context.params) | present(enabled=enabled)
+    body = {field: value for field, value in fields.items() if field not in webhook_fields.FIXED}
+    changed = Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body)
+    print_json_or(as_json, changed, webhook_views.print_webhook)
 
 
 @app.command()
 def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Delete a webhook. Its open deliveries are cancelled."""
     Api.of_environment().call("DELETE", "webhooks", webhook_id)
-    print_result({"id": webhook_id, "deleted": True}, as_json, f"{webhook_id} is deleted")
+    print_result(as_json, {"id": webhook_id, "deleted": True}, f"{webhook_id} is deleted")
 
 
 @app.command()
 def secret(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show the signing key."""
-    _print(Api.of_environment().call("GET", "webhooks", webhook_id, "secret"), as_json)
+    print_json_or(as_json, Api.of_environment().call("GET", "webhooks", webhook_id, "secret"), print_fields)
 
 
 @app.command()
@@ -181,7 +148,8 @@ def rotate_secret(
 ) -> None:
     """Create a new signing key."""
     api = Api.of_environment()
-    _print(api.call("POST", "webhooks", webhook_id, "rotate-secret", body={"grace": grace}), as_json)
+    rotated = api.call("POST", "webhooks", webhook_id, "rotate-secret", body={"grace": grace})
+    print_json_or(as_json, rotated, print_fields)
 
 
 @app.command("test")
@@ -191,8 +159,8 @@ def send_test(
     as_json: AsJson = False,
 ) -> None:
     """Send a real signed event to this webhook only."""
-    api = Api.of_environment()
-    _print(api.call("POST", "webhooks", webhook_id, "test", body={"type": type_}), as_json)
+    accepted = Api.of_environment().call("POST", "webhooks", webhook_id, "test", body={"type": type_})
+    print_json_or(as_json, accepted, print_fields)
 
 
 @app.command()
@@ -212,40 +180,58 @@ def preview(
         raise typer.BadParameter("give either a webhook's id or --file")
     if file == data == STDIN:
         raise typer.BadParameter("--file and --data cannot both be standard input")
-    body: dict[str, Any] = {"webhook": webhook_fields.read_webhook(file)} if file else {"webhook_id": webhook_id}
-    type_given = {"type": type_} if type_ else {}
-    body["event"] = type_given | ({"data": read_json(data, "--data")} if data is not None else {})
-    answer = Api.of_environment().call("POST", "webhooks", "preview", body=body)
-    if as_json:
-        typer.echo(json.dumps(answer))
-    else:
-        webhook_views.print_preview(answer)
+    body: Json = {"webhook": webhook_fields.read_webhook(file)} if file else {"webhook_id": webhook_id}
+    body["event"] = present(type=type_) | ({"data": read_json(data, "--data")} if data is not None else {})
+    print_json_or(
+        as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), webhook_views.print_preview
+    )
 
 
-for _command in (webhook_flow.pause, webhook_flow.resume, webhook_flow.deliveries, recoveries.recover):
-    app.command()(_command)
+@app.command()
+def pause(webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Hold all deliveries of a webhook until it is resumed."""
+    webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "pause")
+    print_result(as_json, webhook, f"{webhook_id} is paused since {webhook['paused_at']}")
 
 
-def _target(webhook: dict[str, Any]) -> str:
+@app.command()
+def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Resume a webhook. Held deliveries are released in the background, oldest first."""
+    webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "resume")
+    state = "is resumed" if webhook["enabled"] else "is not paused, but disabled"
+    print_result(as_json, webhook, f"{webhook_id} {state}")
+
+
+@app.command()
+def deliveries(
+    webhook_id: WebhookId,
+    status: Annotated[
+        str | None, typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled.")
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the deliveries of a webhook: open ones first, then finished ones, newest first."""
+    api = Api.of_environment()
+    page = api.call("GET", "webhooks", webhook_id, "deliveries", status=status, limit=limit, cursor=cursor)
+    print_page(
+        as_json,
+        page,
+        ("Event", "Type", "Status", "Accepted"),
+        lambda row: (row["event_id"], row["type"], event_views.colored(row["status"]), row["accepted_at"]),
+    )
+
+
+app.command()(recoveries.recover)
+
+
+def _target(webhook: Json) -> str:
     first, *others = webhook_views.targets(webhook)
     return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
 
 
-def _state(webhook: dict[str, Any]) -> str:
+def _state(webhook: Json) -> str:
     if not webhook["enabled"]:
         return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
     return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
-
-
-def _print_webhook(webhook: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(webhook))
-    else:
-        webhook_views.print_fields(webhook_views.webhook_fields(webhook))
-
-
-def _print(value: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(value))
-    else:
-        webhook_views.print_fields([(name, webhook_views.text_of(each)) for name, each in value.items()])

@@ -1,4 +1,4 @@
-"""The state of Temporal for the API's health checks: is the namespace prepared, how many tasks wait for a worker."""
+"""The state of Temporal for health checks: the namespace, the workers of a queue, and the tasks that wait in it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import structlog
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -69,17 +69,26 @@ class Readiness:
             return "unknown"
 
 
+async def is_polled(client: Client, task_queue: str) -> bool:
+    """Return whether a worker polls a queue for workflow tasks."""
+    try:
+        return len((await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)).pollers) > 0
+    except RPCError:
+        return False
+
+
 async def count_waiting_tasks(client: Client, task_queue: str) -> int:
     """Return the approximate number of workflow tasks and activities that wait in a queue. Raises `RPCError`."""
     kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-    requests = (
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=kind,
-            report_stats=True,
-        )
-        for kind in kinds
-    )
-    described = await asyncio.gather(*map(client.workflow_service.describe_task_queue, requests))
+    described = await asyncio.gather(*(_describe(client, task_queue, kind) for kind in kinds))
     return sum(queue.stats.approximate_backlog_count for queue in described)
+
+
+async def _describe(client: Client, task_queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=kind,
+        report_stats=True,
+    )
+    return await client.workflow_service.describe_task_queue(request)

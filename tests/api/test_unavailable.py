@@ -19,8 +19,8 @@ from temporalio.client import Client
 
 import patience
 from api.app import create_app
-from hookkeeper import ids
 from hookkeeper.cli import temporal_server
+from hookkeeper.cli.ports import Ports
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
@@ -45,21 +45,14 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self._argv = temporal_server.command(
-            temporal_server.find_binary(),
-            data_dir=folder,
-            host="127.0.0.1",
-            port=self.port,
-            ui_port=free_port(),
-            search_attributes=ids.SEARCH_ATTRIBUTES,
-        )
+        self._service = temporal_server.service(folder, Ports(temporal=self.port, ui=free_port()))
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            *self._service.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         async with asyncio.timeout(patience.PATIENCE):
-            while not await temporal_server.is_serving("127.0.0.1", self.port):
+            while not await temporal_server.is_serving(self.port):
                 await asyncio.sleep(0.05)
 
     def signal(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a terminal gets to see: text of tenants and receivers is shown, and never obeyed."""
+"""Text of tenants and receivers cannot control the terminal."""
 
 import io
 
@@ -14,7 +14,7 @@ SHOWN = r"a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\rg\x7fh\x00"
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Give what both consoles write, to a terminal with colors."""
+    """Return the output of both consoles, on a terminal with colors."""
     written = io.StringIO()
     for name in ("out", "err"):
         terminal = SafeConsole(file=written, highlight=False, soft_wrap=True, force_terminal=True, width=200)
@@ -26,22 +26,22 @@ def without_styles(text: str) -> str:
     return text.replace("\x1b[31m", "").replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
 
 
-def test_every_way_to_print_shows_what_is_invisible(printed: io.StringIO) -> None:
+def test_every_way_to_print_shows_invisible_characters(printed: io.StringIO) -> None:
     console.out.print(f"[bold]{HOSTILE}[/bold]")
     console.out.print(HOSTILE, markup=False)
     console.print_table(("one",), [(HOSTILE,)])
-    console.print_result(None, False, HOSTILE)
+    console.print_result(False, None, HOSTILE)
     console.print_failure(Failed(HOSTILE))
     text = without_styles(printed.getvalue())
     assert text.count(SHOWN) == 5
     assert visible(text) == text
 
 
-def test_json_has_escapes_of_its_own(printed: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
-    console.print_result({"name": HOSTILE}, True, "")
-    said = capsys.readouterr().out
-    assert said.isascii()
-    assert "\x1b" not in said
+def test_json_is_escaped_as_ascii(printed: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_result(True, {"name": HOSTILE}, "")
+    printed_json = capsys.readouterr().out
+    assert printed_json.isascii()
+    assert "\x1b" not in printed_json
 
 
 def test_a_cell_is_one_line(printed: io.StringIO) -> None:
@@ -50,11 +50,11 @@ def test_a_cell_is_one_line(printed: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("text", ["Ann & Bob", "日本語", "שלום", "naïve 👩\u200d🚀", ""])
-def test_text_of_people_stays(text: str) -> None:
+def test_usual_text_is_unchanged(text: str) -> None:
     assert visible(text) == text
     assert is_visible_line(text)
 
 
 @pytest.mark.parametrize("character", [*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\u200b", "\u202e", "\ufeff"])
-def test_a_line_has_no_other_characters(character: str) -> None:
+def test_a_visible_line_has_no_control_characters(character: str) -> None:
     assert not is_visible_line(f"a{character}b")

@@ -1,4 +1,4 @@
-"""The data directory is its owner's alone, also where it or its files were there before."""
+"""Only its owner can read the data directory, also if it or its files existed before."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_what_is_there_already_is_made_private(tmp_path: Path) -> None:
+def test_existing_files_are_made_private(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
@@ -27,16 +27,16 @@ def test_what_is_there_already_is_made_private(tmp_path: Path) -> None:
     with DataDir(folder).locked():
         subprocess.run([sys.executable, "-c", "open('made-by-a-child', 'w')"], cwd=folder, check=True)
         (folder / "temporal.db").touch()
-    assert mode(folder) == 0o755, "nobody else may replace a file in it"
+    assert mode(folder) == 0o755, "no other user may replace a file in it"
     assert {mode(folder / name) for name in ("registry.db", "temporal.db-wal", "encryption.keys", "dev.json")} == {
         0o600
     }
     assert {mode(folder / name) for name in ("made-by-a-child", "temporal.db")} == {0o600}
     assert mode(folder / "logs") == 0o700
-    assert mode(folder / "notes.txt") == 0o644, "it is not ours"
+    assert mode(folder / "notes.txt") == 0o644, "not a file of Hookkeeper"
 
 
-def test_a_new_directory_is_private_and_the_umask_comes_back(tmp_path: Path) -> None:
+def test_a_new_directory_is_private_and_the_umask_is_restored(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         with DataDir(tmp_path / "new").locked():
@@ -55,18 +55,18 @@ def test_files_of_another_user_are_not_used(tmp_path: Path) -> None:
         pass
 
 
-LEFT, KEY = "http://127.0.0.1:18080", "hk_left_by_dev"
+DEV_URL, DEV_KEY = "http://127.0.0.1:18080", "hk_of_dev"
 
 
 @pytest.fixture
-def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
-    """A directory in which a `dev` has left its address and key."""
+def dev_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
+    """A directory in which a `dev` has stored its URL and key."""
     monkeypatch.chdir(tmp_path)
     for name in ("HOOKKEEPER_URL", "HOOKKEEPER_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     data = DataDir(DEFAULT)
     with data.locked():
-        data.tell(LEFT, KEY)
+        data.store_api(DEV_URL, DEV_KEY)
     return data
 
 
@@ -76,16 +76,16 @@ def used() -> tuple[str, str | None]:
     return api.url, api._http.headers.get("authorization")
 
 
-def test_what_dev_left_is_used(left: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert used() == (LEFT, f"Bearer {KEY}")
-    monkeypatch.setenv("HOOKKEEPER_API_KEY", KEY)
-    assert used() == (LEFT, f"Bearer {KEY}")
+def test_the_stored_url_and_key_are_used(dev_data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert used() == (DEV_URL, f"Bearer {DEV_KEY}")
+    monkeypatch.setenv("HOOKKEEPER_API_KEY", DEV_KEY)
+    assert used() == (DEV_URL, f"Bearer {DEV_KEY}")
 
 
-def test_a_key_of_the_environment_is_not_sent_where_a_folder_says(
-    left: DataDir, monkeypatch: pytest.MonkeyPatch
+def test_a_key_of_the_environment_is_not_sent_to_the_stored_url(
+    dev_data: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder from elsewhere can name any address: it would collect the keys of all who work in it."""
+    """A folder from another source can name any URL: it would collect the keys of its users."""
     monkeypatch.setenv("HOOKKEEPER_API_KEY", "hk_of_production")
     assert used() == (DEFAULT_URL, "Bearer hk_of_production")
     monkeypatch.setenv("HOOKKEEPER_URL", "https://hooks.example")
@@ -93,13 +93,13 @@ def test_a_key_of_the_environment_is_not_sent_where_a_folder_says(
 
 
 @pytest.mark.parametrize("path", [DEFAULT, DEFAULT / "dev.json"])
-def test_what_others_can_write_is_not_believed(left: DataDir, path: Path) -> None:
+def test_a_file_that_others_can_write_is_not_used(dev_data: DataDir, path: Path) -> None:
     path.chmod(0o777)
-    assert left.dev_api() is None
+    assert dev_data.dev_api() is None
     assert used() == (DEFAULT_URL, None)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_what_another_user_wrote_is_not_believed(left: DataDir) -> None:
+def test_a_file_of_another_user_is_not_used(dev_data: DataDir) -> None:
     os.chown(DEFAULT / "dev.json", 12345, 12345)
     assert used() == (DEFAULT_URL, None)

@@ -10,13 +10,13 @@ from hookkeeper.cli.run_api import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-async def test_answers_are_not_held_back(host: str) -> None:
-    """With Nagle's algorithm on, each answer on a connection that is kept took 40 ms."""
+async def test_responses_are_not_delayed(host: str) -> None:
+    """With Nagle's algorithm on, each response on a kept-alive connection took 40 ms."""
     accepted: asyncio.Queue[int] = asyncio.Queue()
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        taken = writer.get_extra_info("socket")
-        accepted.put_nowait(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        sock = writer.get_extra_info("socket")
+        accepted.put_nowait(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
     listener = listen(host, 0)
@@ -27,7 +27,7 @@ async def test_answers_are_not_held_back(host: str) -> None:
         await writer.wait_closed()
 
 
-def test_a_taken_port_is_told_in_a_sentence() -> None:
+def test_a_port_in_use_is_reported_in_a_sentence() -> None:
     with listen("127.0.0.1", 0) as first, pytest.raises(Failed, match=r"cannot listen on 127\.0\.0\.1, port \d+: "):
         listen("127.0.0.1", first.getsockname()[1])
     with pytest.raises(Failed, match=r"cannot listen on nowhere\.invalid"):

@@ -26,7 +26,7 @@ MONTH = timedelta(days=30)
 
 @pytest.fixture
 async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
-    """A namespace that nobody has prepared."""
+    """A namespace that is not prepared."""
     name = f"bare-{abs(hash(request.node.name)) % 10**9}"
     retention = Duration(seconds=3 * 86400)
     await temporal.workflow_service.register_namespace(
@@ -34,7 +34,7 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
     )
     client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
     async with asyncio.timeout(PATIENCE):
-        while True:  # servers learn of a new namespace after a while
+        while True:  # servers know a new namespace after a while
             try:
                 await inspect(client)
                 break
@@ -44,7 +44,7 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
 
 
 async def migrate(client: Client, address: str, folder: Path) -> tuple[int, str]:
-    """Run the command; give its exit code and what it says."""
+    """Run the command; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookkeeper", "migrate"),
         env=os.environ
@@ -58,8 +58,8 @@ async def migrate(client: Client, address: str, folder: Path) -> tuple[int, str]
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
-    return process.returncode or 0, " ".join(said.decode().split())
+    output, _ = await process.communicate()
+    return process.returncode or 0, " ".join(output.decode().split())
 
 
 async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
@@ -71,14 +71,14 @@ async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> 
 
 
 async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp_path: Path) -> None:
-    """As on Temporal Cloud: the commands are printed, and once an administrator has run them, all is right."""
+    """As on Temporal Cloud: the commands are printed; after an administrator has run them, `migrate` succeeds."""
     async with cloud(bare) as (address, frontend):
-        code, said = await migrate(bare, address, tmp_path)
+        code, output = await migrate(bare, address, tmp_path)
         assert code == 1
         adding = f"tcld namespace search-attributes add --namespace {bare.namespace}"
         options = "".join(f' --search-attribute "{name}={type_}"' for name, type_ in ids.SEARCH_ATTRIBUTES.items())
-        assert adding + options in said
-        assert f"tcld namespace retention set --namespace {bare.namespace} --retention-days 30" in said
+        assert adding + options in output
+        assert f"tcld namespace retention set --namespace {bare.namespace} --retention-days 30" in output
         assert {"ListSearchAttributes", "AddSearchAttributes", "UpdateNamespace"} <= set(frontend.refused)
 
         await prepare(bare, MONTH)
@@ -90,19 +90,19 @@ async def test_a_search_attribute_of_another_type(bare: Client, tmp_path: Path) 
     await bare.operator_service.add_search_attributes(
         AddSearchAttributesRequest(namespace=bare.namespace, search_attributes={"HookTenant": wrong})
     )
-    code, said = await migrate(bare, bare.service_client.config.target_host, tmp_path)
+    code, output = await migrate(bare, bare.service_client.config.target_host, tmp_path)
     assert code == 1
-    assert "search attribute HookTenant is Text, not Keyword" in said
-    assert f"temporal operator search-attribute remove --namespace {bare.namespace} --name HookTenant" in said
+    assert "search attribute HookTenant is Text, not Keyword" in output
+    assert f"temporal operator search-attribute remove --namespace {bare.namespace} --name HookTenant" in output
     async with cloud(bare) as (address, _):
-        code, said = await migrate(bare, address, tmp_path)
+        code, output = await migrate(bare, address, tmp_path)
     assert code == 1
-    assert "search attribute HookTenant is Text, not Keyword" in said
-    assert "--existing-name HookTenant --new-name HookTenantOld" in said
+    assert "search attribute HookTenant is Text, not Keyword" in output
+    assert "--existing-name HookTenant --new-name HookTenantOld" in output
 
 
 async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_path: Path) -> None:
-    """Nor does it accept events: 503, and which command mends that."""
+    """It accepts no events either: the 503 names the command that repairs the namespace."""
     async with house(bare, tmp_path) as home:
         ready = await home.http.get("/readyz")
         assert ready.status_code == 503

@@ -1,4 +1,4 @@
-"""Posting an event again: as long as it may have been accepted, the person is told its id."""
+"""Sending an event again: if it may have been accepted, the error names its id."""
 
 import socket
 import threading
@@ -7,36 +7,36 @@ from types import SimpleNamespace
 import pytest
 
 import hookkeeper.cli.client
-from hookkeeper.cli.client import Api, NotConnected, OutOfReach
+from hookkeeper.cli.client import Api, ApiUnavailable, NotConnected
 
 EVENT = {"type": "order.paid", "data": {}}
 
 
-def test_a_server_that_dies_after_it_got_the_event_leaves_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first post gets through and is not answered; the next finds nobody listening."""
+def test_the_error_names_the_id_if_the_server_dies_after_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request arrives and gets no response; the next one finds a closed port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def take_one() -> None:
+        def accept_one() -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
 
-        taking = threading.Thread(target=take_one)
-        taking.start()
+        accepting = threading.Thread(target=accept_one)
+        accepting.start()
 
         def wait(_: float) -> None:
-            """Take the place of the wait before the next post: the server is gone by then."""
-            taking.join(60)
+            """Stop the server before the next request, instead of waiting."""
+            accepting.join(60)
             listener.close()
 
         monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=wait))
         client = Api(f"http://127.0.0.1:{listener.getsockname()[1]}", "key")
-        with pytest.raises(OutOfReach, match=r"add: --id evt_[0-9a-f]{24}$"):
+        with pytest.raises(ApiUnavailable, match=r"add: --id evt_[0-9a-f]{24}$"):
             client.send_event(EVENT)
         client.close()
 
 
-def test_what_was_never_sent_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_was_never_sent_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=waits.append))
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -17,8 +17,8 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from hookkeeper.cli import stack, temporal_server
-from hookkeeper.cli.local import Ports
+from hookkeeper.cli import temporal_server
+from hookkeeper.cli.ports import Ports, is_port_free
 from hookkeeper.cli.supervisor import Service, Supervisor
 from hookkeeper.cli.temporal_server import BinaryNotFound, VersionMismatch
 from hookkeeper.settings import Settings
@@ -31,16 +31,16 @@ ATTRIBUTES = {"HookTenant": "Keyword", "HookWebhooks": "KeywordList"}
 
 
 def temporal(data_dir: Path) -> tuple[Service, int]:
-    """Describe a server on free ports, and say on which."""
+    """Describe a server on free ports; return it with its port."""
     ports = free_ports()
-    return stack.temporal_service(data_dir, ports, search_attributes=ATTRIBUTES), ports.temporal
+    return temporal_server.service(data_dir, ports, search_attributes=ATTRIBUTES), ports.temporal
 
 
 async def until_listed(port: int, workflow_id: str) -> None:
     """Wait until the server answers and lists this workflow as running."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            if await temporal_server.is_serving(HOST, port):
+            if await temporal_server.is_serving(port):
                 client = await Client.connect(f"{HOST}:{port}")
                 runs = client.list_workflows("HookTenant = 'acme' AND ExecutionStatus = 'Running'")
                 if [run.id async for run in runs] == [workflow_id]:
@@ -62,7 +62,7 @@ async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
         assert set(ATTRIBUTES) <= set(known.custom_attributes)
 
         attributes = TypedSearchAttributes([SearchAttributePair(TENANT, "acme")])
-        await client.start_workflow("Event", id="one", task_queue="nobody", search_attributes=attributes)
+        await client.start_workflow("Event", id="one", task_queue="no-workers", search_attributes=attributes)
         pid = supervisor.pid("temporal")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -93,13 +93,13 @@ async def test_web_ui_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["normal", "full"])
 def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: str) -> None:
     settings = Settings(dev_synchronous=mode)
-    argv = stack.temporal_service(tmp_path, Ports(1, 2, 3), settings.dev_synchronous).argv
+    argv = temporal_server.service(tmp_path, Ports(1, 2, 3), settings.dev_synchronous).argv
     pragmas = {value for flag, value in pairwise(argv) if flag == "--sqlite-pragma"}
     assert pragmas == {"journal_mode=wal", "secure_delete=true", f"synchronous={mode}"}
 
 
-async def test_nobody_serves_on_a_free_port() -> None:
-    assert not await temporal_server.is_serving(HOST, free_ports().temporal)
+async def test_a_free_port_serves_nothing() -> None:
+    assert not await temporal_server.is_serving(free_ports().temporal)
 
 
 def test_other_version_is_refused(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_same_version_is_accepted(tmp_path: Path) -> None:
     (tmp_path / temporal_server.DATABASE).touch()
     temporal_server.keep_version(tmp_path)
     temporal_server.check_version(tmp_path)
-    version = temporal_server.server_version(temporal_server.find_binary())
+    version = temporal_server.server_version()
     assert (tmp_path / temporal_server.VERSION_FILE).read_text() == f"{version}\n"
 
 
@@ -131,7 +131,7 @@ def _half_made(database: Path) -> None:
 
 @pytest.mark.parametrize("make", [_empty, _half_made])
 def test_unfinished_database_is_removed(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """A server killed while it makes its database leaves one that no server can open, and nothing in it."""
+    """A server killed while it creates its database leaves an empty one that no server can open."""
     make(tmp_path / temporal_server.DATABASE)
     temporal_server.check_version(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -152,8 +152,8 @@ def test_missing_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         temporal_server.find_binary()
 
 
-def test_port_is_free_unless_somebody_listens() -> None:
+def test_a_port_is_free_unless_a_process_listens() -> None:
     with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
-        assert not temporal_server.is_port_free(HOST, port)
-    assert temporal_server.is_port_free(HOST, port)
+        assert not is_port_free(HOST, port)
+    assert is_port_free(HOST, port)

@@ -1,4 +1,4 @@
-"""The timeline of an event: one line for each thing that happens, in the words of its channel."""
+"""The timeline of an event: one line for each attempt, receipt and change of status."""
 
 import asyncio
 import io
@@ -73,31 +73,31 @@ def event(status: Any, *deliveries: schemas.Delivery) -> schemas.Event:
 
 
 async def followed(server: Receiver, *states: schemas.Event) -> list[str]:
-    """Follow an event that the API shows like this, one state after the other; give the lines."""
-    said = io.StringIO()
+    """Follow an event while the API returns these states one after the other; return the printed lines."""
+    output = io.StringIO()
     server.answers = [Answer(200, state.model_dump_json()) for state in states]
-    api, console = Api(server.url, None), Console(file=said, width=200)
+    api, console = Api(server.url, None), Console(file=output, width=200)
     await asyncio.to_thread(timeline.follow, api, console, "evt_1", "acme", sleep=lambda seconds: None)
     api.close()
-    return [" ".join(line.split()) for line in said.getvalue().splitlines()]
+    return [" ".join(line.split()) for line in output.getvalue().splitlines()]
 
 
 def shown(state: schemas.Event) -> list[str]:
-    said = io.StringIO()
-    timeline.show(Console(file=said, width=200), state.model_dump(mode="json"))
-    return [" ".join(line.split()) for line in said.getvalue().splitlines()]
+    output = io.StringIO()
+    timeline.show(Console(file=output, width=200), state.model_dump(mode="json"))
+    return [" ".join(line.split()) for line in output.getvalue().splitlines()]
 
 
 async def test_an_email_is_followed_until_it_has_arrived(inbox: Receiver) -> None:
-    taken = attempt(1, 0.2, status_code=202, response_excerpt="accepted as m1")
+    accepted = attempt(1, 0.2, status_code=202, response_excerpt="accepted as m1")
     waits = {"awaiting": [ANN], "receipts": [receipt("deferred", 1, "[busy]")]}
     arrived = {"receipts": [receipt("deferred", 1, "[busy]"), receipt("delivered", 90)]}
     lines = await followed(
         inbox,
         event("delivering", delivery("email", ANN, "pending")),
-        event("delivering", delivery("email", ANN, "sent", taken, awaiting=[ANN])),
-        event("delivering", delivery("email", ANN, "sent", taken, **waits)),
-        event("succeeded", delivery("email", ANN, "succeeded", taken, **arrived)),
+        event("delivering", delivery("email", ANN, "sent", accepted, awaiting=[ANN])),
+        event("delivering", delivery("email", ANN, "sent", accepted, **waits)),
+        event("succeeded", delivery("email", ANN, "succeeded", accepted, **arrived)),
     )
     assert lines == [
         f"0.2 s ✓ attempt 1 email to {ANN} → 202 12 ms “accepted as m1”",
@@ -108,9 +108,9 @@ async def test_an_email_is_followed_until_it_has_arrived(inbox: Receiver) -> Non
 
 
 async def test_an_email_that_bounces_has_failed(inbox: Receiver) -> None:
-    taken = attempt(1, 0.2, status_code=250, response_excerpt="2.0.0 Ok")
-    lost = {"reason": "bounced", "receipts": [receipt("bounced", 2, "550 no such user")]}
-    final = event("failed", delivery("email", ANN, "failed", taken, **lost))
+    accepted = attempt(1, 0.2, status_code=250, response_excerpt="2.0.0 Ok")
+    bounce = {"reason": "bounced", "receipts": [receipt("bounced", 2, "550 no such user")]}
+    final = event("failed", delivery("email", ANN, "failed", accepted, **bounce))
     assert await followed(inbox, final) == [
         f"0.2 s ✓ attempt 1 email to {ANN} → 250 12 ms “2.0.0 Ok”",
         f"2.0 s ✗ bounced from {ANN} “550 no such user”",
@@ -126,8 +126,8 @@ async def test_an_email_that_bounces_has_failed(inbox: Receiver) -> None:
     ]
 
 
-async def test_each_channel_has_its_words(inbox: Receiver) -> None:
-    """A code of SMTP is none of HTTP; an answer that breaks off has both code and reason; a name in brackets stays."""
+async def test_each_channel_has_its_own_text(inbox: Receiver) -> None:
+    """SMTP codes have no HTTP phrase; a response that breaks off has a code and a reason; brackets are no markup."""
     hook = delivery(
         "webhook",
         "https://acme.example/[hook]",
@@ -149,7 +149,7 @@ async def test_each_channel_has_its_words(inbox: Receiver) -> None:
     ]
 
 
-async def test_what_is_held_or_cancelled_is_told_once(inbox: Receiver) -> None:
+async def test_a_held_or_cancelled_delivery_is_printed_once(inbox: Receiver) -> None:
     failed = attempt(1, 0.1, error="connection_refused")
 
     def state(status: Any, delivery_status: Any, **fields: Any) -> schemas.Event:

@@ -1,4 +1,4 @@
-"""How a webhook does, as people read it."""
+"""The health and settings of a webhook, as printed."""
 
 from typing import Any
 

@@ -316,7 +316,7 @@ def test_the_key_of_this_machine_stays_here(
     monkeypatch.setenv("HOOKKEEPER_URL", url)
     data = DataDir(DEFAULT)
     with data.locked():
-        data.tell("http://127.0.0.1:18080", data.admin_key())
+        data.store_api("http://127.0.0.1:18080", data.admin_key())
     api = Api.of_environment()
     assert ("authorization" in api._http.headers) is sent
     api.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from hookkeeper.cli.stack import temporal_service
+from hookkeeper.cli import temporal_server
 from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.data_converter import data_converter
@@ -124,7 +124,7 @@ async def test_a_killed_worker_of_the_current_version_is_replaced(idle_house: Ho
 async def server_without_versions(folder: Path) -> AsyncIterator[Client]:
     """Run a server on which worker deployments are disabled."""
     ports = free_ports()
-    service = temporal_service(folder, ports)
+    service = temporal_server.service(folder, ports)
     flag = ("--dynamic-config-value", "system.enableDeploymentVersions=false")
     async with Supervisor(folder) as supervisor:
         await supervisor.start(replace(service, argv=[*service.argv, *flag]))

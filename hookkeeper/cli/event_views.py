@@ -1,13 +1,12 @@
 """Events as text: `email to ann@acme.example → 250`. Text of receivers is escaped."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
 from rich.markup import escape
 
+from hookkeeper.cli.console import Json
 from workflows.summaries import VERBS, duration
 
 COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow"}
@@ -25,15 +24,13 @@ EXCERPT = 60
 _SAVED = re.compile(r"not sent: no email provider is set; saved as (?P<file>\S+)\s*")
 """The text of `hookkeeper.mail.capture`."""
 
-Json = dict[str, Any]
-
 
 def colored(status: str) -> str:
     color = COLORS.get(status, "cyan")
     return f"[{color}]{status}[/{color}]"
 
 
-def goal(delivery: Json) -> str:
+def target(delivery: Json) -> str:
     """`POST https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
     return f"{VERBS[delivery['channel']]} {delivery['target']}"
 
@@ -52,10 +49,10 @@ def state(delivery: Json) -> str:
 
 def attempt_in_event(event: Json, delivery: Json, attempt: Json, width: int) -> str:
     """Describe an attempt with its target and result in one line; the target is padded to `width`."""
-    said = _excerpt(_said(delivery, attempt))
+    text = _excerpt(_response_text(delivery, attempt))
     return (
-        f"{_start(event, attempt)}  {escape(goal(delivery).ljust(width))} → {_result(attempt):<3}"
-        f"  [dim]{attempt['duration_ms']:.0f} ms[/dim]{_manual(attempt)}{said}"
+        f"{_start(event, attempt)}  {escape(target(delivery).ljust(width))} → {_result(attempt):<3}"
+        f"  [dim]{attempt['duration_ms']:.0f} ms[/dim]{_manual(attempt)}{text}"
     )
 
 
@@ -64,15 +61,15 @@ def attempt_in_delivery(event: Json, delivery: Json, attempt: Json) -> str:
     saved = _SAVED.match(attempt["response_excerpt"])
     file = f"  [dim]{escape(saved['file'])}[/dim]" if saved else ""
     result = f"{_result(attempt)} {_phrase(attempt)}"
-    said = _excerpt(_said(delivery, attempt))
-    return f"{_start(event, attempt)}  {result:<23} {attempt['duration_ms']:5.0f} ms{_manual(attempt)}{file}{said}"
+    text = _excerpt(_response_text(delivery, attempt))
+    return f"{_start(event, attempt)}  {result:<23} {attempt['duration_ms']:5.0f} ms{_manual(attempt)}{file}{text}"
 
 
 def receipt(event: Json, receipt_: Json) -> str:
     """`✗ bounced from ann@acme.example  “550 no such user”`."""
-    mark, words = RECEIPTS[receipt_["kind"]]
+    mark, phrase = RECEIPTS[receipt_["kind"]]
     return (
-        f"  [dim]{_since(event, receipt_['at'])}[/dim]  {mark} {words} {escape(receipt_['address'])}"
+        f"  [dim]{_since(event, receipt_['at'])}[/dim]  {mark} {phrase} {escape(receipt_['address'])}"
         f"{_excerpt(receipt_['detail'])}"
     )
 
@@ -81,25 +78,20 @@ def status_change(delivery: Json) -> str:
     """Describe the status of a delivery, if the line of its attempt does not."""
     if delivery["status"] not in SHOWN_STATUSES:
         return ""
-    return f"  {'':>8}    {escape(goal(delivery))}  {state(delivery)}"
+    return f"  {'':>8}    {escape(target(delivery))}  {state(delivery)}"
 
 
 def waiting_for(event: Json) -> str:
     """Describe what the event waits for."""
-    due = [each["next_attempt_at"] for each in event["deliveries"] if each["next_attempt_at"]]
-    if due:
+    deliveries = event["deliveries"]
+    if due := [delivery["next_attempt_at"] for delivery in deliveries if delivery["next_attempt_at"]]:
         return f"next attempt in {_until(min(due))}"
     if event["status"] == "scheduled":
         return f"scheduled: delivered in {_until(event['deliver_at'])}"
-    if any(each["status"] == "held" for each in event["deliveries"]):
+    if any(delivery["status"] == "held" for delivery in deliveries):
         return "held: `hookkeeper events release` continues it"
-    awaited = list(_awaited(event))
-    return f"sent: waiting for delivery to {escape(', '.join(awaited))}" if awaited else "delivering"
-
-
-def _awaited(event: Json) -> Iterator[str]:
-    for delivery in event["deliveries"]:
-        yield from delivery["awaiting"]
+    awaiting = [address for delivery in deliveries for address in delivery["awaiting"]]
+    return f"sent: waiting for delivery to {escape(', '.join(awaiting))}" if awaiting else "delivering"
 
 
 def _start(event: Json, attempt: Json) -> str:
@@ -120,8 +112,8 @@ def _result(attempt: Json) -> str:
         return "saved to a file" if _SAVED.match(attempt["response_excerpt"]) else "done"
     if error in (None, f"http_{code}", f"smtp_{code}"):
         return str(code)
-    words = str(error).replace("_", " ")
-    return words if code is None else f"{code}, {words}"
+    reason = str(error).replace("_", " ")
+    return reason if code is None else f"{code}, {reason}"
 
 
 def _phrase(attempt: Json) -> str:
@@ -131,7 +123,7 @@ def _phrase(attempt: Json) -> str:
     return HTTPStatus(code).phrase if is_http else ""
 
 
-def _said(delivery: Json, attempt: Json) -> str:
+def _response_text(delivery: Json, attempt: Json) -> str:
     """Return the receiver's text for failures and emails; for a failure without text, the HTTP phrase."""
     text: str = attempt["response_excerpt"]
     if attempt["error"]:
