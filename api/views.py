@@ -17,9 +17,9 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.models import EventType, Webhook
-from hookkeeper.temporal.event_list import ListedEvent
 from hookkeeper.temporal.gateway import Run, Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
+from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.times import utc_now
 
 
@@ -132,20 +132,20 @@ def event(run: Run, links: LinkBuilder) -> event_schemas.Event:
     )
 
 
-def event_row(row: ListedEvent, links: LinkBuilder) -> event_schemas.EventRow:
+def event_row(run: ListedRun, links: LinkBuilder) -> event_schemas.EventRow:
     return event_schemas.EventRow(
-        id=row.id,
-        type=row.type,
-        tenant=row.tenant,
-        status=row.status,
-        accepted_at=row.accepted_at,
-        finished_at=row.finished_at,
-        deliver_at=row.deliver_at,
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        links=links_of(links, row.tenant, row.id, row.workflow_id, row.run_id),
-        webhooks=list(row.webhooks),
-        needs_attention=list(row.needs_attention),
+        id=run.event_id,
+        type=run.type,
+        tenant=run.tenant,
+        status=run.status,
+        accepted_at=run.accepted_at,
+        finished_at=run.finished_at,
+        deliver_at=run.deliver_at,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        links=links_of(links, run.tenant, run.event_id, run.workflow_id, run.run_id),
+        webhooks=list(run.webhooks),
+        needs_attention=list(run.needs_attention),
     )
 
 

@@ -60,14 +60,15 @@ async def show_queue(webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep
 
 
 def _shown(row: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
+    run = row.run
     return WebhookDelivery(
-        event_id=row.event_id,
-        type=row.type,
-        tenant=row.tenant,
+        event_id=run.event_id,
+        type=run.type,
+        tenant=run.tenant,
         status=row.status,
-        accepted_at=row.accepted_at,
-        finished_at=row.finished_at,
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        links=links_of(links, row.tenant, row.event_id, row.workflow_id, row.run_id),
+        accepted_at=run.accepted_at,
+        finished_at=run.finished_at,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        links=links_of(links, run.tenant, run.event_id, run.workflow_id, run.run_id),
     )

@@ -18,10 +18,6 @@ FIRST_KEY = "dev1"
 _PRIVATE_FILES = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|emails")
 
 
-class InUse(Failed):
-    """Another `dev` or `demo` uses this data directory."""
-
-
 @dataclass(frozen=True, slots=True)
 class DevApi:
     """URL and key of the API of a `dev`."""
@@ -118,7 +114,7 @@ class DataDir:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 dev = self.dev_api()
-                raise InUse(f"another dev or demo uses {self.path}" + (f" ({dev.url})" if dev else "")) from None
+                raise Failed(f"another dev or demo uses {self.path}" + (f" ({dev.url})" if dev else "")) from None
             yield
 
     def _make_private(self) -> None:

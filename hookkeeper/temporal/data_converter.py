@@ -35,7 +35,9 @@ class CompactPayloadConverter(CompositePayloadConverter):
     def __init__(self) -> None:
         json = CompactJsonConverter()
         converters = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(json if isinstance(each, JSONPlainPayloadConverter) else each for each in converters))
+        super().__init__(
+            *(json if isinstance(converter, JSONPlainPayloadConverter) else converter for converter in converters)
+        )
 
 
 def data_converter(keyring: Keyring | None = None) -> DataConverter:

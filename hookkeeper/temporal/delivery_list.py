@@ -1,21 +1,19 @@
 """List the deliveries to a webhook, event by event, through Temporal's visibility.
 
-The search attributes of a run tell which of its webhooks need attention, and which deliveries are held. If they do not
+The search attributes of a run have its webhooks that need attention, and those whose delivery is held. If they do not
 determine the status of this webhook's delivery, because the event has other webhooks too, the state of the run is read.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.temporal import run_state, visibility
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
-from hookkeeper.temporal.event_list import CLOSED_STATUSES
+from hookkeeper.temporal.visibility import ListedRun
 
 WORST_FIRST: tuple[DeliveryStatus, ...] = (
     *("held", "retrying", "pending", "sent"),
@@ -26,17 +24,10 @@ WORST_FIRST: tuple[DeliveryStatus, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ListedDelivery:
-    """An event's deliveries to one webhook."""
+    """A run, and the status of its deliveries to one webhook."""
 
-    event_id: str
-    type: str
-    tenant: str
+    run: ListedRun
     status: DeliveryStatus
-    accepted_at: datetime
-    finished_at: datetime | None
-    """Of the event, or of its part."""
-    workflow_id: str
-    run_id: str
 
 
 class DeliveryList:
@@ -53,32 +44,17 @@ class DeliveryList:
         A page can have fewer than `limit` rows and not be the last.
         """
         async with translated_errors(not_found=Unavailable):
-            runs, next_cursor = await visibility.page(self._client, query_of(webhook_id, status), limit, cursor)
-            rows = await visibility.read_all(await self._latest(runs), lambda run: self._row(run, webhook_id))
+            found, next_cursor = await visibility.page(self._client, query_of(webhook_id, status), limit, cursor)
+            runs = await visibility.without_superseded(self._client, [await visibility.listed(run) for run in found])
+            statuses = await visibility.read_all(runs, lambda run: self._status(run, webhook_id))
+            rows = map(ListedDelivery, runs, statuses)
             return [row for row in rows if status in (None, row.status)], next_cursor
 
-    async def _latest(self, runs: Iterable[WorkflowExecution]) -> list[WorkflowExecution]:
-        """Leave out runs that were followed by a redelivery."""
-        runs = list(runs)
-        latest = await visibility.latest_run_numbers(self._client, (run.id for run in runs if run.close_time))
-        return [run for run in runs if run.typed_search_attributes.get(ids.RUN_NUMBER, 1) >= latest.get(run.id, 1)]
-
-    async def _row(self, run: WorkflowExecution, webhook_id: str) -> ListedDelivery:
-        tenant, event_id = ids.event_of(run.id)
-        return ListedDelivery(
-            event_id=event_id,
-            type=run.typed_search_attributes.get(ids.EVENT_TYPE, ""),
-            tenant=tenant,
-            status=status_of(run, webhook_id) or await self._read_status(run, webhook_id),
-            accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
-            finished_at=run.close_time,
-            workflow_id=run.id,
-            run_id=run.run_id,
-        )
-
-    async def _read_status(self, run: WorkflowExecution, webhook_id: str) -> DeliveryStatus:
-        handle: Any = self._client.get_workflow_handle(run.id, run_id=run.run_id)
-        state = await run_state.state_of(self._client, handle, run.status)
+    async def _status(self, run: ListedRun, webhook_id: str) -> DeliveryStatus:
+        if status := status_of(run, webhook_id):
+            return status
+        handle: Any = self._client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
+        state = await run_state.state_of(self._client, handle, run.execution_status)
         statuses = {delivery.status for delivery in state.deliveries if delivery.webhook_id == webhook_id}
         return next(status for status in WORST_FIRST if status in statuses)
 
@@ -101,19 +77,14 @@ def query_of(webhook_id: str, status: DeliveryStatus | None) -> str:
     return f"{visibility.DELIVERING_RUNS} AND {of_webhook} AND {conditions[status]}"
 
 
-def status_of(run: WorkflowExecution, webhook_id: str) -> DeliveryStatus | None:
+def status_of(run: ListedRun, webhook_id: str) -> DeliveryStatus | None:
     """Return the status of this webhook's delivery; None if visibility does not determine it."""
-    attributes = run.typed_search_attributes
-    if run.status == WorkflowExecutionStatus.COMPLETED:
+    if run.status == "succeeded":
         return "succeeded"
-    if run.status == WorkflowExecutionStatus.FAILED and webhook_id in attributes.get(ids.NEEDS_ATTENTION, ()):
+    if run.status == "failed" and webhook_id in run.needs_attention:
         return "failed"
-    if run.status == WorkflowExecutionStatus.RUNNING and webhook_id in attributes.get(ids.HELD, ()):
+    if run.is_open and webhook_id in run.held:
         return "held"
-    if CLOSED_STATUSES.get(run.status) == "cancelled" and _is_only_webhook(run):
+    if run.status == "cancelled" and len(run.webhooks) == 1:
         return "cancelled"
     return None
-
-
-def _is_only_webhook(run: WorkflowExecution) -> bool:
-    return len(run.typed_search_attributes.get(ids.WEBHOOKS, ())) == 1

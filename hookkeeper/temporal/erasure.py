@@ -9,13 +9,13 @@ from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.partition import partition
-from hookkeeper.temporal.run_state import input_of
+from hookkeeper.temporal.error_translation import not_found_suppressed
+from hookkeeper.temporal.run_state import find_run, input_of
 
 
 async def erase(client: Client, workflow_id: str) -> int:
@@ -30,7 +30,7 @@ async def erase(client: Client, workflow_id: str) -> int:
     runs = [run for id_ in (*parts, workflow_id) for run in await _runs(client, id_)]
     for id_, run_id in (*await _firings(client, workflow_id), *runs):
         await _delete(client, id_, run_id)
-    newest = await _latest(client, workflow_id)
+    newest = await find_run(client, workflow_id)
     if newest and newest.status == WorkflowExecutionStatus.RUNNING:
         raise Refused("erased, but a redelivery has started meanwhile: cancel and erase it too")
     return len(runs)
@@ -51,7 +51,7 @@ async def _firings(client: Client, workflow_id: str) -> list[tuple[str, str]]:
 
 async def _runs(client: Client, workflow_id: str) -> list[tuple[str, str]]:
     """Return all runs; raise `Refused` if one is open."""
-    latest = await _latest(client, workflow_id)
+    latest = await find_run(client, workflow_id)
     if latest and latest.status == WorkflowExecutionStatus.RUNNING:
         raise Refused("cannot erase: the event is still open, cancel it first")
     # Visibility lags behind: it may not list the latest run yet.
@@ -63,17 +63,5 @@ async def _delete(client: Client, workflow_id: str, run_id: str) -> None:
     request = DeleteWorkflowExecutionRequest(
         namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
     )
-    try:
+    with not_found_suppressed():  # visibility still lists runs that are deleted
         await client.workflow_service.delete_workflow_execution(request)
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:  # deleted before, and still listed by visibility
-            raise
-
-
-async def _latest(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
-    try:
-        return await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
-            raise
-        return None

@@ -1,4 +1,4 @@
-"""Translate Temporal's errors to those of Hookkeeper, and bound each operation in time.
+"""Translate Temporal's errors to those of Hookkeeper, and limit the time of each operation.
 
 GatewayError
 ├── Unavailable        Temporal, or the worker of an open run, cannot be reached: try again
@@ -12,8 +12,8 @@ GatewayError
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
@@ -89,7 +89,7 @@ NOT_FOUND_MESSAGES: dict[type[GatewayError], str] = {
 
 @asynccontextmanager
 async def translated_errors(not_found: type[GatewayError] = UnknownEvent) -> AsyncIterator[None]:
-    """Bound an operation in time, and translate Temporal's errors. `not_found` stands for the status of that name."""
+    """Limit the time of an operation, and translate Temporal's errors; `NOT_FOUND` becomes `not_found`."""
     try:
         async with asyncio.timeout(OPERATION_TIMEOUT):
             yield
@@ -107,6 +107,16 @@ async def translated_errors(not_found: type[GatewayError] = UnknownEvent) -> Asy
         raise
 
 
+@contextmanager
+def not_found_suppressed() -> Iterator[None]:
+    """End the block if Temporal has no run or schedule of this id."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+
+
 def _search_attribute_in(message: str) -> str | None:
-    """Return the search attribute that the server's message names: it knows none of that name and type."""
+    """Return the search attribute in the server's message: the server has none of that name and type."""
     return next((name for name in sorted(ids.SEARCH_ATTRIBUTES, key=len, reverse=True) if name in message), None)

@@ -5,7 +5,7 @@ Raises `Refused` and `UnknownDelivery` of `hookkeeper.commands`, as the run does
 
 import asyncio
 from datetime import datetime
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from temporalio.client import (
     Client,
@@ -15,19 +15,18 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
 from hookkeeper.temporal import parts
-from hookkeeper.temporal.error_translation import translated_errors
+from hookkeeper.temporal.error_translation import not_found_suppressed, translated_errors
 from hookkeeper.temporal.event_start import start_again
 from hookkeeper.temporal.parts import LargeEventRun, Part
 from hookkeeper.temporal.run_state import input_of, latest_run
 
 RETRY_INTERVAL = 0.05
-"""Seconds after which a command is sent again: the run closed, or another was started, meanwhile."""
+"""Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
 
 
 class EventCommands:
@@ -73,7 +72,7 @@ def _ended(state: EventState) -> str:
 
 
 class _Dispatch:
-    """One command on its way. Each part gets it once, however often the parts have to be read again."""
+    """One command to an event. Each part gets it once, also if the parts have to be read again."""
 
     def __init__(
         self,
@@ -147,22 +146,16 @@ class _Dispatch:
 async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object) -> bool:
     """Send an update to a run; False if the run has closed or is closing. Raises what the run's validator does."""
     try:
-        await handle.execute_update(name, argument)
+        with not_found_suppressed():
+            await handle.execute_update(name, argument)
+            return True
     except WorkflowUpdateFailedError as error:
-        if isinstance(error.cause, ApplicationError) and error.cause.type == error_types.RUN_IS_CLOSING:
-            return False
-        _raise_refusal(error)
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
+        if not isinstance(error.cause, ApplicationError):
             raise
-        return False
-    return True
-
-
-def _raise_refusal(error: WorkflowUpdateFailedError) -> NoReturn:
-    if isinstance(error.cause, ApplicationError):
         if error.cause.type == error_types.REFUSED:
             raise Refused(error.cause.message) from error
         if error.cause.type == error_types.UNKNOWN_DELIVERY:
             raise UnknownDelivery(error.cause.message) from error
-    raise error
+        if error.cause.type != error_types.RUN_IS_CLOSING:
+            raise
+    return False

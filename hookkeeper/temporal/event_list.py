@@ -7,12 +7,12 @@ first hundred webhooks; each part is then replaced by its event, which has to ma
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventStatus
 from hookkeeper.temporal import visibility
-from hookkeeper.temporal.visibility import quoted
+from hookkeeper.temporal.visibility import ListedRun, quoted
 from hookkeeper.times import rfc3339
 
 STATUS_QUERIES: dict[EventStatus, str] = {
@@ -21,13 +21,6 @@ STATUS_QUERIES: dict[EventStatus, str] = {
     "succeeded": "ExecutionStatus = 'Completed'",
     "failed": "ExecutionStatus = 'Failed'",
     "cancelled": "ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')",
-}
-CLOSED_STATUSES: dict[WorkflowExecutionStatus | None, EventStatus] = {
-    WorkflowExecutionStatus.COMPLETED: "succeeded",
-    WorkflowExecutionStatus.FAILED: "failed",
-    WorkflowExecutionStatus.CANCELED: "cancelled",
-    WorkflowExecutionStatus.TERMINATED: "cancelled",
-    WorkflowExecutionStatus.TIMED_OUT: "cancelled",
 }
 
 
@@ -44,39 +37,17 @@ class EventSearch:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListedEvent:
-    """An event, as visibility lists it."""
-
-    id: str
-    type: str
-    tenant: str
-    status: EventStatus
-    accepted_at: datetime
-    started_at: datetime
-    """Of the run: a redelivery has a later one."""
-    finished_at: datetime | None
-    deliver_at: datetime | None
-    webhooks: tuple[str, ...]
-    needs_attention: tuple[str, ...]
-    workflow_id: str
-    run_id: str
-    run_number: int
-
-
 async def find(
     client: Client, search: EventSearch, limit: int, cursor: str | None
-) -> tuple[list[ListedEvent], str | None]:
+) -> tuple[list[ListedRun], str | None]:
     """Return one page of events and the cursor of the next; raise `BadCursor` or Temporal's `RPCError`.
 
     A page can have fewer than `limit` events and not be the last: only the latest run of an event is listed, and the
     event of a part may not match.
     """
     runs, next_cursor = await visibility.page(client, query_of(search), limit, cursor)
-    rows = [await _row(run) for run in runs]
-    latest = await visibility.latest_run_numbers(client, (row.workflow_id for row in rows if row.finished_at))
-    newest = [row for row in rows if row.run_number >= latest.get(row.workflow_id, 1)]
-    return await _with_events_for_parts(client, search, newest), next_cursor
+    latest = await visibility.without_superseded(client, [await visibility.listed(run) for run in runs])
+    return await _with_events_for_parts(client, search, latest), next_cursor
 
 
 def query_of(search: EventSearch) -> str:
@@ -108,57 +79,33 @@ def _event_conditions(search: EventSearch) -> list[str]:
     return conditions
 
 
-def _matches(search: EventSearch, row: ListedEvent) -> bool:
+def _matches(search: EventSearch, run: ListedRun) -> bool:
     return (
-        (search.status is None or row.status == search.status)
-        and (search.needs_attention is None or bool(row.needs_attention) == search.needs_attention)
-        and (search.since is None or row.started_at >= search.since)
-        and (search.until is None or row.started_at < search.until)
+        (search.status is None or run.status == search.status)
+        and (search.needs_attention is None or bool(run.needs_attention) == search.needs_attention)
+        and (search.since is None or run.started_at >= search.since)
+        and (search.until is None or run.started_at < search.until)
     )
 
 
-async def _with_events_for_parts(client: Client, search: EventSearch, rows: list[ListedEvent]) -> list[ListedEvent]:
+async def _with_events_for_parts(client: Client, search: EventSearch, runs: list[ListedRun]) -> list[ListedRun]:
     """Replace parts by their events; one query a page if there are any."""
-    event_runs = {row.workflow_id: ids.workflow_id(row.tenant, row.id) for row in rows}
+    event_runs = {run.workflow_id: ids.workflow_id(run.tenant, run.event_id) for run in runs}
     missing = sorted({event for found, event in event_runs.items() if event != found})
     if not missing:
-        return rows
-    events: dict[str, ListedEvent] = {}
+        return runs
     query = f"WorkflowType = '{ids.LARGE_EVENT}' AND WorkflowId IN ({', '.join(map(quoted, missing))})"
-    async for run in client.list_workflows(query):
-        row = await _row(run)
-        if row.workflow_id not in events or row.run_number > events[row.workflow_id].run_number:
-            events[row.workflow_id] = row
-    found = {row.workflow_id: row for row in rows if event_runs[row.workflow_id] == row.workflow_id}
-    for event_id, event in events.items():
+    by_age = sorted(await visibility.runs_of(client, query), key=lambda run: run.run_number)
+    latest = {run.workflow_id: run for run in by_age}
+    found = {run.workflow_id: run for run in runs if event_runs[run.workflow_id] == run.workflow_id}
+    for workflow_id, event in latest.items():
         if _matches(search, event):
-            found[event_id] = _with_webhook(event, search.webhook)
+            found[workflow_id] = _with_webhook(event, search.webhook)
     return [found[run] for run in dict.fromkeys(event_runs.values()) if run in found]
 
 
-def _with_webhook(event: ListedEvent, webhook: str | None) -> ListedEvent:
+def _with_webhook(event: ListedRun, webhook: str | None) -> ListedRun:
     """Add the webhook of the search, which the event's own run may not list."""
     if webhook is None or webhook in event.webhooks:
         return event
     return replace(event, webhooks=(*event.webhooks, webhook))
-
-
-async def _row(run: WorkflowExecution) -> ListedEvent:
-    tenant, event_id = ids.event_of(run.id)
-    attributes = run.typed_search_attributes
-    deliver_at = attributes.get(ids.DELIVER_AT)
-    return ListedEvent(
-        id=event_id,
-        type=attributes.get(ids.EVENT_TYPE, ""),
-        tenant=tenant,
-        status=CLOSED_STATUSES.get(run.status, "scheduled" if deliver_at else "delivering"),
-        accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
-        started_at=run.start_time,
-        finished_at=run.close_time,
-        deliver_at=deliver_at,
-        webhooks=tuple(attributes.get(ids.WEBHOOKS, ())),
-        needs_attention=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
-        workflow_id=run.id,
-        run_id=run.run_id,
-        run_number=attributes.get(ids.RUN_NUMBER, 1),
-    )

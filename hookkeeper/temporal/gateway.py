@@ -10,21 +10,28 @@ from dataclasses import dataclass
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.converter import PayloadCodec
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.temporal import erasure, event_list, parts, run_state
 from hookkeeper.temporal.delivery_list import DeliveryList
-from hookkeeper.temporal.error_translation import Conflict, QueueFull, Unavailable, UnknownEvent, translated_errors
+from hookkeeper.temporal.error_translation import (
+    Conflict,
+    QueueFull,
+    Unavailable,
+    UnknownEvent,
+    not_found_suppressed,
+    translated_errors,
+)
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_list import EventSearch, ListedEvent
+from hookkeeper.temporal.event_list import EventSearch
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.temporal.webhook_workflows import Releases
 
 
@@ -107,12 +114,9 @@ class Gateway:
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs."""
         async with translated_errors():
-            try:
+            with not_found_suppressed():
                 return await self._started_before(tenant, event_id, digest)
-            except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:
-                    raise
-                return None
+        return None
 
     async def read(self, tenant: str, event_id: str) -> Run:
         """Return an event and its state.
@@ -127,21 +131,18 @@ class Gateway:
     async def record(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
         async with translated_errors():
-            try:
+            with not_found_suppressed():
                 handle = await parts.run_with_delivery(self._client, tenant, event_id, delivery)
                 await handle.signal(ids.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
-            except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:
-                    raise
-                return False
-        return True
+                return True
+        return False
 
     async def erase(self, tenant: str, event_id: str) -> int:
         """Delete all runs of a closed event, and return their number; raise `Refused` while one is open."""
         async with translated_errors():
             return await erasure.erase(self._client, ids.workflow_id(tenant, event_id))
 
-    async def find(self, search: EventSearch, limit: int, cursor: str | None) -> tuple[list[ListedEvent], str | None]:
+    async def find(self, search: EventSearch, limit: int, cursor: str | None) -> tuple[list[ListedRun], str | None]:
         """Return one page of events and the cursor of the next; raise `BadCursor`."""
         async with translated_errors():
             return await event_list.find(self._client, search, limit, cursor)
@@ -150,14 +151,10 @@ class Gateway:
         """Return whether the event's run closes within the time. One that was deleted is closed. Raises `RPCError`."""
         try:
             async with asyncio.timeout(seconds):
-                await self._client.get_workflow_handle(ids.workflow_id(tenant, event_id)).result()
-        except WorkflowFailureError:
-            return True
+                with not_found_suppressed(), suppress(WorkflowFailureError):
+                    await self._client.get_workflow_handle(ids.workflow_id(tenant, event_id)).result()
         except TimeoutError:
             return False
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
         return True
 
     async def cancel_if_open(self, tenant: str, event_id: str) -> None:

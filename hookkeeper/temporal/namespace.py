@@ -6,6 +6,7 @@ the commands for an administrator.
 
 import math
 import re
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -154,23 +155,20 @@ async def _add(client: Client, missing: dict[str, str]) -> bool:
         return True
     attributes = {name: VALUE_TYPES[type_] for name, type_ in missing.items()}
     request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=attributes)
-    try:
-        await client.operator_service.add_search_attributes(request)
-    except RPCError as error:
-        if error.status not in REFUSALS:
-            raise
-        return False
-    return True
+    return await _is_allowed(client.operator_service.add_search_attributes(request))
 
 
 async def _set_retention(client: Client, retention: timedelta) -> bool:
     """Set the retention of closed runs; False if the server does not allow it."""
     ttl = Duration(seconds=int(retention.total_seconds()))
     config = NamespaceConfig(workflow_execution_retention_ttl=ttl)
+    request = UpdateNamespaceRequest(namespace=client.namespace, config=config)
+    return await _is_allowed(client.workflow_service.update_namespace(request))
+
+
+async def _is_allowed(change: Awaitable[object]) -> bool:
     try:
-        await client.workflow_service.update_namespace(
-            UpdateNamespaceRequest(namespace=client.namespace, config=config)
-        )
+        await change
     except RPCError as error:
         if error.status not in REFUSALS:
             raise

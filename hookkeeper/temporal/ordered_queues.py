@@ -34,6 +34,7 @@ from hookkeeper.messages.ordered_queue import (
 from hookkeeper.partition import PART, partition
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import QueueFull, Unavailable, translated_errors
+from hookkeeper.temporal.run_state import find_run
 
 log = structlog.get_logger("hookkeeper.ordered_queues")
 CAPACITY_CHECK_INTERVAL = 2.0
@@ -71,13 +72,13 @@ class OrderedQueues:
 
     async def enqueue(self, position: QueuePosition) -> None:
         """Add a position to its queue, and start the queue if there is none."""
-        queue = await self._describe(ids.ordered_queue_id(position.webhook_id))
+        queue = await find_run(self._client, ids.ordered_queue_id(position.webhook_id))
         await self._enqueue(position, _may_have_lost_positions(queue))
 
     async def check_run(self, position: QueuePosition) -> QueuedRun:
         """Return the state of the run at a position."""
         workflow_id = ids.run_at(position.tenant, position.position)
-        run = await self._describe(workflow_id)
+        run = await find_run(self._client, workflow_id)
         if run is None:
             return QueuedRun(status=await self._check_parent(position))
         if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
@@ -105,7 +106,7 @@ class OrderedQueues:
     async def state(self, webhook_id: str) -> OrderedQueueState:
         """Return the state of a queue. Raises `Unavailable`."""
         async with translated_errors(not_found=Unavailable):
-            queue = await self._describe(ids.ordered_queue_id(webhook_id))
+            queue = await find_run(self._client, ids.ordered_queue_id(webhook_id))
             if queue is None or queue.status != WorkflowExecutionStatus.RUNNING:
                 return OrderedQueueState()
             handle = self._client.get_workflow_handle(queue.id, run_id=queue.run_id)
@@ -150,7 +151,7 @@ class OrderedQueues:
         now = time.monotonic()
         if now - self._had_room.get(webhook_id, float("-inf")) < CAPACITY_CHECK_INTERVAL:
             return True
-        queue = await self._describe(ids.ordered_queue_id(webhook_id))
+        queue = await find_run(self._client, ids.ordered_queue_id(webhook_id))
         if queue and queue.status == WorkflowExecutionStatus.RUNNING and await _is_full(queue):
             raise QueueFull(f"too many events of the ordered webhook {webhook_id} are waiting")
         if len(self._had_room) >= MAX_CACHED_QUEUES:
@@ -171,18 +172,10 @@ class OrderedQueues:
     async def _check_parent(self, position: QueuePosition) -> QueuedRunStatus:
         """Return, for a part without a run, whether the run of its event will start it."""
         tenant, event_id = ids.event_of(ids.run_at(position.tenant, position.position))
-        parent = await self._describe(ids.workflow_id(tenant, event_id))
+        parent = await find_run(self._client, ids.workflow_id(tenant, event_id))
         if parent is None or parent.workflow_type != ids.LARGE_EVENT:
             return "not_found"
         return "not_started" if parent.status == WorkflowExecutionStatus.RUNNING else "closed"
-
-    async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
-        try:
-            return await self._client.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            return None
 
 
 def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool:

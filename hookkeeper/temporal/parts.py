@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, EventState
@@ -96,7 +95,7 @@ async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery
         return handle
     event = await run_state.input_of(client, handle)
     for n, deliveries in enumerate(partition(event.deliveries), start=1):
-        if any(each.id == delivery for each in deliveries):
+        if delivery in {candidate.id for candidate in deliveries}:
             return client.get_workflow_handle(ids.part_id(tenant, event_id, n))
     return handle
 
@@ -131,13 +130,8 @@ def _with_end(part: Part, end: run_state.PartEnd | None) -> Part:
 
 async def _part(client: Client, run: LargeEventRun, n: int, event: EventInput) -> Part:
     part_id = ids.part_id(event.tenant, event.id, n)
-    try:
-        description = await client.get_workflow_handle(part_id).describe()
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
-            raise
-        return Part(n, event)
-    if description.parent_run_id != run.description.run_id:
+    description = await run_state.find_run(client, part_id)
+    if description is None or description.parent_run_id != run.description.run_id:
         return Part(n, event)
     return Part(
         n,

@@ -55,43 +55,46 @@ async def keeping_rates(client: Client, task_queue: str) -> AsyncIterator[RateMo
     """Test what can keep rates, configure the limited queue for it, and follow the results of other workers."""
     mode = RateMode(await _set_up(client, task_queue))
     log.info(LOG_MESSAGES[mode.keeper])
-    following = asyncio.create_task(_follow(client, task_queue, mode))
+    refreshing = asyncio.create_task(_refresh(client, task_queue, mode))
     try:
         yield mode
     finally:
-        following.cancel()
+        refreshing.cancel()
         with suppress(asyncio.CancelledError):
-            await following
+            await refreshing
 
 
 async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
-    """Read what keeps the rates; None if no worker has written it, or the server cannot tell. Raises `RPCError`."""
+    """Read what keeps the rates; None if no worker has written it, or it cannot be read."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=ids.limited_queue(task_queue)),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         report_config=True,
     )
-    answer = await client.workflow_service.describe_task_queue(request)
-    reason = answer.config.fairness_keys_rate_limit_default.metadata.reason
+    try:
+        described = await client.workflow_service.describe_task_queue(request)
+    except RPCError:
+        return None
+    reason = described.config.fairness_keys_rate_limit_default.metadata.reason
     return next((keeper for keeper, text in REASONS.items() if text == reason), None)
 
 
 async def _set_up(client: Client, task_queue: str) -> RateKeeper:
-    fair = await _can_limit(client, task_queue) and await _fairness(client)
-    if fair is None and (known := await _read(client, task_queue)):
+    fair = await _supports_limits(client, task_queue) and await _fairness(client)
+    if fair is None and (known := await rates_kept_by(client, task_queue)):
         return known
     keeper: RateKeeper = "queue" if fair else "timers"
     try:
         await _configure(client, task_queue, keeper)
     except RPCError as error:
-        # Rates are kept all the same: a queue that cannot be configured has no limit, unless an operator set one.
+        # Then the queue has no limit, unless an operator has set one, and timers keep the rates.
         log.warning("the limited queue cannot be configured", error=error.message)
         return "timers"
     return keeper
 
 
-async def _can_limit(client: Client, task_queue: str) -> bool:
+async def _supports_limits(client: Client, task_queue: str) -> bool:
     """Return whether the server supports limits of task queues, by an empty change."""
     try:
         await client.workflow_service.update_task_queue_config(_change(client, task_queue))
@@ -129,17 +132,10 @@ def _change(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
     )
 
 
-async def _read(client: Client, task_queue: str) -> RateKeeper | None:
-    try:
-        return await rates_kept_by(client, task_queue)
-    except RPCError:
-        return None
-
-
-async def _follow(client: Client, task_queue: str, mode: RateMode) -> None:
+async def _refresh(client: Client, task_queue: str, mode: RateMode) -> None:
     while True:
         await asyncio.sleep(REFRESH_INTERVAL)
-        keeper = await _read(client, task_queue)
+        keeper = await rates_kept_by(client, task_queue)
         if keeper and keeper != mode.keeper:
             mode.keeper = keeper
             log.warning(LOG_MESSAGES[keeper])

@@ -32,7 +32,7 @@ class _Cached:
 
 
 class Readiness:
-    """Checks the namespace; bounded in time, and cached, as probes come every few seconds. One for the process."""
+    """Checks the namespace, within a time limit. Results are cached, because probes come every few seconds."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -53,20 +53,14 @@ class Readiness:
         return self._cached.rates
 
     async def _check_once(self) -> tuple[Findings | None, RateKeeperOrUnknown]:
-        """Check once. An error is no finding: whether Temporal answers is checked apart."""
+        """Check once. An error is no finding: `ping` checks whether Temporal answers."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 findings = await namespace.inspect(self._client)
-                return findings, await self._rates()
+                return findings, await rates_kept_by(self._client, self._task_queue) or "unknown"
         except (RPCError, TimeoutError) as error:
             log.warning("the namespace cannot be checked", error=str(error))
             return None, "unknown"
-
-    async def _rates(self) -> RateKeeperOrUnknown:
-        try:
-            return await rates_kept_by(self._client, self._task_queue) or "unknown"
-        except RPCError:
-            return "unknown"
 
 
 async def is_polled(client: Client, task_queue: str) -> bool:

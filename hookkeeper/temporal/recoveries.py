@@ -9,13 +9,19 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.temporal import recovery_candidates, visibility
-from hookkeeper.temporal.error_translation import Conflict, Unavailable, UnknownRecovery, translated_errors
+from hookkeeper.temporal.error_translation import (
+    Conflict,
+    Unavailable,
+    UnknownRecovery,
+    not_found_suppressed,
+    translated_errors,
+)
+from hookkeeper.temporal.run_state import find_run
 
 
 class Recoveries:
@@ -58,11 +64,8 @@ class Recoveries:
         async with translated_errors(not_found=UnknownRecovery):
             run = await self._run_of(recovery)
             if run.status == WorkflowExecutionStatus.RUNNING:
-                try:
+                with not_found_suppressed():
                     return await self._client.get_workflow_handle(run.id, run_id=run.run_id).signal(command)
-                except RPCError as error:
-                    if error.status != RPCStatusCode.NOT_FOUND:
-                        raise
             raise Refused(f"cannot {command}: the recovery has ended")
 
     async def page(
@@ -76,7 +79,7 @@ class Recoveries:
             conditions.append(f"{ids.WEBHOOKS.name} = '{webhook_id}'")
         async with translated_errors(not_found=Unavailable):
             runs, next_cursor = await visibility.page(self._client, " AND ".join(conditions), limit, cursor)
-            states = await visibility.read_all(runs, self._state_if_there)
+            states = await visibility.read_all(runs, self._state_if_present)
             return [state for state in states if state], next_cursor
 
     async def _start(self, state: RecoveryState) -> None:
@@ -124,22 +127,12 @@ class Recoveries:
 
     async def _latest(self, recovery: str) -> WorkflowExecution | None:
         workflow_id = ids.recovery_workflow_id(recovery)
-        if workflow_id is None:
-            return None
-        try:
-            return await self._client.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            return None
+        return await find_run(self._client, workflow_id) if workflow_id else None
 
-    async def _state_if_there(self, run: WorkflowExecution) -> RecoveryState | None:
-        try:
+    async def _state_if_present(self, run: WorkflowExecution) -> RecoveryState | None:
+        with not_found_suppressed():  # it may be deleted meanwhile
             return await self._state(run)
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:  # deleted meanwhile
-                raise
-            return None
+        return None
 
     async def _state(self, run: WorkflowExecution) -> RecoveryState:
         handle: WorkflowHandle[Any, RecoveryState] = self._client.get_workflow_handle(

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
@@ -20,7 +19,7 @@ from hookkeeper.messages.recovery import (
     RedeliveryResult,
 )
 from hookkeeper.temporal import run_state, visibility
-from hookkeeper.temporal.error_translation import UnknownEvent
+from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
 from hookkeeper.temporal.event_commands import EventCommands
 from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.times import rfc3339
@@ -66,8 +65,12 @@ class RecoveryCandidates:
         state = await self._state(workflow_id)
         if state is None:
             return "skipped"
-        in_scope = [each for each in state.deliveries if scope.webhook_id in (None, each.webhook_id)]
-        due = [each for each in in_scope if each.webhook_id not in off and is_to_redeliver(each, state, scope)]
+        in_scope = [delivery for delivery in state.deliveries if scope.webhook_id in (None, delivery.webhook_id)]
+        due = [
+            delivery
+            for delivery in in_scope
+            if delivery.webhook_id not in off and is_to_redeliver(delivery, state, scope)
+        ]
         tenant, event_id = ids.event_of(workflow_id)
         accepted = [await self._retry(tenant, event_id, delivery.id) for delivery in due]
         if any(accepted) or any(was_reopened(delivery, state, scope.began) for delivery in in_scope):
@@ -75,14 +78,11 @@ class RecoveryCandidates:
         return "nothing" if state.finished_at is None and not due else "skipped"
 
     async def _state(self, workflow_id: str) -> EventState | None:
-        try:
+        with not_found_suppressed():
             run = await self._client.get_workflow_handle(workflow_id).describe()
             handle = self._client.get_workflow_handle(workflow_id, run_id=run.run_id)
             return await run_state.state_of(self._client, handle, run.status)
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            return None
+        return None
 
     async def _retry(self, tenant: str, event_id: str, delivery: str) -> bool:
         try:
@@ -135,20 +135,19 @@ def _scope_conditions(scope: RecoveryScope) -> list[str]:
 
 
 def _is_last_in_scope(run: ListedRun, later: Iterable[ListedRun], scope: RecoveryScope) -> bool:
-    """Return whether no later run of the event was started within the scope: that one is found itself, or succeeded.
+    """Return whether no later run of the event was started within the scope: that run is found itself, or succeeded.
 
     A run that was started after the scope does not count: its state is read when the event is redelivered.
     """
-    return not any(each.run_number > run.run_number and each.started_at < scope.until for each in later)
+    return not any(other.run_number > run.run_number and other.started_at < scope.until for other in later)
 
 
 def _is_lost(runs: Iterable[ListedRun], scope: RecoveryScope) -> bool:
     """Return whether the latest of an event's runs ended with the status of the scope, as far as visibility knows."""
     latest = max(runs, key=lambda run: run.run_number)
     if scope.status == "cancelled":
-        return latest.status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
-    failed = latest.status == WorkflowExecutionStatus.FAILED
-    return failed and (scope.webhook_id is None or scope.webhook_id in latest.needs_attention)
+        return latest.execution_status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
+    return latest.status == "failed" and (scope.webhook_id is None or scope.webhook_id in latest.needs_attention)
 
 
 def is_to_redeliver(delivery: Delivery, state: EventState, scope: RecoveryScope) -> bool:

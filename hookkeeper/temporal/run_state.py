@@ -1,7 +1,7 @@
-"""Read a run: its input, and its state, which stands in its history once it has closed by itself.
+"""Read a run: its input, and its state, which is in its history once the run has closed by itself.
 
-Parts of large events are read from the history of their parent where their own runs are gone: they end earlier, and so
-are deleted earlier.
+Parts of large events end earlier than their parent, and so are deleted earlier. Then they are read from the parent's
+history.
 """
 
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 
 from hookkeeper import ids
 from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_state, event_status
+from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.times import utc_now
 
 UNSTARTED_EVENTS = 3
@@ -36,6 +37,13 @@ async def latest_run(
     workflow_id = ids.workflow_id(tenant, event_id)
     description = await client.get_workflow_handle(workflow_id).describe()
     return client.get_workflow_handle(workflow_id, run_id=description.run_id), description
+
+
+async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+    """Return the latest run with this id; None if there is none. Raises Temporal's `RPCError`."""
+    with not_found_suppressed():
+        return await client.get_workflow_handle(workflow_id).describe()
+    return None
 
 
 def is_unstarted(run: WorkflowExecutionDescription) -> bool:
@@ -119,7 +127,7 @@ async def _state_at_end(client: Client, handle: WorkflowHandle[Any, Any]) -> Eve
     return None
 
 
-# Parts, as the history of their parent has them
+# Parts in the history of their parent
 
 
 class PartEnd(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Literal
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payloads, SearchAttributes, WorkflowType
-from temporalio.api.enums.v1 import ScheduleOverlapPolicy
+from temporalio.api.enums.v1 import ScheduleOverlapPolicy as OverlapPolicyEnum
 from temporalio.api.schedule.v1 import (
     IntervalSpec,
     Schedule,
@@ -30,6 +30,7 @@ from temporalio.client import (
     ScheduleActionExecutionStartWorkflow,
     ScheduleActionResult,
     ScheduleDescription,
+    ScheduleOverlapPolicy,
     WorkflowExecutionStatus,
     WorkflowFailureError,
 )
@@ -41,13 +42,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 
-OVERLAPS: dict[OverlapPolicy, ScheduleOverlapPolicy.ValueType] = {
-    "skip": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_SKIP,
-    "buffer_one": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_BUFFER_ONE,
-    "buffer_all": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_BUFFER_ALL,
-    "cancel_other": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER,
-    "allow_all": ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL,
-}
 FiringStatus = Literal["running", "done", "refused", "cancelled"]
 FIRING_STATUSES: dict[WorkflowExecutionStatus | None, FiringStatus] = {
     WorkflowExecutionStatus.COMPLETED: "done",
@@ -104,8 +98,14 @@ async def schedule_of(client: Client, plan: SchedulePlan, task_queue: str, state
         spec.start_time.CopyFrom(timestamp(plan.start_at))
     if plan.end_at:
         spec.end_time.CopyFrom(timestamp(plan.end_at))
-    policies = SchedulePolicies(overlap_policy=OVERLAPS[plan.overlap], catchup_window=_seconds(plan.catchup_window))
+    overlap = OverlapPolicyEnum.ValueType(overlap_policy(plan.overlap))
+    policies = SchedulePolicies(overlap_policy=overlap, catchup_window=_seconds(plan.catchup_window))
     return Schedule(spec=spec, action=await _action(client, plan, task_queue), policies=policies, state=state)
+
+
+def overlap_policy(overlap: OverlapPolicy) -> ScheduleOverlapPolicy:
+    """Convert an overlap policy; Temporal has the same names."""
+    return ScheduleOverlapPolicy[overlap.upper()]
 
 
 def search_attributes(plan: SchedulePlan) -> SearchAttributes:

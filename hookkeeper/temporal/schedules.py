@@ -1,33 +1,39 @@
-"""The client of schedules: make, read, change, fire. They are stored in Temporal only.
+"""The client of schedules: create, read, change, fire. They are stored in Temporal only.
 
 Raises the errors of `hookkeeper.temporal.error_translation`, and `BadTimes`.
 """
 
-import time
+import math
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from temporalio.api.schedule.v1 import BackfillRequest, SchedulePatch, ScheduleState, TriggerImmediatelyRequest
+from cachetools import TTLCache
+from temporalio.api.schedule.v1 import ScheduleState
 from temporalio.api.workflowservice.v1 import (
     CreateScheduleRequest,
     ListScheduleMatchingTimesRequest,
-    PatchScheduleRequest,
     UpdateScheduleRequest,
 )
-from temporalio.client import Client, ScheduleDescription
+from temporalio.client import Client, ScheduleBackfill, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 from hookkeeper.temporal import visibility
-from hookkeeper.temporal.error_translation import Conflict, TooManySchedules, UnknownSchedule, translated_errors
+from hookkeeper.temporal.error_translation import (
+    Conflict,
+    TooManySchedules,
+    UnknownSchedule,
+    not_found_suppressed,
+    translated_errors,
+)
 from hookkeeper.temporal.schedule_conversion import (
-    OVERLAPS,
     ScheduleSnapshot,
     firings_of,
+    overlap_policy,
     schedule_of,
     search_attributes,
     snapshot_of,
@@ -54,8 +60,8 @@ class Schedules:
         self._client = client
         self._task_queue = task_queue
         self._creating = TenantLimit(per_tenant=1)
-        self._created: dict[str, float] = {}
-        """Schedules made within `LIST_DELAY`, by their ids in Temporal, with the time."""
+        self._created: TTLCache[str, bool] = TTLCache(maxsize=math.inf, ttl=LIST_DELAY)
+        """The ids of new schedules, which Temporal's list may lack."""
 
     async def create(self, plan: SchedulePlan, paused: bool, note: str, at_most: int) -> ScheduleSnapshot:
         """Make a schedule; raise `Conflict` if the tenant has one with this id, and `TooManySchedules`.
@@ -79,13 +85,11 @@ class Schedules:
                 if error.status != RPCStatusCode.ALREADY_EXISTS:
                     raise
                 raise Conflict(f"there is a schedule with id {plan.id} for tenant {plan.tenant}") from None
-            self._created[request.schedule_id] = time.monotonic()
-            return await snapshot_of(self._client, await self._describe(plan.tenant, plan.id))
+            self._created[request.schedule_id] = True
+            return await snapshot_of(self._client, await self._handle(plan.tenant, plan.id).describe())
 
     async def _check_limit(self, plan: SchedulePlan, at_most: int) -> None:
-        """Raise `TooManySchedules` if the tenant has `at_most`. Temporal's list may lack those made a moment ago."""
-        now = time.monotonic()
-        self._created = {id_: made for id_, made in self._created.items() if now - made < LIST_DELAY}
+        """Raise `TooManySchedules` if the tenant has `at_most`."""
         found = await self._client.list_schedules(_tenant_query(plan.tenant), page_size=at_most + 1)
         await found.fetch_next_page()
         existing = {schedule.id for schedule in found.current_page or ()}
@@ -106,7 +110,7 @@ class Schedules:
     async def read(self, tenant: str, schedule: str) -> ScheduleSnapshot:
         """Return a schedule with its latest firings."""
         async with _translated_errors():
-            described = await self._describe(tenant, schedule)
+            described = await self._handle(tenant, schedule).describe()
             return await snapshot_of(self._client, described, await firings_of(self._client, described))
 
     async def page(
@@ -122,7 +126,7 @@ class Schedules:
             found = await self._client.list_schedules(query, page_size=limit, next_page_token=token)
             await found.fetch_next_page()
             schedule_ids = [schedule.id for schedule in found.current_page or ()]
-            schedules = await visibility.read_all(schedule_ids, self._snapshot_if_there)
+            schedules = await visibility.read_all(schedule_ids, self._snapshot_if_present)
             next_cursor = visibility.encode_cursor(query, found.next_page_token)
             return [schedule for schedule in schedules if schedule], next_cursor
 
@@ -134,7 +138,7 @@ class Schedules:
         """
         async with _translated_errors():
             while True:
-                described = await self._describe(tenant, schedule)
+                described = await self._handle(tenant, schedule).describe()
                 plan, paused, note = change(await snapshot_of(self._client, described))
                 state = ScheduleState(paused=paused, notes=note)
                 request = UpdateScheduleRequest(
@@ -147,22 +151,24 @@ class Schedules:
                     request_id=uuid.uuid4().hex,
                 )
                 await self._client.workflow_service.update_schedule(request, retry=True)
-                changed = await snapshot_of(self._client, await self._describe(tenant, schedule))
+                changed = await snapshot_of(self._client, await self._handle(tenant, schedule).describe())
                 if (changed.plan, changed.paused, changed.note) == (plan, paused, note):
                     return changed
 
     async def pause(self, tenant: str, schedule: str, note: str) -> None:
         """Stop firing until the schedule is resumed. The note is shown with it."""
-        await self._patch(tenant, schedule, SchedulePatch(pause=note))
+        async with _translated_errors():
+            await self._handle(tenant, schedule).pause(note=note)
 
     async def resume(self, tenant: str, schedule: str, note: str) -> None:
         """Fire again, from now on."""
-        await self._patch(tenant, schedule, SchedulePatch(unpause=note))
+        async with _translated_errors():
+            await self._handle(tenant, schedule).unpause(note=note)
 
     async def trigger(self, tenant: str, schedule: str, overlap: OverlapPolicy) -> None:
         """Fire now, also while the schedule is paused."""
-        request = TriggerImmediatelyRequest(overlap_policy=OVERLAPS[overlap])
-        await self._patch(tenant, schedule, SchedulePatch(trigger_immediately=request))
+        async with _translated_errors():
+            await self._handle(tenant, schedule).trigger(overlap=overlap_policy(overlap))
 
     async def times(self, tenant: str, schedule: str, since: datetime, until: datetime) -> list[datetime]:
         """Return the first thousand times from `since` on and before `until`."""
@@ -180,38 +186,23 @@ class Schedules:
         self, tenant: str, schedule: str, since: datetime, until: datetime, overlap: OverlapPolicy
     ) -> None:
         """Fire for all times from `since` on and before `until`, about ten a second."""
-        request = BackfillRequest(
-            start_time=timestamp(since), end_time=timestamp(until - RESOLUTION), overlap_policy=OVERLAPS[overlap]
-        )
-        await self._patch(tenant, schedule, SchedulePatch(backfill_request=[request]))
+        async with _translated_errors():
+            period = ScheduleBackfill(start_at=since, end_at=until - RESOLUTION, overlap=overlap_policy(overlap))
+            await self._handle(tenant, schedule).backfill(period)
 
     async def delete(self, tenant: str, schedule: str) -> None:
         """Delete a schedule. The events that it made are kept."""
         async with _translated_errors():
-            await self._client.get_schedule_handle(ids.schedule_id(tenant, schedule)).delete()
+            await self._handle(tenant, schedule).delete()
             self._created.pop(ids.schedule_id(tenant, schedule), None)
 
-    async def _patch(self, tenant: str, schedule: str, patch: SchedulePatch) -> None:
-        async with _translated_errors():
-            request = PatchScheduleRequest(
-                namespace=self._client.namespace,
-                schedule_id=ids.schedule_id(tenant, schedule),
-                patch=patch,
-                identity=self._client.identity,
-                request_id=uuid.uuid4().hex,
-            )
-            await self._client.workflow_service.patch_schedule(request, retry=True)
-
-    async def _snapshot_if_there(self, schedule_id: str) -> ScheduleSnapshot | None:
-        try:
+    async def _snapshot_if_present(self, schedule_id: str) -> ScheduleSnapshot | None:
+        with not_found_suppressed():  # it may be deleted meanwhile
             return await snapshot_of(self._client, await self._client.get_schedule_handle(schedule_id).describe())
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:  # deleted meanwhile
-                raise
-            return None
+        return None
 
-    async def _describe(self, tenant: str, schedule: str) -> ScheduleDescription:
-        return await self._client.get_schedule_handle(ids.schedule_id(tenant, schedule)).describe()
+    def _handle(self, tenant: str, schedule: str) -> ScheduleHandle:
+        return self._client.get_schedule_handle(ids.schedule_id(tenant, schedule))
 
 
 def _tenant_query(tenant: str | None) -> str:

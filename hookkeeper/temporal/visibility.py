@@ -16,11 +16,20 @@ from typing import TypeVar
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids
+from hookkeeper.messages.event import EventStatus
 from hookkeeper.times import rfc3339
 
 DELIVERING_RUNS = f"WorkflowType IN ('{ids.EVENT}', '{ids.PART}')"
 """The runs that have deliveries: those of events and of their parts."""
 REDELIVERIES = f"{ids.RUN_NUMBER.name} IS NOT NULL"
+CLOSED_STATUSES: dict[WorkflowExecutionStatus | None, EventStatus] = {
+    WorkflowExecutionStatus.COMPLETED: "succeeded",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "cancelled",
+    WorkflowExecutionStatus.TIMED_OUT: "cancelled",
+}
+"""The status of an event whose latest run has closed."""
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(milliseconds=1)
@@ -40,16 +49,31 @@ class BadCursor(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run, as visibility lists it."""
+    """A run of an event, or of a part, as visibility lists it."""
 
     workflow_id: str
+    run_id: str
     run_number: int
-    is_open: bool
-    started_at: datetime
+    event_id: str
+    type: str
+    tenant: str
+    execution_status: WorkflowExecutionStatus | None
     accepted_at: datetime
-    """Of its event; a redelivery starts later."""
-    status: WorkflowExecutionStatus | None
+    started_at: datetime
+    """Later than `accepted_at` if the run is a redelivery."""
+    finished_at: datetime | None
+    deliver_at: datetime | None
+    webhooks: tuple[str, ...]
     needs_attention: tuple[str, ...]
+    held: tuple[str, ...]
+
+    @property
+    def is_open(self) -> bool:
+        return self.execution_status == WorkflowExecutionStatus.RUNNING
+
+    @property
+    def status(self) -> EventStatus:
+        return CLOSED_STATUSES.get(self.execution_status, "scheduled" if self.deliver_at else "delivering")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +137,39 @@ async def redeliveries(client: Client, workflow_ids: Iterable[str]) -> dict[str,
     return by_id
 
 
-async def latest_run_numbers(client: Client, workflow_ids: Iterable[str]) -> dict[str, int]:
-    """Return the highest run number of those ids that have redeliveries."""
-    later = await redeliveries(client, workflow_ids)
-    return {id_: max(run.run_number for run in runs) for id_, runs in later.items()}
+async def without_superseded(client: Client, runs: Iterable[ListedRun]) -> list[ListedRun]:
+    """Leave out runs that were followed by a redelivery."""
+    runs = list(runs)
+    later = await redeliveries(client, (run.workflow_id for run in runs if not run.is_open))
+    latest = {id_: max(run.run_number for run in redelivered) for id_, redelivered in later.items()}
+    return [run for run in runs if run.run_number >= latest.get(run.workflow_id, 1)]
 
 
 async def runs_of(client: Client, query: str) -> list[ListedRun]:
     """Return all runs that match a query."""
-    return [await _listed(run) async for run in client.list_workflows(query)]
+    return [await listed(run) async for run in client.list_workflows(query)]
+
+
+async def listed(run: WorkflowExecution) -> ListedRun:
+    """Convert a run as Temporal lists it."""
+    tenant, event_id = ids.event_of(run.id)
+    attributes = run.typed_search_attributes
+    return ListedRun(
+        workflow_id=run.id,
+        run_id=run.run_id,
+        run_number=attributes.get(ids.RUN_NUMBER, 1),
+        event_id=event_id,
+        type=attributes.get(ids.EVENT_TYPE, ""),
+        tenant=tenant,
+        execution_status=run.status,
+        accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
+        started_at=run.start_time,
+        finished_at=run.close_time,
+        deliver_at=attributes.get(ids.DELIVER_AT),
+        webhooks=tuple(attributes.get(ids.WEBHOOKS, ())),
+        needs_attention=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
+        held=tuple(attributes.get(ids.HELD, ())),
+    )
 
 
 async def count_runs(client: Client, query: str) -> int:
@@ -170,16 +218,3 @@ async def _count_within(client: Client, query: str, begin: datetime, end: dateti
 
 def _to_milliseconds(when: datetime) -> datetime:
     return when.replace(microsecond=when.microsecond // 1000 * 1000)
-
-
-async def _listed(run: WorkflowExecution) -> ListedRun:
-    attributes = run.typed_search_attributes
-    return ListedRun(
-        workflow_id=run.id,
-        run_number=attributes.get(ids.RUN_NUMBER, 1),
-        is_open=run.status == WorkflowExecutionStatus.RUNNING,
-        started_at=run.start_time,
-        accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
-        status=run.status,
-        needs_attention=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
-    )

@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.release import ReleaseStage, ReleaseState
 from hookkeeper.temporal import visibility
-from hookkeeper.temporal.error_translation import Unavailable, translated_errors
+from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed, translated_errors
+from hookkeeper.temporal.run_state import find_run
 
 CLOCK_MARGIN = timedelta(days=1)
-"""All open runs were started before now and this, by any clock."""
+"""All open runs were started before now plus this margin, by any clock."""
 
 
 class Releases:
@@ -79,26 +79,18 @@ class HeldDeliveries:
 
     async def release(self, workflow_id: str, webhook_id: str) -> None:
         """Signal a run to release what is held for this webhook. Nothing happens if it is closed."""
-        try:
+        with not_found_suppressed():
             await self._client.get_workflow_handle(workflow_id).signal(ids.RELEASE_WEBHOOK, webhook_id)
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
 
     async def stage(self, workflow_id: str, webhook_id: str) -> ReleaseStage:
-        """Return what a run is doing that was signalled to release.
+        """Return what a run is doing after the signal to release.
 
-        Temporal writes the end of an activity and the workflow task that follows at once: there is no gap between them.
+        Temporal writes the end of an activity and the next workflow task at once, so there is no gap between them.
         """
-        try:
-            run = await self._client.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
+        run = await find_run(self._client, workflow_id)
+        if run is None or run.status != WorkflowExecutionStatus.RUNNING:
             return "sent"
         raw = run.raw_description
-        if run.status != WorkflowExecutionStatus.RUNNING:
-            return "sent"
         if raw.HasField("pending_workflow_task"):
             return "deciding"
         tenant, _ = ids.event_of(workflow_id)
@@ -116,7 +108,7 @@ def _search_attributes(tenant: str, webhook_id: str) -> TypedSearchAttributes:
 def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:
     """Return whether an attempt for this webhook is in flight or queued, by the fairness keys of its activities.
 
-    Another webhook of the event may have the same key, one of sixteen. Then its attempt is waited for, too.
+    Another webhook of the event may have the same key, one of sixteen. Then its attempts count as well.
     """
     keys = (webhook_id, ids.fairness_key(tenant, webhook_id))
     return any(activity.priority.fairness_key in keys for activity in run.pending_activities)

@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 from hookkeeper import ids
+from hookkeeper.temporal.error_translation import not_found_suppressed
 
 log = structlog.get_logger("hookkeeper.temporal")
 
@@ -85,13 +86,10 @@ async def promote(client: Client, task_queue: str, version: str, timeout: float)
 async def current_version(client: Client, task_queue: str) -> str:
     """Return the current version, or `UNVERSIONED`. Raises `RPCError`."""
     request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=deployment_name(task_queue))
-    try:
+    with not_found_suppressed():
         found: DescribeWorkerDeploymentResponse = await client.workflow_service.describe_worker_deployment(request)
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return UNVERSIONED
-        raise
-    return found.worker_deployment_info.routing_config.current_deployment_version.build_id
+        return found.worker_deployment_info.routing_config.current_deployment_version.build_id
+    return UNVERSIONED
 
 
 def _config(task_queue: str, version: str) -> WorkerDeploymentConfig:
@@ -103,19 +101,16 @@ def _config(task_queue: str, version: str) -> WorkerDeploymentConfig:
 
 
 async def _serves_all(client: Client, task_queue: str, version: str) -> bool:
-    """Whether workers of this version have polled all task queues. Workers without a version are not checked."""
+    """Return whether workers of this version have polled all task queues; those without a version are not checked."""
     if version == UNVERSIONED:
         return True
     request = DescribeWorkerDeploymentVersionRequest(namespace=client.namespace)
     request.deployment_version.deployment_name = deployment_name(task_queue)
     request.deployment_version.build_id = version
-    try:
+    polled: set[str] = set()
+    with not_found_suppressed():
         found = await client.workflow_service.describe_worker_deployment_version(request)
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return False
-        raise
-    polled = {queue.name for queue in found.worker_deployment_version_info.task_queue_infos}
+        polled = {queue.name for queue in found.worker_deployment_version_info.task_queue_infos}
     return polled >= {
         task_queue,
         ids.retry_queue(task_queue),
@@ -137,7 +132,7 @@ async def _set_current(client: Client, task_queue: str, version: str, *, allow_n
 
 
 def _is_unsupported(error: RPCError) -> bool:
-    """Whether the server does not know worker deployments, or they are disabled in the namespace."""
+    """Return whether the server does not know worker deployments, or they are disabled in the namespace."""
     return error.status == RPCStatusCode.UNIMPLEMENTED or (
         error.status == RPCStatusCode.PERMISSION_DENIED and "disabled" in error.message
     )

@@ -1,4 +1,4 @@
-"""A process that was told to stop ends, whatever hangs in it, and says so."""
+"""A stopping process ends although its work hangs, and logs it."""
 
 import asyncio
 import os
@@ -33,15 +33,13 @@ class Stuck:
 
 import worker
 from hookkeeper.cli.run_worker import run_worker
-from hookkeeper.settings import Settings
 
 worker.WORKFLOWS.append(Stuck)
-run_worker(Settings())
+run_worker()
 """
 BLOCKED_LOOP = """
 import asyncio, threading
 import hookkeeper.cli.run_worker
-from hookkeeper.settings import Settings
 
 async def hang():
     print("hangs", flush=True)
@@ -52,13 +50,13 @@ async def hang():
             pass
 
 hookkeeper.cli.run_worker.forever = hang
-hookkeeper.cli.run_worker.run_worker(Settings())
+hookkeeper.cli.run_worker.run_worker()
 """
 
 
 @asynccontextmanager
 async def process(home: House, folder: Path, script: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """Run a worker of this house with something that hangs; give it and its log."""
+    """Run a worker of this house that hangs; yield it and its log."""
     log = folder / "worker.log"
     with log.open("wb") as file:
         started = await asyncio.create_subprocess_exec(

@@ -1,27 +1,27 @@
-"""Emails and notifications on the command line: registered, looked at beforehand, followed, suppressed."""
+"""Emails and notifications on the command line: registered, previewed, followed, suppressed."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
-import stage
 
 from receivers import Receiver
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 PAID = "Order {{ event.data.order }} was paid"
 
 
-async def as_json(dev: stage.Dev, *args: str, stdin: str = "") -> Any:
-    """Run a command that prints JSON; give it."""
+async def as_json(dev: processes.Dev, *args: str, stdin: str = "") -> Any:
+    """Run a command that prints JSON, and return it."""
     done = await dev.run(*args, "--json", stdin=stdin)
     assert (done.code, done.err) == (0, ""), done
     return json.loads(done.out)
 
 
-async def test_a_webhook_needs_no_url(running_dev: stage.Dev, tenant: str) -> None:
+async def test_a_webhook_needs_no_url(running_dev: processes.Dev, tenant: str) -> None:
     made = await as_json(
         running_dev,
         *("webhooks", "create", "--tenant", tenant, "--filter", "event.data.order > 1"),
@@ -48,10 +48,10 @@ async def test_a_webhook_needs_no_url(running_dev: stage.Dev, tenant: str) -> No
     assert "A webhook needs a url, emails or notifications." in refused.err
 
 
-async def test_a_file_gives_what_options_cannot(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_a_file_sets_fields_that_have_no_option(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: a webhook from a file, and one option that overrides it.
-    Timeline: what `show` prints is changed and goes back in.
-    What this proves: secrets that were shown as masks are still there, and what cannot be set does not disturb.
+    Timeline: the output of `show` is changed and used as the file of an update.
+    What this proves: masked secrets are kept, and fields that cannot be set are ignored.
     """
     webhook = {
         "tenant": tenant,
@@ -76,7 +76,7 @@ async def test_a_file_gives_what_options_cannot(running_dev: stage.Dev, inbox: R
     assert requests["/hook/secret"].headers["x-key"] == "secret"
 
 
-async def test_a_preview_shows_everything_and_sends_nothing(running_dev: stage.Dev, inbox: Receiver) -> None:
+async def test_a_preview_shows_everything_and_sends_nothing(running_dev: processes.Dev, inbox: Receiver) -> None:
     webhook = {
         "url": inbox.url,
         "events": ["order.*"],
@@ -84,9 +84,9 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: stage.D
         "emails": [{"to": ["Ann <ann@acme.example>"], "subject": PAID, "html": "<b>{{ event.data.order }}</b>"}],
         "notifications": [{"http": {"url": inbox.url, "body": f'{{"text": "{PAID}"}}'}}],
     }
-    given = ("webhooks", "preview", "--file", "-", "--type", "order.paid", "--data")
-    wanted = await running_dev.run(*given, '{"order": 4711}', stdin=json.dumps(webhook))
-    assert wanted.code == 0, wanted.err
+    preview_command = ("webhooks", "preview", "--file", "-", "--type", "order.paid", "--data")
+    matching = await running_dev.run(*preview_command, '{"order": 4711}', stdin=json.dumps(webhook))
+    assert matching.code == 0, matching.err
     texts = (
         "✓ The webhook matches this event.",
         f"\nPOST {inbox.url}\n  content-type: application/json\n",
@@ -97,12 +97,12 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: stage.D
         '\n  {"text": "Order 4711 was paid"}\n',
     )
     for text in texts:
-        assert text in wanted.out
+        assert text in matching.out
 
-    unwanted = await running_dev.run(*given, "{}", stdin=json.dumps(webhook))
-    assert unwanted.code == 0
-    assert "✗ The webhook does not match this event:" in unwanted.out
-    assert "\nemail 1\n  ✗ html: `event.data.order` is undefined" in unwanted.out
+    unmatching = await running_dev.run(*preview_command, "{}", stdin=json.dumps(webhook))
+    assert unmatching.code == 0
+    assert "✗ The webhook does not match this event:" in unmatching.out
+    assert "\nemail 1\n  ✗ html: `event.data.order` is undefined" in unmatching.out
     registered = await as_json(running_dev, "webhooks", "create", "--email", "ann@acme.example", "--event", "order.*")
     preview = await as_json(running_dev, "webhooks", "preview", registered["id"], "--type", "order.paid")
     assert (preview["matches"], preview["request"]) == (True, None)
@@ -119,12 +119,12 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: stage.D
         ("-", "{", "--file is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
     ],
 )
-async def test_says_what_is_wrong_with_a_file(tmp_path: Path, file: str, stdin: str, sentence: str) -> None:
-    done = await stage.hookkeeper("webhooks", "create", "--file", file, cwd=tmp_path, stdin=stdin)
+async def test_reports_an_invalid_file(tmp_path: Path, file: str, stdin: str, sentence: str) -> None:
+    done = await processes.hookkeeper("webhooks", "create", "--file", file, cwd=tmp_path, stdin=stdin)
     assert (done.code, done.out, done.err) == (1, "", f"Error: {sentence}\n")
 
 
-async def test_follows_all_channels(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_follows_all_channels(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     await running_dev.webhook(
         f"{inbox.url}/hook",
         tenant,
@@ -139,16 +139,16 @@ async def test_follows_all_channels(running_dev: stage.Dev, inbox: Receiver, ten
     event_id = lines[0].split()[0]
     host = inbox.url.removesuffix("/hook")
 
-    def told(start: str) -> str:
+    def text_after(start: str) -> str:
         (line,) = (line for line in lines if start in line)
         return line.split(start)[1]
 
-    assert told(f"✓ attempt 1 POST {inbox.url}/hook →").startswith(" 200 ")
-    assert told(f"✓ attempt 1 notify POST {host} →").startswith(" 200 ")
-    kept = told("✓ attempt 1 email to ann@acme.example, bob@acme.example → saved to a file")
+    assert text_after(f"✓ attempt 1 POST {inbox.url}/hook →").startswith(" 200 ")
+    assert text_after(f"✓ attempt 1 notify POST {host} →").startswith(" 200 ")
+    kept = text_after("✓ attempt 1 email to ann@acme.example, bob@acme.example → saved to a file")
     assert "“not sent to bob@acme.example: on the suppression list”" in kept
-    assert "→ bad template" in told("✗ attempt 1 email to {{ event.data.none }}")
-    assert told("email to {{ event.data.none }} failed") == " (bad template)"
+    assert "→ bad template" in text_after("✗ attempt 1 email to {{ event.data.none }}")
+    assert text_after("email to {{ event.data.none }} failed") == " (bad template)"
 
     (file,) = (running_dev.folder / ".hookkeeper" / "emails").glob(f"{event_id}.*")
     assert b"\r\nSubject: Order 4711 was paid\r\n" in file.read_bytes()
@@ -157,7 +157,7 @@ async def test_follows_all_channels(running_dev: stage.Dev, inbox: Receiver, ten
     assert "\n  email to {{ event.data.none }}  failed (bad template)  wh_" in shown.out
 
 
-async def test_suppressions_are_kept(running_dev: stage.Dev, tenant: str) -> None:
+async def test_suppressions_are_kept(running_dev: processes.Dev, tenant: str) -> None:
     added = await as_json(
         running_dev, "suppressions", "add", "Ann@acme.example", "--tenant", tenant, "--detail", "[asked]"
     )

@@ -1,4 +1,4 @@
-"""The command line as people and scripts use it: what it prints, where, and how it exits."""
+"""The command line as people and scripts use it: its output and its exit codes."""
 
 import asyncio
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import processes
 import pytest
-import stage
 import typer
 from standardwebhooks import Webhook
 from typer.testing import CliRunner
@@ -22,11 +22,11 @@ from hookkeeper.version import VERSION
 from patience import PATIENCE, PROMPT
 from receivers import Answer, Receiver
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 
-async def as_json(dev: stage.Dev, *args: str) -> Any:
-    """Run a command that prints JSON; give it."""
+async def as_json(dev: processes.Dev, *args: str) -> Any:
+    """Run a command that prints JSON, and return it."""
     done = await dev.run(*args, "--json")
     assert (done.code, done.err) == (0, ""), done
     return json.loads(done.out)
@@ -35,22 +35,22 @@ async def as_json(dev: stage.Dev, *args: str) -> Any:
 # Sending
 
 
-async def test_send_follows_the_attempts(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_send_follows_the_attempts(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(503, 500)
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": [0.1, 0.1]})
     done = await running_dev.run("send", "order.paid", "--data", '{"n": 1}', "--tenant", tenant, "--follow")
     assert (done.code, done.err) == (0, "")
     accepted, *attempts, end = done.out.splitlines()
     assert accepted.endswith("  1 delivery")
-    for line, told in zip(attempts, ("✗ attempt 1", "✗ attempt 2", "✓ attempt 3"), strict=True):
-        assert f"{told}  POST {inbox.url} → " in line
+    for line, result in zip(attempts, ("✗ attempt 1", "✗ attempt 2", "✓ attempt 3"), strict=True):
+        assert f"{result}  POST {inbox.url} → " in line
     assert [line.split("→ ")[1].split()[0] for line in attempts] == ["503", "500", "200"]
     assert "“answer 503”" in attempts[0]
     assert end == "  succeeded"
     assert [json.loads(request.body)["data"] for request in inbox.requests] == [{"n": 1}] * 3
 
 
-async def test_send_fails_where_a_delivery_does(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_send_fails_if_a_delivery_fails(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(500)
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": []})
     done = await running_dev.run("send", "order.paid", "--tenant", tenant, "--follow", "--json")
@@ -60,7 +60,7 @@ async def test_send_fails_where_a_delivery_does(running_dev: stage.Dev, inbox: R
     assert f"POST {inbox.url}  failed (exhausted)\n" in done.err
 
 
-async def test_a_terminal_obeys_no_receiver(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_responses_cannot_control_the_terminal(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.otherwise = Answer(410, "\x1b]0;owned\x07 \x9b2J gone\u202e")
     await running_dev.webhook(inbox.url, tenant)
     sent = await running_dev.run("send", "order.paid", "--tenant", tenant, "--follow")
@@ -71,7 +71,7 @@ async def test_a_terminal_obeys_no_receiver(running_dev: stage.Dev, inbox: Recei
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.out)
 
 
-async def test_send_repeats_safely(running_dev: stage.Dev, tenant: str) -> None:
+async def test_send_repeats_safely(running_dev: processes.Dev, tenant: str) -> None:
     command = ("send", "order.paid", "--tenant", tenant, "--id", "order-1")
     assert (await as_json(running_dev, *command))["duplicate"] is False
     again = await running_dev.run(*command)
@@ -81,7 +81,7 @@ async def test_send_repeats_safely(running_dev: stage.Dev, tenant: str) -> None:
     assert other.err.startswith("Error: 409 Conflict: ")
 
 
-async def test_send_reads_data_from_anywhere(running_dev: stage.Dev, tenant: str) -> None:
+async def test_send_reads_data_from_files_and_standard_input(running_dev: processes.Dev, tenant: str) -> None:
     (running_dev.folder / "data.json").write_text('{"from": "é"}')
     for data, stdin, expected in (
         ("@data.json", "", {"from": "é"}),
@@ -100,7 +100,7 @@ async def test_send_reads_data_from_anywhere(running_dev: stage.Dev, tenant: str
         ("@nowhere.json", "cannot read nowhere.json: No such file or directory"),
     ],
 )
-async def test_send_says_what_is_wrong_with_data(running_dev: stage.Dev, data: str, sentence: str) -> None:
+async def test_send_reports_invalid_data(running_dev: processes.Dev, data: str, sentence: str) -> None:
     done = await running_dev.run("send", "a", "--data", data)
     assert (done.code, done.out, done.err) == (1, "", f"Error: {sentence}\n")
 
@@ -108,7 +108,7 @@ async def test_send_says_what_is_wrong_with_data(running_dev: stage.Dev, data: s
 # Events
 
 
-async def test_events_can_be_steered(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_commands_to_events(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(500, 500)
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
     event_id = (await running_dev.send(tenant))["id"]
@@ -116,8 +116,8 @@ async def test_events_can_be_steered(running_dev: stage.Dev, inbox: Receiver, te
     delivery = event["deliveries"][0]["id"]
     mine = (event_id, "--tenant", tenant)
 
-    obeyed = await as_json(running_dev, "events", "hold", *mine)
-    assert obeyed == {"id": event_id, "command": "hold", "delivery": None}
+    accepted = await as_json(running_dev, "events", "hold", *mine)
+    assert accepted == {"id": event_id, "command": "hold", "delivery": None}
     shown = await as_json(running_dev, "events", "show", *mine)
     assert shown["deliveries"][0]["status"] == "held"
     await as_json(running_dev, "events", "release", *mine, "--delivery", delivery)
@@ -138,7 +138,7 @@ async def test_events_can_be_steered(running_dev: stage.Dev, inbox: Receiver, te
         assert text in shown.out
 
 
-async def test_events_can_be_moved_in_time(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_events_can_be_rescheduled(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     await running_dev.webhook(inbox.url, tenant)
     day, next_day = [(datetime.now(UTC) + timedelta(days=days)).isoformat() for days in (1, 2)]
     accepted = await as_json(running_dev, "send", "a", "--tenant", tenant, "--deliver-at", day)
@@ -149,7 +149,7 @@ async def test_events_can_be_moved_in_time(running_dev: stage.Dev, inbox: Receiv
     await running_dev.until(accepted["id"], tenant, "succeeded")
 
 
-async def test_events_are_listed(running_dev: stage.Dev, tenant: str) -> None:
+async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> None:
     sent = [(await running_dev.send(tenant))["id"] for _ in range(3)]
     for event_id in sent:
         await running_dev.until(event_id, tenant)
@@ -157,10 +157,10 @@ async def test_events_are_listed(running_dev: stage.Dev, tenant: str) -> None:
     async def pages() -> list[str]:
         first = await as_json(running_dev, "events", "list", "--tenant", tenant, "--limit", "2")
         rest = await as_json(running_dev, "events", "list", "--tenant", tenant, "--cursor", first["next_cursor"])
-        return [each["id"] for page in (first, rest) for each in page["items"]]
+        return [event["id"] for page in (first, rest) for event in page["items"]]
 
     async with asyncio.timeout(PATIENCE):
-        while True:  # until each is to be seen
+        while True:  # until all are listed
             listed = await running_dev.http.get("/v1/events", params={"tenant": tenant, "status": "succeeded"})
             if len(listed.json()["items"]) == 3:
                 break
@@ -175,7 +175,7 @@ async def test_events_are_listed(running_dev: stage.Dev, tenant: str) -> None:
 # Webhooks
 
 
-async def test_webhooks_can_be_managed(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     made = await as_json(
         running_dev,
         *("webhooks", "create", inbox.url, "--tenant", tenant, "--name", "shop", "--event", "order.*", "--event", "a"),
@@ -211,7 +211,7 @@ async def test_webhooks_can_be_managed(running_dev: stage.Dev, inbox: Receiver, 
     assert (gone.code, gone.err) == (1, "Error: 404 Not Found: There is no such webhook.\n")
 
 
-async def test_webhooks_tell_people(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_webhooks_are_printed_for_people(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     made = await running_dev.run("webhooks", "create", inbox.url, "--tenant", tenant)
     fields = dict(line.split(None, 1) for line in made.out.splitlines() if len(line.split(None, 1)) == 2)
     assert fields["url"] == inbox.url
@@ -243,7 +243,7 @@ def test_help(command: tuple[str, ...]) -> None:
 
 
 async def test_version(tmp_path: Path) -> None:
-    done = await stage.hookkeeper("--version", cwd=tmp_path)
+    done = await processes.hookkeeper("--version", cwd=tmp_path)
     assert (done.code, done.out) == (0, f"{VERSION}\n")
 
 
@@ -273,25 +273,25 @@ def test_usage_errors_exit_with_2(args: tuple[str, ...]) -> None:
 # Which server, which key
 
 
-async def test_finds_the_dev_of_its_directory(running_dev: stage.Dev, tmp_path: Path) -> None:
+async def test_finds_the_dev_of_its_directory(running_dev: processes.Dev, tmp_path: Path) -> None:
     assert (await running_dev.run("events", "list")).code == 0
     url = {"HOOKKEEPER_URL": running_dev.url}
-    elsewhere = await stage.hookkeeper("events", "list", cwd=tmp_path, settings=url)
+    elsewhere = await processes.hookkeeper("events", "list", cwd=tmp_path, settings=url)
     assert elsewhere.code == 1
     assert elsewhere.err.startswith("Error: 401 Unauthorized: ")
     assert "HOOKKEEPER_API_KEY" in elsewhere.err
     key = {"HOOKKEEPER_API_KEY": running_dev.key}
-    with_key = await stage.hookkeeper("events", "list", cwd=tmp_path, settings=url | key)
+    with_key = await processes.hookkeeper("events", "list", cwd=tmp_path, settings=url | key)
     assert with_key.code == 0
     wrong = {"HOOKKEEPER_API_KEY": "hk_wrong"}
-    wrong_key = await stage.hookkeeper("events", "list", cwd=running_dev.folder, settings=wrong)
+    wrong_key = await processes.hookkeeper("events", "list", cwd=running_dev.folder, settings=wrong)
     assert wrong_key.code == 1
 
 
-async def test_says_that_nobody_answers(running_dev: stage.Dev, tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{stage.free_ports().api}"
+async def test_reports_an_unreachable_api(running_dev: processes.Dev, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{processes.free_ports().api}"
     for cwd, command in ((running_dev.folder, ("events", "list")), (tmp_path, ("send", "a", "--follow"))):
-        done = await stage.hookkeeper(*command, cwd=cwd, settings={"HOOKKEEPER_URL": f"{url}/"})
+        done = await processes.hookkeeper(*command, cwd=cwd, settings={"HOOKKEEPER_URL": f"{url}/"})
         assert (done.code, done.out) == (1, "")
         assert done.err.startswith(f"Error: cannot reach {url} (")
         assert "Is `hookkeeper dev` running? Else set HOOKKEEPER_URL.\n" in done.err
@@ -308,7 +308,7 @@ async def test_says_that_nobody_answers(running_dev: stage.Dev, tmp_path: Path) 
         ("http://127.0.0.1.hooks.example", False),
     ],
 )
-def test_the_key_of_this_machine_stays_here(
+def test_the_key_of_a_dev_is_sent_to_loopback_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, sent: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -322,18 +322,18 @@ def test_the_key_of_this_machine_stays_here(
     api.close()
 
 
-# The parts, each alone
+# Each process alone
 
 
-async def test_names_the_settings_that_are_not_right(tmp_path: Path) -> None:
+async def test_reports_invalid_settings(tmp_path: Path) -> None:
     settings = {"HOOKKEEPER_RETENTION": "x", "HOOKKEEPER_PORT": "0"}
-    # `dev` and `demo` would find the data directory of each other in use before they look at the settings.
-    for each in ("api", "worker", "migrate", "dev", "demo"):
-        (tmp_path / each).mkdir()
-    ended = await asyncio.gather(
-        *(stage.hookkeeper(each.name, cwd=each, settings=settings) for each in tmp_path.iterdir())
+    # In one folder, `dev` and `demo` would find the data directory in use before they read the settings.
+    for command in ("api", "worker", "migrate", "promote", "dev", "demo"):
+        (tmp_path / command).mkdir()
+    completed = await asyncio.gather(
+        *(processes.hookkeeper(folder.name, cwd=folder, settings=settings) for folder in tmp_path.iterdir())
     )
-    for done in ended:
+    for done in completed:
         assert done.code == 1
         first, *named = done.err.splitlines()
         assert first == "Error: invalid settings:"
@@ -341,19 +341,19 @@ async def test_names_the_settings_that_are_not_right(tmp_path: Path) -> None:
 
 
 async def test_an_api_needs_a_key(tmp_path: Path) -> None:
-    done = await stage.hookkeeper("api", cwd=tmp_path)
+    done = await processes.hookkeeper("api", cwd=tmp_path)
     assert (done.code, done.err) == (1, "Error: HOOKKEEPER_ADMIN_KEY is not set\n")
 
 
-async def test_waits_for_temporal_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+async def test_waits_for_temporal_until_stopped(tmp_path: Path) -> None:
     settings = {
         "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
-        "TEMPORAL_ADDRESS": f"127.0.0.1:{stage.free_ports().temporal}",
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{processes.free_ports().temporal}",
         "HOOKKEEPER_LOG_FORMAT": "json",
     }
 
     async def waits(command: str, number: signal.Signals) -> None:
-        async with stage.process(command, cwd=tmp_path, settings=settings) as waiting:
+        async with processes.process(command, cwd=tmp_path, settings=settings) as waiting:
             await waiting.says("waiting for Temporal", times=4)
             lines = [json.loads(line) for line in waiting.err.read_text().splitlines()]
             pauses = [line["retry_in"] for line in lines if line["event"] == "waiting for Temporal"]
@@ -364,9 +364,9 @@ async def test_waits_for_temporal_and_can_be_stopped_meanwhile(tmp_path: Path) -
     await asyncio.gather(waits("worker", signal.SIGTERM), waits("api", signal.SIGINT))
 
 
-async def test_parts_run_alone_and_stop_cleanly(running_dev: stage.Dev, tmp_path: Path) -> None:
-    """As in production: migrate, as often as one likes, then an API and a worker on one Temporal and one registry."""
-    port = stage.free_ports().api
+async def test_processes_run_alone_and_stop_cleanly(running_dev: processes.Dev, tmp_path: Path) -> None:
+    """As in production: migrate, twice at once, then an API and a worker on one Temporal and one registry."""
+    port = processes.free_ports().api
     settings = {
         "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
         "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'own.db'}",
@@ -376,20 +376,20 @@ async def test_parts_run_alone_and_stop_cleanly(running_dev: stage.Dev, tmp_path
     }
     client = {"HOOKKEEPER_URL": f"http://127.0.0.1:{port}", "HOOKKEEPER_API_KEY": "a-key-for-tests-only"}
 
-    async def run(*args: str, settings: stage.Settings = settings) -> stage.Done:
-        return await stage.hookkeeper(*args, cwd=tmp_path, settings=settings)
+    async def run(*args: str, settings: processes.Settings = settings) -> processes.Done:
+        return await processes.hookkeeper(*args, cwd=tmp_path, settings=settings)
 
     first, second = await asyncio.gather(run("migrate"), run("migrate"))
-    assert first == second == stage.Done(0, "", "")
+    assert first == second == processes.Done(0, "", "")
     async with (
-        stage.process("worker", cwd=tmp_path, settings=settings) as worker,
-        stage.process("api", cwd=tmp_path, settings=settings) as api,
+        processes.process("worker", cwd=tmp_path, settings=settings) as worker,
+        processes.process("api", cwd=tmp_path, settings=settings) as api,
     ):
         await api.says("serving")
         sent, second_api = await asyncio.gather(run("send", "a", "--follow", settings=client), run("api"))
         assert (sent.code, sent.out.splitlines()[-1]) == (0, "  succeeded"), sent
         assert second_api.code == 1
         assert second_api.err == f"Error: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
-        for each in (api, worker):
-            assert await each.stop(signal.SIGTERM) == 0
-            assert "Traceback" not in each.err.read_text()
+        for process in (api, worker):
+            assert await process.stop(signal.SIGTERM) == 0
+            assert "Traceback" not in process.err.read_text()

@@ -1,4 +1,4 @@
-"""`hookkeeper dev`: starts everything, stops everything, and loses nothing, however it ends."""
+"""`hookkeeper dev` starts everything, stops everything, and loses nothing."""
 
 import asyncio
 import json
@@ -11,43 +11,43 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import processes
 import pytest
-import stage
 from standardwebhooks import Webhook
 
 from hookkeeper.cli.temporal_server import find_binary
 from patience import PATIENCE
 from receivers import Receiver
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 
 def codes(event: dict[str, Any]) -> list[int | None]:
     return [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]
 
 
-async def stops_cleanly(dev: stage.Dev, number: signal.Signals) -> None:
-    """Stop it; nothing may be left."""
-    children = await stage.children(dev.process.pid)
+async def stops_cleanly(dev: processes.Dev, number: signal.Signals) -> None:
+    """Stop it, and check that no process and no port is left."""
+    children = await processes.children(dev.process.pid)
     assert set(children) == {"temporal", "worker", "api"}
     assert await dev.process.stop(number) == 0
-    assert not any(stage.is_alive(pid) for pid in children.values())
+    assert not any(processes.is_alive(pid) for pid in children.values())
     assert dev.ports.are_free()
     assert dev.process.err.read_text() == ""
     assert "Stopped." in dev.process.written()
 
 
-async def test_says_where_everything_is(running_dev: stage.Dev) -> None:
-    said = running_dev.process.written()
+async def test_prints_all_addresses(running_dev: processes.Dev) -> None:
+    output = running_dev.process.written()
     for service in ("Temporal", "Worker", "API"):
-        assert f"✓ {service}" in said
+        assert f"✓ {service}" in output
     for address in (running_dev.url, f"{running_dev.url}/docs", running_dev.temporal, running_dev.key):
-        assert f" {address}\n" in said
+        assert f" {address}\n" in output
     emails = running_dev.folder / ".hookkeeper" / "emails"
-    assert f"  Emails        saved to {emails}: no provider is set\n" in said
+    assert f"  Emails        saved to {emails}: no provider is set\n" in output
     async with httpx.AsyncClient(trust_env=False) as http:
         ui = f"http://127.0.0.1:{running_dev.ports.ui}"
-        assert f" {ui}\n" in said
+        assert f" {ui}\n" in output
         assert "<!doctype html>" in (await http.get(ui, follow_redirects=True)).text
         # The web UI finds a server that another test has killed a moment after that is back.
         async with asyncio.timeout(PATIENCE):
@@ -56,7 +56,7 @@ async def test_says_where_everything_is(running_dev: stage.Dev) -> None:
         assert (await http.get(f"{running_dev.url}/docs")).status_code == 200
 
 
-async def test_delivers_what_plain_http_posts(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_delivers_an_event_posted_over_http(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(503, 503)
     webhook = await running_dev.webhook(inbox.url, tenant, retry={"schedule": [0.1, 0.2]})
     accepted = await running_dev.send(tenant, data={"order": 4711})
@@ -68,7 +68,7 @@ async def test_delivers_what_plain_http_posts(running_dev: stage.Dev, inbox: Rec
     assert event["links"]["temporal"].startswith(f"http://127.0.0.1:{running_dev.ports.ui}/")
 
 
-async def test_keeps_secrets_to_its_owner(running_dev: stage.Dev) -> None:
+async def test_secrets_are_readable_by_the_owner_only(running_dev: processes.Dev) -> None:
     data = running_dev.folder / ".hookkeeper"
     assert data.stat().st_mode & 0o777 == 0o700
     for name in ("admin.key", "dev.json"):
@@ -77,16 +77,16 @@ async def test_keeps_secrets_to_its_owner(running_dev: stage.Dev) -> None:
 
 async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, tenant: str) -> None:
     """Setup: one event that is delivered, one that has failed once and waits for its retry.
-    Timeline: Ctrl-C after the first; kill -9 while the second waits, which takes the children along; SIGTERM.
-    What this proves: a stop leaves no process and no port behind; what is done stays, what waits comes when it is due.
+    Timeline: Ctrl-C after the first; kill -9 while the second waits, which also kills the children; SIGTERM.
+    What this proves: a stop leaves no process and no port; results are kept, and the retry is made when it is due.
     """
-    async with stage.dev(tmp_path) as dev:
+    async with processes.dev(tmp_path) as dev:
         webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [3]})
         done = await dev.until((await dev.send(tenant))["id"], tenant, "succeeded")
         key = dev.key
         await stops_cleanly(dev, signal.SIGINT)
 
-    async with stage.dev(tmp_path) as second:  # on other ports
+    async with processes.dev(tmp_path) as second:  # on other ports
         assert second.key == key
         still_done = await second.event(done["id"], tenant)
         assert still_done.pop("links") != done.pop("links")
@@ -95,7 +95,7 @@ async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, te
         inbox.fails(500)
         waits = await second.send(tenant)
         await second.until_delivery(waits["id"], tenant, "retrying", 1)
-        children = await stage.children(second.process.pid)
+        children = await processes.children(second.process.pid)
         os.kill(second.process.pid, signal.SIGKILL)
         await second.process.process.wait()
 
@@ -104,88 +104,88 @@ async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, te
         "HOOKKEEPER_PUBLIC_URL": "https://hooks.example/",
         "HOOKKEEPER_SMTP_URL": "smtp://ann:password-of-ann@mail.example:587",
     }
-    async with stage.dev(tmp_path, second.ports, own) as third:  # at once, on the same ports
+    async with processes.dev(tmp_path, second.ports, own) as third:  # at once, on the same ports
         assert third.key == "a-key-of-my-own-choice"
         assert "  Emails        sent through SMTP (mail.example)\n" in third.process.written()
         assert "password-of-ann" not in third.process.written()
-        assert not any(stage.is_alive(pid) for pid in children.values())
+        assert not any(processes.is_alive(pid) for pid in children.values())
         event = await third.until(waits["id"], tenant)
         assert (event["status"], codes(event)) == ("succeeded", [500, 200])
-        first, last = [datetime.fromisoformat(each["started_at"]) for each in event["deliveries"][0]["attempts"]]
+        first, last = [datetime.fromisoformat(attempt["started_at"]) for attempt in event["deliveries"][0]["attempts"]]
         assert (last - first).total_seconds() >= 3
         assert event["links"]["self"].startswith("https://hooks.example/v1/")
         assert len(inbox.requests) == 3
         await stops_cleanly(third, signal.SIGTERM)
 
 
-async def test_stops_while_it_starts(tmp_path: Path) -> None:
-    ports = stage.free_ports()
-    async with stage.process("dev", *ports.arguments, cwd=tmp_path) as starting:
+async def test_stops_during_its_start(tmp_path: Path) -> None:
+    ports = processes.free_ports()
+    async with processes.process("dev", *ports.arguments, cwd=tmp_path) as starting:
         await starting.says("✓ Temporal")
-        children = await stage.children(starting.pid)
+        children = await processes.children(starting.pid)
         assert await starting.stop(signal.SIGINT) == 0
-        assert not any(stage.is_alive(pid) for pid in children.values())
+        assert not any(processes.is_alive(pid) for pid in children.values())
         assert ports.are_free()
         assert starting.err.read_text() == ""
 
 
 async def test_stops_when_its_terminal_is_closed(tmp_path: Path) -> None:
-    """SIGHUP, and nobody there to print to."""
-    ports = stage.free_ports()
+    """SIGHUP, and no terminal to print to."""
+    ports = processes.free_ports()
     terminal, inside = os.openpty()
     starting = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookkeeper", "dev", *ports.arguments),
         cwd=tmp_path,
-        env=stage.environment(stage.NOTHING),
+        env=processes.environment(processes.NOTHING),
         stdin=inside,
         stdout=inside,
         stderr=inside,
     )
     os.close(inside)
-    said = b""
-    while b"Temporal" not in said:
-        said += await asyncio.to_thread(os.read, terminal, 1000)
-    children = await stage.children(starting.pid)
+    output = b""
+    while b"Temporal" not in output:
+        output += await asyncio.to_thread(os.read, terminal, 1000)
+    children = await processes.children(starting.pid)
     os.close(terminal)
     starting.send_signal(signal.SIGHUP)
-    async with asyncio.timeout(stage.STOP):
+    async with asyncio.timeout(processes.STOP):
         await starting.wait()
     assert children
-    assert not any(stage.is_alive(pid) for pid in children.values())
+    assert not any(processes.is_alive(pid) for pid in children.values())
     assert ports.are_free()
 
 
-async def test_starts_again_what_dies(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_restarts_killed_processes(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: a delivery that has failed once and waits for its retry.
     Timeline: kill -9 of one child, then of the next.
-    What this proves: the child comes back by itself, and the delivery arrives all the same.
+    What this proves: the child is restarted, and the delivery is made.
     """
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": [1]})
     for count, name in enumerate(("worker", "api", "temporal"), 1):
         inbox.fails(500)
         accepted = await running_dev.send(tenant)
         await inbox.got(2 * count - 1)
-        before = await stage.children(running_dev.process.pid)
+        before = await processes.children(running_dev.process.pid)
         os.kill(before[name], signal.SIGKILL)
         event = await running_dev.until(accepted["id"], tenant)
         assert (event["status"], codes(event)) == ("succeeded", [500, 200])
         await running_dev.process.says(f"{name} died (signal 9), restarted")
-        after = await stage.children(running_dev.process.pid)
-        assert {each for each in before if before[each] != after[each]} == {name}
+        after = await processes.children(running_dev.process.pid)
+        assert {child for child in before if before[child] != after[child]} == {name}
         await running_dev.until_ready()
     assert len(inbox.requests) == 6
 
 
-# What it refuses
+# Refusals
 
 
-async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tmp_path: Path) -> None:
-    taken = running_dev.ports.api
+async def test_reports_why_it_cannot_start(running_dev: processes.Dev, tmp_path: Path) -> None:
+    used = running_dev.ports.api
 
     async def refused(
-        sentence: str, *args: str, cwd: Path = tmp_path, settings: stage.Settings = stage.NOTHING
+        sentence: str, *args: str, cwd: Path = tmp_path, settings: processes.Settings = processes.NOTHING
     ) -> None:
-        done = await stage.hookkeeper("dev", *stage.free_ports().arguments, *args, cwd=cwd, settings=settings)
+        done = await processes.hookkeeper("dev", *processes.free_ports().arguments, *args, cwd=cwd, settings=settings)
         assert done.code == 1, done
         assert done.err.startswith(f"Error: {sentence}"), done
         assert "Traceback" not in done.err
@@ -196,12 +196,12 @@ async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tm
             cwd=running_dev.folder,
         ),
         refused(
-            f"port {taken} for the API is in use: stop the process that uses it, or choose another port\n",
-            *("--port", str(taken), "--data-dir", "a"),
+            f"port {used} for the API is in use: stop the process that uses it, or choose another port\n",
+            *("--port", str(used), "--data-dir", "a"),
         ),
         refused(
-            f"port {taken} for the Temporal web UI is in use: stop the process that uses it, or choose another port\n",
-            *("--ui-port", str(taken), "--data-dir", "b"),
+            f"port {used} for the Temporal web UI is in use: stop the process that uses it, or choose another port\n",
+            *("--ui-port", str(used), "--data-dir", "b"),
         ),
         refused(
             "the API, Temporal and the Temporal web UI need different ports\n",
@@ -228,12 +228,12 @@ async def test_says_in_a_sentence_why_it_cannot_start(running_dev: stage.Dev, tm
 # Temporal's own command line
 
 
-async def signal_run(dev: stage.Dev, workflow_id: str, name: str, delivery: str | None = None) -> None:
+async def signal_run(dev: processes.Dev, workflow_id: str, name: str, delivery: str | None = None) -> None:
     argument = ("--input", json.dumps(delivery)) if delivery else ()
     sending = await asyncio.create_subprocess_exec(
         *(str(find_binary()), "workflow", "signal", "--address", dev.temporal),
         *("--workflow-id", workflow_id, "--name", name, *argument),
-        env=stage.environment(stage.NOTHING),
+        env=processes.environment(processes.NOTHING),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -242,8 +242,8 @@ async def signal_run(dev: stage.Dev, workflow_id: str, name: str, delivery: str 
 
 
 @pytest.mark.parametrize(("name", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
-async def test_signals_steer_all_deliveries(
-    running_dev: stage.Dev, inbox: Receiver, tenant: str, name: str, status: str
+async def test_signals_to_all_deliveries(
+    running_dev: processes.Dev, inbox: Receiver, tenant: str, name: str, status: str
 ) -> None:
     inbox.fails(500)
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
@@ -252,21 +252,22 @@ async def test_signals_steer_all_deliveries(
     await signal_run(running_dev, accepted["workflow_id"], name)
     event = await running_dev.until(accepted["id"], tenant)
     assert event["status"] == status
-    assert [each["trigger"] for each in event["deliveries"][0]["attempts"]][1:] == ["manual"] * (name == "retry")
+    assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]][1:] == ["manual"] * (name == "retry")
 
 
-async def test_signals_steer_one_delivery(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_signals_to_one_delivery(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(500, 500)
     for _ in range(2):
         await running_dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
     accepted = await running_dev.send(tenant)
-    first, second = [each["id"] for each in accepted["deliveries"]]
+    first, second = [delivery["id"] for delivery in accepted["deliveries"]]
 
     async def until_statuses(**expected: str) -> None:
         async with asyncio.timeout(PATIENCE):
-            while {
-                each["id"]: each["status"] for each in (await running_dev.event(accepted["id"], tenant))["deliveries"]
-            } != expected:
+            while True:
+                event = await running_dev.event(accepted["id"], tenant)
+                if {delivery["id"]: delivery["status"] for delivery in event["deliveries"]} == expected:
+                    return
                 await asyncio.sleep(0.05)
 
     await until_statuses(**{first: "retrying", second: "retrying"})

@@ -1,4 +1,4 @@
-"""`hookkeeper dev --encrypt`: what is on the disk nobody can read, and whoever has the key reads all of it."""
+"""`hookkeeper dev --encrypt`: data on the disk can be read with the key only."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import stage
+import processes
 
 from hookkeeper.cli.temporal_server import find_binary
 from patience import PATIENCE
@@ -30,8 +30,8 @@ def found_in(files: list[Path], words: list[str]) -> list[str]:
     return [f"{word} in {file.name}" for file in files for word in words if word.encode() in file.read_bytes()]
 
 
-async def fill(dev: stage.Dev, inbox: Receiver, nobody: str) -> tuple[str, list[str]]:
-    """Have an event delivered by URL, email and note, and fail once for good; give its id and all signing keys."""
+async def fill(dev: processes.Dev, inbox: Receiver, unreachable: str) -> tuple[str, list[str]]:
+    """Deliver an event by all channels, and let one delivery fail; return its id and all signing keys."""
     inbox.fails(503, 500)
     inbox.otherwise = Answer(200, "answer-word")
     good = await dev.webhook(
@@ -43,27 +43,27 @@ async def fill(dev: stage.Dev, inbox: Receiver, nobody: str) -> tuple[str, list[
         notifications=[{"http": {"url": f"{inbox.url}/note-path", "body": '{"text": {{ event.data.order }}}'}}],
     )
     bad = await dev.webhook(
-        nobody, "acme", retry={"schedule": [0.1]}, on_failure={"emails": [{"to": ["ops@receiver.example"]}]}
+        unreachable, "acme", retry={"schedule": [0.1]}, on_failure={"emails": [{"to": ["ops@receiver.example"]}]}
     )
     rotated = await dev.http.post(f"/v1/webhooks/{bad['id']}/rotate-secret", params={"tenant": "acme"}, json={})
     suppressed = {"tenant": "acme", "address": "bob@receiver.example", "detail": "detail-word"}
     assert (await dev.http.post("/v1/suppressions", json=suppressed)).status_code == 201
     event_id = (await dev.send("acme", data=DATA))["id"]
     assert (await dev.until(event_id, "acme"))["status"] == "failed"
-    return event_id, [each["secret"].removeprefix("whsec_") for each in (good, bad, rotated.json())]
+    return event_id, [webhook["secret"].removeprefix("whsec_") for webhook in (good, bad, rotated.json())]
 
 
 async def test_nothing_on_the_disk_is_readable(tmp_path: Path, inbox: Receiver) -> None:
     """Setup: a dev with --encrypt.
-    Timeline: an event with deliveries that succeed and fail, an email, a note, an alert; a grep over all databases and
-    their logs; a stop, and a start without the option.
-    What this proves: neither data nor secrets nor receivers can be read on the disk; API, command line and Temporal's
-    own tools (with the key) show them; the next start finds the key by itself; without it, it says which is missing.
+    Timeline: an event with deliveries that succeed and fail, an email, a notification, an alert; a search in all
+    databases and their logs; a stop, and a start without the option.
+    What this proves: data, secrets and receivers cannot be read on the disk; API, command line and Temporal's own tools
+    (with the key) show them; the next start finds the key by itself; without it, the error names the missing key.
     """
     data = tmp_path / ".hookkeeper"
-    nobody = f"http://127.0.0.1:{stage.free_ports().api}/receiver-path"
-    async with stage.dev(tmp_path, options=("--encrypt",)) as dev:
-        event_id, secrets = await fill(dev, inbox, nobody)
+    unreachable = f"http://127.0.0.1:{processes.free_ports().api}/receiver-path"
+    async with processes.dev(tmp_path, options=("--encrypt",)) as dev:
+        event_id, secrets = await fill(dev, inbox, unreachable)
         port = inbox.url.rpartition(":")[2].partition("/")[0]
         words = [*(word.format(port=port) for word in UNREADABLE), *secrets]
         assert found_in(sorted(data.glob("*.db*")), words) == []
@@ -77,18 +77,18 @@ async def test_nothing_on_the_disk_is_readable(tmp_path: Path, inbox: Receiver) 
         assert await dev.process.stop(signal.SIGINT) == 0
     assert found_in(sorted(data.glob("*.db*")), words) == []
 
-    async with stage.dev(tmp_path) as again:
+    async with processes.dev(tmp_path) as again:
         assert (await again.event(event_id, "acme"))["data"] == DATA
         await again.process.stop(signal.SIGINT)
 
     other = {"HOOKKEEPER_ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}
-    refused = await stage.hookkeeper("dev", *stage.free_ports().arguments, cwd=tmp_path, settings=other)
+    refused = await processes.hookkeeper("dev", *processes.free_ports().arguments, cwd=tmp_path, settings=other)
     assert refused.code == 1
     assert "encrypted with key dev1, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in refused.err
     assert "AAAA" not in refused.err + refused.out
 
 
-async def check_temporals_tools(dev: stage.Dev, event_id: str) -> None:
+async def check_temporals_tools(dev: processes.Dev, event_id: str) -> None:
     """Read the run as Temporal's command line and web UI do: with the key, and without."""
     show = [
         *(str(find_binary()), "workflow", "show", "--address", dev.temporal),
@@ -112,7 +112,7 @@ async def check_temporals_tools(dev: stage.Dev, event_id: str) -> None:
 
 
 def input_of(history: str) -> dict[str, Any]:
-    """Give the payload that a run was started with."""
+    """Return the input payload of a run."""
     started = json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]
     return started["input"]["payloads"][0]  # type: ignore[no-any-return]
 
@@ -123,23 +123,23 @@ async def output(*argv: str) -> str:
     return out.decode()
 
 
-async def test_a_registry_that_was_plain_is_encrypted(tmp_path: Path) -> None:
-    async with stage.dev(tmp_path) as dev:
+async def test_an_unencrypted_registry_is_encrypted(tmp_path: Path) -> None:
+    async with processes.dev(tmp_path) as dev:
         webhook = await dev.webhook("https://receiver.example/receiver-path", "acme")
         await dev.process.stop(signal.SIGINT)
     files = sorted((tmp_path / ".hookkeeper").glob("registry.db*"))
     words = ["receiver-path", webhook["secret"].removeprefix("whsec_")]
     assert found_in(files, words)
-    async with stage.dev(tmp_path, options=("--encrypt",)) as dev:
+    async with processes.dev(tmp_path, options=("--encrypt",)) as dev:
         shown = await dev.http.get(f"/v1/webhooks/{webhook['id']}", params={"tenant": "acme"})
         assert shown.json()["url"] == "https://receiver.example/receiver-path"
         assert found_in(sorted((tmp_path / ".hookkeeper").glob("registry.db*")), words) == []
 
 
 async def test_an_erased_event_leaves_the_database(tmp_path: Path) -> None:
-    """Without encryption: the data are in no row any more, and once the log of the file has turned over, in no page."""
+    """Without encryption: the data is in no row, and after a checkpoint of the log in no page."""
     database = tmp_path / ".hookkeeper" / "temporal.db"
-    async with stage.dev(tmp_path) as dev:
+    async with processes.dev(tmp_path) as dev:
         erased, kept = [(await dev.send("acme", data={"name": f"data-of-{who}"}))["id"] for who in ("ann", "bob")]
         for event_id in (erased, kept):
             await dev.until(event_id, "acme", "succeeded")
@@ -159,7 +159,7 @@ async def test_an_erased_event_leaves_the_database(tmp_path: Path) -> None:
 
 
 def rows_with(database: Path, words: bytes) -> list[str]:
-    """Name the tables that have the words in a row."""
+    """Return the tables that have the words in a row."""
     found = []
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -170,19 +170,19 @@ def rows_with(database: Path, words: bytes) -> list[str]:
     return found
 
 
-async def test_a_key_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+async def test_reports_a_damaged_key_file(tmp_path: Path) -> None:
     (tmp_path / ".hookkeeper").mkdir()
     (tmp_path / ".hookkeeper" / "encryption.keys").write_text("dev1:c2VjcmV0\n")
-    refused = await stage.hookkeeper("dev", *stage.free_ports().arguments, cwd=tmp_path)
+    refused = await processes.hookkeeper("dev", *processes.free_ports().arguments, cwd=tmp_path)
     assert refused.code == 1
     assert re.search(r"encryption\.keys: key dev1 has 6 bytes, not 32", refused.err)
     assert "c2VjcmV0" not in refused.err
 
 
-async def test_a_setting_that_is_no_key_is_named_and_not_repeated(tmp_path: Path) -> None:
+async def test_reports_an_invalid_key_without_repeating_it(tmp_path: Path) -> None:
     wrong = {"HOOKKEEPER_ENCRYPTION_KEYS": "c2VjcmV0LXdpdGhvdXQtYW4taWQ="}
     for command in ("api", "worker", "migrate", "dev"):
-        refused = await stage.hookkeeper(command, cwd=tmp_path, settings=wrong)
+        refused = await processes.hookkeeper(command, cwd=tmp_path, settings=wrong)
         assert refused.code == 1
         assert "HOOKKEEPER_ENCRYPTION_KEYS: " in refused.err
         assert "c2VjcmV0" not in refused.err + refused.out

@@ -1,4 +1,4 @@
-"""The first webhook by the commands that README and its guide show; the JSON of all pages, sent to the API."""
+"""The commands in README and the guide to the first webhook, and the JSON of all pages, sent to the API."""
 
 import json
 import re
@@ -7,17 +7,17 @@ import signal
 from typing import Any
 
 import httpx
+import processes
 import pytest
-import stage
 
 from test_docs import ROOT
 from test_docs_examples import DELIVERED, ROUTES, blocks, json_examples, model_of
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 
-async def curl(dev: stage.Dev, line: str) -> httpx.Response:
-    """Make the request that this line makes."""
+async def curl(dev: processes.Dev, line: str) -> httpx.Response:
+    """Make the request of this line."""
     words = shlex.split(line.replace("$HOOKKEEPER_API_KEY", dev.key))
     headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
     url = next(word for word in words if word.startswith("localhost:8080")).replace("localhost:8080", dev.url)
@@ -26,14 +26,14 @@ async def curl(dev: stage.Dev, line: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/first-webhook.md"])
-async def test_the_first_webhook_works_as_written(running_dev: stage.Dev, tenant: str, page: str) -> None:
-    """Proves: after its steps, the event has arrived, verified, with one retry, and the log lists it."""
+async def test_the_first_webhook_works_as_written(running_dev: processes.Dev, tenant: str, page: str) -> None:
+    """After its steps, the event was delivered with one retry, its signature was verified, and the log lists it."""
     lines = [line.replace("acme", tenant) for line in blocks((ROOT / page).read_text())]
     register, send = (line for line in lines if line.startswith("curl "))
     listen = next(line for line in lines if " listen " in line).split("hookkeeper ")[1].replace("9000", "0")
     show = next(line for line in lines if " events list " in line).split("hookkeeper ")[1]
 
-    async with stage.process(*shlex.split(listen), cwd=running_dev.folder) as receiver:
+    async with processes.process(*shlex.split(listen), cwd=running_dev.folder) as receiver:
         address = re.search(r"http://127\.0\.0\.1:\d+", await receiver.says("Ctrl-C"))
         assert address
         registered = await curl(running_dev, register.replace("http://127.0.0.1:9000", address[0]))
@@ -42,16 +42,16 @@ async def test_the_first_webhook_works_as_written(running_dev: stage.Dev, tenant
         accepted = await curl(running_dev, send)
         assert accepted.status_code == 202, accepted.text
         event = await running_dev.until(accepted.json()["id"], tenant)
-        assert [each["status_code"] for each in event["deliveries"][0]["attempts"]] == [503, 200]
-        said = await receiver.says("signature verified", times=2)
-        assert said.count(f"{event['id']}  signature verified") == 2
+        assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 200]
+        output = await receiver.says("signature verified", times=2)
+        assert output.count(f"{event['id']}  signature verified") == 2
         assert await receiver.stop(signal.SIGINT) == 0
     listed = await running_dev.run(*shlex.split(show))
     assert event["id"] in listed.out
 
 
 @pytest.mark.parametrize("example", json_examples())
-async def test_the_api_takes_what_the_pages_show(running_dev: stage.Dev, tenant: str, example: str) -> None:
+async def test_the_api_accepts_the_examples_of_all_pages(running_dev: processes.Dev, tenant: str, example: str) -> None:
     value: dict[str, Any] = json.loads(example)
     if list(value) == DELIVERED:
         pytest.skip("a body that is delivered; no request")

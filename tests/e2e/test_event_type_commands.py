@@ -3,9 +3,9 @@
 import json
 import uuid
 
-import stage
+import processes
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 DOCUMENT = """
 openapi: 3.1.0
@@ -26,7 +26,7 @@ components:
 """
 
 
-async def test_a_document_goes_in_and_comes_out(running_dev: stage.Dev) -> None:
+async def test_import_and_export(running_dev: processes.Dev) -> None:
     name = f"build.failed-{uuid.uuid4().hex[:8]}"
     (running_dev.folder / "shop.yaml").write_text(DOCUMENT.replace("NAME", name))
     first = await running_dev.run("event-types", "import", "shop.yaml", "--json")
@@ -35,7 +35,7 @@ async def test_a_document_goes_in_and_comes_out(running_dev: stage.Dev) -> None:
     assert (again.code, again.out) == (0, "0 added, 1 changed\n")
 
     listed = json.loads((await running_dev.run("event-types", "list", "--json")).out)
-    assert name in [each["name"] for each in listed["items"]]
+    assert name in [event_type["name"] for event_type in listed["items"]]
     shown = json.loads((await running_dev.run("event-types", "show", name)).out)
     assert shown["schema"]["$defs"]["Log"] == {"type": "object", "required": ["lines"]}
     assert shown["examples"] == [{"log": {"lines": 3}}]
@@ -47,7 +47,7 @@ async def test_a_document_goes_in_and_comes_out(running_dev: stage.Dev) -> None:
     assert "data/log" in refused.err
 
 
-async def test_what_is_no_document_is_refused(running_dev: stage.Dev) -> None:
+async def test_import_refuses_other_files(running_dev: processes.Dev) -> None:
     (running_dev.folder / "not-openapi.json").write_text("{}")
     (running_dev.folder / "not-yaml.yaml").write_text("a: [")
     for file, sentence in (

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import processes
 import pytest
-import stage
 
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.egress.signing import sign
 from patience import PATIENCE
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
-EXAMPLES = stage.ROOT / "examples"
+EXAMPLES = processes.ROOT / "examples"
 NPM_INSTALL = ("npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=8000")
 OUT_OF_REACH = re.compile(r"npm error code (E(?:NOTFOUND|AI_AGAIN|CONN\w+|TIMEDOUT|HOST\w+|NET\w+|40[137]|5\d\d))")
 NO_LIBRARY = "examples/node_modules is missing: run npm install in examples"
@@ -30,7 +30,7 @@ Command = tuple[str, ...]
 
 @pytest.fixture(scope="module")
 def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give receiver.mjs at a place where its library is installed."""
+    """Return receiver.mjs in a folder where its library is installed."""
     if not shutil.which("node"):
         pytest.skip("node is not installed")
     if (EXAMPLES / "node_modules" / "standardwebhooks").is_dir():
@@ -51,18 +51,18 @@ def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["python", "node"])
 def receiver(request: pytest.FixtureRequest) -> Command:
-    """Give the command that starts a receiver."""
+    """Return the command that starts a receiver."""
     if request.param == "python":
         return (sys.executable, str(EXAMPLES / "receiver.py"))
     return ("node", str(request.getfixturevalue("node_receiver")))
 
 
-def environment(settings: stage.Settings) -> dict[str, str]:
+def environment(settings: processes.Settings) -> dict[str, str]:
     """Examples stand alone: they do not find Hookkeeper's modules."""
-    return stage.environment({"PYTHONPATH": "", "SLACK_SERVICE": "", **settings})
+    return processes.environment({"PYTHONPATH": "", "SLACK_SERVICE": "", **settings})
 
 
-async def run(*command: str, cwd: Path, **settings: str) -> stage.Done:
+async def run(*command: str, cwd: Path, **settings: str) -> processes.Done:
     """Run an example to its end."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -70,21 +70,21 @@ async def run(*command: str, cwd: Path, **settings: str) -> stage.Done:
     async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return stage.Done(process.returncode, out.decode(), err.decode())
+    return processes.Done(process.returncode, out.decode(), err.decode())
 
 
-async def order_events(*args: str, cwd: Path, **settings: str) -> stage.Done:
+async def order_events(*args: str, cwd: Path, **settings: str) -> processes.Done:
     return await run(sys.executable, str(EXAMPLES / "order_events.py"), *args, cwd=cwd, **settings)
 
 
 @dataclass
 class Receiving:
-    process: stage.Process
+    process: processes.Process
     url: str
 
     async def printed(self, count: int, prefix: str) -> list[str]:
         """Wait for so many lines that begin so, at least."""
-        await stage.until(lambda: len(self._lines(prefix)) >= count)
+        await processes.until(lambda: len(self._lines(prefix)) >= count)
         return self._lines(prefix)
 
     def _lines(self, prefix: str) -> list[str]:
@@ -93,7 +93,7 @@ class Receiving:
 
 @asynccontextmanager
 async def receiving(command: Command, secret: str, cwd: Path) -> AsyncIterator[Receiving]:
-    """Run a receiver for as long as the block."""
+    """Run a receiver until the block ends."""
     out, err = cwd / "receiver.out", cwd / "receiver.err"
     with out.open("wb") as out_file, err.open("wb") as err_file:
         started = await asyncio.create_subprocess_exec(
@@ -104,7 +104,7 @@ async def receiving(command: Command, secret: str, cwd: Path) -> AsyncIterator[R
             stderr=err_file,
         )
     try:
-        process = stage.Process(started, out, err)
+        process = processes.Process(started, out, err)
         address = re.search(r"http://127\.0\.0\.1:\d+", await process.says("http://127.0.0.1:"))
         assert address
         yield Receiving(process, address[0])
@@ -114,7 +114,7 @@ async def receiving(command: Command, secret: str, cwd: Path) -> AsyncIterator[R
         await started.wait()
 
 
-async def test_orders_arrive(running_dev: stage.Dev, receiver: Command, tmp_path: Path) -> None:
+async def test_orders_arrive(running_dev: processes.Dev, receiver: Command, tmp_path: Path) -> None:
     registered = await order_events("register", cwd=running_dev.folder)
     again = await order_events("register", cwd=running_dev.folder)
     assert (registered.code, registered.err) == (0, "")
@@ -141,16 +141,16 @@ async def test_orders_arrive(running_dev: stage.Dev, receiver: Command, tmp_path
     assert "Ann paid 129.9 EUR for order 4711." in letter.read_text()
 
 
-async def test_shows_what_failed(running_dev: stage.Dev) -> None:
-    nobody = f"http://127.0.0.1:{stage.free_ports().api}"
-    done = await order_events(cwd=running_dev.folder, RECEIVER_URL=f"{nobody}/")
+async def test_prints_failures(running_dev: processes.Dev) -> None:
+    unreachable = f"http://127.0.0.1:{processes.free_ports().api}"
+    done = await order_events(cwd=running_dev.folder, RECEIVER_URL=f"{unreachable}/")
     assert (done.code, done.err) == (1, "")
-    assert done.out.count(f"  webhook  {nobody}/hook  failed\n") == 2
+    assert done.out.count(f"  webhook  {unreachable}/hook  failed\n") == 2
     assert len(re.findall(r"attempt 3  \d+ ms  connection_refused$", done.out, re.M)) == 4
     assert done.out.count("@example.com  succeeded\n") == 2
 
 
-async def test_a_slack_service_gets_the_note(running_dev: stage.Dev) -> None:
+async def test_a_slack_service_gets_the_note(running_dev: processes.Dev) -> None:
     service = f"slack://T1JJ3T3L2/A1BRTD4JD/{'x' * 24}"
     assert (await order_events("register", cwd=running_dev.folder, SLACK_SERVICE=service)).code == 0
     (webhook,) = (await running_dev.http.get("/v1/webhooks", params={"tenant": "example"})).json()["items"]
@@ -160,11 +160,11 @@ async def test_a_slack_service_gets_the_note(running_dev: stage.Dev) -> None:
     assert "was answered with 422" in refused.err
 
 
-async def test_says_what_is_missing(running_dev: stage.Dev, tmp_path: Path) -> None:
-    nobody = f"http://127.0.0.1:{stage.free_ports().api}"
+async def test_reports_missing_settings(running_dev: processes.Dev, tmp_path: Path) -> None:
+    unreachable = f"http://127.0.0.1:{processes.free_ports().api}"
     for settings, sentence in (
         ({}, "No key for http://127.0.0.1:8080: run `make dev`"),
-        ({"HOOKKEEPER_URL": nobody, "HOOKKEEPER_API_KEY": "hk_x"}, f"Cannot reach {nobody}/v1/"),
+        ({"HOOKKEEPER_URL": unreachable, "HOOKKEEPER_API_KEY": "hk_x"}, f"Cannot reach {unreachable}/v1/"),
         ({"HOOKKEEPER_URL": running_dev.url, "HOOKKEEPER_API_KEY": "hk_x"}, "was answered with 401"),
     ):
         done = await order_events(cwd=tmp_path, **settings)
@@ -173,7 +173,7 @@ async def test_says_what_is_missing(running_dev: stage.Dev, tmp_path: Path) -> N
         assert "Traceback" not in done.err
 
 
-async def test_receivers_take_what_is_signed_and_once(receiver: Command, tmp_path: Path) -> None:
+async def test_receivers_accept_signed_requests_once(receiver: Command, tmp_path: Path) -> None:
     secret, body = new_secret("v1"), b'{"amount": 1.50,  "text": "\xc3\xa9"}'
     now = int(time.time())
     good = signed(secret, now, body)
@@ -201,7 +201,7 @@ async def test_receivers_take_what_is_signed_and_once(receiver: Command, tmp_pat
     assert [line.split()[0] for line in lines] == ["evt_1", "evt_2"]
 
 
-async def test_receivers_take_nothing_too_large(receiver: Command, tmp_path: Path) -> None:
+async def test_receivers_refuse_large_bodies(receiver: Command, tmp_path: Path) -> None:
     async with receiving(receiver, new_secret("v1"), tmp_path) as inbox, httpx.AsyncClient(trust_env=False) as http:
         try:
             status = (await http.post(f"{inbox.url}/hook", content=b" " * 3_000_000)).status_code

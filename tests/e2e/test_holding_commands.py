@@ -4,21 +4,21 @@ import asyncio
 import json
 from typing import Any
 
-import stage
+import processes
 
 from patience import PATIENCE
 from receivers import Receiver
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 
-async def ran(dev: stage.Dev, *args: str) -> str:
+async def ran(dev: processes.Dev, *args: str) -> str:
     done = await dev.run(*args)
     assert (done.code, done.err) == (0, ""), done
     return done.out
 
 
-async def until_deliveries(dev: stage.Dev, webhook: str, status: str, count: int) -> list[Any]:
+async def until_deliveries(dev: processes.Dev, webhook: str, status: str, count: int) -> list[Any]:
     async with asyncio.timeout(PATIENCE):
         while True:
             page = json.loads(await ran(dev, "webhooks", "deliveries", webhook, "--status", status, "--json"))
@@ -26,9 +26,9 @@ async def until_deliveries(dev: stage.Dev, webhook: str, status: str, count: int
                 return page["items"]  # type: ignore[no-any-return]
 
 
-async def test_from_a_pause_to_a_recovery(running_dev: stage.Dev, tenant: str, inbox: Receiver) -> None:
+async def test_from_a_pause_to_a_recovery(running_dev: processes.Dev, tenant: str, inbox: Receiver) -> None:
     """Setup: `dev` and a webhook that takes one attempt.
-    Timeline: paused, an event, resumed; the event fails; the receiver is well again, and the webhook recovered.
+    Timeline: paused, an event, resumed; the event fails; the receiver works again, and the webhook is recovered.
     What this proves: each command does what it says.
     """
     inbox.fails(503)

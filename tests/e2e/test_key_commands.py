@@ -1,32 +1,32 @@
-"""`hookkeeper keys`: a tenant gets a key, works with it on the command line, and loses it."""
+"""`hookkeeper keys`: a tenant's key is created, used on the command line, and revoked."""
 
 import json
 from pathlib import Path
 
-import stage
+import processes
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 USUAL = ["events:write", "events:read", "webhooks:write", "webhooks:read"]
 
 
-async def hookkeeper_as(dev: stage.Dev, key: str, *args: str) -> stage.Done:
-    """Run a client command with another key than the dev's own."""
-    return await stage.hookkeeper(
+async def hookkeeper_as(dev: processes.Dev, key: str, *args: str) -> processes.Done:
+    """Run a client command with another key."""
+    return await processes.hookkeeper(
         *args, cwd=dev.folder, settings={"HOOKKEEPER_URL": dev.url, "HOOKKEEPER_API_KEY": key}
     )
 
 
-async def make_key(dev: stage.Dev, *args: str) -> dict[str, object]:
+async def make_key(dev: processes.Dev, *args: str) -> dict[str, object]:
     made = await dev.run("keys", "create", "--json", *args)
     assert (made.code, made.err) == (0, ""), made
     return json.loads(made.out)  # type: ignore[no-any-return]
 
 
-async def test_a_tenants_key_from_its_making_to_its_end(running_dev: stage.Dev, tenant: str) -> None:
+async def test_the_life_of_a_tenants_key(running_dev: processes.Dev, tenant: str) -> None:
     """Setup: the operator makes a key for a tenant.
     Timeline: the tenant registers a webhook, sends, holds, lists, and tries another tenant; the key is revoked.
-    What this proves: with the key nobody has to name the tenant, and nobody can name another.
+    What this proves: the key determines the tenant, and no other can be named.
     """
     made = await make_key(running_dev, "--tenant", tenant, "--name", "backend")
     assert set(made) == {"id", "key", "tenant", "scopes"}
@@ -62,13 +62,13 @@ async def test_a_tenants_key_from_its_making_to_its_end(running_dev: stage.Dev, 
 
 
 def assert_unknown_to_files(folder: Path, key: str) -> None:
-    """Look for the key in all that `dev` keeps: databases, logs."""
+    """Search for the key in all files of `dev`: databases, logs."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert any(file.suffix == ".log" for file in files)
     assert not [file for file in files if key.encode() in file.read_bytes()]
 
 
-async def test_what_a_key_is_for_has_to_be_said(running_dev: stage.Dev, tenant: str) -> None:
+async def test_a_key_needs_a_name_and_a_tenant(running_dev: processes.Dev, tenant: str) -> None:
     for wrong in (("--name", "x"), ("--name", "x", "--tenant", tenant, "--all-tenants"), ("--tenant", tenant)):
         refused = await running_dev.run("keys", "create", *wrong)
         assert refused.code == 2, refused
@@ -77,7 +77,7 @@ async def test_what_a_key_is_for_has_to_be_said(running_dev: stage.Dev, tenant: 
     assert "scopes.0" in bad.err
 
 
-async def test_a_key_can_be_for_all_tenants_and_for_little(running_dev: stage.Dev, tenant: str) -> None:
+async def test_a_key_for_all_tenants_with_few_rights(running_dev: processes.Dev, tenant: str) -> None:
     options = ("--rate-limit", "2/day", "--expires-at", "2099-01-01T00:00:00Z")
     made = await make_key(
         running_dev, "--name", "reader", "--all-tenants", "--scope", "events:read", "--scope", "webhooks:read", *options
@@ -88,6 +88,6 @@ async def test_a_key_can_be_for_all_tenants_and_for_little(running_dev: stage.De
     assert (await hookkeeper_as(running_dev, key, "webhooks", "list", "--tenant", tenant)).code == 0
     limited = await hookkeeper_as(running_dev, key, "webhooks", "list")
     assert "429 Too Many Requests: The key may make 2 requests a day." in limited.err
-    told = await running_dev.run("keys", "create", "--name", "for people", "--tenant", tenant)
-    assert told.out.startswith("hk_")
-    assert "The key is shown only once." in told.out
+    printed = await running_dev.run("keys", "create", "--name", "for people", "--tenant", tenant)
+    assert printed.out.startswith("hk_")
+    assert "The key is shown only once." in printed.out

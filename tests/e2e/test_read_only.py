@@ -1,4 +1,4 @@
-"""As in a container with a read-only file system: migrate, api and worker write to no file and know no home."""
+"""As in a container with a read-only file system: migrate, api and worker write no file and have no home directory."""
 
 import asyncio
 import subprocess
@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
-import stage
+import processes
 from temporalio.client import Client
 
 from receivers import Receiver
@@ -19,8 +19,8 @@ KEY = "a-key-for-tests-only"
 
 @asynccontextmanager
 async def unable_to_write(command: str, settings: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command whose first byte to any file would fail; it is killed at the end of the block if it still runs."""
-    environment = stage.environment(settings) | {"PYTHONDONTWRITEBYTECODE": "1"}
+    """Run a command that cannot write a byte to any file; it is killed when the block ends."""
+    environment = processes.environment(settings) | {"PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("HOME", None)
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", 'ulimit -f 0 && exec "$@"', "sh", sys.executable, "-m", "hookkeeper", command),
@@ -39,7 +39,7 @@ async def unable_to_write(command: str, settings: Mapping[str, str]) -> AsyncIte
 
 
 async def test_delivers_without_writing_to_a_file(temporal: Client, postgres_url: str, inbox: Receiver) -> None:
-    port = stage.free_ports().api
+    port = processes.free_ports().api
     settings = {
         "HOOKKEEPER_ADMIN_KEY": KEY,
         "HOOKKEEPER_DATABASE_URL": postgres_url,
@@ -50,7 +50,7 @@ async def test_delivers_without_writing_to_a_file(temporal: Client, postgres_url
     }
     async with AsyncExitStack() as running:
         migrate = await running.enter_async_context(unable_to_write("migrate", settings))
-        assert await asyncio.wait_for(migrate.wait(), stage.START) == 0
+        assert await asyncio.wait_for(migrate.wait(), processes.START) == 0
         api = await running.enter_async_context(unable_to_write("api", settings))
         await running.enter_async_context(unable_to_write("worker", settings))
         http = await running.enter_async_context(
@@ -80,16 +80,16 @@ async def test_delivers_without_writing_to_a_file(temporal: Client, postgres_url
 
 
 async def until_final(http: httpx.AsyncClient) -> dict[str, Any]:
-    async with asyncio.timeout(stage.START):
+    async with asyncio.timeout(processes.START):
         while True:
             event = (await http.get("/v1/events/e")).json()
-            if event.get("status") in stage.FINAL:
+            if event.get("status") in processes.FINAL:
                 return event  # type: ignore[no-any-return]
             await asyncio.sleep(0.05)
 
 
 async def until_serving(api: asyncio.subprocess.Process, http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(stage.START):
+    async with asyncio.timeout(processes.START):
         while True:
             assert api.returncode is None and api.stdout, await api.communicate()
             try:

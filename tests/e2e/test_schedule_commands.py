@@ -1,4 +1,4 @@
-"""`hookkeeper schedules`: from making one to removing it, on the command line."""
+"""`hookkeeper schedules`: all commands, from `create` to `delete`."""
 
 import asyncio
 import json
@@ -7,30 +7,30 @@ import signal
 from datetime import datetime
 from typing import Any
 
-import stage
+import processes
 
 from patience import PATIENCE
 from receivers import Receiver
 
-pytest_plugins = ["devs"]
+pytest_plugins = ["dev_fixtures"]
 
 
-async def ran(dev: stage.Dev, *args: str) -> str:
+async def ran(dev: processes.Dev, *args: str) -> str:
     done = await dev.run("schedules", *args)
     assert (done.code, done.err) == (0, ""), done
     return done.out
 
 
-async def until_made(dev: stage.Dev, tenant: str, count: int) -> dict[str, Any]:
-    """Wait until so many events of the schedule were made; give the schedule."""
+async def until_made(dev: processes.Dev, tenant: str, count: int) -> dict[str, Any]:
+    """Wait until this many events of the schedule were created; return the schedule."""
     async with asyncio.timeout(PATIENCE):
         while True:
             shown = json.loads(await ran(dev, "show", "daily", "--tenant", tenant, "--json"))
-            if len([each for each in shown["recent"] if each["status"] == "done"]) >= count:
+            if len([firing for firing in shown["recent"] if firing["status"] == "done"]) >= count:
                 return shown  # type: ignore[no-any-return]
 
 
-async def test_a_schedule_from_its_making_to_its_end(running_dev: stage.Dev, tenant: str) -> None:
+async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -> None:
     """Setup: `dev`. Timeline: a schedule is made, paused, triggered, backfilled, resumed, removed.
     What this proves: each command does what it says.
     """
@@ -51,8 +51,8 @@ async def test_a_schedule_from_its_making_to_its_end(running_dev: stage.Dev, ten
     )
     shown = await until_made(running_dev, tenant, 3)
     assert shown["event"] == {"type": "report.due", "data": {"n": 1}}
-    told = await ran(running_dev, "show", "daily", *of)
-    assert "2026-01-06T08:00:00.000Z  done  daily-20260106T080000Z" in told
+    printed = await ran(running_dev, "show", "daily", *of)
+    assert "2026-01-06T08:00:00.000Z  done  daily-20260106T080000Z" in printed
     assert "paused" not in await ran(running_dev, "resume", "daily", *of)
     assert await ran(running_dev, "delete", "daily", *of) == "daily is deleted\n"
     gone = await running_dev.run("schedules", "show", "daily", *of)
@@ -60,7 +60,7 @@ async def test_a_schedule_from_its_making_to_its_end(running_dev: stage.Dev, ten
     assert "404 Not Found: No such schedule." in gone.err
 
 
-async def test_each_time_has_its_event_whatever_is_killed(running_dev: stage.Dev, inbox: Receiver, tenant: str) -> None:
+async def test_each_time_has_its_event_after_kills(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: an event each second. Timeline: kill -9 of the worker, then of Temporal; then the schedule is paused.
     What this proves: from the first second to the last, each has its event.
     """
@@ -70,7 +70,7 @@ async def test_each_time_has_its_event_whatever_is_killed(running_dev: stage.Dev
     )
     for name in ("worker", "temporal"):
         await inbox.got(len(inbox.requests) + 2)
-        os.kill((await stage.children(running_dev.process.pid))[name], signal.SIGKILL)
+        os.kill((await processes.children(running_dev.process.pid))[name], signal.SIGKILL)
         await running_dev.process.says(f"{name} died (signal 9), restarted")
     await running_dev.until_ready()
     await inbox.got(len(inbox.requests) + 2)
@@ -78,14 +78,16 @@ async def test_each_time_has_its_event_whatever_is_killed(running_dev: stage.Dev
     async with asyncio.timeout(PATIENCE):
         while paused["recent"][0]["event_id"] not in (made := {request.webhook_id for request in inbox.requests}):
             await asyncio.sleep(0.1)
-    times = sorted(datetime.strptime(each, "tick-%Y%m%dT%H%M%S%z") for each in made)
+    times = sorted(datetime.strptime(event_id, "tick-%Y%m%dT%H%M%S%z") for event_id in made)
     missing = int((times[-1] - times[0]).total_seconds()) + 1 - len(times)
-    while missing > 0:  # one that was under way at a kill comes later
+    while missing > 0:  # one that was in progress at a kill arrives later
         await inbox.got(len(inbox.requests) + 1)
-        missing = int((times[-1] - times[0]).total_seconds()) + 1 - len({each.webhook_id for each in inbox.requests})
+        missing = (
+            int((times[-1] - times[0]).total_seconds()) + 1 - len({request.webhook_id for request in inbox.requests})
+        )
 
 
-async def test_what_is_wrong_is_told(running_dev: stage.Dev, tenant: str) -> None:
+async def test_reports_invalid_schedules(running_dev: processes.Dev, tenant: str) -> None:
     wrong = await running_dev.run(
         "schedules", "create", "report.due", "--cron", "61 * * * *", "--timezone", "Mars", "--tenant", tenant
     )

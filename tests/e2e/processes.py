@@ -1,4 +1,4 @@
-"""The real thing, as people start it: `python -m hookkeeper …` in processes of their own, on free ports."""
+"""Commands of Hookkeeper as users start them: `python -m hookkeeper …` in their own processes, on free ports."""
 
 import asyncio
 import os
@@ -22,17 +22,17 @@ from patience import PATIENCE
 ROOT = Path(__file__).parents[2]
 FINAL = ("succeeded", "failed", "cancelled")
 START, STOP = 90.0, PATIENCE
-"""Seconds that a start and a stop may take at most, on a machine that has much else to do."""
+"""Maximum seconds for a start and a stop, on a busy machine."""
 
 Settings = Mapping[str, str]
 NOTHING: Settings = {}
 
 
 def environment(ours: Settings) -> dict[str, str]:
-    """Give the environment of a process: what is set for Hookkeeper or Temporal outside does not count."""
+    """Return the environment of a process, without the settings of Hookkeeper and Temporal outside of the test."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HOOKKEEPER_", "TEMPORAL_"))}
     if inherited.pop("PYTHONDONTWRITEBYTECODE", None):
-        # Dozens of processes would each compile a thousand modules: three quarters of all the time here.
+        # Without it, each of dozens of processes would compile a thousand modules: three quarters of the time.
         inherited["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"hookkeeper-bytecode-{os.getuid()}")
     # Schedules of a second: with the shortest interval of ten, their tests would take ten times as long.
     usual = {"HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS), "HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1"}
@@ -41,7 +41,7 @@ def environment(ours: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -68,7 +68,7 @@ async def hookkeeper(
 
 @dataclass
 class Process:
-    """A command that goes on until it is stopped."""
+    """A command that runs until it is stopped."""
 
     process: asyncio.subprocess.Process
     out: Path
@@ -79,7 +79,7 @@ class Process:
         return self.process.pid
 
     async def says(self, text: str, seconds: float = START, times: int = 1) -> str:
-        """Wait until it has written this on either output; give both."""
+        """Wait until it has written the text to either output; return both."""
         async with asyncio.timeout(seconds):
             while (written := self.written()).count(text) < times:
                 assert self.process.returncode is None, written
@@ -90,7 +90,7 @@ class Process:
         return self.out.read_text() + self.err.read_text()
 
     async def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = STOP) -> int:
-        """Send a signal; give the exit code."""
+        """Send a signal; return the exit code."""
         self.process.send_signal(number)
         async with asyncio.timeout(seconds):
             return await self.process.wait()
@@ -98,7 +98,7 @@ class Process:
 
 @asynccontextmanager
 async def process(*args: str, cwd: Path, settings: Settings = NOTHING) -> AsyncIterator[Process]:
-    """Run a command for as long as the block, at most."""
+    """Run a command until the block ends, at most."""
     name = f"{args[0]}-{os.urandom(4).hex()}"
     out, err = cwd / f"{name}.out", cwd / f"{name}.err"
     with out.open("wb") as out_file, err.open("wb") as err_file:
@@ -184,7 +184,7 @@ class Dev:
         return answer.json()  # type: ignore[no-any-return]
 
     async def until(self, event_id: str, tenant: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
-        """Wait until the event has one of these statuses. Answers that say to come again are taken at their word."""
+        """Wait until the event has one of these statuses; a 503 is tried again."""
         async with asyncio.timeout(seconds):
             while True:
                 try:
@@ -223,7 +223,7 @@ class Dev:
 async def dev(
     folder: Path, ports: Ports | None = None, settings: Settings = NOTHING, options: tuple[str, ...] = ()
 ) -> AsyncIterator[Dev]:
-    """Run a dev in the folder, for as long as the block at most; it is ready when the block begins."""
+    """Run a dev in the folder until the block ends, at most; it is ready when the block begins."""
     ports = ports or free_ports()
     async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings) as started:
         url = f"http://127.0.0.1:{ports.api}"
@@ -238,15 +238,15 @@ async def dev(
 
 
 def free_ports() -> Ports:
-    """Give three ports that nobody listens on."""
+    """Return three free ports."""
     sockets = [socket.socket() for _ in range(3)]
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return Ports(*(each.getsockname()[1] for each in sockets))
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return Ports(*(sock.getsockname()[1] for sock in sockets))
     finally:
-        for each in sockets:
-            each.close()
+        for sock in sockets:
+            sock.close()
 
 
 def _is_free(port: int) -> bool:
@@ -255,7 +255,7 @@ def _is_free(port: int) -> bool:
 
 
 async def children(pid: int) -> dict[str, int]:
-    """Give the process ids of a dev's children: temporal, worker, api."""
+    """Return the process ids of a dev's children: temporal, worker, api."""
     listed = await asyncio.create_subprocess_exec("ps", "-axww", "-o", "pid=,ppid=,args=", stdout=subprocess.PIPE)
     out, _ = await listed.communicate()
     found = {}
