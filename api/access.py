@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
 
 from api.caller import Scope
-from api.requests import StrictRoute
+from api.requests import MAX_BATCH_BYTES, StrictRoute
 from api.state import state_of
 
 KEYLESS = frozenset(
@@ -55,7 +55,7 @@ class GuardedRoute(StrictRoute):
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
             request.state.caller = await state.authenticator.authenticate(request, scopes)
-            async with state.concurrency.place(request.state.caller):
+            async with state.concurrency.slot(request.state.caller):
                 return await handle(request)
 
         return handle_guarded
@@ -64,6 +64,7 @@ class GuardedRoute(StrictRoute):
 class GuardedBatchRoute(GuardedRoute):
     """A guarded route that takes a batch of events."""
 
+    max_body_bytes = MAX_BATCH_BYTES
     takes_batch = True
 
 

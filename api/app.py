@@ -1,7 +1,7 @@
 """The app: its routes, its state (`api.state`) and its errors (`api.errors`)."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -24,7 +24,7 @@ from api.routes import (
     suppressions,
     webhooks,
 )
-from api.state import ApiState, make_state
+from api.state import ApiState
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
@@ -60,7 +60,7 @@ def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
     if settings.admin_key is None:
         raise NoAdminKey("HOOKKEEPER_ADMIN_KEY is not set")
     app = bare_app(settings)
-    app.state.api = make_state(settings, settings.admin_key.get_secret_value(), store, gateway)
+    app.state.api = ApiState(settings, settings.admin_key.get_secret_value(), store, gateway)
     return app
 
 
@@ -89,5 +89,5 @@ def bare_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.api
-    async with state.sandbox, state.authenticator:
+    async with state.sandbox, aclosing(state.authenticator):
         yield

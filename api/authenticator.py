@@ -3,8 +3,7 @@
 import asyncio
 import hmac
 import time
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import structlog
 from cachetools import LRUCache, TTLCache
@@ -22,6 +21,7 @@ FAILURES = "20/minute"
 LOOKUPS_AFTER_FAILURES = "5/second"
 """Unknown keys that are still looked up for an address beyond that limit, since a proxy forwards good keys as well.
 More are refused without a lookup. Keys that this process has found before are never counted here."""
+TOO_MANY_FAILURES = "Too many requests from this address had no valid key."
 UNKNOWN_FOR = 60.0
 """Seconds for which a key that was not found is refused without a lookup to an address beyond its limit."""
 TRUSTED = 1.0
@@ -41,28 +41,22 @@ class Authenticator:
     def __init__(self, admin_key: str, keys: ApiKeys, rate_limit: str | None) -> None:
         self._admin = digest_of(admin_key)
         self._keys = keys
-        self._rate_limit = rate_limit
-        self._limits = RateLimits()
-        self._trusted: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
-        """By digest, with the time before the lookup: a key is trusted from then on, not from its answer."""
-        self._found: LRUCache[str, None] = LRUCache(MAX_CACHED)
-        """Digests of keys that were found in the registry before."""
+        self._limits = RateLimits(rate_limit)
+        self._found: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
+        """By digest: the time before the last lookup, from which on the key is trusted, and what it found."""
         self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
         """Digests of keys that the registry did not have."""
         self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)
         self._noting: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def aclose(self) -> None:
         """Finish writing when keys were used."""
         await asyncio.gather(*self._noting)
 
     def forget(self, key_id: str) -> None:
         """Read a key again at its next request."""
-        for digest in [digest for digest, (_, key) in self._trusted.items() if key.id == key_id]:
-            del self._trusted[digest]
+        for digest in [digest for digest, (_, key) in self._found.items() if key.id == key_id]:
+            del self._found[digest]
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
@@ -76,14 +70,13 @@ class Authenticator:
 
     async def count_failure(self, request: Request) -> None:
         """Count a request with a bad key. Raises RateLimited."""
-        await self._limits.count(_address(request), FAILURES, "Too many requests from this address had no valid key.")
+        await self._limits.count(_address(request), FAILURES, TOO_MANY_FAILURES)
 
     async def _refuse_guess(self, request: Request, digest: str) -> None:
         """Raise RateLimited for an address beyond its failures, if the key is known to be bad or no lookup is left."""
         if digest in self._unknown:
             await self.count_failure(request)
-        refusal = "Too many requests from this address had no valid key."
-        await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, refusal)
+        await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, TOO_MANY_FAILURES)
 
     async def _holder(self, key: str, request: Request) -> Caller:
         digest = digest_of(key)
@@ -97,21 +90,19 @@ class Authenticator:
             await self.count_failure(request)
             _refuse(fault)
         self._note_use(known.id)
-        if rate := known.rate_limit or self._rate_limit:
-            await self._limits.count(known.id, rate, f"The key may make {rate.replace('/', ' requests a ')}.")
+        await self._limits.count_for_key(known, "requests")
         return Caller(known.id, known.name, known.tenant, frozenset(known.scopes))
 
     async def _find(self, key: str, digest: str) -> ApiKey | None:
         now = time.monotonic()
-        found_at, known = self._trusted.get(digest, (0.0, None))
+        found_at, known = self._found.get(digest, (0.0, None))
         if known is not None and now - found_at <= TRUSTED:
             return known
         known = await self._keys.find(key)
         if known is None:
             self._unknown[digest] = None
         else:
-            self._trusted[digest] = (now, known)
-            self._found[digest] = None
+            self._found[digest] = (now, known)
         return known
 
     def _note_use(self, key_id: str) -> None:

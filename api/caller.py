@@ -3,9 +3,9 @@
 Routes pass `Caller.tenant` on to what they read: another tenant's object is not found.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from api.problems import Forbidden
 from hookkeeper.registry.audit import AuditEntry
@@ -23,6 +23,8 @@ class Owned(Protocol):
 
     @property
     def model_fields_set(self) -> set[str]: ...
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self: ...
 
 
 New = TypeVar("New", bound=Owned)
@@ -43,7 +45,7 @@ class Caller:
         if self.tenant is None:
             return new
         if "tenant" not in new.model_fields_set:
-            return cast(New, cast(Any, new).model_copy(update={"tenant": self.tenant}))
+            return new.model_copy(update={"tenant": self.tenant})
         self.check_tenant(new.tenant)
         return new
 

@@ -7,19 +7,19 @@ from api.caller import Caller
 from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
 from hookkeeper.services.errors import RateLimited
 
-WAITING_PER_PLACE = 10
-"""Requests that may wait for each place."""
+WAITING_PER_SLOT = 10
+"""Requests that may wait for each slot."""
 
 
 class RequestConcurrency:
     """Limits requests by tenant, in this process. Keys of all tenants belong to the operator and have no limit."""
 
     def __init__(self, at_most: int) -> None:
-        self._limit = TenantLimit(per_tenant=at_most, max_waiting=WAITING_PER_PLACE * at_most)
+        self._limit = TenantLimit(per_tenant=at_most, max_waiting=WAITING_PER_SLOT * at_most)
 
     @asynccontextmanager
-    async def place(self, caller: Caller) -> AsyncIterator[None]:
-        """Wait for a place of the caller's tenant, and hold it until the block ends. Raises RateLimited."""
+    async def slot(self, caller: Caller) -> AsyncIterator[None]:
+        """Hold a slot of the caller's tenant until the block ends. Raises RateLimited."""
         if caller.tenant is None:
             yield
             return

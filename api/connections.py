@@ -8,9 +8,10 @@ import asyncio
 from typing import Any, Literal, NamedTuple, cast
 
 import structlog
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.refusals import FULL, HEAD_TOO_LARGE, MAX_HEAD, MAX_HEADERS, MAX_URL, NO_HTTP, TOO_SLOW, URL_TOO_LONG, Refusal
+from api.refusals import FULL, HEAD_TOO_LARGE, MAX_HEAD, MAX_HEADERS, MAX_URL, NO_HTTP, TOO_SLOW, URL_TOO_LONG, written
 
 BYTES_PER_SECOND = 16 * 1024
 """Minimum rate of a body or an answer, once the timeout of its stage is over."""
@@ -201,7 +202,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Refusals
 
-    def _give_up(self, refusal: Refusal) -> None:
+    def _give_up(self, refusal: Response) -> None:
         self._refusal = refusal
         raise _Refused
 
@@ -209,7 +210,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer why parsing ended, in place of uvicorn."""
         self._refuse(self._refusal)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Response) -> None:
         """Answer in place of a route, unless an answer has begun, and read no more."""
         cycle = None if self.cycle is None or self.cycle.response_complete else self.cycle
         if cycle and (cycle.response_started or self.pipeline):
@@ -219,7 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.disconnected = True  # the route may still send, and must not after our answer
             cycle.message_event.set()
         self._refused = True
-        self.transport.write(refusal.written())
+        self.transport.write(written(refusal))
         self.transport.write_eof()  # closed with something unread, the client would see a reset instead of the answer
         self._enter("rest")
         self._schedule_timeout()
@@ -241,7 +242,7 @@ class BoundedProtocol(HttpToolsProtocol):
             connections.discard(longest)
             longest.transport.abort()
         else:
-            self.app = FULL.app
+            self.app = cast(Any, FULL)
 
 
 def bounded(max_connections: int, timeouts: ClientTimeouts) -> type[BoundedProtocol]:

@@ -6,7 +6,7 @@ All are coroutines: FastAPI calls a plain function in a thread, which costs more
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
 from api.authenticator import Authenticator
@@ -17,13 +17,15 @@ from api.state import ApiState, state_of
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import TENANT_PATTERN
+from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.webhook_validator import WebhookValidator
+from hookkeeper.services.webhooks import found
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules import Schedules
@@ -82,6 +84,13 @@ async def _owner(
     return caller.tenant
 
 
+async def _known_webhook(
+    webhook_id: Annotated[str, Path(pattern=EVENT_ID)], store: StoreDep, caller: CallerDep
+) -> Webhook:
+    """Return the webhook that the path names. Raises NotFound, also for a webhook of another tenant."""
+    return found(await store.get(webhook_id, caller.tenant))
+
+
 async def _listed(
     caller: CallerDep,
     tenant: Annotated[
@@ -110,6 +119,7 @@ async def _cursor(
 
 
 Cursor = Annotated[PageCursor, Depends(_cursor)]
+KnownWebhook = Annotated[Webhook, Depends(_known_webhook)]
 Tenant = Annotated[str, Depends(_owner)]
 AnyTenant = Annotated[str | None, Depends(_listed)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on a page")]

@@ -6,13 +6,11 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from api.cursors import bad_cursor
 from api.problems import (
-    MEDIA_TYPE,
     Conflicting,
     ContentTooLarge,
     Malformed,
@@ -21,7 +19,7 @@ from api.problems import (
     ServiceUnavailable,
     TooManyRequests,
     Unprocessable,
-    document,
+    as_response,
     title,
 )
 from hookkeeper.commands import Refused, UnknownDelivery
@@ -41,6 +39,7 @@ from hookkeeper.temporal.error_translation import (
     UnknownRecovery,
     UnknownSchedule,
 )
+from hookkeeper.temporal.schedules import BadTimes
 from hookkeeper.temporal.visibility import BadCursor
 
 EXPECTED: tuple[type[Exception], ...] = (
@@ -51,6 +50,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     EventTypeExists,
     TooManyWebhooks,
     ChangedMeanwhile,
+    BadTimes,
     BadCursor,
     BadRegistryCursor,
     RegistryUnavailable,
@@ -79,10 +79,17 @@ def as_problem(error: Exception, **context: str) -> Problem:
     match error:
         case Problem():
             return error
+        case HTTPException():
+            return _from_http(error)
+        case RequestValidationError():
+            return from_validation(error.errors())
         case NotFound():
             return Missing(str(error))
         case Invalid():
             return Unprocessable(str(error), error.errors)
+        case BadTimes():  # Temporal's time zones may be older than ours, for example
+            field = "timezone" if "time zone" in str(error) else "cron"
+            return as_problem(Invalid.field(field, str(error)))
         case TooLarge():
             return ContentTooLarge(str(error))
         case RateLimited() | Suspended():
@@ -117,31 +124,13 @@ def install(app: FastAPI) -> None:
     """Let every error of the app be answered as a problem document."""
 
     async def render(request: Request, error: Exception) -> Response:
-        return _response(as_problem(error, method=request.method, path=request.url.path))
+        problem = as_problem(error, method=request.method, path=request.url.path)
+        if problem.status_code == 405:
+            problem.headers = {"allow": _methods_at(app, request.scope["path"])}
+        return as_response(problem)
 
-    async def render_validation(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return _response(from_validation(error.errors()))
-
-    async def render_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        if error.status_code == 405:
-            error.headers = {"allow": _methods_at(app, request.scope["path"])}
-        return _response(error if isinstance(error, Problem) else _from_http(error))
-
-    for kind in (*EXPECTED, Exception):
+    for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
-    app.add_exception_handler(RequestValidationError, render_validation)
-    app.add_exception_handler(HTTPException, render_http)
-
-
-def _response(problem: Problem) -> JSONResponse:
-    return JSONResponse(
-        document(problem).model_dump(),
-        problem.status_code,
-        headers=problem.headers,
-        media_type=MEDIA_TYPE,
-    )
 
 
 def _from_http(error: HTTPException) -> Problem:

@@ -1,300 +1,216 @@
-"""Examples for the OpenAPI document. All belong to one story: tenant acme, webhook Orders, order 4711."""
+"""Examples of answers for the OpenAPI document, most of them made of rows and messages as real answers are.
 
-from typing import Any
+All belong to one story: tenant acme, webhook Orders, order 4711.
+"""
 
-from pydantic import ConfigDict
+from datetime import UTC, datetime, timedelta
 
-Example = dict[str, Any]
+from pydantic import BaseModel
 
-
-def shows(*examples: Example) -> ConfigDict:
-    """Make the configuration of a model that has these examples."""
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
-WEBHOOK_ID, EVENT_ID, RECOVERY_ID = (
-    "wh_7w1gq0f3k2xd",
-    "evt_5c1d0e6a2f7b4d3890ab12cd",
-    "rec_1b9d6f2ac0e4_wh_7w1gq0f3k2xd",
+from api import outgoing, views
+from api.outgoing import DATA, EVENT_ID, WEBHOOK_ID
+from api.problems import Unprocessable, document
+from api.routes.audit import AuditRecord
+from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
+from api.routes.suppressions import SuppressionView
+from api.schemas.event_types import EventTypeView
+from api.schemas.events import (
+    BatchItem,
+    BatchResult,
+    ErasureAccepted,
+    EventCommandAccepted,
+    EventSummary,
 )
+from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
+from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
+from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
+from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
+from hookkeeper.messages.schedule import SchedulePlan
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.models import Webhook
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.preview import EXAMPLE_ID, Preview, RequestPreview
+from hookkeeper.temporal.gateway import Run, Started
+from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
+
+CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)
+HAPPENED = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+ACCEPTED, ENDED = HAPPENED + timedelta(milliseconds=24), HAPPENED + timedelta(seconds=5.342)
+DUE = datetime(2026, 1, 2, 8, tzinfo=UTC)
+LINKS = LinkBuilder("https://hooks.acme.example", "https://temporal.acme.example", "default")
 WORKFLOW_ID, RUN_ID = f"event-acme-{EVENT_ID}", "019b7c3a-7d2e-7c55-9a3e-4f1f3a0f2b61"
-HAPPENED, ACCEPTED, ENDED = "2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.702Z", "2026-01-02T03:04:11.020Z"
-CREATED = "2026-01-01T09:00:00.000Z"
-DATA = {"order": 4711, "amount": "12.50"}
-PUBLIC_URL, UI_URL = "https://hooks.acme.example", "https://temporal.acme.example/namespaces/default"
-LINKS: Example = {
-    "self": f"{PUBLIC_URL}/v1/events/{EVENT_ID}?tenant=acme",
-    "temporal": f"{UI_URL}/workflows/{WORKFLOW_ID}/{RUN_ID}/timeline",
-}
+URL = "https://acme.example/hook"
 
-WEBHOOK: Example = {
-    "id": WEBHOOK_ID,
-    "tenant": "acme",
-    "name": "Orders",
-    "description": "",
-    "url": "https://acme.example/hook",
-    "events": ["order.*"],
-    "filter": "event.data.amount != '0.00'",
-    "filter_errors": 0,
-    "filter_error": None,
-    "payload": None,
-    "emails": [],
-    "notifications": [],
-    "on_failure": None,
-    "headers": {"x-shop": "********"},
-    "tls": None,
-    "signature_scheme": "v1",
-    "retry": {"schedule": [5, 300]},
-    "timeout": 15,
-    "rate_limit": None,
-    "ordered": False,
-    "order_policy": "block",
-    "disable_after": None,
-    "health": {
-        "status": "healthy",
-        "failing_since": None,
-        "failures": 0,
-        "last_success_at": "2026-01-02T03:04:00.000Z",
-        "throttled_until": None,
-    },
-    "enabled": True,
-    "disabled_reason": None,
-    "disabled_at": None,
-    "paused_at": None,
-    "metadata": {"team": "billing"},
-    "created_at": CREATED,
-    "updated_at": CREATED,
-}
-SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # noqa: S105 - of an example
-WEBHOOK_SECRET: Example = {"secret": SECRET, "public_key": None, "previous_secret_expires_at": None}
-PREVIEW: Example = {
-    "matches": True,
-    "filter_error": None,
-    "request": {
-        "url": "https://acme.example/hook",
-        "headers": {"content-type": "application/json", "webhook-id": "evt_example", "x-shop": "********"},
-        "body": '{"id":"evt_example","type":"order.paid","timestamp":"2026-01-02T03:04:05.678Z","data":{"order":4711}}',
-        "problem": None,
-    },
-    "emails": [],
-    "notifications": [],
-}
-WEBHOOK_DELIVERY: Example = {
-    "event_id": EVENT_ID,
-    "type": "order.paid",
-    "tenant": "acme",
-    "status": "succeeded",
-    "accepted_at": ACCEPTED,
-    "finished_at": ENDED,
-    "workflow_id": WORKFLOW_ID,
-    "run_id": RUN_ID,
-    "links": LINKS,
-}
-HELD_COUNT: Example = {"webhook_id": WEBHOOK_ID, "held": 12, "counted_at": ENDED}
-QUEUE_STATE: Example = {"webhook_id": WEBHOOK_ID, "waiting": 3, "head": EVENT_ID, "stuck_since": None}
+WEBHOOK = Webhook(
+    id=WEBHOOK_ID,
+    tenant="acme",
+    name="Orders",
+    url=URL,
+    events=["order.*"],
+    secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",  # noqa: S106 - of an example
+    headers={"x-shop": "4711"},
+    filter="event.data.amount != '0.00'",
+    retry=RetryPolicy(schedule=(5, 300)),
+    last_success_at=HAPPENED.replace(second=0, microsecond=0),
+    metadata_={"team": "billing"},
+    created_at=CREATED,
+    updated_at=CREATED,
+)
+PREVIEW = Preview(
+    matches=True,
+    request=RequestPreview(
+        url=URL,
+        headers={"content-type": "application/json", "webhook-id": EXAMPLE_ID, "x-shop": "********"},
+        body='{"id":"evt_example","type":"order.paid","timestamp":"2026-01-02T03:04:05.678Z","data":{"order":4711}}',
+    ),
+    emails=[],
+    notifications=[],
+)
 
-DELIVERY_HEAD: Example = {"id": WEBHOOK_ID, "webhook_id": WEBHOOK_ID, "channel": "webhook"}
-ACCEPTED_EVENT: Example = {
-    "id": EVENT_ID,
-    "type": "order.paid",
-    "tenant": "acme",
-    "status": "delivering",
-    "duplicate": False,
-    "workflow_id": WORKFLOW_ID,
-    "run_id": RUN_ID,
-    "deliveries": [DELIVERY_HEAD],
-    "links": LINKS,
-}
-PROBLEM: Example = {
-    "type": "urn:hookkeeper:problem:invalid",
-    "title": "Unprocessable Content",
-    "status": 422,
-    "detail": "The request is invalid: see errors.",
-    "errors": [{"path": "type", "detail": "Field required"}],
-}
-BATCH_ANSWERS: Example = {
-    "items": [
-        {"status": 202, "event": ACCEPTED_EVENT, "problem": None},
-        {"status": 422, "event": None, "problem": PROBLEM},
-    ]
-}
-EVENT_HEAD: Example = {
-    "id": EVENT_ID,
-    "type": "order.paid",
-    "tenant": "acme",
-    "status": "succeeded",
-    "accepted_at": ACCEPTED,
-    "finished_at": ENDED,
-    "deliver_at": None,
-    "workflow_id": WORKFLOW_ID,
-    "run_id": RUN_ID,
-    "links": LINKS,
-}
-EVENT_ROW: Example = EVENT_HEAD | {"webhooks": [WEBHOOK_ID], "needs_attention": []}
-ATTEMPT: Example = {
-    "number": 1,
-    "trigger": "scheduled",
-    "started_at": "2026-01-02T03:04:05.731Z",
-    "duration_ms": 41.7,
-    "status_code": 503,
-    "error": "http_503",
-    "response_excerpt": "Try again later.",
-}
-SECOND_ATTEMPT: Example = ATTEMPT | {
-    "number": 2,
-    "started_at": "2026-01-02T03:04:10.962Z",
-    "status_code": 200,
-    "error": None,
-    "response_excerpt": "ok",
-}
-EVENT: Example = EVENT_HEAD | {
-    "timestamp": HAPPENED,
-    "data": DATA,
-    "deliveries": [
-        DELIVERY_HEAD
-        | {
-            "target": "https://acme.example/hook",
-            "status": "succeeded",
-            "reason": None,
-            "next_attempt_at": None,
-            "attempts": [ATTEMPT, SECOND_ATTEMPT],
-            "attempts_omitted": 0,
-            "awaiting": [],
-            "receipts": [],
-        }
-    ],
-}
-COMMAND: Example = {"id": EVENT_ID, "command": "retry", "delivery": WEBHOOK_ID}
-ERASED: Example = {"id": EVENT_ID, "runs": 1}
+ATTEMPTS = (
+    Attempt(
+        number=1,
+        started_at=ACCEPTED,
+        duration_ms=41.7,
+        status_code=503,
+        error="http_503",
+        response_excerpt="Try again later.",
+    ),
+    Attempt(number=2, started_at=ENDED, duration_ms=38.2, status_code=200, response_excerpt="ok"),
+)
+STATE = EventState(
+    id=EVENT_ID,
+    type="order.paid",
+    tenant="acme",
+    timestamp=HAPPENED,
+    status="succeeded",
+    accepted_at=ACCEPTED,
+    finished_at=ENDED,
+    deliveries=(Delivery(id=WEBHOOK_ID, webhook_id=WEBHOOK_ID, target=URL, status="succeeded", attempts=ATTEMPTS),),
+)
+INPUT = EventInput(id=EVENT_ID, type="order.paid", tenant="acme", timestamp=HAPPENED, data=DATA, accepted_at=ACCEPTED)
+EVENT = views.event(Run(WORKFLOW_ID, RUN_ID, INPUT, STATE), LINKS)
+DELIVERING = STATE.model_copy(update={"status": "delivering"})
+ACCEPTED_EVENT = views.accepted(Started(WORKFLOW_ID, RUN_ID, DELIVERING, duplicate=False), LINKS)
+NO_TYPE = Invalid.field("type", "Field required")
 
-RECOVERY: Example = {
-    "id": RECOVERY_ID,
-    "tenant": "acme",
-    "webhook_id": WEBHOOK_ID,
-    "status": "running",
-    "found": 1200,
-    "redelivered": 340,
-    "failed": 0,
-    "skipped": 2,
-    "since": "2026-01-02T03:00:00.000Z",
-    "until": "2026-01-02T09:00:00.000Z",
-    "types": [],
-    "wanted": "failed",
-    "rate": 20,
-    "started_at": "2026-01-02T09:00:00.000Z",
-    "finished_at": None,
-}
-RECOVERY_COMMAND: Example = {"id": RECOVERY_ID, "command": "pause"}
+RECOVERY = RecoveryState(
+    id=f"rec_1b9d6f2ac0e4_{WEBHOOK_ID}",
+    scope=RecoveryScope(
+        tenant="acme",
+        webhook_id=WEBHOOK_ID,
+        since=HAPPENED.replace(minute=0, second=0, microsecond=0),
+        until=DUE,
+        began=DUE,
+    ),
+    rate=20,
+    found=1200,
+    redelivered=340,
+    skipped=2,
+)
 
-SCHEDULE_HEAD: Example = {
-    "id": "daily-report",
-    "tenant": "acme",
-    "name": "Daily report",
-    "type": "report.due",
-    "cron": ["0 9 * * 1-5"],
-    "every": None,
-    "offset": 0,
-    "timezone": "Europe/Berlin",
-    "overlap": "skip",
-    "start_at": None,
-    "end_at": None,
-    "paused": False,
-    "note": "",
-    "next": ["2026-01-05T08:00:00.000Z", "2026-01-06T08:00:00.000Z"],
-    "links": {"self": f"{PUBLIC_URL}/v1/schedules/daily-report?tenant=acme", "temporal": None},
-}
-SCHEDULE: Example = SCHEDULE_HEAD | {
-    "event": {"type": "report.due", "data": {"report": "orders"}},
-    "catchup_window": 31536000,
-    "jitter": 0,
-    "recent": [
-        {
-            "time": "2026-01-02T08:00:00.000Z",
-            "started_at": "2026-01-02T08:00:00.031Z",
-            "status": "done",
-            "event_id": "daily-report-20260102T080000Z",
-            "reason": None,
-            "links": {
-                "event": f"{PUBLIC_URL}/v1/events/daily-report-20260102T080000Z?tenant=acme",
-                "temporal": None,
-            },
-        }
-    ],
-    "skipped": 0,
-    "missed": 0,
-    "created_at": CREATED,
-    "updated_at": None,
-}
-SCHEDULE_COMMAND: Example = {
-    "id": "daily-report",
-    "command": "backfill",
-    "events": ["daily-report-20260101T080000Z", "daily-report-20260102T080000Z"],
-}
+PLAN = SchedulePlan(
+    id="daily-report",
+    tenant="acme",
+    name="Daily report",
+    type="report.due",
+    data={"report": "orders"},
+    cron=("0 9 * * 1-5",),
+    timezone="Europe/Berlin",
+)
+FIRING = FiringRun(
+    time=DUE,
+    started_at=DUE + timedelta(milliseconds=31),
+    status="done",
+    event_id="daily-report-20260102T080000Z",
+    reason=None,
+    workflow_id="schedule-acme-daily-report-20260102T080000Z",
+    run_id=RUN_ID,
+)
+SCHEDULE = views.schedule(
+    ScheduleSnapshot(
+        plan=PLAN,
+        paused=False,
+        note="",
+        next=(DUE + timedelta(days=3), DUE + timedelta(days=4)),
+        skipped=0,
+        missed=0,
+        created_at=CREATED,
+        updated_at=None,
+        firings=(FIRING,),
+    ),
+    LINKS,
+)
 
-EVENT_TYPE: Example = {
-    "name": "order.paid",
-    "description": "A customer has paid.",
-    "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
-    "examples": [{"order": 4711}],
-    "archived": False,
-    "created_at": CREATED,
-    "updated_at": CREATED,
-}
-SUPPRESSION: Example = {
-    "tenant": "acme",
-    "address": "ann@acme.example",
-    "reason": "bounced",
-    "detail": "550 5.1.1 No such mailbox",
-    "created_at": CREATED,
-}
-KEY: Example = {
-    "id": "key_0123456789abcdef",
-    "name": "Acme's backend",
-    "tenant": "acme",
-    "scopes": ["events:write", "events:read"],
-    "rate_limit": None,
-    "created_at": CREATED,
-    "last_used_at": "2026-01-02T03:04:00.000Z",
-    "expires_at": None,
-    "revoked_at": None,
-}
-NEW_KEY: Example = KEY | {"last_used_at": None, "key": "hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ"}
-REVOKED_KEY: Example = {"id": KEY["id"], "schedules": [{"id": "daily-report", "tenant": "acme", "paused": True}]}
-AUDIT_RECORD: Example = {
-    "id": "aud_7d2e7c559a3e4f1f3a0f2b61",
-    "at": CREATED,
-    "key_id": KEY["id"],
-    "key_name": KEY["name"],
-    "action": "webhook.create",
-    "object_id": WEBHOOK_ID,
-    "tenant": "acme",
-    "detail": {"fields": ["events", "url"]},
-}
+KEY = KeyView(
+    id="key_0123456789abcdef",
+    name="Acme's backend",
+    tenant="acme",
+    scopes=["events:write", "events:read"],
+    rate_limit=None,
+    created_at=CREATED,
+    last_used_at=HAPPENED.replace(second=0, microsecond=0),
+    expires_at=None,
+    revoked_at=None,
+)
 
-ANSWERS: dict[str, Example] = {
-    "AcceptedEvent": ACCEPTED_EVENT,
-    "AuditRecord": AUDIT_RECORD,
-    "BatchAnswers": BATCH_ANSWERS,
-    "Erased": ERASED,
-    "Event": EVENT,
-    "EventRow": EVENT_ROW,
-    "EventTypeEntry": EVENT_TYPE,
-    "Fired": SCHEDULE_COMMAND,
-    "HeldCount": HELD_COUNT,
-    "KeyEntry": KEY,
-    "KeyWithText": NEW_KEY,
-    "CommandAccepted": COMMAND,
-    "Preview": PREVIEW,
-    "QueueState": QUEUE_STATE,
-    "Recovery": RECOVERY,
-    "RevokedKey": REVOKED_KEY,
-    "Schedule": SCHEDULE,
-    "ScheduleHead": SCHEDULE_HEAD,
-    "Steered": RECOVERY_COMMAND,
-    "SuppressionEntry": SUPPRESSION,
-    "Webhook": WEBHOOK,
-    "WebhookDelivery": WEBHOOK_DELIVERY,
-    "WebhookSecret": WEBHOOK_SECRET,
-    "WebhookWithSecret": WEBHOOK | {"secret": SECRET, "public_key": None},
-}
-"""By the name of their schema. They are not part of the models: FastAPI drops nulls from a model's examples."""
+EXAMPLES: tuple[BaseModel, ...] = (
+    views.webhook(WEBHOOK),
+    views.webhook_with_secret(WEBHOOK),
+    views.secret(WEBHOOK),
+    PREVIEW,
+    HeldCount(webhook_id=WEBHOOK_ID, held=12, counted_at=ENDED),
+    QueueState(webhook_id=WEBHOOK_ID, waiting=3, head=EVENT_ID, stuck_since=None),
+    WebhookDelivery.of(EVENT, event_id=EVENT_ID),
+    ACCEPTED_EVENT,
+    BatchResult(
+        items=[
+            BatchItem(status=202, event=ACCEPTED_EVENT),
+            BatchItem(status=422, problem=document(Unprocessable(str(NO_TYPE), NO_TYPE.errors))),
+        ]
+    ),
+    EVENT,
+    EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[]),
+    EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
+    ErasureAccepted(id=EVENT_ID, runs=1),
+    views.recovery(RECOVERY),
+    RecoveryCommandAccepted(id=RECOVERY.id, command="pause"),
+    SCHEDULE,
+    ScheduleSummary.of(SCHEDULE),
+    ScheduleCommandAccepted(
+        id=PLAN.id, command="backfill", events=["daily-report-20260101T080000Z", "daily-report-20260102T080000Z"]
+    ),
+    EventTypeView(
+        name="order.paid",
+        description="A customer has paid.",
+        schema={"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
+        examples=[{"order": 4711}],
+        archived=False,
+        created_at=CREATED,
+        updated_at=CREATED,
+    ),
+    SuppressionView(
+        tenant="acme",
+        address="ann@acme.example",
+        reason="bounced",
+        detail="550 5.1.1 No such mailbox",
+        created_at=CREATED,
+    ),
+    KEY,
+    CreatedKey.of(KEY, key="hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ"),
+    RevokedKey(id=KEY.id, schedules=[ScheduleOfKey(id=PLAN.id, tenant="acme", paused=True)]),
+    AuditRecord(
+        id="aud_7d2e7c559a3e4f1f3a0f2b61",
+        at=CREATED,
+        key_id=KEY.id,
+        key_name=KEY.name,
+        action="webhook.create",
+        object_id=WEBHOOK_ID,
+        tenant="acme",
+        detail={"fields": ["events", "url"]},
+    ),
+    outgoing.EVENT,
+    outgoing.ALERT,
+)
+"""They are not part of the models: FastAPI drops nulls from a model's examples."""

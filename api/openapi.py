@@ -7,9 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from api import outgoing
 from api.codec_session import COOKIE
-from api.examples import ANSWERS
+from api.examples import EXAMPLES
 from api.problems import title
 
 DESCRIPTION = """Durable webhook delivery: each event is a Temporal workflow, and its history is the delivery log.
@@ -39,7 +38,6 @@ TAGS = {
     "health": "Liveness and readiness checks.",
     "outgoing": "Requests that Hookkeeper sends: see the webhooks at the end of this document.",
 }
-SERVERS = ({"url": "/", "description": "The server of this document"},)
 SESSION_SCHEME = "CodecSession"
 SECURITY_SCHEMES = {
     SESSION_SCHEME: {
@@ -66,7 +64,10 @@ def tags() -> list[dict[str, str]]:
 
 def servers(public_url: str) -> list[dict[str, str]]:
     """Name the server that is asked, first: a browser may use another name for it than `HOOKKEEPER_PUBLIC_URL`."""
-    return [*SERVERS, {"url": public_url, "description": "Its public URL"}]
+    return [
+        {"url": "/", "description": "The server of this document"},
+        {"url": public_url, "description": "Its public URL"},
+    ]
 
 
 def install(app: FastAPI) -> None:
@@ -84,8 +85,9 @@ def install(app: FastAPI) -> None:
 
 def _complete(document: dict[str, Any]) -> None:
     document["components"]["securitySchemes"] |= SECURITY_SCHEMES
-    for name, example in (ANSWERS | outgoing.EXAMPLES).items():
-        document["components"]["schemas"][name]["examples"] = [example]
+    for example in EXAMPLES:
+        schema = document["components"]["schemas"][type(example).__name__]
+        schema["examples"] = [example.model_dump(mode="json", by_alias=True)]
     for operation in _operations(document):
         _complete_operation(operation)
 

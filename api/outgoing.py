@@ -1,10 +1,10 @@
 """What Hookkeeper sends itself, for the `webhooks` section of the OpenAPI document. None of these routes is served."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from api import examples
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.event import Channel
 from hookkeeper.services.fields import ResponseModel, Time
@@ -23,29 +23,8 @@ ALERT_ANSWERS: Answers = {
     200: {"description": "Any 2xx: the alert was received."},
     "default": {"description": "Any other response, or none in time: the alert is sent again, for about five hours."},
 }
-EVENT: examples.Example = {
-    "id": examples.EVENT_ID,
-    "type": "order.paid",
-    "timestamp": examples.HAPPENED,
-    "data": examples.DATA,
-}
-ALERT: examples.Example = {
-    "kind": "failed",
-    "tenant": "acme",
-    "delivery": examples.WEBHOOK_ID,
-    "channel": "webhook",
-    "target": "https://acme.example/hook",
-    "attempts": 10,
-    "reason": "exhausted",
-    "failures": 10,
-    "failing_since": "2026-01-02T03:04:05.731Z",
-    "webhook": {"id": examples.WEBHOOK_ID, "name": "Orders", "enabled": True},
-    "last_outcome": {"status_code": 500, "error": "http_500", "text": "Internal Server Error"},
-    "link": examples.LINKS["temporal"],
-    "unreported": 0,
-}
-EXAMPLES = {"SentEvent": EVENT, "SentAlert": {"alert": ALERT, "event": EVENT}}
-"""By the name of their schema."""
+WEBHOOK_ID, EVENT_ID = "wh_7w1gq0f3k2xd", "evt_5c1d0e6a2f7b4d3890ab12cd"
+DATA = {"order": 4711, "amount": "12.50"}
 
 router = APIRouter(tags=["outgoing"], default_response_class=Response)
 
@@ -104,6 +83,32 @@ class SentAlert(ResponseModel):
     event: SentEvent
 
 
+EVENT = SentEvent(
+    id=EVENT_ID,
+    type="order.paid",
+    timestamp=datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
+    data=DATA,
+)
+ALERT = SentAlert(
+    alert=AlertDetails(
+        kind="failed",
+        tenant="acme",
+        delivery=WEBHOOK_ID,
+        channel="webhook",
+        target="https://acme.example/hook",
+        attempts=10,
+        reason="exhausted",
+        failures=10,
+        failing_since=EVENT.timestamp,
+        webhook=AlertedWebhook(id=WEBHOOK_ID, name="Orders", enabled=True),
+        last_outcome=LastOutcome(status_code=500, error="http_500", text="Internal Server Error"),
+        link=f"https://temporal.acme.example/namespaces/default/workflows/event-acme-{EVENT_ID}",
+        unreported=0,
+    ),
+    event=EVENT,
+)
+
+
 @router.post("delivery", operation_id="send_delivery", summary="Event delivery", responses=GONE | ANSWERS)
 def delivery(
     body: SentEvent,
@@ -111,7 +116,7 @@ def delivery(
         str,
         Header(
             description="The event's id. It is the same on each attempt: use it to drop duplicates",
-            examples=[examples.EVENT_ID],
+            examples=[EVENT_ID],
         ),
     ],
     webhook_timestamp: Annotated[

@@ -5,11 +5,14 @@ Problem
 ├── Unauthorized 401          no key, or an invalid one
 ├── Forbidden 403             the key may not do this, or not for this tenant
 ├── Missing 404               unknown, or another tenant's
+├── RequestTimeout 408        the body came too slowly
 ├── Conflicting 409           not possible in the present state
 ├── ContentTooLarge 413       over the limit
+├── UriTooLong 414            over the limit
 ├── UnsupportedMediaType 415  the body is not declared as JSON
 ├── Unprocessable 422         well-formed, but not acceptable; names each bad field
 ├── TooManyRequests 429       over a rate or a concurrency limit
+├── HeadersTooLarge 431       over the limit
 └── ServiceUnavailable 503    Temporal, the registry or the sandbox does not answer
 """
 
@@ -19,6 +22,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from hookkeeper.services.errors import BadField
 
@@ -50,6 +54,8 @@ class Problem(HTTPException):
 
     status: ClassVar[int] = 500
     kind: str = "internal"
+    example: ClassVar[str]
+    """The detail of an example for the OpenAPI document."""
 
     def __init__(self, detail: str, errors: Sequence[BadField] = (), headers: dict[str, str] | None = None) -> None:
         super().__init__(self.status, detail, headers)
@@ -66,72 +72,82 @@ class Problem(HTTPException):
 class Malformed(Problem):
     status = 400
     kind = "malformed"
+    example = "The body is not JSON."
 
 
 class Unauthorized(Problem):
     status = 401
     kind = "unauthorized"
+    example = "The key was revoked."
 
 
 class Forbidden(Problem):
     status = 403
     kind = "forbidden"
+    example = "The key lacks the scope events:write."
 
 
 class Missing(Problem):
     status = 404
     kind = "not-found"
+    example = "There is no such webhook."
+
+
+class RequestTimeout(Problem):
+    status = 408
+    kind = "request-timeout"
+    example = "The body was sent too slowly."
 
 
 class Conflicting(Problem):
     status = 409
     kind = "conflict"
+    example = "An event with id order-4711 and other content was accepted before for tenant acme."
 
 
 class ContentTooLarge(Problem):
     status = 413
     kind = "too-large"
+    example = "The body is larger than the 262144 bytes allowed."
+
+
+class UriTooLong(Problem):
+    status = 414
+    kind = "uri-too-long"
+    example = "The URL is longer than 8192 bytes."
 
 
 class UnsupportedMediaType(Problem):
     status = 415
     kind = "not-json"
+    example = "The body must be JSON, sent with `content-type: application/json`."
 
 
 class Unprocessable(Problem):
     status = 422
     kind = "invalid"
+    example = "The request is invalid: see errors."
 
 
 class TooManyRequests(Problem):
     status = 429
     kind = "too-many-requests"
+    example = "Tenant acme has too many requests waiting: 100 are handled at once."
+
+
+class HeadersTooLarge(Problem):
+    status = 431
+    kind = "request-header-fields-too-large"
+    example = "URL and headers are larger than 32768 bytes, or there are more than 100 headers."
 
 
 class ServiceUnavailable(Problem):
     status = 503
     kind = "unavailable"
+    example = "The registry is unavailable. Repeat the request, with the same id."
 
 
-EXAMPLES = {
-    400: ("malformed", "The body is not JSON."),
-    401: ("unauthorized", "The key was revoked."),
-    403: ("forbidden", "The key lacks the scope events:write."),
-    404: ("not-found", "There is no such webhook."),
-    408: ("request-timeout", "The body was sent too slowly."),
-    409: ("conflict", "An event with id order-4711 and other content was accepted before for tenant acme."),
-    413: ("too-large", "The body is larger than the 262144 bytes allowed."),
-    414: ("uri-too-long", "The URL is longer than 8192 bytes."),
-    415: ("not-json", "The body must be JSON, sent with `content-type: application/json`."),
-    422: ("invalid", "The request is invalid: see errors."),
-    429: ("too-many-requests", "Tenant acme has too many requests waiting: 100 are handled at once."),
-    431: (
-        "request-header-fields-too-large",
-        "URL and headers are larger than 32768 bytes, or there are more than 100 headers.",
-    ),
-    503: ("unavailable", "The registry is unavailable. Repeat the request, with the same id."),
-}
-"""Kind and detail, for the OpenAPI document."""
+BY_STATUS = {problem.status: problem for problem in Problem.__subclasses__()}
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -142,7 +158,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "content": {
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/ProblemDocument"},
-                    "examples": {"problem": {"value": _example(status)}},
+                    "examples": {"problem": {"value": _example(BY_STATUS[status])}},
                 }
             },
         }
@@ -150,25 +166,15 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _example(status: int) -> dict[str, Any]:
-    kind, detail = EXAMPLES[status]
-    errors = [{"path": "retry.schedule.0", "detail": "Input should be greater than or equal to 0"}]
-    return {
-        "type": f"urn:hookkeeper:problem:{kind}",
-        "title": title(status),
-        "status": status,
-        "detail": detail,
-        "errors": errors if status == 422 else [],
-    }
+def _example(kind: type[Problem]) -> dict[str, Any]:
+    path, detail = "retry.schedule.0", "Input should be greater than or equal to 0"
+    errors = [BadField(path=path, detail=detail)] if kind is Unprocessable else []
+    return document(kind(kind.example, errors)).model_dump()
 
 
 def title(status: int) -> str:
     """Name a status."""
     return TITLES.get(status) or HTTPStatus(status).phrase
-
-
-KEYED = responses(400, 401, 403, 413, 415, 422, 429, 503)
-"""What every route with a key can answer."""
 
 
 def document(problem: Problem) -> ProblemDocument:
@@ -181,3 +187,13 @@ def document(problem: Problem) -> ProblemDocument:
         errors=problem.errors,
         event_id=problem.event_id,
     )
+
+
+def as_response(problem: Problem) -> JSONResponse:
+    """Make the answer to a request."""
+    content = document(problem).model_dump()
+    return JSONResponse(content, problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+KEYED = responses(400, 401, 403, 413, 415, 422, 429, 503)
+"""What every route with a key can answer."""

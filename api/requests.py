@@ -61,8 +61,10 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that reads the body strictly."""
 
+    max_body_bytes: ClassVar[int | None] = None
+    """None: as large as an event."""
     takes_batch: ClassVar[bool] = False
-    """The body is a batch of events, which may be larger. A route says so: `batch` in a path can be an id."""
+    """The body is a batch of events. A route says so: `batch` in a path can be an id."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -70,7 +72,7 @@ class StrictRoute(APIRoute):
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             strict.is_batch = self.takes_batch
-            strict.limit = MAX_BATCH_BYTES if strict.is_batch else state_of(request).settings.max_event_bytes
+            strict.limit = self.max_body_bytes or state_of(request).settings.max_event_bytes
             return await handle(strict)
 
         return handle_strictly

@@ -51,7 +51,7 @@ class Report(NamedTuple):
     """Why the address should get no more emails; None where it may."""
 
 
-class Batch(NamedTuple):
+class ReportBatch(NamedTuple):
     reports: list[Report]
     """Oldest first, each once."""
     ignored: int
@@ -98,7 +98,7 @@ def check_signature(verification_key: str, signature: str, timestamp: str, body:
         raise NotSigned("The signature does not match the body.")
 
 
-def read(body: bytes) -> Batch:
+def read(body: bytes) -> ReportBatch:
     """Read a batch; ValueError where it is not a JSON array. An event that is not of ours, or odd, is ignored."""
     try:
         events = json.loads(body)
@@ -107,7 +107,7 @@ def read(body: bytes) -> Batch:
     if not isinstance(events, list):
         raise ValueError("not an array")
     reports = {report.receipt.id: report for event in events if (report := _report(event))}
-    return Batch(sorted(reports.values(), key=lambda report: report.receipt.at), len(events) - len(reports))
+    return ReportBatch(sorted(reports.values(), key=lambda report: report.receipt.at), len(events) - len(reports))
 
 
 def _webhook(verification_key: str) -> Any:

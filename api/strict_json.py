@@ -5,7 +5,6 @@ What a text holds is counted before it is parsed: `[[],[],…` takes twenty time
 
 import json
 import re
-from collections.abc import Iterable
 from math import isinf
 from typing import Any, NamedTuple, NoReturn
 
@@ -45,73 +44,64 @@ def parse(body: bytes, *, is_batch: bool = False) -> Any:
     except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
         raise _unprocessable("body", "holds an integer of thousands of digits") from None
     if is_batch and isinstance(value, dict) and isinstance(events := value.get("events"), list):
-        _check({**value, "events": None}, _Place())
-        values = sum(_check(event, _Place(n, _Place("events", _Place()))) for n, event in enumerate(events))
+        _check({**value, "events": None}, _Location())
+        values = sum(_check(event, _Location(n, _Location("events", _Location()))) for n, event in enumerate(events))
         if values > MAX_BATCH_VALUES:
             raise _unprocessable("body", TOO_MANY_IN_BATCH)
     else:
-        _check(value, _Place())
+        _check(value, _Location())
     return value
 
 
-class _Place(NamedTuple):
-    """Where a list or an object stands in a body: spelled when something is bad, since keys can be long and many."""
+class _Location(NamedTuple):
+    """The location of a list or an object in a body. Its path is made only for an error, since keys can be long."""
 
     step: str | int = ""
-    parent: "_Place | None" = None
+    parent: "_Location | None" = None
     depth: int = 0
 
-    def below(self, step: str | int) -> "_Place":
-        return _Place(step, self, self.depth + 1)
+    def child(self, step: str | int) -> "_Location":
+        return _Location(step, self, self.depth + 1)
 
     @property
     def path(self) -> str:
         steps: list[str] = []
-        place = self
-        while place.parent:
-            steps.append(str(place.step)[:MAX_STEP_SHOWN])
-            place = place.parent
+        location = self
+        while location.parent:
+            steps.append(str(location.step)[:MAX_STEP_SHOWN])
+            location = location.parent
         return ".".join(reversed(steps)) or "body"
 
 
-def _check(value: Any, root: _Place) -> int:
+def _check(value: Any, root: _Location) -> int:
     """Refuse too much of anything, numbers beyond a double, and text that UTF-8 cannot carry; count the values."""
-    pending: list[tuple[Any, _Place]] = [(value, root)]
+    pending = [(value, root)] if isinstance(value, dict | list) else []
     values = 0
     while pending:
-        container, place = pending.pop()
-        if place.depth > MAX_DEPTH:
-            raise _unprocessable(place.path, TOO_DEEP)
+        container, location = pending.pop()
+        if location.depth > MAX_DEPTH:
+            raise _unprocessable(location.path, TOO_DEEP)
         if isinstance(container, dict):
-            _check_keys(container, place)
-        values += len(container) if isinstance(container, dict | list) else 0
+            _check_keys(container, location)
+        values += len(container)
         if values > MAX_VALUES:
             raise _unprocessable(root.path, TOO_MANY)
-        for step, item in _members(container):
+        for step, item in container.items() if isinstance(container, dict) else enumerate(container):
             match item:
                 case dict() | list():
-                    pending.append((item, place.below(step)))
+                    pending.append((item, location.child(step)))
                 case str() if not _is_text(item):
-                    raise _unprocessable(place.below(step).path, NO_TEXT)
+                    raise _unprocessable(location.child(step).path, NO_TEXT)
                 case float() if isinf(item):
-                    raise _unprocessable(place.below(step).path, "this number is too large")
+                    raise _unprocessable(location.child(step).path, "this number is too large")
     return values
 
 
-def _check_keys(container: dict[str, Any], place: _Place) -> None:
+def _check_keys(container: dict[str, Any], location: _Location) -> None:
     if not all(map(_is_text, container)):
-        raise _unprocessable(place.path, NO_TEXT)
+        raise _unprocessable(location.path, NO_TEXT)
     if any(len(key) > MAX_KEY for key in container):
-        raise _unprocessable(place.path, LONG_KEY)
-
-
-def _members(container: Any) -> Iterable[tuple[str | int, Any]]:
-    match container:
-        case dict():
-            return container.items()
-        case list():
-            return enumerate(container)
-    return ()
+        raise _unprocessable(location.path, LONG_KEY)
 
 
 def _is_text(text: str) -> bool:

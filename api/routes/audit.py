@@ -39,19 +39,4 @@ async def list_audit_log(
 ) -> Page[AuditRecord]:
     """List the changes of keys, webhooks, event types, suppressions and schedules, and the commands, newest first."""
     found, next_cursor = await audit.page(tenant=tenant, since=since, until=until, limit=limit, cursor=cursor.start)
-    return cursor.page(
-        [
-            AuditRecord(
-                id=record.id,
-                at=record.at,
-                key_id=record.key_id,
-                key_name=record.key_name,
-                action=record.action,
-                object_id=record.object_id,
-                tenant=record.tenant,
-                detail=record.detail,
-            )
-            for record in found
-        ],
-        next_cursor,
-    )
+    return cursor.page([AuditRecord.of(entry) for entry in found], next_cursor)

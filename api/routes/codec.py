@@ -12,9 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.routing import APIRoute
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
-from starlette.requests import ClientDisconnect
 from temporalio.api.common.v1 import Payloads
 
 from api import codec_page
@@ -23,7 +21,7 @@ from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
 from api.openapi import SESSION_SCHEME
 from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
-from api.requests import StrictRequest
+from api.requests import StrictRoute
 from api.state import state_of
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.services.errors import Invalid, ServiceError
@@ -35,8 +33,10 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_FORM_BYTES = 4096
 
 
-class CodecRoute(APIRoute):
-    """A route that the web UI's pages may call, and no other's, with a key or the cookie. It bounds the body."""
+class CodecRoute(StrictRoute):
+    """A route that the web UI's pages may call, and no other's, with a key or the cookie."""
+
+    max_body_bytes = MAX_BYTES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -47,9 +47,7 @@ class CodecRoute(APIRoute):
             try:
                 if request.method != "OPTIONS":
                     await _admit(request, settings)
-                bounded = StrictRequest(request.scope, request.receive)
-                bounded.limit = MAX_BYTES
-                response = await handle(bounded)
+                response = await handle(request)
             except (Problem, ServiceError) as error:  # without these headers, the web UI could not even say why
                 problem = as_problem(error)
                 problem.headers = {**(problem.headers or {}), **headers}
@@ -60,8 +58,12 @@ class CodecRoute(APIRoute):
         return handle_for_ui
 
 
+class FormRoute(StrictRoute):
+    max_body_bytes = MAX_FORM_BYTES
+
+
 router = APIRouter(prefix="/codec", tags=["codec"], route_class=CodecRoute)
-page_router = APIRouter(prefix="/codec", tags=["codec"])
+page_router = APIRouter(prefix="/codec", tags=["codec"], route_class=FormRoute)
 _BYTES = {"type": ["string", "null"], "format": "byte"}
 _PAYLOAD = {
     "type": "object",
@@ -132,11 +134,12 @@ async def show_page(request: Request, settings: SettingsDep) -> Response:
     summary="Sign in or out",
     status_code=303,
     response_class=Response,
-    responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 429)},
+    responses={401: {"description": "Not the admin key", "content": {"text/html": {}}}, **responses(400, 413, 429)},
 )
 async def sign_in(request: Request, settings: SettingsDep, authenticator: AuthenticatorDep) -> Response:
     """Set the cookie if the form field `key` has the admin key; delete it if the form has the field `end`."""
-    form = await _form(request)
+    body = b"".join([chunk async for chunk in request.stream()])
+    form = parse_qs(body.decode(errors="replace"))
     if "key" in form and not _is_admin_key(form["key"][0], settings):
         await authenticator.count_failure(request)
         return _page(codec_page.sign_in_page("This is not the admin key."), 401)
@@ -162,18 +165,6 @@ def _set_cookie(response: Response, token: str, settings: Settings) -> None:
 
 def _page(html: str, status: int = 200) -> Response:
     return HTMLResponse(html, status, headers=codec_page.SECURE_HEADERS)
-
-
-async def _form(request: Request) -> dict[str, list[str]]:
-    body = b""
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_FORM_BYTES:
-                raise Malformed("The form data is invalid.")
-    except ClientDisconnect:
-        raise Malformed("The body is incomplete.") from None
-    return parse_qs(body.decode(errors="replace"))
 
 
 async def _read(request: Request) -> Payloads:

@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api import views
 from api.access import GuardedRoute, needs
 from api.deps import CallerDep, CatalogueDep, Limit, SandboxDep
 from api.problems import KEYED, responses
-from api.schemas.event_types import EventTypeChanges, EventTypeEntry, NewEventType
+from api.schemas.event_types import EventTypeChanges, EventTypeView, NewEventType
 from hookkeeper.registry import models
 from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
 from hookkeeper.services.errors import NotFound
@@ -21,24 +20,20 @@ ANY_READ = needs("events:read", "webhooks:read")
 EXPORTED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"examples": {"openapi": {"value": as_openapi([])}}}}}
 }
+UNKNOWN = "There is no such event type."
 Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
 async def create_event_type(
     new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
-) -> EventTypeEntry:
+) -> EventTypeView:
     """Add an event type. New events of this type are validated against its schema."""
     await check_event_type(sandbox, new.schema_, new.examples)
-    event_type = models.EventType(
-        name=new.name,
-        description=new.description,
-        schema=new.schema_,
-        examples=new.examples,
-        archived=new.archived,
-    )
-    await catalogue.add(event_type, caller.did("event-type.create", new.name, None, _names(new)))
-    return views.event_type(event_type)
+    given = _given(new)
+    event_type = models.EventType(**given)
+    await catalogue.add(event_type, caller.did("event-type.create", new.name, None, given))
+    return EventTypeView.of(event_type)
 
 
 @router.get("", dependencies=[ANY_READ])
@@ -47,39 +42,37 @@ async def list_event_types(
     archived: bool | None = None,
     limit: Limit = 50,
     cursor: Annotated[EventType | None, Query(description="`next_cursor` of the previous page")] = None,
-) -> Page[EventTypeEntry]:
+) -> Page[EventTypeView]:
     """List event types by name."""
     found, next_cursor = await catalogue.page(archived=archived, limit=limit, after=cursor)
-    return Page(items=[views.event_type(row) for row in found], next_cursor=next_cursor)
+    return Page(items=[EventTypeView.of(row) for row in found], next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(404), dependencies=[ANY_READ])
-async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeEntry:
+async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeView:
     """Show an event type."""
-    return views.event_type(_found(await catalogue.get(name)))
+    return EventTypeView.of(_found(await catalogue.get(name)))
 
 
 @router.patch("/{name}", responses=responses(404), dependencies=[needs("admin")])
 async def change_event_type(
     name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
-) -> EventTypeEntry:
+) -> EventTypeView:
     """Change the fields that are sent. New events of an archived type are refused."""
     known = _found(await catalogue.get(name))
-    given = {field: getattr(changes, field) for field in changes.model_fields_set}
-    schema, examples = given.get("schema_", known.schema), given.get("examples", known.examples)
-    if given.keys() & {"schema_", "examples"}:
+    given = _given(changes)
+    if given.keys() & {"schema", "examples"}:
+        schema, examples = given.get("schema", known.schema), given.get("examples", known.examples)
         await check_event_type(sandbox, schema, examples)
-    if "schema_" in given:
-        given["schema"] = given.pop("schema_")
-    entry = caller.did("event-type.update", name, None, _names(changes))
-    return views.event_type(_found(await catalogue.update(name, given, entry)))
+    entry = caller.did("event-type.update", name, None, given)
+    return EventTypeView.of(_found(await catalogue.update(name, given, entry)))
 
 
 @router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[needs("admin")])
 async def delete_event_type(name: Name, catalogue: CatalogueDep, caller: CallerDep) -> Response:
     """Remove an event type from the catalogue. Events of the type are still accepted, without validation."""
     if not await catalogue.delete(name, caller.did("event-type.delete", name, None)):
-        raise _unknown()
+        raise NotFound(UNKNOWN)
     return Response(status_code=204)
 
 
@@ -100,16 +93,12 @@ async def export_catalogue(
             return as_openapi(types) if format == "openapi" else as_asyncapi(types)
 
 
-def _names(given: EventTypeChanges) -> list[str]:
-    """Give the fields that were given, as the API calls them."""
-    return [name.removesuffix("_") for name in given.model_fields_set]
+def _given(changes: EventTypeChanges) -> dict[str, Any]:
+    """Return the fields that were sent, as the API names them."""
+    return changes.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _found(event_type: models.EventType | None) -> models.EventType:
     if event_type is None:
-        raise _unknown()
+        raise NotFound(UNKNOWN)
     return event_type
-
-
-def _unknown() -> NotFound:
-    return NotFound("There is no such event type.")

@@ -8,7 +8,14 @@ from api import views
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, Tenant
 from api.problems import KEYED, responses
-from api.schemas.events import CommandAccepted, Erased, Event, EventRow, Named, Reschedule
+from api.schemas.events import (
+    ErasureAccepted,
+    EventCommandAccepted,
+    EventCommandRequest,
+    EventSummary,
+    EventView,
+    RescheduleRequest,
+)
 from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import Command, EventStatus
 from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime, Page
@@ -35,7 +42,7 @@ async def list_events(
     since: Annotated[GivenTime | None, Query(description="Accepted or redelivered at this time or later")] = None,
     until: Annotated[GivenTime | None, Query(description="Accepted or redelivered before this time")] = None,
     limit: Limit = 50,
-) -> Page[EventRow]:
+) -> Page[EventSummary]:
     """List events: open ones first, then finished ones, each newest first.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
@@ -50,11 +57,11 @@ async def list_events(
         until=until,
     )
     rows, next_cursor = await gateway.find(search, limit, cursor.start)
-    return cursor.page([views.event_row(row, links) for row in rows], next_cursor)
+    return cursor.page([views.event_summary(row, links) for row in rows], next_cursor)
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> Event:
+async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> EventView:
     """Show an event with its data, its deliveries and their attempts."""
     return views.event(await gateway.read(tenant, event_id), links)
 
@@ -66,13 +73,13 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         gateway: GatewayDep,
         audit: AuditDep,
         caller: CallerDep,
-        named: Named | None = None,
-    ) -> CommandAccepted:
-        delivery = named.delivery if named else None
+        request: EventCommandRequest | None = None,
+    ) -> EventCommandAccepted:
+        delivery = request.delivery if request else None
         await gateway.commands.send(tenant, event_id, command, delivery)
         meant = {"delivery": delivery} if delivery else {}
         await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
-        return CommandAccepted(id=event_id, command=command, delivery=delivery)
+        return EventCommandAccepted(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(
         f"/{{event_id}}/{command}",
@@ -95,19 +102,19 @@ for _command, _rule in COMMANDS.items():
     "/{event_id}/reschedule", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")]
 )
 async def reschedule_event(
-    event_id: PathId, change: Reschedule, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
-) -> CommandAccepted:
+    event_id: PathId, change: RescheduleRequest, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+) -> EventCommandAccepted:
     """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
     await gateway.commands.reschedule(tenant, event_id, change.deliver_at)
     await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
-    return CommandAccepted(id=event_id, command="reschedule")
+    return EventCommandAccepted(id=event_id, command="reschedule")
 
 
 @router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])
 async def erase_event(
     event_id: PathId, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
-) -> Erased:
+) -> ErasureAccepted:
     """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
@@ -115,4 +122,4 @@ async def erase_event(
     """
     runs = await gateway.erase(tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))
-    return Erased(id=event_id, runs=runs)
+    return ErasureAccepted(id=event_id, runs=runs)

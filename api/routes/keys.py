@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from api.access import GuardedRoute, needs
 from api.caller import USUAL_SCOPES, Scope
@@ -12,7 +12,17 @@ from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep,
 from api.problems import KEYED, responses
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
 from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.fields import EVENT_ID, GivenTime, Line, Page, RequestModel, ResponseModel, TenantName, Time
+from hookkeeper.services.fields import (
+    EVENT_ID,
+    GivenTime,
+    Line,
+    Page,
+    RequestModel,
+    ResponseModel,
+    TenantName,
+    Time,
+    with_examples,
+)
 from hookkeeper.settings import RATE
 from hookkeeper.temporal.error_translation import UnknownSchedule
 from hookkeeper.times import utc_now
@@ -28,7 +38,7 @@ KeyId = Annotated[str, Path(pattern=EVENT_ID, description="The key's id", exampl
 
 
 class NewKey(RequestModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme's backend", "tenant": "acme"}]})
+    model_config = with_examples({"name": "Acme's backend", "tenant": "acme"})
 
     name: Line = Field(min_length=1, max_length=256)
     """Shown in lists and in the audit log."""
@@ -41,7 +51,7 @@ class NewKey(RequestModel):
     expires_at: GivenTime | None = None
 
 
-class KeyEntry(ResponseModel):
+class KeyView(ResponseModel):
     id: str
     name: str
     tenant: str | None
@@ -54,13 +64,13 @@ class KeyEntry(ResponseModel):
     revoked_at: Time | None
 
 
-class KeyWithText(KeyEntry):
+class CreatedKey(KeyView):
     key: str
     """Shown only in this response."""
 
 
 @router.post("", status_code=201)
-async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWithText:
+async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> CreatedKey:
     """Create a key. Only this response contains it: Hookkeeper stores a digest."""
     if new.tenant is not None and "admin" in new.scopes:
         raise Invalid.field("scopes", "admin is for keys of all tenants")
@@ -77,14 +87,14 @@ async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> KeyWith
         expires_at=new.expires_at,
     )
     await store.api_keys.add(key, caller.did("key.create", key.id, key.tenant, new.model_fields_set))
-    return KeyWithText(**dict(_entry(key)), key=text)
+    return CreatedKey.of(key, key=text)
 
 
 @router.get("")
-async def list_keys(cursor: Cursor, store: StoreDep, tenant: AnyTenant, limit: Limit = 50) -> Page[KeyEntry]:
+async def list_keys(cursor: Cursor, store: StoreDep, tenant: AnyTenant, limit: Limit = 50) -> Page[KeyView]:
     """List keys, newest first, including revoked ones. The admin key is not listed."""
     found, next_cursor = await store.api_keys.page(tenant=tenant, limit=limit, cursor=cursor.start)
-    return cursor.page([_entry(row) for row in found], next_cursor)
+    return cursor.page([KeyView.of(row) for row in found], next_cursor)
 
 
 class ScheduleOfKey(ResponseModel):
@@ -131,18 +141,4 @@ async def revoke_key(
             ScheduleOfKey(id=known.plan.id, tenant=known.plan.tenant, paused=known.paused or pause_schedules)
             for known in made
         ],
-    )
-
-
-def _entry(row: ApiKey) -> KeyEntry:
-    return KeyEntry(
-        id=row.id,
-        name=row.name,
-        tenant=row.tenant,
-        scopes=row.scopes,
-        rate_limit=row.rate_limit,
-        created_at=row.created_at,
-        last_used_at=row.last_used_at,
-        expires_at=row.expires_at,
-        revoked_at=row.revoked_at,
     )

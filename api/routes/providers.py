@@ -2,23 +2,20 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Header, Request, Response
-from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
+from fastapi import APIRouter, Header, Request
 
 from api.deps import GatewayDep, SettingsDep, StoreDep
-from api.examples import shows
 from api.problems import Malformed, Unauthorized, responses
-from api.requests import StrictRequest
-from api.sendgrid_events import Batch, NotSigned, Report, check_signature, check_time, read
+from api.requests import StrictRoute
+from api.sendgrid_events import NotSigned, Report, ReportBatch, check_signature, check_time, read
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import ResponseModel
+from hookkeeper.services.fields import ResponseModel, with_examples
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
@@ -30,18 +27,8 @@ EXAMPLE = {"event": "delivered", "email": "ann@acme.example", "timestamp": 17673
 log = structlog.get_logger("hookkeeper.api")
 
 
-class ProviderRoute(APIRoute):
-    """A route that limits the body. The signature needs the whole body."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_bounded(request: Request) -> Response:
-            bounded = StrictRequest(request.scope, request.receive)
-            bounded.limit = MAX_BYTES
-            return await handle(bounded)
-
-        return handle_bounded
+class ProviderRoute(StrictRoute):
+    max_body_bytes = MAX_BYTES
 
 
 router = APIRouter(prefix="/v1/providers", tags=["providers"], route_class=ProviderRoute)
@@ -49,8 +36,8 @@ SignatureHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Sign
 TimestampHeader = Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Timestamp")]
 
 
-class Recorded(ResponseModel):
-    model_config = shows({"recorded": 2, "ignored": 1})
+class ReportsRecorded(ResponseModel):
+    model_config = with_examples({"recorded": 2, "ignored": 1})
 
     recorded: int
     """Events that were recorded durably by the run of an email."""
@@ -81,7 +68,7 @@ async def take_sendgrid_events(
     settings: SettingsDep,
     signature: SignatureHeader = "",
     timestamp: TimestampHeader = "",
-) -> Recorded:
+) -> ReportsRecorded:
     """Receive events of SendGrid's signed event webhook: delivered, deferred, bounced, dropped, marked as spam.
 
     The signature takes the place of a key. 200 is sent only after all events are stored; after any other response,
@@ -93,7 +80,7 @@ async def take_sendgrid_events(
     recorded = await _record(batch.reports, gateway)
     ignored = batch.ignored + len(batch.reports) - recorded
     log.info("sendgrid events", recorded=recorded, ignored=ignored)
-    return Recorded(recorded=recorded, ignored=ignored)
+    return ReportsRecorded(recorded=recorded, ignored=ignored)
 
 
 async def _signed_body(request: Request, key: str | None, signature: str, timestamp: str) -> bytes:
@@ -106,12 +93,10 @@ async def _signed_body(request: Request, key: str | None, signature: str, timest
     except NotSigned as refusal:
         log.warning("sendgrid events refused", detail=str(refusal))
         raise Unauthorized(str(refusal), headers={"www-authenticate": "Signature"}) from None
-    except ClientDisconnect:
-        raise Malformed("The body is incomplete.") from None
     return body
 
 
-def _read(body: bytes) -> Batch:
+def _read(body: bytes) -> ReportBatch:
     try:
         return read(body)
     except ValueError as fault:

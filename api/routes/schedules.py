@@ -22,20 +22,19 @@ from api.deps import (
 from api.problems import KEYED, responses
 from api.schemas.schedules import (
     SCHEDULE_ID,
-    Backfill,
-    Fired,
+    BackfillRequest,
     NewSchedule,
-    Noted,
-    Schedule,
     ScheduleChanges,
-    ScheduleHead,
-    Trigger,
+    ScheduleCommandAccepted,
+    ScheduleNote,
+    ScheduleSummary,
+    ScheduleView,
+    TriggerRequest,
 )
 from hookkeeper import ids
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import Page
-from hookkeeper.services.schedules import bad_times, changed, check_event, new_plan
-from hookkeeper.temporal.schedules import BadTimes
+from hookkeeper.services.schedules import changed, check_event, new_plan
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
@@ -56,7 +55,7 @@ async def create_schedule(
     audit: AuditDep,
     caller: CallerDep,
     settings: SettingsDep,
-) -> Schedule:
+) -> ScheduleView:
     """Create a schedule. Each of its events is accepted as if it were posted at that time.
 
     An event's id is made of the schedule's id and the time, and its timestamp is the time: there is at most one event
@@ -68,10 +67,7 @@ async def create_schedule(
     given = new.model_dump()
     plan = new_plan(given, caller.key_id, settings.min_schedule_interval)
     await check_event(ingest, plan.tenant, given["event"])
-    try:
-        known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
-    except BadTimes as error:
-        raise bad_times(error) from None
+    known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
     await audit.keep(caller.did("schedule.create", plan.id, plan.tenant, fields))
     return views.schedule(known, links)
 
@@ -79,14 +75,14 @@ async def create_schedule(
 @router.get("", dependencies=[needs("events:read")])
 async def list_schedules(
     cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, limit: Limit = 50
-) -> Page[ScheduleHead]:
+) -> Page[ScheduleSummary]:
     """List schedules with their next times, newest first. A new schedule may be missing for a moment."""
     found, next_cursor = await schedules.page(tenant, limit, cursor.start)
-    return cursor.page([views.schedule_head(known, links) for known in found], next_cursor)
+    return cursor.page([views.schedule_summary(known, links) for known in found], next_cursor)
 
 
 @router.get("/{schedule_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_schedule(schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, tenant: Tenant) -> Schedule:
+async def show_schedule(schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, tenant: Tenant) -> ScheduleView:
     """Show a schedule with its event, its next times and its latest results."""
     return views.schedule(await schedules.read(tenant, schedule_id), links)
 
@@ -102,16 +98,13 @@ async def update_schedule(
     caller: CallerDep,
     tenant: Tenant,
     settings: SettingsDep,
-) -> Schedule:
+) -> ScheduleView:
     """Change the fields that are sent, from the next time on. Events of earlier times do not change."""
     given = changes.model_dump(include=changes.model_fields_set)
     if changes.event:
         await check_event(ingest, tenant, given["event"])
-    try:
-        interval = settings.min_schedule_interval
-        await schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval))
-    except BadTimes as error:
-        raise bad_times(error) from None
+    interval = settings.min_schedule_interval
+    await schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval))
     await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
     return views.schedule(await schedules.read(tenant, schedule_id), links)
 
@@ -134,10 +127,10 @@ async def pause_schedule(
     audit: AuditDep,
     caller: CallerDep,
     tenant: Tenant,
-    noted: Noted | None = None,
-) -> Schedule:
+    change: ScheduleNote | None = None,
+) -> ScheduleView:
     """Pause a schedule until it is resumed. Times that pass meanwhile are skipped: `backfill` can post their events."""
-    await schedules.pause(tenant, schedule_id, (noted and noted.note) or "Paused through the API")
+    await schedules.pause(tenant, schedule_id, (change and change.note) or "Paused through the API")
     await audit.keep(caller.did("schedule.pause", schedule_id, tenant))
     return views.schedule(await schedules.read(tenant, schedule_id), links)
 
@@ -150,10 +143,10 @@ async def resume_schedule(
     audit: AuditDep,
     caller: CallerDep,
     tenant: Tenant,
-    noted: Noted | None = None,
-) -> Schedule:
+    change: ScheduleNote | None = None,
+) -> ScheduleView:
     """Resume a schedule from its next time on."""
-    await schedules.resume(tenant, schedule_id, (noted and noted.note) or "Resumed through the API")
+    await schedules.resume(tenant, schedule_id, (change and change.note) or "Resumed through the API")
     await audit.keep(caller.did("schedule.resume", schedule_id, tenant))
     return views.schedule(await schedules.read(tenant, schedule_id), links)
 
@@ -165,23 +158,23 @@ async def trigger_schedule(
     audit: AuditDep,
     caller: CallerDep,
     tenant: Tenant,
-    trigger: Trigger | None = None,
-) -> Fired:
+    trigger: TriggerRequest | None = None,
+) -> ScheduleCommandAccepted:
     """Post an event now, even if the schedule is paused, at most one a second. `recent` shows the result."""
-    await schedules.trigger(tenant, schedule_id, (trigger or Trigger()).overlap)
+    await schedules.trigger(tenant, schedule_id, (trigger or TriggerRequest()).overlap)
     await audit.keep(caller.did("schedule.trigger", schedule_id, tenant))
-    return Fired(id=schedule_id, command="trigger")
+    return ScheduleCommandAccepted(id=schedule_id, command="trigger")
 
 
 @router.post("/{schedule_id}/backfill", status_code=202, responses=responses(404), dependencies=[needs("events:write")])
 async def backfill_schedule(
     schedule_id: PathId,
-    backfill: Backfill,
+    backfill: BackfillRequest,
     schedules: SchedulesDep,
     audit: AuditDep,
     caller: CallerDep,
     tenant: Tenant,
-) -> Fired:
+) -> ScheduleCommandAccepted:
     """Post the events of all times in a past period, about ten a second, even if the schedule is paused.
 
     Times that already have an event are skipped. A period must have fewer than 1000 times.
@@ -195,6 +188,6 @@ async def backfill_schedule(
         raise Invalid.field("since", f"is too long ago: the period has {MAX_TIMES} times or more")
     await schedules.backfill(tenant, schedule_id, backfill.since, backfill.until, backfill.overlap)
     await audit.keep(caller.did("schedule.backfill", schedule_id, tenant, ["since", "until"]))
-    return Fired(
+    return ScheduleCommandAccepted(
         id=schedule_id, command="backfill", events=[ids.scheduled_event_id(schedule_id, time) for time in times]
     )

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, SuppressionsDep, Tenant
@@ -12,14 +12,9 @@ from hookkeeper.content.mailboxes import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.models import Suppression
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time
+from hookkeeper.services.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time, with_examples
 
-router = APIRouter(
-    prefix="/v1/suppressions",
-    tags=["suppressions"],
-    route_class=GuardedRoute,
-    responses=KEYED,
-)
+router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"], route_class=GuardedRoute, responses=KEYED)
 Reason = Literal["bounced", "spam_report", "manual"]
 MAX_ADDRESS = 320
 """Characters: 64 before the @, 255 after it."""
@@ -44,9 +39,7 @@ PathAddress = Annotated[KnownAddress, Path(description="The address", examples=[
 
 
 class NewSuppression(RequestModel):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"tenant": "acme", "address": "ann@acme.example", "detail": "Asked by phone."}]}
-    )
+    model_config = with_examples({"tenant": "acme", "address": "ann@acme.example", "detail": "Asked by phone."})
 
     tenant: TenantName = DEFAULT_TENANT
     address: NewAddress
@@ -55,7 +48,7 @@ class NewSuppression(RequestModel):
     """The reason, in your words."""
 
 
-class SuppressionEntry(ResponseModel):
+class SuppressionView(ResponseModel):
     tenant: str
     address: str
     reason: Reason
@@ -69,19 +62,19 @@ class SuppressionEntry(ResponseModel):
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": SuppressionEntry, "description": "The address was suppressed before"}},
+    responses={200: {"model": SuppressionView, "description": "The address was suppressed before"}},
     dependencies=[needs("webhooks:write")],
 )
 async def create_suppression(
     new: NewSuppression, suppressions: SuppressionsDep, caller: CallerDep, response: Response
-) -> SuppressionEntry:
+) -> SuppressionView:
     """Suppress an address: it receives no more emails. An existing suppression does not change (200)."""
     fields, new = new.model_fields_set, caller.own(new)
     suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
     if await suppressions.add(suppression, caller.did("suppression.create", new.address, new.tenant, fields)):
-        return _entry(suppression)
+        return SuppressionView.of(suppression)
     response.status_code = 200
-    return _entry(await suppressions.get(new.tenant, new.address) or suppression)
+    return SuppressionView.of(await suppressions.get(new.tenant, new.address) or suppression)
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
@@ -91,10 +84,10 @@ async def list_suppressions(
     tenant: AnyTenant,
     address: Annotated[KnownAddress | None, Query(description="Only this address")] = None,
     limit: Limit = 50,
-) -> Page[SuppressionEntry]:
+) -> Page[SuppressionView]:
     """List suppressed addresses, newest first."""
     found, next_cursor = await suppressions.page(tenant=tenant, address=address, limit=limit, cursor=cursor.start)
-    return cursor.page([_entry(row) for row in found], next_cursor)
+    return cursor.page([SuppressionView.of(row) for row in found], next_cursor)
 
 
 @router.delete("/{address:path}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
@@ -108,9 +101,3 @@ async def delete_suppression(
     if not await suppressions.remove(tenant, address, caller.did("suppression.delete", address, tenant)):
         raise NotFound("This address is not suppressed.")
     return Response(status_code=204)
-
-
-def _entry(row: Suppression) -> SuppressionEntry:
-    return SuppressionEntry(
-        tenant=row.tenant, address=row.address, reason=row.reason, detail=row.detail, created_at=row.created_at
-    )

@@ -9,9 +9,11 @@ from api.access import GuardedRoute, needs
 from api.deps import (
     AnyTenant,
     CallerDep,
+    CatalogueDep,
     Cursor,
     GatewayDep,
     IngestDep,
+    KnownWebhook,
     Limit,
     LinksDep,
     SandboxDep,
@@ -22,7 +24,7 @@ from api.deps import (
 from api.problems import KEYED, responses
 from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent
-from api.schemas.webhooks import NewWebhook, PreviewRequest, Rotation, SampleEvent, WebhookChanges
+from api.schemas.webhooks import NewWebhook, PreviewRequest, SampleEvent, SecretRotation, WebhookChanges
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.services.errors import Invalid, NotFound
@@ -31,18 +33,12 @@ from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, unsaved
 from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held
 
-router = APIRouter(
-    prefix="/v1/webhooks",
-    tags=["webhooks"],
-    route_class=GuardedRoute,
-    responses=KEYED,
-)
-WebhookId = Annotated[str, Path(pattern=EVENT_ID)]
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 
 
 @router.post("/preview", responses=responses(404), dependencies=[needs("webhooks:read")])
 async def preview_webhook(
-    wanted: PreviewRequest,
+    preview: PreviewRequest,
     store: StoreDep,
     caller: CallerDep,
     sandbox: SandboxDep,
@@ -50,16 +46,16 @@ async def preview_webhook(
     settings: SettingsDep,
 ) -> Preview:
     """Show what a webhook, registered or not, would send for an event. Nothing is sent, and secrets are masked."""
-    if (wanted.webhook is None) == (wanted.webhook_id is None):
+    if (preview.webhook is None) == (preview.webhook_id is None):
         raise Invalid("Give either webhook or webhook_id.")
-    if wanted.webhook:
-        new = caller.own(wanted.webhook)
+    if preview.webhook:
+        new = caller.own(preview.webhook)
         await validator.for_(new.tenant).check(dict(new))
         webhook = unsaved(dict(new))
     else:
-        webhook = found(await store.get(wanted.webhook_id or "", caller.tenant))
-    data = await _data_of(wanted.event, store.catalogue)
-    return await Previewer(sandbox, webhook, wanted.event.type, data, settings.max_body_bytes).preview()
+        webhook = found(await store.get(preview.webhook_id or "", caller.tenant))
+    data = await _data_of(preview.event, store.catalogue)
+    return await Previewer(sandbox, webhook, preview.event.type, data, settings.max_body_bytes).preview()
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
@@ -83,27 +79,27 @@ async def list_webhooks(
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: bool | None = None,
     limit: Limit = 50,
-) -> Page[schemas.Webhook]:
+) -> Page[schemas.WebhookView]:
     """List webhooks, newest first."""
     found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start)
     return cursor.page([views.webhook(row) for row in found], next_cursor)
 
 
 @router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
-async def show_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
+async def show_webhook(webhook: KnownWebhook) -> schemas.WebhookView:
     """Show a webhook, without its secret."""
-    return views.webhook(found(await store.get(webhook_id, caller.tenant)))
+    return views.webhook(webhook)
 
 
 @router.patch("/{webhook_id}", responses=responses(404, 409), dependencies=[needs("webhooks:write")])
 async def change_webhook(
-    webhook_id: WebhookId,
+    webhook_id: Annotated[str, Path(pattern=EVENT_ID)],
     changes: WebhookChanges,
     store: StoreDep,
     caller: CallerDep,
     gateway: GatewayDep,
     validator: ValidatorDep,
-) -> schemas.Webhook:
+) -> schemas.WebhookView:
     """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
     Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
@@ -126,23 +122,22 @@ async def change_webhook(
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
-async def delete_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
+async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
     """Remove a webhook. Its open deliveries are cancelled when their next attempt is due."""
-    known = found(await store.get(webhook_id, caller.tenant))
-    entry = caller.did("webhook.delete", webhook_id, known.tenant)
-    if not await store.delete(webhook_id, caller.tenant, entry):
+    entry = caller.did("webhook.delete", webhook.id, webhook.tenant)
+    if not await store.delete(webhook.id, caller.tenant, entry):
         raise NotFound(UNKNOWN_WEBHOOK)
-    if known.ordered:
-        await gateway.ordered_queues.request_check(webhook_id)
+    if webhook.ordered:
+        await gateway.ordered_queues.request_check(webhook.id)
     return Response(status_code=204)
 
 
 @router.get(
     "/{webhook_id}/secret", summary="Show signing key", responses=responses(404), dependencies=[needs("webhooks:write")]
 )
-async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.WebhookSecret:
+async def show_secret(webhook: KnownWebhook) -> schemas.WebhookSecret:
     """Show the signing key. This needs `webhooks:write`, since the key can sign any request."""
-    return views.secret(found(await store.get(webhook_id, caller.tenant)))
+    return views.secret(webhook)
 
 
 @router.post(
@@ -152,14 +147,13 @@ async def show_secret(webhook_id: WebhookId, store: StoreDep, caller: CallerDep)
     dependencies=[needs("webhooks:write")],
 )
 async def rotate_secret(
-    webhook_id: WebhookId, store: StoreDep, caller: CallerDep, rotation: Rotation | None = None
+    webhook: KnownWebhook, store: StoreDep, caller: CallerDep, rotation: SecretRotation | None = None
 ) -> schemas.WebhookSecret:
     """Set a new signing key. During the grace period both keys sign, so that receivers can switch."""
-    rotation = rotation or Rotation()
-    known = found(await store.get(webhook_id, caller.tenant))
-    secret = rotation.secret or new_secret("v1a" if is_asymmetric(known.secret) else "v1")
-    entry = caller.did("webhook.rotate-secret", webhook_id, known.tenant, rotation.model_fields_set)
-    return views.secret(found(await store.rotate_secret(webhook_id, caller.tenant, secret, rotation.grace, entry)))
+    rotation = rotation or SecretRotation()
+    secret = rotation.secret or new_secret("v1a" if is_asymmetric(webhook.secret) else "v1")
+    entry = caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, rotation.model_fields_set)
+    return views.secret(found(await store.rotate_secret(webhook.id, caller.tenant, secret, rotation.grace, entry)))
 
 
 @router.post(
@@ -170,40 +164,36 @@ async def rotate_secret(
     dependencies=[needs("webhooks:write")],
 )
 async def send_test(
-    webhook_id: WebhookId,
-    store: StoreDep,
-    caller: CallerDep,
+    webhook: KnownWebhook,
+    catalogue: CatalogueDep,
     ingest: IngestDep,
     links: LinksDep,
     sample: SampleEvent | None = None,
 ) -> AcceptedEvent:
     """Send a real, signed event to this webhook only, even if it is disabled."""
     sample = sample or SampleEvent()
-    webhook = found(await store.get(webhook_id, caller.tenant))
-    data = await _data_of(sample, store.catalogue)
+    data = await _data_of(sample, catalogue)
     event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
     return views.accepted(await ingest.accept_test(event, webhook), links)
 
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def pause_webhook(webhook_id: WebhookId, store: StoreDep, caller: CallerDep) -> schemas.Webhook:
+async def pause_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> schemas.WebhookView:
     """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
-    known = found(await store.get(webhook_id, caller.tenant))
-    entry = caller.did("webhook.pause", webhook_id, known.tenant)
-    return views.webhook(found(await store.set_paused(webhook_id, caller.tenant, True, entry)))
+    entry = caller.did("webhook.pause", webhook.id, webhook.tenant)
+    return views.webhook(found(await store.set_paused(webhook.id, caller.tenant, True, entry)))
 
 
 @router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
 async def resume_webhook(
-    webhook_id: WebhookId, store: StoreDep, gateway: GatewayDep, caller: CallerDep
-) -> schemas.Webhook:
+    webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep
+) -> schemas.WebhookView:
     """Resume a webhook. Held deliveries are released in the background, oldest first, as fast as the receiver allows.
 
     Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.
     """
-    known = found(await store.get(webhook_id, caller.tenant))
-    entry = caller.did("webhook.resume", webhook_id, known.tenant)
-    resumed = found(await store.set_paused(webhook_id, caller.tenant, False, entry))
+    entry = caller.did("webhook.resume", webhook.id, webhook.tenant)
+    resumed = found(await store.set_paused(webhook.id, caller.tenant, False, entry))
     await release_held(gateway, resumed)
     return views.webhook(resumed)
 

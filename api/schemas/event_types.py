@@ -2,22 +2,15 @@
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from api import examples
-from hookkeeper.services.fields import (
-    EventType,
-    RequestModel,
-    ResponseModel,
-    Text,
-    Time,
-)
+from hookkeeper.services.fields import EventType, RequestModel, ResponseModel, Text, Time, with_examples
 
 
 class EventTypeChanges(RequestModel):
     """Only the fields that are sent are changed."""
 
-    model_config = examples.shows({"description": "A customer has paid an order."}, {"archived": True})
+    model_config = with_examples({"description": "A customer has paid an order."}, {"archived": True})
 
     description: Text = Field("", max_length=4096)
     schema_: dict[str, Any] | None = Field(None, alias="schema")
@@ -29,23 +22,19 @@ class EventTypeChanges(RequestModel):
 
 
 class NewEventType(EventTypeChanges):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "order.paid",
-                    "description": "A customer has paid.",
-                    "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
-                    "examples": [{"order": 4711}],
-                }
-            ]
+    model_config = with_examples(
+        {
+            "name": "order.paid",
+            "description": "A customer has paid.",
+            "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
+            "examples": [{"order": 4711}],
         }
     )
 
     name: EventType
 
 
-class EventTypeEntry(ResponseModel):
+class EventTypeView(ResponseModel):
     name: str
     description: str
     schema_: dict[str, Any] | None = Field(alias="schema")

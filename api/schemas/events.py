@@ -4,19 +4,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api import examples
 from api.problems import ProblemDocument
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
-from hookkeeper.services.fields import (
-    GivenTime,
-    RequestModel,
-    ResponseModel,
-    Time,
-)
+from hookkeeper.services.fields import GivenTime, RequestModel, ResponseModel, Time, with_examples
 
 
-class Batch(RequestModel):
-    model_config = examples.shows(
+class EventBatch(RequestModel):
+    model_config = with_examples(
         {
             "events": [
                 {"type": "order.paid", "tenant": "acme", "data": {"order": 4711}},
@@ -29,13 +23,13 @@ class Batch(RequestModel):
     """Events in the format of `POST /v1/events`."""
 
 
-class Links(ResponseModel):
+class EventLinks(ResponseModel):
     self: str
     temporal: str | None
     """The run in the Temporal web UI."""
 
 
-class DeliveryHead(ResponseModel):
+class DeliverySummary(ResponseModel):
     id: str
     webhook_id: str
     channel: Channel
@@ -50,11 +44,11 @@ class AcceptedEvent(ResponseModel):
     """True if the event was accepted before. It is not delivered again."""
     workflow_id: str
     run_id: str
-    deliveries: list[DeliveryHead]
-    links: Links
+    deliveries: list[DeliverySummary]
+    links: EventLinks
 
 
-class BatchAnswer(ResponseModel):
+class BatchItem(ResponseModel):
     """The result for one event of a batch. `status` is the status that `POST /v1/events` would have returned."""
 
     status: int
@@ -62,11 +56,11 @@ class BatchAnswer(ResponseModel):
     problem: ProblemDocument | None = None
 
 
-class BatchAnswers(ResponseModel):
-    items: list[BatchAnswer]
+class BatchResult(ResponseModel):
+    items: list[BatchItem]
 
 
-class Attempt(ResponseModel):
+class AttemptView(ResponseModel):
     number: int
     trigger: Trigger
     started_at: Time
@@ -76,7 +70,7 @@ class Attempt(ResponseModel):
     response_excerpt: str
 
 
-class Receipt(ResponseModel):
+class ReceiptView(ResponseModel):
     """A report of the email provider about a sent email."""
 
     attempt: int
@@ -86,22 +80,22 @@ class Receipt(ResponseModel):
     detail: str
 
 
-class Delivery(DeliveryHead):
+class DeliveryView(DeliverySummary):
     target: str
     """The URL without its query, the addresses of an email, or the service of a notification."""
     status: DeliveryStatus
     reason: Reason | None
     """Why the delivery is held, waits or has ended. `held_too_long`: it was held longer than `HOOKKEEPER_MAX_HOLD`."""
     next_attempt_at: Time | None
-    attempts: list[Attempt]
+    attempts: list[AttemptView]
     attempts_omitted: int
     """Number of older attempts that are not listed here; the Temporal history has them."""
     awaiting: list[str]
     """Addresses for which the email provider has not confirmed the delivery yet."""
-    receipts: list[Receipt]
+    receipts: list[ReceiptView]
 
 
-class EventHead(ResponseModel):
+class EventBase(ResponseModel):
     id: str
     type: str
     tenant: str
@@ -112,35 +106,35 @@ class EventHead(ResponseModel):
     deliver_at: Time | None
     workflow_id: str
     run_id: str
-    links: Links
+    links: EventLinks
 
 
-class Event(EventHead):
+class EventView(EventBase):
     timestamp: Time
     data: Any
-    deliveries: list[Delivery]
+    deliveries: list[DeliveryView]
 
 
-class EventRow(EventHead):
+class EventSummary(EventBase):
     webhooks: list[str]
     needs_attention: list[str]
     """Webhooks with a delivery that is retrying, held or failed."""
 
 
-class Named(RequestModel):
-    model_config = examples.shows({"delivery": examples.WEBHOOK_ID})
+class EventCommandRequest(RequestModel):
+    model_config = with_examples({"delivery": "wh_7w1gq0f3k2xd"})
 
     delivery: str | None = Field(None, max_length=256)
     """The delivery that the command is for; by default all deliveries of the event."""
 
 
-class Reschedule(RequestModel):
-    model_config = examples.shows({"deliver_at": "2026-01-03T09:00:00Z"})
+class RescheduleRequest(RequestModel):
+    model_config = with_examples({"deliver_at": "2026-01-03T09:00:00Z"})
 
     deliver_at: GivenTime
 
 
-class CommandAccepted(ResponseModel):
+class EventCommandAccepted(ResponseModel):
     """The run has accepted the command."""
 
     id: str
@@ -148,7 +142,7 @@ class CommandAccepted(ResponseModel):
     delivery: str | None = None
 
 
-class Erased(ResponseModel):
+class ErasureAccepted(ResponseModel):
     """The erasure has started."""
 
     id: str

@@ -2,24 +2,31 @@
 
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from api.schemas.events import Links
+from api.schemas.events import EventLinks
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.event import DeliveryStatus
-from hookkeeper.services.fields import EventType, GivenTime, RequestModel, ResponseModel, TenantName, Time
+from hookkeeper.messages.recovery import RecoverableStatus
+from hookkeeper.services.fields import (
+    EventType,
+    GivenTime,
+    RequestModel,
+    ResponseModel,
+    TenantName,
+    Time,
+    with_examples,
+)
 
-Wanted = Literal["failed", "cancelled"]
 
-
-class Recover(RequestModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"since": "2026-01-02T03:00:00Z", "dry_run": True}]})
+class RecoveryRequest(RequestModel):
+    model_config = with_examples({"since": "2026-01-02T03:00:00Z", "dry_run": True})
 
     since: GivenTime
     """Only events that were accepted or last redelivered at this time or later."""
     until: GivenTime | None = None
     """Only events that were accepted or last redelivered before this time; by default now."""
-    status: Wanted = "failed"
+    status: RecoverableStatus = "failed"
     """Deliveries with this final status are made again."""
     types: list[EventType] = Field(default_factory=list, max_length=20)
     """Only events of exactly these types; by default all."""
@@ -35,11 +42,11 @@ class Recover(RequestModel):
         return self
 
 
-class NewRecovery(Recover):
+class TenantRecoveryRequest(RecoveryRequest):
     tenant: TenantName = DEFAULT_TENANT
 
 
-class Recovery(ResponseModel):
+class RecoveryView(ResponseModel):
     id: str | None
     """Null for a dry run."""
     tenant: str
@@ -57,14 +64,14 @@ class Recovery(ResponseModel):
     since: Time
     until: Time
     types: list[str]
-    wanted: Wanted
+    requested_status: RecoverableStatus
     """The `status` of the request."""
     rate: float
     started_at: Time
     finished_at: Time | None
 
 
-class Steered(ResponseModel):
+class RecoveryCommandAccepted(ResponseModel):
     """The recovery has accepted the command."""
 
     id: str
@@ -83,7 +90,7 @@ class WebhookDelivery(ResponseModel):
     """When all deliveries of the event were finished."""
     workflow_id: str
     run_id: str
-    links: Links
+    links: EventLinks
 
 
 class HeldCount(ResponseModel):

@@ -3,13 +3,21 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from api import examples
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.schedule import YEAR, OverlapPolicy
 from hookkeeper.services.cron import check_cron, check_timezone
-from hookkeeper.services.fields import EventType, GivenTime, Line, RequestModel, ResponseModel, TenantName, Time
+from hookkeeper.services.fields import (
+    EventType,
+    GivenTime,
+    Line,
+    RequestModel,
+    ResponseModel,
+    TenantName,
+    Time,
+    with_examples,
+)
 from hookkeeper.temporal.schedule_conversion import FiringStatus
 
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
@@ -30,7 +38,7 @@ TimeZone = Annotated[str, Field(max_length=64), AfterValidator(check_timezone)]
 SensibleTime = Annotated[GivenTime, AfterValidator(_within_reason)]
 
 
-class EventToMake(RequestModel):
+class EventTemplate(RequestModel):
     """The event that a schedule posts."""
 
     type: EventType
@@ -68,51 +76,47 @@ class ScheduleFields(RequestModel):
 
 
 class NewSchedule(ScheduleFields):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "daily-report",
-                    "tenant": "acme",
-                    "event": {"type": "report.due", "data": {"report": "orders"}},
-                    "cron": ["0 9 * * 1-5"],
-                    "timezone": "Europe/Berlin",
-                }
-            ]
+    model_config = with_examples(
+        {
+            "id": "daily-report",
+            "tenant": "acme",
+            "event": {"type": "report.due", "data": {"report": "orders"}},
+            "cron": ["0 9 * * 1-5"],
+            "timezone": "Europe/Berlin",
         }
     )
 
     id: Annotated[str, Field(pattern=SCHEDULE_ID)] | None = None
     """Your id; by default a generated one. It is part of the ids of its events: `daily-report-20260102T080000Z`."""
     tenant: TenantName = DEFAULT_TENANT
-    event: EventToMake
+    event: EventTemplate
 
 
 class ScheduleChanges(ScheduleFields):
     """Only the fields that are sent are changed. Setting `cron` removes `every`, and the reverse."""
 
-    model_config = examples.shows({"cron": ["0 8 * * 1-5"]})
+    model_config = with_examples({"cron": ["0 8 * * 1-5"]})
 
-    event: EventToMake | None = None
+    event: EventTemplate | None = None
     """Null does not change the event."""
 
 
-class Noted(RequestModel):
-    model_config = examples.shows({"note": "Closed for the holidays"})
+class ScheduleNote(RequestModel):
+    model_config = with_examples({"note": "Closed for the holidays"})
 
     note: Line = Field("", max_length=MAX_NOTE)
     """A note, such as the reason."""
 
 
-class Trigger(RequestModel):
-    model_config = examples.shows({"overlap": "allow_all"})
+class TriggerRequest(RequestModel):
+    model_config = with_examples({"overlap": "allow_all"})
 
     overlap: OverlapPolicy = "allow_all"
     """What to do if an earlier event is still being delivered."""
 
 
-class Backfill(RequestModel):
-    model_config = examples.shows({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
+class BackfillRequest(RequestModel):
+    model_config = with_examples({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
 
     since: SensibleTime
     until: SensibleTime
@@ -134,7 +138,7 @@ class FiringLinks(ResponseModel):
     """The run that posted it, in the Temporal web UI."""
 
 
-class Firing(ResponseModel):
+class FiringView(ResponseModel):
     """The result of one scheduled time."""
 
     time: Time
@@ -149,7 +153,7 @@ class Firing(ResponseModel):
     links: FiringLinks
 
 
-class ScheduleHead(ResponseModel):
+class ScheduleSummary(ResponseModel):
     id: str
     tenant: str
     name: str
@@ -169,11 +173,11 @@ class ScheduleHead(ResponseModel):
     links: ScheduleLinks
 
 
-class Schedule(ScheduleHead):
-    event: EventToMake
+class ScheduleView(ScheduleSummary):
+    event: EventTemplate
     catchup_window: int
     jitter: int
-    recent: list[Firing]
+    recent: list[FiringView]
     """The latest ten results, newest first."""
     skipped: int
     """Times without an event, because an earlier event was still being delivered."""
@@ -183,7 +187,7 @@ class Schedule(ScheduleHead):
     updated_at: Time | None
 
 
-class Fired(ResponseModel):
+class ScheduleCommandAccepted(ResponseModel):
     """Temporal has accepted the command."""
 
     id: str

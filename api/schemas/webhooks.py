@@ -2,9 +2,8 @@
 
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from api import examples
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
@@ -27,6 +26,7 @@ from hookkeeper.services.fields import (
     Text,
     Time,
     Url,
+    with_examples,
 )
 
 
@@ -74,16 +74,12 @@ class WebhookFields(RequestModel):
 
 
 class NewWebhook(WebhookFields):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "tenant": "acme",
-                    "url": "https://acme.example/hook",
-                    "events": ["order.*"],
-                    "retry": {"schedule": [5, 300]},
-                }
-            ]
+    model_config = with_examples(
+        {
+            "tenant": "acme",
+            "url": "https://acme.example/hook",
+            "events": ["order.*"],
+            "retry": {"schedule": [5, 300]},
         }
     )
 
@@ -104,10 +100,10 @@ class NewWebhook(WebhookFields):
 class WebhookChanges(WebhookFields):
     """Only the fields that are sent are changed."""
 
-    model_config = examples.shows({"url": "https://acme.example/new-hook"}, {"enabled": True})
+    model_config = with_examples({"url": "https://acme.example/new-hook"}, {"enabled": True})
 
 
-class Health(ResponseModel):
+class WebhookHealth(ResponseModel):
     """The health of the webhook's URL."""
 
     status: Status
@@ -123,7 +119,7 @@ class Health(ResponseModel):
     """Null if the webhook is not throttled."""
 
 
-class Webhook(ResponseModel):
+class WebhookView(ResponseModel):
     id: str
     tenant: str
     name: str
@@ -148,7 +144,7 @@ class Webhook(ResponseModel):
     ordered: bool
     order_policy: OrderPolicy
     disable_after: float | None
-    health: Health
+    health: WebhookHealth
     enabled: bool
     disabled_reason: str | None
     """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API."""
@@ -169,14 +165,14 @@ class WebhookSecret(ResponseModel):
     """Until when the previous key signs too."""
 
 
-class WebhookWithSecret(Webhook):
+class WebhookWithSecret(WebhookView):
     secret: str
     """The signing key. `GET /v1/webhooks/{id}/secret` shows it again."""
     public_key: str | None = None
 
 
-class Rotation(RequestModel):
-    model_config = examples.shows({"grace": 3600})
+class SecretRotation(RequestModel):
+    model_config = with_examples({"grace": 3600})
 
     secret: Secret | None = None
     """The new key; by default a generated one."""
@@ -185,7 +181,7 @@ class Rotation(RequestModel):
 
 
 class SampleEvent(RequestModel):
-    model_config = examples.shows({"type": "order.paid", "data": examples.DATA})
+    model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
 
     type: EventType = "hookkeeper.test"
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
@@ -195,7 +191,7 @@ class SampleEvent(RequestModel):
 class PreviewRequest(RequestModel):
     """Either a webhook that is not registered, or the id of a registered one."""
 
-    model_config = examples.shows(
+    model_config = with_examples(
         {
             "webhook": {"url": "https://acme.example/hook", "payload": {"static": {"source": "shop"}}},
             "event": {"type": "order.paid", "data": {"order": 4711}},

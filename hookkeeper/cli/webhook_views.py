@@ -82,7 +82,7 @@ def print_preview(preview: Json) -> None:
     if request := preview["request"]:
         _print_part(f"POST {request['url']}", request["headers"], [request["body"]], request["problem"])
     for number, email_preview in enumerate(preview["emails"], start=1):
-        email = email_preview["letter"] or {}
+        email = email_preview["rendered"] or {}
         title = f"email to {_mailboxes(email['to'])}" if email else f"email {number}"
         _print_part(title, _email_headers(email), _email_bodies(email), email_preview["problem"])
     for notification in preview["notifications"]:

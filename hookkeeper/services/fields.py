@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -108,13 +108,25 @@ class RequestModel(BaseModel):
         return value
 
 
+def with_examples(*examples: dict[str, Any]) -> ConfigDict:
+    """Make the configuration of a model that has these examples in the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
 class ResponseModel(BaseModel):
     """Base of the models of answers."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def of(cls, source: object, **others: Any) -> Self:
+        """Make one from the attributes of `source` that are named as the fields are; `others` has the other fields."""
+        names = {field.alias or name for name, field in cls.model_fields.items()}
+        return cls(**{name: getattr(source, name) for name in names - others.keys()}, **others)
 
 
-class Page(ResponseModel, Generic[Item]):
+class Page(BaseModel, Generic[Item]):  # no attribute docstrings: Pydantic fails to find those of generic models
     items: list[Item]
-    next_cursor: str | None = None
-    """Pass it as `cursor` to get the next page; null on the last page."""
+    next_cursor: str | None = Field(
+        None, description="Pass it as `cursor` to get the next page; null on the last page."
+    )

@@ -5,18 +5,14 @@ import json
 import secrets
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.services.fields import EventId, EventType, GivenTime, RequestModel, TenantName
+from hookkeeper.services.fields import EventId, EventType, GivenTime, RequestModel, TenantName, with_examples
 
 
 class NewEvent(RequestModel):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}}]
-        }
-    )
+    model_config = with_examples({"type": "order.paid", "tenant": "acme", "data": {"order": 4711, "amount": "12.50"}})
 
     type: EventType
     data: Any = Field(default_factory=dict)

@@ -33,7 +33,7 @@ class RequestPreview(ResponseModel):
 
 
 class EmailPreview(ResponseModel):
-    letter: RenderedEmail | None = None
+    rendered: RenderedEmail | None = None
     problem: str | None = None
 
 
@@ -92,7 +92,7 @@ class Previewer:
 
     async def _email(self, email: Email) -> EmailPreview:
         rendered, problem = await self._made(render_email, email)
-        return EmailPreview(letter=rendered, problem=problem)
+        return EmailPreview(rendered=rendered, problem=problem)
 
     async def _notification(self, notification: Notification) -> NotificationPreview:
         rendered, problem = await self._made(render_notification, notification)

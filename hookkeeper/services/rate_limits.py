@@ -6,6 +6,7 @@ import time
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
+from hookkeeper.registry.api_keys import ApiKey
 from hookkeeper.services.errors import RateLimited
 from limits import parse
 
@@ -13,12 +14,18 @@ from limits import parse
 class RateLimits:
     """Counts requests by key or address."""
 
-    def __init__(self) -> None:
+    def __init__(self, default_of_keys: str | None) -> None:
+        self._default_of_keys = default_of_keys
         self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def has_room(self, who: str, rate: str) -> bool:
         """Tell whether one more request would be within the limit. It counts nothing."""
         return await self._window.test(parse(rate), who)
+
+    async def count_for_key(self, key: ApiKey, what: str) -> None:
+        """Count a request or an event of a key, if it has a limit. Raises RateLimited."""
+        if rate := key.rate_limit or self._default_of_keys:
+            await self.count(key.id, rate, f"The key may make {rate.replace('/', f' {what} a ')}.")
 
     async def count(self, who: str, rate: str, refusal: str) -> None:
         """Count a request. Raises RateLimited if it is one too many."""

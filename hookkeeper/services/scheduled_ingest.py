@@ -23,12 +23,13 @@ class ScheduledEventIngest:
     def __init__(self, ingest: EventIngest, keys: ApiKeys, rate_limit: str | None) -> None:
         self._ingest = ingest
         self._keys = keys
-        self._rate_limit = rate_limit
-        self._limits = RateLimits()
+        self._limits = RateLimits(rate_limit)
 
     async def accept(self, event: ScheduledEvent) -> None:
         """Accept an event, once. Raises EventRefused and RateLimited; any other error is internal."""
-        await self._count(event.key_id)
+        key = await self._keys.get(event.key_id) if event.key_id else None
+        if key:  # a revoked key keeps its rate
+            await self._limits.count_for_key(key, "events")
         try:
             await self._ingest.accept(
                 NewEvent(
@@ -43,13 +44,6 @@ class ScheduledEventIngest:
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
         except (Invalid, TooLarge, Conflict) as refusal:
             raise EventRefused(_reason(refusal)) from None
-
-    async def _count(self, key_id: str) -> None:
-        """Count an event for the key that made its schedule; a revoked key keeps its rate. Raises RateLimited."""
-        key = await self._keys.get(key_id) if key_id else None
-        if key is None or not (rate := key.rate_limit or self._rate_limit):
-            return
-        await self._limits.count(key_id, rate, f"The key of the schedule may make {rate.replace('/', ' events a ')}.")
 
 
 def _reason(refusal: Exception) -> str:

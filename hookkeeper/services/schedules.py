@@ -8,7 +8,6 @@ from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.temporal.schedule_conversion import ScheduleSnapshot
-from hookkeeper.temporal.schedules import BadTimes
 
 OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
 """Fields that a plan has as the API has them."""
@@ -49,11 +48,6 @@ async def check_event(ingest: EventIngest, tenant: str, event: dict[str, Any]) -
     except Invalid as refusal:
         errors = [BadField(path=f"event.{field.path}", detail=field.detail) for field in refusal.errors]
         raise Invalid(str(refusal), errors) from None
-
-
-def bad_times(error: BadTimes) -> Invalid:
-    """Say what Temporal refuses in a plan that passed our checks: its time zones may be older, for example."""
-    return Invalid.field("timezone" if "time zone" in str(error) else "cron", str(error))
 
 
 def _checked(plan: SchedulePlan, min_interval: int) -> SchedulePlan:

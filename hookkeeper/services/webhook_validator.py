@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from hookkeeper.content import emails, filters, notifications, payload, tls
@@ -50,7 +51,8 @@ class WebhookValidator:
 
     async def check(self, given: dict[str, Any], known: Webhook | None = None) -> None:
         """Raise Invalid, which names each bad field of a webhook, or of changes to the `known` one."""
-        self._check_address_count(given, known)
+        whole = _after_change(given, known)
+        self._check_address_count(given, whole)
         bad = await self._bad_addresses(given)
         for path, check in self._checks(given):
             try:
@@ -60,17 +62,16 @@ class WebhookValidator:
         if not bad:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EXAMPLES_TIMEOUT):
-                    bad = [fault async for fault in self._faults_with_examples(given, known)]
+                    bad = [fault async for fault in self._faults_with_examples(given, whole)]
         if bad:
             raise Invalid("The webhook is invalid: see errors.", bad)
 
-    def _check_address_count(self, given: dict[str, Any], known: Webhook | None) -> None:
+    def _check_address_count(self, given: dict[str, Any], whole: dict[str, Any]) -> None:
         """Refuse more addresses than a webhook may have, before any of them is read."""
         if not given.get("emails") and not given.get("on_failure"):
             return
-        messages = given.get("emails", known.emails if known else ()) or ()
-        alerts: OnFailure | None = given.get("on_failure", known.on_failure if known else None)
-        count = sum(email.address_count for email in (*messages, *(alerts.emails if alerts else ())))
+        alerts: OnFailure | None = whole["on_failure"]
+        count = sum(email.address_count for email in (*whole["emails"], *(alerts.emails if alerts else ())))
         most = self._settings.max_addresses_per_webhook
         if count > most:
             detail = f"the emails have {count} addresses in total, including on_failure; the maximum is {most}"
@@ -86,7 +87,7 @@ class WebhookValidator:
             for field, detail in await asyncio.to_thread(emails.check_addresses, email)
         ]
 
-    async def _faults_with_examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[BadField]:
+    async def _faults_with_examples(self, given: dict[str, Any], whole: dict[str, Any]) -> AsyncIterator[BadField]:
         """Render what is given with the example of each type that the webhook names, if its filter matches it."""
         elements: list[tuple[str, Callable[..., Any], Any]] = []
         if given.get("payload"):
@@ -98,19 +99,17 @@ class WebhookValidator:
         ]
         if not elements:
             return
-        async for event in self._examples(given, known):
-            about = WebhookContext(
-                known.id if known else "wh_example", _field("name", given, known) or "", _metadata(given, known)
-            )
+        about = WebhookContext(whole["id"], whole["name"], whole["metadata"])
+        async for event in self._examples(whole):
             for path, render, element in elements:
                 try:
                     await self._sandbox.call(render, element, context_of(event, about), self._settings.max_body_bytes)
                 except Fault as fault:
                     yield BadField(path=path, detail=f"{fault}; this happens for the example of {event.type}")
 
-    async def _examples(self, given: dict[str, Any], known: Webhook | None) -> AsyncIterator[OutgoingEvent]:
-        filter_ = _field("filter", given, known)
-        named = [pattern for pattern in _field("events", given, known) or () if re.fullmatch(EVENT_TYPE, pattern)]
+    async def _examples(self, whole: dict[str, Any]) -> AsyncIterator[OutgoingEvent]:
+        filter_ = whole["filter"]
+        named = [pattern for pattern in whole["events"] if re.fullmatch(EVENT_TYPE, pattern)]
         for type_ in named[:MAX_EXAMPLES]:
             found = await self._catalogue.get(type_)
             if found and found.examples:
@@ -126,14 +125,14 @@ class WebhookValidator:
 
     def _checks(self, given: dict[str, Any]) -> Iterator[tuple[str, Check]]:
         if given.get("url"):
-            yield "url", self._is_secure(given["url"])
-            yield "url", self._is_reachable(given["url"])
+            yield "url", partial(self._check_scheme, given["url"])
+            yield "url", partial(self._check_reachable, given["url"])
         if given.get("tls") and given["tls"].key != MASK:  # a preview leaves it masked
-            yield "tls", lambda: self._sandbox.call(tls.check, given["tls"], utc_now())
+            yield "tls", partial(self._sandbox.call, tls.check, given["tls"], utc_now())
         if given.get("filter"):
-            yield "filter", self._in_sandbox(filters.check, given["filter"])
+            yield "filter", partial(self._sandbox.call, filters.check, given["filter"])
         if given.get("payload"):
-            yield "payload", self._in_sandbox(payload.check, given["payload"])
+            yield "payload", partial(self._sandbox.call, payload.check, given["payload"])
         yield from self._messages("", given.get("emails") or (), given.get("notifications") or ())
         alerts: OnFailure | None = given.get("on_failure")
         if alerts:
@@ -143,42 +142,31 @@ class WebhookValidator:
         self, prefix: str, given_emails: Any, given_notifications: tuple[Notification, ...]
     ) -> Iterator[tuple[str, Check]]:
         for number, email in enumerate(given_emails):
-            yield f"{prefix}emails.{number}", self._in_sandbox(emails.check, email)
+            yield f"{prefix}emails.{number}", partial(self._sandbox.call, emails.check, email)
         for number, notification in enumerate(given_notifications):
             path = f"{prefix}notifications.{number}"
-            yield path, self._in_sandbox(notifications.check, notification)
+            yield path, partial(self._sandbox.call, notifications.check, notification)
             if notification.http:
-                yield f"{path}.http.url", self._is_secure(notification.http.url)
+                yield f"{path}.http.url", partial(self._check_scheme, notification.http.url)
             if notification.service:
-                yield f"{path}.service", self._is_allowed(notification.service)
+                yield f"{path}.service", partial(self._check_service, notification.service)
             if notification.http and notification.http.host:
-                yield f"{path}.http.url", self._is_reachable(notification.http.host)
+                yield f"{path}.http.url", partial(self._check_reachable, notification.http.host)
 
-    def _in_sandbox(self, function: Callable[[Any], None], written: Any) -> Check:
-        return lambda: self._sandbox.call(function, written)
+    async def _check_scheme(self, url: str) -> None:
+        check_scheme(url, self._settings.require_https)
 
-    def _is_allowed(self, service: str) -> Check:
-        """Ask in a thread: reading the first URL loads every service, which takes 0.2 s."""
-        return lambda: asyncio.to_thread(check_service, service, self._settings.notification_services)
+    async def _check_reachable(self, url: str) -> None:
+        check_reachable(url, self._networks)
 
-    def _is_reachable(self, url: str) -> Check:
-        async def check() -> None:
-            check_reachable(url, self._networks)
-
-        return check
-
-    def _is_secure(self, url: str) -> Check:
-        async def check() -> None:
-            check_scheme(url, self._settings.require_https)
-
-        return check
+    async def _check_service(self, service: str) -> None:
+        """Check in a thread: reading the first URL loads every service, which takes 0.2 s."""
+        await asyncio.to_thread(check_service, service, self._settings.notification_services)
 
 
-def _field(name: str, given: dict[str, Any], known: Webhook | None) -> Any:
-    """Return a field as it will be."""
-    return given[name] if name in given else getattr(known, name, None)
-
-
-def _metadata(given: dict[str, Any], known: Webhook | None) -> dict[str, str]:
-    kept = known.metadata_ if known else {}
-    return given.get("metadata", kept) or {}
+def _after_change(given: dict[str, Any], known: Webhook | None) -> dict[str, Any]:
+    """Return the fields of the webhook as they will be."""
+    if known is None:
+        return {"id": "wh_example", **given}
+    kept = {name: getattr(known, name) for name in ("id", "name", "events", "filter", "emails", "on_failure")}
+    return {**kept, "metadata": known.metadata_, **given}

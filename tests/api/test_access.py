@@ -101,7 +101,7 @@ async def test_every_route_is_in_the_table(door: House) -> None:
 
 async def test_what_is_not_guarded_is_named(door: House) -> None:
     contexts = list(iter_route_contexts(door.app.routes))
-    open_to_all = {each.path for each in contexts if not isinstance(each.original_route, GuardedRoute)}
+    open_to_all = {context.path for context in contexts if not isinstance(context.original_route, GuardedRoute)}
     assert open_to_all == KEYLESS
 
 

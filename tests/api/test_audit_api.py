@@ -30,7 +30,7 @@ async def log_of(home: House, **query: Any) -> list[dict[str, Any]]:
 
 
 def shown(entries: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
-    return [(each["action"], each["object_id"], each["detail"].get("fields")) for each in entries]
+    return [(entry["action"], entry["object_id"], entry["detail"].get("fields")) for entry in entries]
 
 
 async def test_each_change_has_an_entry_that_names_fields(idle_house: House) -> None:
@@ -64,8 +64,8 @@ async def test_each_change_has_an_entry_that_names_fields(idle_house: House) -> 
         ("key.create", key["id"], ["name", "tenant"]),
         ("key.revoke", key["id"], None),
     ]
-    assert {(each["key_id"], each["key_name"]) for each in entries} == {("admin", "HOOKKEEPER_ADMIN_KEY")}
-    assert {each["tenant"] for each in entries} == {tenant, None}
+    assert {(entry["key_id"], entry["key_name"]) for entry in entries} == {("admin", "HOOKKEEPER_ADMIN_KEY")}
+    assert {entry["tenant"] for entry in entries} == {tenant, None}
     assert not any(secret in json.dumps(entries) for secret in SECRETS)
 
 
@@ -78,10 +78,10 @@ async def test_commands_to_events_are_there_before_they_are_answered(home: House
     )
     for command, delivery in (("hold", webhook_id), ("cancel", None), ("retry", "wh_nowhere"), ("redeliver", None)):
         answer = await home.command(event_id, command, delivery)
-        taken = [each["action"] for each in await log_of(home)]
+        taken = [entry["action"] for entry in await log_of(home)]
         assert (f"event.{command}" in taken) is (answer.status_code == 202), answer.text
-    entries = [each for each in await log_of(home, tenant=home.tenant) if each["object_id"] == event_id]
-    assert [(each["action"], each["detail"]) for each in entries] == [
+    entries = [entry for entry in await log_of(home, tenant=home.tenant) if entry["object_id"] == event_id]
+    assert [(entry["action"], entry["detail"]) for entry in entries] == [
         ("event.reschedule", {"fields": ["deliver_at"]}),
         ("event.hold", {"delivery": webhook_id}),
         ("event.cancel", {}),
@@ -123,8 +123,8 @@ async def test_the_log_can_be_searched(idle_house: House) -> None:
     await idle_house.webhook("https://acme.example")
     between = (await log_of(idle_house))[-1]["at"]
     await make_key(idle_house, "bolt")
-    assert [each["action"] for each in await log_of(idle_house, tenant="bolt")] == ["key.create"]
-    assert [each["action"] for each in await log_of(idle_house, tenant=idle_house.tenant)] == ["webhook.create"]
+    assert [entry["action"] for entry in await log_of(idle_house, tenant="bolt")] == ["key.create"]
+    assert [entry["action"] for entry in await log_of(idle_house, tenant=idle_house.tenant)] == ["webhook.create"]
     after = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     assert len(await log_of(idle_house, since=begun.isoformat(), until=after)) == 2
     assert await log_of(idle_house, since=after) == []

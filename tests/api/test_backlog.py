@@ -31,8 +31,8 @@ async def test_events_are_refused_while_many_wait(
         problem(await home.http.post("/v1/events/batch", json={"events": [body]}), 429)
 
         async with home.working():
-            for each in accepted:
-                assert (await home.until_final(each["id"]))["status"] == "succeeded"
+            for event in accepted:
+                assert (await home.until_final(event["id"]))["status"] == "succeeded"
             async with asyncio.timeout(PATIENCE):
                 while (answer := await home.http.post("/v1/events", json=body)).status_code == 429:
                     await asyncio.sleep(0.1)

@@ -46,7 +46,7 @@ async def test_a_hundred_events(home: House, inbox: Receiver) -> None:
     assert [item["status"] for item in items] == [202] * 100
     assert [item["event"]["id"] for item in items] == [event["id"] for event in events]
     requests = await inbox.got(100)
-    assert {each.webhook_id for each in requests} == {event["id"] for event in events}
+    assert {request.webhook_id for request in requests} == {event["id"] for event in events}
     await until_started(home, 100)
 
     again = await send(home, events)
@@ -106,7 +106,7 @@ async def test_no_event_suffers_from_another(home: House, inbox: Receiver) -> No
     assert [error["path"] for error in items[14]["problem"]["errors"]] == ["deliver_at"]
     accepted = {"first", "middle", "nearly-large", "last"}
     await inbox.got(1 + len(accepted))
-    assert {each.webhook_id for each in inbox.requests} == accepted | {"known"}
+    assert {request.webhook_id for request in inbox.requests} == accepted | {"known"}
     await until_started(home, 1 + len(accepted))
 
 
@@ -128,7 +128,7 @@ async def test_events_without_ids_are_events_of_their_own(idle_house: House) -> 
         "/v1/events/batch", json={"events": [event] * 3}, headers={"idempotency-key": "not-for-batches"}
     )
     events = [item["event"] for item in answer.json()["items"]]
-    assert len({each["id"] for each in events}) == 3
+    assert len({event["id"] for event in events}) == 3
     assert "not-for-batches" not in answer.text
 
 

@@ -58,11 +58,11 @@ async def test_a_change_of_one_part_does_not_restore_another(home: House, delay:
     stored = await home.store.get(made["id"])
     assert stored is not None
     assert (stored.name, len(stored.emails), stored.headers) == ("changed meanwhile", 10, HEADERS)
-    assert [each.http.url for each in stored.notifications if each.http] == [SERVICE]
+    assert [notification.http.url for notification in stored.notifications if notification.http] == [SERVICE]
 
 
 async def test_a_webhook_that_never_stands_still_is_a_conflict(home: House) -> None:
-    """After a few checks the caller is told, and nothing of the change is written."""
+    """After a few checks the caller gets an error, and nothing of the change is written."""
     made = await home.webhook(OLD)
     path = f"/v1/webhooks/{made['id']}"
     is_over = asyncio.Event()

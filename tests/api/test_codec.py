@@ -85,8 +85,8 @@ async def test_the_browser_may_ask_for_the_web_ui_only(browser: httpx.AsyncClien
     for origin in ("http://evil.test", "http://temporal-ui.test:81", "https://temporal-ui.test", "null", ""):
         asked = await browser.options("/codec/decode", headers={"origin": origin, **QUESTION})
         answered = await decode(browser, await encrypted(PLAIN), origin=origin or None)
-        for each in (asked, answered):
-            assert not [name for name in each.headers if name.startswith("access-control")]
+        for answer in (asked, answered):
+            assert not [name for name in answer.headers if name.startswith("access-control")]
         assert answered.status_code == (403 if origin else 200)
 
 
@@ -129,7 +129,7 @@ async def test_what_is_no_payload_of_ours(sealed: House) -> None:
         "",
         "nonsense",
         "[]",
-        *(f'{{"payloads": {each}}}' for each in ("1", "null", "[null]", '["a"]', "[[]]")),
+        *(f'{{"payloads": {payloads}}}' for payloads in ("1", "null", "[null]", '["a"]', "[[]]")),
         "\xff",
     )
     for body in bodies:
@@ -157,7 +157,7 @@ async def test_the_page(browser: httpx.AsyncClient) -> None:
     right = await sign_in(browser)
     assert (right.status_code, right.headers["location"]) == (303, "/codec")
     assert "http://127.0.0.1:8080/codec" in (await browser.get("/codec")).text
-    problem(await browser.post("/codec", content="key=" + "x" * 5000), 400)
+    problem(await browser.post("/codec", content="key=" + "x" * 5000), 413)
 
 
 async def test_over_https_the_cookie_goes_by_https_only(temporal: Client, tmp_path: Path) -> None:

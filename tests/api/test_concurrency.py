@@ -12,7 +12,7 @@ from sockets import Client, connected, serving
 from temporalio.client import Client as Temporal
 
 from api.app import create_app
-from api.concurrency import WAITING_PER_PLACE
+from api.concurrency import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
 from house import house
@@ -56,15 +56,15 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
             async with asyncio.timeout(PATIENCE):
                 while app.state.api.concurrency.handled("busy") < AT_ONCE:
                     await asyncio.sleep(0.01)
-            waiting = [asyncio.create_task(http.get("/v1/event-types")) for _ in range(AT_ONCE * WAITING_PER_PLACE)]
+            waiting = [asyncio.create_task(http.get("/v1/event-types")) for _ in range(AT_ONCE * WAITING_PER_SLOT)]
             async with asyncio.timeout(PATIENCE):
-                while app.state.api.concurrency.handled("busy") < AT_ONCE * (1 + WAITING_PER_PLACE):
+                while app.state.api.concurrency.handled("busy") < AT_ONCE * (1 + WAITING_PER_SLOT):
                     await asyncio.sleep(0.01)
             refused = await http.get("/v1/event-types")
             problem(refused, 429)
             assert refused.headers["retry-after"] == "1"
             assert (await neighbour.get("/v1/event-types")).status_code == 200
-            assert not any(task.done() for task in waiting), "they go on when a place is free"
+            assert not any(task.done() for task in waiting), "they go on when a slot is free"
             for client in (first, second):
                 client.send(BODY)
             assert {(await client.answer())[0] for client in (first, second)} == {202}

@@ -1,4 +1,4 @@
-"""Schemas and data whose validation is too costly: refused with a reason, and nobody else notices."""
+"""Schemas and data whose validation is too costly: refused with a reason, and others are not delayed."""
 
 import asyncio
 from typing import Any
@@ -23,12 +23,12 @@ def nested(depth: int) -> dict[str, Any]:
 async def test_a_costly_schema_is_refused_when_saved(idle_house: House) -> None:
     new = {"name": "order.paid", "schema": COSTLY}
     document = problem(await idle_house.http.post("/v1/event-types", json=new), 422)
-    assert [each["path"] for each in document["errors"]] == ["schema"]
+    assert [error["path"] for error in document["errors"]] == ["schema"]
     assert "refers to itself in several ways" in document["errors"][0]["detail"]
     created = await idle_house.http.post("/v1/event-types", json={"name": "order.paid"})
     assert created.status_code == 201
     changed = await idle_house.http.patch("/v1/event-types/order.paid", json={"schema": COSTLY})
-    assert [each["path"] for each in problem(changed, 422)["errors"]] == ["schema"]
+    assert [error["path"] for error in problem(changed, 422)["errors"]] == ["schema"]
 
 
 async def test_costly_events_are_refused_and_nobody_else_notices(idle_house: House, inbox: Receiver) -> None:
@@ -61,9 +61,9 @@ async def test_costly_events_are_refused_and_nobody_else_notices(idle_house: Hou
 async def test_a_costly_filter_spoils_no_other(idle_house: House, inbox: Receiver) -> None:
     bomb = "['aaaaaaaa']" + ".map(x, x+x+x+x+x+x+x+x)" * 12 + "[0].size() > 0"
     filters = ["event.data.n == 1", bomb, "event.data.n == 2", bomb, "event.data.n == 1 || false"]
-    hooks = [(await idle_house.webhook(inbox.url, filter=each))["id"] for each in filters]
+    hooks = [(await idle_house.webhook(inbox.url, filter=expression))["id"] for expression in filters]
     accepted = await idle_house.send(data={"n": 1})
-    assert {each["webhook_id"] for each in accepted["deliveries"]} == {hooks[0], hooks[4]}
+    assert {delivery["webhook_id"] for delivery in accepted["deliveries"]} == {hooks[0], hooks[4]}
     for hook in (hooks[1], hooks[3]):
         shown = (await idle_house.http.get(f"/v1/webhooks/{hook}")).json()
         assert shown["filter_errors"], "the webhook says that its filter failed"

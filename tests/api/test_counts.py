@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.routes.keys import NewKey
-from api.schemas.recoveries import Recover
+from api.schemas.recoveries import RecoveryRequest
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
 
@@ -46,7 +46,7 @@ def test_too_many_members_of_a_webhook_are_one_error(fields: dict[str, Any], nam
 def test_too_many_members_of_other_requests_are_one_error() -> None:
     for model, fields, name in (
         (NewKey, {"name": "x", "tenant": None, "scopes": MANY}, "scopes"),
-        (Recover, {"since": "2026-01-02T03:04:05Z", "types": MANY}, "types"),
+        (RecoveryRequest, {"since": "2026-01-02T03:04:05Z", "types": MANY}, "types"),
         (NewSchedule, {"event": {"type": "a"}, "cron": MANY}, "cron"),
     ):
         with pytest.raises(ValidationError) as refusal:

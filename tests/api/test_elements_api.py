@@ -45,7 +45,7 @@ async def test_what_is_refused_when_saved(idle_house: House, fields: dict[str, A
     body = {"url": "https://acme.example/hook", "tenant": idle_house.tenant, **fields}
     document = problem(await idle_house.http.post("/v1/webhooks", json=body), 422)
     blamed = {error["path"]: error["detail"] for error in document["errors"]}
-    assert any(each.startswith(path) for each in blamed), blamed
+    assert any(field.startswith(path) for field in blamed), blamed
     assert words in " ".join(blamed.values())
     webhook = await idle_house.webhook("https://acme.example/hook")
     answer = await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json=fields)
@@ -54,8 +54,8 @@ async def test_what_is_refused_when_saved(idle_house: House, fields: dict[str, A
 
 async def test_what_is_shown_can_be_sent_back(idle_house: House) -> None:
     """Secrets are masked; who sends the masks back changes nothing, and who moves one to a stranger is refused."""
-    told = {"notifications": [{"service": SLACK.replace("secretsecret", "hiddenhidden")}]}
-    made = await idle_house.webhook(None, emails=[TO], notifications=[{"service": SLACK}, NOTES], on_failure=told)
+    alerts = {"notifications": [{"service": SLACK.replace("secretsecret", "hiddenhidden")}]}
+    made = await idle_house.webhook(None, emails=[TO], notifications=[{"service": SLACK}, NOTES], on_failure=alerts)
     path = f"/v1/webhooks/{made['id']}"
     shown = (await idle_house.http.get(path)).json()
     assert "secret" not in str(shown["notifications"]).lower()
@@ -92,7 +92,8 @@ async def test_a_preview_of_what_is_not_registered(idle_house: House) -> None:
     assert preview["request"]["body"] == '{"n": 11, "s": "x"}'
     assert preview["request"]["headers"]["content-type"] == "application/json"
     assert "subject" in preview["emails"][0]["problem"]
-    assert [each["target"] for each in preview["notifications"]] == ["POST https://api.acme.example", "slack"]
+    targets = [notification["target"] for notification in preview["notifications"]]
+    assert targets == ["POST https://api.acme.example", "slack"]
     assert "secret" not in answer.text
 
     for other in ({"type": "build.failed", "data": {"amount": 11}}, {"type": "order.paid", "data": {"amount": 1}}):

@@ -1,4 +1,4 @@
-"""Errors that are nobody's bad input: no key, no such path, a bug of ours. And what the OpenAPI page says of errors."""
+"""Errors that no input causes: no key, no such path, a bug. And what the OpenAPI page says of errors."""
 
 import asyncio
 import json
@@ -149,7 +149,7 @@ async def test_a_wrong_method(idle_house: House, method: str, path: str, allowed
 
 
 class Unforeseen(Exception):
-    """A bug with a text that nobody outside should read."""
+    """A bug with a text that no caller should read."""
 
 
 def _fail() -> None:
@@ -221,8 +221,8 @@ def _references(part: Any) -> Iterator[str]:
             yield reference
         part = list(part.values())
     if isinstance(part, list):
-        for each in part:
-            yield from _references(each)
+        for item in part:
+            yield from _references(item)
 
 
 async def test_every_operation_is_described_with_its_errors(openapi: dict[str, Any]) -> None:

@@ -46,10 +46,10 @@ async def test_an_event_type_is_kept_changed_listed_and_forgotten(idle_house: Ho
     changed = (await http.patch("/v1/event-types/order.paid", json={"description": "Really."})).json()
     assert (changed["description"], changed["schema"], changed["examples"]) == ("Really.", SCHEMA, PAID["examples"])
     await add(idle_house, name="order.shipped", archived=True)
-    names = [each["name"] for each in (await http.get("/v1/event-types", params={"limit": 1})).json()["items"]]
+    names = [item["name"] for item in (await http.get("/v1/event-types", params={"limit": 1})).json()["items"]]
     assert names == ["order.paid"]
     page = (await http.get("/v1/event-types", params={"cursor": "order.paid"})).json()
-    assert [each["name"] for each in page["items"]] == ["order.shipped"]
+    assert [item["name"] for item in page["items"]] == ["order.shipped"]
     assert page["next_cursor"] is None
 
     assert (await http.delete("/v1/event-types/order.paid")).status_code == 204

@@ -61,7 +61,9 @@ async def test_an_accepted_event(idle_house: House) -> None:
         "duplicate": False,
         "workflow_id": workflow_id,
         "run_id": run_id,
-        "deliveries": [{"id": each["id"], "webhook_id": each["id"], "channel": "webhook"} for each in (first, second)],
+        "deliveries": [
+            {"id": webhook["id"], "webhook_id": webhook["id"], "channel": "webhook"} for webhook in (first, second)
+        ],
         "links": {
             "self": f"http://127.0.0.1:8080/v1/events/{id_}?tenant={tenant}",
             "temporal": f"http://temporal-ui.test/namespaces/default/workflows/{workflow_id}/{run_id}/timeline",
@@ -276,8 +278,8 @@ async def test_the_idempotency_key_is_the_id_where_none_is_given(home: House) ->
         )
 
     first, again, own = await keyed(), await keyed(), await keyed(id="own")
-    assert [each.status_code for each in (first, again, own)] == [202, 200, 202]
-    assert [each.json()["id"] for each in (first, again, own)] == ["key-1", "key-1", "own"]
+    assert [answer.status_code for answer in (first, again, own)] == [202, 200, 202]
+    assert [answer.json()["id"] for answer in (first, again, own)] == ["key-1", "key-1", "own"]
     problem(await keyed(data=2), 409)
     assert (await home.send(id="key-1"))["duplicate"] is True
 
@@ -301,7 +303,8 @@ async def test_dashes_make_no_two_events_one(home: House, inbox: Receiver) -> No
         )
         assert (answer.status_code, answer.json()["id"]) == (202, event_id)
     requests = await inbox.got(2)
-    assert {(each.webhook_id, json.loads(each.body)["data"]) for each in requests} == {("b-c", first), ("c", second)}
+    sent = {(request.webhook_id, json.loads(request.body)["data"]) for request in requests}
+    assert sent == {("b-c", first), ("c", second)}
     for tenant, event_id in ((first, "b-c"), (second, "c")):
         shown = (await home.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})).json()
         assert (shown["id"], shown["tenant"], shown["data"]) == (event_id, tenant, tenant)
@@ -342,10 +345,10 @@ async def test_patterns(idle_house: House, patterns: list[str], type_: str, gets
     webhook = await idle_house.webhook("https://acme.example/", events=patterns)
     await idle_house.webhook("https://acme.example/", events=["*"], tenant=f"{idle_house.tenant}-other")
     accepted = await idle_house.send(type_)
-    assert [each["id"] for each in accepted["deliveries"]] == [webhook["id"]] * gets
+    assert [delivery["id"] for delivery in accepted["deliveries"]] == [webhook["id"]] * gets
 
 
-# Another's, or nobody's
+# Another's, or unknown
 
 COMMANDS = ("retry", "cancel", "hold", "release", "redeliver")
 

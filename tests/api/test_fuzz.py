@@ -66,7 +66,7 @@ def answers() -> Answers:
 async def home(tmp_path: Path, database_url: str, answers: Answers) -> AsyncIterator[House]:
     """A house whose emails stay in a folder. Its Temporal has no run of others, whose workers would not answer."""
     chosen = {"database_url": database_url, "email_capture_dir": tmp_path / "emails", "notification_services": ()}
-    # The worker is a process of its own, as it is for everybody: what it has to do does not hold up the API.
+    # The worker is a process of its own, as in production: its work does not delay the API.
     async with temporal_server() as temporal, house(temporal, tmp_path, **chosen) as built, worker_process(built):
         built.app.add_middleware(Counted, answers=answers)
         yield built
@@ -76,7 +76,7 @@ async def furnish(home: House, *urls: str) -> dict[str, list[str]]:
     """Have webhooks, events in each state and two of everything else; say what they are called."""
     yesterday, tomorrow = (rfc3339(utc_now() + timedelta(days=days)) for days in (-1, 1))
     patterns = ["order.*" if n < len(urls) else f"only.{n}" for n in range(MANY)]  # else each event went to all
-    webhooks = [await home.webhook(urls[n % len(urls)], events=[each]) for n, each in enumerate(patterns)]
+    webhooks = [await home.webhook(urls[n % len(urls)], events=[pattern]) for n, pattern in enumerate(patterns)]
     events = [f"event-{n}" for n in range(MANY)]
     for number, event_id in enumerate(events):
         type_, deliver_at = (("order.paid", None), ("order.paid", tomorrow), ("only.2", None))[number % 3]
@@ -85,9 +85,9 @@ async def furnish(home: House, *urls: str) -> dict[str, list[str]]:
         await home.http.post("/v1/event-types", json={"name": name, "schema": {"type": "object"}, "examples": [{}]})
         await home.http.post("/v1/keys", json={"name": name, "tenant": home.tenant})
         await home.http.post("/v1/suppressions", json={"address": f"{name}@acme.example", "tenant": home.tenant})
-    lists = [await home.http.get(f"/v1/{each}", params={"limit": 1}) for each in LISTS]
+    lists = [await home.http.get(f"/v1/{name}", params={"limit": 1}) for name in LISTS]
     return {
-        "cursors": [each.json()["next_cursor"] for each in lists],
+        "cursors": [page.json()["next_cursor"] for page in lists],
         "events": events,
         "future": [tomorrow],
         "past": [yesterday],

@@ -1,4 +1,4 @@
-"""Pauses, what is held, and recoveries, as the API tells of them."""
+"""Pauses, held deliveries and recoveries in the API."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ SINCE = "2026-01-02T03:04:05Z"
 
 async def audit_of(home: House, object_id: str) -> list[str]:
     items = (await home.http.get("/v1/audit", params={"tenant": home.tenant})).json()["items"]
-    return [each["action"] for each in items if each["object_id"] == object_id][::-1]
+    return [entry["action"] for entry in items if entry["object_id"] == object_id][::-1]
 
 
 async def test_to_pause_twice_is_to_pause_once(home: House) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,12 @@ async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_h
     other = create_app(idle_house.settings, other_store, idle_house.gateway)
     made = await make_key(idle_house, "acme")
     async with calling(other, made["key"]) as there, calling(idle_house.app, made["key"]) as here:
-        assert [(await each.get(PATH)).status_code for each in (here, there)] == [200, 200]
+        assert [(await http.get(PATH)).status_code for http in (here, there)] == [200, 200]
         assert (await idle_house.http.delete(f"/v1/keys/{made['id']}")).status_code == 200
         assert problem(await here.get(PATH), 401)["detail"] == "The key was revoked."
         await asyncio.sleep(1)
         assert problem(await there.get(PATH), 401)["detail"] == "The key was revoked."
-    await other.state.api.authenticator.__aexit__(None, None, None)
+    await other.state.api.authenticator.aclose()
     await other_store.close()
 
 
@@ -145,7 +146,7 @@ async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_house: Hou
 
 
 async def test_no_request_waits_for_that(idle_house: House) -> None:
-    """Somebody holds the only lock for writing that SQLite has."""
+    """Another process holds the only lock for writing that SQLite has."""
     made = await make_key(idle_house, "acme")
     blocker = sqlite3.connect(
         idle_house.settings.database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None
@@ -238,17 +239,17 @@ async def test_no_key_is_in_a_log_or_an_answer(
             answers.append(await idle_house.http.delete(f"/v1/keys/{made['id']}"))
             answers.append(await http.get(PATH))
     assert {answer.status_code for answer in answers} >= {200, 401, 403, 404, 429}
-    told = "".join(answer.text for answer in answers) + str(lines) + caplog.text + "".join(capfd.readouterr())
+    written = "".join(answer.text for answer in answers) + str(lines) + caplog.text + "".join(capfd.readouterr())
     assert made["id"] in str(lines)
     for key in (made["key"], KEY):
-        assert key not in told
-        assert key[8:30] not in told
+        assert key not in written
+        assert key[8:30] not in written
 
 
-async def test_the_doorkeeper_finishes_what_it_writes(idle_house: House) -> None:
+async def test_the_authenticator_finishes_what_it_writes(idle_house: House) -> None:
     made = await make_key(idle_house, "acme")
     admin = idle_house.settings.admin_key or SecretStr("")
     idle_house.app.state.api.authenticator = Authenticator(admin.get_secret_value(), idle_house.store.api_keys, None)
-    async with idle_house.app.state.api.authenticator:
+    async with aclosing(idle_house.app.state.api.authenticator):
         await status(idle_house.app, made["key"])
     assert (await all_keys(idle_house))[made["id"]]["last_used_at"]

@@ -285,8 +285,8 @@ def test_every_field_of_every_request_has_a_bound() -> None:
     assert set(unbounded(document)) == {
         "NewEvent.data",
         "SampleEvent.data",
-        "EventToMake.data",
-        "Batch.events[]",  # each is a `NewEvent`, judged alone
+        "EventTemplate.data",
+        "EventBatch.events[]",  # each is a `NewEvent`, judged alone
         *(f"{name}.examples[]" for name in ("NewEventType", "EventTypeChanges")),
         *(f"{name}.schema" for name in ("NewEventType", "EventTypeChanges")),
         "Payload.static",
@@ -304,7 +304,7 @@ def test_every_field_of_every_request_has_a_bound() -> None:
 
 
 def unbounded(document: dict[str, Any]) -> Iterator[str]:
-    """Give the places of all that may be of any size in parameters and bodies of requests."""
+    """Give the locations of all that may be of any size in parameters and bodies of requests."""
     walk = _Walk(document["components"]["schemas"])
     for path, methods in document["paths"].items():
         for operation in methods.values():
@@ -319,7 +319,7 @@ class _Walk:
         self._schemas = schemas
         self._seen: set[str] = set()
 
-    def into(self, schema: dict[str, Any], place: str) -> Iterator[str]:
+    def into(self, schema: dict[str, Any], location: str) -> Iterator[str]:
         if "$ref" in schema:
             name = schema["$ref"].rpartition("/")[2]
             if name not in self._seen:
@@ -327,15 +327,15 @@ class _Walk:
                 yield from self.into(self._schemas[name], name)
             return
         if _is_open(schema):
-            yield place
-        for each in schema.get("anyOf", ()):
-            yield from self.into(each, place)
+            yield location
+        for choice in schema.get("anyOf", ()):
+            yield from self.into(choice, location)
         for name, field in schema.get("properties", {}).items():
-            yield from self.into(field, f"{place}.{name}")
+            yield from self.into(field, f"{location}.{name}")
         if isinstance(schema.get("items"), dict) and not _is_open(schema):
-            yield from self.into(schema["items"], f"{place}[]")
+            yield from self.into(schema["items"], f"{location}[]")
         if isinstance(schema.get("additionalProperties"), dict):
-            yield from self.into(schema["additionalProperties"], f"{place}{{}}")
+            yield from self.into(schema["additionalProperties"], f"{location}{{}}")
 
 
 def _is_open(schema: dict[str, Any]) -> bool:

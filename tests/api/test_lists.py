@@ -80,7 +80,7 @@ async def test_filters(home: House, inbox: Receiver) -> None:
     await until_listed(home, statuses)
 
     assert await ids(home) == set(statuses)
-    assert await ids(home, tenant="nobody") == set()
+    assert await ids(home, tenant="unknown") == set()
     assert await ids(home, type="bad.two") == {"held", "cancelled"}
     assert await ids(home, type="bad") == set()
     assert await ids(home, webhook=good["id"]) == {"good", "scheduled"}
@@ -170,7 +170,7 @@ async def test_a_redelivered_event_is_listed_once_with_its_latest_status(home: H
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, retry={"schedule": []})
     await home.send(id="redelivered")
-    await home.send("nobody.listens", id="other", tenant=home.tenant)
+    await home.send("without.webhook", id="other", tenant=home.tenant)
     await home.until_final("redelivered")
     await home.until_final("other")
     await until_listed(home, {"redelivered": "failed", "other": "succeeded"})

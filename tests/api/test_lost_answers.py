@@ -168,7 +168,7 @@ async def test_the_command_line_posts_again_as_the_same_event(
     is_refused, is_mended = threading.Event(), threading.Event()
 
     def wait(_: float) -> None:
-        """Take the place of the wait before the next post."""
+        """Replace the wait before the next post."""
         is_refused.set()
         is_mended.wait(60)
         time.sleep(1)

@@ -82,9 +82,9 @@ async def test_a_search_by_any_webhook_finds_the_event_once(home: House, inbox: 
     await until_listed(home, {"many": "failed"}, needs_attention="true")
 
 
-async def until(home: House, event_id: str, wanted: dict[str, int]) -> dict[str, Any]:
+async def until(home: House, event_id: str, expected: dict[str, int]) -> dict[str, Any]:
     async with asyncio.timeout(PATIENCE):
-        while statuses(event := await home.event(event_id)) != wanted:
+        while statuses(event := await home.event(event_id)) != expected:
             await asyncio.sleep(0.1)
     return event
 
@@ -94,7 +94,8 @@ async def test_a_redelivered_event_is_one_row(home: House, inbox: Receiver) -> N
     inbox.fails(500)
     await home.send(id="e")
     await home.until_closed("e")
-    failing = next(each["id"] for each in (await home.event("e"))["deliveries"] if each["status"] == "failed")
+    deliveries = (await home.event("e"))["deliveries"]
+    failing = next(delivery["id"] for delivery in deliveries if delivery["status"] == "failed")
     for command in ("retry", "redeliver"):
         assert (await home.command("e", command, failing)).status_code == 202
         await home.until_closed("e")
@@ -117,11 +118,11 @@ async def test_a_scheduled_event_is_found_and_changes_its_status(home: House, in
 
 
 async def test_the_same_event_again_is_a_duplicate(idle_house: House, inbox: Receiver) -> None:
-    """What this proves: whoever posts it again gets the whole list, also when it is over. Other content is refused."""
+    """What this proves: a repeated POST gets the whole list, also when the event is final. Other content is refused."""
     webhooks = await crowd(idle_house, inbox.url, 101)
     first = await idle_house.send(id="e", data={"a": 1})
     fifty = await asyncio.gather(*(idle_house.send(id="e", data={"a": 1}) for _ in range(10)))
-    assert [(each["duplicate"], each["run_id"], len(each["deliveries"])) for each in fifty] == [
+    assert [(event["duplicate"], event["run_id"], len(event["deliveries"])) for event in fifty] == [
         (True, first["run_id"], 101)
     ] * 10
     other = {"id": "e", "type": "order.paid", "tenant": idle_house.tenant, "data": {"a": 2}}
@@ -130,7 +131,7 @@ async def test_the_same_event_again_is_a_duplicate(idle_house: House, inbox: Rec
         await idle_house.until_closed("e")
     again = await idle_house.send(id="e", data={"a": 1})
     assert (again["duplicate"], again["status"]) == (True, "succeeded")
-    assert [each["id"] for each in again["deliveries"]] == webhooks
+    assert [delivery["id"] for delivery in again["deliveries"]] == webhooks
     assert len(inbox.requests) == 101
 
 
@@ -142,7 +143,7 @@ async def test_nobody_meets_a_part_under_its_own_name(home: House, inbox: Receiv
         method = "get" if path.endswith(".1") else "delete" if path.endswith("data") else "post"
         answer = await home.http.request(method, path, params={"tenant": home.tenant})
         problem(answer, 422)
-    problem(await home.http.get(f"/v1/events/{event_id}", params={"tenant": "somebody-else"}), 404)
+    problem(await home.http.get(f"/v1/events/{event_id}", params={"tenant": "another"}), 404)
 
 
 async def test_erasing_takes_the_parts_along(home: House, inbox: Receiver) -> None:
@@ -179,6 +180,7 @@ async def erase(home: House, event_id: str) -> Any:
 async def test_a_command_without_a_worker_is_not_taken(idle_house: House, inbox: Receiver) -> None:
     await crowd(idle_house, inbox.url, 101)
     event_id = (await idle_house.send())["id"]
-    for answer in await asyncio.gather(*(idle_house.command(event_id, each) for each in ("cancel", "hold", "retry"))):
+    commands = ("cancel", "hold", "retry")
+    for answer in await asyncio.gather(*(idle_house.command(event_id, command) for command in commands)):
         problem(answer, 503)
     assert statuses(await idle_house.event(event_id)) == {"pending": 101}

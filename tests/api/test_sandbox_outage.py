@@ -1,4 +1,4 @@
-"""Where no child of the sandbox can be had, the API says so, and deliveries wait for one: nobody's attempt is lost."""
+"""Without a child process, the API says so, and deliveries wait for one: no attempt is lost."""
 
 import asyncio
 import gc
@@ -36,7 +36,7 @@ async def test_an_event_is_refused_and_later_taken(
     event = {"id": "evt_1", "type": "order.paid", "tenant": idle_house.tenant, "data": {"n": 2}}
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/bin/false")
-        for child in [each for each in gc.get_objects() if isinstance(each, Child)]:  # a spare that still starts, too
+        for child in [found for found in gc.get_objects() if isinstance(found, Child)]:  # and a spare
             child.process.kill()
         problem(await idle_house.http.post("/v1/events", json=event), 503)
     answer = await idle_house.http.post("/v1/events", json=event)

@@ -112,7 +112,7 @@ async def test_revoking_a_key_names_its_schedules_and_can_pause_them(idle_house:
     assert made == [{"id": name, "tenant": idle_house.tenant, "paused": True} for name in ("a", "b")]
     assert await states(idle_house) == {"a": True, "b": True, "c": False}
     kept = (await idle_house.http.get("/v1/audit", params={"tenant": idle_house.tenant})).json()["items"]
-    assert {each["object_id"] for each in kept if each["action"] == "schedule.pause"} == {"a", "b"}
+    assert {entry["object_id"] for entry in kept if entry["action"] == "schedule.pause"} == {"a", "b"}
 
 
 async def revoke(home: House, key_id: str, **query: Any) -> dict[str, Any]:

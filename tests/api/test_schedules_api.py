@@ -96,8 +96,8 @@ async def test_next_times_keep_to_the_clock_on_the_wall(idle_house: House) -> No
         day = datetime.fromisoformat(first)
         made = await make(idle_house, **DAILY, timezone=zone, start_at=f"{first}T00:00:00Z")
         wall = [(day + timedelta(days=n)).replace(hour=9, tzinfo=ZoneInfo(zone)) for n in range(10)]
-        assert made["next"] == [rfc3339(each) for each in wall]
-    assert len({each[11:] for each in made["next"]}) == 1, "India keeps its clocks"
+        assert made["next"] == [rfc3339(time) for time in wall]
+    assert len({time[11:] for time in made["next"]}) == 1, "India keeps its clocks"
 
 
 async def test_an_interval_is_counted_from_1970_on(idle_house: House) -> None:
@@ -136,7 +136,7 @@ async def test_changes_at_the_same_time_are_all_made(idle_house: House) -> None:
         {"jitter": 7},
         {"overlap": "allow_all"},
     ]
-    answers = await asyncio.gather(*(call(idle_house, "PATCH", "a", each) for each in changes))
+    answers = await asyncio.gather(*(call(idle_house, "PATCH", "a", change) for change in changes))
     assert [answer.status_code for answer in answers] == [200] * 4
     shown = (await call(idle_house, "GET", "a")).json()
     for change in changes:
@@ -162,7 +162,7 @@ async def test_a_list_goes_page_by_page(idle_house: House) -> None:
     while True:
         query = {"tenant": idle_house.tenant, "limit": "2"} | ({"cursor": cursor} if cursor else {})
         page = (await idle_house.http.get("/v1/schedules", params=query)).json()
-        found += [each["id"] for each in page["items"]]
+        found += [schedule["id"] for schedule in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
         wrong = await idle_house.http.get("/v1/schedules", params={"tenant": "other", "cursor": cursor})
@@ -264,7 +264,7 @@ async def test_each_change_is_in_the_audit_log(idle_house: House) -> None:
     await call(idle_house, "POST", "a/backfill", {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"})
     await call(idle_house, "DELETE", "a")
     entries = (await idle_house.http.get("/v1/audit", params={"tenant": idle_house.tenant})).json()["items"]
-    assert [(each["action"], each["object_id"], each["detail"].get("fields")) for each in entries[::-1]] == [
+    assert [(entry["action"], entry["object_id"], entry["detail"].get("fields")) for entry in entries[::-1]] == [
         ("schedule.create", "a", ["event", "every", "id", "offset", "tenant"]),
         ("schedule.update", "a", ["jitter", "name"]),
         ("schedule.pause", "a", None),

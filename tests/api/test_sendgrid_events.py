@@ -72,10 +72,10 @@ def sent(kind: str, **fields: Any) -> dict[str, Any]:
 
 
 class Runs(Gateway):
-    """Stands in for the runs: keeps what it is told."""
+    """Stands in for the runs: keeps what they would record."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str, str, Receipt]] = []
+        self.recorded: list[tuple[str, str, str, Receipt]] = []
         self.closed: set[str] = set()
         self.out_of_reach: Callable[[str], bool] = lambda event_id: False
         self.at_once = self.most_at_once = 0
@@ -86,7 +86,7 @@ class Runs(Gateway):
         return "default"
 
     async def record(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
-        assert event_id not in self.busy, "a run is told one thing after the other"
+        assert event_id not in self.busy, "the reports of a run are recorded one after the other"
         self.busy.add(event_id)
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
@@ -96,7 +96,7 @@ class Runs(Gateway):
                 raise Unavailable("Temporal is out of reach")
             if event_id in self.closed:
                 return False
-            self.told.append((tenant, event_id, delivery, receipt))
+            self.recorded.append((tenant, event_id, delivery, receipt))
             return True
         finally:
             self.at_once -= 1
@@ -125,7 +125,7 @@ class Door:
 
     async def suppressed(self) -> dict[tuple[str, str], str]:
         found, _ = await self.store.suppressions.page(tenant=None, address=None, limit=100, cursor=None)
-        return {(each.tenant, each.address): each.reason for each in found}
+        return {(row.tenant, row.address): row.reason for row in found}
 
 
 @asynccontextmanager
@@ -204,7 +204,7 @@ async def test_without_a_verification_key_nothing_is_taken(sqlite_url: str) -> N
     async with door_of(sqlite_url, None) as door:
         refused = problem(await door.post(sent("delivered")), 404)
         assert "HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not set" in refused["detail"]
-        assert door.runs.told == []
+        assert door.runs.recorded == []
 
 
 @pytest.mark.parametrize("age", [-MAX_SKEW, timedelta(0), timedelta(hours=24), MAX_AGE])
@@ -236,7 +236,7 @@ async def test_only_a_fresh_signature_opens_the_door(door: Door) -> None:
     ):
         problem(answer, 401)
         assert answer.headers["www-authenticate"] == "Signature"
-    assert (door.runs.told, await door.suppressed()) == ([], {})
+    assert (door.runs.recorded, await door.suppressed()) == ([], {})
     assert (await door.post(bounce)).json() == {"recorded": 1, "ignored": 0}
 
 
@@ -267,7 +267,7 @@ async def test_a_batch_that_is_too_large(door: Door) -> None:
 
 
 async def test_a_batch_that_is_cut_off(door: Door) -> None:
-    """SendGrid hangs up before its body is whole: nobody's bug."""
+    """SendGrid hangs up before its body is whole: this is no bug."""
     said: list[Any] = [{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}]
     answered: list[Any] = []
 
@@ -322,7 +322,10 @@ def test_events_of_interest(event: dict[str, Any], kind: str, suppressing: str |
     )
 
 
-def each(kind: str, field: str, *values: Any) -> list[dict[str, Any]]:
+REQUIRED = ("event", "email", "timestamp", *OUR_ARGUMENTS)
+
+
+def events_with(kind: str, field: str, *values: Any) -> list[dict[str, Any]]:
     """Make an event for each value of a field."""
     return [sent(kind, **{field: value}) for value in values]
 
@@ -333,15 +336,15 @@ def without(*fields: str) -> list[dict[str, Any]]:
 
 NOT_OURS: list[Any] = [
     *(sent(kind) for kind in ("processed", "open", "click", "unsubscribe", "group_unsubscribe", "")),
-    *(event for field in ("event", "email", "timestamp", *OUR_ARGUMENTS) for event in each("bounce", field, None)),
+    *(event for field in REQUIRED for event in events_with("bounce", field, None)),
     *without("event", "email", "timestamp", "sg_event_id", *OUR_ARGUMENTS),
-    *each("delivered", "tenant", "", "a b", "a\n", 1, "a" * 65),
-    *each("delivered", "event_id", "", "a/b", "a" * 129),
-    *each("delivered", "attempt", "", "one", "0", -1, 1.5, [], 10**400),
-    *each("delivered", "timestamp", -1, 10**12, float("nan"), "yesterday"),
-    *each("delivered", "email", "", "a\0@b.example", "a b@c.example", "\ud800@b.example", "a" * 321),
-    *each("delivered", "sg_event_id", "", "a b", "é", "a" * 129),
-    *each("bounce", "reason", 1, {}),
+    *events_with("delivered", "tenant", "", "a b", "a\n", 1, "a" * 65),
+    *events_with("delivered", "event_id", "", "a/b", "a" * 129),
+    *events_with("delivered", "attempt", "", "one", "0", -1, 1.5, [], 10**400),
+    *events_with("delivered", "timestamp", -1, 10**12, float("nan"), "yesterday"),
+    *events_with("delivered", "email", "", "a\0@b.example", "a b@c.example", "\ud800@b.example", "a" * 321),
+    *events_with("delivered", "sg_event_id", "", "a b", "é", "a" * 129),
+    *events_with("bounce", "reason", 1, {}),
     *(None, 1, "delivered", [], {}, [sent("delivered")]),
 ]
 
@@ -403,7 +406,7 @@ async def test_runs_and_registry_hear_of_it(door: Door) -> None:
         sent("open", sg_event_id="e"),
     )
     assert (answer.status_code, answer.json()) == (200, {"recorded": 3, "ignored": 2})
-    assert {(told[:3], told[3].address, told[3].kind) for told in door.runs.told} == {
+    assert {(report[:3], report[3].address, report[3].kind) for report in door.runs.recorded} == {
         (("acme", "evt_1", "wh_1.email.1"), "bob@acme.example", "delivered"),
         (("acme", "evt_1", "wh_1.email.1"), "ann@acme.example", "bounced"),
         (("acme", "evt_1", "wh_1.email.1"), "cy@acme.example", "bounced"),
@@ -433,17 +436,18 @@ async def test_twenty_runs_at_once_each_in_order(door: Door) -> None:
     assert (await door.post(*reversed(batch))).json() == {"recorded": 200, "ignored": 0}
     assert door.runs.most_at_once == MAX_CONCURRENT_RUNS
     for run in range(100):
-        assert [told[3].kind for told in door.runs.told if told[1] == f"evt_{run}"] == ["deferred", "delivered"]
+        receipts = [receipt for _, event_id, _, receipt in door.runs.recorded if event_id == f"evt_{run}"]
+        assert [receipt.kind for receipt in receipts] == ["deferred", "delivered"]
 
 
 async def test_temporal_out_of_reach(door: Door) -> None:
-    """SendGrid is told to come back; until then suppressions hold already, and runs that were told stay told."""
+    """SendGrid has to retry; suppressions apply already, and what runs have recorded stays recorded."""
     batch = [sent("bounce", type="bounce", event_id=f"evt_{n}", sg_event_id=f"id{n}") for n in range(100)]
     door.runs.out_of_reach = lambda event_id: event_id >= "evt_3"
     answer = await door.post(*batch)
     problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
-    assert len(door.runs.told) < MAX_CONCURRENT_RUNS, "nobody waits for the others"
+    assert len(door.runs.recorded) < MAX_CONCURRENT_RUNS, "no run waits for the others"
     assert await door.suppressed() == {("acme", "ann@acme.example"): "bounced"}
     assert door.runs.at_once == 0
     door.runs.out_of_reach = lambda event_id: False
@@ -456,5 +460,5 @@ async def test_registry_out_of_reach(tmp_path: Path) -> None:
         answer = await door.post(sent("bounce", type="bounce"))
         problem(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
-        assert door.runs.told == [], "it would try again before the address is suppressed"
+        assert door.runs.recorded == [], "it would try again before the address is suppressed"
         assert (await door.post(sent("delivered"))).json() == {"recorded": 1, "ignored": 0}

@@ -1,4 +1,4 @@
-"""Clients that draw things out are cut off, and nobody else waits for them. Real sockets, and short timeouts."""
+"""Slow clients are disconnected, and no other client waits for them. Real sockets, and short timeouts."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ SLOW: dict[str, Slow] = {
     "an endless extension": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n1;", forever(b"a" * 999), TIMEOUTS.body),
     "a slow body without a key": Slow(HEAD + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.rest),
     "much after the answer": Slow(HEAD + b"content-length: 9999999\r\n\r\n", forever(b" " * 9999), TIMEOUTS.rest),
-    "a slow body that nobody reads": Slow(
+    "a slow body that no route reads": Slow(
         b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n", forever(b" "), TIMEOUTS.rest
     ),
     "a slow second request": Slow(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /", forever(b"a"), TIMEOUTS.head),
@@ -146,7 +146,7 @@ async def test_requests_in_one_go_are_answered_in_order(server: Server, idle_hou
         assert [(await client.answer())[0] for _ in range(3)] == [202, 200, 202]
 
 
-# Answers that nobody takes
+# Answers that no client reads
 
 
 @pytest.mark.parametrize("size", [300_000, 20_000])

@@ -29,4 +29,4 @@ async def test_who_floods_keeps_nobody_else_from_starting(idle_house: House, mon
     assert len(hanging) == MAX_CONCURRENT_STARTS // 2
     go_on.set()
     accepted = await asyncio.gather(*flood)
-    assert len({each["run_id"] for each in accepted}) == MAX_CONCURRENT_STARTS
+    assert len({event["run_id"] for event in accepted}) == MAX_CONCURRENT_STARTS

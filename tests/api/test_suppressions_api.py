@@ -72,7 +72,7 @@ async def test_pages_cover_all_newest_first(idle_house: House) -> None:
         await add(idle_house, f"u{n}@acme.example")
     assert await listed(idle_house) == [f"u{n}@acme.example" for n in (4, 3, 2, 1, 0)]
     assert await listed(idle_house, address="U3@ACME.example") == ["u3@acme.example"]
-    assert await listed(idle_house, address="nobody") == []
+    assert await listed(idle_house, address="unknown") == []
     await idle_house.http.post(PATH, json={"tenant": "other", "address": "u3@acme.example"})
     everyones = await idle_house.http.get(PATH, params={"address": "u3@acme.example"})
     assert [item["tenant"] for item in everyones.json()["items"]] == ["other", idle_house.tenant]
@@ -94,7 +94,7 @@ async def test_an_address_is_found_however_it_is_written(idle_house: House, addr
 
 
 async def test_what_we_would_not_take_can_still_be_let_go(idle_house: House) -> None:
-    """A provider told us of it."""
+    """A provider has reported it."""
     await idle_house.store.suppressions.add(Suppression(tenant="default", address="root@localhost", reason="bounced"))
     assert (await idle_house.http.delete(f"{PATH}/root@localhost")).status_code == 204
 

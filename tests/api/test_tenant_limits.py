@@ -46,7 +46,7 @@ async def test_too_many_addresses_are_refused_before_any_is_read(idle_house: Hou
 async def test_an_address_is_validated_once_and_off_the_event_loop(
     idle_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading a webhook trusts what is stored; a preview of an unsaved one holds up nobody."""
+    """Reading a webhook trusts what is stored; a preview of an unsaved one delays no other request."""
     threads: list[int] = []
     validate = email_validator.validate_email
 
@@ -78,12 +78,12 @@ async def test_a_key_has_a_rate_where_the_operator_says_nothing(temporal: Client
             while 429 not in statuses:  # a busy machine makes fewer than a hundred a second
                 async with asyncio.TaskGroup() as group:
                     asked = [group.create_task(http.get("/v1/webhooks")) for _ in range(150)]
-                statuses = [each.result().status_code for each in asked]
+                statuses = [task.result().status_code for task in asked]
             assert (await other.get("/v1/webhooks")).status_code == 200
 
 
 async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_house: House) -> None:
-    """Keys that were found before are not refused, whoever shares their address."""
+    """Keys that were found before are not refused because of others at their address."""
     engine = idle_house.store._engine.sync_engine
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
@@ -94,7 +94,7 @@ async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_house: Hous
         assert set(statuses) == {401, 429}
         statements.clear()
         assert {(await bad.get("/v1/webhooks")).status_code for _ in range(30)} == {429}
-        assert not [each for each in statements if "FROM api_keys" in each]
+        assert not [statement for statement in statements if "FROM api_keys" in statement]
         assert (await good.get("/v1/webhooks")).status_code == 200
 
 

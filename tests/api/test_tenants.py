@@ -116,7 +116,7 @@ class Two:
         return await http.request(method, filled, json=body, params={"tenant": tenant} if tenant else {})
 
     async def everything(self) -> dict[str, Any]:
-        """Give all that A has, and all that nobody but an admin may change."""
+        """Give all that A has, and all that only an admin may change."""
         admin, of_a = self.home.http, {"tenant": self.mine}
         hook, event = self.fixtures["webhook_id"], self.fixtures["event_id"]
         return {
@@ -188,7 +188,7 @@ async def test_every_route_is_classified(home: House) -> None:
 async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
     """Setup: tenant A has an object of each kind.
     Timeline: tenant B's key calls every route of the app with A's ids; then again, naming tenant A wherever it can.
-    What this proves: 403 or 404, or a list without A's; and of A's nothing has changed, nor of what is everybody's.
+    What this proves: 403 or 404, or a list without A's; nothing of A's has changed, nor what all tenants share.
     """
     before = await two.everything()
     for route in guarded(two.home.app):
@@ -198,7 +198,7 @@ async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
                 problem(own, 404)
                 problem(named, 404)
             case "lists":
-                assert {each["tenant"] for each in own.json()["items"]} <= {two.theirs}, route
+                assert {item["tenant"] for item in own.json()["items"]} <= {two.theirs}, route
                 problem(named, 403)
             case "makes" if route.endswith("/batch"):
                 assert [item["status"] for item in own.json()["items"]] == [202]
@@ -233,11 +233,11 @@ async def test_lists_show_a_tenant_its_own(two: Two) -> None:
     made = (await two.b.post("/v1/webhooks", json=HOOK)).json()
     sent = (await two.b.post("/v1/events", json={"type": TYPE})).json()
     await two.b.post("/v1/suppressions", json={"address": ADDRESS})
-    assert [each["id"] for each in (await two.b.get("/v1/webhooks")).json()["items"]] == [made["id"]]
-    assert [each["id"] for each in await until_listed(two, two.b, 1)] == [sent["id"]]
-    assert [each["tenant"] for each in (await two.b.get("/v1/suppressions")).json()["items"]] == [two.theirs]
+    assert [item["id"] for item in (await two.b.get("/v1/webhooks")).json()["items"]] == [made["id"]]
+    assert [event["id"] for event in await until_listed(two, two.b, 1)] == [sent["id"]]
+    assert [entry["tenant"] for entry in (await two.b.get("/v1/suppressions")).json()["items"]] == [two.theirs]
     for path in ("/v1/webhooks", "/v1/events", "/v1/suppressions"):
-        everyones = {each["tenant"] for each in (await two.home.http.get(path)).json()["items"]}
+        everyones = {item["tenant"] for item in (await two.home.http.get(path)).json()["items"]}
         assert everyones >= {two.mine, two.theirs}, path
     webhook = two.fixtures["webhook_id"]
     assert (await two.b.get("/v1/events", params={"webhook": webhook})).json()["items"] == []
@@ -256,10 +256,10 @@ async def test_an_id_is_a_tenants_own(two: Two) -> None:
 async def test_what_anothers_is_looks_like_what_is_nowhere(two: Two) -> None:
     webhook, nowhere = two.fixtures["webhook_id"], "wh_nowhere"
     for suffix, method in (("", "GET"), ("/secret", "GET"), ("/test", "POST"), ("", "DELETE")):
-        theirs, none = [await two.b.request(method, f"/v1/webhooks/{each}{suffix}") for each in (webhook, nowhere)]
+        theirs, none = [await two.b.request(method, f"/v1/webhooks/{id_}{suffix}") for id_ in (webhook, nowhere)]
         assert (theirs.status_code, theirs.json()) == (none.status_code, none.json()) == (404, none.json())
     for query in ({}, {"tenant": two.mine}):
-        answers = [await two.b.get(f"/v1/events/{each}", params=query) for each in (two.fixtures["event_id"], "e")]
+        answers = [await two.b.get(f"/v1/events/{id_}", params=query) for id_ in (two.fixtures["event_id"], "e")]
         assert answers[0].json() == answers[1].json()
 
 
@@ -271,8 +271,8 @@ async def test_each_event_of_a_batch_is_judged_alone(two: Two) -> None:
 
 
 async def test_a_webhook_that_is_only_looked_at_has_an_owner_too(two: Two) -> None:
-    wanted = {"webhook": HOOK | {"tenant": two.mine}}
-    problem(await two.b.post("/v1/webhooks/preview", json=wanted), 403)
+    preview = {"webhook": HOOK | {"tenant": two.mine}}
+    problem(await two.b.post("/v1/webhooks/preview", json=preview), 403)
     shown = await two.b.post("/v1/webhooks/preview", json={"webhook": HOOK})
     assert shown.status_code == 200
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -20,7 +19,6 @@ from temporalio.client import Client
 import patience
 from api.app import create_app
 from hookkeeper.cli import temporal_server
-from hookkeeper.cli.ports import Ports
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
@@ -28,31 +26,28 @@ from hookkeeper.times import rfc3339, utc_now
 from house import KEY, House, house
 from patience import lateness
 from receivers import Answer, Receiver
+from temporal_processes import free_ports
 
 PATIENCE = 5.0
 """Seconds within which a 503 is promised."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Server:
-    """A Temporal server of our own, in a process that can be killed, stopped and started again on the same file."""
+    """A Temporal server that can be killed and started again on the same file: no supervisor restarts it."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._service = temporal_server.service(folder, Ports(temporal=self.port, ui=free_port()))
+        self.ports = free_ports()
+        self._service = temporal_server.service(folder, self.ports)
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *self._service.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            *self._service.argv,
+            env={**os.environ, **self._service.env},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         async with asyncio.timeout(patience.PATIENCE):
-            while not await temporal_server.is_serving(self.port):
+            while not await self._service.ready():
                 await asyncio.sleep(0.05)
 
     def signal(self, number: int) -> None:
@@ -75,7 +70,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 @pytest.fixture
 async def shaky(server: Server, tmp_path: Path) -> AsyncIterator[House]:
     """A house on the server that can be killed."""
-    client = await Client.connect(f"127.0.0.1:{server.port}", data_converter=data_converter())
+    client = await Client.connect(f"127.0.0.1:{server.ports.temporal}", data_converter=data_converter())
     async with house(client, tmp_path) as built:
         yield built
 
@@ -188,7 +183,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_temporal_is_frozen(server: Server, shaky: House) -> None:
-    """Nobody knows whether the server has got a request that it does not answer: sent again, it is one event."""
+    """It is unknown whether the server got a request that it did not answer: sent again, it is one event."""
     server.signal(signal.SIGSTOP)
     try:
         await all_unavailable(post(shaky, "frozen"), shaky.http.get("/readyz"), shaky.http.get("/v1/events"))
@@ -233,7 +228,7 @@ async def silence() -> AsyncIterator[int]:
 @pytest.mark.parametrize("kind", ["closed port", "silent port", "no directory"])
 async def test_the_registry_is_gone(idle_house: House, tmp_path: Path, silence: int, kind: str) -> None:
     url = {
-        "closed port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_port()}/hookkeeper",
+        "closed port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper",
         "silent port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{silence}/hookkeeper",
         "no directory": f"sqlite+aiosqlite:///{tmp_path}/missing/registry.db",
     }[kind]
@@ -268,7 +263,7 @@ async def test_without_a_worker_events_are_accepted_and_shown(idle_house: House,
     await idle_house.webhook(inbox.url)
     assert [(await post(idle_house, f"e{n}")).status_code for n in range(3)] == [202] * 3
     shown = await idle_house.event("e0")
-    assert (shown["status"], [each["status"] for each in shown["deliveries"]]) == ("delivering", ["pending"])
+    assert (shown["status"], [delivery["status"] for delivery in shown["deliveries"]]) == ("delivering", ["pending"])
     tomorrow = rfc3339(utc_now() + timedelta(days=1))
     await idle_house.send(id="scheduled", deliver_at=tomorrow)
     shown = await idle_house.event("scheduled")

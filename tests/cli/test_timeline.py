@@ -20,7 +20,7 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def attempt(number: int, seconds: float, **fields: Any) -> schemas.Attempt:
+def attempt(number: int, seconds: float, **fields: Any) -> schemas.AttemptView:
     known: dict[str, Any] = {
         "trigger": "scheduled",
         "duration_ms": 12.3,
@@ -28,14 +28,16 @@ def attempt(number: int, seconds: float, **fields: Any) -> schemas.Attempt:
         "error": None,
         "response_excerpt": "",
     }
-    return schemas.Attempt(number=number, started_at=at(seconds), **known | fields)
+    return schemas.AttemptView(number=number, started_at=at(seconds), **known | fields)
 
 
-def receipt(kind: Any, seconds: float, detail: str = "") -> schemas.Receipt:
-    return schemas.Receipt(attempt=1, address=ANN, kind=kind, at=at(seconds), detail=detail)
+def receipt(kind: Any, seconds: float, detail: str = "") -> schemas.ReceiptView:
+    return schemas.ReceiptView(attempt=1, address=ANN, kind=kind, at=at(seconds), detail=detail)
 
 
-def delivery(channel: Any, target: str, status: Any, *attempts: schemas.Attempt, **fields: Any) -> schemas.Delivery:
+def delivery(
+    channel: Any, target: str, status: Any, *attempts: schemas.AttemptView, **fields: Any
+) -> schemas.DeliveryView:
     known: dict[str, Any] = {
         "reason": None,
         "next_attempt_at": None,
@@ -43,7 +45,7 @@ def delivery(channel: Any, target: str, status: Any, *attempts: schemas.Attempt,
         "awaiting": [],
         "receipts": [],
     }
-    return schemas.Delivery(
+    return schemas.DeliveryView(
         id=f"wh_1.{channel}",
         webhook_id="wh_1",
         channel=channel,
@@ -54,8 +56,8 @@ def delivery(channel: Any, target: str, status: Any, *attempts: schemas.Attempt,
     )
 
 
-def event(status: Any, *deliveries: schemas.Delivery) -> schemas.Event:
-    return schemas.Event(
+def event(status: Any, *deliveries: schemas.DeliveryView) -> schemas.EventView:
+    return schemas.EventView(
         id="evt_1",
         type="order.paid",
         tenant="acme",
@@ -65,14 +67,14 @@ def event(status: Any, *deliveries: schemas.Delivery) -> schemas.Event:
         deliver_at=None,
         workflow_id="event-acme-evt_1",
         run_id="r",
-        links=schemas.Links(self="https://hooks.example/v1/events/evt_1", temporal=None),
+        links=schemas.EventLinks(self="https://hooks.example/v1/events/evt_1", temporal=None),
         timestamp=START,
         data=None,
         deliveries=list(deliveries),
     )
 
 
-async def followed(server: Receiver, *states: schemas.Event) -> list[str]:
+async def followed(server: Receiver, *states: schemas.EventView) -> list[str]:
     """Follow an event while the API returns these states one after the other; return the printed lines."""
     output = io.StringIO()
     server.answers = [Answer(200, state.model_dump_json()) for state in states]
@@ -82,7 +84,7 @@ async def followed(server: Receiver, *states: schemas.Event) -> list[str]:
     return [" ".join(line.split()) for line in output.getvalue().splitlines()]
 
 
-def shown(state: schemas.Event) -> list[str]:
+def shown(state: schemas.EventView) -> list[str]:
     output = io.StringIO()
     timeline.show(Console(file=output, width=200), state.model_dump(mode="json"))
     return [" ".join(line.split()) for line in output.getvalue().splitlines()]
@@ -152,7 +154,7 @@ async def test_each_channel_has_its_own_text(inbox: Receiver) -> None:
 async def test_a_held_or_cancelled_delivery_is_printed_once(inbox: Receiver) -> None:
     failed = attempt(1, 0.1, error="connection_refused")
 
-    def state(status: Any, delivery_status: Any, **fields: Any) -> schemas.Event:
+    def state(status: Any, delivery_status: Any, **fields: Any) -> schemas.EventView:
         return event(status, delivery("webhook", "https://a.example/", delivery_status, failed, **fields))
 
     held = state("delivering", "held", reason="webhook_disabled")

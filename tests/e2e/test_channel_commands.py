@@ -106,7 +106,7 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: process
     registered = await as_json(running_dev, "webhooks", "create", "--email", "ann@acme.example", "--event", "order.*")
     preview = await as_json(running_dev, "webhooks", "preview", registered["id"], "--type", "order.paid")
     assert (preview["matches"], preview["request"]) == (True, None)
-    assert preview["emails"][0]["letter"]["subject"] == "order.paid"
+    assert preview["emails"][0]["rendered"]["subject"] == "order.paid"
     await as_json(running_dev, "webhooks", "delete", registered["id"])
     assert inbox.requests == []
 
