@@ -185,8 +185,11 @@ async def test_an_id_is_taken_once_by_each_tenant(idle_house: House) -> None:
     ("path", "fields"),
     [
         ("cron.0", {"cron": ["every day"]}),
-        ("cron.1", {"cron": ["0 9 * * *", "61 * * * *"]}),
-        ("cron.0", {"cron": ["0 9 * * 5-1"]}),
+        ("cron", {"cron": ["0 9 * * *", "61 * * * *"]}),
+        ("cron", {"cron": ["0 9 * * 5-1"]}),
+        ("cron", {"cron": ["*/0 * * * *"]}),
+        ("cron", {"cron": ["0 9 * * noday"]}),
+        ("cron.1", {"cron": ["0 9 * * *", "0 0 9 * * * *"]}),
         ("cron.0", {"cron": ["CRON_TZ=UTC 0 9 * * *"]}),
         ("cron.0", {"cron": ["0 9 * * * # daily"]}),
         ("cron.0", {"cron": ["@every 5s"]}),
