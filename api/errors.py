@@ -87,7 +87,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Missing(str(error))
         case Invalid():
             return Unprocessable(str(error), error.errors)
-        case BadTimes():  # Temporal's time zones may be older than ours, for example
+        case BadTimes():  # values of a cron expression, or a time zone that the server does not know
             field = "timezone" if "time zone" in str(error) else "cron"
             return as_problem(Invalid.field(field, str(error)))
         case TooLarge():
