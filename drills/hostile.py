@@ -6,36 +6,26 @@ Every loop is limited in rate and time. Requests that the API refuses are counte
 """
 
 import asyncio
-import contextlib
 import json
 import os
-import ssl
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from drills.hostile_receivers import certificate_chain, costly_tls, recording, unreading
 from drills.name_server import SILENT
 
 TENANT = "hostile"
 SECRET = "a-secret-that-no-key-of-the-tenant-may-read"
 NESTED_TYPE, NESTED_DEPTH = "nested", 20
-CHAIN_LENGTH, LARGE_KEY, ALLOWED_KEY = 40, 8192, 4096
+LARGE_KEY, ALLOWED_KEY = 8192, 4096
 PREPARATION_TIMEOUT = 120.0
 NICENESS = 5
 """A real tenant's clients run on other machines."""
@@ -63,6 +53,10 @@ class Tenant:
     """All attacks begin at once, when all are prepared."""
     answers: dict[str, Counter[int]] = field(default_factory=dict)
     leaked: bool = False
+
+    def record(self, request: web.Request) -> None:
+        """Record whether the secret has arrived."""
+        self.leaked |= SECRET in request.headers.values() and request.path == "/seen"
 
     async def call(self, attack: str, method: str, path: str, body: Any = None) -> httpx.Response | None:
         """Send a request, and count its status; 0 without a response."""
@@ -232,12 +226,12 @@ async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[st
         start = asyncio.Barrier(len(ATTACKS) + 1)
         http = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)
         tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, targets, start)
-        tenant.plain = await stack.enter_async_context(_plain(tenant))
-        tenant.unread = await stack.enter_async_context(_unread())
-        chains = {size: _chain(size) for size in (LARGE_KEY, ALLOWED_KEY)}
+        tenant.plain = await stack.enter_async_context(recording(tenant.record))
+        tenant.unread = await stack.enter_async_context(unreading())
+        chains = {size: certificate_chain(size) for size in (LARGE_KEY, ALLOWED_KEY)}
         tenant.authority = {size: chain[-1] for size, (chain, _) in chains.items()}
-        tenant.tls = await stack.enter_async_context(_tls(*chains[ALLOWED_KEY]))
-        tasks = [asyncio.create_task(one(tenant)) for one in ATTACKS]
+        tenant.tls = await stack.enter_async_context(costly_tls(*chains[ALLOWED_KEY]))
+        tasks = [asyncio.create_task(attack_with(tenant)) for attack_with in ATTACKS]
         async with asyncio.timeout(PREPARATION_TIMEOUT):
             await start.wait()
         print("attacking", flush=True)  # noqa: T201
@@ -249,91 +243,6 @@ async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[st
             task.result()
         counted = {name: {str(status): n for status, n in found.items()} for name, found in tenant.answers.items()}
         return {"answers": counted, "leaked": tenant.leaked}
-
-
-# Its receivers
-
-
-@asynccontextmanager
-async def _plain(tenant: Tenant) -> AsyncIterator[str]:
-    async def receive(request: web.Request) -> web.Response:
-        tenant.leaked |= SECRET in request.headers.values() and request.path == "/seen"
-        await request.read()
-        if request.path == "/hang":
-            await asyncio.sleep(3600)
-        return web.Response()
-
-    app = web.Application(client_max_size=4 * 1024 * 1024)
-    app.router.add_post("/{name}", receive)
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "0.0.0.0", 0, backlog=1024).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def _unread() -> AsyncIterator[str]:
-    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        with contextlib.suppress(asyncio.CancelledError):  # the loop ends: asyncio would report it as an error
-            await asyncio.sleep(60)
-        writer.close()
-
-    server = await asyncio.start_server(ignore, "127.0.0.1", 0, limit=1024, backlog=1024)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-
-
-@asynccontextmanager
-async def _tls(chain: list[str], key: str) -> AsyncIterator[str]:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            await writer.drain()
-        writer.close()
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "chain.pem"
-        file.write_text(key + "".join(chain[:-1]))
-        context.load_cert_chain(file)
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context, backlog=1024)
-    try:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        server.close()
-
-
-def _chain(size: int) -> tuple[list[str], str]:
-    """Create a chain of certificates, from the receiver's to the root, with one key for all, to save time."""
-    key = rsa.generate_private_key(65537, size)
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"link {n}")]) for n in range(CHAIN_LENGTH + 1)]
-    now = datetime.now(UTC)
-
-    def certificate(n: int) -> str:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(names[n])
-            .issuer_name(names[min(n + 1, CHAIN_LENGTH)])
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=n > 0, path_length=None), critical=True)
-        )
-        if n == 0:
-            address = x509.IPAddress(ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return [certificate(n) for n in range(CHAIN_LENGTH + 1)], pem
 
 
 if __name__ == "__main__":
