@@ -12,7 +12,8 @@ from activities.rendering import Renderer
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper import outcomes
 from hookkeeper.content.payload import Body, Payload, body_of
-from hookkeeper.egress import http, signing
+from hookkeeper.crypto.signing_keys import sign
+from hookkeeper.egress import http
 from hookkeeper.egress.link import LocalLimitReached
 from hookkeeper.egress.scrubbing import MARGIN, scrub_request
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
@@ -88,8 +89,9 @@ class WebhookActivities:
     async def _send(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
         """Send the request. Raises LocalLimitReached if one of our limits prevents it."""
         now = datetime.now(UTC)
-        answer = await http.post(
+        answer = await http.send(
             self._http,
+            "POST",
             attempt.webhook.url,
             body=body.content,
             headers=self._headers(attempt, body, now),
@@ -118,7 +120,7 @@ class WebhookActivities:
     def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:
         """Sign the attempt. Its id is that of the event, its timestamp is its own."""
         timestamp = int(now.timestamp())
-        signature = signing.sign(
+        signature = sign(
             attempt.webhook.signing_secrets(now), message_id=attempt.event.id, timestamp=timestamp, body=body.content
         )
         return (

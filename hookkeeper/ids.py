@@ -62,12 +62,8 @@ SEARCH_ATTRIBUTES = {
 
 
 def workflow_id(tenant: str, event_id: str) -> str:
-    """Name the run of an event: `event-<tenant>-<event id>`.
-
-    A dash in the tenant becomes a dot, which neither a tenant nor an event id contains: otherwise tenant `a` with event
-    `b-c` and tenant `a-b` with event `c` would share one run.
-    """
-    return f"event-{tenant.replace('-', '.')}-{event_id}"
+    """Return the id of an event's run: `event-<tenant>-<event id>`."""
+    return f"event-{_dotted(tenant)}-{event_id}"
 
 
 def part_id(tenant: str, event_id: str, part: int) -> str:
@@ -107,8 +103,8 @@ FIRING_TIME, EVENT_TIME = "%Y-%m-%dT%H:%M:%SZ", "%Y%m%dT%H%M%SZ"
 
 
 def schedule_id(tenant: str, schedule: str) -> str:
-    """Name a tenant's schedule in Temporal: `schedule-<tenant>-<id>`, with dots as in `workflow_id`."""
-    return f"{SCHEDULE_PREFIX}{tenant.replace('-', '.')}-{schedule}"
+    """Name a tenant's schedule in Temporal: `schedule-<tenant>-<id>`, with dots in the tenant."""
+    return f"{SCHEDULE_PREFIX}{_dotted(tenant)}-{schedule}"
 
 
 def schedule_of(name: str) -> tuple[str, str]:
@@ -119,7 +115,7 @@ def schedule_of(name: str) -> tuple[str, str]:
 
 def firing_id(tenant: str, schedule: str) -> str:
     """Name the firings of a schedule. Temporal adds the time: `firing-<tenant>-<id>-2026-01-02T09:00:00Z`."""
-    return f"firing-{tenant.replace('-', '.')}-{schedule}"
+    return f"firing-{_dotted(tenant)}-{schedule}"
 
 
 def fired_for(firing: str) -> datetime:
@@ -199,3 +195,11 @@ def recovery_workflow_id(recovery: str) -> str | None:
     if subject.startswith(TENANT_PREFIX):
         return f"recovery-tenant-{subject.removeprefix(TENANT_PREFIX).replace('-', '.')}"
     return f"recovery-{subject}"
+
+
+def _dotted(tenant: str) -> str:
+    """Replace dashes by dots, which neither a tenant nor an event id contains.
+
+    Otherwise tenant `a` with event `b-c` and tenant `a-b` with event `c` would share one run.
+    """
+    return tenant.replace("-", ".")

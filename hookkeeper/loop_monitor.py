@@ -1,8 +1,8 @@
 """Reports each step (one callback) that blocks an event loop, with its stack.
 
 A step is judged by the CPU time that the loop's thread spends in it: on a busy machine, wall time also counts what
-other processes do. A step that uses no CPU but does not return (a sleep, a file, a lookup of a name) is reported too,
-once the thread has been asleep in the same place for `BLOCKED`.
+other processes do. A step that uses no CPU but does not return (a sleep, a file, a name lookup) is reported too, once
+the thread has slept at the same position for `BLOCKED`.
 
 For debugging and tests: every callback costs some microseconds more, and a thread looks at the loop 40 times a second.
 """
@@ -27,9 +27,9 @@ import structlog
 log = structlog.get_logger("hookkeeper.event_loop")
 
 BLOCKED = 1.0
-"""Maximum seconds that a step may sleep in one place."""
+"""Maximum seconds that a step may sleep at one position."""
 ENDLESS = 10
-"""A step that has used so many times its limit is reported before it ends: it may never end."""
+"""A step that has used this many times its limit is reported before it ends, because it may never end."""
 SAMPLE_INTERVAL = 0.025
 """Seconds between two looks at the step under way."""
 MAX_SAMPLES = 20
@@ -53,12 +53,6 @@ class SlowStep:
         where = "".join(self.stack.format()) or "  (over before its stack could be read)\n"
         return f"event loop blocked for {1000 * self.seconds:.0f} ms ({self.kind}) by {self.callback}\n{where}"
 
-    def passes_through(self, folder: Path, but_not: tuple[str, ...] = ()) -> bool:
-        """Return whether code of a folder was running, except of its subfolders `but_not`."""
-        files = [Path(frame.filename) for frame in self.stack]
-        inside = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
-        return any(file.parts[0] not in but_not for file in inside)
-
 
 @dataclass(slots=True)
 class _Step:
@@ -69,8 +63,9 @@ class _Step:
     """CPU seconds of garbage collections, which do not count for this step."""
     seen_cpu: float = 0.0
     asleep: float = 0.0
-    """Seconds for which the thread has slept in one place."""
-    place: tuple[int, int] = (0, 0)
+    """Seconds for which the thread has slept at one position."""
+    position: tuple[int, int] = (0, 0)
+    """The frame and the instruction that the thread was seen in."""
     longest_sleep: float = 0.0
     samples: list[traceback.StackSummary] = field(default_factory=list)
     is_reported: bool = False
@@ -170,16 +165,16 @@ class LoopMonitor:
         frame = sys._current_frames().get(self._thread)
         if frame is None or self._step is not step:
             return
-        place = (id(frame), frame.f_lasti)
+        position = (id(frame), frame.f_lasti)
         stack = _stack_of(frame)
         if self._step is not step:
-            return  # what has been read is of a later step
+            return  # the stack is that of a later step
         step.samples = [*step.samples[1 - MAX_SAMPLES :], stack]
         cpu = self._cpu_of_loop_thread()
-        is_still = place == step.place and (cpu is None or cpu - step.seen_cpu < 0.001) and self._is_asleep()
+        is_still = position == step.position and (cpu is None or cpu - step.seen_cpu < 0.001) and self._is_asleep()
         step.asleep = step.asleep + self._interval if is_still else 0.0
         step.longest_sleep = max(step.longest_sleep, step.asleep)
-        step.place, step.seen_cpu = place, cpu or 0.0
+        step.position, step.seen_cpu = position, cpu or 0.0
         if not (step.is_reported or step.is_exempt):
             self._report_endless(step, cpu)
 
@@ -209,23 +204,23 @@ def monitored(limit_ms: int | None) -> AbstractContextManager[object]:
         return nullcontext()
     count = 0
 
-    def report(held: SlowStep) -> None:
+    def report(step: SlowStep) -> None:
         nonlocal count
         count += 1
         log.error(
-            f"event loop blocked for {1000 * held.seconds:.0f} ms",
-            kind=held.kind,
-            wall_ms=round(1000 * held.wall_seconds),
+            f"event loop blocked for {1000 * step.seconds:.0f} ms",
+            kind=step.kind,
+            wall_ms=round(1000 * step.wall_seconds),
             count=count,
-            callback=held.callback,
-            stack="".join(held.stack.format()),
+            callback=step.callback,
+            stack="".join(step.stack.format()),
         )
 
     return LoopMonitor(limit_ms / 1000, report)
 
 
 def _describe(handle: Any) -> str:
-    """Name the coroutine of a task's step, or the callback: no arguments, which may hold secrets."""
+    """Return the name of the coroutine or callback, without arguments, which may contain secrets."""
     callback = handle._callback
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):

@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hookkeeper.content.services import DEFAULT_ALLOWED
@@ -12,14 +12,15 @@ from hookkeeper.content.urls import check_name_server, check_proxy
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.egress.addresses import parse_networks
 
+NameServer = Annotated[str, AfterValidator(check_name_server)]
 DAY = timedelta(days=1)
 MIB = 1024 * 1024
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
-"""How a limit of requests is written."""
+"""A rate limit: `100/second`."""
 
 
 class BadSetting(ValueError):
-    """A setting has a form that is right and a value that is not; the sentence names it and repeats no secret."""
+    """A setting cannot be used. The message names it and contains no secret."""
 
 
 class Settings(BaseSettings):
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
         description="HTTP proxy for requests to webhooks, HTTP notifications and SendGrid:"
         " `http://user:password@host:port`",
     )
-    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+    dns_servers: Annotated[tuple[NameServer, ...], NoDecode] = Field(
         (),
         description="Name servers of the worker, comma-separated: `address` or `address:port`. Default: those of"
         " `/etc/resolv.conf`",
@@ -72,10 +73,7 @@ class Settings(BaseSettings):
         " further handshakes wait for up to 20 s",
     )
     max_concurrent_sandbox_calls: int = Field(
-        3,
-        ge=1,
-        le=64,
-        description="Child processes for templates, filters and schemas, per API and worker process",
+        3, ge=1, le=64, description="Child processes for templates, filters and schemas, per API and worker process"
     )
     max_concurrent_sandbox_calls_per_tenant: int = Field(
         2, ge=1, description="Child processes that one tenant may use at once; further calls wait"
@@ -130,9 +128,7 @@ class Settings(BaseSettings):
         " an attempt",
     )
     max_backlog: int | None = Field(
-        None,
-        ge=1,
-        description="Tasks that may wait for the workers; above it, new events are answered with 429",
+        None, ge=1, description="Tasks that may wait for the workers; above it, new events are answered with 429"
     )
     max_webhooks_per_tenant: int = Field(200, ge=1, description="Maximum number of webhooks of one tenant")
     max_addresses_per_webhook: int = Field(
@@ -195,8 +191,7 @@ class Settings(BaseSettings):
         "Hookkeeper <hookkeeper@localhost>", description="Sender of all emails: an address, or `Name <address>`"
     )
     email_capture_dir: Path | None = Field(
-        None,
-        description="Folder to which emails are written if no provider is set; `dev` sets it",
+        None, description="Folder to which emails are written if no provider is set; `dev` sets it"
     )
     notification_services: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_ALLOWED, description="Services (Apprise schemes, comma-separated) that notifications may use"
@@ -245,12 +240,12 @@ class Settings(BaseSettings):
 
     @property
     def max_body_bytes(self) -> int:
-        """Bytes that a body may have that templates make of an event."""
+        """Maximum bytes of a body that templates render for an event."""
         return 2 * self.max_event_bytes
 
     @property
     def keyring(self) -> Keyring | None:
-        """The keys as one encrypts with them; a new keyring each time, so ask once a process."""
+        """A new keyring of the encryption keys. Processes create one at their start and share it."""
         return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
 
     @field_validator("encryption_keys")
@@ -282,20 +277,13 @@ class Settings(BaseSettings):
     @field_validator("retention", "disable_after", "max_hold", "probe_interval", "shutdown_timeout", mode="before")
     @classmethod
     def _seconds(cls, value: object) -> object:
-        """Read `90` as seconds: Pydantic does so with a number, and the environment has only text."""
+        """Convert `90` to a number: the environment has only text, and Pydantic reads only numbers as seconds."""
         return float(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
     @field_validator("allowed_networks")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         parse_networks(value)
-        return value
-
-    @field_validator("dns_servers")
-    @classmethod
-    def _are_name_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for server in value:
-            check_name_server(server)
         return value
 
     @field_validator("egress_proxy")

@@ -1,4 +1,4 @@
-"""Each test fails in which Hookkeeper's code holds the event loop for more than 100 ms of CPU time, or sleeps on it."""
+"""A test fails if Hookkeeper's code blocks the event loop for more than 100 ms of CPU time, or sleeps on it."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,7 +7,7 @@ from hookkeeper.loop_monitor import LoopMonitor, SlowStep
 
 LIMIT_MS = 100
 HELD = "event loop blocked for"
-"""What a process writes in its log for each step that held its loop for longer."""
+"""The log line of a process for each step that blocked its loop for longer."""
 
 ROOT = Path(__file__).parents[1]
 NOT_OURS = ("tests", "benchmarks", "drills", "examples", ".venv")
@@ -29,14 +29,16 @@ def forget() -> None:
 
 
 def held_by_hookkeeper() -> list[SlowStep]:
-    """Give the steps in which Hookkeeper's own code held the loop.
+    """Return the steps in which Hookkeeper's own code blocked the loop.
 
-    Tests may hold it themselves, and so may a collection of the garbage of the whole test process.
+    Tests may block it themselves, and so may a garbage collection of the whole test process.
     """
-    return [each for each in _held if _is_hookkeepers(each)]
+    return [step for step in _held if _is_hookkeepers(step)]
 
 
-def _is_hookkeepers(held: SlowStep) -> bool:
-    if held.kind == "garbage collection" or STARTS & {frame.name for frame in held.stack}:
+def _is_hookkeepers(step: SlowStep) -> bool:
+    if step.kind == "garbage collection" or STARTS & {frame.name for frame in step.stack}:
         return False
-    return held.passes_through(ROOT, NOT_OURS)
+    files = [Path(frame.filename) for frame in step.stack]
+    folders = {file.relative_to(ROOT).parts[0] for file in files if file.is_relative_to(ROOT)}
+    return not folders <= set(NOT_OURS)

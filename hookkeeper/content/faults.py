@@ -1,10 +1,10 @@
 """Errors in tenants' templates, filters and schemas. Their messages are for the tenant and contain no secrets.
 
 Fault
-├── BadTemplate   a template that cannot be read, or not for this event
-├── BadFilter     the same of a filter
-└── TooCostly     it wanted more time or memory than it may have
-    └── TooCostlyLately   it was so several times in a row, and is not tried for a while
+├── BadTemplate   a template is invalid, or fails for this event
+├── BadFilter     a filter is invalid, or fails for this event
+└── TooCostly     the limit of time or memory is exceeded
+    └── TooCostlyLately   it was exceeded several times in a row: suspended for a while
 """
 
 
@@ -28,8 +28,8 @@ class BadTemplate(Fault):
     def __str__(self) -> str:
         if not self.line:
             return self.message
-        place = f"line {self.line}, column {self.column}" if self.column else f"line {self.line}"
-        return f"{self.message} ({place})"
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.message} (line {self.line}{column})"
 
 
 class BadFilter(Fault):
@@ -37,8 +37,8 @@ class BadFilter(Fault):
 
 
 class TooCostly(Fault):
-    """It exceeds its limit of time or memory."""
+    """A call exceeds its limit of time or memory."""
 
 
 class TooCostlyLately(TooCostly):
-    """It was too costly several times in a row, and is not tried for a while."""
+    """Several calls in a row were too costly, so further ones are suspended for a while."""

@@ -1,7 +1,7 @@
 """Filters: CEL expressions over `event`, evaluated by Google's own implementation.
 
-It stops after 10,000 rounds of a filter's loops, but counts no memory, and what is nested too deeply ends the process:
-what a tenant wrote belongs in `hookkeeper.sandbox.pool`.
+It stops after 10,000 iterations of a filter's loops, but does not limit memory, and deep nesting ends the process:
+tenants' filters are evaluated in `hookkeeper.sandbox.pool`.
 """
 
 import math
@@ -74,7 +74,7 @@ def matches(expression: str, event: Mapping[str, Any]) -> bool:
     """Return whether an event passes. Raises BadFilter if it cannot be evaluated, for example for a missing field."""
     program = _program(expression)
     try:
-        answer = program.eval(data={f"event.{name}": _taken(value) for name, value in event.items()})
+        answer = program.eval(data={f"event.{name}": _for_cel(value) for name, value in event.items()})
     except (RuntimeError, ValueError) as error:
         raise BadFilter(_sentence(str(error))) from None
     if answer.type() == cel.Type.ERROR:
@@ -120,12 +120,12 @@ def _overload(name: str, takes: tuple[Any, Any], gives: Any, **more: Any) -> Any
     return cel.Overload(id_, return_type=gives, parameters=list(takes), is_member=False, **more)
 
 
-def _taken(value: Any) -> Any:
+def _for_cel(value: Any) -> Any:
     """Convert JSON for CEL: its integers have 64 bits, and its strings end at the first NUL."""
     if isinstance(value, dict):
-        return {_taken(key): _taken(item) for key, item in value.items()}
+        return {_for_cel(key): _for_cel(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_taken(item) for item in value]
+        return [_for_cel(item) for item in value]
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
@@ -144,8 +144,8 @@ def _as_double(number: int) -> float:
 def _sentence(error: str) -> str:
     if where := _WHERE.search(error):
         line, column, what = where.groups()
-        place = "" if line == "-1" else f" (line {line}, column {column})"
-        return _STATUS.sub("", what)[:_SENTENCE_LIMIT] + place
+        position = "" if line == "-1" else f" (line {line}, column {column})"
+        return _STATUS.sub("", what)[:_SENTENCE_LIMIT] + position
     if missing := _MISSING.search(error):
         return f"{missing[1]} is missing; check with has(…) first"[:_SENTENCE_LIMIT]
     return _STATUS.sub("", error)[:_SENTENCE_LIMIT]

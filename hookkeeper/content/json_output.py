@@ -1,8 +1,8 @@
 """Writes the values of a template's expressions into JSON: a value, or escaped text inside a string.
 
-Only what was written before an expression tells whether it stands inside a string, and loops, conditions and macros
-decide what that is. So an expression writes a mark while the template is rendered, and each mark is replaced
-afterwards, when all text is known. The marks have a random part: no event's data can contain one.
+Whether an expression is inside a string depends on the text before it, which loops, conditions and macros produce. So
+an expression writes a mark while the template is rendered, and the marks are replaced when all text is known. They
+have a random part, so no event's data can contain one.
 """
 
 import json
@@ -22,7 +22,7 @@ _QUOTE_OR_ESCAPE = re.compile(r'\\.?|"', re.DOTALL)
 
 
 class _Json(NamedTuple):
-    """A value that is not text, already written as JSON."""
+    """The JSON of a value that is not text."""
 
     text: str
 
@@ -39,24 +39,24 @@ class JsonOutput:
         self._size = 0
         self._in_string = self._after_backslash = False
         self.has_empty_fragment = False
-        """An expression marked as `safe` gave nothing where a value is needed."""
+        """An expression marked as `safe` was empty where a value is needed."""
 
     def mark(self, value: Any) -> str:
-        """Keep the value of an expression, and give the mark to write in its place."""
+        """Store the value of an expression and return its mark."""
         self._values.append(value if isinstance(value, str) else self._json(compact(value)))
         return safe(f"{_START}{self._random}:{len(self._values) - 1}{_END}")
 
     def _json(self, text: str) -> str | _Json:
-        """Take a value that was written as JSON. A list can hold output of the template, and so marks."""
+        """Return the JSON of a value. A list can contain output of the template, and therefore marks."""
         return safe(text) if self._random in text else _Json(text)
 
     def finish(self, text: str) -> str:
-        """Replace the marks in what was rendered. Raises BadTemplate if that is too long."""
+        """Replace the marks in the rendered text. Raises BadTemplate if the result is too long."""
         self._write_fragment(text)
         return "".join(self._written)
 
     def _write_fragment(self, text: str) -> None:
-        """Write JSON, or a part of it, as it is, and what its marks stand for."""
+        """Write a part of the JSON unchanged, and replace its marks."""
         position = 0
         for mark in self._mark.finditer(text):
             self._write_literal(text[position : mark.start()])
@@ -109,7 +109,7 @@ class JsonOutput:
         self._write(_escaped(self._check_undamaged(value[position:])))
 
     def _is_fragment(self, value: str) -> bool:
-        """Return whether a text is output of the template itself: of a macro, a block, or marked as `safe`."""
+        """Return whether a text is output of the template itself: a macro or block, or marked as `safe`."""
         return isinstance(value, Markup) or self._random in value
 
     def _check_undamaged(self, text: str) -> str:

@@ -1,6 +1,6 @@
 """JSON Schema 2020-12 of an event type's data. Nothing is fetched: a `$ref` must point into its own schema.
 
-What a schema and data make a validator do is bounded by nothing here: it belongs in `hookkeeper.sandbox.pool`.
+Nothing here limits the time and memory of a validation: it is done in `hookkeeper.sandbox.pool`.
 """
 
 import json
@@ -17,7 +17,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_ERRORS = 20
 MAX_SENTENCE = 1000
 MAX_STEP = 64
-"""Characters of each key that a pointer shows: keys can be long, and 64 of them stand in one pointer."""
+"""Maximum characters of a key in a pointer, which can have 64 keys."""
 MASK = "this"
 """Replaces the value in messages, which can be long and confidential."""
 # A linear-time engine: no pattern of a schema takes exponential time.
@@ -36,12 +36,12 @@ def check(schema: dict[str, Any]) -> None:
 
 
 def text_of(schema: dict[str, Any]) -> str:
-    """Write a schema as `errors` takes it: a child knows by its text which validators it has made already."""
+    """Return a schema as text, by which a child caches its validators."""
     return json.dumps(schema)
 
 
 def errors(data: Any, schema: str) -> list[tuple[str, str]]:
-    """Return what is wrong with the data: a JSON pointer (RFC 6901) and a sentence each, the first 20."""
+    """Return the first 20 errors in the data, each as a JSON pointer (RFC 6901) and a sentence."""
     found = islice(_validator(schema).iter_errors(data), MAX_ERRORS)
     return [(_pointer(error.instance_path), error.message[:MAX_SENTENCE]) for error in found]
 

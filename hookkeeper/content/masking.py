@@ -16,7 +16,7 @@ Items = Mapping[int, Notification]
 
 
 def masked(notification: Notification) -> Notification:
-    """Return the masked notifications: `slack://********`, `https://host/********`, and names of headers."""
+    """Return the notification with its secrets masked: `slack://********`, `https://host/********`, header values."""
     if notification.http:
         call = notification.http
         changed = call.model_copy(update={"url": _masked_url(call), "headers": masked_headers(call.headers)})
@@ -52,8 +52,8 @@ def _pairs(mine: Items, theirs: Items) -> dict[int, int]:
     if _hide_the_same(theirs):
         return dict.fromkeys(mine, next(iter(theirs)))
     pairs: dict[int, int] = {}
-    for look in map(_whole, mine.values()):
-        pairs |= _pairs_of_a_look(_of(look, _whole, mine), _of(look, _whole, theirs))
+    for form in map(_whole, mine.values()):
+        pairs |= _pairs_of_a_form(_of(form, _whole, mine), _of(form, _whole, theirs))
     changed = [index for index in mine if index not in pairs and _hiding_field(mine[index])]
     if not changed:
         return pairs
@@ -63,7 +63,7 @@ def _pairs(mine: Items, theirs: Items) -> dict[int, int]:
     return pairs
 
 
-def _pairs_of_a_look(mine: Items, theirs: Items) -> dict[int, int]:
+def _pairs_of_a_form(mine: Items, theirs: Items) -> dict[int, int]:
     if len(mine) <= len(theirs) and _hide_the_same(theirs):
         return dict.fromkeys(mine, next(iter(theirs)))
     return _pairs_in_order(mine, theirs)
@@ -74,15 +74,15 @@ def _pairs_in_order(mine: Items, theirs: Items) -> dict[int, int]:
     if len(mine) != len(theirs):
         return {}
     pairs = dict(zip(mine, theirs, strict=True))
-    for form in (_whole, _secrets):
-        known = {*map(form, theirs.values())}
-        if any(form(mine[i]) in known and form(mine[i]) != form(theirs[j]) for i, j in pairs.items()):
+    for form_of in (_whole, _secrets):
+        known = {*map(form_of, theirs.values())}
+        if any(form_of(mine[i]) in known and form_of(mine[i]) != form_of(theirs[j]) for i, j in pairs.items()):
             return {}
     return pairs
 
 
-def _of(look: str, form: Callable[[Notification], str], items: Items) -> Items:
-    return {index: item for index, item in items.items() if form(item) == look}
+def _of(form: str, form_of: Callable[[Notification], str], items: Items) -> Items:
+    return {index: item for index, item in items.items() if form_of(item) == form}
 
 
 def _hide_the_same(items: Items) -> bool:

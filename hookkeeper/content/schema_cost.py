@@ -93,17 +93,17 @@ class RecursiveSchema:
             yield _Edge(self._count, part, id(target), choices)
         above = (*above, id(schema))
         for keyword, inner in self._applied(schema):
-            for number, each in enumerate(inner):
+            for number, subschema in enumerate(inner):
                 chosen = choices
                 if keyword in _ALTERNATIVES and self._exclude_each_other(inner):
                     chosen = {**choices, (id(schema), keyword): number}
-                yield from self._ways(each, chosen, above)
+                yield from self._ways(subschema, chosen, above)
 
     def _applied(self, schema: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         for keyword in _LISTS:
             yield keyword, _schemas(schema.get(keyword))
         for keyword in _MAPS:
-            yield keyword, [each for _, each in _items(schema.get(keyword))]
+            yield keyword, [subschema for _, subschema in _items(schema.get(keyword))]
         for keyword in _SINGLE:
             yield keyword, _schemas([schema.get(keyword)])
         for keyword in ("$ref", "$dynamicRef"):
@@ -142,7 +142,8 @@ class RecursiveSchema:
         if _disjoint(by_type):
             return True
         if any(types and "object" not in types for types in by_type):
-            resolved = [each for each, types in zip(resolved, by_type, strict=True) if not types or "object" in types]
+            pairs = zip(resolved, by_type, strict=True)
+            resolved = [schema for schema, types in pairs if not types or "object" in types]
         required = [set(map(str, schema.get("required") or ())) for schema in resolved]
         shared = set.intersection(*required) if required else set()
         return any(_disjoint([_constants(schema, name) for schema in resolved]) for name in shared)
@@ -185,10 +186,9 @@ class RecursiveSchema:
 
     def _check_cycles(self, graph: _Pairs) -> None:
         components = _components(graph)
-        diagonal = {components[pair] for pair in graph if pair[0] == pair[1]}
         for pair, moves in graph.items():
             for target, parted in moves.items():
-                if parted and components[pair] == components[target] and components[pair] in diagonal:
+                if parted and components[pair] == components[target]:
                     raise Fault(
                         "refers to itself in several ways for the same part of the data, so each level of the data"
                         " would multiply the validation time: refer to itself once, or distinguish the"
@@ -220,53 +220,51 @@ def _parts(schema: dict[str, Any]) -> Iterator[tuple[_Part, dict[str, Any]]]:
             yield _Part("item", first if keyword == "items" else frozenset(), others=True), target
 
 
-def _components(graph: _Pairs) -> dict[tuple[int, int], int]:
-    """Number the strongly connected components (Tarjan's algorithm, without recursion)."""
-    index: dict[tuple[int, int], int] = {}
-    low: dict[tuple[int, int], int] = {}
-    component: dict[tuple[int, int], int] = {}
-    path: list[tuple[int, int]] = []
-    for root in graph:
-        if root in index:
-            continue
-        index[root] = low[root] = len(index)
-        path.append(root)
-        walk = [(root, iter(graph[root]))]
-        while walk:
-            node, targets = walk[-1]
-            for target in targets:
-                if target not in index:
-                    index[target] = low[target] = len(index)
-                    path.append(target)
-                    walk.append((target, iter(graph[target])))
-                    break
-                if target not in component:
-                    low[node] = min(low[node], index[target])
-            else:
-                walk.pop()
-                if walk:
-                    low[walk[-1][0]] = min(low[walk[-1][0]], low[node])
-                if low[node] == index[node]:
-                    while True:
-                        member = path.pop()
-                        component[member] = index[node]
-                        if member == node:
-                            break
-    return component
+def _components(graph: _Pairs) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return a representative of the strongly connected component of each pair (Kosaraju's algorithm)."""
+    sources: dict[tuple[int, int], list[tuple[int, int]]] = {pair: [] for pair in graph}
+    for pair, targets in graph.items():
+        for target in targets:
+            sources[target].append(pair)
+    components: dict[tuple[int, int], tuple[int, int]] = {}
+    for root in reversed(_postorder(graph)):
+        pending = [root]
+        while pending:
+            pair = pending.pop()
+            if pair not in components:
+                components[pair] = root
+                pending += sources[pair]
+    return components
+
+
+def _postorder(graph: _Pairs) -> list[tuple[int, int]]:
+    """Return all pairs, those that a depth-first search leaves first at the front."""
+    order: list[tuple[int, int]] = []
+    seen: set[tuple[int, int]] = set()
+    pending = [(pair, False) for pair in graph]
+    while pending:
+        pair, is_left = pending.pop()
+        if is_left:
+            order.append(pair)
+        elif pair not in seen:
+            seen.add(pair)
+            pending.append((pair, True))
+            pending += [(target, False) for target in graph[pair]]
+    return order
 
 
 def _names(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return every schema that has a name of its own, by the reference that means it."""
+    """Return the schemas that have names of their own, by the reference to each."""
     pending = [value]
     while pending:
-        each = pending.pop()
-        if isinstance(each, dict):
+        part = pending.pop()
+        if isinstance(part, dict):
             for keyword, prefix in (("$anchor", "#"), ("$dynamicAnchor", "#"), ("$id", "")):
-                if isinstance(each.get(keyword), str):
-                    yield prefix + each[keyword], each
-            pending += each.values()
-        elif isinstance(each, list):
-            pending += each
+                if isinstance(part.get(keyword), str):
+                    yield prefix + part[keyword], part
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
     yield "#", value
 
 
@@ -275,18 +273,15 @@ def _schemas(value: Any) -> list[dict[str, Any]]:
 
 
 def _items(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [(name, each) for name, each in value.items() if isinstance(each, dict)] if isinstance(value, dict) else []
+    if not isinstance(value, dict):
+        return []
+    return [(name, schema) for name, schema in value.items() if isinstance(schema, dict)]
 
 
 def _types(schema: dict[str, Any]) -> set[str]:
     given = schema.get("type")
-    return (
-        {given}
-        if isinstance(given, str)
-        else {name for name in given if isinstance(name, str)}
-        if isinstance(given, list)
-        else set()
-    )
+    names = given if isinstance(given, list) else [given]
+    return {name for name in names if isinstance(name, str)}
 
 
 def _constants(schema: dict[str, Any], name: str) -> set[str]:

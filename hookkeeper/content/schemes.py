@@ -1,6 +1,6 @@
 """Schemes of Apprise URLs, and the services that cannot be allowed.
 
-The lists follow Apprise 2.3; a test goes through its plugins, so that a newer one brings no such service unseen.
+The lists follow Apprise 2.3. A test checks all plugins, so a new version cannot add such a service unnoticed.
 """
 
 import re
@@ -23,7 +23,7 @@ _ON_THIS_MACHINE = {
     "syslog",
     "windows",
 }
-"""They run programs, or reach desktops, devices, logs and files of the machine that the worker runs on."""
+"""They run programs, or use desktops, devices, logs and files of the worker's machine."""
 _OWN_SOCKETS = {
     "amqp",
     "amqps",
@@ -46,7 +46,7 @@ _OWN_SOCKETS = {
 }
 """They open connections without `requests`; `mailto` would connect to any SMTP server."""
 _ANY_REQUEST = {"apprise", "apprises", "form", "forms", "http", "https", "json", "jsons", "xml", "xmls"}
-"""They send any request to any host; `http` does that."""
+"""They send any request to any host; `http` is for that."""
 _LOCAL_FILES = {"fcm", "vapid"}
 """They read their keys from files that the URL names."""
 

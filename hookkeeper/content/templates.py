@@ -1,8 +1,7 @@
 """Templates in Jinja's language, rendered by minijinja. A template cannot load another.
 
-Fuel counts minijinja's steps and memory. It counts neither the reading of a template nor what the methods of Python's
-dicts and lists do, and a template that is nested too deeply ends the process: tenants' templates are rendered in
-`hookkeeper.sandbox.pool`.
+Fuel limits minijinja's steps and memory, but neither the parsing of a template nor the methods of Python's dicts and
+lists, and deep nesting ends the process: tenants' templates are rendered in `hookkeeper.sandbox.pool`.
 """
 
 import json
@@ -25,10 +24,10 @@ SOURCE_LIMIT = 64 * 1024
 OUTPUT_LIMIT = 1024 * 1024
 """Maximum characters of its output."""
 FUEL = 250_000
-"""Its fuel: an instruction costs 1, and so do 64 bytes read or written."""
+"""Fuel of a template: an instruction costs 1, and so do 64 bytes read or written."""
 _SENTENCE_LIMIT = 300
 _TOO_MUCH = "takes too many steps or too much memory"
-_PLACE = re.compile(r" \(in <string>:\d+\)")
+_POSITION = re.compile(r" \(in <string>:\d+\)")
 
 VARIABLES = frozenset({"event", "webhook", "static", "alert"})
 """Variables of templates. `static` exists in payloads only, `alert` in alerts."""
@@ -47,10 +46,10 @@ _TRIAL_EVENT: dict[str, Any] = {
 
 
 def check(template: str, escape: Escape = "none") -> str | None:
-    """Raise BadTemplate for an invalid template, or that fails whatever the event is.
+    """Raise BadTemplate for a template that is invalid or fails for every event.
 
-    It is rendered once with a made-up event, whose data has nothing in it: what is missing there is `null`. Return the
-    text where it has the same shape for every event, as no condition and no loop depends on the data; else None.
+    It is rendered with an example event without data, where missing values are `null`. Return the output if it has the
+    same structure for every event, because the template has no conditions and loops; else None.
     """
     _guarded(template, lambda: _environment("none").add_template("template", template))
     _check_variables(template)
@@ -79,9 +78,9 @@ def _check_variables(template: str) -> None:
 def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:
     """Render a template.
 
-    What is no text is written as JSON writes it: `true`, `null`, `[1, 2]`. With `json`, each `{{ … }}` is one JSON
-    value, and inside a JSON string it is text, escaped and without quotes. With `html` everything is escaped.
-    Raises BadTemplate for one that cannot be read, that names what is not there, or that takes or writes too much.
+    Values other than text are written as JSON: `true`, `null`, `[1, 2]`. With `json`, each `{{ … }}` writes one JSON
+    value, and inside a JSON string its text, escaped and without quotes. With `html`, values are escaped.
+    Raises BadTemplate for an invalid template, a missing value, or too many steps or characters.
     """
     if escape == "json":
         return _guarded(template, lambda: _json(template, context))
@@ -135,11 +134,11 @@ def _sentence(error: TemplateError) -> str:
         case "TemplateNotFound":
             return "cannot load another template"
         case _:
-            return _PLACE.sub("", error.detail or error.message)
+            return _POSITION.sub("", error.detail or error.message)
 
 
 def _column(template: str, error: TemplateError) -> int | None:
-    """Return the column, counted from 1, of an error whose place is known, which minijinja gives in bytes of UTF-8."""
+    """Return the column of an error, counted from 1, if it is known. Minijinja gives a position in bytes of UTF-8."""
     if not error.range:
         return None
     before = template.encode(errors="replace")[: error.range[0]].decode(errors="ignore")
@@ -154,7 +153,7 @@ def _written(value: Any) -> Any:
 
 
 def datetimeformat(value: Any, format: str = "%Y-%m-%d %H:%M", tz: str = "UTC") -> str:
-    """Write an RFC 3339 time, or Unix seconds, by a pattern of strftime, in a time zone."""
+    """Format an RFC 3339 time, or Unix seconds, with a pattern of strftime in a time zone."""
     try:
         when = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
     except (TypeError, ValueError, OverflowError, OSError):

@@ -34,18 +34,18 @@ def check_url(url: str) -> str:
 
 
 def check_scheme(url: str, require_https: bool) -> None:
-    """Raise ValueError, for plain HTTP where HTTPS is required.
+    """Raise ValueError for plain HTTP if HTTPS is required.
 
-    It may be a template: one that starts with neither scheme passes, and is judged as it is filled in.
+    A template that does not start with a scheme passes; its URL is checked after it is rendered.
     """
     if require_https and url.lower().startswith("http://"):
         raise ValueError("must start with https://")
 
 
 def check_reachable(url: str, allowed: Networks) -> None:
-    """Raise ValueError, where a URL shows that it may not be reached from here.
+    """Raise ValueError for a URL, valid for `check_url`, whose host or port is not allowed.
 
-    It is one that `check_url` takes. Names are not looked up: where they lead is judged at each connection.
+    Names are not looked up: their addresses are checked at each connection.
     """
     parts = urlsplit(url)
     host, port = _host_and_port(parts.netloc)

@@ -1,4 +1,4 @@
-"""Encryption at rest: AES-256-GCM with keys that can be rotated. A leaf: every layer may import it.
+"""Encryption at rest: AES-256-GCM with keys that can be rotated.
 
     HOOKKEEPER_ENCRYPTION_KEYS=2026b:<base64 of 32 bytes>,2026a:<base64 of 32 bytes>
 
@@ -7,7 +7,7 @@ The first key writes, all of them read. A ciphertext is
     salt (16) · nonce (12) · encrypted bytes · tag (16)
 
 A keyring encrypts with a subkey of its own, derived from key and salt by HKDF-SHA256 (RFC 5869): the 2³² random nonces
-that NIST SP 800-38D allows a key then apply to one process each.
+that NIST SP 800-38D allows for a key then apply to one process.
 
 CipherError
 ├── UnknownKey       encrypted with a key that is not set
@@ -35,15 +35,15 @@ MAX_SUBKEYS = 1024
 
 
 class CipherError(Exception):
-    """It cannot be decrypted. The message contains no key and no text."""
+    """The ciphertext cannot be decrypted. The message contains no key and no text."""
 
 
 class UnknownKey(CipherError):
-    """It was encrypted with a key that is not set."""
+    """The ciphertext was encrypted with a key that is not set."""
 
 
 class Undecipherable(CipherError):
-    """It was not encrypted with the key of this id for this purpose."""
+    """The ciphertext was not encrypted with the key of this id for this purpose."""
 
 
 class Ciphertext(NamedTuple):
@@ -91,7 +91,7 @@ class Keyring:
         return Ciphertext(self._first, self._salt + nonce + encrypted)
 
     def decrypt(self, ciphertext: Ciphertext, purpose: str) -> bytes:
-        """Return back what was encrypted. Raises CipherError."""
+        """Decrypt. Raises CipherError."""
         if ciphertext.key_id not in self._keys:
             raise UnknownKey(not_set(ciphertext.key_id))
         salt, rest = ciphertext.data[:SALT_BYTES], ciphertext.data[SALT_BYTES:]

@@ -1,4 +1,4 @@
-"""Signing keys of Standard Webhooks 1.0.0: make, check, decode. A leaf: every layer may import it.
+"""Signing keys and signatures of Standard Webhooks 1.0.0, "Signature scheme". Pure.
 
     whsec_<base64 of 24 to 64 random bytes>      symmetric, signs `v1` (HMAC-SHA256)
     whsk_<base64 of seed (32) + public (32)>     asymmetric, signs `v1a` (ed25519)
@@ -6,11 +6,16 @@
 
 The specification does not define the bytes of a `whsk_` key. Svix, and the specification's example, use seed and
 public key; the Go reference library uses the seed only. Hookkeeper writes the first and accepts both.
+
+The `standardwebhooks` library takes the body as text, so it cannot sign a body that is not UTF-8, and it does not
+support ed25519. The tests verify the signatures with the library.
 """
 
 import binascii
+import hmac
 import secrets
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,6 +34,17 @@ def new_secret(scheme: Scheme) -> str:
     if scheme == "v1":
         return SYMMETRIC + b64encode(seed).decode()
     return ASYMMETRIC + b64encode(seed + _public_bytes(Ed25519PrivateKey.from_private_bytes(seed))).decode()
+
+
+def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the value of `webhook-signature`: one signature for each key, in the order of the keys.
+
+    `timestamp` is in Unix seconds. Raises ValueError for no key or an invalid one.
+    """
+    if not secrets:
+        raise ValueError("a webhook has at least one signing key")
+    content = f"{message_id}.{timestamp}.".encode() + body
+    return " ".join(_signature(secret, content) for secret in secrets)
 
 
 def check_secret(secret: str) -> None:
@@ -65,6 +81,12 @@ def ed25519_key(secret: str) -> Ed25519PrivateKey:
     if raw[SEED_BYTES:] not in (b"", _public_bytes(key)):
         raise ValueError(f"the public half of this {ASYMMETRIC} key does not belong to its private half")
     return key
+
+
+def _signature(secret: str, content: bytes) -> str:
+    if is_asymmetric(secret):
+        return "v1a," + b64encode(ed25519_key(secret).sign(content)).decode()
+    return "v1," + b64encode(hmac.digest(hmac_key(secret), content, "sha256")).decode()
 
 
 def _decode(secret: str, prefix: str) -> bytes:

@@ -13,7 +13,6 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -87,21 +86,16 @@ class Client(httpx.AsyncClient):
     """The client for `send`. `tls_thread` handles receivers with custom TLS settings."""
 
     def __init__(
-        self, transport: Transport, tls_thread: "TlsThread[Client] | None" = None, *, require_https: bool = False
+        self, transport: Transport, tls_thread: TlsThread | None = None, *, require_https: bool = False
     ) -> None:
         hooks = {"request": [_refuse_plain_http]} if require_https else {}
         super().__init__(transport=transport, timeout=None, trust_env=False, event_hooks=hooks)
         self.tls_thread = tls_thread
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    async def __aexit__(self, *raised: Any, **_: Any) -> None:
         if self.tls_thread:
             await self.tls_thread.close()
-        await super().__aexit__(exc_type, exc_value, traceback)
+        await super().__aexit__(*raised)
 
 
 def make_client(
@@ -182,13 +176,6 @@ async def send(
         duration_ms=(time.perf_counter() - start - link.waited) * 1000,
         started_at=started_at,
     )
-
-
-async def post(
-    client: httpx.AsyncClient, url: str, *, body: bytes, headers: Mapping[str, str], timeout: float, **more: Any
-) -> Answer:
-    """Send one POST, as `send` does."""
-    return await send(client, "POST", url, body=body, headers=headers, timeout=timeout, **more)
 
 
 def error_code(exc: BaseException) -> str:

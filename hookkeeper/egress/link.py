@@ -1,4 +1,4 @@
-"""State of one outgoing request, shared by `hookkeeper.egress.http` and the connector below it."""
+"""The state of one outgoing request and of its connection, shared by `hookkeeper.egress.http` and the connector."""
 
 import asyncio
 import time
@@ -6,23 +6,67 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 SLOT_TIMEOUT = 20.0
 """Seconds that a request waits for slots of its tenant. Together with the longest timeout of a webhook, that is less
 than the minute of an activity."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Bytes of a response's headers, including interim responses: aiohttp alone would accept a megabyte."""
+MAX_INTERIM_RESPONSES = 64
+"""1xx responses to one request: reading more of them at full speed would block the worker."""
 
 
 class LocalLimitReached(RuntimeError):
     """An internal limit prevented the request. It does not count as an attempt."""
 
 
-class Exchange(Protocol):
-    """The protocol that reads responses."""
+class ResponseReader(ResponseHandler):
+    """Aborts the connection on unsolicited data, which aiohttp would buffer without limit.
 
-    idle: bool
+    Also limits interim responses and the size of headers.
+    """
+
+    idle = False
+    _connection: asyncio.Transport | None = None
+    """The transport of the request, which aiohttp removes from the reader when it closes it."""
+    _interim = 0
+    _header_bytes = 0
+    _has_headers = False
+
+    def begin(self) -> None:
+        """Expect the response to one request."""
+        self._connection = self.transport
+        self.idle, self._interim, self._header_bytes, self._has_headers = False, 0, 0, False
+
+    def end(self, *, keep_alive: bool) -> None:
+        """Expect no data. Without `keep_alive`, abort: `close` would wait until the peer has read everything."""
+        if self._connection and (not keep_alive or self._connection.is_closing()):
+            self._connection.abort()
+        self.idle = True
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        is_interim = data[0].code in range(100, 200)
+        self._interim += is_interim
+        self._has_headers = not is_interim
+        if self._interim <= MAX_INTERIM_RESPONSES:
+            super().feed_data(data, size)
+        elif self.exception() is None:
+            self.set_exception(HttpProcessingError(message="too many interim responses"))
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle:
+            self.abort()
+            return
+        super().data_received(data)
+        self._header_bytes += len(data)
+        if not self._has_headers and self._header_bytes > MAX_HEADER_BYTES and self.exception() is None:
+            self.set_exception(HttpProcessingError(message="too many bytes of headers"))
 
 
 @dataclass(slots=True)
@@ -45,18 +89,15 @@ class Link:
     """Not yet connected to the egress proxy."""
     reused: bool = False
     """The connection was used before."""
-    protocol: Exchange | None = None
-    transport: asyncio.Transport | None = None
+    reader: ResponseReader | None = None
+    """Reads the response, once the request is connected."""
     done: bool = False
     """The response was complete, so the connection can be reused."""
 
     def end(self) -> None:
-        """Abort a connection that is not reused: `close` would wait until the peer has read everything."""
-        if self.protocol is None or self.transport is None:
-            return
-        if not self.done or self.transport.is_closing():
-            self.transport.abort()
-        self.protocol.idle = True
+        """Abort a connection that is not reused."""
+        if self.reader is not None:
+            self.reader.end(keep_alive=self.done)
 
     @asynccontextmanager
     async def slot_in(self, limit: TenantLimit, operations: str) -> AsyncIterator[None]:

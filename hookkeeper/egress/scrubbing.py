@@ -108,21 +108,21 @@ def _parts(secret: str) -> Iterator[str]:
 
 def _masked(text: str, secrets: Iterable[str]) -> str:
     values = {secret for secret in secrets if len(secret) >= MIN_LENGTH and secret.lower() not in _WORDS}
-    said = text.encode(errors="replace")
-    spans = _spans(said.lower(), values)
+    response = text.encode(errors="replace")
+    spans = _spans(response.lower(), values)
     if spans is None:
         return MASK
     if not spans:
         return text
-    return _replaced(said, spans).decode(errors="ignore")
+    return _replaced(response, spans).decode(errors="ignore")
 
 
-def _spans(said: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
+def _spans(response: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
     """Return the positions of secrets, or None if there are too many."""
     spans: list[tuple[int, int]] = []
     comparisons = 0
-    for needle, origins in _needles(values, _pieces(said)).items():
-        at = said.find(needle)
+    for needle, origins in _needles(values, _pieces(response)).items():
+        at = response.find(needle)
         if at < 0:
             continue
         wholes = {_lowered(encode(value)) for encode, value in origins if len(value) > PREFIX}
@@ -130,15 +130,15 @@ def _spans(said: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
             comparisons += 1 + len(wholes)
             if comparisons > MAX_COMPARISONS:
                 return None
-            end = at + max((_common_length(said, at, whole) for whole in wholes), default=len(needle))
+            end = at + max((_common_length(response, at, whole) for whole in wholes), default=len(needle))
             spans.append((at, end))
-            at = said.find(needle, end)
+            at = response.find(needle, end)
     return sorted(spans)
 
 
-def _pieces(said: bytes) -> set[bytes]:
+def _pieces(response: bytes) -> set[bytes]:
     """Return every sequence of 4 bytes in a text: only values that start with one of them can occur."""
-    return {said[at : at + MIN_LENGTH] for at in range(len(said) - MIN_LENGTH + 1)}
+    return {response[at : at + MIN_LENGTH] for at in range(len(response) - MIN_LENGTH + 1)}
 
 
 def _needles(values: Iterable[str], pieces: Collection[bytes]) -> dict[bytes, list[tuple[_Encoding, str]]]:
@@ -154,27 +154,27 @@ def _needles(values: Iterable[str], pieces: Collection[bytes]) -> dict[bytes, li
     return needles
 
 
-def _common_length(said: bytes, at: int, whole: bytes) -> int:
+def _common_length(response: bytes, at: int, whole: bytes) -> int:
     """Return how many bytes from `at` on match `whole`."""
-    low, high = 0, min(len(whole), len(said) - at)
+    low, high = 0, min(len(whole), len(response) - at)
     while low < high:
         middle = (low + high + 1) // 2
-        if said.startswith(whole[:middle], at):
+        if response.startswith(whole[:middle], at):
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _replaced(said: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
+def _replaced(response: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
     """Replace each group of overlapping spans by one mask."""
     pieces: list[bytes] = []
     masked_to = 0
     for start, end in spans:
         if start >= masked_to:
-            pieces += (said[masked_to:start], MASK.encode())
+            pieces += (response[masked_to:start], MASK.encode())
         masked_to = max(masked_to, end)
-    return b"".join((*pieces, said[masked_to:]))
+    return b"".join((*pieces, response[masked_to:]))
 
 
 def _lowered(text: str) -> bytes:
@@ -194,12 +194,8 @@ def _percent_encoded(value: str) -> str:
     return quote(value, safe="")
 
 
-def _as_it_is(value: str) -> str:
-    return value
-
-
 _ENCODINGS: tuple[_Encoding, ...] = (
-    _as_it_is,
+    str,
     _as_json,
     _as_json_with_slashes,
     escape,

@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from hookkeeper import outcomes
 from hookkeeper.content.notifications import RenderedNotification
@@ -16,6 +16,7 @@ from hookkeeper.egress.addresses import Networks
 from hookkeeper.egress.scrubbing import scrub
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.outcomes import Verdict
+from hookkeeper.times import utc_now
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
@@ -41,8 +42,6 @@ class ServiceAnswer:
     """The result of one notification or one call of an HTTP API."""
 
     verdict: Verdict
-    started_at: datetime
-    duration_ms: float
     status_code: int | None = None
     """Status of the latest response."""
     error: str | None = None
@@ -57,16 +56,8 @@ class ServiceAnswer:
     text: str = ""
     """Messages of Apprise and the service, without secrets of the URL."""
     retry_after: float | None = None
-
-
-class _Result(NamedTuple):
-    """A `ServiceAnswer` without its times."""
-
-    verdict: Verdict
-    status_code: int | None = None
-    error: str | None = None
-    text: str = ""
-    retry_after: float | None = None
+    started_at: datetime = field(default_factory=utc_now)
+    duration_ms: float = 0.0
 
 
 class Services:
@@ -89,7 +80,7 @@ class Services:
         self._call = partial(guarded_requests.PluginCall, allowed, transport)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="services")
         self._slots = TenantLimit(MAX_THREADS)
-        self._sending: set[asyncio.Future[_Result]] = set()
+        self._sending: set[asyncio.Future[ServiceAnswer]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,24 +98,16 @@ class Services:
                 await self._slots.acquire(tenant)
         except TimeoutError:
             raise ServicesBusy(f"no thread was free within {THREAD_TIMEOUT:g} s") from None
-        started_at, start = datetime.now(UTC), time.perf_counter()
-        result = await self._send_in_thread(notification, timeout, tenant)
-        return ServiceAnswer(
-            verdict=result.verdict,
-            started_at=started_at,
-            duration_ms=(time.perf_counter() - start) * 1000,
-            status_code=result.status_code,
-            error=result.error,
-            text=result.text,
-            retry_after=result.retry_after,
-        )
+        started_at, start = utc_now(), time.perf_counter()
+        answer = await self._send_in_thread(notification, timeout, tenant)
+        return replace(answer, started_at=started_at, duration_ms=(time.perf_counter() - start) * 1000)
 
     async def close(self) -> None:
         for sending in self._sending:
             sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _send_in_thread(self, notification: RenderedNotification, timeout: float, tenant: str) -> _Result:
+    async def _send_in_thread(self, notification: RenderedNotification, timeout: float, tenant: str) -> ServiceAnswer:
         """Send in a thread. A thread cannot be killed, so it holds the tenant's slot until it ends."""
         call = self._call(timeout)
         call.require_https = self._require_https
@@ -133,52 +116,50 @@ class Services:
         sending.add_done_callback(partial(self._sent, tenant))
         try:
             done, _ = await asyncio.wait((sending,), timeout=timeout)
-            return sending.result() if done else _late(call)
+            if done:
+                return sending.result()
+            return ServiceAnswer("failed", call.response.status_code if call.response else None, "timeout")
         finally:
             if not sending.done():
                 call.end()
 
-    def _sent(self, tenant: str, sending: "asyncio.Future[_Result]") -> None:
+    def _sent(self, tenant: str, sending: "asyncio.Future[ServiceAnswer]") -> None:
         self._sending.discard(sending)
         self._slots.release(tenant)
         if not sending.cancelled():
             sending.exception()  # marks it as retrieved: its caller may have timed out
 
-    def _send(self, call: "PluginCall", notification: RenderedNotification) -> _Result:
+    def _send(self, call: "PluginCall", notification: RenderedNotification) -> ServiceAnswer:
         """Send in this thread."""
         load()
         title, body = notification.title.strip(), notification.body.strip()
         if not (title or body):
-            return _Result("rejected", error="empty", text="the notification has neither title nor body")
+            return ServiceAnswer("rejected", error="empty", text="the notification has neither title nor body")
         with call.watch():
             try:
                 service = service_of(notification.service, self._schemes)
             except BadService as exc:
                 error = "service_not_allowed" if isinstance(exc, ServiceNotAllowed) else "bad_service"
-                return _Result("rejected", error=error, text=str(exc))
+                return ServiceAnswer("rejected", error=error, text=str(exc))
             accepted = service.send(title, body)
         if call.internal_error:
             raise call.internal_error
-        return _result(call, accepted, notification.service)
+        return _answer(call, accepted, notification.service)
 
 
-def _late(call: "PluginCall") -> _Result:
-    return _Result("failed", call.response.status_code if call.response else None, "timeout")
-
-
-def _result(call: "PluginCall", accepted: bool, url: str) -> _Result:
+def _answer(call: "PluginCall", accepted: bool, url: str) -> ServiceAnswer:
     response = call.response
     body = outcomes.excerpt(response.body, MAX_SCRUBBED) if response else ""
     messages = "\n".join((*call.messages, body)).strip()
     text = outcomes.excerpt(scrub(messages, url).encode(), MAX_TEXT)
     if accepted and response:
-        return _Result("succeeded", response.status_code, text=text)
+        return ServiceAnswer("succeeded", response.status_code, text=text)
     if call.refused:
-        return _Result("rejected", error="service_not_allowed", text=f"Apprise may not {call.refused}")
+        return ServiceAnswer("rejected", error="service_not_allowed", text=f"Apprise may not {call.refused}")
     if response is None:  # Apprise returns `True` even if it sent nothing
-        return _Result("rejected", error="not_sent", text=text or "Apprise sent no request for this notification")
+        return ServiceAnswer("rejected", error="not_sent", text=text or "Apprise sent no request for this notification")
     if response.error == "forbidden_address":
-        return _Result("forbidden_address", error=response.error, text=text)
+        return ServiceAnswer("forbidden_address", error=response.error, text=text)
     is_success = response.status_code in range(200, 300)
     error = response.error or ("not_accepted" if is_success else f"http_{response.status_code}")
-    return _Result("failed", response.status_code, error, text, response.retry_after)
+    return ServiceAnswer("failed", response.status_code, error, text, response.retry_after)

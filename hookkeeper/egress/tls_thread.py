@@ -7,30 +7,25 @@ releases the GIL meanwhile, so in a separate thread it does not delay other requ
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 
-T = TypeVar("T")
+import httpx
+
+Result = TypeVar("Result")
 JOIN_TIMEOUT = 5.0
 """Seconds to wait for the thread to end: a handshake may be in progress."""
 
 
-class Closable(Protocol):
-    async def aclose(self) -> None: ...
-
-
-C = TypeVar("C", bound=Closable)
-
-
-class TlsThread(Generic[C]):
+class TlsThread:
     """Runs calls of one client in a thread, which starts at the first call."""
 
-    def __init__(self, make_client: Callable[[], C]) -> None:
+    def __init__(self, make_client: Callable[[], httpx.AsyncClient]) -> None:
         self._make_client = make_client
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: C | None = None
+        self._client: httpx.AsyncClient | None = None
         self._thread: threading.Thread | None = None
 
-    async def run(self, call: Callable[[C], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, call: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Result]]) -> Result:
         """Run a call in the thread and return its result. Cancellation cancels the call."""
         if self._loop is None or self._client is None:
             self._client, self._loop = self._make_client(), asyncio.new_event_loop()

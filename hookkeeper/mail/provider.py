@@ -5,11 +5,12 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hookkeeper import outcomes
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
+from hookkeeper.outcomes import Verdict
 from hookkeeper.times import utc_now
 
 MAX_TEXT = 500
@@ -18,12 +19,6 @@ MAX_TEXT = 500
 _SENDER = re.compile(
     r'("?(?P<name>[^<>"]*)"?\s*<)?(?P<address>[A-Za-z0-9.!#$%&\'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253})(?(1)>)'
 )
-
-Verdict = Literal[
-    "succeeded",
-    "failed",  # a later attempt may succeed
-    "rejected",  # no later attempt can succeed
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,7 @@ class MailAnswer:
     """The result of one attempt."""
 
     verdict: Verdict
+    """`succeeded`, `failed` or `rejected`."""
     started_at: datetime
     duration_ms: float
     status_code: int | None = None

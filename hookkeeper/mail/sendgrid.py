@@ -26,7 +26,8 @@ from hookkeeper.content import json_text
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.egress import http
-from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, Verdict, parse_sender, provider_text, without
+from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text, without
+from hookkeeper.outcomes import Verdict
 from hookkeeper.times import utc_now
 from hookkeeper.version import VERSION
 

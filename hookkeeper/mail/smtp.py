@@ -22,7 +22,8 @@ from aiosmtplib import (
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress import http
 from hookkeeper.mail.mime import mime_of
-from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, Verdict, parse_sender, provider_text
+from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text
+from hookkeeper.outcomes import Verdict
 
 TIMEOUT = 15.0
 QUIT_TIMEOUT = 1.0

@@ -1,8 +1,7 @@
 """The alert state of webhooks: at most one alert for failed deliveries an hour, and none twice.
 
-An alert for a disabled webhook is always sent, and later one that it works again.
-
-The permission to alert is claimed with a token that identifies the alert, so a claim can be repeated after a crash.
+A disabled webhook always causes an alert, and another one when it works again. Before an alert is sent, it is claimed
+with a token that identifies it, so a claim can be repeated after a crash.
 """
 
 from datetime import datetime, timedelta
@@ -25,9 +24,9 @@ class AlertClaims:
         self._database = database
 
     async def claim(self, webhook_id: str, kind: AlertKind, delivery: str, token: str) -> int | None:
-        """Claim the permission to alert; return the number of failures since the last alert that had none.
+        """Claim an alert; return the number of failures since the last alert that had none.
 
-        None if this alert must not be sent: a failed delivery is then counted for the next alert.
+        None if this alert must not be sent. A failed delivery is then counted for the next alert.
         """
         query = select(Webhook).where(Webhook.id == webhook_id).with_for_update()
         async with self._database.write() as session:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Index, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
@@ -98,11 +98,7 @@ class ApiKeys:
             .values(revoked_at=utc_now())
             .returning(ApiKey.id)
         )
-        async with self._database.write() as session:
-            revoked = await session.scalar(query) is not None
-            if revoked:
-                note(session, entry)
-        return revoked
+        return await execute(self._database, query, entry)
 
     async def note_use(self, key_id: str) -> None:
         """Update `last_used_at`, at most once a minute."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Index, event, select
+from sqlalchemy import Executable, Index, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -49,6 +49,15 @@ def note(session: AsyncSession, entry: AuditEntry | None) -> None:
     if entry is not None:
         session.add(entry)
         event.listen(session.sync_session, "after_commit", lambda _: log_entry(entry), once=True)
+
+
+async def execute(database: Database, statement: Executable, entry: AuditEntry | None) -> bool:
+    """Execute a statement that returns the rows it changes, and add the entry if there are any; False if not."""
+    async with database.write() as session:
+        changed = (await session.scalars(statement)).first() is not None
+        if changed:
+            note(session, entry)
+    return changed
 
 
 def log_entry(entry: AuditEntry) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
-from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import EventType
 from hookkeeper.times import utc_now
@@ -68,8 +68,4 @@ class Catalogue:
     async def delete(self, name: str, entry: AuditEntry | None = None) -> bool:
         """Delete an event type; False if there is none. Accepted events of this type do not change."""
         query = delete(EventType).where(EventType.name == name).returning(EventType.name)
-        async with self._database.write() as session:
-            deleted = await session.scalar(query) is not None
-            if deleted:
-                note(session, entry)
-        return deleted
+        return await execute(self._database, query, entry)

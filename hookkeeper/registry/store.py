@@ -15,7 +15,7 @@ from sqlalchemy.orm import selectinload
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
-from hookkeeper.registry.audit import AuditEntry, AuditLog, note
+from hookkeeper.registry.audit import AuditEntry, AuditLog, execute, note
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated, lock, migrate, open_engine
 from hookkeeper.registry.health import HealthStore, reset_health
@@ -227,11 +227,7 @@ class Store:
     async def delete(self, webhook_id: str, tenant: str | None, entry: AuditEntry | None = None) -> bool:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
         query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
-        async with self._database.write() as session:
-            deleted = await session.scalar(query) is not None
-            if deleted:
-                note(session, entry)
-        return deleted
+        return await execute(self._database, query, entry)
 
 
 def patterns_for(event_type: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.models import Suppression
@@ -113,11 +113,7 @@ class Suppressions:
             .where(Suppression.tenant == tenant, Suppression.address_token.in_(self._tokens(address)))
             .returning(Suppression.address_token)
         )
-        async with self._database.write() as session:
-            removed = (await session.scalars(query)).first() is not None
-            if removed:
-                note(session, entry)
-        return removed
+        return await execute(self._database, query, entry)
 
     def _tokens(self, address: str) -> tuple[str, ...]:
         return tokens_of(address, self._keyring)

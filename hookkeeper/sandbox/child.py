@@ -33,17 +33,17 @@ from hookkeeper.sandbox.messages import (
 
 READY = b"ready"
 IMPORT = "import"
-"""Asks for no call, but for the modules of functions."""
+"""A request to import the modules of functions, without a call."""
 _TOO_MUCH = "takes too much memory, or is nested too deeply"
 
 
 def main() -> None:
-    """Serve the socket that is our standard input. Our last arguments are the table's module and the bounds."""
+    """Serve the socket on standard input. The last arguments are the table's module and the limits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     table, cpu_seconds, memory = sys.argv[-3], float(sys.argv[-2]), int(sys.argv[-1])
     functions: Mapping[str, Function] = load(f"{table}:FUNCTIONS")
-    _bound_memory(memory)
+    _limit_memory(memory)
     with socket.socket(fileno=0) as parent, parent.makefile("rwb") as stream:
         stream.write(READY)
         stream.flush()
@@ -56,7 +56,7 @@ def main() -> None:
             stream.flush()
 
 
-def _bound_memory(memory: int) -> None:
+def _limit_memory(memory: int) -> None:
     """Limit the address space, and let this process be killed first if memory runs out. Not on macOS."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -73,7 +73,7 @@ def _silence() -> None:
 
 
 def _answers(request: ChildRequest, functions: Mapping[str, Function], cpu_seconds: float) -> Iterator[bytes]:
-    """Make the first call, and further ones while the time of one call has not passed."""
+    """Make the first call, and further ones until the CPU time of one call has passed."""
     if request.function == IMPORT:
         for name in request.shared:
             _function(name)

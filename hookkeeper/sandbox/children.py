@@ -1,7 +1,7 @@
 """The child processes of `hookkeeper.sandbox.pool`, and a spare one, so that no call waits for a process to start.
 
-A child is a bare Python that imports only what it is asked to run. It inherits no open files and no secrets, and
-it ends when we do, however that comes.
+A child is an isolated Python that imports only the modules of the functions it runs. It inherits no open files and no
+secrets, and it ends when its parent ends, even if the parent is killed.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ class Child:
         await asyncio.get_running_loop().sock_sendall(self._connection, request)
 
     async def answer(self) -> bytes:
-        """Wait for a message, of which the last is empty. Raises EOFError or ConnectionError if the child ends first.
+        """Wait for a message; the last one is empty. Raises EOFError or ConnectionError if the child ends first.
 
-        Raises BadAnswer for one that is too long to be an answer.
+        Raises BadAnswer if the message is too long.
         """
         (size,) = LENGTH.unpack(await self.read(LENGTH.size))
         if size > MAX_ANSWER:
@@ -53,7 +53,7 @@ class Child:
         return await self.read(size)
 
     async def read(self, size: int) -> bytes:
-        """Read so many bytes. Raises EOFError where fewer come."""
+        """Read `size` bytes. Raises EOFError if the child ends first."""
         loop, received = asyncio.get_running_loop(), self._received
         while len(received) < size:
             more = await loop.sock_recv(self._connection, 1 << 18)
@@ -80,7 +80,7 @@ class Children:
         self._expected: set[str] = set()
 
     def expect(self, function: str) -> None:
-        """Let children that start from now on import this function."""
+        """Import this function in all children that start from now on."""
         self._expected.add(function)
 
     async def take(self) -> Child:
@@ -126,7 +126,7 @@ class Children:
         return ending
 
     async def close(self) -> None:
-        """End all children that are free, and wait until every one has ended."""
+        """End all free children, and wait until all children have ended."""
         if self._spare:
             self._spare.cancel()
             await asyncio.gather(self._spare, return_exceptions=True)
@@ -135,7 +135,7 @@ class Children:
         await asyncio.gather(*self._ending)
 
     def _keep_spare(self) -> None:
-        """Start another child where none is free."""
+        """Start another child if none is free."""
         if not self._free and (self._spare is None or self._spare.done()):
             self._spare = asyncio.create_task(self.refill())
 

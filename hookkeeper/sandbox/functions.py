@@ -1,6 +1,6 @@
-"""What children of the sandbox may run: a fixed table of functions, by module and name.
+"""The functions that children of the sandbox may run, in a fixed table by module and name.
 
-Requests and answers are JSON. What is more than plain JSON, an argument or a result, has its type named here.
+Requests and answers are JSON. The table has the types of arguments and results that are not plain JSON.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ EMAIL, NOTIFICATION, PAYLOAD = (
 
 
 class Function(NamedTuple):
-    """Types are written `module:Name`, so that a child imports those of the functions it runs and no others."""
+    """Types are written `module:Name`, so that a child imports only the types of the functions it runs."""
 
     takes: tuple[str | None, ...] = ()
-    """Types of the first arguments; None, and what follows, is plain JSON. An argument may always be None."""
+    """Types of the first arguments; None means plain JSON, as do further arguments. Any argument may be None."""
     gives: tuple[str, ...] = ()
-    """Types of which the result has one; without any, it is plain JSON."""
+    """Possible types of the result; empty means plain JSON."""
 
 
 FUNCTIONS: dict[str, Function] = {

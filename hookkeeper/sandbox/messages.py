@@ -1,8 +1,8 @@
-"""Requests to children of the sandbox and their answers, as JSON: neither side runs what the other writes.
+"""Requests to children of the sandbox and their answers, as JSON: neither side executes what the other sends.
 
-A message is JSON in UTF-8 after its length. A request names one function and the arguments of one or more calls. For
-each call comes one answer: `{"result": …}`, `{"fault": [class, arguments]}`, or `{"error": text}` for a bug of ours.
-An empty message ends the answers; a child may end them early, and the calls that are left are requested again.
+A message is its length, followed by JSON in UTF-8. A request has one function and the arguments of one or more calls.
+Each call has one answer: `{"result": …}`, `{"fault": [class, arguments]}`, or `{"error": text}` for an internal error.
+An empty message ends the answers. A child may end them early; the remaining calls are then requested again.
 """
 
 import json
@@ -26,7 +26,7 @@ _FAULTS = {
     "TooCostly": faults.__name__,
     "BadTls": "hookkeeper.content.tls",
 }
-"""Classes of faults that a child may name, and where they are."""
+"""Classes of faults that a child may raise, and their modules."""
 
 
 class BadAnswer(Exception):
@@ -45,7 +45,7 @@ class ChildRequest(NamedTuple):
 
 
 def dumps(value: Any) -> str:
-    """Write JSON as messages have it. Raises RecursionError where it is nested too deeply."""
+    """Return compact JSON. Raises RecursionError for deep nesting."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -55,7 +55,7 @@ def message(text: str) -> bytes:
 
 
 def request(name: str, arguments: Sequence[str], shared: str, named: str) -> bytes:
-    """Write a request from parts that are JSON already."""
+    """Return a request made of parts that are JSON already."""
     return message(
         f'{{"function":{dumps(name)},"arguments":[{",".join(arguments)}],"shared":{shared},"named":{named}}}'
     )
@@ -66,7 +66,7 @@ def read_request(content: bytes) -> ChildRequest:
 
 
 def encoded(function: Function, arguments: Sequence[Any], position: int = 0) -> str:
-    """Write arguments, of which the first has this position, as JSON."""
+    """Return arguments as JSON; the first one has this `position` among the function's arguments."""
     types = function.takes[position:]
     typed = [
         _adapter((type_,)).dump_python(value, mode="json") if type_ and value is not None else value
@@ -98,7 +98,7 @@ def error(text: str) -> bytes:
 
 
 def read_answer(function: Function, content: bytes) -> Any:
-    """Return the result, or the exception that the child names. Raises BadAnswer for an invalid answer."""
+    """Return the result, or the exception that the child has raised. Raises BadAnswer for an invalid answer."""
     try:
         answer = json.loads(content)
         ((kind, value),) = answer.items()
@@ -108,7 +108,7 @@ def read_answer(function: Function, content: bytes) -> Any:
 
 
 def load(name: str) -> Any:
-    """Import what is written `module:Name`."""
+    """Import an object by `module:name`."""
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
@@ -138,8 +138,8 @@ _READ: dict[str, Callable[[Function, Any], Any]] = {"result": _read_result, "fau
 
 @cache
 def _adapter(types: tuple[str, ...]) -> Any:
-    """Return what converts values of these types. A child that needs none does without Pydantic."""
-    from pydantic import TypeAdapter
+    """Return an adapter for values of one of these types."""
+    from pydantic import TypeAdapter  # a child without such types does not load Pydantic
 
     union: Any = Union[tuple(load(type_) for type_ in types)]  # noqa: UP007
     return TypeAdapter(union)

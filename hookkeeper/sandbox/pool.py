@@ -77,7 +77,7 @@ class Sandbox:
     async def make(
         self, tenant: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], **more: Any
     ) -> list[Any]:
-        """Make calls of a tenant, and give the result or the exception of each."""
+        """Make calls of a tenant and return the result or the exception of each call."""
         if self._closed:
             raise RuntimeError("the sandbox is closed")
         done = asyncio.get_running_loop().create_future()
@@ -120,7 +120,7 @@ class Sandbox:
             self._breaker.fine(key)
 
     async def _part(self, work: "_Work", function: Function, calls: list[tuple[Any, ...]]) -> list[Any]:
-        """Make the first of these calls, at least one, with one slot. They are serialised only when it is granted."""
+        """Make the first of these calls, at least one, with one slot. Serialises them only with the slot."""
         try:
             content = work.request(function, calls)
         except RecursionError:
@@ -130,7 +130,7 @@ class Sandbox:
         answers = await self._answers(function, content)
         if isinstance(answers[-1], _Ended):
             answers[-1] = TooCostly(str(answers[-1]))
-            await self._children.refill()  # at this tenant's expense, not the next one's
+            await self._children.refill()  # while this tenant holds the slot
         return answers
 
     async def _answers(self, function: Function, content: bytes) -> list[Any]:
@@ -204,7 +204,7 @@ class Share:
         *shared: Any,
         breaker: str | None = None,
     ) -> list[_Result | Fault]:
-        """Make a call for each item, with the same other arguments, and give the result or the Fault of each.
+        """Make a call for each item, with the same other arguments; return the result or the Fault of each call.
 
         Limits apply to each call. The circuit breaker counts by item, or for all items by the name `breaker`.
         """
@@ -231,7 +231,7 @@ class _Work(NamedTuple):
         return f"{self.tenant}\0{self.name}\0{what}".encode("utf-8", "surrogatepass")
 
     def request(self, function: Function, calls: list[tuple[Any, ...]]) -> bytes | TooCostly:
-        """Write a request for the first of these calls; TooCostly if the very first cannot be written."""
+        """Return a request for the first of these calls; TooCostly if the first one cannot be serialised."""
         shared = encoded(function, self.shared, len(calls[0]))
         parts: list[str] = []
         size = 0

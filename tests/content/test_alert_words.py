@@ -11,9 +11,9 @@ TO = "ann@acme.example.com"
 
 
 def test_an_alert_says_what_failed_and_where_to_look() -> None:
-    told = render_email(Email(to=(TO,)), alerting(unreported=3))
-    assert told.subject == "Delivery failed: order.paid to Orders (acme)"
-    assert told.text == (
+    email = render_email(Email(to=(TO,)), alerting(unreported=3))
+    assert email.subject == "Delivery failed: order.paid to Orders (acme)"
+    assert email.text == (
         "Hookkeeper could not deliver an event. All attempts of the retry schedule have failed.\n"
         "\n"
         "Tenant:   acme\n"
@@ -63,11 +63,11 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
     ],
 )
 def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -> None:
-    told = render_email(Email(to=(TO,)), alerting(**changes))
-    assert told.text is not None
-    assert told.subject == subject
-    assert said in told.text
-    assert unsaid not in told.text
+    email = render_email(Email(to=(TO,)), alerting(**changes))
+    assert email.text is not None
+    assert email.subject == subject
+    assert said in email.text
+    assert unsaid not in email.text
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,17 @@ def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -
 def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, why: str, outcome: str) -> None:
     """Setup: the provider answered 202, and said later what had become of it: that it had taken it tells nothing."""
     last = {"status_code": 202, "error": None, "text": text}
-    told = render_email(Email(to=(TO,)), alerting(reason=reason, channel="email", last_outcome=last))
-    assert told.text is not None
-    assert f"could not deliver an event. {why}" in told.text
-    assert f"Outcome:  {outcome}\n" in told.text
+    email = render_email(Email(to=(TO,)), alerting(reason=reason, channel="email", last_outcome=last))
+    assert email.text is not None
+    assert f"could not deliver an event. {why}" in email.text
+    assert f"Outcome:  {outcome}\n" in email.text
 
 
 def test_an_alert_of_success_says_what_the_receiver_said() -> None:
     last = {"status_code": 202, "error": None, "text": "accepted as 7"}
-    told = render_email(Email(to=(TO,)), alerting(kind="recovered", reason=None, last_outcome=last))
-    assert told.text is not None
-    assert "Outcome:  202, accepted as 7\n" in told.text
+    email = render_email(Email(to=(TO,)), alerting(kind="recovered", reason=None, last_outcome=last))
+    assert email.text is not None
+    assert "Outcome:  202, accepted as 7\n" in email.text
 
 
 @pytest.mark.parametrize(
@@ -118,17 +118,17 @@ def test_an_alert_of_success_says_what_the_receiver_said() -> None:
 )
 def test_an_alert_of_a_disabled_webhook(reason: str, since: str | None, why: str) -> None:
     alert = alerting(kind="disabled", reason=reason, failures=17, failing_since=since)
-    told = render_email(Email(to=(TO,)), alert)
-    assert told.subject == "Webhook disabled: Orders (acme)"
-    assert told.text is not None
-    assert told.text.startswith(f"{why}: the webhook was disabled, and its deliveries are held until it is enabled.")
-    assert "Event:    order.paid evt_1\n" in told.text
-    assert "Link:     https://temporal.example/run" in told.text
+    email = render_email(Email(to=(TO,)), alert)
+    assert email.subject == "Webhook disabled: Orders (acme)"
+    assert email.text is not None
+    assert email.text.startswith(f"{why}: the webhook was disabled, and its deliveries are held until it is enabled.")
+    assert "Event:    order.paid evt_1\n" in email.text
+    assert "Link:     https://temporal.example/run" in email.text
 
 
 def test_templates_of_alerts_see_alert_and_event() -> None:
     email = Email(to=(TO,), subject="{{ alert.reason }} {{ event.id }}", text="{{ alert.webhook.id }}")
-    told = render_email(email, alerting())
-    assert (told.subject, told.text) == ("exhausted evt_1", "wh_1")
+    rendered = render_email(email, alerting())
+    assert (rendered.subject, rendered.text) == ("exhausted evt_1", "wh_1")
     dynamic = render_email(Email(to=(TO,), template_id="d-1"), alerting())
     assert dynamic.template_data["alert"]["reason"] == "exhausted"

@@ -1,4 +1,4 @@
-"""Emails as tenants write them, and the letters that they come to."""
+"""Emails as tenants define them, and as they are rendered."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ TO = "ann@acme.example.com"
 DATA = {"name": "Ann & Söhne", "email": "ann@acme.example.com", "none": ""}
 
 
-def letter(data: Any = DATA, **fields: Any) -> RenderedEmail:
+def render(data: Any = DATA, **fields: Any) -> RenderedEmail:
     return render_email(Email(**({"to": [TO]} | fields)), seeing(data))
 
 
@@ -24,7 +24,7 @@ def addresses(mailboxes: tuple[Mailbox, ...]) -> list[str]:
 
 
 def test_an_email_with_its_address_alone_shows_the_event() -> None:
-    sent = letter()
+    sent = render()
     assert (sent.to, sent.cc, sent.bcc, sent.reply_to) == ((Mailbox(address=TO),), (), (), None)
     assert (sent.subject, sent.html, sent.template_id, sent.tracking) == ("order.paid", None, None, False)
     assert sent.text == (
@@ -37,14 +37,14 @@ def test_a_text_for_endless_data_ends() -> None:
     nested: Any = 0
     for _ in range(60):
         nested = [nested] * 2 if _ < 14 else [nested]
-    text = letter(nested).text
+    text = render(nested).text
     assert text is not None
     assert len(text) == 65536
     assert text.endswith("…")
 
 
 def test_every_field_can_be_a_template() -> None:
-    sent = letter(
+    sent = render(
         to=["{{ event.data.name }} <{{ event.data.email }}>", "bob@acme.com"],
         cc=["{% if event.data.none %}cc@acme.com{% endif %}"],
         bcc=["log+{{ event.id }}@acme.com"],
@@ -64,10 +64,10 @@ def test_every_field_can_be_a_template() -> None:
 
 
 def test_an_address_is_written_to_once() -> None:
-    sent = letter(to=["a@b.com", "Ann <A@B.com>"], cc=["a@B.COM", "c@d.com"], bcc=["{{ 'C@d.com' }}", "e@f.com"])
+    sent = render(to=["a@b.com", "Ann <A@B.com>"], cc=["a@B.COM", "c@d.com"], bcc=["{{ 'C@d.com' }}", "e@f.com"])
     assert [addresses(sent.to), addresses(sent.cc), addresses(sent.bcc)] == [["a@b.com"], ["c@d.com"], ["e@f.com"]]
     assert sent.recipients == ("a@b.com", "c@d.com", "e@f.com")
-    assert letter(to=["Ann@b.com"]).recipients == ("ann@b.com",)
+    assert render(to=["Ann@b.com"]).recipients == ("ann@b.com",)
 
 
 @pytest.mark.parametrize(
@@ -90,22 +90,22 @@ def test_an_address_is_written_to_once() -> None:
 )
 def test_what_does_not_fit_the_event_is_a_bad_template(fields: dict[str, Any], fault: str) -> None:
     with pytest.raises(BadTemplate, match=f"^{fault}"):
-        letter(**fields)
+        render(**fields)
 
 
 def test_a_part_that_comes_to_nothing_is_left_out() -> None:
-    sent = letter(text="{{ event.data.none }}", html="<p>x</p>")
+    sent = render(text="{{ event.data.none }}", html="<p>x</p>")
     assert (sent.text, sent.html) == (None, "<p>x</p>")
-    assert letter(reply_to="{{ event.data.none }}").reply_to is None
+    assert render(reply_to="{{ event.data.none }}").reply_to is None
 
 
 def test_a_long_subject_is_cut() -> None:
-    assert letter({"x": "ü" * 256}, subject="{{ event.data.x }}").subject == "ü" * 254 + "…"
-    assert letter({"x": "ü" * 255}, subject="{{ event.data.x }}").subject == "ü" * 255
+    assert render({"x": "ü" * 256}, subject="{{ event.data.x }}").subject == "ü" * 254 + "…"
+    assert render({"x": "ü" * 255}, subject="{{ event.data.x }}").subject == "ü" * 255
 
 
 def test_a_dynamic_template_gets_the_event() -> None:
-    sent = letter(template_id="d-0123456789abcdef", template_data={"shop": "Acme"})
+    sent = render(template_id="d-0123456789abcdef", template_data={"shop": "Acme"})
     assert (sent.text, sent.html, sent.template_id) == (None, None, "d-0123456789abcdef")
     assert sent.template_data.keys() == {"shop", "event", "webhook"}
     assert sent.template_data["shop"] == "Acme"

@@ -59,7 +59,7 @@ def clean(text: str) -> bool:
 
 @some
 @given(data=anything)
-def test_a_letter_has_clean_headers_and_one_recipient_an_entry(data: Any) -> None:
+def test_an_email_has_clean_headers_and_one_recipient_an_entry(data: Any) -> None:
     email = Email(
         to=("{{ event.data }}", "{{ event.data }} <fixed@acme.com>", "first@acme.com"),
         cc=("<{{ event.data }}@acme.com>",),
@@ -68,18 +68,18 @@ def test_a_letter_has_clean_headers_and_one_recipient_an_entry(data: Any) -> Non
         text="{{ event.data }}",
     )
     try:
-        letter = render_email(email, seeing(data))
+        rendered = render_email(email, seeing(data))
     except Fault:
         return
-    mailboxes = [*letter.to, *letter.cc, *([letter.reply_to] if letter.reply_to else [])]
+    mailboxes = [*rendered.to, *rendered.cc, *([rendered.reply_to] if rendered.reply_to else [])]
     for mailbox in mailboxes:
         assert clean(mailbox.address) and mailbox.address.isascii() and mailbox.address.count("@") == 1
         assert not set(mailbox.address) & set("<>,;: ")
         assert clean(mailbox.name)
-    assert "fixed@acme.com" in letter.recipients
-    assert len(letter.recipients) <= 4
-    assert all(address.endswith("@acme.com") for address in [mailbox.address for mailbox in letter.cc])
-    assert clean(letter.subject) and len(letter.subject) <= 255
+    assert "fixed@acme.com" in rendered.recipients
+    assert len(rendered.recipients) <= 4
+    assert all(address.endswith("@acme.com") for address in [mailbox.address for mailbox in rendered.cc])
+    assert clean(rendered.subject) and len(rendered.subject) <= 255
 
 
 @some
@@ -94,19 +94,21 @@ def test_one_field_at_a_time_yields_a_fault_or_is_clean(data: str, name: str) ->
         {"to": ("a@b.com",), "reply_to": "{{ event.data.x }}"},
     ):
         try:
-            letter = render_email(Email(**fields), context)
+            rendered = render_email(Email(**fields), context)
         except Fault:
             continue
-        shown = letter.model_dump_json(include={"to", "bcc", "reply_to", "subject"})
+        shown = rendered.model_dump_json(include={"to", "bcc", "reply_to", "subject"})
         assert all(clean(part) for part in _strings(json.loads(shown)))
 
 
 @some
 @given(data=anything)
-def test_html_in_data_is_never_html_in_the_letter(data: Any) -> None:
-    letter = render_email(Email(to=("a@b.com",), html='<i title="{{ event.data }}">{{ event.data }}</i>'), seeing(data))
-    assert letter.html is not None
-    inside = letter.html.removeprefix('<i title="').removesuffix("</i>")
+def test_html_in_data_is_never_html_in_the_email(data: Any) -> None:
+    rendered = render_email(
+        Email(to=("a@b.com",), html='<i title="{{ event.data }}">{{ event.data }}</i>'), seeing(data)
+    )
+    assert rendered.html is not None
+    inside = rendered.html.removeprefix('<i title="').removesuffix("</i>")
     assert inside.count("<") == 0 and inside.count(">") == 1 and inside.count('"') == 1
     assert "'" not in inside
 
@@ -168,8 +170,8 @@ def test_no_template_changes_what_others_see() -> None:
     before = json.dumps(context)
     changing = "{% if event.data.x.append(2) or event.data.clear() or event.clear() %}{% endif %}"
     email = Email(to=(changing + "first@b.com", "{{ event.data.email }}"), html=changing + "x")
-    letter = render_email(email, context)
-    assert (letter.recipients, letter.subject) == (("first@b.com", "a@b.com"), "order.paid")
+    rendered = render_email(email, context)
+    assert (rendered.recipients, rendered.subject) == (("first@b.com", "a@b.com"), "order.paid")
     for notification in (
         Notification(service="slack://a/b/c", title=changing),
         Notification(http=HttpCall(url=changing + "https://api.example/", headers={"x-a": changing + "a"})),
@@ -181,15 +183,15 @@ def test_no_template_changes_what_others_see() -> None:
 
 @some
 @given(name=texts, text=texts)
-def test_an_alert_is_told_whatever_receivers_and_names_say(name: str, text: str) -> None:
+def test_an_alert_is_rendered_for_any_receivers_and_names(name: str, text: str) -> None:
     context = alerting(
         webhook={"id": "wh_1", "name": name}, last_outcome={"status_code": 500, "error": "http_500", "text": text}
     )
-    letter = render_email(Email(to=("a@b.com",)), context)
-    assert clean(letter.subject)
-    assert letter.text is not None
-    assert clean(letter.text.replace("\n", ""))
-    assert letter.text.count("\n") == 8
+    rendered = render_email(Email(to=("a@b.com",)), context)
+    assert clean(rendered.subject)
+    assert rendered.text is not None
+    assert clean(rendered.text.replace("\n", ""))
+    assert rendered.text.count("\n") == 8
 
 
 @some

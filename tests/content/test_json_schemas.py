@@ -31,7 +31,7 @@ def test_faults_are_named_by_json_pointers(data: Any, expected: list[str]) -> No
     assert all("secret-value" not in sentence for _, sentence in found)
 
 
-def test_only_the_first_faults_are_told() -> None:
+def test_only_the_first_errors_are_returned() -> None:
     schema = {"items": {"type": "string"}}
     assert len(errors(list(range(1000)), text_of(schema))) == MAX_ERRORS
 

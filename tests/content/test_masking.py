@@ -100,7 +100,7 @@ Q2 = by_http(url="https://p.example/2", headers={"x-key": "q-key"}, body="2")
 def test_masks_that_come_back_stand_for_the_known_secrets(
     known: tuple[Notification, ...], given: tuple[Notification, ...], meant: tuple[Notification, ...]
 ) -> None:
-    sent = tuple(masked(each) if each in known else each for each in given)
+    sent = tuple(masked(notification) if notification in known else notification for notification in given)
     assert unmasked(sent, known) == meant
     assert unmasked(given, known) == given
 
@@ -120,7 +120,12 @@ def test_masks_that_come_back_stand_for_the_known_secrets(
 def test_where_a_text_changes_the_order_tells(
     known: tuple[Notification, ...], changed: tuple[Notification, ...]
 ) -> None:
-    assert unmasked(tuple(each if each == NEW else masked(each) for each in changed), known) == changed
+    assert (
+        unmasked(
+            tuple(notification if notification == NEW else masked(notification) for notification in changed), known
+        )
+        == changed
+    )
 
 
 def test_what_changes_beside_a_mask_is_kept() -> None:

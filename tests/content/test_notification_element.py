@@ -1,4 +1,4 @@
-"""Notifications as tenants write them, and the notes and calls that they come to."""
+"""Notifications as tenants define them, and as they are rendered."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ URL = "https://api.example/hooks/secret"
 DATA = {"x": 'a"ü', "path": "a b/c", "n": 1}
 
 
-def note(data: Any = DATA, **fields: Any) -> RenderedNotification:
+def rendered(data: Any = DATA, **fields: Any) -> RenderedNotification:
     made = render_notification(Notification(**({"service": SLACK} | fields)), seeing(data))
     assert isinstance(made, RenderedNotification)
     return made
@@ -37,23 +37,23 @@ def by_http(**fields: Any) -> Notification:
 
 
 def test_a_service_shows_the_event_where_nothing_else_is_said() -> None:
-    shown = note()
+    shown = rendered()
     assert (shown.service, shown.title) == (SLACK, "order.paid")
     assert shown.body.startswith("order.paid happened at 2026-01-02T03:04:05.678Z (event evt_1 of acme).\n\n{\n")
-    assert len(note({"x": "y" * 5000}).body) == 2000
+    assert len(rendered({"x": "y" * 5000}).body) == 2000
 
 
 def test_title_and_body_are_templates() -> None:
-    shown = note(title="{{ event.type }}: {{ event.data.x }}\n", body="<{{ event.data.x }}>\n{{ event.data.n }}")
+    shown = rendered(title="{{ event.type }}: {{ event.data.x }}\n", body="<{{ event.data.x }}>\n{{ event.data.n }}")
     assert (shown.title, shown.body) == ('order.paid: a"ü', '<a"ü>\n1')
-    assert note(title="", body="x").title == ""
-    assert len(note(title="{{ 'x' * 300 }}").title) <= 255
+    assert rendered(title="", body="x").title == ""
+    assert len(rendered(title="{{ 'x' * 300 }}").title) <= 255
 
 
 def test_an_alert_has_words_of_its_own() -> None:
-    told = render_notification(Notification(service=SLACK), alerting(unreported=2))
-    assert isinstance(told, RenderedNotification)
-    assert told.title == "Delivery failed: order.paid to Orders (acme)"
+    alert = render_notification(Notification(service=SLACK), alerting(unreported=2))
+    assert isinstance(alert, RenderedNotification)
+    assert alert.title == "Delivery failed: order.paid to Orders (acme)"
     for named in (
         "acme",
         "Orders",
@@ -62,7 +62,7 @@ def test_an_alert_has_words_of_its_own() -> None:
         "https://temporal.example/run",
         "since the last alert: 2",
     ):
-        assert named in told.body
+        assert named in alert.body
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_an_alert_has_words_of_its_own() -> None:
 )
 def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], fault: str) -> None:
     with pytest.raises(BadTemplate, match=f"^{fault}"):
-        note(**fields)
+        rendered(**fields)
 
 
 # Calls
@@ -91,8 +91,8 @@ def test_a_call_sends_the_event_where_no_body_is_given() -> None:
         "timestamp": "2026-01-02T03:04:05.678Z",
         "data": DATA,
     }
-    told = json.loads(call(context=alerting()).body)
-    assert (told["alert"]["reason"], told["event"]["id"]) == ("exhausted", "evt_1")
+    body = json.loads(call(context=alerting()).body)
+    assert (body["alert"]["reason"], body["event"]["id"]) == ("exhausted", "evt_1")
 
 
 def test_url_headers_and_body_are_templates() -> None:
@@ -216,7 +216,7 @@ def test_a_template_that_cannot_be_read_is_named(notification: Notification, fie
     notifications.check(by_http(url="https://a.example/{{ event.id }}", body="{{ event.data }}"))
 
 
-def test_on_failure_names_somebody() -> None:
+def test_on_failure_has_a_recipient() -> None:
     with pytest.raises(ValidationError, match="needs at least one email or notification"):
         OnFailure()
     with pytest.raises(ValidationError, match="at most 10 items"):

@@ -275,7 +275,7 @@ def test_what_fails_for_every_event_is_found_when_it_is_saved(template: str, sen
         "{{ event.data.n | round }}",
         "{{ event.data.name.upper() }}",
         "{{ event.data.at | datetimeformat }}",
-        "{% for each in event.data.lines %}{{ each.n + 1 }}{% endfor %}",
+        "{% for line in event.data.lines %}{{ line.n + 1 }}{% endfor %}",
         "{% set total = event.data.a %}{{ total }}{{ range(3) }}",
         "{{ static.source }} {{ alert.kind }} {{ webhook.metadata.team }}",
     ],

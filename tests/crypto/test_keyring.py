@@ -62,7 +62,7 @@ def test_tokens_are_stable_and_keyed() -> None:
     assert "ann" not in token
     assert Keyring.parse(f"{NEW},{OLD}").tokens("ann@a.example", "p")[1] == token
     others = [RING.tokens("bob@a.example", "p"), RING.tokens("ann@a.example", "q"), Keyring.parse(NEW).tokens("a", "p")]
-    assert len({token, *(each[0] for each in others)}) == 4
+    assert len({token, *(tokens[0] for tokens in others)}) == 4
 
 
 SECRET = base64.b64encode(b"k" * 32).decode()

@@ -61,10 +61,10 @@ async def test_a_receiver_answers_as_it_is_told_and_writes_it_down(
             await send(client, receivers)
     assert (await send(client, receivers)).status_code == 200
     seen = receivers.requests
-    assert [(each.event_id, each.webhook, each.status) for each in seen] == [
+    assert [(delivery.event_id, delivery.webhook, delivery.status) for delivery in seen] == [
         ("evt-1", "hook", status) for status in (503, None, None, 200)
     ]
-    assert {each.digest for each in seen} == {digest_of(DATA)}
+    assert {delivery.digest for delivery in seen} == {digest_of(DATA)}
     assert seen[-1].ended - seen[-1].arrived >= 0.05
 
 
@@ -87,7 +87,9 @@ async def test_the_poster_asks_again_with_the_same_id(inbox: Receiver) -> None:
         await poster.send(0, timeout=10)
     bodies = [json.loads(request.body) for request in inbox.requests]
     assert [body["id"] for body in bodies] == ["drill-7-0"] * 3
-    assert [(each.event_id, each.digest) for each in poster.accepted] == [("drill-7-0", digest_of(bodies[0]["data"]))]
+    assert [(event.event_id, event.digest) for event in poster.accepted] == [
+        ("drill-7-0", digest_of(bodies[0]["data"]))
+    ]
     assert not poster.unaccepted
     assert not poster.refused
 

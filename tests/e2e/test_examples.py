@@ -15,8 +15,7 @@ import httpx
 import processes
 import pytest
 
-from hookkeeper.crypto.signing_keys import new_secret
-from hookkeeper.egress.signing import sign
+from hookkeeper.crypto.signing_keys import new_secret, sign
 from patience import PATIENCE
 
 pytest_plugins = ["dev_fixtures"]

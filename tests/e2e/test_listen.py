@@ -14,8 +14,7 @@ import httpx
 import processes
 import pytest
 
-from hookkeeper.crypto.signing_keys import new_secret, public_key
-from hookkeeper.egress.signing import sign
+from hookkeeper.crypto.signing_keys import new_secret, public_key, sign
 
 pytest_plugins = ["dev_fixtures"]
 

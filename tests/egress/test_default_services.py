@@ -1,6 +1,6 @@
 """The services that an operator allows who says nothing: Apprise's plugin of each sends one request, and where to.
 
-And however nasty a text is, it costs little: Apprise converts it in a thread, which nobody can stop.
+Any text is cheap to convert: Apprise converts it in a thread, which cannot be stopped.
 """
 
 import gc

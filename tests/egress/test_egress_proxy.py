@@ -1,4 +1,4 @@
-"""Deliveries through the operator's proxy: real sockets, a proxy that does what it is told, and whose fault is what."""
+"""Deliveries through the operator's proxy: real sockets, a scripted proxy, and which errors are the receiver's."""
 
 import socket
 import ssl
@@ -70,7 +70,7 @@ async def test_its_password_goes_to_the_proxy_and_not_through_a_tunnel(scene: Sc
             assert (await deliver(client, f"{scene.receiver.scheme}://{RECEIVER}/")).error is None
     assert all(f"Proxy-Authorization: {AUTHORIZED}\r\n".lower() in head.lower() for head in scene.proxy.heads)
     if scene.receiver.scheme == "https":
-        assert all("proxy-authorization" not in dict(each.headers) for each in scene.receiver.requests)
+        assert all("proxy-authorization" not in dict(request.headers) for request in scene.receiver.requests)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,6 @@ def test_no_proxy_is_none() -> None:
     assert (str(proxy.url), "secret" in repr(proxy)) == ("http://proxy.example:3128", False)
 
 
-def test_an_unknown_word_blames_nobody_but_the_proxy() -> None:
+def test_an_unknown_word_blames_only_the_proxy() -> None:
     for headers in ({"proxy-status": "x; error=unknown_thing"}, {"x-squid-error": ""}, {"x-squid-error": "ERR_NEW 1"}):
         assert isinstance(error_of(503, headers), ProxyFailed)

@@ -72,7 +72,7 @@ def datagram(address: tuple[str, int]) -> None:
 def test_what_python_needs_may_be() -> None:
     guard = Guard(Networks(), 5)
     with guard.watch():
-        import this  # noqa: F401 (a module that nobody has loaded yet)
+        import this  # noqa: F401 (a module that is not loaded yet)
 
         assert Path(os.__file__).read_text()
         assert ZoneInfo("Europe/Zurich").key
@@ -126,7 +126,7 @@ def test_other_threads_are_free() -> None:
             assert future.result(5)
 
 
-def test_the_end_wakes_who_reads_and_lets_nobody_connect_again() -> None:
+def test_the_end_wakes_a_reader_and_refuses_new_connections() -> None:
     guard = Guard(LOOPBACK, 60)
 
     def read(address: tuple[str, int]) -> tuple[bytes, str]:

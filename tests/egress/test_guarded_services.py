@@ -124,7 +124,7 @@ async def test_the_environment_does_not_matter(
     assert "authorization" not in {name.lower() for name, _ in server.requests[0].headers}
 
 
-async def test_a_certificate_that_nobody_vouches_for(
+async def test_a_certificate_of_an_unknown_authority(
     services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     certificate = make_certificate(tmp_path, "127.0.0.1")
@@ -190,8 +190,8 @@ async def test_no_file_descriptors_are_our_own_fault(services: Services) -> None
                 await send(services, url)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            for each in taken:
-                each.close()
+            for handle in taken:
+                handle.close()
 
 
 # Time and size

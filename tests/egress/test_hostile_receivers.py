@@ -59,7 +59,7 @@ def trickles(after: bytes, unit: bytes = b"x") -> Script:
 
 
 async def floods_afterwards(peer: Peer) -> None:
-    """Answer as one should, and then again and again, though nobody has asked."""
+    """Answer correctly, then continue with unsolicited responses."""
     await peer.say(EMPTY)
     await asyncio.sleep(0.05)
     await floods(EMPTY)(peer)
@@ -270,7 +270,7 @@ async def test_all_of_them_together_cost_little_memory() -> None:
             assert (await sender.send(good.url())).error is None
         before = peak = resident()
         suffering = asyncio.gather(
-            *(suffer(sender, each) for each in RECEIVERS.values() for sender in (webhooks, notifications))
+            *(suffer(sender, receiver) for receiver in RECEIVERS.values() for sender in (webhooks, notifications))
         )
         while not suffering.done():
             peak = max(peak, resident())

@@ -15,8 +15,9 @@ import aiohttp
 import httpx
 import pytest
 
+from hookkeeper.egress import http
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
-from hookkeeper.egress.http import Answer, error_code, make_client, post
+from hookkeeper.egress.http import Answer, error_code, make_client
 from name_servers import name_server
 from patience import PATIENCE, PROMPT
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls
@@ -33,7 +34,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def send(client: httpx.AsyncClient, url: str, *, timeout: float = PATIENCE, body: bytes = BODY) -> Answer:
-    return await post(client, url, body=body, headers=HEADERS, timeout=timeout)
+    return await http.send(client, "POST", url, body=body, headers=HEADERS, timeout=timeout)
 
 
 # What is sent
@@ -62,7 +63,7 @@ async def test_headers_that_frame_a_message_are_not_a_webhooks_to_set(client: ht
     async with receiving(says(OK)) as receiver:
         headers = {"Content-Length": "1", "Transfer-Encoding": "chunked", "Expect": "100-continue"}
         headers |= {"Host": "internal", "Connection": "close", "x-name": "Zoë"}
-        answer = await post(client, receiver.url(), body=BODY, headers=headers, timeout=PATIENCE)
+        answer = await http.send(client, "POST", receiver.url(), body=BODY, headers=headers, timeout=PATIENCE)
     assert answer.error is None
     [request] = receiver.requests
     assert request.body == BODY
@@ -78,7 +79,7 @@ async def test_credentials_in_the_url_are_sent_unless_a_header_has_some(
 ) -> None:
     async with receiving(says(OK)) as receiver:
         url = receiver.url().replace("http://", "http://user:p%40ss@")
-        answer = await post(client, url, body=BODY, headers=given, timeout=PATIENCE)
+        answer = await http.send(client, "POST", url, body=BODY, headers=given, timeout=PATIENCE)
     assert answer.error is None
     [request] = receiver.requests
     assert dict(request.headers)["authorization"] == given.get("authorization", "Basic dXNlcjpwQHNz")
@@ -180,7 +181,7 @@ async def test_of_a_huge_body_little_is_read_and_less_kept(client: httpx.AsyncCl
     async with receiving(script) as receiver:
         answer = await send(client, receiver.url())
         assert len(answer.body) == 4096
-        short = await post(client, receiver.url(), body=BODY, headers={}, timeout=PATIENCE, keep=128)
+        short = await http.send(client, "POST", receiver.url(), body=BODY, headers={}, timeout=PATIENCE, keep=128)
         assert short.body == b"x" * 128
     assert (answer.status_code, answer.error) == (200, None)
     assert sent < 50_000_000
@@ -405,7 +406,7 @@ async def test_many_at_once_do_not_wait_for_each_other(client: httpx.AsyncClient
     together = asyncio.Barrier(150)
 
     async def slow(peer: Peer) -> None:
-        await together.wait()  # it answers nobody until all are there
+        await together.wait()  # the first answer waits until all requests have arrived
         await peer.say(OK)
 
     async with receiving(slow) as receiver:
@@ -469,9 +470,7 @@ async def test_a_receiver_that_breaks_each_connection_is_asked_twice_at_most(cli
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
-async def test_an_answer_that_nobody_asked_for_answers_no_later_request(
-    client: httpx.AsyncClient, pause: float
-) -> None:
+async def test_an_unsolicited_response_answers_no_later_request(client: httpx.AsyncClient, pause: float) -> None:
     """Setup: a receiver that says 200 twice to the first request, and 500 to all others.
 
     Timeline: two requests. Proves: the second 200 is not taken for the answer to the second request.
@@ -503,7 +502,7 @@ async def test_a_closed_client_is_our_fault() -> None:
 async def test_a_header_that_cannot_be_sent_is_our_fault(client: httpx.AsyncClient) -> None:
     async with receiving(says(OK)) as receiver:
         with pytest.raises(ValueError, match="header"):
-            await post(client, receiver.url(), body=BODY, headers={"x": "a\r\nb: c"}, timeout=5)
+            await http.send(client, "POST", receiver.url(), body=BODY, headers={"x": "a\r\nb: c"}, timeout=5)
         assert receiver.requests == []
 
 

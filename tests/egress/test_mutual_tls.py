@@ -103,7 +103,7 @@ async def test_the_name_in_the_certificate_counts(client: Client, tmp_path: Path
 
 
 async def test_a_receivers_own_certificate_can_be_the_authority(client: Client, tmp_path: Path) -> None:
-    """Of those that sign themselves, and of those that some authority has signed that nobody knows."""
+    """Self-signed certificates, and certificates of an unknown authority."""
     async with strict_receiver(tmp_path) as receiver:
         pinned = (tmp_path / "receiver.pem").read_text().partition("-----BEGIN PRIVATE")[0]
         assert (await deliver(client, receiver.url(), tls_of(CLIENT, pinned))).error is None
@@ -119,7 +119,7 @@ async def test_what_is_no_certificate_any_more_is_outcome_tls(client: Client, tm
 
 async def test_connections_of_another_tls_are_kept_apart(client: Client, tmp_path: Path) -> None:
     """Timeline: two webhooks with a certificate each, and one without, in turn, to one receiver, whose connections are
-    kept. Proves: nobody's request goes out under somebody else's name.
+    kept. Proves: no request is sent with another webhook's certificate.
     """
     second = tls_of(OURS.certify("second.example"), THEIRS.pem)
     async with strict_receiver(tmp_path) as receiver:

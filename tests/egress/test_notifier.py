@@ -1,4 +1,4 @@
-"""Calls of any HTTP API, as a notification makes them: what is told of the answer, and what never is."""
+"""HTTP calls of notifications: which parts of the response are kept, and which never are."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096)
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "kept"),
     [
         (f"Cannot POST /hooks/{SECRET}", "Cannot POST ********"),
         (f"Cannot POST /hooks/{SECRET}?key={TOKEN}", "Cannot POST ********?key=********"),
@@ -43,8 +43,8 @@ async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096)
         ("out of order", "out of order"),
     ],
 )
-async def test_a_receiver_that_repeats_a_secret(notifier: Notifier, inbox: Receiver, said: str, told: str) -> None:
-    assert (await call(notifier, inbox, said)).text == told
+async def test_a_receiver_that_repeats_a_secret(notifier: Notifier, inbox: Receiver, said: str, kept: str) -> None:
+    assert (await call(notifier, inbox, said)).text == kept
 
 
 @pytest.mark.parametrize("before", range(90, 129, 3))

@@ -123,7 +123,7 @@ async def test_what_slack_refuses(services: Services, workspace: Slack, reply: R
     assert len(workspace.posts) == 1
 
 
-async def test_a_wrong_token_is_told_by_slack_itself(services: Services, workspace: Slack) -> None:
+async def test_a_wrong_token_is_reported_by_slack(services: Services, workspace: Slack) -> None:
     answer = await send(services, workspace.url.replace("xToken", "yToken"))
     assert (answer.verdict, answer.error) == ("failed", "http_403")
     assert workspace.messages == []

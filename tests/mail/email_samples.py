@@ -65,7 +65,7 @@ _addresses = st.from_regex(r"[a-z0-9]{1,8}(\.[a-z0-9+_-]{1,8})?@[a-z]{1,8}\.exam
 
 @st.composite
 def rendered_emails(draw: st.DrawFn) -> RenderedEmail:
-    """Make any letter that `letter_of` could make, templates of SendGrid aside."""
+    """Draw any email that `render_email` can return, except those with templates of SendGrid."""
     addresses = draw(st.lists(_addresses, min_size=1, max_size=7, unique=True))
     everyone = [Mailbox(address=address, name=draw(_line)) for address in addresses]
     first, second = draw(st.integers(1, len(everyone))), draw(st.integers(1, len(everyone)))

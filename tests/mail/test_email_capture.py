@@ -46,7 +46,7 @@ def capture(folder: Path) -> EmailCapture:
     return EmailCapture(folder, sender=SENDER)
 
 
-async def test_keeps_a_letter_and_says_that_it_was_not_sent(capture: EmailCapture, folder: Path) -> None:
+async def test_saves_an_email_and_says_that_it_was_not_sent(capture: EmailCapture, folder: Path) -> None:
     answer = await capture.send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error, answer.status_code, answer.trackable) == ("succeeded", None, None, False)
     assert answer.text == "not sent: no email provider is set; saved as emails/evt_1.wh_1.email.0.1.eml"
@@ -128,7 +128,7 @@ async def test_follows_no_link_to_a_folder(capture: EmailCapture, folder: Path, 
     assert list(elsewhere.iterdir()) == []
 
 
-async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(
+async def test_an_email_that_cannot_be_written_is_an_internal_error_and_leaves_nothing(
     capture: EmailCapture, folder: Path
 ) -> None:
     (folder / "evt_1.wh_1.email.0.1.eml").mkdir(parents=True)
@@ -139,7 +139,7 @@ async def test_a_letter_that_cannot_be_written_is_our_fault_and_leaves_nothing(
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(given_=rendered_emails())
-def test_any_letter_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: RenderedEmail) -> None:
+def test_any_email_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: RenderedEmail) -> None:
     folder = tmp_path_factory.mktemp("emails")
     asyncio.run(EmailCapture(folder, sender=SENDER).send(given_, TAGS))
     [path] = folder.iterdir()

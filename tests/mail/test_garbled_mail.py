@@ -136,7 +136,7 @@ def converses(greeting: bytes, replies: Sequence[tuple[str, bytes]]) -> Script:
         while line := await asyncio.wait_for(peer.reader.readline(), PATIENCE / 10):
             commands = [line[:4].decode("latin-1").strip().upper()]
             for command in commands:
-                own = next((each for each in left if each[0] == command), None)
+                own = next((reply for reply in left if reply[0] == command), None)
                 if own:
                     left.remove(own)
                 reply = own[1] if own else _usual.get(command, b"250 ok\r\n")

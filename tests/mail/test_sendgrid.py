@@ -88,14 +88,14 @@ async def test_sends_one_message_to_everybody(client: httpx.AsyncClient, server:
     }
 
 
-async def test_the_shortest_letter(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_the_shortest_email(client: httpx.AsyncClient, server: SendGridServer) -> None:
     answer = await provider(client, server.host, sender="hooks@acme.example").send(rendered_email(), TAGS)
     assert answer.verdict == "succeeded"
     assert {*server.messages[0]} == {"from", "personalizations", "subject", "content"}
     assert server.messages[0]["from"] == {"email": "hooks@acme.example"}
 
 
-async def test_a_letter_that_sendgrid_makes_of_a_template(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_an_email_that_sendgrid_makes_of_a_template(client: httpx.AsyncClient, server: SendGridServer) -> None:
     data = {"event": {"data": {"größe": [1, None]}}, "shop": "Acme"}
     templated = rendered_email(text=None, template_id="d-1", template_data=data)
     assert (await provider(client, server.host).send(templated, TAGS)).verdict == "succeeded"
@@ -107,14 +107,14 @@ async def test_a_letter_that_sendgrid_makes_of_a_template(client: httpx.AsyncCli
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(given_=rendered_emails())
-async def test_sendgrid_takes_any_letter(client: httpx.AsyncClient, given_: RenderedEmail) -> None:
+async def test_sendgrid_accepts_any_email(client: httpx.AsyncClient, given_: RenderedEmail) -> None:
     async with sendgrid_server() as server:
         answer = await provider(client, server.host).send(given_, TAGS)
     assert (answer.verdict, answer.text.partition(" as ")[0]) == ("succeeded", "accepted")
     [message] = server.messages
     [envelope] = message["personalizations"]
     for kind in ("to", "cc", "bcc"):
-        sent = [(each["email"], each.get("name", "")) for each in envelope.get(kind, [])]
+        sent = [(recipient["email"], recipient.get("name", "")) for recipient in envelope.get(kind, [])]
         assert sent == [(mailbox.address, mailbox.name) for mailbox in getattr(given_, kind)]
     assert message["subject"] == given_.subject
     assert [part["value"] for part in message["content"]] == [text for text in (given_.text, given_.html) if text]
@@ -209,7 +209,7 @@ async def test_how_long_sendgrid_asks_us_to_wait(
     assert answer.retry_after == (None if seconds is None else pytest.approx(seconds, abs=2))
 
 
-async def test_after_the_limit_and_an_outage_the_letter_goes_through(
+async def test_after_the_limit_and_an_outage_the_email_is_accepted(
     client: httpx.AsyncClient, server: SendGridServer
 ) -> None:
     server.limits(30)
@@ -325,6 +325,6 @@ async def test_the_server_refuses_what_sendgrid_would(
     body = {name: value for name, value in (server.messages[0] | change).items() if value is not None}
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     url = f"{server.host}/v3/mail/send"
-    answer = await http.post(client, url, body=json.dumps(body).encode(), headers=headers, timeout=PATIENCE)
+    answer = await http.send(client, "POST", url, body=json.dumps(body).encode(), headers=headers, timeout=PATIENCE)
     assert (answer.status_code, len(server.messages)) == (400, 1)
     assert [error["field"] for error in json.loads(answer.body)["errors"]] == [field]

@@ -1,4 +1,4 @@
-"""SMTP against real servers: letters arrive whole, secrets stay here, and each answer is judged rightly."""
+"""SMTP with real servers: emails arrive complete, secrets are not sent back, and replies get the right verdict."""
 
 import asyncio
 import logging
@@ -60,7 +60,7 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 def speaks(greeting: bytes = b"220 mail.example ready\r\n", **replies: bytes) -> Script:
     """Script a server: what it says first, and then to each command, which is `250 ok` where nothing is given.
 
-    The reply to `END` follows the letter; an empty reply is silence, and `b"close"` the end of the connection.
+    The reply to `END` follows the message; an empty reply is silence, and `b"close"` the end of the connection.
     """
     replies = {"DATA": b"354 go on\r\n", "QUIT": b"221 bye\r\n"} | replies
 
@@ -83,7 +83,9 @@ def speaks(greeting: bytes = b"220 mail.example ready\r\n", **replies: bytes) ->
 # What arrives
 
 
-async def test_a_letter_arrives_with_everybody_in_the_envelope_and_no_blind_copy_in_sight(server: SmtpServer) -> None:
+async def test_an_email_arrives_with_all_recipients_in_the_envelope_and_no_bcc_in_its_headers(
+    server: SmtpServer,
+) -> None:
     to = mailboxes("ann@acme.example Ann, the first", "bo@acme.example")
     more = {"cc": mailboxes("cy@acme.example Cy"), "bcc": mailboxes("di@acme.example Di")}
     reply_to = mailboxes("help@acme.example Zoë")[0]
@@ -126,7 +128,7 @@ async def test_each_sending_of_a_delivery_has_a_message_id_of_its_own(server: Sm
     ids = [str(delivered.email["Message-ID"]) for delivered in server.messages]
     assert ids[::2] == ids[1::2]
     assert len(set(ids)) == 4
-    assert all(re.fullmatch(r"<evt_1\.wh_1\.email\.0(\.[0-9a-f]{12})?@acme\.example>", each) for each in ids)
+    assert all(re.fullmatch(r"<evt_1\.wh_1\.email\.0(\.[0-9a-f]{12})?@acme\.example>", id_) for id_ in ids)
 
 
 async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpServer) -> None:
@@ -141,7 +143,7 @@ async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpSer
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(given_=rendered_emails())
-async def test_any_letter_arrives_as_it_was_written(given_: RenderedEmail) -> None:
+async def test_any_email_arrives_unchanged(given_: RenderedEmail) -> None:
     async with smtp_server() as server:
         answer = await send(server.url, given_)
     assert answer.verdict == "succeeded"
@@ -236,32 +238,32 @@ async def test_refused_recipients(
     answer = await send(server.url, rendered_email(to=mailboxes(ANN), bcc=mailboxes(BO)))
     assert (answer.verdict, answer.status_code, answer.text) == (verdict, code, text)
     assert answer.error == (None if verdict == "succeeded" else f"smtp_{code}" if code else "protocol")
-    assert answer.excluded == {each.lower() for each, reply in replies.items() if reply in (NEVER, ODD)}
-    taken = {each.lower() for each, reply in replies.items() if reply is TAKEN}
+    assert answer.excluded == {address.lower() for address, reply in replies.items() if reply in (NEVER, ODD)}
+    taken = {address.lower() for address, reply in replies.items() if reply is TAKEN}
     assert answer.accepted == (taken if verdict == "failed" else frozenset())
 
 
-async def test_who_was_put_off_is_tried_again_and_nobody_else(server: SmtpServer) -> None:
+async def test_only_deferred_recipients_are_tried_again(server: SmtpServer) -> None:
     """Timeline: of three one is taken, one put off, one unknown; then the second is put off again, then taken.
 
-    Proves: each gets the letter once, with the same headers: whom it is to, and the Message-ID.
+    Proves: each recipient gets the email once, with the same `To`, `Cc` and `Message-ID`.
     """
     given_ = rendered_email(to=mailboxes(ANN), cc=mailboxes(BO), bcc=mailboxes(CY))
-    nobody, unknown = frozenset[str](), frozenset({CY})
+    nothing, unknown = frozenset[str](), frozenset({CY})
     server.refused = {BO: LATER, CY: NEVER}
     first = await send(server.url, given_)
     assert (first.verdict, first.error, first.excluded) == ("failed", "smtp_450", unknown)
     assert first.accepted == {ANN.lower()}
     again = await send(server.url, given_, replace(TAGS, attempt=2, accepted=first.accepted))
     assert (again.verdict, again.error, again.excluded) == ("failed", "smtp_450", unknown)
-    assert again.accepted == nobody
+    assert again.accepted == nothing
     server.refused = {CY: NEVER}
     last = await send(server.url, given_, replace(TAGS, attempt=3, accepted=first.accepted))
-    assert (last.verdict, last.accepted, last.excluded) == ("succeeded", nobody, unknown)
+    assert (last.verdict, last.accepted, last.excluded) == ("succeeded", nothing, unknown)
     assert last.text == f"refused for {CY}: {NEVER}\n2.0.0 queued as 2"
     assert [delivered.recipients for delivered in server.messages] == [(ANN,), (BO,)]
     one, two = (delivered.email for delivered in server.messages)
-    assert [(each["To"], each["Cc"], each["Message-ID"]) for each in (one, two)] == [
+    assert [(message["To"], message["Cc"], message["Message-ID"]) for message in (one, two)] == [
         (ANN, BO, "<evt_1.wh_1.email.0@acme.example>")
     ] * 2
 
@@ -285,7 +287,7 @@ async def test_who_was_put_off_is_refused(
     assert (answer.excluded, server.messages) == ({BO} if verdict == "succeeded" else frozenset(), [])
 
 
-async def test_a_letter_that_is_refused_was_taken_for_nobody(server: SmtpServer) -> None:
+async def test_a_refused_message_was_accepted_for_no_recipient(server: SmtpServer) -> None:
     server.refused, server.replies["DATA"] = {BO: LATER}, ["452 4.3.1 full"]
     answer = await send(server.url, rendered_email(to=mailboxes(ANN, BO)))
     assert (answer.verdict, answer.error, answer.accepted) == ("failed", "smtp_452", frozenset())
@@ -325,7 +327,7 @@ async def test_when_there_is_tls(
     ("names", "days", "trusted"),
     [(("127.0.0.1",), 1, False), (("other.example",), 1, True), (("127.0.0.1",), -1, True)],
 )
-async def test_no_letter_goes_to_a_server_that_cannot_show_who_it_is(
+async def test_no_email_is_sent_to_a_server_without_a_valid_certificate(
     tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, implicit: bool
 ) -> None:
     bad = make_certificate(tmp_path, *names, days=days)
@@ -400,7 +402,7 @@ async def test_a_refused_connection() -> None:
         assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "connection_refused")
 
 
-async def test_a_name_that_nobody_has() -> None:
+async def test_a_name_that_does_not_exist() -> None:
     answer = await send("smtp://mail.nobody.invalid")
     assert (answer.verdict, answer.error) == ("failed", "dns")
 
@@ -434,7 +436,7 @@ async def test_the_timeout_is_for_all_steps_together() -> None:
 
 
 async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
-    """Setup: a server that reads nothing of the letter until it has been given up on. Proves: no rest is sent then."""
+    """Setup: a server that stops reading until the attempt has timed out. Proves: the rest is not sent then."""
     given_up, ended = asyncio.Event(), asyncio.Event()
     taken = 0
 
@@ -452,7 +454,7 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
             ended.set()
 
     async with receiving(script, read=False) as server:
-        with monitor.paused():  # no letter of Hookkeeper's is so large: its parts would hold the loop
+        with monitor.paused():  # no email of Hookkeeper is this large: its parts would block the loop
             async with asyncio.timeout(PROMPT):
                 large = rendered_email(text=f"{'x' * 70}\n" * 280_000)
                 answer = await send(f"smtp://127.0.0.1:{server.port}", large, timeout=2.0)
@@ -464,7 +466,7 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
 
 
 @pytest.mark.parametrize("farewell", [b"", b"close", b"500 stay\r\n"])
-async def test_a_letter_that_was_taken_stays_so_however_the_server_parts(farewell: bytes) -> None:
+async def test_an_accepted_email_stays_accepted_however_the_connection_ends(farewell: bytes) -> None:
     """A server that says nothing is waited for a second only, whatever the timeout is."""
     async with receiving(speaks(END=b"250 queued\r\n", QUIT=farewell), read=False) as server:
         async with asyncio.timeout(PROMPT):

@@ -1,4 +1,4 @@
-"""Who is not to be written to is left out, and nobody gets a letter twice. A real list, a real mail server."""
+"""Suppressed recipients are left out, and no recipient gets an email twice. A real list, a real mail server."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -54,7 +54,7 @@ async def suppressing(engine: AsyncEngine, *addresses: str) -> Suppressions:
         ([], {}, [ANN, BO, CY], "succeeded", None, [], [], HAVE_IT),
     ],
 )
-async def test_who_gets_a_letter(
+async def test_who_gets_an_email(
     engine: AsyncEngine,
     server: SmtpServer,
     suppressed: Sequence[str],

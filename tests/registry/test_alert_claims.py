@@ -1,4 +1,4 @@
-"""Who may tell what of a webhook, and when."""
+"""Which alerts of a webhook are sent, and when."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -36,21 +36,21 @@ async def needs_recording(store: Store) -> bool:
     return has_recovered(webhook, "wh_1")
 
 
-async def test_that_it_was_disabled_is_told_within_the_hour_and_once(store: Store) -> None:
+async def test_a_disabled_webhook_is_alerted_within_the_hour_and_once(store: Store) -> None:
     assert await claims(store, ("failed", "a"), ("failed", "b")) == [0, None]
     await disable(store)
     assert await claims(store, ("disabled", "c"), ("disabled", "d"), ("disabled", "c")) == [1, None, 1]
-    assert await claims(store, ("failed", "e")) == [None], "it has been told of"
+    assert await claims(store, ("failed", "e")) == [None], "the disabled alert covers it"
 
 
-async def test_each_time_it_is_disabled_is_told(store: Store) -> None:
+async def test_each_time_a_webhook_is_disabled_there_is_an_alert(store: Store) -> None:
     for token in ("a", "b"):
         await disable(store)
         assert await claims(store, ("disabled", token)) == [0]
         await store.update("wh_1", None, {"enabled": True})
 
 
-async def test_what_somebody_has_mended_meanwhile_or_wanted_is_not_told(store: Store) -> None:
+async def test_a_webhook_enabled_meanwhile_or_disabled_by_a_caller_is_not_alerted(store: Store) -> None:
     await disable(store)
     await store.update("wh_1", None, {"enabled": True})
     assert await claims(store, ("disabled", "a")) == [None]
@@ -58,10 +58,10 @@ async def test_what_somebody_has_mended_meanwhile_or_wanted_is_not_told(store: S
     assert await claims(store, ("disabled", "b")) == [None]
 
 
-async def test_that_it_answers_again_is_told_at_once_and_once(store: Store) -> None:
+async def test_a_recovery_after_a_disabled_alert_is_alerted_at_once_and_once(store: Store) -> None:
     await disable(store)
     await claims(store, ("disabled", "a"))
-    assert not await needs_recording(store), "a person tried it: its deliveries are held all the same"
+    assert not await needs_recording(store), "a manual attempt: the webhook is still disabled"
     await store.update("wh_1", None, {"enabled": True})
     assert await needs_recording(store)
     assert await claims(store, ("recovered", "b"), ("recovered", "c")) == [0, None]
@@ -70,7 +70,7 @@ async def test_that_it_answers_again_is_told_at_once_and_once(store: Store) -> N
 
 async def test_after_a_failure_it_waits_for_the_hour(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not await needs_recording(store)
-    assert await claims(store, ("recovered", "a")) == [None], "nobody was told that it failed"
+    assert await claims(store, ("recovered", "a")) == [None], "the failure had no alert"
     await claims(store, ("failed", "b"))
     assert not await needs_recording(store)
     monkeypatch.setattr(alerts, "ALERT_INTERVAL", timedelta(0))

@@ -97,8 +97,8 @@ async def test_pages_cover_all_newest_first(keys: ApiKeys) -> None:
         cursor = None
         while True:
             found, cursor = await keys.page(tenant=None, limit=limit, cursor=cursor)
-            read += [each.id for each in found]
+            read += [key.id for key in found]
             if cursor is None:
                 break
         assert read == ids[::-1]
-    assert [each.id for each in (await keys.page(tenant="a", limit=9, cursor=None))[0]] == ids[::-2]
+    assert [key.id for key in (await keys.page(tenant="a", limit=9, cursor=None))[0]] == ids[::-2]

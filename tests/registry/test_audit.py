@@ -21,7 +21,7 @@ def entry(action: str = "webhook.create", **fields: Any) -> AuditEntry:
 
 async def actions(store: Store) -> list[str]:
     found, _ = await store.audit.page(tenant=None, since=None, until=None, limit=100, cursor=None)
-    return [each.action for each in found][::-1]
+    return [entry.action for entry in found][::-1]
 
 
 async def test_an_entry_is_kept_with_each_kind_of_change(store: Store, make_webhook: Callable[..., Webhook]) -> None:
@@ -86,13 +86,13 @@ async def test_pages_cover_all_newest_first(store: Store) -> None:
         cursor = None
         while True:
             found, cursor = await store.audit.page(tenant=None, since=None, until=None, limit=limit, cursor=cursor)
-            read += [each.action for each in found]
+            read += [entry.action for entry in found]
             if cursor is None:
                 break
         assert read == list("6543210")
     found, _ = await store.audit.page(tenant="acme", since=None, until=None, limit=9, cursor=None)
-    assert [each.action for each in found] == list("6420")
+    assert [entry.action for entry in found] == list("6420")
     middle = found[1].at
     since, _ = await store.audit.page(tenant=None, since=middle, until=None, limit=9, cursor=None)
     until, _ = await store.audit.page(tenant=None, since=None, until=middle, limit=9, cursor=None)
-    assert ([each.action for each in since], [each.action for each in until]) == (list("654"), list("3210"))
+    assert ([entry.action for entry in since], [entry.action for entry in until]) == (list("654"), list("3210"))

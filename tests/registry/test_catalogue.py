@@ -44,12 +44,12 @@ async def test_pages_cover_all_by_name(catalogue: Catalogue) -> None:
     seen, after = [], None
     while True:
         page, after = await catalogue.page(archived=None, limit=3, after=after)
-        seen += [each.name for each in page]
+        seen += [event_type.name for event_type in page]
         if after is None:
             break
     assert seen == [f"type.{n}" for n in range(7)]
     archived, _ = await catalogue.page(archived=True, limit=10, after=None)
-    assert [each.name for each in archived] == ["type.3"]
+    assert [event_type.name for event_type in archived] == ["type.3"]
 
 
 async def test_only_what_is_given_changes(catalogue: Catalogue) -> None:

@@ -88,7 +88,7 @@ async def test_nothing_is_readable_in_the_database(url: str, full: Callable[...,
         await store.note_filter_error("wh_1", "no amount in ann@a.example")
         kept = await store.get("wh_1")
         assert shown(kept) == shown(webhook) | {"filter_errors": 1, "filter_error": "no amount in ann@a.example"}
-        assert [each.id for each in await store.matching("acme", "order.paid")] == ["wh_1"]
+        assert [webhook.id for webhook in await store.matching("acme", "order.paid")] == ["wh_1"]
         await store.suppressions.add(suppression(detail="550 ann@a.example unknown"))
     raw = await dump(url)
     assert raw.count("enc:old:") == 12
@@ -130,7 +130,7 @@ async def test_plain_rows_stay_readable_and_are_encrypted_by_migrate(
         assert await store.re_encrypt() == 0
         assert shown(await store.get("wh_1")) == plain
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
-        raw = (await dump(url)).encode() + b"".join(each.read_bytes() for each in tmp_path.glob("data/registry.db*"))
+        raw = (await dump(url)).encode() + b"".join(file.read_bytes() for file in tmp_path.glob("data/registry.db*"))
         assert not [secret for secret in SECRETS if secret.encode() in raw]
 
 
@@ -162,7 +162,7 @@ async def test_an_address_that_old_and_new_keys_suppressed_side_by_side_is_one_a
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
         assert await store.re_encrypt() == 1
         found, _ = await store.suppressions.page(tenant="acme", address="ann@a.example", limit=9, cursor=None)
-        assert [each.reason for each in found] == ["new"]
+        assert [suppression.reason for suppression in found] == ["new"]
         assert await store.suppressions.remove("acme", "ann@a.example")
         assert await store.suppressions.among("acme", ["ann@a.example"]) == set()
 

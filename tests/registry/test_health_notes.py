@@ -79,7 +79,7 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
     webhook = await noted(store, throttled, after(2 * SECOND, "succeeded"))
     assert (webhook.failures, webhook.throttled_until) == (None, NOW + SECOND + MINUTE)
     webhook = await noted(store, after(3 * SECOND, "succeeded", knowingly=True))
-    assert webhook.throttled_until is None, "somebody tried it by hand, and it answered"
+    assert webhook.throttled_until is None, "a manual attempt succeeded"
     webhook = await noted(store, throttled, after(MINUTE + SECOND, "succeeded"))
     assert webhook.throttled_until is None, "its time is over"
 
@@ -133,10 +133,12 @@ async def test_it_is_disabled_once_however_many_notice(store: Store, make_webhoo
     found = await asyncio.gather(*(store.health.note([late], FIVE_DAYS) for _ in range(12)))
     assert sorted(found, key=len) == [{}] * 11 + [{"wh_1": "failing"}]
     entries, _ = await store.audit.page(tenant="acme", since=None, until=None, limit=50, cursor=None)
-    assert [(each.key_id, each.action, each.object_id, each.detail) for each in entries] == [
+    assert [(entry.key_id, entry.action, entry.object_id, entry.detail) for entry in entries] == [
         ("hookkeeper", "webhook.disable", "wh_1", {"reason": "failing"})
     ]
-    assert await store.health.note([late], FIVE_DAYS, again=True) == {"wh_1": "failing"}, "whoever did it may have died"
+    assert await store.health.note([late], FIVE_DAYS, again=True) == {"wh_1": "failing"}, (
+        "the worker that did it may have died"
+    )
     assert await store.health.note([Result("wh_none", "gone", NOW)]) == {}
 
 
@@ -175,7 +177,9 @@ async def test_another_url_has_a_clean_slate(store: Store, make_webhook: Make) -
     assert (await shown(store)).failures is None
 
 
-async def test_what_answers_again_is_enabled_unless_somebody_wants_it_off(store: Store, make_webhook: Make) -> None:
+async def test_a_webhook_that_answers_again_is_enabled_unless_a_caller_has_disabled_it(
+    store: Store, make_webhook: Make
+) -> None:
     for webhook_id in ("wh_1", "wh_2"):
         await store.add(make_webhook(webhook_id))
         await store.health.note([Result(webhook_id, "failed", NOW)])
@@ -183,9 +187,9 @@ async def test_what_answers_again_is_enabled_unless_somebody_wants_it_off(store:
     await store.update("wh_2", None, {"enabled": False})
     for webhook_id, enabled in (("wh_1", True), ("wh_1", True), ("wh_2", False), ("wh_none", False)):
         assert await store.health.enable(webhook_id, NOW) is enabled
-    assert [(await shown(store, each)).disabled_reason for each in ("wh_1", "wh_2")] == [None, "manual"]
+    assert [(await shown(store, webhook_id)).disabled_reason for webhook_id in ("wh_1", "wh_2")] == [None, "manual"]
     entries, _ = await store.audit.page(tenant="acme", since=None, until=None, limit=50, cursor=None)
-    assert [each.object_id for each in entries if each.action == "webhook.enable"] == ["wh_1"]
+    assert [entry.object_id for entry in entries if entry.action == "webhook.enable"] == ["wh_1"]
 
 
 @pytest.mark.parametrize(

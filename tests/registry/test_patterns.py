@@ -1,4 +1,4 @@
-"""What matches what, by a table and by a definition naive enough to be believed."""
+"""Which patterns match which event types, by a table and by a simple definition."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, MAX_EVENT_TYPE
 EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)])
 EVENT_PATTERNS = TypeAdapter(Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE)])
 
-# Few letters, so that types and patterns meet.
+# Few characters, so that types and patterns match often.
 types = st.lists(st.text("a-", min_size=1, max_size=2), min_size=1, max_size=4).map(".".join)
 patterns = types | types.map("{}.*".format) | st.just("*")
 
 
 def matches(pattern: str, event_type: str) -> bool:
-    """Define what a pattern means."""
+    """Return whether a pattern matches, by definition."""
     return (
         pattern == "*"
         or pattern == event_type

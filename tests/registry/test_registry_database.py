@@ -1,4 +1,4 @@
-"""The schema is what the models say, and a database out of reach is told from a mistake of ours."""
+"""The migrations create the schema of the models, and outages differ from wrong statements."""
 
 import asyncio
 import socket

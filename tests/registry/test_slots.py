@@ -14,7 +14,7 @@ Make = Callable[..., Webhook]
 
 
 def seconds(times: list[datetime]) -> list[float]:
-    return [round((each - NOW).total_seconds(), 3) for each in times]
+    return [round((time - NOW).total_seconds(), 3) for time in times]
 
 
 async def test_each_request_has_a_slot_of_its_own(store: Store, make_webhook: Make) -> None:

@@ -131,5 +131,5 @@ async def test_changes_that_were_checked_against_one_state_at_once(
         *(store.update("wh_1", None, {"name": f"name {n}"}, checked_against=checked) for n in range(10)),
         return_exceptions=True,
     )
-    assert sum(isinstance(each, Webhook) for each in outcomes) == 1
-    assert sum(isinstance(each, ChangedMeanwhile) for each in outcomes) == 9
+    assert sum(isinstance(outcome, Webhook) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, ChangedMeanwhile) for outcome in outcomes) == 9

@@ -85,7 +85,7 @@ async def test_pages_cover_all_once_newest_first(suppressions: Suppressions) -> 
         await suppressions.add(of(address, tenant, created_at=START + timedelta(microseconds=n // 4)))
     for limit in (1, 3, 8, 100):
         read = await pages(suppressions, limit)
-        assert [each for page in read for each in page] == everyone[::-1]
+        assert [suppression for page in read for suppression in page] == everyone[::-1]
         assert len(read) == -(-8 // limit)
 
 
@@ -109,7 +109,7 @@ async def test_a_page_goes_on_where_it_was_whatever_comes_meanwhile(suppressions
     await suppressions.add(of("new@a.example", created_at=START + timedelta(days=9)))
     await suppressions.remove("acme", first[-1].address)
     rest, end = await suppressions.page(tenant=None, address=None, limit=2, cursor=cursor)
-    assert [each.address for each in rest] == ["1@a.example", "0@a.example"]
+    assert [suppression.address for suppression in rest] == ["1@a.example", "0@a.example"]
     assert end is None
 
 
@@ -121,7 +121,7 @@ async def test_many_are_kept_in_few_statements(suppressions: Suppressions, engin
     statements.clear()
     rows = [of(f"a{n}@a.example", detail="later") for n in range(3000)]
     await suppressions.add_many([*rows, of("a1@a.example", tenant="bolt"), of("a1@a.example", detail="twice")])
-    assert len([each for each in statements if each.startswith("INSERT")]) <= 10
+    assert len([statement for statement in statements if statement.startswith("INSERT")]) <= 10
     kept = await suppressions.get("acme", "a0@a.example")
     assert kept is not None
     assert kept.detail == "first"

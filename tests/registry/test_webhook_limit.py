@@ -15,7 +15,7 @@ async def test_of_many_at_once_no_more_than_the_limit_are_kept(
     added = await asyncio.gather(
         *(store.add(make_webhook(f"wh_{n}"), at_most=5) for n in range(15)), return_exceptions=True
     )
-    assert [type(each) for each in added if each is not None] == [TooManyWebhooks] * 10
+    assert [type(error) for error in added if error is not None] == [TooManyWebhooks] * 10
     assert len(await store.matching("acme", "order.paid")) == 5
 
 

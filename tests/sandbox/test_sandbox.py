@@ -1,4 +1,4 @@
-"""The sandbox: bombs end soon and hurt nobody else, children end when they should, and no answer goes astray."""
+"""The sandbox: costly calls end soon and affect no other tenant, children end, and each call gets its own answer."""
 
 import asyncio
 import gc
@@ -170,7 +170,7 @@ async def test_a_call_is_quick(sandbox: Sandbox) -> None:
     assert times[100] < first / 5, "no call but the first waits for a child to start"
 
 
-async def test_the_answer_to_a_cancelled_call_is_nobodys() -> None:
+async def test_the_answer_to_a_cancelled_call_is_dropped() -> None:
     async with Sandbox(children=1, functions=FUNCTIONS) as sandbox:
         child = await sandbox.call(os.getpid)
         for wait in (0.0, 0.001, 0.05):
@@ -241,7 +241,7 @@ async def test_children_end_with_their_parent() -> None:
         "    await sandbox.call(time.sleep, 1)\n    await asyncio.sleep(60)\n"
         "asyncio.run(main())"
     )
-    path = os.pathsep.join(each for each in sys.path if each)
+    path = os.pathsep.join(folder for folder in sys.path if folder)
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
     )
@@ -255,8 +255,8 @@ async def test_children_end_with_their_parent() -> None:
 
 
 def is_alive(process: int) -> bool:
-    told = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
-    return told.stdout.strip() not in ("", "Z")
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() not in ("", "Z")
 
 
 async def test_closing_waits_for_calls_and_leaves_nothing() -> None:
@@ -309,8 +309,8 @@ async def test_no_file_descriptors_are_an_outage(sandbox: Sandbox) -> None:
             await sandbox.call(os.getpid)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for each in taken:
-            each.close()
+        for handle in taken:
+            handle.close()
     assert await sandbox.call(operator.add, 1, 1) == 2
 
 
@@ -391,7 +391,7 @@ async def test_each_call_has_its_own_bounds_and_spoils_no_other(sandbox: Sandbox
     rounds = [10, 10**12, 20, 30, 10**12, 40]
     answers = await sandbox.for_("ours").call_each(compute_and_note, rounds, str(file))
     assert [answer if isinstance(answer, int) else type(answer) for answer in answers] == [
-        sum(range(each)) if each < 10**12 else TooCostly for each in rounds
+        sum(range(count)) if count < 10**12 else TooCostly for count in rounds
     ]
     assert [int(line) for line in file.read_text().split()] == rounds, "no call was made twice"
 
@@ -438,7 +438,7 @@ async def test_one_request_carries_only_so_much(sandbox: Sandbox) -> None:
     assert await sandbox.for_("ours").call_each(len, texts) == [MAX_PART // 4] * 9
 
 
-# A child that somebody has taken over
+# A compromised child
 
 REMARK = "executed.txt"
 
