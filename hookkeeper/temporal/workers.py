@@ -19,6 +19,9 @@ STICKY_TIMEOUT = timedelta(seconds=10)
 runs that it has in memory, and replays them (decision 5)."""
 MAX_CACHED_RUNS = 500
 """Waiting runs that a worker keeps in memory, about 0.2 MB each; others are replayed when they continue."""
+WORKFLOW_POLLS, PART_FOR_NEW_RUNS = 10, 0.5
+"""Requests for workflow tasks that wait at Temporal at the same time, and how many of them for the first task of a run.
+With the SDK's defaults, one of five, new runs wait behind each other as soon as the server takes long to answer."""
 HEARTBEAT_INTERVAL = timedelta(milliseconds=100)
 """A killed worker loses at most this time of outcomes."""
 SPARE_SLOTS = 10
@@ -68,6 +71,8 @@ def _worker(
         deployment_config=version,
         max_cached_workflows=MAX_CACHED_RUNS,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        max_concurrent_workflow_task_polls=WORKFLOW_POLLS,
+        nonsticky_to_sticky_poll_ratio=PART_FOR_NEW_RUNS,
         max_concurrent_activities=queue.max_concurrent_activities + SPARE_SLOTS,
         max_concurrent_activity_task_polls=queue.polls,
         max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
