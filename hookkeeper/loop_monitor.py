@@ -8,8 +8,11 @@ For debugging and tests: every callback costs some microseconds more, and a thre
 """
 
 import asyncio
+import faulthandler
 import gc
+import re
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -19,7 +22,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, Self
 
 import structlog
@@ -35,6 +37,8 @@ SAMPLE_INTERVAL = 0.025
 MAX_SAMPLES = 20
 RUN_HANDLE = asyncio.Handle._run.__code__
 """What a loop calls for each step."""
+THREAD = re.compile(r"^(?:Current thread|Thread) 0x", re.MULTILINE)
+CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 Kind = Literal["busy", "blocked", "garbage collection"]
 
@@ -64,8 +68,6 @@ class _Step:
     seen_cpu: float = 0.0
     asleep: float = 0.0
     """Seconds for which the thread has slept at one position."""
-    position: tuple[int, int] = (0, 0)
-    """The frame and the instruction that the thread was seen in."""
     longest_sleep: float = 0.0
     samples: list[traceback.StackSummary] = field(default_factory=list)
     is_reported: bool = False
@@ -162,19 +164,16 @@ class LoopMonitor:
                 self._look_at(step)
 
     def _look_at(self, step: _Step) -> None:
-        frame = sys._current_frames().get(self._thread)
-        if frame is None or self._step is not step:
-            return
-        position = (id(frame), frame.f_lasti)
-        stack = _stack_of(frame)
+        stack = _stack_of(self._thread)
         if self._step is not step:
             return  # the stack is that of a later step
+        is_at_same_position = step.samples[-1:] == [stack]
         step.samples = [*step.samples[1 - MAX_SAMPLES :], stack]
         cpu = self._cpu_of_loop_thread()
-        is_still = position == step.position and (cpu is None or cpu - step.seen_cpu < 0.001) and self._is_asleep()
+        is_still = is_at_same_position and (cpu is None or cpu - step.seen_cpu < 0.001) and self._is_asleep()
         step.asleep = step.asleep + self._interval if is_still else 0.0
         step.longest_sleep = max(step.longest_sleep, step.asleep)
-        step.position, step.seen_cpu = position, cpu or 0.0
+        step.seen_cpu = cpu or 0.0
         if not (step.is_reported or step.is_exempt):
             self._report_endless(step, cpu)
 
@@ -229,10 +228,27 @@ def _describe(handle: Any) -> str:
     return str(getattr(callback, "__qualname__", type(callback).__name__))
 
 
-def _stack_of(frame: FrameType) -> traceback.StackSummary:
-    """Return the calls of the step, without those of the loop."""
-    frames = list(takewhile(lambda call: call[0].f_code is not RUN_HANDLE, traceback.walk_stack(frame)))
-    return traceback.StackSummary.extract(iter(reversed(frames)), lookup_lines=False)
+def _stack_of(thread: int) -> traceback.StackSummary:
+    """Return the calls of the step that a thread is in, at most 100, without those of the loop.
+
+    `faulthandler` writes them while no other thread runs. Walking the frames of a running thread from Python has
+    crashed the interpreter (3.11.7).
+    """
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        threads = THREAD.split(file.read().decode(errors="replace"))
+    calls = next((text for text in threads if re.match(f"0*{thread:x} ", text)), "")
+    innermost_first = [
+        traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
+        for file_name, line, name in CALL.findall(calls)
+    ]
+    of_step = list(takewhile(lambda call: not _runs_a_handle(call), innermost_first))
+    return traceback.StackSummary.from_list(reversed(of_step))
+
+
+def _runs_a_handle(call: traceback.FrameSummary) -> bool:
+    return (call.filename, call.name) == (RUN_HANDLE.co_filename, RUN_HANDLE.co_name)
 
 
 def _most_frequent(samples: list[traceback.StackSummary]) -> traceback.StackSummary:
