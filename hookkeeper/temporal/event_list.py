@@ -52,9 +52,9 @@ async def find(
 
 def query_of(search: EventSearch) -> str:
     """Write the search as a visibility query."""
-    conditions = ["ExecutionStatus != 'ContinuedAsNew'"]
-    if search.tenant:
-        conditions.append(f"{ids.TENANT.name} = {quoted(search.tenant)}")
+    # A run that was started with Temporal's own tools has no tenant, and an id of any form.
+    of_tenant = f"= {quoted(search.tenant)}" if search.tenant else "IS NOT NULL"
+    conditions = ["ExecutionStatus != 'ContinuedAsNew'", f"{ids.TENANT.name} {of_tenant}"]
     if search.type:
         conditions.append(f"{ids.EVENT_TYPE.name} = {quoted(search.type)}")
     if search.since:

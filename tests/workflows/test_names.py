@@ -147,7 +147,7 @@ def test_searches_are_written_in_visibilitys_language() -> None:
     )
     assert query_of(EventSearch(needs_attention=False)) == (
         "WorkflowType IN ('EventWorkflow', 'LargeEventWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
-        " AND HookNeedsAttention IS NULL"
+        " AND HookTenant IS NOT NULL AND HookNeedsAttention IS NULL"
     )
     with pytest.raises(ValueError, match="not an id"):
         query_of(EventSearch(tenant="x' OR '1'='1"))

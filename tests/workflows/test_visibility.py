@@ -4,7 +4,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from hookkeeper import ids
+from hookkeeper.messages.event import EventInput
 from hookkeeper.temporal import visibility
+from hookkeeper.times import utc_now
 from house import House
 from patience import PATIENCE
 
@@ -35,3 +37,24 @@ async def test_nothing_is_an_empty_slice(idle_house: House) -> None:
     now = datetime.now(UTC)
     for since in (visibility.BEGINNING, now, now + timedelta(days=1)):
         assert await visibility.oldest(idle_house.temporal, query, since, now, 5) == visibility.Slice([], None)
+
+
+async def test_a_run_that_was_started_with_other_tools_is_not_listed(idle_house: House) -> None:
+    """It has an id of any form, and made the list of all tenants fail."""
+    home, foreign = idle_house, f"foreign{idle_house.tenant}"
+    event = EventInput(
+        id="e",
+        type="a",
+        tenant=home.tenant,
+        timestamp=utc_now(),
+        accepted_at=utc_now(),
+        data={},
+        deliver_at=utc_now() + timedelta(days=1),
+        deliveries=(),
+    )
+    handle = await home.temporal.start_workflow(ids.EVENT, event, id=foreign, task_queue=home.settings.task_queue)
+    async with asyncio.timeout(PATIENCE):
+        while not await visibility.count_runs(home.temporal, f"WorkflowId = '{foreign}'"):
+            await asyncio.sleep(0.05)
+    assert (await home.http.get("/v1/events")).status_code == 200
+    await handle.terminate()
