@@ -27,6 +27,17 @@ async def send(home: House, events: list[Any]) -> list[dict[str, Any]]:
     return items
 
 
+async def send_until_accepted(home: House, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Send the batch, and again what a busy Temporal has refused; a refused event may have been started."""
+    items = await send(home, events)
+    for n, item in enumerate(items):
+        while item["status"] == 503:
+            (item,) = await send(home, [events[n]])
+        assert item["status"] in (200, 202)
+        items[n] = item
+    return items
+
+
 async def started(home: House) -> int:
     return (await home.temporal.count_workflows(f"TaskQueue = '{home.settings.task_queue}'")).count
 
@@ -42,8 +53,7 @@ async def until_started(home: House, count: int) -> None:
 async def test_a_hundred_events(home: House, inbox: Receiver) -> None:
     await home.webhook(inbox.url)
     events = [{"type": "order.paid", "tenant": home.tenant, "id": f"e{n}", "data": n} for n in range(100)]
-    items = await send(home, events)
-    assert [item["status"] for item in items] == [202] * 100
+    items = await send_until_accepted(home, events)
     assert [item["event"]["id"] for item in items] == [event["id"] for event in events]
     requests = await inbox.got(100)
     assert {request.webhook_id for request in requests} == {event["id"] for event in events}

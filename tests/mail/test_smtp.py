@@ -455,8 +455,8 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
 
     async with receiving(script, read=False) as server:
         with monitor.paused():  # no email of Hookkeeper is this large: its parts would block the loop
-            async with asyncio.timeout(PROMPT):
-                large = rendered_email(text=f"{'x' * 70}\n" * 280_000)
+            large = rendered_email(text=f"{'x' * 70}\n" * 280_000)
+            async with asyncio.timeout(2 * PROMPT):
                 answer = await send(f"smtp://127.0.0.1:{server.port}", large, timeout=2.0)
         assert (answer.verdict, answer.error) == ("failed", "timeout")
         given_up.set()

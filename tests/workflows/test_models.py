@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status
 from hookkeeper.state_size import truncated
+from hookkeeper.temporal.data_converter import data_converter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 512 * 1024
+CONVERTER = data_converter().payload_converter
 
 
 def delivery(n: int, attempts: int, excerpt: str) -> Delivery:
@@ -39,6 +41,7 @@ def delivery(n: int, attempts: int, excerpt: str) -> Delivery:
 
 
 def size(deliveries: tuple[Delivery, ...]) -> int:
+    """Return the bytes of the state with these deliveries, as it is written to history."""
     state = EventState(
         id="evt_1",
         type="order.paid",
@@ -48,7 +51,8 @@ def size(deliveries: tuple[Delivery, ...]) -> int:
         accepted_at=NOW,
         deliveries=deliveries,
     )
-    return len(state.model_dump_json().encode())
+    (payload,) = CONVERTER.to_payloads([state])
+    return len(payload.data)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
