@@ -24,6 +24,8 @@ EXPECTED_DURATION = 1.0
 """Seconds that an activity is expected to run before the first one has ended."""
 WEIGHT_OF_LATEST = 0.1
 """Of the latest duration in the mean of all."""
+SPACING = 1.5
+"""Between two tries, in mean times until a slot becomes free: new activities take some of the free slots."""
 RESERVED_FOR_RETRIES = 0.2
 """Part of a tenant's slots that new activities leave to those that were refused before and are due."""
 
@@ -75,7 +77,7 @@ class TenantLoad:
         now = self._clock()
         running = max(self.count, 1)
         mean_age = now - self._starts / running if self.count else 0.0
-        spacing = max(self._mean_duration, mean_age) / running
+        spacing = SPACING * max(self._mean_duration, mean_age) / running
         self._next_try = max(self._next_try, now + MIN_DELAY) + spacing
         if self._next_try <= now + MAX_DELAY:
             return self._next_try - now

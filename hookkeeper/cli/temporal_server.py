@@ -53,9 +53,8 @@ DYNAMIC_CONFIG = (
     # `start-dev` reads search attributes from the database for each workflow task, one at a time: 27 % of all reads and
     # writes. With the cache, those added to a running server are known after a minute; ours are there at its start.
     "system.forceSearchAttributesCacheRefreshOnRead=false",
-    # Lists may lag behind, and retries may be due at once; other deliveries do not wait for them.
+    # Lists may lag behind; deliveries do not wait for them.
     "history.visibilityProcessorSchedulerWorkerCount=1",
-    "history.timerProcessorSchedulerWorkerCount=4",
     # Each start of an activity reads its input. The default of 512 KB holds those of a few hundred waiting activities;
     # with more, every other start reads the database.
     "history.eventsCacheMaxSizeBytes=67108864",

@@ -35,7 +35,7 @@ ACCEPT_TIMEOUT = 4.8
 MAX_CONCURRENT_STARTS = 32
 """Runs that a process starts at the same time, half of them of one tenant. Excess starts wait here, tenant by tenant,
 so that a flood of one tenant does not delay others in Temporal."""
-MIN_STARTS_PER_TENANT = 2
+MIN_STARTS_PER_TENANT = 1
 """Concurrent starts of a tenant while Temporal is so busy that starts take long."""
 MAX_TARGETS = 1000
 """Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""

@@ -11,6 +11,7 @@ from activities.tenant_concurrency import (
     EXPECTED_DURATION,
     MAX_DELAY,
     MIN_DELAY,
+    SPACING,
     TenantConcurrency,
     TenantLoad,
     TenantLoads,
@@ -70,7 +71,7 @@ def test_an_activity_above_the_limit_is_retried_later() -> None:
         ActivityEnvironment().run(take)
     assert raised.value.type == TENANT_AT_LIMIT
     assert raised.value.category == ApplicationErrorCategory.BENIGN
-    assert delay(raised.value) == pytest.approx(MIN_DELAY + EXPECTED_DURATION, abs=0.1)
+    assert delay(raised.value) == pytest.approx(MIN_DELAY + SPACING * EXPECTED_DURATION, abs=0.1)
 
 
 class Clock:
@@ -94,7 +95,7 @@ def test_refused_activities_come_back_one_after_the_other() -> None:
         for _ in range(50):
             stack.enter_context(load.counted())
         delays = [delay(load.refusal("full")) for _ in range(100)]
-    assert delays == pytest.approx([MIN_DELAY + n * EXPECTED_DURATION / 50 for n in range(1, 101)])
+    assert delays == pytest.approx([MIN_DELAY + n * SPACING * EXPECTED_DURATION / 50 for n in range(1, 101)])
 
 
 @pytest.mark.parametrize("has_ended", [False, True], ids=["under way", "ended"])
@@ -111,7 +112,7 @@ def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None
             for _ in range(50):
                 stack.enter_context(load.counted())
         first, second = (delay(load.refusal("full")) for _ in range(2))
-    assert second - first == pytest.approx(0.6, rel=0.01)
+    assert second - first == pytest.approx(SPACING * 0.6, rel=0.01)
 
 
 def test_any_number_of_waiting_activities_try_again_in_time() -> None:
