@@ -15,9 +15,9 @@ from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
 from api.schemas.event_types import EventTypeView
 from api.schemas.events import (
-    BatchItem,
-    BatchResult,
     ErasureAccepted,
+    EventBatchItem,
+    EventBatchResult,
     EventCommandAccepted,
     EventSummary,
 )
@@ -164,10 +164,10 @@ EXAMPLES: tuple[BaseModel, ...] = (
     QueueState(webhook_id=WEBHOOK_ID, waiting=3, head=EVENT_ID, stuck_since=None),
     WebhookDelivery.of(EVENT, event_id=EVENT_ID),
     ACCEPTED_EVENT,
-    BatchResult(
+    EventBatchResult(
         items=[
-            BatchItem(status=202, event=ACCEPTED_EVENT),
-            BatchItem(status=422, problem=document(Unprocessable(str(NO_TYPE), NO_TYPE.errors))),
+            EventBatchItem(status=202, event=ACCEPTED_EVENT),
+            EventBatchItem(status=422, problem=document(Unprocessable(str(NO_TYPE), NO_TYPE.errors))),
         ]
     ),
     EVENT,

@@ -12,7 +12,7 @@ from api.caller import Caller
 from api.deps import UNLESS_LATE, CallerDep, IngestDep, LinksDep
 from api.errors import as_event_problem, from_validation
 from api.problems import EVENT_ID_HEADER, KEYED, Problem, ServiceUnavailable, document, responses
-from api.schemas.events import AcceptedEvent, BatchItem, BatchResult, EventBatch
+from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
 from hookkeeper.links import LinkBuilder
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.ingest import EventIngest
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRout
 NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
 MAX_CONCURRENT_EVENTS = 20
 """Events of a batch that are accepted at the same time."""
-Accepting = asyncio.Task[BatchItem]
+Accepting = asyncio.Task[EventBatchItem]
 IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
 
 
@@ -67,7 +67,7 @@ async def post_event(
     return views.accepted(started, links)
 
 
-async def post_batch(batch: EventBatch, caller: CallerDep, ingest: IngestDep, links: LinksDep) -> BatchResult:
+async def post_batch(batch: EventBatch, caller: CallerDep, ingest: IngestDep, links: LinksDep) -> EventBatchResult:
     """Accept up to 100 events. The response has one item for each event, in the same order; each is accepted or refused
     independently of the others.
 
@@ -78,7 +78,7 @@ async def post_batch(batch: EventBatch, caller: CallerDep, ingest: IngestDep, li
     async with asyncio.TaskGroup() as group:
         for raw in batch.events:
             accepting.append(group.create_task(batch_ingest.accept(raw, accepting.copy())))
-    return BatchResult(items=[task.result() for task in accepting])
+    return EventBatchResult(items=[task.result() for task in accepting])
 
 
 router.add_api_route(
@@ -101,7 +101,7 @@ class _BatchIngest:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
         self._outage: Exception | None = None
 
-    async def accept(self, raw: Any, behind: list[Accepting]) -> BatchItem:
+    async def accept(self, raw: Any, behind: list[Accepting]) -> EventBatchItem:
         """Accept one event.
 
         After an outage, later events are not tried, since each would wait as long. They get the same answer, with
@@ -125,8 +125,8 @@ class _BatchIngest:
                     self._outage = self._outage or error
                 return _refused(problem)
             accepted = views.accepted(started, self._links)
-            return BatchItem(status=200 if started.duplicate else 202, event=accepted)
+            return EventBatchItem(status=200 if started.duplicate else 202, event=accepted)
 
 
-def _refused(problem: Problem) -> BatchItem:
-    return BatchItem(status=problem.status_code, problem=document(problem))
+def _refused(problem: Problem) -> EventBatchItem:
+    return EventBatchItem(status=problem.status_code, problem=document(problem))

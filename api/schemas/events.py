@@ -48,7 +48,7 @@ class AcceptedEvent(ResponseModel):
     links: EventLinks
 
 
-class BatchItem(ResponseModel):
+class EventBatchItem(ResponseModel):
     """The result for one event of a batch. `status` is the status that `POST /v1/events` would have returned."""
 
     status: int
@@ -56,8 +56,8 @@ class BatchItem(ResponseModel):
     problem: ProblemDocument | None = None
 
 
-class BatchResult(ResponseModel):
-    items: list[BatchItem]
+class EventBatchResult(ResponseModel):
+    items: list[EventBatchItem]
 
 
 class AttemptView(ResponseModel):
