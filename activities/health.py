@@ -13,7 +13,7 @@ from temporalio import activity
 from activities.pacing import throttled_for
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.health import Result, needs_recording
+from hookkeeper.registry.health import RequestResult, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import Probes
@@ -43,7 +43,7 @@ class HealthRecorder:
             return result
         activity.heartbeat(*result.outcomes)  # they are known, whether this write succeeds or not
         again = activity.info().attempt > 1
-        disabled = await self._store.health.note(changes, self._disable_after, again=again)
+        disabled = await self._store.health.record(changes, self._disable_after, again=again)
         for webhook_id, reason in disabled.items():
             log.warning("webhook disabled", webhook=webhook_id, tenant=batch.tenant, reason=reason)
             if reason == "failing" and self._probes:
@@ -60,7 +60,9 @@ def clock_offset() -> timedelta:
     return activity.info().started_time - datetime.now(UTC)
 
 
-def _result(request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta) -> Result | None:
+def _result(
+    request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta
+) -> RequestResult | None:
     """Return what the outcome shows of the webhook's health; None if no request was made, or nothing has changed."""
     if outcome.started_at is None or outcome.verdict == "bad_template":
         return None
@@ -68,12 +70,12 @@ def _result(request: AttemptRequest, outcome: Outcome, before: Webhook | None, o
     if outcome.verdict == "succeeded":
         if before and not needs_recording(before, at):
             return None
-        return Result(request.webhook_id, "succeeded", at, knowingly=bool(before and before.throttled_until))
+        return RequestResult(request.webhook_id, "succeeded", at, knowingly=bool(before and before.throttled_until))
     if outcome.verdict == "gone":
-        return Result(request.webhook_id, "gone", at)
+        return RequestResult(request.webhook_id, "gone", at)
     throttle = throttled_for(before, outcome)
     until = at + timedelta(seconds=throttle) if throttle else None
-    return Result(request.webhook_id, "timed_out" if outcome.error == "timeout" else "failed", at, until)
+    return RequestResult(request.webhook_id, "timed_out" if outcome.error == "timeout" else "failed", at, until)
 
 
 def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[str, object]) -> BatchResult:

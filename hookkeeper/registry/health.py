@@ -33,7 +33,7 @@ CLEAN: dict[str, None] = dict.fromkeys(("failing_since", "failures", "timeouts",
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RequestResult:
     """The result of a request to a webhook's URL."""
 
     webhook_id: str
@@ -51,8 +51,8 @@ class HealthStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note(
-        self, results: Iterable[Result], disable_after: float | None = None, *, again: bool = False
+    async def record(
+        self, results: Iterable[RequestResult], disable_after: float | None = None, *, again: bool = False
     ) -> dict[str, DisabledReason]:
         """Record the results of a batch in one transaction; return the webhooks that it has disabled, and why.
 
@@ -118,7 +118,7 @@ def status_of(webhook: Webhook, now: datetime) -> Status:
     return "healthy" if webhook.last_success_at else "unknown"
 
 
-def _success(result: Result) -> Update:
+def _success(result: RequestResult) -> Update:
     """Return the UPDATE for a success. Throttling that began during the request remains."""
     values: dict[str, Any] = {**CLEAN, "last_success_at": result.at}
     if not result.knowingly:
@@ -129,7 +129,7 @@ def _success(result: Result) -> Update:
     return update(Webhook).where(Webhook.id == result.webhook_id, or_(*is_due, *unhealthy)).values(values)
 
 
-def _failure(result: Result) -> Executable:
+def _failure(result: RequestResult) -> Executable:
     """Return the UPDATE for a failure, with the columns that decide whether the webhook is disabled."""
     at = literal(result.at, UtcDateTime())
     timeouts = func.coalesce(Webhook.timeouts, 0) + 1 if result.answer == "timed_out" else None
@@ -149,7 +149,7 @@ def _failure(result: Result) -> Executable:
     return update(Webhook).where(Webhook.id == result.webhook_id).values(values).returning(*columns)
 
 
-def _why_disable(row: Row[Any], result: Result, disable_after: float | None) -> DisabledReason | None:
+def _why_disable(row: Row[Any], result: RequestResult, disable_after: float | None) -> DisabledReason | None:
     if result.answer == "gone":
         return "gone"
     limit = disable_after if row.disable_after is None else row.disable_after

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.health import Result
+from hookkeeper.registry.health import RequestResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import ChangedMeanwhile, Store
 from hookkeeper.times import utc_now
@@ -62,7 +62,7 @@ async def test_pause_and_resume(store: Store, make_webhook: Make) -> None:
 
 async def test_pausing_what_is_gone_keeps_the_reason(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    await store.health.note([Result("wh_1", "gone", utc_now())])
+    await store.health.record([RequestResult("wh_1", "gone", utc_now())])
     paused = await store.update("wh_1", "acme", {"enabled": False})
     assert paused is not None
     assert paused.disabled_reason == "gone"

@@ -1,4 +1,4 @@
-"""How webhooks do: what is noted of a request, by how many at once, and what follows."""
+"""The health of webhooks: recording of request results, concurrent ones too, and what follows from them."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.health import Result, Status, needs_recording, status_of
+from hookkeeper.registry.health import RequestResult, Status, needs_recording, status_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 
@@ -19,14 +19,14 @@ SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days
 FIVE_DAYS = (5 * DAY).total_seconds()
 
 
-def after(wait: timedelta, answer: Any = "failed", throttled: timedelta | None = None, **more: Any) -> Result:
+def after(wait: timedelta, answer: Any = "failed", throttled: timedelta | None = None, **more: Any) -> RequestResult:
     """Give the result of a request at a time after noon."""
-    return Result("wh_1", answer, NOW + wait, NOW + wait + throttled if throttled else None, **more)
+    return RequestResult("wh_1", answer, NOW + wait, NOW + wait + throttled if throttled else None, **more)
 
 
-async def noted(store: Store, *results: Result) -> Webhook:
+async def recorded(store: Store, *results: RequestResult) -> Webhook:
     for result in results:
-        await store.health.note([result], FIVE_DAYS)
+        await store.health.record([result], FIVE_DAYS)
     return await shown(store)
 
 
@@ -38,35 +38,35 @@ async def shown(store: Store, webhook_id: str = "wh_1") -> Webhook:
 
 async def test_failures_are_counted_and_a_success_clears_them(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    webhook = await noted(store, after(SECOND, "timed_out", throttled=MINUTE), after(2 * SECOND, "timed_out"))
+    webhook = await recorded(store, after(SECOND, "timed_out", throttled=MINUTE), after(2 * SECOND, "timed_out"))
     assert (webhook.failures, webhook.timeouts) == (2, 2)
     assert (webhook.failing_since, webhook.throttled_until) == (NOW + SECOND, NOW + SECOND + MINUTE)
-    webhook = await noted(store, after(3 * SECOND))
+    webhook = await recorded(store, after(3 * SECOND))
     assert (webhook.failures, webhook.timeouts, webhook.failing_since) == (3, None, NOW + SECOND)
-    webhook = await noted(store, after(2 * MINUTE, "succeeded"))
+    webhook = await recorded(store, after(2 * MINUTE, "succeeded"))
     assert (webhook.failures, webhook.timeouts, webhook.failing_since) == (None, None, None)
     assert (webhook.throttled_until, webhook.last_success_at) == (None, NOW + 2 * MINUTE)
 
 
 async def test_three_timeouts_in_a_row_slow_it_down_until_any_answer(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook(rate_limit=50.0))
-    assert (await noted(store, *[after(SECOND, "timed_out")] * 2)).current_rate == 50
-    assert (await noted(store, after(SECOND, "timed_out"))).current_rate == 2
-    assert (await noted(store, after(SECOND, "failed"))).current_rate == 50
+    assert (await recorded(store, *[after(SECOND, "timed_out")] * 2)).current_rate == 50
+    assert (await recorded(store, after(SECOND, "timed_out"))).current_rate == 2
+    assert (await recorded(store, after(SECOND, "failed"))).current_rate == 50
 
 
 async def test_failures_noted_at_once_are_all_counted(store: Store, make_webhook: Make) -> None:
     """Twelve workers have a round of the same two webhooks, in either order: none waits for another crosswise."""
     for webhook_id in ("wh_1", "wh_2"):
         await store.add(make_webhook(webhook_id))
-    results = [Result("wh_1", "failed", NOW), Result("wh_2", "timed_out", NOW)]
-    await asyncio.gather(*(store.health.note(results[:: 1 if n % 2 else -1]) for n in range(12)))
+    results = [RequestResult("wh_1", "failed", NOW), RequestResult("wh_2", "timed_out", NOW)]
+    await asyncio.gather(*(store.health.record(results[:: 1 if n % 2 else -1]) for n in range(12)))
     assert ((await shown(store)).failures, (await shown(store, "wh_2")).timeouts) == (12, 12)
 
 
 async def test_the_longest_throttle_holds(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    webhook = await noted(store, after(SECOND, throttled=MINUTE), after(SECOND, throttled=SECOND), after(SECOND))
+    webhook = await recorded(store, after(SECOND, throttled=MINUTE), after(SECOND, throttled=SECOND), after(SECOND))
     assert webhook.throttled_until == NOW + SECOND + MINUTE
 
 
@@ -76,11 +76,11 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
     """A receiver that counts requests answers some of those at once with 200 and one with 429: it is busy."""
     await store.add(make_webhook())
     throttled = after(SECOND, throttled=MINUTE)
-    webhook = await noted(store, throttled, after(2 * SECOND, "succeeded"))
+    webhook = await recorded(store, throttled, after(2 * SECOND, "succeeded"))
     assert (webhook.failures, webhook.throttled_until) == (None, NOW + SECOND + MINUTE)
-    webhook = await noted(store, after(3 * SECOND, "succeeded", knowingly=True))
+    webhook = await recorded(store, after(3 * SECOND, "succeeded", knowingly=True))
     assert webhook.throttled_until is None, "a manual attempt succeeded"
-    webhook = await noted(store, throttled, after(MINUTE + SECOND, "succeeded"))
+    webhook = await recorded(store, throttled, after(MINUTE + SECOND, "succeeded"))
     assert webhook.throttled_until is None, "its time is over"
 
 
@@ -89,14 +89,14 @@ async def test_nothing_is_written_for_a_success_that_is_no_news(
     store: Store, make_webhook: Make, engine: AsyncEngine
 ) -> None:
     await store.add(make_webhook())
-    webhook = await noted(store, after(SECOND, "succeeded"))
+    webhook = await recorded(store, after(SECOND, "succeeded"))
     assert not needs_recording(webhook, NOW + MINUTE)
     assert needs_recording(webhook, NOW + MINUTE + SECOND)
     changed: list[int] = []
     event.listen(engine.sync_engine, "after_cursor_execute", lambda *context: changed.append(context[1].rowcount))
-    webhook = await noted(store, after(MINUTE, "succeeded"))
+    webhook = await recorded(store, after(MINUTE, "succeeded"))
     assert webhook.last_success_at == NOW + SECOND
-    assert max(changed) == 0, "also where another worker has noted one since the webhook was read"
+    assert max(changed) == 0, "also where another worker has recorded one since the webhook was read"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ async def test_nothing_but_failures_for_too_long_disables(
     store: Store, make_webhook: Make, own: float | None, setting: float | None, since: timedelta, disabled: bool
 ) -> None:
     await store.add(make_webhook(disable_after=own))
-    await store.health.note([after(SECOND)], setting)
-    found = await store.health.note([after(SECOND + since)], setting)
+    await store.health.record([after(SECOND)], setting)
+    found = await store.health.record([after(SECOND + since)], setting)
     webhook = await shown(store)
     assert found == ({"wh_1": "failing"} if disabled else {})
     assert webhook.enabled is not disabled
@@ -128,23 +128,23 @@ async def test_nothing_but_failures_for_too_long_disables(
 
 async def test_it_is_disabled_once_however_many_notice(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    await noted(store, after(SECOND))
+    await recorded(store, after(SECOND))
     late = after(6 * DAY)
-    found = await asyncio.gather(*(store.health.note([late], FIVE_DAYS) for _ in range(12)))
+    found = await asyncio.gather(*(store.health.record([late], FIVE_DAYS) for _ in range(12)))
     assert sorted(found, key=len) == [{}] * 11 + [{"wh_1": "failing"}]
     entries, _ = await store.audit.page(tenant="acme", since=None, until=None, limit=50, cursor=None)
     assert [(entry.key_id, entry.action, entry.object_id, entry.detail) for entry in entries] == [
         ("hookkeeper", "webhook.disable", "wh_1", {"reason": "failing"})
     ]
-    assert await store.health.note([late], FIVE_DAYS, again=True) == {"wh_1": "failing"}, (
+    assert await store.health.record([late], FIVE_DAYS, again=True) == {"wh_1": "failing"}, (
         "the worker that did it may have died"
     )
-    assert await store.health.note([Result("wh_none", "gone", NOW)]) == {}
+    assert await store.health.record([RequestResult("wh_none", "gone", NOW)]) == {}
 
 
 async def test_gone_disables_at_once(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    assert await store.health.note([after(SECOND, "gone")]) == {"wh_1": "gone"}
+    assert await store.health.record([after(SECOND, "gone")]) == {"wh_1": "gone"}
     webhook = await shown(store)
     assert (webhook.enabled, webhook.disabled_reason, webhook.failures) == (False, "gone", 1)
     assert not await store.health.enable("wh_1", NOW), "no probe brings that back"
@@ -152,24 +152,24 @@ async def test_gone_disables_at_once(store: Store, make_webhook: Make) -> None:
 
 async def test_enabling_clears_the_clock(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    await noted(store, after(SECOND, "timed_out", throttled=DAY), after(6 * DAY))
+    await recorded(store, after(SECOND, "timed_out", throttled=DAY), after(6 * DAY))
     webhook = await store.update("wh_1", None, {"enabled": True})
     assert webhook is not None
     assert (webhook.failing_since, webhook.failures, webhook.timeouts, webhook.throttled_until) == (None,) * 4
-    assert await store.health.note([after(7 * DAY)], FIVE_DAYS) == {}
+    assert await store.health.record([after(7 * DAY)], FIVE_DAYS) == {}
 
 
 async def test_a_pause_is_no_time_of_failures(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    await noted(store, after(SECOND))
+    await recorded(store, after(SECOND))
     for paused in (True, False):
         await store.set_paused("wh_1", None, paused)
-    assert await store.health.note([after(7 * DAY)], FIVE_DAYS) == {}
+    assert await store.health.record([after(7 * DAY)], FIVE_DAYS) == {}
 
 
 async def test_another_url_has_a_clean_slate(store: Store, make_webhook: Make) -> None:
     await store.add(make_webhook())
-    await noted(store, after(SECOND, "timed_out"))
+    await recorded(store, after(SECOND, "timed_out"))
     assert (await shown(store)).failures
     await store.update("wh_1", None, {"url": "https://acme.example/hook", "name": "the same"})
     assert (await shown(store)).failures
@@ -182,8 +182,8 @@ async def test_a_webhook_that_answers_again_is_enabled_unless_a_caller_has_disab
 ) -> None:
     for webhook_id in ("wh_1", "wh_2"):
         await store.add(make_webhook(webhook_id))
-        await store.health.note([Result(webhook_id, "failed", NOW)])
-        await store.health.note([Result(webhook_id, "failed", NOW + 6 * DAY)], FIVE_DAYS)
+        await store.health.record([RequestResult(webhook_id, "failed", NOW)])
+        await store.health.record([RequestResult(webhook_id, "failed", NOW + 6 * DAY)], FIVE_DAYS)
     await store.update("wh_2", None, {"enabled": False})
     for webhook_id, enabled in (("wh_1", True), ("wh_1", True), ("wh_2", False), ("wh_none", False)):
         assert await store.health.enable(webhook_id, NOW) is enabled
