@@ -75,28 +75,28 @@ COMMANDS: dict[Command, CommandRule] = {
 }
 
 
-def select(command: Command, deliveries: Iterable[Delivery], delivery: str | None) -> list[str]:
+def select(command: Command, deliveries: Iterable[Delivery], delivery_id: str | None) -> list[str]:
     """Return the ids that `command` is applied to; raise `Refused` or `UnknownDelivery` with a message for users."""
     rule = COMMANDS[command]
-    known = {each.id: each for each in deliveries}
-    if delivery is None:
-        selected = [each.id for each in known.values() if each.status in rule.statuses - rule.skipped]
+    known = {delivery.id: delivery for delivery in deliveries}
+    if delivery_id is None:
+        selected = [delivery.id for delivery in known.values() if delivery.status in rule.statuses - rule.skipped]
         if not selected:
             raise Refused(f"nothing to {command}: {_statuses(known.values())}")
         return selected
-    if delivery not in known:
-        raise UnknownDelivery(f"this event has no delivery {delivery}")
-    status = known[delivery].status
+    if delivery_id not in known:
+        raise UnknownDelivery(f"this event has no delivery {delivery_id}")
+    status = known[delivery_id].status
     if status not in rule.statuses:
-        raise Refused(f"cannot {command} delivery {delivery}: it is {status}")
-    return [delivery]
+        raise Refused(f"cannot {command} delivery {delivery_id}: it is {status}")
+    return [delivery_id]
 
 
-def reopen(command: Command, deliveries: Iterable[Delivery], delivery: str | None) -> tuple[Delivery, ...]:
+def reopen(command: Command, deliveries: Iterable[Delivery], delivery_id: str | None) -> tuple[Delivery, ...]:
     """Return all deliveries, with those that `command` selects reopened; raise `Refused` or `UnknownDelivery`."""
     deliveries = tuple(deliveries)
-    selected = set(select(command, deliveries, delivery))
-    return tuple(reopened(each) if each.id in selected else each for each in deliveries)
+    selected = set(select(command, deliveries, delivery_id))
+    return tuple(reopened(delivery) if delivery.id in selected else delivery for delivery in deliveries)
 
 
 def reopened(delivery: Delivery) -> Delivery:
@@ -123,5 +123,5 @@ def reopened(delivery: Delivery) -> Delivery:
 
 
 def _statuses(deliveries: Iterable[Delivery]) -> str:
-    statuses = sorted({each.status for each in deliveries})
+    statuses = sorted({delivery.status for delivery in deliveries})
     return f"every delivery is {' or '.join(statuses)}" if statuses else "the event has no deliveries"

@@ -86,7 +86,9 @@ def _begin_attempt(delivery: DeliveryState) -> AttemptRequest:
 def _is_complete(result: BatchResult, requests: Sequence[AttemptRequest]) -> bool:
     """Return whether each attempt has an outcome, with its time if a request was made."""
     have_times = all(outcome.started_at or outcome.verdict in NOT_MADE for outcome in result.outcomes)
-    return have_times and [outcome.delivery for outcome in result.outcomes] == [each.delivery for each in requests]
+    return have_times and [outcome.delivery for outcome in result.outcomes] == [
+        request.delivery for request in requests
+    ]
 
 
 def _route(event: EventInput, first: DeliveryState, is_first: bool) -> tuple[str, Priority]:
