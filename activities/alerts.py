@@ -22,7 +22,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import error_types
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, render_email
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.notifications import Notification, OnFailure, render_notification
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
@@ -166,7 +166,7 @@ class AlertActivities:
             if isinstance(recipient, Email):
                 return await self._send_email(recipient, alert, name, context, reached)
             return await self._send_notification(recipient, alert, context)
-        except Fault:
+        except ContentError:
             return RecipientResult("bad_template")
 
     async def _send_email(

@@ -21,7 +21,7 @@ from activities.recent_batches import RecentBatches, SharedBatch
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import outcomes
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.alerts import has_recovered
@@ -49,7 +49,7 @@ class PreparedAttempt:
 
 
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
-"""Returns the outcome; raises `Fault` for an error in the webhook's templates, otherwise internal errors only."""
+"""Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
 AfterBatch = Callable[[DeliveryBatch, BatchResult], Awaitable[BatchResult]]
 """Acts on the outcomes, and returns the result with what that has changed. Runs again if the activity is retried."""
 
@@ -161,22 +161,22 @@ class BatchRunner:
         attempt = PreparedAttempt(request, webhook, event, excerpt_limit)
         try:
             outcome = await make_attempt(attempt)
-        except Fault as fault:
-            outcome = _bad_template(attempt, fault)
+        except ContentError as error:
+            outcome = _bad_template(attempt, error)
         if not (self._always_alert or webhook.on_failure is not None):
             return outcome
         recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
 
 
-def _bad_template(attempt: PreparedAttempt, fault: Fault) -> Outcome:
+def _bad_template(attempt: PreparedAttempt, error: ContentError) -> Outcome:
     """Return the outcome of an attempt whose content cannot be rendered: no request was made, and none can be."""
     return Outcome(
         delivery=attempt.request.delivery,
         verdict="bad_template",
         started_at=datetime.now(UTC),
         error="bad_template",
-        response_excerpt=outcomes.excerpt(str(fault).encode(), attempt.excerpt_limit),
+        response_excerpt=outcomes.excerpt(str(error).encode(), attempt.excerpt_limit),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from activities.memory_budget import WorkerMemory, request_memory
 from hookkeeper.content.context import Context
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.sandbox.pool import Sandbox
 
 
@@ -39,13 +39,14 @@ class Renderer:
     ) -> AsyncIterator[tuple[Content, float]]:
         """Yield the content, and the seconds waited for memory, which is reserved until the block ends.
 
-        Renders `fallback` if the template fails. Raises `Fault`, and LocalLimitReached if memory is not free in time.
+        Renders `fallback` if the template fails. Raises `ContentError`, and LocalLimitReached if memory is not free in
+        time.
         """
         sandbox, max_bytes = self._sandbox.for_(tenant), self._memory.max_body_bytes
         async with self._memory.request(tenant) as reservation:
             try:
                 content = await sandbox.call(render, template, context, max_bytes)
-            except Fault:
+            except ContentError:
                 if fallback is None:
                     raise
                 content = await sandbox.call(render, fallback, context, max_bytes)

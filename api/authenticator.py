@@ -85,10 +85,10 @@ class Authenticator:
         if digest not in self._found and not await self._limits.has_room(_address(request), FAILURES):
             await self._refuse_guess(request, digest)
         known = await self._find(key, digest)
-        fault = _fault(known)
-        if known is None or fault:
+        refusal = _refusal(known)
+        if known is None or refusal:
             await self.count_failure(request)
-            _refuse(fault)
+            _refuse(refusal)
         self._note_use(known.id)
         await self._limits.count_for_key(known, "requests")
         return Caller(known.id, known.name, known.tenant, frozenset(known.scopes))
@@ -116,16 +116,16 @@ class Authenticator:
     async def _write_use(self, key_id: str) -> None:
         try:
             await self._keys.note_use(key_id)
-        except RegistryUnavailable as fault:
-            log.warning("use of a key not recorded", key=key_id, detail=str(fault))
+        except RegistryUnavailable as error:
+            log.warning("use of a key not recorded", key=key_id, detail=str(error))
 
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _fault(key: ApiKey | None) -> str:
-    """Return why a key is refused, or nothing. A caller with a former key learns what became of it."""
+def _refusal(key: ApiKey | None) -> str:
+    """Return why a key is refused, or an empty text. The caller learns whether a key was revoked or has expired."""
     if key is None:
         return "The key is unknown: `Authorization: Bearer <key>`."
     if key.revoked_at is not None:

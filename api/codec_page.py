@@ -25,7 +25,7 @@ PAGE = """<!doctype html>
 </html>
 """
 FORM = """<p>Payloads in Temporal are encrypted. Enter the admin key to decrypt them in this browser for 12 hours.</p>
-{fault}
+{error}
 <form method="post" action="/codec">
   <label for="key">Admin key</label>
   <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
@@ -43,9 +43,9 @@ click the glasses at the top, choose <em>Use my browser setting and ignore Clust
 """
 
 
-def sign_in_page(fault: str = "") -> str:
+def sign_in_page(error: str = "") -> str:
     """Ask for the key."""
-    return PAGE.format(body=FORM.format(fault=f"<p role=alert><strong>{escape(fault)}</strong></p>" if fault else ""))
+    return PAGE.format(body=FORM.format(error=f"<p role=alert><strong>{escape(error)}</strong></p>" if error else ""))
 
 
 def signed_in_page(endpoint: str, ui_url: str | None) -> str:

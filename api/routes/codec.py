@@ -104,8 +104,8 @@ async def decode(request: Request, gateway: GatewayDep) -> Response:
     if codec := gateway.payload_codec:
         try:
             payloads = Payloads(payloads=await codec.decode(payloads.payloads))
-        except CipherError as fault:
-            raise Invalid(f"A payload cannot be read: it is {fault}.") from None
+        except CipherError as error:
+            raise Invalid(f"A payload cannot be read: it is {error}.") from None
     return JSONResponse(MessageToDict(payloads))
 
 
@@ -175,8 +175,8 @@ async def _read(request: Request) -> Payloads:
         raise Malformed("The body is not a JSON object with payloads.")
     try:
         return ParseDict(body, Payloads(), ignore_unknown_fields=True)
-    except ParseError as fault:
-        raise Malformed("The body does not contain Temporal payloads.") from fault
+    except ParseError as error:
+        raise Malformed("The body does not contain Temporal payloads.") from error
 
 
 async def _admit(request: Request, settings: Settings) -> None:

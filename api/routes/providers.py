@@ -99,8 +99,8 @@ async def _signed_body(request: Request, key: str | None, signature: str, timest
 def _read(body: bytes) -> ReportBatch:
     try:
         return read(body)
-    except ValueError as fault:
-        raise Malformed("The body is not a JSON array of events.") from fault
+    except ValueError as error:
+        raise Malformed("The body is not a JSON array of events.") from error
 
 
 async def _suppress(reports: list[Report], suppressions: Suppressions) -> None:

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from hookkeeper.content import defaults, fields
 from hookkeeper.content.context import Context
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.json_text import check_size
 from hookkeeper.content.mailboxes import Mailbox, parse_mailbox
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body, memory_of
@@ -109,14 +109,14 @@ class RenderedEmail(BaseModel):
 
 def check_addresses(email: Email) -> list[tuple[str, str]]:
     """Return field and error of each invalid address. Takes some milliseconds, so do not call it on an event loop."""
-    faults = []
+    errors = []
     for field, entry in email.entries:
         try:
             if not fields.is_template(entry):
                 parse_mailbox(entry)
         except ValueError as error:
-            faults.append((field, str(error)))
-    return faults
+            errors.append((field, str(error)))
+    return errors
 
 
 def check(email: Email) -> None:
@@ -129,7 +129,7 @@ def check(email: Email) -> None:
 
 
 def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedEmail:
-    """Render an email for an event. Raises a `Fault` if a field cannot be rendered."""
+    """Render an email for an event. Raises a `ContentError` if a field cannot be rendered."""
     seen: set[str] = set()
     to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
     if not to:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from hookkeeper.content import json_text, templates
 from hookkeeper.content.context import Context
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.templates import Escape
 from hookkeeper.content.text import is_line
 
@@ -20,8 +20,8 @@ def named(field: str) -> Iterator[None]:
     """Raise errors as BadTemplate, with the field's name."""
     try:
         yield
-    except BadTemplate as fault:
-        raise BadTemplate(f"{field}: {fault.message}", fault.line, fault.column) from None
+    except BadTemplate as error:
+        raise BadTemplate(f"{field}: {error.message}", error.line, error.column) from None
     except ValueError as error:
         raise BadTemplate(f"{field}: {error}") from None
 

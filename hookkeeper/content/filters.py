@@ -14,7 +14,7 @@ from typing import Any
 from cel_expr_python import cel  # type: ignore[import-untyped]
 from cel_expr_python.ext import ext_strings  # type: ignore[import-untyped]
 
-from hookkeeper.content.faults import BadFilter
+from hookkeeper.content.errors import BadFilter
 
 SOURCE_LIMIT = 4 * 1024
 """Maximum characters of a filter."""

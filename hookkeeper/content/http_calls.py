@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from hookkeeper.content import fields, json_text
 from hookkeeper.content.context import Context
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from hookkeeper.content.payload import JSON, body_of
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
@@ -119,7 +119,7 @@ def check(call: HttpCall) -> None:
 
 
 def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedHttpCall:
-    """Render a call for an event. Raises a `Fault` if a field cannot be rendered."""
+    """Render a call for an event. Raises a `ContentError` if a field cannot be rendered."""
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
         headers["content-type"] = JSON

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from minijinja import Markup, safe
 
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.json_text import compact
 
 _START, _END = "\ufdd0", "\ufdd1"

@@ -11,7 +11,7 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from hookkeeper.content import schema_cost
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_ERRORS = 20
@@ -25,13 +25,13 @@ _PATTERNS = RegexOptions(size_limit=1_000_000, dfa_size_limit=1_000_000)
 
 
 def check(schema: dict[str, Any]) -> None:
-    """Raise Fault for an invalid schema, a reference to another document, or exponential validation time."""
+    """Raise ContentError for an invalid schema, a reference to another document, or exponential validation time."""
     if schema.get("$schema", DIALECT) != DIALECT:
-        raise Fault(f"must be JSON Schema 2020-12: omit $schema, or set it to {DIALECT}")
+        raise ContentError(f"must be JSON Schema 2020-12: omit $schema, or set it to {DIALECT}")
     try:
         _validator(text_of(schema))
     except ValidationError as error:
-        raise Fault(f"is not a valid JSON Schema: {error.message}"[:MAX_SENTENCE]) from None
+        raise ContentError(f"is not a valid JSON Schema: {error.message}"[:MAX_SENTENCE]) from None
     schema_cost.check(schema)
 
 

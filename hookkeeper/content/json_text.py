@@ -4,7 +4,7 @@ import json
 from math import isinf
 from typing import Any, NoReturn
 
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.text import truncate
 
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hookkeeper.content import defaults, fields, http_calls
 from hookkeeper.content.context import Context
 from hookkeeper.content.emails import Email
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
 from hookkeeper.content.schemes import MAX_SERVICE, scheme_of
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
@@ -95,7 +95,7 @@ def check(notification: Notification) -> None:
 def render_notification(
     notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES
 ) -> RenderedNotification | RenderedHttpCall:
-    """Render a notification for an event. Raises a `Fault` if a field cannot be rendered."""
+    """Render a notification for an event. Raises a `ContentError` if a field cannot be rendered."""
     if notification.http:
         return http_calls.call_of(notification.http, context, max_bytes)
     title, body = _title(notification, context), _body(notification, context)

@@ -66,7 +66,7 @@ class Body(NamedTuple):
 
 
 def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:
-    """Return the body for an event. Raises a `Fault` if a template cannot be rendered.
+    """Return the body for an event. Raises a `ContentError` if a template cannot be rendered.
 
     The body of a payload may have `max_bytes`. Without a payload, the body is the event, whose size is limited already.
     """

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 
 MAX_SUBSCHEMAS = 5000
 MAX_PAIRS = 20_000
@@ -65,7 +65,7 @@ class RecursiveSchema:
         self._count = 0
 
     def check(self) -> None:
-        """Raise Fault for a schema that takes exponential time, or refers to itself without end."""
+        """Raise ContentError for a schema that takes exponential time, or refers to itself without end."""
         start = id(self._root)
         self._nodes[start] = self._root
         pending = [start]
@@ -82,10 +82,10 @@ class RecursiveSchema:
     ) -> Iterator[_Edge]:
         """Return all ways from a schema into the data, through everything that applies to the same data."""
         if id(schema) in above:
-            raise Fault("refers to itself without descending into the data, so it could never be evaluated")
+            raise ContentError("refers to itself without descending into the data, so it could never be evaluated")
         self._count += 1
         if self._count > MAX_SUBSCHEMAS:
-            raise Fault(f"has more than {MAX_SUBSCHEMAS} subschemas, counted where they are used")
+            raise ContentError(f"has more than {MAX_SUBSCHEMAS} subschemas, counted where they are used")
         for part, below in _parts(schema):
             target = self._meant(below)
             self._nodes[id(target)] = target
@@ -149,7 +149,7 @@ class RecursiveSchema:
         return any(_disjoint([_constants(schema, name) for schema in resolved]) for name in shared)
 
     def _check_pairs(self) -> None:
-        """Raise Fault if two different ways lead through the same parts of the data back to the same schema.
+        """Raise ContentError if two different ways lead through the same parts of the data back to the same schema.
 
         Pairs of schemas that apply to the same part are walked through together. The two ways have parted and met
         again where a pair of different ways lies on a cycle with a pair of one schema and itself.
@@ -161,7 +161,7 @@ class RecursiveSchema:
             if pair in graph:
                 continue
             if len(graph) > MAX_PAIRS:
-                raise Fault("refers to itself in too many ways")
+                raise ContentError("refers to itself in too many ways")
             moves: dict[tuple[int, int], bool] = {}
             graph[pair] = moves
             for one, other in self._together(*pair):
@@ -189,7 +189,7 @@ class RecursiveSchema:
         for pair, moves in graph.items():
             for target, parted in moves.items():
                 if parted and components[pair] == components[target]:
-                    raise Fault(
+                    raise ContentError(
                         "refers to itself in several ways for the same part of the data, so each level of the data"
                         " would multiply the validation time: refer to itself once, or distinguish the"
                         " alternatives by type or by a required constant"
@@ -197,7 +197,7 @@ class RecursiveSchema:
 
 
 def check(schema: dict[str, Any]) -> None:
-    """Raise Fault for a schema whose validation would take exponential time."""
+    """Raise ContentError for a schema whose validation would take exponential time."""
     RecursiveSchema(schema).check()
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from hookkeeper.content import schemes
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.text import truncate
 
 DEFAULT_ALLOWED = (
@@ -34,7 +34,7 @@ _CLOSER = 0.75
 """Fraction of a too long text that remains after each step."""
 
 
-class BadService(Fault):
+class BadService(ContentError):
     """The URL is invalid, or uses forbidden arguments."""
 
 

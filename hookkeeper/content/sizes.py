@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 
 MAX_BODY_BYTES = 512 * 1024
 """Default maximum bytes of a rendered body: twice the largest event."""

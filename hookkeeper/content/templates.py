@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from minijinja import Environment, TemplateError
 
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.json_output import JsonOutput
 
 Escape = Literal["none", "html", "json"]
@@ -58,8 +58,8 @@ def check(template: str, escape: Escape = "none") -> str | None:
     environment = _environment(escape, finalizer, "chainable")
     try:
         text = _guarded(template, lambda: output.finish(environment.render_str(template, **_TRIAL_EVENT)))
-    except BadTemplate as fault:
-        if fault.kind in _WRONG_FOR_EVERY_EVENT:
+    except BadTemplate as error:
+        if error.kind in _WRONG_FOR_EVERY_EVENT:
             raise
         return None
     return None if "{%" in template or output.has_empty_fragment else text

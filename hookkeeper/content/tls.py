@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
 
 MAX_PEM = 64 * 1024
@@ -42,7 +42,7 @@ _SPKI = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
 _PEM = re.compile(r"[\x20-\x7e\r\n\t]+", re.ASCII)
 
 
-class BadTls(Fault):
+class BadTls(ContentError):
     """The settings are invalid; the message contains no part of them."""
 
 

@@ -87,9 +87,9 @@ class AuditLog:
         try:
             async with self._database.write() as session:
                 note(session, entry)
-        except RegistryUnavailable as fault:
+        except RegistryUnavailable as error:
             log_entry(entry)
-            log.error("audit entry not written", entry=entry.id, detail=str(fault))
+            log.error("audit entry not written", entry=entry.id, detail=str(error))
 
     async def page(
         self, *, tenant: str | None, since: datetime | None, until: datetime | None, limit: int, cursor: str | None

@@ -77,9 +77,9 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     cursor.execute("PRAGMA secure_delete=ON")
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as fault:
+    except sqlite3.OperationalError as error:
         # The mode belongs to the file, and SQLite does not wait here: the process with the lock sets the mode.
-        if _primary_code(fault) != sqlite3.SQLITE_BUSY:
+        if _primary_code(error) != sqlite3.SQLITE_BUSY:
             raise
     cursor.close()
 
@@ -96,28 +96,28 @@ async def errors_translated(seconds: float | None = CALL_TIMEOUT) -> AsyncIterat
     try:
         async with asyncio.timeout(seconds):
             yield
-    except (OSError, PoolTimeout) as fault:  # asyncio's timeouts are OSErrors
-        raise RegistryUnavailable(f"the registry is unavailable: {str(fault) or 'timeout'}") from fault
-    except DBAPIError as fault:
-        if not _is_outage(fault):
+    except (OSError, PoolTimeout) as error:  # asyncio's timeouts are OSErrors
+        raise RegistryUnavailable(f"the registry is unavailable: {str(error) or 'timeout'}") from error
+    except DBAPIError as error:
+        if not _is_outage(error):
             raise
-        raise RegistryUnavailable(f"the registry is unavailable: {fault.orig}") from fault
-    except CipherError as fault:
-        raise RegistryUnavailable(f"the registry cannot be read: {fault}") from fault
+        raise RegistryUnavailable(f"the registry is unavailable: {error.orig}") from error
+    except CipherError as error:
+        raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
 
 
-def _is_outage(fault: DBAPIError) -> bool:
+def _is_outage(error: DBAPIError) -> bool:
     """Return whether the database is unavailable, rather than the statement wrong."""
-    if fault.connection_invalidated or fault.statement is None:  # no statement: it failed to connect
+    if error.connection_invalidated or error.statement is None:  # no statement: it failed to connect
         return True
-    if isinstance(fault.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
-        return _primary_code(fault.orig) != sqlite3.SQLITE_ERROR
-    return str(getattr(fault.orig, "sqlstate", None)).startswith(OUTAGES)
+    if isinstance(error.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
+        return _primary_code(error.orig) != sqlite3.SQLITE_ERROR
+    return str(getattr(error.orig, "sqlstate", None)).startswith(OUTAGES)
 
 
-def _primary_code(fault: sqlite3.Error) -> int:
+def _primary_code(error: sqlite3.Error) -> int:
     """Return SQLite's result code without what it adds in the upper bits."""
-    return fault.sqlite_errorcode & 0xFF
+    return error.sqlite_errorcode & 0xFF
 
 
 async def lock(session: AsyncSession, name: str) -> None:

@@ -82,8 +82,8 @@ class Store:
         async with self._database.read() as session:
             try:
                 await session.scalar(select(Webhook.secret).limit(1))
-            except (OperationalError, ProgrammingError) as fault:
-                raise RegistryUnavailable("the registry has no tables yet: run `hookkeeper migrate`") from fault
+            except (OperationalError, ProgrammingError) as error:
+                raise RegistryUnavailable("the registry has no tables yet: run `hookkeeper migrate`") from error
 
     async def migrate(self) -> None:
         """Bring the schema up to date; safe from concurrent processes. Has no timeout."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from hookkeeper.content.faults import TooCostlyLately
+from hookkeeper.content.errors import TooCostlyLately
 
 MAX_FAILURES = 3
 SUSPENSION_SECONDS = 60.0

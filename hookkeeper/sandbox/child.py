@@ -16,15 +16,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hookkeeper.content.faults import Fault, TooCostly
+from hookkeeper.content.errors import ContentError, TooCostly
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import (
     LENGTH,
     MAX_ANSWER,
     ChildRequest,
+    content_error,
     decoded,
     error,
-    fault,
     load,
     message,
     read_request,
@@ -94,17 +94,17 @@ def _answer(request: ChildRequest, function: Function, arguments: list[Any], cpu
             answer = result(function, run(*given, **request.named))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-    except Fault as raised:
-        return fault(raised)
+    except ContentError as raised:
+        return content_error(raised)
     except (MemoryError, RecursionError):
-        return fault(TooCostly(_TOO_MUCH))
+        return content_error(TooCostly(_TOO_MUCH))
     except UnicodeEncodeError:
-        return fault(Fault("a lone surrogate is not text, and cannot be sent"))
+        return content_error(ContentError("a lone surrogate is not text, and cannot be sent"))
     except Exception:  # noqa: BLE001
         # An internal error: the parent raises and logs it.
         return error(traceback.format_exc())
     if len(answer) > MAX_ANSWER:
-        return fault(TooCostly("has too large a result"))
+        return content_error(TooCostly("has too large a result"))
     return answer
 
 

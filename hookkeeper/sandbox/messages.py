@@ -1,8 +1,8 @@
 """Requests to children of the sandbox and their answers, as JSON: neither side executes what the other sends.
 
 A message is its length, followed by JSON in UTF-8. A request has one function and the arguments of one or more calls.
-Each call has one answer: `{"result": …}`, `{"fault": [class, arguments]}`, or `{"error": text}` for an internal error.
-An empty message ends the answers. A child may end them early; the remaining calls are then requested again.
+Each call has one answer: `{"result": …}`, `{"content_error": [class, arguments]}`, or `{"error": text}` for an internal
+error. An empty message ends the answers. A child may end them early; the remaining calls are then requested again.
 """
 
 import json
@@ -12,21 +12,21 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Union
 
-from hookkeeper.content import faults
-from hookkeeper.content.faults import Fault
+from hookkeeper.content import errors
+from hookkeeper.content.errors import ContentError
 from hookkeeper.sandbox.functions import Function
 
 LENGTH = struct.Struct("!Q")
 END = b""
 MAX_ANSWER = 16 * 1024 * 1024
-_FAULTS = {
-    "Fault": faults.__name__,
-    "BadTemplate": faults.__name__,
-    "BadFilter": faults.__name__,
-    "TooCostly": faults.__name__,
+_CONTENT_ERRORS = {
+    "ContentError": errors.__name__,
+    "BadTemplate": errors.__name__,
+    "BadFilter": errors.__name__,
+    "TooCostly": errors.__name__,
     "BadTls": "hookkeeper.content.tls",
 }
-"""Classes of faults that a child may raise, and their modules."""
+"""Content errors that a child may raise, and their modules."""
 
 
 class BadAnswer(Exception):
@@ -88,9 +88,9 @@ def result(function: Function, value: Any) -> bytes:
     return message(dumps({"result": plain}))
 
 
-def fault(raised: Fault) -> bytes:
-    name = next(kind.__name__ for kind in type(raised).__mro__ if kind.__name__ in _FAULTS)
-    return message(dumps({"fault": [name, list(raised.args)]}))
+def content_error(raised: ContentError) -> bytes:
+    name = next(kind.__name__ for kind in type(raised).__mro__ if kind.__name__ in _CONTENT_ERRORS)
+    return message(dumps({"content_error": [name, list(raised.args)]}))
 
 
 def error(text: str) -> bytes:
@@ -121,11 +121,11 @@ def _read_result(function: Function, value: Any) -> Any:
     return _adapter(function.gives).validate_python(value) if function.gives else value
 
 
-def _read_fault(_: Function, value: Any) -> Fault:
+def _read_content_error(_: Function, value: Any) -> ContentError:
     name, arguments = value
     if not all(isinstance(argument, str | int | None) for argument in arguments):
-        raise TypeError("arguments of a fault are texts and numbers")
-    made: Fault = load(f"{_FAULTS[name]}:{name}")(*arguments)
+        raise TypeError("arguments of a content error are texts and numbers")
+    made: ContentError = load(f"{_CONTENT_ERRORS[name]}:{name}")(*arguments)
     return made
 
 
@@ -133,7 +133,11 @@ def _read_error(_: Function, value: Any) -> RuntimeError:
     return RuntimeError(str(value))
 
 
-_READ: dict[str, Callable[[Function, Any], Any]] = {"result": _read_result, "fault": _read_fault, "error": _read_error}
+_READ: dict[str, Callable[[Function, Any], Any]] = {
+    "result": _read_result,
+    "content_error": _read_content_error,
+    "error": _read_error,
+}
 
 
 @cache

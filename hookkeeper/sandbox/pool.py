@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
-from hookkeeper.content.faults import Fault, TooCostly
+from hookkeeper.content.errors import ContentError, TooCostly
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.sandbox.breaker import Breaker
 from hookkeeper.sandbox.children import Child, Children, SandboxUnavailable
@@ -68,7 +68,7 @@ class Sandbox:
         return Share(self, tenant)
 
     async def call(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        """Call a function in a child. Raises its Fault, and TooCostly if it exceeds its limits or is suspended.
+        """Call a function in a child. Raises its ContentError; TooCostly if it exceeds its limits or is suspended.
 
         Raises SandboxUnavailable if no child can be started, and RuntimeError for internal errors.
         """
@@ -101,8 +101,8 @@ class Sandbox:
                 self._breaker.check(keys[number])
             except RecursionError:
                 answers[number] = _too_deep()
-            except TooCostly as fault:
-                answers[number] = fault
+            except TooCostly as error:
+                answers[number] = error
         left = [number for number in keys if answers[number] is None]
         while left:
             async with self._slots.slot(work.tenant):
@@ -203,15 +203,15 @@ class Share:
         items: Sequence[_Item],
         *shared: Any,
         breaker: str | None = None,
-    ) -> list[_Result | Fault]:
-        """Make a call for each item, with the same other arguments; return the result or the Fault of each call.
+    ) -> list[_Result | ContentError]:
+        """Make a call for each item, with the same other arguments; return the result or ContentError of each call.
 
         Limits apply to each call. The circuit breaker counts by item, or for all items by the name `breaker`.
         """
         calls = [(item,) for item in items]
         answers = await self._sandbox.make(self._tenant, function, calls, shared=shared, breaker=breaker)
         for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, Fault):
+            if isinstance(answer, Exception) and not isinstance(answer, ContentError):
                 raise answer
         return answers
 

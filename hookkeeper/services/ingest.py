@@ -12,7 +12,7 @@ import structlog
 
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.limits.adaptive_limit import AdaptiveLimit
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.event import Delivery, EventInput
@@ -131,7 +131,7 @@ class EventIngest:
             filters.matches, [webhook.filter or "" for webhook in filtered], shown
         )
         matches = {webhook.id: answer for webhook, answer in zip(filtered, answers, strict=True)}
-        errors = {webhook_id: str(answer) for webhook_id, answer in matches.items() if isinstance(answer, Fault)}
+        errors = {webhook_id: str(answer) for webhook_id, answer in matches.items() if isinstance(answer, ContentError)}
         for webhook_id, error in errors.items():
             log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event_id, error=error)
         return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], errors

@@ -44,7 +44,7 @@ def operator_alerts(settings: Settings) -> OnFailure | None:
             check_service(url, settings.notification_services)
         alerts = OnFailure.model_validate({"emails": emails, "notifications": notifications})
     except ValidationError as error:
-        words = "; ".join(fault["msg"] for fault in error.errors(include_input=False, include_url=False))
+        words = "; ".join(detail["msg"] for detail in error.errors(include_input=False, include_url=False))
         raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS or HOOKKEEPER_ALERT_SERVICES: {words}") from None
     except ValueError as error:
         raise BadSetting(f"HOOKKEEPER_ALERT_SERVICES: {error}") from None

@@ -8,7 +8,7 @@ from pydantic import Field
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.emails import Email, RenderedEmail, render_email
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import masked
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.masking import masked_headers
@@ -80,8 +80,8 @@ class Previewer:
             return True, None
         try:
             return await self._sandbox.call(filters.matches, self._webhook.filter, self._event.shown()), None
-        except Fault as fault:
-            return False, str(fault)
+        except ContentError as error:
+            return False, str(error)
 
     async def _request(self) -> RequestPreview:
         body, problem = await self._made(body_of, self._webhook.payload)
@@ -107,8 +107,8 @@ class Previewer:
     async def _made(self, make: Callable[[Any, Any, int], Any], element: Any) -> tuple[Any, str | None]:
         try:
             return await self._sandbox.call(make, element, self._context, self._max_body_bytes), None
-        except Fault as fault:
-            return None, str(fault)
+        except ContentError as error:
+            return None, str(error)
 
 
 def unsaved(given: dict[str, Any]) -> Webhook:

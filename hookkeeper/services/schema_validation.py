@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hookkeeper.content import json_schemas
-from hookkeeper.content.faults import Fault, TooCostly, TooCostlyLately
+from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
 from hookkeeper.sandbox.breaker import SUSPENSION_SECONDS
 from hookkeeper.sandbox.pool import Sandbox, Share
 from hookkeeper.services.errors import BadField, Invalid, Suspended
@@ -17,13 +17,13 @@ async def check_event_type(sandbox: Sandbox, schema: dict[str, Any] | None, exam
     catalogue = sandbox.for_("")
     try:
         await catalogue.call(json_schemas.check, schema)
-    except Fault as fault:
-        raise Invalid.field("schema", str(fault)) from None
+    except ContentError as error:
+        raise Invalid.field("schema", str(error)) from None
     answers = await _errors(catalogue, schema, examples)
     bad = [
         BadField(path=f"examples.{number}{pointer}", detail=sentence)
         for number, answer in enumerate(answers)
-        for pointer, sentence in ([("", str(answer))] if isinstance(answer, Fault) else answer)
+        for pointer, sentence in ([("", str(answer))] if isinstance(answer, ContentError) else answer)
     ]
     if bad:
         raise Invalid("An example does not match the schema: see errors.", bad)
@@ -40,7 +40,7 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
     if isinstance(answer, TooCostly):
         sentence = f"cannot be validated against the schema of this event type, which {answer}"
         raise Invalid("The data is too costly to validate: see errors.", [BadField(path="data", detail=sentence)])
-    if isinstance(answer, Fault):
+    if isinstance(answer, ContentError):
         raise Invalid.field("data", str(answer))
     if answer:
         bad = [BadField(path=f"data{pointer}", detail=sentence) for pointer, sentence in answer]
@@ -49,5 +49,5 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
 
 async def _errors(
     share: Share, schema: dict[str, Any], items: Sequence[Any], breaker: str | None = None
-) -> list[list[tuple[str, str]] | Fault]:
+) -> list[list[tuple[str, str]] | ContentError]:
     return await share.call_each(json_schemas.errors, items, json_schemas.text_of(schema), breaker=breaker)

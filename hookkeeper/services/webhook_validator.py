@@ -13,7 +13,7 @@ from typing import Any
 
 from hookkeeper.content import emails, filters, notifications, payload, tls
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.services import check_service
@@ -57,12 +57,12 @@ class WebhookValidator:
         for path, check in self._checks(given):
             try:
                 await check()
-            except ValueError as fault:  # `hookkeeper.content.faults.Fault` is one
-                bad.append(BadField(path=path, detail=str(fault)))
+            except ValueError as error:  # `hookkeeper.content.errors.ContentError` is one
+                bad.append(BadField(path=path, detail=str(error)))
         if not bad:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EXAMPLES_TIMEOUT):
-                    bad = [fault async for fault in self._faults_with_examples(given, whole)]
+                    bad = [error async for error in self._errors_with_examples(given, whole)]
         if bad:
             raise Invalid("The webhook is invalid: see errors.", bad)
 
@@ -87,7 +87,7 @@ class WebhookValidator:
             for field, detail in await asyncio.to_thread(emails.check_addresses, email)
         ]
 
-    async def _faults_with_examples(self, given: dict[str, Any], whole: dict[str, Any]) -> AsyncIterator[BadField]:
+    async def _errors_with_examples(self, given: dict[str, Any], whole: dict[str, Any]) -> AsyncIterator[BadField]:
         """Render what is given with the example of each type that the webhook names, if its filter matches it."""
         elements: list[tuple[str, Callable[..., Any], Any]] = []
         if given.get("payload"):
@@ -104,8 +104,8 @@ class WebhookValidator:
             for path, render, element in elements:
                 try:
                     await self._sandbox.call(render, element, context_of(event, about), self._settings.max_body_bytes)
-                except Fault as fault:
-                    yield BadField(path=path, detail=f"{fault}; this happens for the example of {event.type}")
+                except ContentError as error:
+                    yield BadField(path=path, detail=f"{error}; this happens for the example of {event.type}")
 
     async def _examples(self, whole: dict[str, Any]) -> AsyncIterator[OutgoingEvent]:
         filter_ = whole["filter"]
@@ -120,7 +120,7 @@ class WebhookValidator:
     async def _matches(self, filter_: str, event: OutgoingEvent) -> bool:
         try:
             return await self._sandbox.call(filters.matches, filter_, event.shown())
-        except Fault:
+        except ContentError:
             return False
 
     def _checks(self, given: dict[str, Any]) -> Iterator[tuple[str, Check]]:

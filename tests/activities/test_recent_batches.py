@@ -36,7 +36,7 @@ async def test_what_failed_is_made_again() -> None:
 
     async def fails(batch: SharedBatch[str]) -> str:
         batch.outcomes["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded")
-        raise ValueError("our own fault")
+        raise ValueError("an internal error")
 
     async def works(batch: SharedBatch[str]) -> str:
         return ",".join(batch.outcomes)
@@ -48,7 +48,7 @@ async def test_what_failed_is_made_again() -> None:
         return await recent.join("acme", {}, works)[1]
 
     environment = ActivityEnvironment()
-    with pytest.raises(ValueError, match="our own fault"):
+    with pytest.raises(ValueError, match="an internal error"):
         await environment.run(first)
     assert await environment.run(second) == "wh_1", "what is known is known to the next try"
 

@@ -77,7 +77,7 @@ async def test_an_event_that_is_unknown_or_somebody_elses(home: House) -> None:
     assert (await home.event(event_id))["id"] == event_id
 
 
-async def test_erasing_twice_is_no_fault(home: House) -> None:
+async def test_erasing_twice_is_no_error(home: House) -> None:
     event_id = (await home.send())["id"]
     await home.until_closed(event_id)
     answers = await asyncio.gather(*(erase(home, event_id) for _ in range(4)))

@@ -263,7 +263,7 @@ async def test_headers_after_the_body_are_none(server: Server, door: House) -> N
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/codec/decode", "/codec"])
-async def test_a_body_that_is_cut_off_is_no_fault_of_ours(
+async def test_a_body_that_is_cut_off_is_no_internal_error(
     server: Server, capsys: pytest.CaptureFixture[str], path: str
 ) -> None:
     async with connected(server.port) as client:

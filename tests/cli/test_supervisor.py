@@ -184,7 +184,7 @@ async def test_child_that_dies_again_and_again(supervisor: Supervisor, tmp_path:
 
 
 async def test_child_waits_for_its_port(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A port may be taken a little longer than the process that was killed. More deaths than a fault is allowed."""
+    """A killed process may hold its port a little longer, so more restarts are allowed than after a crash."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         bind = f"import socket; server = socket.create_server(('127.0.0.1', {port}))"

@@ -1,4 +1,4 @@
-"""Whatever an event's data are, what a tenant wrote comes to something or to a fault: never to a bug of ours."""
+"""Whatever an event's data are, what a tenant wrote comes to something or to a ContentError: never to a bug of ours."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from samples import alerting, seeing
 
 from hookkeeper.content import emails, filters, notifications, payload, templates
 from hookkeeper.content.emails import Email
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.http_calls import HttpCall
 from hookkeeper.content.notifications import Notification
 from hookkeeper.content.payload import Payload
@@ -22,15 +22,15 @@ Calling = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def calling() -> Iterator[Calling]:
-    """Calls a function in a sandbox that all tests of this file share; gives what it gave, or its fault."""
+    """Calls a function in a sandbox that all tests of this file share; gives what it gave, or its ContentError."""
     with asyncio.Runner() as runner:
         sandbox = Sandbox(functions="sandbox_functions")
 
         def call(function: Callable[..., Any], *args: Any) -> Any:
             try:
                 return runner.run(sandbox.call(function, *args))
-            except Fault as fault:
-                return fault
+            except ContentError as error:
+                return error
 
         yield call
         runner.run(sandbox.close())

@@ -8,7 +8,7 @@ from samples import seeing
 
 from hookkeeper.content import emails
 from hookkeeper.content.emails import Email, RenderedEmail, check_addresses, render_email
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.mailboxes import Mailbox
 
 TO = "ann@acme.example.com"
@@ -71,7 +71,7 @@ def test_an_address_is_written_to_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "fault"),
+    ("fields", "error"),
     [
         ({"to": ["{{ event.data.none }}"]}, "to: has no address for this event"),
         ({"to": ["{{ event.data.none }}"], "cc": ["a@b.com"]}, "to: has no address for this event"),
@@ -88,8 +88,8 @@ def test_an_address_is_written_to_once() -> None:
         ({"html": "\n{{ event.data.typo.x }}"}, r"html: .*\(line 2, column [0-9]+\)"),
     ],
 )
-def test_what_does_not_fit_the_event_is_a_bad_template(fields: dict[str, Any], fault: str) -> None:
-    with pytest.raises(BadTemplate, match=f"^{fault}"):
+def test_what_does_not_fit_the_event_is_a_bad_template(fields: dict[str, Any], error: str) -> None:
+    with pytest.raises(BadTemplate, match=f"^{error}"):
         render(**fields)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper.content import filters
-from hookkeeper.content.faults import BadFilter
+from hookkeeper.content.errors import BadFilter
 from hookkeeper.content.filters import matches
 
 DATA = {
@@ -124,7 +124,7 @@ def test_what_only_an_event_shows(expression: str, sentence: str) -> None:
     assert str(caught.value).startswith(sentence)
 
 
-def test_a_fault_does_not_repeat_the_event() -> None:
+def test_an_error_does_not_repeat_the_event() -> None:
     with pytest.raises(BadFilter) as caught:
         matches("event.data.a > 1", event({"secret": "s3cr3t", "bad": "\ud800"}))
     assert "s3cr3t" not in str(caught.value)
@@ -163,11 +163,11 @@ def test_whole_numbers_have_no_bounds(digits: int, sign: int) -> None:
 
 
 @given(TEXTS, JSON)
-def test_no_text_brings_anything_but_a_fault(expression: str, data: Any) -> None:
+def test_no_text_brings_anything_but_a_content_error(expression: str, data: Any) -> None:
     try:
         answer = matches(expression, event(data))
-    except BadFilter as fault:
-        text = str(fault)
+    except BadFilter as error:
+        text = str(error)
         assert text
     else:
         assert answer in (True, False)

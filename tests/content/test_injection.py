@@ -1,4 +1,4 @@
-"""Whatever an event's data is, what is sent is clean, or the event is refused with a `Fault`."""
+"""Whatever an event's data is, what is sent is clean, or the event is refused with a `ContentError`."""
 
 import json
 import unicodedata
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from samples import alerting, seeing
 
 from hookkeeper.content.emails import Email, render_email
-from hookkeeper.content.faults import Fault
+from hookkeeper.content.errors import ContentError
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
 from hookkeeper.content.notifications import Notification, RenderedNotification, render_notification
 from hookkeeper.content.payload import Payload, body_of
@@ -69,7 +69,7 @@ def test_an_email_has_clean_headers_and_one_recipient_an_entry(data: Any) -> Non
     )
     try:
         rendered = render_email(email, seeing(data))
-    except Fault:
+    except ContentError:
         return
     mailboxes = [*rendered.to, *rendered.cc, *([rendered.reply_to] if rendered.reply_to else [])]
     for mailbox in mailboxes:
@@ -84,7 +84,7 @@ def test_an_email_has_clean_headers_and_one_recipient_an_entry(data: Any) -> Non
 
 @some
 @given(data=texts, name=texts)
-def test_one_field_at_a_time_yields_a_fault_or_is_clean(data: str, name: str) -> None:
+def test_one_field_at_a_time_yields_a_content_error_or_is_clean(data: str, name: str) -> None:
     context = seeing({"x": data, "name": name})
     for fields in (
         {"to": ("{{ event.data.x }}",)},
@@ -95,7 +95,7 @@ def test_one_field_at_a_time_yields_a_fault_or_is_clean(data: str, name: str) ->
     ):
         try:
             rendered = render_email(Email(**fields), context)
-        except Fault:
+        except ContentError:
             continue
         shown = rendered.model_dump_json(include={"to", "bcc", "reply_to", "subject"})
         assert all(clean(part) for part in _strings(json.loads(shown)))
@@ -127,7 +127,7 @@ def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
         context = seeing({"url": "u", "header": "h", "body": "b"} | {field: data})
         try:
             call = render_notification(notification, context)
-        except Fault:
+        except ContentError:
             assert field != "body"
             continue
         assert isinstance(call, RenderedHttpCall)
@@ -143,7 +143,7 @@ def test_a_host_made_by_data_is_a_host(data: str) -> None:
     for url in ("{{ event.data }}", "https://{{ event.data }}/hook", "https://api.example{{ event.data }}"):
         try:
             call = render_notification(Notification(http=HttpCall(url=url)), seeing(data))
-        except Fault:
+        except ContentError:
             continue
         assert isinstance(call, RenderedHttpCall)
         assert call.url.startswith(("https://", "http://"))
@@ -158,7 +158,7 @@ def test_a_note_has_a_clean_title(data: Any, title: str) -> None:
     for fields in ({}, {"title": "{{ event.data.title }}", "body": "{{ event.data.x }}"}):
         try:
             note = render_notification(Notification(service="slack://a/b/c", **fields), context)
-        except Fault:
+        except ContentError:
             continue
         assert isinstance(note, RenderedNotification)
         assert clean(note.title) and len(note.title) <= 255

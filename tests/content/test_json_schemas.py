@@ -25,7 +25,7 @@ ORDER = {
         ({"id": 1, "lines": [{}, {"a/b": 3}]}, ["/lines/1/a~1b"]),
     ],
 )
-def test_faults_are_named_by_json_pointers(data: Any, expected: list[str]) -> None:
+def test_errors_are_named_by_json_pointers(data: Any, expected: list[str]) -> None:
     found = errors(data, text_of(ORDER))
     assert [pointer for pointer, _ in found] == expected
     assert all("secret-value" not in sentence for _, sentence in found)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from samples import alerting, seeing
 
 from hookkeeper.content import notifications
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
 from hookkeeper.content.notifications import Notification, OnFailure, RenderedNotification, render_notification
 
@@ -66,7 +66,7 @@ def test_an_alert_has_words_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "fault"),
+    ("fields", "error"),
     [
         ({"title": "{{ 'a\\nb' }}"}, "title: must be one line"),
         ({"title": "{{ event.typo.x }}"}, "title: "),
@@ -74,8 +74,8 @@ def test_an_alert_has_words_of_its_own() -> None:
         ({"body": "\n{{ event.typo.x }}"}, r"body: .*\(line 2, column [0-9]+\)"),
     ],
 )
-def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], fault: str) -> None:
-    with pytest.raises(BadTemplate, match=f"^{fault}"):
+def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], error: str) -> None:
+    with pytest.raises(BadTemplate, match=f"^{error}"):
         rendered(**fields)
 
 
@@ -127,7 +127,7 @@ def test_a_get_has_no_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "fault"),
+    ("fields", "error"),
     [
         ({"url": "{{ event.data.x }}"}, "http.url: must be printable ASCII"),
         ({"url": "https://api.example/{{ event.data.path }}"}, "http.url: must be printable ASCII.*urlencode"),
@@ -146,11 +146,11 @@ def test_a_get_has_no_body() -> None:
         ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],
 )
-def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], fault: str | None) -> None:
-    if fault is None:
+def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], error: str | None) -> None:
+    if error is None:
         assert len(call(**fields).url) < 2048
         return
-    with pytest.raises(BadTemplate, match=f"^{fault}"):
+    with pytest.raises(BadTemplate, match=f"^{error}"):
         call(**fields)
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from samples import WHEN, seeing
 
 from hookkeeper.content import payload
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.payload import Body, Payload, body_of
 
 FORM = "application/x-www-form-urlencoded"

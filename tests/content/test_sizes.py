@@ -8,7 +8,7 @@ import pytest
 from samples import seeing
 
 from hookkeeper.content.emails import Email, render_email
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall
 from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import Payload, body_of

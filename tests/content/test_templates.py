@@ -1,4 +1,4 @@
-"""Templates: what is written, what is refused and how that is said, and that no text brings anything but a Fault."""
+"""Templates: their output, the errors they are refused with, and that no text raises anything but a ContentError."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper.content import templates
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.templates import Escape, render
 
 CONTEXT = {
@@ -121,7 +121,7 @@ def test_what_fails_when_rendered(template: str, sentence: str) -> None:
     ],
 )
 @pytest.mark.parametrize("escape", ["none", "html", "json"])
-def test_a_fault_says_line_and_column(template: str, place: str, escape: Escape) -> None:
+def test_an_error_says_line_and_column(template: str, place: str, escape: Escape) -> None:
     with pytest.raises(BadTemplate) as caught:
         render(template, CONTEXT, escape)
     assert str(caught.value).endswith(place)
@@ -241,11 +241,11 @@ TEXTS = st.text(max_size=60) | st.lists(st.sampled_from(WORDS.split()) | st.text
 
 
 @given(TEXTS, st.sampled_from(["none", "html", "json"]))
-def test_no_text_brings_anything_but_a_fault(template: str, escape: Escape) -> None:
+def test_no_text_brings_anything_but_a_content_error(template: str, escape: Escape) -> None:
     try:
         text = render(template, {"event": {"data": {"x": [1]}}}, escape)
-    except BadTemplate as fault:
-        text = str(fault)
+    except BadTemplate as error:
+        text = str(error)
         assert text
     assert len(text) <= templates.OUTPUT_LIMIT
 

@@ -103,7 +103,7 @@ def test_a_certificate_that_begins_later_and_an_authority_that_has_a_successor_a
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @settings(deadline=None)
 @given(st.data())
-def test_any_damage_is_a_fault_of_the_owners(authority: Authority, pair: Pair, data: st.DataObject) -> None:
+def test_any_damage_is_a_content_error(authority: Authority, pair: Pair, data: st.DataObject) -> None:
     """Whatever comes in, nothing but BadTls comes out."""
     texts = {"ca": authority.pem, "certificate": pair.certificate, "key": pair.key}
     name = data.draw(st.sampled_from(sorted(texts)))

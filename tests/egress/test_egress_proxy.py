@@ -101,10 +101,10 @@ async def test_what_the_operator_allows_is(scene: Scene) -> None:
     assert len(scene.proxy.heads) == 3
 
 
-# Whose fault
+# Errors of the proxy and of the receiver
 
 
-async def test_a_proxy_that_is_down_is_our_fault(scene: Scene) -> None:
+async def test_a_proxy_that_is_down_is_an_internal_error(scene: Scene) -> None:
     unused = make_client(Networks(), proxy="http://127.0.0.1:8")
     unnamed = make_client(Networks(), proxy="http://user:secret@proxy.invalid:3128")
     for client in (unused, unnamed):
@@ -115,7 +115,7 @@ async def test_a_proxy_that_is_down_is_our_fault(scene: Scene) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
-async def test_a_proxy_that_does_not_even_accept_is_our_fault(scene: Scene) -> None:
+async def test_a_proxy_that_does_not_even_accept_is_an_internal_error(scene: Scene) -> None:
     with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as full, ExitStack() as waiting:
         for _ in range(4):
             sock = waiting.enter_context(closing(socket.socket()))
@@ -126,7 +126,7 @@ async def test_a_proxy_that_does_not_even_accept_is_our_fault(scene: Scene) -> N
                 await deliver(client, f"{scene.receiver.scheme}://{RECEIVER}/", timeout=0.3)
 
 
-async def test_a_wrong_password_is_our_fault(scene: Scene) -> None:
+async def test_a_wrong_password_is_an_internal_error(scene: Scene) -> None:
     scene.proxy.answer = b"HTTP/1.1 407 Who?\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n"
     async with scene.client(credentials="user:wrong@") as client:
         with pytest.raises(ProxyFailed, match="the egress proxy answered 407") as raised:
@@ -149,7 +149,7 @@ async def test_a_wrong_password_is_our_fault(scene: Scene) -> None:
     ],
     ids=lambda answer: answer.decode()[:20],
 )
-async def test_a_proxy_that_makes_no_tunnel_is_our_fault(scene: Scene, answer: bytes) -> None:
+async def test_a_proxy_that_makes_no_tunnel_is_an_internal_error(scene: Scene, answer: bytes) -> None:
     scene.proxy.answer = answer
     async with scene.client() as client:
         with pytest.raises(ProxyFailed):
@@ -176,7 +176,7 @@ async def test_a_proxy_that_makes_no_tunnel_is_our_fault(scene: Scene, answer: b
     ],
 )
 async def test_where_the_proxy_blames_the_receiver_it_is_charged(scene: Scene, answer: str, error: str) -> None:
-    """A dead receiver behind a proxy that is well: raised as our fault, it would hold its event for ever."""
+    """A dead receiver behind a proxy that is well: raised as an internal error, it would be retried without end."""
     scene.proxy.answer = f"HTTP/1.1 {answer}\r\n".encode()
     async with scene.client() as client:
         got = await deliver(client, f"https://{RECEIVER}/")

@@ -175,7 +175,7 @@ async def test_a_name_that_leads_nowhere(services: Services) -> None:
     assert (answer.verdict, answer.error) == ("failed", "dns")
 
 
-async def test_no_file_descriptors_are_our_own_fault(services: Services) -> None:
+async def test_no_file_descriptors_are_an_internal_error(services: Services) -> None:
     async with receiving(says(OK)) as server:
         url = f"ntfy://127.0.0.1:{server.port}/topic"
         assert (await send(services, url)).verdict == "succeeded"

@@ -489,37 +489,37 @@ async def test_an_unsolicited_response_answers_no_later_request(client: httpx.As
         assert (await send(client, receiver.url())).error == "http_500"
 
 
-# Our own faults
+# Internal errors
 
 
-async def test_a_closed_client_is_our_fault() -> None:
+async def test_a_closed_client_is_an_internal_error() -> None:
     client = make_client(LOOPBACK)
     await client.aclose()
     with pytest.raises(RuntimeError):
         await send(client, "http://127.0.0.1:9/")
 
 
-async def test_a_header_that_cannot_be_sent_is_our_fault(client: httpx.AsyncClient) -> None:
+async def test_a_header_that_cannot_be_sent_is_an_internal_error(client: httpx.AsyncClient) -> None:
     async with receiving(says(OK)) as receiver:
         with pytest.raises(ValueError, match="header"):
             await http.send(client, "POST", receiver.url(), body=BODY, headers={"x": "a\r\nb: c"}, timeout=5)
         assert receiver.requests == []
 
 
-async def test_running_out_of_file_descriptors_is_our_fault(client: httpx.AsyncClient) -> None:
+async def test_running_out_of_file_descriptors_is_an_internal_error(client: httpx.AsyncClient) -> None:
     async with receiving(says(OK)) as receiver:
         with no_descriptors_left(), pytest.raises(httpx.TransportError, match="Too many open files"):
             await send(client, receiver.url())
         assert (await send(client, receiver.url())).error is None
 
 
-@pytest.mark.parametrize("fault", [aiohttp.ClientConnectionError("Connector is closed."), KeyError("bug")])
-async def test_other_faults_of_ours_are_raised(fault: Exception) -> None:
+@pytest.mark.parametrize("error", [aiohttp.ClientConnectionError("Connector is closed."), KeyError("bug")])
+async def test_other_internal_errors_are_raised(error: Exception) -> None:
     def fail(request: httpx.Request) -> httpx.Response:
-        raise fault
+        raise error
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as client:
-        with pytest.raises(type(fault)):
+        with pytest.raises(type(error)):
             await send(client, "http://127.0.0.1/")
 
 

@@ -86,7 +86,7 @@ async def test_a_name_whose_servers_do_not_answer_is_outcome_dns(dns: NameServer
         assert (await post(client, "http://h.silent.example/")).error == "dns"
 
 
-async def test_name_servers_that_cannot_be_reached_are_our_own_fault() -> None:
+async def test_name_servers_that_cannot_be_reached_are_an_internal_error() -> None:
     async with name_server() as dns:
         pass  # its port is closed now
     async with make_client(LOOPBACK, lookups=Lookups((dns.address,))) as client:

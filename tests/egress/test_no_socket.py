@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forbidden import EVERY_HOST
-from hookkeeper.content.faults import BadTemplate
+from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, call_of
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.connector import _socket

@@ -1,4 +1,4 @@
-"""Whatever a mail provider answers, an attempt ends in time with a verdict: only our own faults are raised.
+"""Whatever a mail provider answers, an attempt ends in time with a verdict: only internal errors are raised.
 
 The answers are made up by hypothesis, from what such servers say and from noise.
 """

@@ -230,7 +230,7 @@ async def test_only_what_was_taken_can_be_tracked(
     assert answer.trackable is trackable
 
 
-# Faults of the network
+# Network errors
 
 
 async def test_a_refused_connection(client: httpx.AsyncClient) -> None:
@@ -287,7 +287,7 @@ def test_a_key_that_no_header_can_hold(client: httpx.AsyncClient, key: str) -> N
     assert not key or key not in str(caught.value)
 
 
-async def test_a_closed_client_is_our_fault_and_shows_no_key(server: SendGridServer) -> None:
+async def test_a_closed_client_is_an_internal_error_and_shows_no_key(server: SendGridServer) -> None:
     async with http.make_client(LOOPBACK) as closed:
         sender = provider(closed, server.host)
     with pytest.raises(RuntimeError, match="closed") as caught:

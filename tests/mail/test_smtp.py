@@ -391,7 +391,7 @@ async def test_the_password_is_nowhere_to_be_seen(certificate: Path, caplog: pyt
     assert not any(secret in seen for secret in (PASSWORD, sent.decode(), ENCODED))
 
 
-# Faults of the network
+# Network errors
 
 
 async def test_a_refused_connection() -> None:
@@ -489,7 +489,7 @@ async def test_cancellation_goes_through_and_closes_the_connection() -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_running_out_of_file_descriptors_is_our_fault(server: SmtpServer) -> None:
+async def test_running_out_of_file_descriptors_is_an_internal_error(server: SmtpServer) -> None:
     provider = Smtp(server.url, sender=SENDER)
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
         await provider.send(rendered_email(), TAGS)

@@ -58,9 +58,9 @@ async def test_a_change_that_is_not_made_has_none(store: Store, make_webhook: Ca
         (store.api_keys.revoke("key_no", entry()), None),
     ]
     with capture_logs() as lines:
-        for change, fault in refused:
-            if fault:
-                with pytest.raises(fault):
+        for change, error in refused:
+            if error:
+                with pytest.raises(error):
                     await change
             else:
                 assert not await change

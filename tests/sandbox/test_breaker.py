@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.content.faults import TooCostly
+from hookkeeper.content.errors import TooCostly
 from hookkeeper.sandbox import breaker
 from hookkeeper.sandbox.breaker import Breaker
 

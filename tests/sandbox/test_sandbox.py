@@ -22,7 +22,7 @@ import pytest
 
 import sandbox_functions
 from hookkeeper.content import filters, templates
-from hookkeeper.content.faults import BadFilter, BadTemplate, Fault, TooCostly
+from hookkeeper.content.errors import BadFilter, BadTemplate, ContentError, TooCostly
 from hookkeeper.content.filters import matches
 from hookkeeper.content.templates import render
 from hookkeeper.sandbox.children import SandboxUnavailable
@@ -80,12 +80,12 @@ BOMBS = [
 
 
 @pytest.mark.parametrize(("function", "args"), BOMBS)
-async def test_a_bomb_ends_soon_in_a_fault(
+async def test_a_bomb_ends_soon_in_a_content_error(
     sandbox: Sandbox, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     await sandbox.call(operator.add, 1, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(Fault) as raised:
+    with pytest.raises(ContentError) as raised:
         await sandbox.call(function, *args)
     assert "takes more than 60 s" not in str(raised.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before * 1.1
@@ -102,7 +102,7 @@ async def test_what_is_called_is_given_and_raised(sandbox: Sandbox) -> None:
         await sandbox.call(filters.check, "1")
 
 
-async def test_a_bug_of_ours_is_no_fault_of_a_tenant(sandbox: Sandbox) -> None:
+async def test_a_bug_of_ours_is_no_content_error(sandbox: Sandbox) -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         await sandbox.call(operator.floordiv, 1, 0)
     with pytest.raises(RuntimeError, match="is not in the sandbox's table of functions"):
@@ -332,8 +332,8 @@ async def test_a_tenants_bombs_slow_no_other_tenant(sandbox: Sandbox, always_new
             note = f"{{# {next(bombed)} #}}" if always_new else ""
             try:
                 await sandbox.for_("hostile").call(render, BOMB + note, CONTEXT)
-            except TooCostly as fault:
-                ended += "more than 100 ms of CPU time" in str(fault)
+            except TooCostly as error:
+                ended += "more than 100 ms of CPU time" in str(error)
             await asyncio.sleep(0.001)
 
     other = sandbox.for_("other").call
@@ -460,9 +460,9 @@ class Malicious:
         b"nonsense",
         b"[]",
         b"{}",
-        b'{"result": 1, "fault": 2}',
-        b'{"fault": ["SystemExit", []]}',
-        b'{"fault": ["Fault", [{"a": 1}]]}',
+        b'{"result": 1, "content_error": 2}',
+        b'{"content_error": ["SystemExit", []]}',
+        b'{"content_error": ["ContentError", [{"a": 1}]]}',
         b'{"other": 1}',
         b"[" * 100_000,
         b"\xff\xfe\x00",

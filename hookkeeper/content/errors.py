@@ -1,6 +1,6 @@
 """Errors in tenants' templates, filters and schemas. Their messages are for the tenant and contain no secrets.
 
-Fault
+ContentError
 ├── BadTemplate   a template is invalid, or fails for this event
 ├── BadFilter     a filter is invalid, or fails for this event
 └── TooCostly     the limit of time or memory is exceeded
@@ -8,11 +8,11 @@ Fault
 """
 
 
-class Fault(ValueError):
+class ContentError(ValueError):
     """The base class; `str()` is the message."""
 
 
-class BadTemplate(Fault):
+class BadTemplate(ContentError):
     """A template is invalid, or fails for this event."""
 
     def __init__(
@@ -32,11 +32,11 @@ class BadTemplate(Fault):
         return f"{self.message} (line {self.line}{column})"
 
 
-class BadFilter(Fault):
+class BadFilter(ContentError):
     """A filter is invalid, or fails for this event."""
 
 
-class TooCostly(Fault):
+class TooCostly(ContentError):
     """A call exceeds its limit of time or memory."""
 
 
