@@ -1,4 +1,4 @@
-"""SendGrid's signed event webhook: is it SendGrid who speaks, and what does it say of our emails? Pure.
+"""Verify the signature of SendGrid's event webhook, and read its events about sent emails. Pure.
 
 The signature is ECDSA with SHA-256 over the timestamp and the body (Twilio, "Getting Started with the Event Webhook
 Security Features"); the events are those of Twilio's "Event Webhook Reference".
@@ -18,8 +18,8 @@ from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 
 MAX_SKEW = timedelta(minutes=5)
 MAX_AGE = timedelta(hours=24) + MAX_SKEW
-"""SendGrid retries for up to 24 hours, and does not document whether it signs each retry anew. A replayed request does
-no harm: its events are recorded once."""
+"""SendGrid retries for up to 24 hours, and does not document whether it signs each retry again. A replayed request
+does no harm: its events are recorded once."""
 MAX_DETAIL = 256
 
 Suppressing = Literal["bounced", "spam_report"]
@@ -41,14 +41,14 @@ class NotSigned(Exception):
 
 
 class Report(NamedTuple):
-    """What SendGrid says of one of our emails."""
+    """SendGrid's report about a sent email."""
 
     tenant: str
     event_id: str
     delivery: str
     receipt: Receipt
     suppressing: Suppressing | None
-    """Why the address should get no more emails; None where it may."""
+    """Why the address should get no more emails; None if it may."""
 
 
 class ReportBatch(NamedTuple):
@@ -58,9 +58,9 @@ class ReportBatch(NamedTuple):
 
 
 class _Event(BaseModel):
-    """An event of SendGrid's, as far as we read it.
+    """The fields of an event that Hookkeeper reads.
 
-    Our own arguments stand among SendGrid's fields, which have an `attempt` too: hence the prefix.
+    Custom arguments are mixed with SendGrid's own fields, which include an `attempt`: hence the prefix.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -99,7 +99,7 @@ def check_signature(verification_key: str, signature: str, timestamp: str, body:
 
 
 def read(body: bytes) -> ReportBatch:
-    """Read a batch; ValueError where it is not a JSON array. An event that is not of ours, or odd, is ignored."""
+    """Read a batch. Raises ValueError if it is not a JSON array; other senders' and invalid events are ignored."""
     try:
         events = json.loads(body)
     except RecursionError:

@@ -39,8 +39,8 @@ async def compare(
                 taken[name].append(time.perf_counter() - begun)
     medians = {name: statistics.median(seconds) * 1e3 for name, seconds in taken.items()}
     admin, tenant = medians.values()
-    told = ", ".join(f"{name} {median:.2f} ms" for name, median in medians.items())
-    out.print(f"  {method} {path:<26} {told}: {tenant - admin:+.2f} ms, ratio {tenant / admin:.2f}")
+    shown = ", ".join(f"{name} {median:.2f} ms" for name, median in medians.items())
+    out.print(f"  {method} {path:<26} {shown}: {tenant - admin:+.2f} ms, ratio {tenant / admin:.2f}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Authority:
     def certify(
         self, name: str, *, key: Any = None, begins: datetime | None = None, ends: datetime | None = None
     ) -> Pair:
-        """Make a certificate for a host, valid now unless told otherwise."""
+        """Make a certificate for a host, valid now by default."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         alternative = x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
         return Pair(self._signed(_name(name), key, [alternative], begins=begins, ends=ends), pem_of(key))

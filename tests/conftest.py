@@ -65,7 +65,7 @@ def binary(name: str) -> str:
 async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
     """Start a real Temporal server in memory, with our search attributes.
 
-    Not `fair`: fairness is off, and each task queue has four partitions, as on a server that nobody has configured.
+    Not `fair`: fairness is off, and each task queue has four partitions, as on a server with default settings.
     """
     fairness = ("numTaskqueueReadPartitions=1", "numTaskqueueWritePartitions=1", "enableFairness=true")
     environment = await WorkflowEnvironment.start_local(
@@ -105,7 +105,7 @@ async def unfair_temporal() -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def idle_house(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house in which nobody works yet."""
+    """A house without workers."""
     async with house(temporal, tmp_path) as built:
         yield built
 

@@ -72,7 +72,7 @@ def store(engine: AsyncEngine) -> Store:
 
 @pytest.fixture
 def make_webhook() -> Callable[..., Webhook]:
-    """Make a webhook with whatever a test does not care about filled in."""
+    """Make a webhook; fields that are not given have default values."""
 
     def make(webhook_id: str = "wh_1", tenant: str = "acme", **given: Any) -> Webhook:
         fields = {"url": "https://acme.example/hook", "events": ["order.*"], "secret": "whsec_b25l"}

@@ -36,7 +36,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
-    """Set the alarm in the place of pytest-timeout's, which shows no tasks, and rings once."""
+    """Set the alarm instead of pytest-timeout's, which shows no tasks and rings only once."""
 
     def fail(*_: object) -> None:
         pytest.fail(f"hangs: not over after {settings.timeout:g} s\n{all_stacks()}", pytrace=False)

@@ -68,7 +68,7 @@ class House:
     async def until(self, event_id: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until the event has one of the statuses; give it as it is then.
 
-        A run that a killed worker had in its cache answers nobody until that worker's own queue is given up: 503.
+        A query of a run in a killed worker's cache gets 503 until Temporal gives up that worker's sticky queue.
         """
         return await self._until(event_id, lambda event: event["status"] in statuses, seconds)
 
@@ -76,7 +76,7 @@ class House:
         return await self.until(event_id, *FINAL, seconds=seconds)
 
     async def until_closed(self, event_id: str) -> dict[str, Any]:
-        """Wait until the run has ended: whoever wants to be told has been."""
+        """Wait until the run has ended, after all alerts were sent."""
         async with asyncio.timeout(PATIENCE):
             while (await self.run(event_id).describe()).status == WorkflowExecutionStatus.RUNNING:
                 await asyncio.sleep(0.03)

@@ -1,4 +1,4 @@
-"""A real receiver for tests: an HTTP server on a free port that answers as it is told and keeps what it got."""
+"""A real receiver for tests: an HTTP server on a free port that answers as scripted and records its requests."""
 
 import asyncio
 from collections.abc import AsyncIterator

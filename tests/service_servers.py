@@ -1,7 +1,7 @@
 """Services for tests, on loopback under the names of the real ones: Slack's incoming webhooks, and any other.
 
-Nothing of the client is patched: requests go to the real host's name, certificate and path. Only where that name leads
-is told, by the transport.
+Nothing of the client is patched: requests go to the real host's name, certificate and path. Only the
+address behind the name is set, by the transport.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ def _payload(post: Post) -> dict[str, Any] | None:
 
 
 class _Detour(HTTPAdapter):
-    """Connects to a server on loopback in place of any name, and trusts its certificate alone."""
+    """Connects to a server on loopback instead of any name, and trusts its certificate alone."""
 
     def __init__(self, server: Server) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A receiver for tests that accepts connections and reads nothing, until it is told to answer."""
+"""A receiver for tests that accepts connections and reads nothing, until the test makes it answer."""
 
 import asyncio
 import socket

@@ -112,7 +112,7 @@ def test_retry_after_is_none_or_within_a_day_whatever_it_says(value: str) -> Non
         ("\x85\x9f\xa0".encode(), 20, "\ufffd\ufffd\xa0"),
         (b"\xff\xfe", 20, "\ufffd\ufffd"),
         (b"\xff\xfe", 2, ""),  # U+FFFD takes three bytes
-        ("ab€".encode()[:4], 4, "ab"),  # cut there by whoever kept 4 bytes
+        ("ab€".encode()[:4], 4, "ab"),  # the client kept 4 bytes
         ("ab€".encode()[:4], 5, "ab\ufffd"),  # it came like that
         (b"ok", 0, ""),
     ],

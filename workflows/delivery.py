@@ -296,5 +296,5 @@ class DeliveryState:
         self._update(awaiting=(), awaiting_until=None)
 
     def _update(self, **changes: object) -> None:
-        self.fired_timers -= changes.keys()  # a time that is set anew has not come
+        self.fired_timers -= changes.keys()  # a time that was set again has not come
         self.record = self.record.model_copy(update=changes)

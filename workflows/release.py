@@ -2,7 +2,7 @@
 
 A release makes several passes: attempts that were in flight when the webhook was resumed are held a moment later, and
 visibility lags behind. A delivery that even the last pass misses checks its webhook itself within the hour. A release
-that is requested while it runs begins anew. It ends if the webhook is off again.
+that is requested again while it runs starts over. It ends if the webhook is paused or disabled again.
 
 This code is permanent, like that of `workflows.event`.
 """

@@ -1,4 +1,4 @@
-"""Suppressed addresses: who gets no more emails, and why. Hard bounces and spam reports add themselves."""
+"""Suppressed addresses get no more emails. Hard bounces and spam reports add theirs."""
 
 from typing import Annotated, Literal
 
@@ -21,12 +21,12 @@ MAX_ADDRESS = 320
 
 
 def _normal(address: str) -> str:
-    """Write an address as letters have it: the domain in punycode, all in lower case."""
+    """Return an address as emails have it: the domain in punycode, all in lower case."""
     return parse_mailbox(address).address.lower()
 
 
 def _known(address: str) -> str:
-    """Do the same, but let pass what we would not take: a provider may have told us of it."""
+    """Do the same, but accept an invalid address: a provider may have reported it."""
     try:
         return _normal(address)
     except ValueError:

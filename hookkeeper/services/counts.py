@@ -24,7 +24,7 @@ class _Field(NamedTuple):
 def check_field(model: type[BaseModel], name: str, value: Any, *, slack: int = 1) -> None:
     """Raise ValueError if the value of a field, or anything in it, has more members than is allowed.
 
-    Below the field, only twice the allowed number is refused here: Pydantic names the exact place of smaller excess.
+    Below the field, only twice the allowed number is refused here: Pydantic reports the exact path of a smaller excess.
     """
     field = _fields(model)[name]
     if not isinstance(value, list | dict):

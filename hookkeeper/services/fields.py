@@ -75,7 +75,7 @@ EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
 Line = Annotated[str, AfterValidator(_visible_line)]
-"""What stands in a line of a list: a name, a note."""
+"""A text of one line, such as a name or a note."""
 Secret = Annotated[
     str, Field(max_length=256, json_schema_extra={"pattern": "^wh(sec|sk)_"}), AfterValidator(_usable_secret)
 ]

@@ -10,7 +10,7 @@ from hookkeeper.services.errors import Invalid
 
 
 def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, Any]:
-    """Return the fields that can hold masks, with the known secrets in their places.
+    """Return the fields that can hold masks, with each mask replaced by the known secret.
 
     Raises Invalid for a mask without a known secret.
     """

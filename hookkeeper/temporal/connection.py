@@ -16,11 +16,11 @@ class TemporalUnreachable(Exception):
     """Temporal did not answer within the time given."""
 
 
-async def connect(keyring: Keyring | None = None, patience: float = 60.0) -> Client:
-    """Connect as `TEMPORAL_…` and its profiles say, trying for `patience` seconds. With keys, payloads go encrypted."""
+async def connect(keyring: Keyring | None = None, timeout: float = 60.0) -> Client:
+    """Connect as `TEMPORAL_…` and its profiles say, trying for `timeout` seconds. With keys, payloads are encrypted."""
     config = ClientConfig.load_client_connect_config()
     config.setdefault("target_host", "127.0.0.1:7233")
-    deadline = asyncio.get_running_loop().time() + patience
+    deadline = asyncio.get_running_loop().time() + timeout
     pause = 0.1
     while True:
         try:

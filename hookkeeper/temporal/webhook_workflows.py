@@ -25,7 +25,7 @@ class Releases:
         self._task_queue = task_queue
 
     async def start(self, tenant: str, webhook_id: str) -> None:
-        """Release all that the webhook holds; a release that is running begins anew. Raises `Unavailable`."""
+        """Release all that the webhook holds; a running release starts over. Raises `Unavailable`."""
         async with translated_errors(not_found=Unavailable):
             await self._client.start_workflow(
                 ids.RELEASE,

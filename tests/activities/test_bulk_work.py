@@ -35,7 +35,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-PLACES = TenantConcurrency(2, 2)
+SLOTS = TenantConcurrency(2, 2)
 
 
 def with_heartbeats() -> ActivityEnvironment:
@@ -70,7 +70,7 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(release, "DECISION_TIMEOUT", 0.3)
     held = Held()
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
-    progress = await with_heartbeats().run(ReleaseActivities(store, held, PLACES).release_held, batch)
+    progress = await with_heartbeats().run(ReleaseActivities(store, held, SLOTS).release_held, batch)
     assert (progress.completed, progress.released) == (len(RUNS), len(RUNS) - 1)
     assert held.released == list(RUNS)
     assert held.most <= release.MAX_IN_FLIGHT + 1  # the one that is passed is still not sent
@@ -81,7 +81,7 @@ async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
     known = ReleaseProgress(completed=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
-    progress = await environment.run(ReleaseActivities(store, held, PLACES).release_held, batch)
+    progress = await environment.run(ReleaseActivities(store, held, SLOTS).release_held, batch)
     assert held.released == list(RUNS[20:])
     assert (progress.completed, progress.released) == (25, 23)
 
@@ -137,7 +137,7 @@ def batch_of(*runs: str) -> RedeliveryBatch:
 
 async def test_an_unreadable_run_is_skipped_after_ten_tries(store: Store) -> None:
     lost, environment = Unreadable(), with_heartbeats()
-    activities = RecoveryActivities(store, lost, PLACES)
+    activities = RecoveryActivities(store, lost, SLOTS)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver_candidates, batch_of(*RUNS))
     assert sorted(lost.redelivered) == sorted(set(RUNS) - {STUCK})  # it blocked no other even then
@@ -154,6 +154,6 @@ async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     lost, environment = Unreadable(), with_heartbeats()
     known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
-    tally = await environment.run(RecoveryActivities(store, lost, PLACES).redeliver_candidates, batch_of(*RUNS[:6]))
+    tally = await environment.run(RecoveryActivities(store, lost, SLOTS).redeliver_candidates, batch_of(*RUNS[:6]))
     assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))
     assert (tally.redelivered, tally.skipped) == (4, 2)

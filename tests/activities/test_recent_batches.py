@@ -8,7 +8,7 @@ from hookkeeper.outcomes import Outcome
 
 
 async def answer(recent: RecentBatches[str], tenant: str, run: str, *, excerpt: str = "ok", text: str = "made") -> str:
-    """Try an activity of a run; give what it came to, which is another text where it was made anew."""
+    """Run a try of an activity; return its result: `text`, unless an earlier one is reused."""
     environment = ActivityEnvironment()
     environment.info = environment.info.__class__(**(environment.info.__dict__ | {"workflow_run_id": run}))
 

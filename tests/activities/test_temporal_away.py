@@ -14,7 +14,7 @@ from temporal_processes import TemporalProcess, temporal_process
 STOPS = 2
 ROUNDS = 3
 TOO_LONG = 12.0
-"""Seconds; Temporal gives up an activity that gave no sign of life for ten."""
+"""Seconds; an activity times out after ten seconds without a heartbeat."""
 
 
 async def tries(home: House, event_id: str) -> list[int]:

@@ -151,7 +151,7 @@ async def test_requests_in_one_go_are_answered_in_order(server: Server, idle_hou
 
 @pytest.mark.parametrize("size", [300_000, 20_000])
 async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
-    """The larger answer makes uvicorn pause. The smaller does not: there it is closing that would wait for ever."""
+    """The larger answer makes uvicorn pause. The smaller does not: then closing would wait without end."""
     app = FastAPI()
 
     @app.get("/")

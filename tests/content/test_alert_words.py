@@ -1,4 +1,4 @@
-"""What an alert says where nobody wrote a text for it."""
+"""The default text of an alert."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whatever an event's data are, what a tenant wrote comes to something or to a ContentError: never to a bug of ours."""
+"""With any event data, a tenant's content yields a result or a ContentError, never an internal error."""
 
 import asyncio
 from collections.abc import Callable, Iterator

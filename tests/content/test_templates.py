@@ -113,7 +113,7 @@ def test_what_fails_when_rendered(template: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "place"),
+    ("template", "position"),
     [
         ("a\n{{ event.data.amuont }}", "(line 2, column 4)"),
         ("{{ event.id }}\n\n é {{ evnt }}", "(line 3, column 7)"),
@@ -121,10 +121,10 @@ def test_what_fails_when_rendered(template: str, sentence: str) -> None:
     ],
 )
 @pytest.mark.parametrize("escape", ["none", "html", "json"])
-def test_an_error_says_line_and_column(template: str, place: str, escape: Escape) -> None:
+def test_an_error_says_line_and_column(template: str, position: str, escape: Escape) -> None:
     with pytest.raises(BadTemplate) as caught:
         render(template, CONTEXT, escape)
-    assert str(caught.value).endswith(place)
+    assert str(caught.value).endswith(position)
 
 
 @pytest.mark.parametrize(

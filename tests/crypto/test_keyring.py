@@ -42,9 +42,9 @@ def test_the_first_key_writes_and_all_read() -> None:
 
 def test_what_was_touched_does_not_open() -> None:
     sealed = RING.encrypt(b"text", "webhooks.secret")
-    for place in range(len(sealed.data)):
+    for position in range(len(sealed.data)):
         changed = bytearray(sealed.data)
-        changed[place] ^= 1
+        changed[position] ^= 1
         with pytest.raises(Undecipherable):
             RING.decrypt(Ciphertext("old", bytes(changed)), "webhooks.secret")
     for length in range(len(sealed.data)):

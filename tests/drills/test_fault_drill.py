@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SECONDS, RATE = 60, 5
-"""A busy machine has no time for more: events would be refused, which the sender does not put up with for ever."""
+"""A busy machine has no time for more: events would be refused, which the sender tolerates for a limited time only."""
 TIMEOUT = 600
 
 

@@ -136,8 +136,8 @@ async def test_orders_arrive(running_dev: processes.Dev, receiver: Command, tmp_
     assert done.out.count(f"  notification  POST {inbox.url}  succeeded\n    attempt 1  ") == 2
     assert "  email  ann@example.com  succeeded\n    attempt 1  " in done.out
     assert "  no deliveries: the amount is 12.5, the filter event.data.amount >= 100\n" in done.out
-    (letter,) = (running_dev.folder / ".hookkeeper" / "emails").glob(f"{sent[0]}.*.eml")
-    assert "Ann paid 129.9 EUR for order 4711." in letter.read_text()
+    (email,) = (running_dev.folder / ".hookkeeper" / "emails").glob(f"{sent[0]}.*.eml")
+    assert "Ann paid 129.9 EUR for order 4711." in email.read_text()
 
 
 async def test_prints_failures(running_dev: processes.Dev) -> None:

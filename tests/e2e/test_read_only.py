@@ -62,7 +62,7 @@ async def test_delivers_without_writing_to_a_file(temporal: Client, postgres_url
             )
         )
         await until_serving(api, http)
-        # What runs in a sandbox, and Apprise, whose plugins would keep things in the home of whoever runs them.
+        # What runs in a sandbox, and Apprise, whose plugins would write to the user's home directory.
         webhook = {
             "url": inbox.url,
             "events": ["*"],

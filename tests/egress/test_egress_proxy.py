@@ -194,7 +194,7 @@ async def test_certificates_are_verified_through_the_tunnel(scene: Scene) -> Non
 
 @pytest.mark.parametrize("scene", ["http"], indirect=True)
 async def test_over_plain_http_an_answer_is_the_receivers(scene: Scene) -> None:
-    """Nobody can tell the proxy's 503 from the receiver's. A 407 is for proxies alone (RFC 9110, 15.5.8)."""
+    """The proxy's 503 cannot be distinguished from the receiver's. A 407 is for proxies alone (RFC 9110, 15.5.8)."""
     for said, error in ((b"503 Busy", "http_503"), (b"403 No", "http_403"), (b"407 Mine", "http_407")):
         scene.proxy.answer = b"HTTP/1.1 " + said + b"\r\nContent-Length: 0\r\n"
         async with scene.client() as client:

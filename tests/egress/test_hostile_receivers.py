@@ -47,7 +47,7 @@ def floods(unit: bytes, after: bytes = b"", size: int = 1 << 40) -> Script:
 
 
 def trickles(after: bytes, unit: bytes = b"x") -> Script:
-    """Say something every two seconds, for ever."""
+    """Send something every two seconds, without end."""
 
     async def script(peer: Peer) -> None:
         await peer.say(after)
@@ -115,8 +115,8 @@ RECEIVERS: dict[str, Hostile] = {
     "sends 80 KB of headers that do not end": Hostile(
         says(HEAD + (b"X: " + b"y" * 2000 + b"\r\n") * 40), None, "protocol"
     ),
-    "sends headers for ever": Hostile(floods(b"X: y\r\n", HEAD), None, "protocol"),
-    "sends one header for ever": Hostile(floods(b"y", HEAD + b"X: "), None, "protocol"),
+    "sends headers endlessly": Hostile(floods(b"X: y\r\n", HEAD), None, "protocol"),
+    "sends one header endlessly": Hostile(floods(b"y", HEAD + b"X: "), None, "protocol"),
     "sends 120 cookies of 8 KB": Hostile(
         says(
             HEAD
@@ -126,19 +126,19 @@ RECEIVERS: dict[str, Hostile] = {
         None,
         "protocol",
     ),
-    "sends a reason for ever": Hostile(floods(b"x", b"HTTP/1.1 200 "), None, "protocol"),
-    "sends interim answers for ever": Hostile(floods(b"HTTP/1.1 102 Wait\r\n\r\n"), None, "protocol"),
-    "sends fat interim answers for ever": Hostile(
+    "sends a reason endlessly": Hostile(floods(b"x", b"HTTP/1.1 200 "), None, "protocol"),
+    "sends interim answers endlessly": Hostile(floods(b"HTTP/1.1 102 Wait\r\n\r\n"), None, "protocol"),
+    "sends fat interim answers endlessly": Hostile(
         floods(b"HTTP/1.1 103 Hints\r\n" + b"".join(b"X%d: %s\r\n" % (n, b"y" * 1000) for n in range(100)) + b"\r\n"),
         None,
         "protocol",
     ),
-    "sends blank lines for ever": Hostile(floods(b"\r\n"), None, "protocol"),
-    "sends a chunk's extension for ever": Hostile(floods(b"x", CHUNKED + b"1;"), 200, "timeout"),
-    "sends a chunk's size for ever": Hostile(floods(b"0", CHUNKED), 200, "timeout"),
-    "sends trailers for ever": Hostile(floods(b"X: y\r\n", CHUNKED + b"0\r\n"), None, "protocol"),
-    "answers for ever": Hostile(floods(EMPTY), 200, None),
-    "answers for ever, after a while": Hostile(floods_afterwards, 200, None),
+    "sends blank lines endlessly": Hostile(floods(b"\r\n"), None, "protocol"),
+    "sends a chunk's extension endlessly": Hostile(floods(b"x", CHUNKED + b"1;"), 200, "timeout"),
+    "sends a chunk's size endlessly": Hostile(floods(b"0", CHUNKED), 200, "timeout"),
+    "sends trailers endlessly": Hostile(floods(b"X: y\r\n", CHUNKED + b"0\r\n"), None, "protocol"),
+    "answers endlessly": Hostile(floods(EMPTY), 200, None),
+    "answers endlessly, after a while": Hostile(floods_afterwards, 200, None),
     "switches protocols": Hostile(
         floods(b"x", b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), 101, "http_101"
     ),
@@ -249,7 +249,7 @@ async def test_who_talks_out_of_turn_is_cut_off(sender: Sender) -> None:
 
 
 async def test_after_a_hostile_receiver_all_is_well(sender: Sender) -> None:
-    for name in ("sends 500 MB", "resets in its body", "sends 10,000 headers", "answers for ever"):
+    for name in ("sends 500 MB", "resets in its body", "sends 10,000 headers", "answers endlessly"):
         await attempt(sender, RECEIVERS[name])
         async with receiving(says(OK)) as receiver:
             assert await sender.send(receiver.url()) == (200, None, 2)

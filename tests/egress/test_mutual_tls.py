@@ -110,7 +110,7 @@ async def test_a_receivers_own_certificate_can_be_the_authority(client: Client, 
 
 
 async def test_what_is_no_certificate_any_more_is_outcome_tls(client: Client, tmp_path: Path) -> None:
-    """It was checked when it was given; a row that was changed since must not hold its events for ever."""
+    """It was checked when it was saved. A row that was changed since must not keep its events open without end."""
     broken = Tls(ca="nonsense"), Tls(certificate=CLIENT.certificate, key="nonsense")
     async with strict_receiver(tmp_path) as receiver:
         for tls in broken:

@@ -45,7 +45,7 @@ async def test_silent_names_of_one_tenant_delay_no_other_tenant(dns: NameServer)
 
 
 async def test_a_name_that_another_tenant_waits_for_is_looked_up_all_the_same(dns: NameServer) -> None:
-    """Proves: two tenants that share a receiver do not share the wait for a place."""
+    """Proves: two tenants that share a receiver do not share the wait for a slot."""
     lookups = dns.lookups(max_per_tenant=1)
     async with receiving(says(OK)) as receiver, make_client(LOOPBACK, lookups=lookups) as client:
         silent = asyncio.create_task(post(client, "http://h.silent.example/", "hostile"))
@@ -55,10 +55,10 @@ async def test_a_name_that_another_tenant_waits_for_is_looked_up_all_the_same(dn
         assert (await post(client, receiver.url(host="acme.example"), "healthy")).error is None
         assert not waiting.done()
         silent.cancel()
-        assert (await waiting).error is None, "the place that became free was not given to the one who waited"
+        assert (await waiting).error is None, "the slot that became free was not given to the request that waited"
 
 
-async def test_time_spent_waiting_for_a_place_is_not_the_receivers(dns: NameServer) -> None:
+async def test_time_spent_waiting_for_a_slot_is_not_the_receivers(dns: NameServer) -> None:
     """Timeline: the one lookup that the tenant may have takes longer than the timeout of its next request."""
     lookups = dns.lookups(max_per_tenant=1, timeout=6)
     async with receiving(says(OK)) as receiver, make_client(LOOPBACK, lookups=lookups) as client:
@@ -70,7 +70,7 @@ async def test_time_spent_waiting_for_a_place_is_not_the_receivers(dns: NameServ
         assert (await silent).error == "dns"
 
 
-async def test_without_a_place_in_time_no_attempt_is_charged(dns: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_slot_in_time_no_attempt_is_charged(dns: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.05)
     async with make_client(LOOPBACK, lookups=dns.lookups(max_per_tenant=1)) as client:
         silent = asyncio.create_task(post(client, "http://h.silent.example/"))

@@ -161,7 +161,7 @@ async def test_a_name_is_looked_up_once_an_attempt_and_that_answer_counts(names:
 
 
 async def test_a_resolver_that_lets_all_pass_would_not_help(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The socket has a judge of its own: without the one of names, it is the last one standing."""
+    """Connections are checked separately, so the check holds without that of names."""
     monkeypatch.setattr("hookkeeper.egress.resolver.is_allowed", lambda *_: True)
     names.answers["evil.example"] = [[METADATA, "127.0.0.1", "::1"]]
     with watching() as connects:

@@ -126,7 +126,7 @@ async def test_no_slot_is_lost_whatever_happens() -> None:
 
 
 async def test_waiting_is_limited_for_each_tenant() -> None:
-    """Timeline: two wait, a third is refused; one gives up. Proves: its place is free, others are not counted."""
+    """Timeline: two wait, a third is refused; one gives up. Proves: its position is free, others are not counted."""
     limit = TenantLimit(per_tenant=1, max_waiting=2)
     await limit.acquire("a")
     first, second = [asyncio.create_task(limit.acquire("a")) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Letters for tests of mail providers, and what is read of them at the other end."""
+"""Emails for tests of mail providers, and what the server receives of them."""
 
 import email
 import email.policy

@@ -24,10 +24,10 @@ from mail_servers import KEY
 from patience import PROMPT
 from rawserver import Peer, Script, make_certificate, receiving, says, server_tls
 
-LETTER = rendered_email(
+EMAIL = rendered_email(
     to=mailboxes("ann@acme.example"), cc=mailboxes("bo@acme.example"), bcc=mailboxes("cy@acme.example")
 )
-EVERYBODY = frozenset(LETTER.recipients)
+ALL_RECIPIENTS = frozenset(EMAIL.recipients)
 USER, PASSWORD = "me", "hunter2-and-more"
 PATIENCE = 0.5
 """Seconds that an attempt may take here."""
@@ -44,7 +44,7 @@ def is_whole(answer: MailAnswer) -> None:
     assert answer.retry_after is None or 0 <= answer.retry_after <= 86400
     assert len(answer.text.encode()) <= MAX_TEXT
     assert not any(secret in answer.text for secret in (KEY, PASSWORD))
-    assert not answer.accepted & answer.excluded and answer.accepted | answer.excluded <= EVERYBODY
+    assert not answer.accepted & answer.excluded and answer.accepted | answer.excluded <= ALL_RECIPIENTS
     assert answer.duration_ms < 1000 * PROMPT
 
 
@@ -93,7 +93,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 async def test_whatever_answers_in_place_of_sendgrid(client: httpx.AsyncClient, said: bytes) -> None:
     async with receiving(says(said, close=True)) as server:
         provider = SendGrid(client, api_key=KEY, host=server.url(""), sender=SENDER, timeout=PATIENCE)
-        is_whole(await provider.send(LETTER, TAGS))
+        is_whole(await provider.send(EMAIL, TAGS))
 
 
 # SMTP
@@ -127,7 +127,7 @@ _steps = ["EHLO", "HELO", "STAR", "AUTH", "MAIL", "RCPT", "RCPT", "RCPT", "DATA"
 def converses(greeting: bytes, replies: Sequence[tuple[str, bytes]]) -> Script:
     """Script a server that gives these replies to these commands, each once, and the usual ones to all others.
 
-    Whoever says nothing for long waits for more of a reply: there is none, and the connection ends.
+    A client that sends nothing for long waits for more of a reply: there is none, and the connection ends.
     """
 
     async def script(peer: Peer) -> None:
@@ -164,7 +164,7 @@ _greetings = st.just(b"220 mail.example\r\n") | st.just(b"220 mail.example\r\n")
 async def test_whatever_a_mail_server_replies(greeting: bytes, replies: list[tuple[str, bytes]]) -> None:
     async with receiving(converses(greeting, replies), read=False) as server:
         provider = Smtp(f"smtp://127.0.0.1:{server.port}", sender=SENDER, timeout=PATIENCE)
-        is_whole(await provider.send(LETTER, TAGS))
+        is_whole(await provider.send(EMAIL, TAGS))
 
 
 @pytest.fixture(scope="module")
@@ -180,4 +180,4 @@ async def test_whatever_a_mail_server_replies_to_who_logs_in(
     trusting = ssl.create_default_context(cafile=certificate)
     async with receiving(converses(greeting, replies), tls=server_tls(certificate), read=False) as server:
         url = f"smtps://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
-        is_whole(await Smtp(url, sender=SENDER, tls=trusting, timeout=PATIENCE).send(LETTER, TAGS))
+        is_whole(await Smtp(url, sender=SENDER, tls=trusting, timeout=PATIENCE).send(EMAIL, TAGS))

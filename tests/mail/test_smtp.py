@@ -467,7 +467,7 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
 
 @pytest.mark.parametrize("farewell", [b"", b"close", b"500 stay\r\n"])
 async def test_an_accepted_email_stays_accepted_however_the_connection_ends(farewell: bytes) -> None:
-    """A server that says nothing is waited for a second only, whatever the timeout is."""
+    """A silent server is waited for only one second, regardless of the timeout."""
     async with receiving(speaks(END=b"250 queued\r\n", QUIT=farewell), read=False) as server:
         async with asyncio.timeout(PROMPT):
             answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=PATIENCE)

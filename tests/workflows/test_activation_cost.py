@@ -35,8 +35,8 @@ async def test_the_costliest_activations(
 
     The least of several replays is taken: what else the machine does can only make one dearer.
     """
-    places = {"max_concurrent_activities": 4 * SIZE, "max_concurrent_per_tenant": 2 * SIZE}
-    async with house(temporal, tmp_path, **places) as home:
+    limits = {"max_concurrent_activities": 4 * SIZE, "max_concurrent_per_tenant": 2 * SIZE}
+    async with house(temporal, tmp_path, **limits) as home:
         history = await of_a_hundred_at_once(home, inbox)
     costs: dict[int, tuple[int, float]] = {}
 

@@ -14,7 +14,7 @@ from receivers import Answer, Receiver
 async def test_a_part_is_released_and_recovered(home: House, inbox: Receiver) -> None:
     """Setup: an event goes to 101 webhooks, in two parts; the last of them is paused, and refuses at first.
     Timeline: it is resumed; its delivery fails; the receiver is well; it is recovered.
-    What this proves: the walkers find the part, and get nobody else an event twice.
+    Proves: the bulk work finds the part, and no other webhook gets an event twice.
     """
     await crowd(home, inbox.url, 100)
     inbox.otherwise = Answer(200)

@@ -338,8 +338,8 @@ async def test_no_secret_is_in_history_logs_or_answers(
     log = "".join(capfd.readouterr())
     assert "attempt" in log, "the log was captured"
     secrets = [KEY, webhook["secret"], "secret-password", *(f"secret-in-{x}" for x in SECRET_PLACES)]
-    for place, text in (("history", history), ("answers", shown), ("log", log)):
-        assert not [secret for secret in secrets if secret in text], place
+    for source, text in (("history", history), ("answers", shown), ("log", log)):
+        assert not [secret for secret in secrets if secret in text], source
 
 
 SECRET_PLACES = ("query", "header", "path", "call", "alert")

@@ -78,14 +78,14 @@ def check_unreadable(seen: list[Message]) -> None:
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
+def dead_url() -> Iterator[str]:
     """A URL without a receiver."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/receiver-path"
 
 
-async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, inbox: Receiver, nobody: str) -> None:
+async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, inbox: Receiver, dead_url: str) -> None:
     """Setup: a webhook with URL, email and note that succeeds at last, and one that fails.
     Timeline: attempts, the run fails; a redelivery, a hold by an update, a release by a signal, a cancel.
     What this proves: inputs, results, heartbeats, timers, summaries, memo, updates and failures are encrypted, and the
@@ -98,7 +98,7 @@ async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, 
     often = {"schedule": [0.1, 0.1, 0.1]}
     async with sealed.working():
         await sealed.webhook(inbox.url + "/receiver-path", emails=[email], notifications=[note], retry=often)
-        dead = (await sealed.webhook(nobody, retry={"schedule": [1]}))["id"]
+        dead = (await sealed.webhook(dead_url, retry={"schedule": [1]}))["id"]
         event_id = (await sealed.send(data=DATA))["id"]
         assert (await sealed.until_closed(event_id))["status"] == "failed"
         check_unreadable(await seen_without_keys(temporal, sealed, event_id))
@@ -113,7 +113,7 @@ async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, 
     assert event["data"] == DATA
     assert event["deliveries"][0]["attempts"][-1]["response_excerpt"] == "answer-word"
     assert event["deliveries"][1]["target"] == "ann@a.example"
-    assert event["deliveries"][3]["target"] == nobody
+    assert event["deliveries"][3]["target"] == dead_url
     listed = (await sealed.http.get("/v1/events", params={"tenant": sealed.tenant})).json()["items"]
     assert [(item["id"], item["accepted_at"]) for item in listed] == [(event_id, event["accepted_at"])]
 

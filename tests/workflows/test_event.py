@@ -270,7 +270,7 @@ async def test_cancelling_the_workflow_itself_does_the_same(home: House, inbox: 
 async def test_what_was_sent_before_a_cancel_still_counts(
     home: House, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the answer takes longer than Temporal's patience with an activity that gives no sign of life: 10 s."""
+    """Also if the answer takes longer than the heartbeat timeout of 10 s."""
     monkeypatch.setattr("activities.heartbeat.HEARTBEAT_FRACTION", 0.05)
     inbox.answers = [Answer(200, delay=delay)]
     await home.webhook(inbox.url)

@@ -429,7 +429,7 @@ async def test_word_of_an_email_comes_to_its_part(temporal: Client, tmp_path: Pa
         settings: dict[str, Any] = {
             "sendgrid_api_key": SecretStr(KEY),
             "sendgrid_host": sendgrid.host,
-            "sendgrid_verification_key": "not asked for: the receipt is recorded by hand",
+            "sendgrid_verification_key": "unused: the test records the receipt itself",
         }
         async with house(temporal, tmp_path, **settings) as home, home.working():
             await crowd(home, inbox.url, 100)

@@ -25,7 +25,7 @@ from workflows.batches import MAX_CONCURRENT_RETRIES
 
 HANGING = 80
 """More than a worker has slots in one queue."""
-PLACES = 50
+SLOTS = 50
 """Of one tenant in one queue."""
 
 
@@ -120,7 +120,7 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
     async with gate(first) as hanging:
         await hang(home, hanging, **fields)
         async with home.working():
-            await hanging.until_waiting(PLACES)
+            await hanging.until_waiting(SLOTS)
             event = await home.send()
             await inbox.got(requests)
             assert hanging.ended == 0
@@ -129,7 +129,7 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
             assert [attempt["number"] for attempt in shown["deliveries"][0]["attempts"]] == [1, 2][:requests]
             health = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
             assert health["failures"] == 0
-            assert hanging.waited == PLACES
+            assert hanging.waited == SLOTS
             hanging.open.set()
             async with asyncio.timeout(PATIENCE * 2):
                 while hanging.ended < HANGING:  # none of them is lost

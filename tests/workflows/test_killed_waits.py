@@ -67,7 +67,7 @@ async def test_an_event_whose_time_came_meanwhile_is_delivered_at_once(idle_hous
 
 async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_house: House, inbox: Receiver) -> None:
     """Setup: a delivery that has failed, is to be tried again in a second, and is held.
-    Timeline: its worker is killed; the second passes; it is released; whoever asks how it is wakes another worker.
+    Timeline: its worker is killed; the second passes; it is released; a query wakes another worker.
     Proves: it is tried once more, and the run can be replayed: no step of it went by the clock.
     """
     inbox.fails(503)

@@ -1,4 +1,4 @@
-"""What walks through very many events goes on as a new run now and then, and forgets nothing of what it was about."""
+"""Bulk work on very many events continues as a new run now and then, and keeps its state."""
 
 import asyncio
 

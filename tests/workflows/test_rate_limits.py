@@ -130,7 +130,7 @@ async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(
 
 
 async def test_what_is_redelivered_to_a_paused_webhook_is_sent(home: House, inbox: Receiver) -> None:
-    """Whoever asks for one event wants it sent, also where the webhook takes only so many a second."""
+    """A redelivery of one event is sent even if the webhook is paused and has a rate limit."""
     inbox.fails(500)
     webhook = await home.webhook(inbox.url, rate_limit=50, retry={"schedule": []})
     event_id = (await home.send())["id"]

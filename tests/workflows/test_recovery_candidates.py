@@ -38,7 +38,7 @@ CASES = [
     ("it succeeded", delivery(BEFORE, status="succeeded"), BEFORE, False),
     ("it is retried", delivery(BEFORE, status="retrying"), None, False),
     (
-        "somebody redelivered it before, in vain",
+        "it was redelivered before, and failed again",
         delivery(BEFORE, BEFORE, requested=True, redelivered_from=2),
         BEFORE,
         True,
