@@ -5,7 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 
@@ -50,3 +53,53 @@ async def test_a_new_rate_begins_at_once(
 
 async def test_a_webhook_that_is_gone_has_no_line(store: Store) -> None:
     assert await store.slots.reserve("wh_gone", NOW, 1.0) == NOW
+
+
+async def test_a_backlog_reserves_in_few_transactions(store: Store, engine: AsyncEngine, make_webhook: Make) -> None:
+    await store.add(make_webhook(rate_limit=10.0))
+    statements: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    slots = await asyncio.gather(*(store.slots.reserve("wh_1", NOW, 10.0) for _ in range(300)))
+    assert seconds(sorted(slots)) == [round(n / 10, 3) for n in range(300)]
+    assert sum(statement.startswith("UPDATE") for statement in statements) <= 10
+
+
+async def test_a_group_waits_for_the_latest_of_its_requests(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    later = NOW + timedelta(seconds=2)
+    slots = await asyncio.gather(*(store.slots.reserve("wh_1", earliest, 1.0) for earliest in (NOW, later, NOW)))
+    assert seconds(slots) == [2.0, 3.0, 4.0]
+
+
+async def test_a_failed_transaction_fails_its_requests_only(
+    store: Store, engine: AsyncEngine, make_webhook: Make
+) -> None:
+    await store.add(make_webhook())
+
+    def fail(*_: object) -> None:
+        event.remove(engine.sync_engine, "before_cursor_execute", fail)
+        raise OSError("no connection")
+
+    event.listen(engine.sync_engine, "before_cursor_execute", fail)
+    requests = [store.slots.reserve("wh_1", NOW, 1.0) for _ in range(3)]
+    failed = await asyncio.gather(*requests, return_exceptions=True)
+    assert [type(error) for error in failed] == [RegistryUnavailable] * 3
+    assert seconds([await store.slots.reserve("wh_1", NOW, 1.0)]) == [0.0]
+
+
+async def test_a_request_that_is_cancelled_leaves_the_others_of_its_group(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    first, second = (asyncio.create_task(store.slots.reserve("wh_1", NOW, 1.0)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert seconds([await second]) == [1.0]
+
+
+async def test_requests_that_come_meanwhile_form_the_next_group(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+
+    async def one_after_another(count: int) -> list[datetime]:
+        return [await store.slots.reserve("wh_1", NOW, 1.0) for _ in range(count)]
+
+    slots = await asyncio.gather(*(one_after_another(n) for n in (1, 5, 9, 13)))
+    assert sorted(seconds([slot for of_one in slots for slot in of_one])) == [float(n) for n in range(28)]
