@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 import event_loops
 from hookkeeper import ids
 from hookkeeper.temporal.data_converter import data_converter
-from house import House, house
+from instances import Instance, running_instance
 from receivers import Receiver, receiver
 
 pytest_plugins = ["databases", "hangs"]
@@ -104,17 +104,17 @@ async def unfair_temporal() -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def idle_house(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house without workers."""
-    async with house(temporal, tmp_path) as built:
+async def idle_instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance without workers."""
+    async with running_instance(temporal, tmp_path) as built:
         yield built
 
 
 @pytest.fixture
-async def home(idle_house: House) -> AsyncIterator[House]:
-    """A house with a worker."""
-    async with idle_house.working():
-        yield idle_house
+async def instance(idle_instance: Instance) -> AsyncIterator[Instance]:
+    """An instance with a worker."""
+    async with idle_instance.working():
+        yield idle_instance
 
 
 @pytest.fixture

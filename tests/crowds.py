@@ -3,19 +3,24 @@
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.models import Webhook
-from house import House
+from instances import Instance
 
 
-async def crowd(home: House, url: str, size: int, **fields: object) -> list[str]:
+async def crowd(instance: Instance, url: str, size: int, **fields: object) -> list[str]:
     """Register webhooks, straight into the registry: through the API they would take seconds. Give their ids."""
-    ids = [f"wh_{n:03}{home.tenant[-9:]}" for n in range(size)]
+    ids = [f"wh_{n:03}{instance.tenant[-9:]}" for n in range(size)]
     for id_ in ids:
         webhook = Webhook(
-            id=id_, tenant=home.tenant, url=url, events=["*"], secret=new_secret("v1"), retry=RetryPolicy(schedule=())
+            id=id_,
+            tenant=instance.tenant,
+            url=url,
+            events=["*"],
+            secret=new_secret("v1"),
+            retry=RetryPolicy(schedule=()),
         )
         for name, value in fields.items():
             setattr(webhook, name, value)
-        await home.store.add(webhook)
+        await instance.store.add(webhook)
     return ids
 
 

@@ -19,8 +19,8 @@ import jsonschema_rs
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from patience import PATIENCE
 from receivers import Answer, Request
+from timeouts import WAIT_TIMEOUT
 
 KEY = "SG.for-tests.never-a-real-one"
 _SCHEMA = jsonschema_rs.validator_for(json.loads(Path(__file__).with_name("sendgrid_mail_send.json").read_text()))
@@ -54,7 +54,7 @@ class SendGridServer:
         answer = _refusal(429, "too many requests")
         self.answers.append(Answer(429, answer.body, {"X-RateLimit-Reset": str(int(time.time() + seconds))}))
 
-    async def got(self, count: int, seconds: float = PATIENCE) -> list[dict[str, Any]]:
+    async def got(self, count: int, seconds: float = WAIT_TIMEOUT) -> list[dict[str, Any]]:
         """Wait until `count` messages have been taken."""
         return await _until(self.messages, count, seconds)
 
@@ -172,7 +172,7 @@ class SmtpServer:
         credentials = f"{self.user}:{self.password}@" if self.user else ""
         return f"{scheme}://{credentials}{self.host}:{self.port}"
 
-    async def got(self, count: int, seconds: float = PATIENCE) -> list[Delivered]:
+    async def got(self, count: int, seconds: float = WAIT_TIMEOUT) -> list[Delivered]:
         """Wait until `count` messages have been taken."""
         return await _until(self.messages, count, seconds)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dns import flags, message, rcode, rdatatype, rrset
 
 from hookkeeper.egress.resolver import Lookups
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 
 @dataclass
@@ -33,7 +33,7 @@ class NameServer(asyncio.DatagramProtocol):
 
     async def until_unanswered(self, names: int) -> None:
         """Wait until so many names were looked up that get no answer."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.unanswered) < names:
                 await asyncio.sleep(0.01)
 

@@ -6,13 +6,13 @@ from typing import Any
 from temporalio.client import WorkflowHandle
 
 from hookkeeper import ids
-from house import House
+from instances import Instance
 from receivers import Receiver
 
 
-async def send_numbered(home: House, count: int) -> list[str]:
+async def send_numbered(instance: Instance, count: int) -> list[str]:
     """Post events one after another, numbered from 0, and give their ids."""
-    return [(await home.send(data={"n": n}))["id"] for n in range(count)]
+    return [(await instance.send(data={"n": n}))["id"] for n in range(count)]
 
 
 def numbers(inbox: Receiver) -> list[int]:
@@ -25,5 +25,5 @@ def first_numbers(inbox: Receiver) -> list[int]:
     return list(dict.fromkeys(numbers(inbox)))
 
 
-def queue_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return home.temporal.get_workflow_handle(ids.ordered_queue_id(webhook["id"]))
+def queue_of(instance: Instance, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
+    return instance.temporal.get_workflow_handle(ids.ordered_queue_id(webhook["id"]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Receiver:
     def fails(self, *statuses: int) -> None:
         self.answers += [Answer(status, f"answer {status}") for status in statuses]
 
-    async def got(self, count: int, seconds: float = PATIENCE) -> list[Request]:
+    async def got(self, count: int, seconds: float = WAIT_TIMEOUT) -> list[Request]:
         """Wait until `count` requests have arrived."""
         async with asyncio.timeout(seconds):
             while len(self.requests) < count:

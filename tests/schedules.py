@@ -1,4 +1,4 @@
-"""What tests of schedules share. A schedule goes on although its house is gone: tests remove what they have made."""
+"""What tests of schedules share. A schedule goes on although its instance is gone: tests remove what they have made."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

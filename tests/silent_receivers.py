@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 
 @dataclass
@@ -23,7 +23,7 @@ class SilentReceiver:
 
     async def until_open(self, count: int) -> None:
         """Wait until so many connections are open."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.transports) < count:
                 await asyncio.sleep(0.05)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "xdist.plugin")
@@ -89,7 +89,7 @@ async def run_pytest(folder: Path, test: str, *options: str) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(2 * WAIT_TIMEOUT):
             out, _ = await process.communicate()
     finally:
         if process.returncode is None:

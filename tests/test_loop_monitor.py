@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hookkeeper.loop_monitor import LoopMonitor, SlowStep
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +66,7 @@ async def test_a_step_that_never_ends_is_reported_meanwhile() -> None:
             await asyncio.create_task(step())
 
     async def step() -> None:
-        assert reported.wait(PATIENCE)
+        assert reported.wait(WAIT_TIMEOUT)
 
     await asyncio.to_thread(asyncio.run, main())
 
@@ -104,7 +104,7 @@ asyncio.run(main())
         sys.executable, "-c", script, cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
             await asyncio.sleep(2)
             process.send_signal(signal.SIGCONT)

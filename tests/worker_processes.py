@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from event_loops import HELD, LIMIT_MS
-from house import House
+from instances import Instance
 
 ROOT = Path(__file__).parents[1]
 
 
 @asynccontextmanager
-async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `hookkeeper worker` for this house, of the code in this folder, and see to it that it ends with the block."""
-    settings = home.settings
+async def worker_process(instance: Instance, code: Path = ROOT) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `hookkeeper worker` for this instance, of the code in this folder, until the block ends."""
+    settings = instance.settings
     errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, once it has been read
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -32,7 +32,7 @@ async def worker_process(home: House, code: Path = ROOT) -> AsyncIterator[asynci
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
             "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),
             **({"HOOKKEEPER_EMAIL_CAPTURE_DIR": str(folder)} if (folder := settings.email_capture_dir) else {}),
-            "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
+            "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
         },
         cwd=code,
         stdout=asyncio.subprocess.DEVNULL,

@@ -3,25 +3,25 @@
 import asyncio
 import signal
 
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 from worker_processes import worker_process
 
 
-async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_house: House, inbox: Receiver) -> None:
+async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_instance: Instance, inbox: Receiver) -> None:
     async with receiver() as slow:
         slow.answers = [Answer(delay=60)]
         for endpoint in (inbox, slow):
-            await idle_house.webhook(endpoint.url, timeout=30)
-        accepted = await idle_house.send()
-        async with worker_process(idle_house) as process:
+            await idle_instance.webhook(endpoint.url, timeout=30)
+        accepted = await idle_instance.send()
+        async with worker_process(idle_instance) as process:
             await inbox.got(1)
             await slow.got(1)
             await asyncio.sleep(2.5)  # a heartbeat, at most a second apart, carries the first outcome
             process.kill()
-        async with idle_house.working():
-            event = await idle_house.until_final(accepted["id"])
+        async with idle_instance.working():
+            event = await idle_instance.until_final(accepted["id"])
         assert event["status"] == "succeeded"
         assert len(inbox.requests) == 1, "its outcome was in a heartbeat"
         assert len(slow.requests) == 2, "it was in flight: only such can arrive twice"
@@ -31,28 +31,28 @@ async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_house: H
         )
 
 
-async def test_a_stopping_worker_finishes_attempts_in_flight(idle_house: House, inbox: Receiver) -> None:
+async def test_a_stopping_worker_finishes_attempts_in_flight(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.answers = [Answer(delay=2)]
-    await idle_house.webhook(inbox.url)
-    accepted = await idle_house.send()
-    async with worker_process(idle_house) as process:
+    await idle_instance.webhook(inbox.url)
+    accepted = await idle_instance.send()
+    async with worker_process(idle_instance) as process:
         await inbox.got(1)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             assert await process.wait() == 0
-    async with idle_house.working():
-        event = await idle_house.until_final(accepted["id"])
+    async with idle_instance.working():
+        event = await idle_instance.until_final(accepted["id"])
     assert event["status"] == "succeeded"
     assert len(inbox.requests) == 1
 
 
-async def test_a_batch_of_many_is_one_activity(home: House, inbox: Receiver) -> None:
+async def test_a_batch_of_many_is_one_activity(instance: Instance, inbox: Receiver) -> None:
     for _ in range(100):
-        await home.webhook(inbox.url)
-    event = await home.until_final((await home.send())["id"])
+        await instance.webhook(inbox.url)
+    event = await instance.until_final((await instance.send())["id"])
     assert event["status"] == "succeeded"
     assert len(event["deliveries"]) == len(inbox.requests) == 100
-    history = await home.run(event["id"]).fetch_history()
+    history = await instance.run(event["id"]).fetch_history()
     scheduled = [
         accepted_event
         for accepted_event in history.events

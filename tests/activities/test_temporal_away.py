@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from house import House, house
+from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
 from temporal_processes import TemporalProcess, temporal_process
@@ -17,9 +17,9 @@ TOO_LONG = 12.0
 """Seconds; an activity times out after ten seconds without a heartbeat."""
 
 
-async def tries(home: House, event_id: str) -> list[int]:
+async def tries(instance: Instance, event_id: str) -> list[int]:
     """Give for each activity of the run which of its tries was the last."""
-    history = await home.run(event_id).fetch_history()
+    history = await instance.run(event_id).fetch_history()
     started = [event.activity_task_started_event_attributes for event in history.events]
     return [attributes.attempt for attributes in started if attributes.attempt]
 
@@ -35,40 +35,40 @@ async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path:
         sendgrid_server() as sendgrid,
         receiver() as slow,
         receiver() as notes,
-        house(temporal.client, tmp_path, sendgrid_host=sendgrid.host, **settings) as home,
-        home.working(),
+        running_instance(temporal.client, tmp_path, sendgrid_host=sendgrid.host, **settings) as instance,
+        instance.working(),
     ):
-        await home.webhook(
+        await instance.webhook(
             inbox.url,
             emails=[{"to": ["ann@acme.example"], "subject": "Paid", "text": "Thank you"}],
             notifications=[{"http": {"url": notes.url}}],
         )
-        await home.webhook(slow.url, timeout=30)
+        await instance.webhook(slow.url, timeout=30)
         all_requests = [inbox.requests, slow.requests, notes.requests, sendgrid.requests]
         # A heartbeat in flight can come to the server before its timer does: then nothing is tried again.
         for round_ in range(1, ROUNDS + 1):
             inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
             slow.answers, sendgrid.answers = [Answer(delay=STOPS * TOO_LONG + 4)], [Answer(202, delay=1)]
-            event_id = (await home.send())["id"]
+            event_id = (await instance.send())["id"]
             async with asyncio.timeout(60):
                 while min(map(len, all_requests)) < round_:
                     await asyncio.sleep(0.01)
-            await stop_until_tried_again(temporal, home, event_id)
-            event = await home.until_final(event_id)
+            await stop_until_tried_again(temporal, instance, event_id)
+            event = await instance.until_final(event_id)
             assert event["status"] == "succeeded"
             assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 1, 1, 1]
             assert [*map(len, all_requests)] == [round_] * 4
-            if max(await tries(home, event_id)) > 1:
+            if max(await tries(instance, event_id)) > 1:
                 return
     pytest.fail("nothing was tried again, so nothing is proved")
 
 
-async def stop_until_tried_again(temporal: TemporalProcess, home: House, event_id: str) -> None:
+async def stop_until_tried_again(temporal: TemporalProcess, instance: Instance, event_id: str) -> None:
     for _ in range(STOPS):
         temporal.stop()
         await asyncio.sleep(TOO_LONG)
         temporal.go_on()
         await asyncio.sleep(1)
-        described = await home.run(event_id).describe()
+        described = await instance.run(event_id).describe()
         if any(activity.attempt > 1 for activity in described.raw_description.pending_activities):
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from activities.webhook_concurrency import WebhookConcurrency
-from house import house
+from instances import running_instance
 from receivers import Answer, receiver
 
 
@@ -27,14 +27,18 @@ def test_the_limited_queue_has_twice_the_limit() -> None:
 
 async def test_a_hanging_webhook_delays_no_other(temporal: Client, tmp_path: Path) -> None:
     settings = {"max_concurrent_activities": 12, "max_concurrent_per_webhook": 2}
-    async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
+    async with (
+        running_instance(temporal, tmp_path, **settings) as instance,
+        receiver() as hanging,
+        receiver() as healthy,
+    ):
         hanging.otherwise = Answer(delay=40.0)
-        await home.webhook(hanging.url, events=["bad"], timeout=15, retry={"schedule": []})
-        await home.webhook(healthy.url, events=["good"])
-        async with home.working():
-            bad = [await home.send("bad") for _ in range(20)]
-            good = [await home.send("good") for _ in range(20)]
-            await asyncio.gather(*(home.until(accepted_event["id"], "succeeded") for accepted_event in good))
+        await instance.webhook(hanging.url, events=["bad"], timeout=15, retry={"schedule": []})
+        await instance.webhook(healthy.url, events=["good"])
+        async with instance.working():
+            bad = [await instance.send("bad") for _ in range(20)]
+            good = [await instance.send("good") for _ in range(20)]
+            await asyncio.gather(*(instance.until(accepted_event["id"], "succeeded") for accepted_event in good))
             # Six slots, as one tenant has of twelve, at 15 s each would have kept the healthy ones waiting for
             # the hanging ones before them.
             assert (
@@ -42,25 +46,25 @@ async def test_a_hanging_webhook_delays_no_other(temporal: Client, tmp_path: Pat
                     [
                         accepted_event
                         for accepted_event in bad
-                        if (await home.event(accepted_event["id"]))["status"] == "delivering"
+                        if (await instance.event(accepted_event["id"]))["status"] == "delivering"
                     ]
                 )
                 >= 10
             )
-            await home.command(bad[-1]["id"], "cancel")
-            event = await home.until_final(bad[-1]["id"])
+            await instance.command(bad[-1]["id"], "cancel")
+            event = await instance.until_final(bad[-1]["id"])
             assert event["status"] == "cancelled"
 
 
 async def test_a_request_over_the_limit_costs_no_attempt(temporal: Client, tmp_path: Path) -> None:
     settings = {"max_concurrent_per_webhook": 2}
-    async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
+    async with running_instance(temporal, tmp_path, **settings) as instance, receiver() as slow:
         slow.otherwise = Answer(delay=0.3)
-        await home.webhook(slow.url, retry={"schedule": []})
-        async with home.working():
-            sent = await asyncio.gather(*(home.send() for _ in range(10)))
+        await instance.webhook(slow.url, retry={"schedule": []})
+        async with instance.working():
+            sent = await asyncio.gather(*(instance.send() for _ in range(10)))
             for accepted_event in sent:
-                event = await home.until_final(accepted_event["id"])
+                event = await instance.until_final(accepted_event["id"])
                 assert event["status"] == "succeeded"
                 assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
         assert len(slow.requests) == 10
@@ -69,14 +73,18 @@ async def test_a_request_over_the_limit_costs_no_attempt(temporal: Client, tmp_p
 async def test_a_hanging_webhook_does_not_fill_the_limited_queue(temporal: Client, tmp_path: Path) -> None:
     """It holds four of the eight slots that one tenant has of sixteen: a webhook with a rate is served beside it."""
     settings = {"max_concurrent_activities": 16, "max_concurrent_per_webhook": 2}
-    async with house(temporal, tmp_path, **settings) as home, receiver() as hanging, receiver() as healthy:
+    async with (
+        running_instance(temporal, tmp_path, **settings) as instance,
+        receiver() as hanging,
+        receiver() as healthy,
+    ):
         hanging.otherwise = Answer(delay=60.0)
-        await home.webhook(hanging.url, events=["bad"], timeout=30, retry={"schedule": []})
-        await home.webhook(healthy.url, events=["good"], rate_limit=50)
-        async with home.working():
+        await instance.webhook(hanging.url, events=["bad"], timeout=30, retry={"schedule": []})
+        await instance.webhook(healthy.url, events=["good"], rate_limit=50)
+        async with instance.working():
             for _ in range(30):
-                await home.send("bad")
+                await instance.send("bad")
             await asyncio.sleep(6)  # two a second were over the limit: by now, they would have all slots
-            good = await home.send("good")
-            assert (await home.until_final(good["id"]))["status"] == "succeeded"
+            good = await instance.send("good")
+            assert (await instance.until_final(good["id"]))["status"] == "succeeded"
             assert len(hanging.requests) == 4, "none of them has ended"

@@ -9,12 +9,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from api.access import GuardedRoute, scopes_of
-from house import House
+from instances import Instance
 
 
-async def make_key(home: House, tenant: str | None, **fields: Any) -> dict[str, Any]:
+async def make_key(instance: Instance, tenant: str | None, **fields: Any) -> dict[str, Any]:
     """Make a key with the admin key."""
-    answer = await home.http.post("/v1/keys", json={"name": f"of {tenant}", "tenant": tenant, **fields})
+    answer = await instance.http.post("/v1/keys", json={"name": f"of {tenant}", "tenant": tenant, **fields})
     assert answer.status_code == 201, answer.text
     return answer.json()  # type: ignore[no-any-return]
 

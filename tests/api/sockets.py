@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from api.connections import ClientTimeouts, bounded
 from hookkeeper.cli.run_api import listen, server_config
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Server:
     def connections(self) -> int:
         return len(self.uvicorn.server_state.connections)
 
-    async def until_alone(self, seconds: float = PATIENCE) -> None:
+    async def until_alone(self, seconds: float = WAIT_TIMEOUT) -> None:
         """Wait until the server has forgotten all connections."""
         async with asyncio.timeout(seconds):
             while self.connections:
@@ -68,12 +68,12 @@ class Client:
 
     async def answer(self) -> tuple[int, bytes]:
         """Read one answer: status and body."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             return int(head.split()[1]), await self.reader.readexactly(length)
 
-    async def until_closed(self, seconds: float = PATIENCE) -> bytes:
+    async def until_closed(self, seconds: float = WAIT_TIMEOUT) -> bytes:
         """Read until the server ends the connection; give what it said."""
         said = b""
         async with asyncio.timeout(seconds):

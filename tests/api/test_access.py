@@ -17,7 +17,7 @@ from api.access import KEYLESS, GuardedRoute, Unclassified, check_routes, needs
 from api.caller import SCOPES
 from api.requests import StrictRoute
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
-from house import KEY, House, house
+from instances import KEY, Instance, running_instance
 
 READ_ANY = "events:read webhooks:read"
 NEEDS = {
@@ -82,31 +82,31 @@ NOWHERE = re.compile(r"\{\w+(:path)?\}")
 
 
 @pytest.fixture(scope="module")
-async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path_factory.mktemp("door")) as built:
         yield built
 
 
-async def key_with(home: House, *scopes: str) -> str:
+async def key_with(instance: Instance, *scopes: str) -> str:
     """Keep a key for all tenants, with any scopes that a test wants."""
     key = new_key()
     row = ApiKey(id=new_key_id(), name="of a test", tenant=None, scopes=list(scopes), digest=digest_of(key))
-    await home.store.api_keys.add(row)
+    await instance.store.api_keys.add(row)
     return key
 
 
-async def test_every_route_is_in_the_table(door: House) -> None:
+async def test_every_route_is_in_the_table(door: Instance) -> None:
     assert {route: " ".join(sorted(scopes)) for route, scopes in guarded(door.app).items()} == NEEDS
 
 
-async def test_what_is_not_guarded_is_named(door: House) -> None:
+async def test_what_is_not_guarded_is_named(door: Instance) -> None:
     contexts = list(iter_route_contexts(door.app.routes))
     open_to_all = {context.path for context in contexts if not isinstance(context.original_route, GuardedRoute)}
     assert open_to_all == KEYLESS
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_a_scope_opens_its_routes_and_no_others(door: House, scope: str) -> None:
+async def test_a_scope_opens_its_routes_and_no_others(door: Instance, scope: str) -> None:
     """What is refused is refused before the body is read: it would be 400."""
     async with calling(door.app, await key_with(door, scope)) as http:
         for route, needed in NEEDS.items():
@@ -119,7 +119,7 @@ async def test_a_scope_opens_its_routes_and_no_others(door: House, scope: str) -
                 assert needed.split()[0] in answer.json()["detail"], route
 
 
-async def test_the_admin_key_has_all_scopes(door: House) -> None:
+async def test_the_admin_key_has_all_scopes(door: Instance) -> None:
     for route in NEEDS:
         method, path = route.split()
         answer = await door.http.request(method, NOWHERE.sub("nowhere", path), content=b"{")
@@ -161,7 +161,7 @@ def test_an_app_with_a_route_that_is_not_guarded_cannot_be_made(route_class: typ
     | st.builds(b"Bearer %b".__mod__, st.binary(max_size=80))
     | st.builds(lambda text: f"bearer hk_{text}".encode(), st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True)),
 )
-async def test_any_authorization(door: House, header: bytes) -> None:
+async def test_any_authorization(door: Instance, header: bytes) -> None:
     async with calling(door.app, None, f"address {next(ADDRESSES)}") as http:
         answer = await http.get("/v1/webhooks", headers={b"authorization": header})
     assert problem(answer, 401)
@@ -169,7 +169,7 @@ async def test_any_authorization(door: House, header: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "access_token", "authorization", "token"])
-async def test_a_key_in_the_url_is_none(door: House, name: str) -> None:
+async def test_a_key_in_the_url_is_none(door: Instance, name: str) -> None:
     async with calling(door.app, None) as http:
         problem(await http.get("/v1/webhooks", params={name: KEY}), 401)
         problem(await http.get("/v1/webhooks", params={name: f"Bearer {KEY}"}), 401)

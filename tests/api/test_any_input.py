@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from problems import problem
 from temporalio.client import Client
 
-from house import House, house
+from instances import Instance, running_instance
 
 JSON = {"content-type": "application/json"}
 NOW = datetime.now(UTC)
@@ -21,21 +21,21 @@ some = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 @pytest.fixture(scope="module")
-async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(temporal, tmp_path_factory.mktemp("door")) as built, built.working():
+async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path_factory.mktemp("door")) as built, built.working():
         yield built
 
 
-async def check(home: House, path: str, body: bytes, content_type: str = "application/json") -> None:
+async def check(instance: Instance, path: str, body: bytes, content_type: str = "application/json") -> None:
     """Check that the answer is one that the OpenAPI document has: success, or a problem of the client's making."""
-    answer = await home.http.post(path, content=body, headers={"content-type": content_type})
+    answer = await instance.http.post(path, content=body, headers={"content-type": content_type})
     if answer.status_code == 207:
         assert all(item["status"] < 500 for item in answer.json()["items"]), answer.text
     elif not answer.is_success:
         assert answer.status_code in (400, 409, 413, 415, 422), answer.text
         problem(answer, answer.status_code)
     elif path == "/v1/webhooks":
-        shown = await home.http.get(f"/v1/webhooks/{answer.json()['id']}")
+        shown = await instance.http.get(f"/v1/webhooks/{answer.json()['id']}")
         assert shown.status_code == 200, shown.text
 
 
@@ -92,13 +92,13 @@ webhooks = objects(
 
 @some
 @given(path=st.sampled_from([*PATHS, "/v1/events/batch"]), body=st.binary(max_size=200))
-async def test_any_bytes(door: House, path: str, body: bytes) -> None:
+async def test_any_bytes(door: Instance, path: str, body: bytes) -> None:
     await check(door, path, body)
 
 
 @some
 @given(path=st.sampled_from(PATHS), body=events.map(written) | webhooks.map(written), content_type=text)
-async def test_any_content_type(door: House, path: str, body: bytes, content_type: str) -> None:
+async def test_any_content_type(door: Instance, path: str, body: bytes, content_type: str) -> None:
     header = content_type.encode(errors="replace").replace(b"\0", b"")
     answer = await door.http.post(path, content=body, headers={b"content-type": header})
     assert answer.status_code < 500, answer.text
@@ -106,31 +106,31 @@ async def test_any_content_type(door: House, path: str, body: bytes, content_typ
 
 @some
 @given(path=st.sampled_from([*PATHS, "/v1/events/batch"]), value=anything)
-async def test_any_json(door: House, path: str, value: Any) -> None:
+async def test_any_json(door: Instance, path: str, value: Any) -> None:
     await check(door, path, written(value))
 
 
 @some
 @given(value=events)
-async def test_any_event(door: House, value: dict[str, Any]) -> None:
+async def test_any_event(door: Instance, value: dict[str, Any]) -> None:
     await check(door, "/v1/events", written(value))
 
 
 @some
 @given(values=st.lists(events | anything, max_size=5))
-async def test_any_batch(door: House, values: list[Any]) -> None:
+async def test_any_batch(door: Instance, values: list[Any]) -> None:
     await check(door, "/v1/events/batch", written({"events": values}))
 
 
 @some
 @given(value=webhooks)
-async def test_any_webhook(door: House, value: dict[str, Any]) -> None:
+async def test_any_webhook(door: Instance, value: dict[str, Any]) -> None:
     await check(door, "/v1/webhooks", written(value))
 
 
 @some
 @given(value=webhooks)
-async def test_any_change(door: House, value: dict[str, Any]) -> None:
+async def test_any_change(door: Instance, value: dict[str, Any]) -> None:
     made = await door.webhook("https://acme.example/hook", headers={"x-key": "1"})
     answer = await door.http.patch(f"/v1/webhooks/{made['id']}", content=written(value), headers=JSON)
     assert answer.status_code in (200, 400, 422), answer.text
@@ -147,6 +147,6 @@ async def test_any_change(door: House, value: dict[str, Any]) -> None:
         max_size=4,
     ),
 )
-async def test_any_query(door: House, path: str, query: dict[str, str]) -> None:
+async def test_any_query(door: Instance, path: str, query: dict[str, str]) -> None:
     answer = await door.http.get(path, params=query)
     assert answer.status_code in ((200, 400, 422) if "cursor" in query else (200, 422)), answer.text

@@ -11,18 +11,18 @@ from problems import problem
 from structlog.testing import capture_logs
 
 from hookkeeper.registry.database import RegistryUnavailable
-from house import House
+from instances import Instance
 
 SECRETS = ("hush-hush", "whsec_", "secret.example", "ann@", "amount")
 
 
-async def log_of(home: House, **query: Any) -> list[dict[str, Any]]:
+async def log_of(instance: Instance, **query: Any) -> list[dict[str, Any]]:
     """Give all entries, oldest first."""
     items: list[dict[str, Any]] = []
     cursor = None
     while True:
         params = {"limit": 3, **query} | ({"cursor": cursor} if cursor else {})
-        answer = await home.http.get("/v1/audit", params=params)
+        answer = await instance.http.get("/v1/audit", params=params)
         assert answer.status_code == 200, answer.text
         items += answer.json()["items"]
         if (cursor := answer.json()["next_cursor"]) is None:
@@ -33,9 +33,9 @@ def shown(entries: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
     return [(entry["action"], entry["object_id"], entry["detail"].get("fields")) for entry in entries]
 
 
-async def test_each_change_has_an_entry_that_names_fields(idle_house: House) -> None:
-    http, tenant = idle_house.http, idle_house.tenant
-    made = await idle_house.webhook(
+async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instance) -> None:
+    http, tenant = idle_instance.http, idle_instance.tenant
+    made = await idle_instance.webhook(
         "https://secret.example/hush-hush", headers={"x-key": "hush-hush"}, filter="event.data.amount > 1"
     )
     path = f"/v1/webhooks/{made['id']}"
@@ -47,10 +47,10 @@ async def test_each_change_has_an_entry_that_names_fields(idle_house: House) -> 
     await http.delete("/v1/event-types/a.b")
     await http.post("/v1/suppressions", json={"tenant": tenant, "address": "bob@acme.example", "detail": "hush-hush"})
     await http.delete("/v1/suppressions/bob@acme.example", params={"tenant": tenant})
-    key = await make_key(idle_house, tenant)
+    key = await make_key(idle_instance, tenant)
     await http.delete(f"/v1/keys/{key['id']}")
 
-    entries = await log_of(idle_house)
+    entries = await log_of(idle_instance)
     assert shown(entries) == [
         ("webhook.create", made["id"], ["filter", "headers", "tenant", "url"]),
         ("webhook.update", made["id"], ["metadata", "name"]),
@@ -69,18 +69,18 @@ async def test_each_change_has_an_entry_that_names_fields(idle_house: House) -> 
     assert not any(secret in json.dumps(entries) for secret in SECRETS)
 
 
-async def test_commands_to_events_are_there_before_they_are_answered(home: House) -> None:
+async def test_commands_to_events_are_there_before_they_are_answered(instance: Instance) -> None:
     later = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2)]
-    webhook_id = (await home.webhook("https://acme.example"))["id"]
-    event_id = (await home.send(deliver_at=later[0]))["id"]
-    await home.http.post(
-        f"/v1/events/{event_id}/reschedule", params={"tenant": home.tenant}, json={"deliver_at": later[1]}
+    webhook_id = (await instance.webhook("https://acme.example"))["id"]
+    event_id = (await instance.send(deliver_at=later[0]))["id"]
+    await instance.http.post(
+        f"/v1/events/{event_id}/reschedule", params={"tenant": instance.tenant}, json={"deliver_at": later[1]}
     )
     for command, delivery in (("hold", webhook_id), ("cancel", None), ("retry", "wh_nowhere"), ("redeliver", None)):
-        answer = await home.command(event_id, command, delivery)
-        taken = [entry["action"] for entry in await log_of(home)]
+        answer = await instance.command(event_id, command, delivery)
+        taken = [entry["action"] for entry in await log_of(instance)]
         assert (f"event.{command}" in taken) is (answer.status_code == 202), answer.text
-    entries = [entry for entry in await log_of(home, tenant=home.tenant) if entry["object_id"] == event_id]
+    entries = [entry for entry in await log_of(instance, tenant=instance.tenant) if entry["object_id"] == event_id]
     assert [(entry["action"], entry["detail"]) for entry in entries] == [
         ("event.reschedule", {"fields": ["deliver_at"]}),
         ("event.hold", {"delivery": webhook_id}),
@@ -89,21 +89,21 @@ async def test_commands_to_events_are_there_before_they_are_answered(home: House
     ]
 
 
-async def test_an_entry_names_the_key(idle_house: House) -> None:
-    key = await make_key(idle_house, idle_house.tenant, name="backend")
-    async with calling(idle_house.app, key["key"]) as http:
+async def test_an_entry_names_the_key(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant, name="backend")
+    async with calling(idle_instance.app, key["key"]) as http:
         made = (await http.post("/v1/webhooks", json={"url": "https://acme.example"})).json()
-    entry = (await log_of(idle_house))[-1]
+    entry = (await log_of(idle_instance))[-1]
     assert (entry["key_id"], entry["key_name"], entry["object_id"]) == (key["id"], "backend", made["id"])
-    assert entry["tenant"] == idle_house.tenant
+    assert entry["tenant"] == idle_instance.tenant
     assert entry["id"].startswith("aud_")
 
 
-async def test_what_was_not_done_has_no_entry(idle_house: House) -> None:
-    http = idle_house.http
+async def test_what_was_not_done_has_no_entry(idle_instance: Instance) -> None:
+    http = idle_instance.http
     await http.post("/v1/event-types", json={"name": "a.b"})
     await http.post("/v1/suppressions", json={"address": "ann@acme.example"})
-    before = len(await log_of(idle_house))
+    before = len(await log_of(idle_instance))
     for method, path, body in (
         ("POST", "/v1/event-types", {"name": "a.b"}),  # is there already
         ("POST", "/v1/suppressions", {"address": "ann@acme.example"}),
@@ -115,36 +115,36 @@ async def test_what_was_not_done_has_no_entry(idle_house: House) -> None:
         ("POST", "/v1/events/nowhere/cancel", None),
     ):
         await http.request(method, path, json=body)
-    assert len(await log_of(idle_house)) == before
+    assert len(await log_of(idle_instance)) == before
 
 
-async def test_the_log_can_be_searched(idle_house: House) -> None:
+async def test_the_log_can_be_searched(idle_instance: Instance) -> None:
     begun = datetime.now(UTC)
-    await idle_house.webhook("https://acme.example")
-    between = (await log_of(idle_house))[-1]["at"]
-    await make_key(idle_house, "bolt")
-    assert [entry["action"] for entry in await log_of(idle_house, tenant="bolt")] == ["key.create"]
-    assert [entry["action"] for entry in await log_of(idle_house, tenant=idle_house.tenant)] == ["webhook.create"]
+    await idle_instance.webhook("https://acme.example")
+    between = (await log_of(idle_instance))[-1]["at"]
+    await make_key(idle_instance, "bolt")
+    assert [entry["action"] for entry in await log_of(idle_instance, tenant="bolt")] == ["key.create"]
+    assert [entry["action"] for entry in await log_of(idle_instance, tenant=idle_instance.tenant)] == ["webhook.create"]
     after = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    assert len(await log_of(idle_house, since=begun.isoformat(), until=after)) == 2
-    assert await log_of(idle_house, since=after) == []
-    assert await log_of(idle_house, until=begun.isoformat()) == []
+    assert len(await log_of(idle_instance, since=begun.isoformat(), until=after)) == 2
+    assert await log_of(idle_instance, since=after) == []
+    assert await log_of(idle_instance, until=begun.isoformat()) == []
     assert between
-    problem(await idle_house.http.get("/v1/audit", params={"since": "yesterday"}), 422, "since")
-    problem(await idle_house.http.get("/v1/audit", params={"cursor": "x"}), 400, "cursor")
+    problem(await idle_instance.http.get("/v1/audit", params={"since": "yesterday"}), 422, "since")
+    problem(await idle_instance.http.get("/v1/audit", params={"cursor": "x"}), 400, "cursor")
 
 
-async def test_each_entry_has_a_log_line(idle_house: House) -> None:
+async def test_each_entry_has_a_log_line(idle_instance: Instance) -> None:
     with capture_logs() as lines:
-        made = await idle_house.webhook("https://acme.example", headers={"x-key": "hush-hush"})
-        await idle_house.http.post("/v1/suppressions", json={"address": "ann@acme.example"})
+        made = await idle_instance.webhook("https://acme.example", headers={"x-key": "hush-hush"})
+        await idle_instance.http.post("/v1/suppressions", json={"address": "ann@acme.example"})
     webhook, suppression = lines
-    (entry, _) = await log_of(idle_house)
+    (entry, _) = await log_of(idle_instance)
     assert webhook == {
         "event": "webhook.create",
         "log_level": "info",
         "object": made["id"],
-        "tenant": idle_house.tenant,
+        "tenant": idle_instance.tenant,
         "key": "admin",
         "key_name": "HOOKKEEPER_ADMIN_KEY",
         "entry": entry["id"],
@@ -154,27 +154,29 @@ async def test_each_entry_has_a_log_line(idle_house: House) -> None:
     assert "ann@" not in str(suppression)
 
 
-async def test_a_change_is_not_made_without_its_entry(idle_house: House) -> None:
+async def test_a_change_is_not_made_without_its_entry(idle_instance: Instance) -> None:
     """The table of entries is gone: the webhook is not kept either."""
-    file = idle_house.settings.database_url.removeprefix("sqlite+aiosqlite:///")
+    file = idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///")
     with sqlite3.connect(file) as database:
         database.execute("ALTER TABLE audit_log RENAME TO elsewhere")
     database.close()
-    answer = await idle_house.http.post("/v1/webhooks", json={"url": "https://acme.example"})
+    answer = await idle_instance.http.post("/v1/webhooks", json={"url": "https://acme.example"})
     assert answer.status_code == 500
-    assert (await idle_house.http.get("/v1/webhooks")).json()["items"] == []
+    assert (await idle_instance.http.get("/v1/webhooks")).json()["items"] == []
 
 
-async def test_a_command_holds_although_the_registry_is_gone(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_holds_although_the_registry_is_gone(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An operator must be able to stop deliveries while the registry is down; the log line says who did."""
-    await home.webhook("https://acme.example")
-    event_id = (await home.send(deliver_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat()))["id"]
+    await instance.webhook("https://acme.example")
+    event_id = (await instance.send(deliver_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat()))["id"]
 
     def refuse() -> None:
         raise RegistryUnavailable("gone")
 
-    monkeypatch.setattr(home.store.audit._database, "write", refuse)
+    monkeypatch.setattr(instance.store.audit._database, "write", refuse)
     with capture_logs() as lines:
-        assert (await home.command(event_id, "cancel")).status_code == 202
+        assert (await instance.command(event_id, "cancel")).status_code == 202
     assert [line["event"] for line in lines][-2:] == ["event.cancel", "audit entry not written"]
     assert lines[-2]["object"] == event_id

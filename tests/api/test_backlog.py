@@ -8,9 +8,9 @@ from problems import problem
 from temporalio.client import Client
 
 from api import cached_counts
-from house import house
-from patience import PATIENCE
+from instances import running_instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 EVENTS = 12
 
@@ -19,28 +19,28 @@ async def test_events_are_refused_while_many_wait(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached_counts, "CACHE_TIME", 0.0)
-    async with house(temporal, tmp_path, max_backlog=EVENTS - 2) as home:
-        await home.webhook(inbox.url)
-        body = {"type": "order.paid", "tenant": home.tenant}
-        accepted = [await home.send() for _ in range(EVENTS)]
-        async with asyncio.timeout(PATIENCE):
-            while (answer := await home.http.post("/v1/events", json=body)).status_code == 202:
+    async with running_instance(temporal, tmp_path, max_backlog=EVENTS - 2) as instance:
+        await instance.webhook(inbox.url)
+        body = {"type": "order.paid", "tenant": instance.tenant}
+        accepted = [await instance.send() for _ in range(EVENTS)]
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (answer := await instance.http.post("/v1/events", json=body)).status_code == 202:
                 accepted.append(answer.json())
         problem(answer, 429)
         assert answer.headers["retry-after"] == "5"
-        problem(await home.http.post("/v1/events/batch", json={"events": [body]}), 429)
+        problem(await instance.http.post("/v1/events/batch", json={"events": [body]}), 429)
 
-        async with home.working():
+        async with instance.working():
             for event in accepted:
-                assert (await home.until_final(event["id"]))["status"] == "succeeded"
-            async with asyncio.timeout(PATIENCE):
-                while (answer := await home.http.post("/v1/events", json=body)).status_code == 429:
+                assert (await instance.until_final(event["id"]))["status"] == "succeeded"
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while (answer := await instance.http.post("/v1/events", json=body)).status_code == 429:
                     await asyncio.sleep(0.1)
             assert answer.status_code == 202
 
 
 async def test_no_limit_is_the_default(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path) as home:
-        assert home.settings.max_backlog is None
+    async with running_instance(temporal, tmp_path) as instance:
+        assert instance.settings.max_backlog is None
         for _ in range(EVENTS):
-            await home.send()
+            await instance.send()

@@ -12,8 +12,8 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-from house import House, house
-from patience import PATIENCE, PROMPT
+from instances import Instance, running_instance
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 JSON = {"content-type": "application/json"}
 EVENT, WEBHOOK = "/v1/events", "/v1/webhooks"
@@ -22,35 +22,35 @@ LIMIT = 256 * 1024
 
 
 @pytest.fixture(scope="module")
-async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A house that must be empty at the end, also when visibility has caught up with what was started last."""
-    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
+    """An instance that must be empty at the end, also when visibility has caught up with what was started last."""
+    async with running_instance(temporal, tmp_path_factory.mktemp("door")) as built:
         yield built
         await built.send("last.one")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while await started(built) == 0:
                 await asyncio.sleep(0.05)
         assert await started(built) == 1
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_happened(door: House) -> AsyncIterator[None]:
+async def _nothing_happened(door: Instance) -> AsyncIterator[None]:
     yield
     assert await started(door) == 0
     assert await door.store.page(tenant=None, event=None, enabled=None, limit=1, cursor=None) == ([], None)
 
 
-async def started(home: House) -> int:
-    """Count the runs of any tenant that this house has started."""
-    return (await home.temporal.count_workflows(f"TaskQueue = '{home.settings.task_queue}'")).count
+async def started(instance: Instance) -> int:
+    """Count the runs of any tenant that this instance has started."""
+    return (await instance.temporal.count_workflows(f"TaskQueue = '{instance.settings.task_queue}'")).count
 
 
-def event(home: House, **fields: Any) -> dict[str, Any]:
-    return {"type": "order.paid", "tenant": home.tenant, "id": "bad", **fields}
+def event(instance: Instance, **fields: Any) -> dict[str, Any]:
+    return {"type": "order.paid", "tenant": instance.tenant, "id": "bad", **fields}
 
 
-async def post(home: House, path: str, body: str | bytes) -> httpx.Response:
-    return await home.http.post(path, content=body, headers=JSON)
+async def post(instance: Instance, path: str, body: str | bytes) -> httpx.Response:
+    return await instance.http.post(path, content=body, headers=JSON)
 
 
 # One field
@@ -85,15 +85,15 @@ BAD_EVENTS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_EVENTS, ids=lambda part: ascii(part)[:40])
-async def test_an_event_with_a_bad_field(door: House, field: str, value: Any) -> None:
+async def test_an_event_with_a_bad_field(door: Instance, field: str, value: Any) -> None:
     problem(await door.http.post(EVENT, json=event(door, **{field: value})), 422, field)
 
 
-async def test_an_event_needs_a_type_alone(door: House) -> None:
+async def test_an_event_needs_a_type_alone(door: Instance) -> None:
     problem(await door.http.post(EVENT, json={"tenant": door.tenant, "id": "bad"}), 422, "type")
 
 
-async def test_each_bad_field_is_named(door: House) -> None:
+async def test_each_bad_field_is_named(door: Instance) -> None:
     body = {"type": "", "id": ".", "tenant": "", "deliver_at": 1, "timestamp": "", "x": 1, "y": 1}
     problem(await door.http.post(EVENT, json=body), 422, *body)
 
@@ -314,7 +314,7 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "path"), BAD_WEBHOOKS, ids=lambda part: ascii(part)[:60])
-async def test_a_webhook_with_a_bad_field(door: House, fields: dict[str, Any], path: str) -> None:
+async def test_a_webhook_with_a_bad_field(door: Instance, fields: dict[str, Any], path: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": URL, "tenant": door.tenant, **fields})
     problem(answer, 422, path)
     if isinstance(secret := fields.get("secret"), str) and len(secret) > 10:
@@ -322,13 +322,13 @@ async def test_a_webhook_with_a_bad_field(door: House, fields: dict[str, Any], p
 
 
 @pytest.mark.parametrize("url", ["http://good.example@evil.example/", "http://a:b@c.example/", "http://@c.example/"])
-async def test_a_password_in_a_url_is_told_where_it_belongs(door: House, url: str) -> None:
+async def test_a_password_in_a_url_is_told_where_it_belongs(door: Instance, url: str) -> None:
     (error,) = problem(await door.http.post(WEBHOOK, json={"url": url}), 422, "url")["errors"]
     assert error["detail"] == "must not contain user names or passwords: use a header"
 
 
 @pytest.mark.parametrize("targets", [{}, {"url": None}, {"emails": [], "notifications": []}])
-async def test_a_webhook_needs_a_target(door: House, targets: dict[str, Any]) -> None:
+async def test_a_webhook_needs_a_target(door: Instance, targets: dict[str, Any]) -> None:
     answer = await door.http.post(WEBHOOK, json={"tenant": door.tenant, **targets})
     assert "url, emails or notifications" in str(problem(answer, 422)["errors"])
 
@@ -346,7 +346,7 @@ GOOD_URLS = (
 
 
 @pytest.mark.parametrize("url", GOOD_URLS)
-async def test_the_checks_let_good_urls_pass(door: House, url: str) -> None:
+async def test_the_checks_let_good_urls_pass(door: Instance, url: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": url, "tenant": door.tenant})
     assert (answer.status_code, answer.json()["url"]) == (201, url)
     assert (await door.http.delete(f"{WEBHOOK}/{answer.json()['id']}")).status_code == 204
@@ -367,7 +367,7 @@ async def test_the_checks_let_good_urls_pass(door: House, url: str) -> None:
     ],
 )
 async def test_names_hold_no_invisible_characters(
-    door: House, path: str, field: str, fields: dict[str, Any], name: str
+    door: Instance, path: str, field: str, fields: dict[str, Any], name: str
 ) -> None:
     body = {"tenant": door.tenant, **fields, field: name}
     problem(await post(door, path, json.dumps(body)), 422, field)
@@ -400,14 +400,14 @@ NO_JSON: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
-async def test_a_body_that_is_no_json_is_malformed(door: House, body: bytes) -> None:
+async def test_a_body_that_is_no_json_is_malformed(door: Instance, body: bytes) -> None:
     for path in (EVENT, WEBHOOK, f"{EVENT}/batch", f"{EVENT}/x/cancel", f"{WEBHOOK}/x/test"):
         problem(await post(door, path, body), 400)
 
 
 @pytest.mark.parametrize("path", [EVENT, WEBHOOK, f"{EVENT}/batch"])
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"7", b'"x"', b"true", b'[{"type":"a"}]'])
-async def test_a_body_must_be_an_object(door: House, path: str, body: bytes) -> None:
+async def test_a_body_must_be_an_object(door: Instance, path: str, body: bytes) -> None:
     problem(await post(door, path, body), 422, "body")
 
 
@@ -434,14 +434,14 @@ NOT_OURS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("data", "path"), NOT_OURS.values(), ids=NOT_OURS)
-async def test_json_that_nobody_could_be_sent(door: House, data: str, path: str) -> None:
+async def test_json_that_nobody_could_be_sent(door: Instance, data: str, path: str) -> None:
     begun = time.thread_time()
     answer = await post(door, EVENT, f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": {data}}}')
     assert time.thread_time() - begun < 1
     problem(answer, 422, path)
 
 
-async def test_a_pattern_with_half_a_surrogate_pair(door: House) -> None:
+async def test_a_pattern_with_half_a_surrogate_pair(door: Instance) -> None:
     problem(await post(door, WEBHOOK, rf'{{"url": "{URL}", "name": "\ud800"}}'), 422, "name")
 
 
@@ -449,13 +449,13 @@ async def test_a_pattern_with_half_a_surrogate_pair(door: House) -> None:
     "content_type",
     ["text/plain", "application/x-www-form-urlencoded", "application/xml", ";;", "json", "text/json", None],
 )
-async def test_a_body_must_say_that_it_is_json(door: House, content_type: str | None) -> None:
+async def test_a_body_must_say_that_it_is_json(door: Instance, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
     answer = await door.http.post(EVENT, content=json.dumps(event(door)), headers=headers)
     assert "application/json" in problem(answer, 415)["detail"]
 
 
-async def test_a_form_is_refused(door: House) -> None:
+async def test_a_form_is_refused(door: Instance) -> None:
     problem(await door.http.post(EVENT, data={"type": "a"}), 415)
     problem(await door.http.post(EVENT, files={"file": b"x"}), 415)
 
@@ -463,9 +463,9 @@ async def test_a_form_is_refused(door: House) -> None:
 # Size
 
 
-def large(home: House, size: int) -> bytes:
+def large(instance: Instance, size: int) -> bytes:
     """Write an event of exactly this many bytes."""
-    start, end = json.dumps(event(home, data="?")).encode().split(b"?")
+    start, end = json.dumps(event(instance, data="?")).encode().split(b"?")
     return start + b"x" * (size - len(start) - len(end)) + end
 
 
@@ -481,7 +481,7 @@ async def endless(served: list[int]) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT * 4])
-async def test_a_body_over_the_limit(door: House, size: int) -> None:
+async def test_a_body_over_the_limit(door: Instance, size: int) -> None:
     body = large(door, size)
     assert len(body) == size
     detail = problem(await post(door, EVENT, body), 413)["detail"]
@@ -489,27 +489,27 @@ async def test_a_body_over_the_limit(door: House, size: int) -> None:
 
 
 @pytest.mark.parametrize("announced", [None, "0", "10", str(LIMIT), "-1", "1e9", "x", "", "²"])
-async def test_a_body_over_the_limit_whatever_is_announced(door: House, announced: str | None) -> None:
+async def test_a_body_over_the_limit_whatever_is_announced(door: Instance, announced: str | None) -> None:
     lie = {} if announced is None else {"content-length": announced.encode()}
     headers: dict[str, Any] = JSON | lie
     answer = await door.http.post(EVENT, content=chunks(large(door, LIMIT + 1)), headers=headers)
     problem(answer, 413)
 
 
-async def test_an_endless_body_is_cut_off(door: House) -> None:
+async def test_an_endless_body_is_cut_off(door: Instance) -> None:
     served: list[int] = []
     problem(await door.http.post(EVENT, content=endless(served), headers=JSON), 413)
     assert len(served) <= LIMIT / 10_000 + 2
 
 
-async def test_a_size_that_is_announced_is_believed(door: House) -> None:
+async def test_a_size_that_is_announced_is_believed(door: Instance) -> None:
     served: list[int] = []
     headers = JSON | {"content-length": str(LIMIT + 1)}
     problem(await door.http.post(EVENT, content=endless(served), headers=headers), 413)
     assert served == []
 
 
-async def test_numbers_that_grow_count_as_they_are_kept(door: House) -> None:
+async def test_numbers_that_grow_count_as_they_are_kept(door: Instance) -> None:
     """`1e15` is written out as 1000000000000000.0."""
     data = ",".join(["1e15"] * 15_000)
     body = f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": [{data}]}}'
@@ -517,7 +517,7 @@ async def test_numbers_that_grow_count_as_they_are_kept(door: House) -> None:
     problem(await post(door, EVENT, body), 413)
 
 
-async def test_a_webhook_over_the_limit(door: House) -> None:
+async def test_a_webhook_over_the_limit(door: Instance) -> None:
     problem(await door.http.post(WEBHOOK, json={"url": URL, "description": "x" * LIMIT}), 413)
 
 
@@ -525,20 +525,20 @@ async def test_a_webhook_over_the_limit(door: House) -> None:
 
 
 @pytest.mark.parametrize("path", [EVENT, WEBHOOK])
-async def test_thousands_of_unknown_fields_are_one_error(door: House, path: str) -> None:
+async def test_thousands_of_unknown_fields_are_one_error(door: Instance, path: str) -> None:
     answer = await door.http.post(path, json={f"x{n}": 1 for n in range(20_000)})
     problem(answer, 422, "body")
     assert len(answer.content) < 1000
 
 
-async def test_an_answer_names_a_hundred_bad_fields_at_most(door: House) -> None:
+async def test_an_answer_names_a_hundred_bad_fields_at_most(door: Instance) -> None:
     many = {f"x-{n}": 1 for n in range(50)}
     events = [1] * 100
     answer = await door.http.post(WEBHOOK, json={"url": URL, "headers": many, "metadata": many, "events": events})
     assert len(problem(answer, 422)["errors"]) == 100
 
 
-async def test_a_long_key_over_many_values_costs_no_memory(door: House) -> None:
+async def test_a_long_key_over_many_values_costs_no_memory(door: Instance) -> None:
     """The path of each value was spelled once: a kilobyte times 19,000."""
     import tracemalloc
 
@@ -583,7 +583,7 @@ BAD_EVENT_QUERIES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_EVENT_QUERIES, ids=lambda part: ascii(part)[:40])
-async def test_a_bad_query_of_events(door: House, name: str, value: str) -> None:
+async def test_a_bad_query_of_events(door: Instance, name: str, value: str) -> None:
     problem(await door.http.get(EVENT, params={name: value}), 400 if name == "cursor" else 422, name)
 
 
@@ -591,9 +591,9 @@ async def test_a_bad_query_of_events(door: House, name: str, value: str) -> None
 TOKENS = ["eA==", "AAAA", "W10=", "abc="]
 
 
-async def test_a_cursor_that_only_looks_like_one(door: House) -> None:
+async def test_a_cursor_that_only_looks_like_one(door: Instance) -> None:
     for cursor in TOKENS:
-        async with asyncio.timeout(PROMPT):
+        async with asyncio.timeout(CALL_TIMEOUT):
             problem(await door.http.get(EVENT, params={"cursor": cursor}), 400, "cursor")
 
 
@@ -611,7 +611,7 @@ BAD_WEBHOOK_QUERIES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_WEBHOOK_QUERIES, ids=lambda part: ascii(part)[:40])
-async def test_a_bad_query_of_webhooks(door: House, name: str, value: str) -> None:
+async def test_a_bad_query_of_webhooks(door: Instance, name: str, value: str) -> None:
     problem(await door.http.get(WEBHOOK, params={name: value}), 400 if name == "cursor" else 422, name)
 
 
@@ -627,14 +627,14 @@ def requests_with(id_: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     "id_", ["a.b", "x" * 129, "x" * 20_000, "%0a", "a%00b", "%ff", "%C3%A9", "a%20b", "a%27b", "%2e"]
 )
-async def test_an_id_in_a_path_that_can_be_none(door: House, id_: str) -> None:
+async def test_an_id_in_a_path_that_can_be_none(door: Instance, id_: str) -> None:
     for method, path in requests_with(id_):
         answer = await door.http.request(method, path, json={} if method == "PATCH" else None)
         problem(answer, 422, "event_id" if path.startswith(EVENT) else "webhook_id")
 
 
 @pytest.mark.parametrize("id_", ["a%2fb", "../../healthz%3f", ".."])
-async def test_an_id_in_a_path_is_not_a_path(door: House, id_: str) -> None:
+async def test_an_id_in_a_path_is_not_a_path(door: Instance, id_: str) -> None:
     for method, path in requests_with(id_):
         answer = await door.http.request(method, path)
         assert answer.status_code in (404, 405, 422), (method, path, answer.text)
@@ -642,7 +642,7 @@ async def test_an_id_in_a_path_is_not_a_path(door: House, id_: str) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["", "a.b", "a' OR 'a'='a", "x" * 65])
-async def test_a_bad_tenant_of_an_event(door: House, tenant: str) -> None:
+async def test_a_bad_tenant_of_an_event(door: Instance, tenant: str) -> None:
     problem(await door.http.get(f"{EVENT}/e", params={"tenant": tenant}), 422, "tenant")
     problem(await door.http.post(f"{EVENT}/e/cancel", params={"tenant": tenant}), 422, "tenant")
 
@@ -651,13 +651,13 @@ async def test_a_bad_tenant_of_an_event(door: House, tenant: str) -> None:
     ("body", "path"),
     [({"delivery": 1}, "delivery"), ({"delivery": "x" * 257}, "delivery"), ({"x": 1}, "x"), ([], "body")],
 )
-async def test_a_bad_command(door: House, body: Any, path: str) -> None:
+async def test_a_bad_command(door: Instance, body: Any, path: str) -> None:
     for command in ("retry", "cancel", "hold", "release", "redeliver"):
         problem(await door.http.post(f"{EVENT}/e/{command}", json=body), 422, path)
 
 
 @pytest.fixture
-async def known(door: House) -> AsyncIterator[str]:
+async def known(door: Instance) -> AsyncIterator[str]:
     """The path of a webhook that is registered until the test has ended."""
     path = f"{WEBHOOK}/{(await door.webhook(URL))['id']}"
     yield path
@@ -680,16 +680,16 @@ async def known(door: House) -> AsyncIterator[str]:
     ],
     ids=str,
 )
-async def test_a_bad_rotation(door: House, known: str, body: Any, path: str) -> None:
+async def test_a_bad_rotation(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/rotate-secret", json=body), 422, path)
 
 
 @pytest.mark.parametrize(("body", "path"), [({"type": "a..b"}, "type"), ({"type": None}, "type"), ({"id": "x"}, "id")])
-async def test_a_bad_test(door: House, known: str, body: Any, path: str) -> None:
+async def test_a_bad_test(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/test", json=body), 422, path)
 
 
-async def test_only_a_batch_of_events_has_the_limit_of_a_batch(door: House) -> None:
+async def test_only_a_batch_of_events_has_the_limit_of_a_batch(door: Instance) -> None:
     """`batch` is also a possible webhook id: its change has the limit of any body."""
     large = json.dumps({"description": "x" * (door.settings.max_event_bytes + 1)})
     for method, path in (("PATCH", "/v1/webhooks/batch"), ("POST", "/v1/events/batch/batch")):
@@ -699,7 +699,7 @@ async def test_only_a_batch_of_events_has_the_limit_of_a_batch(door: House) -> N
     problem(answer, 413)
 
 
-async def test_a_cursor_of_another_list_is_refused(door: House) -> None:
+async def test_a_cursor_of_another_list_is_refused(door: Instance) -> None:
     """A cursor is signed for its list, and the signature covers all of it."""
     for n in range(2):
         body = {"tenant": door.tenant, "address": f"a{n}@acme.example"}

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from problems import FIELDS, problem
 
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 LIMIT = 256 * 1024
 
 
-async def send(home: House, events: list[Any]) -> list[dict[str, Any]]:
-    answer = await home.http.post("/v1/events/batch", json={"events": events})
+async def send(instance: Instance, events: list[Any]) -> list[dict[str, Any]]:
+    answer = await instance.http.post("/v1/events/batch", json={"events": events})
     assert answer.status_code == 207, answer.text
     items: list[dict[str, Any]] = answer.json()["items"]
     assert len(items) == len(events)
@@ -27,71 +27,71 @@ async def send(home: House, events: list[Any]) -> list[dict[str, Any]]:
     return items
 
 
-async def send_until_accepted(home: House, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+async def send_until_accepted(instance: Instance, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Send the batch, and again what a busy Temporal has refused; a refused event may have been started."""
-    items = await send(home, events)
+    items = await send(instance, events)
     for n, item in enumerate(items):
         while item["status"] == 503:
-            (item,) = await send(home, [events[n]])
+            (item,) = await send(instance, [events[n]])
         assert item["status"] in (200, 202)
         items[n] = item
     return items
 
 
-async def started(home: House) -> int:
-    return (await home.temporal.count_workflows(f"TaskQueue = '{home.settings.task_queue}'")).count
+async def started(instance: Instance) -> int:
+    return (await instance.temporal.count_workflows(f"TaskQueue = '{instance.settings.task_queue}'")).count
 
 
-async def until_started(home: House, count: int) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while await started(home) < count:
+async def until_started(instance: Instance, count: int) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await started(instance) < count:
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.1)
-    assert await started(home) == count
+    assert await started(instance) == count
 
 
-async def test_a_hundred_events(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    events = [{"type": "order.paid", "tenant": home.tenant, "id": f"e{n}", "data": n} for n in range(100)]
-    items = await send_until_accepted(home, events)
+async def test_a_hundred_events(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    events = [{"type": "order.paid", "tenant": instance.tenant, "id": f"e{n}", "data": n} for n in range(100)]
+    items = await send_until_accepted(instance, events)
     assert [item["event"]["id"] for item in items] == [event["id"] for event in events]
     requests = await inbox.got(100)
     assert {request.webhook_id for request in requests} == {event["id"] for event in events}
-    await until_started(home, 100)
+    await until_started(instance, 100)
 
-    again = await send(home, events)
+    again = await send(instance, events)
     assert [item["status"] for item in again] == [200] * 100
     assert [item["event"]["run_id"] for item in again] == [item["event"]["run_id"] for item in items]
-    await until_started(home, 100)
+    await until_started(instance, 100)
     assert len(inbox.requests) == 100
 
 
-async def test_an_answer_is_what_a_single_post_would_have_said(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    event = {"type": "order.paid", "tenant": home.tenant, "id": "e"}
-    (item,) = await send(home, [event])
-    await home.until_final("e")
-    single = (await home.http.post("/v1/events", json=event)).json()
+async def test_an_answer_is_what_a_single_post_would_have_said(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e"}
+    (item,) = await send(instance, [event])
+    await instance.until_final("e")
+    single = (await instance.http.post("/v1/events", json=event)).json()
     assert item["event"] == single | {"duplicate": False, "status": "delivering"}
     conflicting = event | {"data": 1}
-    (item,) = await send(home, [conflicting])
-    assert item["problem"] == (await home.http.post("/v1/events", json=conflicting)).json()
-    (item,) = await send(home, [event | {"type": "a..b", "x": 1}])
-    assert item["problem"] == (await home.http.post("/v1/events", json=event | {"type": "a..b", "x": 1})).json()
+    (item,) = await send(instance, [conflicting])
+    assert item["problem"] == (await instance.http.post("/v1/events", json=conflicting)).json()
+    (item,) = await send(instance, [event | {"type": "a..b", "x": 1}])
+    assert item["problem"] == (await instance.http.post("/v1/events", json=event | {"type": "a..b", "x": 1})).json()
 
 
-async def test_no_event_suffers_from_another(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    known = {"type": "known", "tenant": home.tenant, "id": "known"}
-    await home.send("known", id="known")
-    await home.until_final("known")
+async def test_no_event_suffers_from_another(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    known = {"type": "known", "tenant": instance.tenant, "id": "known"}
+    await instance.send("known", id="known")
+    await instance.until_final("known")
 
     def good(event_id: str, **fields: Any) -> dict[str, Any]:
-        return {"type": "good", "tenant": home.tenant, "id": event_id, **fields}
+        return {"type": "good", "tenant": instance.tenant, "id": event_id, **fields}
 
     expected: list[tuple[Any, int]] = [
         (good("first"), 202),
-        ({"type": "a..b", "tenant": home.tenant, "id": "bad-type"}, 422),
+        ({"type": "a..b", "tenant": instance.tenant, "id": "bad-type"}, 422),
         (known, 200),
         (known | {"data": 2}, 409),
         (good("large", data="x" * LIMIT), 413),
@@ -110,31 +110,31 @@ async def test_no_event_suffers_from_another(home: House, inbox: Receiver) -> No
         (good("nearly-large", data="x" * (LIMIT - 200)), 202),
         (good("last"), 202),
     ]
-    items = await send(home, [event for event, _ in expected])
+    items = await send(instance, [event for event, _ in expected])
     assert [item["status"] for item in items] == [status for _, status in expected]
     assert {error["path"] for error in items[7]["problem"]["errors"]} == {"type"}
     assert [error["path"] for error in items[14]["problem"]["errors"]] == ["deliver_at"]
     accepted = {"first", "middle", "nearly-large", "last"}
     await inbox.got(1 + len(accepted))
     assert {request.webhook_id for request in inbox.requests} == accepted | {"known"}
-    await until_started(home, 1 + len(accepted))
+    await until_started(instance, 1 + len(accepted))
 
 
-async def test_the_same_event_many_times_in_a_batch(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    event = {"type": "order.paid", "tenant": home.tenant, "id": "e", "data": {"a": 1, "b": 2}}
+async def test_the_same_event_many_times_in_a_batch(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e", "data": {"a": 1, "b": 2}}
     turned = event | {"data": {"b": 2, "a": 1}}
-    items = await send(home, [event, turned] * 20)
+    items = await send(instance, [event, turned] * 20)
     assert sorted(item["status"] for item in items) == [200] * 39 + [202]
     assert len({item["event"]["run_id"] for item in items}) == 1
-    await home.until_final("e")
-    await until_started(home, 1)
+    await instance.until_final("e")
+    await until_started(instance, 1)
     assert len(inbox.requests) == 1
 
 
-async def test_events_without_ids_are_events_of_their_own(idle_house: House) -> None:
-    event = {"type": "order.paid", "tenant": idle_house.tenant}
-    answer = await idle_house.http.post(
+async def test_events_without_ids_are_events_of_their_own(idle_instance: Instance) -> None:
+    event = {"type": "order.paid", "tenant": idle_instance.tenant}
+    answer = await idle_instance.http.post(
         "/v1/events/batch", json={"events": [event] * 3}, headers={"idempotency-key": "not-for-batches"}
     )
     events = [item["event"] for item in answer.json()["items"]]
@@ -155,27 +155,27 @@ async def test_events_without_ids_are_events_of_their_own(idle_house: House) -> 
     ],
     ids=lambda part: str(part)[:50],
 )
-async def test_a_batch_that_is_none(idle_house: House, body: Any, path: str) -> None:
-    problem(await idle_house.http.post("/v1/events/batch", json=body), 422, path)
-    await idle_house.send()
-    await until_started(idle_house, 1)
+async def test_a_batch_that_is_none(idle_instance: Instance, body: Any, path: str) -> None:
+    problem(await idle_instance.http.post("/v1/events/batch", json=body), 422, path)
+    await idle_instance.send()
+    await until_started(idle_instance, 1)
 
 
-async def test_what_is_wrong_with_the_json_is_wrong_with_the_batch(idle_house: House) -> None:
-    good = f'{{"type": "a", "tenant": "{idle_house.tenant}"}}'
+async def test_what_is_wrong_with_the_json_is_wrong_with_the_batch(idle_instance: Instance) -> None:
+    good = f'{{"type": "a", "tenant": "{idle_instance.tenant}"}}'
     for bad, status in ((r'{"data": "\ud800"}', 422), ('{"data": NaN}', 400), ('{"data": 1e999}', 422)):
-        answer = await idle_house.http.post(
+        answer = await idle_instance.http.post(
             "/v1/events/batch",
             content=f'{{"events": [{good}, {bad}]}}',
             headers={"content-type": "application/json"},
         )
         problem(answer, status, *(["events.1.data"] if status == 422 else []))
-    await idle_house.send()
-    await until_started(idle_house, 1)
+    await idle_instance.send()
+    await until_started(idle_instance, 1)
 
 
-async def test_a_batch_over_eight_mebibytes(idle_house: House) -> None:
-    events = [{"type": "a", "tenant": idle_house.tenant, "data": "x" * 200_000}] * 42
-    problem(await idle_house.http.post("/v1/events/batch", json={"events": events}), 413)
-    await idle_house.send()
-    await until_started(idle_house, 1)
+async def test_a_batch_over_eight_mebibytes(idle_instance: Instance) -> None:
+    events = [{"type": "a", "tenant": idle_instance.tenant, "data": "x" * 200_000}] * 42
+    problem(await idle_instance.http.post("/v1/events/batch", json={"events": events}), 413)
+    await idle_instance.send()
+    await until_started(idle_instance, 1)

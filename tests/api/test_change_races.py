@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from house import House, house
+from instances import Instance, running_instance
 
 OLD = "https://acme.example/hook"
 OTHER = "https://attacker.example/hook"
@@ -21,49 +21,51 @@ SLOW_NOTES = [{"http": {"url": "https://slow.example/x", "body": SLOW}}] * 10
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path, database_url: str) -> AsyncIterator[House]:
+async def instance(temporal: Client, tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
     (tmp_path / "data").mkdir()
-    async with house(temporal, tmp_path, database_url=database_url) as home:
-        yield home
+    async with running_instance(temporal, tmp_path, database_url=database_url) as instance:
+        yield instance
 
 
-async def race(home: House, path: str, slow: dict[str, Any], fast: dict[str, Any], delay: float) -> tuple[int, int]:
+async def race(
+    instance: Instance, path: str, slow: dict[str, Any], fast: dict[str, Any], delay: float
+) -> tuple[int, int]:
     """Send a slow change and, while it is checked, a fast one; give the answers' statuses."""
-    first = asyncio.create_task(home.http.patch(path, json=slow))
+    first = asyncio.create_task(instance.http.patch(path, json=slow))
     await asyncio.sleep(delay)
-    second = await home.http.patch(path, json=fast)
+    second = await instance.http.patch(path, json=fast)
     return (await first).status_code, second.status_code
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.12])
-async def test_a_secret_header_does_not_follow_a_url_that_changed_meanwhile(home: House, delay: float) -> None:
-    made = await home.webhook(OLD, headers=HEADERS)
+async def test_a_secret_header_does_not_follow_a_url_that_changed_meanwhile(instance: Instance, delay: float) -> None:
+    made = await instance.webhook(OLD, headers=HEADERS)
     slow = {"headers": MASKED, "notifications": SLOW_NOTES}
     slow_status, fast_status = await race(
-        home, f"/v1/webhooks/{made['id']}", slow, {"url": OTHER, "headers": {}}, delay
+        instance, f"/v1/webhooks/{made['id']}", slow, {"url": OTHER, "headers": {}}, delay
     )
-    stored = await home.store.get(made["id"])
+    stored = await instance.store.get(made["id"])
     assert stored is not None
     assert (stored.url, stored.headers) != (OTHER, HEADERS), "the secret went to another host"
     assert (slow_status, fast_status) in {(200, 200), (422, 200), (200, 409), (409, 200)}
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.12])
-async def test_a_change_of_one_part_does_not_restore_another(home: House, delay: float) -> None:
+async def test_a_change_of_one_part_does_not_restore_another(instance: Instance, delay: float) -> None:
     """Both changes count, in the order in which they were written."""
-    made = await home.webhook(OLD, headers=HEADERS, notifications=[{"http": {"url": SERVICE}}])
+    made = await instance.webhook(OLD, headers=HEADERS, notifications=[{"http": {"url": SERVICE}}])
     slow = {"emails": [{"to": ["ann@acme.example"], "text": SLOW}] * 10}
-    statuses = await race(home, f"/v1/webhooks/{made['id']}", slow, {"name": "changed meanwhile"}, delay)
+    statuses = await race(instance, f"/v1/webhooks/{made['id']}", slow, {"name": "changed meanwhile"}, delay)
     assert statuses == (200, 200)
-    stored = await home.store.get(made["id"])
+    stored = await instance.store.get(made["id"])
     assert stored is not None
     assert (stored.name, len(stored.emails), stored.headers) == ("changed meanwhile", 10, HEADERS)
     assert [notification.http.url for notification in stored.notifications if notification.http] == [SERVICE]
 
 
-async def test_a_webhook_that_never_stands_still_is_a_conflict(home: House) -> None:
+async def test_a_webhook_that_never_stands_still_is_a_conflict(instance: Instance) -> None:
     """After a few checks the caller gets an error, and nothing of the change is written."""
-    made = await home.webhook(OLD)
+    made = await instance.webhook(OLD)
     path = f"/v1/webhooks/{made['id']}"
     is_over = asyncio.Event()
 
@@ -71,15 +73,15 @@ async def test_a_webhook_that_never_stands_still_is_a_conflict(home: House) -> N
         number = 0
         while not is_over.is_set():
             number += 1
-            assert (await home.http.patch(path, json={"description": f"number {number}"})).status_code in (200, 409)
+            assert (await instance.http.patch(path, json={"description": f"number {number}"})).status_code in (200, 409)
 
     changing = asyncio.create_task(keep_changing())
     try:
-        answer = await home.http.patch(path, json={"notifications": SLOW_NOTES, "name": "slow"})
+        answer = await instance.http.patch(path, json={"notifications": SLOW_NOTES, "name": "slow"})
     finally:
         is_over.set()
         await changing
-    stored = await home.store.get(made["id"])
+    stored = await instance.store.get(made["id"])
     assert stored is not None
     if answer.status_code == 409:
         assert "changed at the same time" in answer.json()["detail"]

@@ -19,7 +19,7 @@ from api.codec_session import COOKIE, SESSION_DURATION, is_good, make_token
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.crypto.payload_codec import EncryptionCodec
 from hookkeeper.times import utc_now
-from house import KEY, House, house
+from instances import KEY, Instance, running_instance
 
 KEYS = new_key("k1")
 UI = "http://temporal-ui.test"
@@ -28,13 +28,13 @@ QUESTION = {"access-control-request-method": "POST", "access-control-request-hea
 
 
 @pytest.fixture
-async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(KEYS)) as built:
+async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(KEYS)) as built:
         yield built
 
 
 @pytest.fixture
-async def browser(sealed: House) -> httpx.AsyncClient:
+async def browser(sealed: Instance) -> httpx.AsyncClient:
     """A client without a key."""
     del sealed.http.headers["authorization"]
     return sealed.http
@@ -90,7 +90,7 @@ async def test_the_browser_may_ask_for_the_web_ui_only(browser: httpx.AsyncClien
         assert answered.status_code == (403 if origin else 200)
 
 
-async def test_the_command_line_sends_the_key_itself(sealed: House) -> None:
+async def test_the_command_line_sends_the_key_itself(sealed: Instance) -> None:
     answer = await decode(sealed.http, await encrypted(PLAIN), origin=None)
     assert answer.json() == MessageToDict(Payloads(payloads=[PLAIN]))
     for wrong in ("Bearer nonsense", f"Basic {KEY}", KEY):
@@ -98,27 +98,27 @@ async def test_the_command_line_sends_the_key_itself(sealed: House) -> None:
         assert answer.status_code == 401
 
 
-async def test_a_tenants_key_is_not_enough(sealed: House) -> None:
+async def test_a_tenants_key_is_not_enough(sealed: Instance) -> None:
     made = await sealed.http.post("/v1/keys", json={"name": "t", "tenant": sealed.tenant})
     headers = {"authorization": f"Bearer {made.json()['key']}"}
     assert (await sealed.http.post("/codec/decode", json={}, headers=headers)).status_code == 401
     assert (await sign_in(sealed.http, made.json()["key"])).status_code == 401
 
 
-async def test_encode_is_the_way_back(sealed: House) -> None:
+async def test_encode_is_the_way_back(sealed: Instance) -> None:
     sent = MessageToDict(Payloads(payloads=[PLAIN]))
     answer = await sealed.http.post("/codec/encode", json=sent)
     assert b64encode(b"binary/encrypted").decode() == answer.json()["payloads"][0]["metadata"]["encoding"]
     assert (await decode(sealed.http, answer.json(), origin=None)).json() == sent
 
 
-async def test_without_encryption_all_passes(home: House) -> None:
+async def test_without_encryption_all_passes(instance: Instance) -> None:
     sent = MessageToDict(Payloads(payloads=[PLAIN]))
     for what in ("decode", "encode"):
-        assert (await home.http.post(f"/codec/{what}", json=sent)).json() == sent
+        assert (await instance.http.post(f"/codec/{what}", json=sent)).json() == sent
 
 
-async def test_what_is_no_payload_of_ours(sealed: House) -> None:
+async def test_what_is_no_payload_of_ours(sealed: Instance) -> None:
     foreign = await EncryptionCodec(Keyring.parse(new_key("k2"))).encode([PLAIN])
     answer = await decode(sealed.http, MessageToDict(Payloads(payloads=foreign)), origin=None)
     assert "encrypted with key k2, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in problem(answer, 422)["detail"]
@@ -161,7 +161,7 @@ async def test_the_page(browser: httpx.AsyncClient) -> None:
 
 
 async def test_over_https_the_cookie_goes_by_https_only(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path, public_url="https://hooks.test") as built:
+    async with running_instance(temporal, tmp_path, public_url="https://hooks.test") as built:
         assert "Secure" in (await sign_in(built.http)).headers["set-cookie"]
 
 

@@ -15,8 +15,8 @@ from api.app import create_app
 from api.concurrency import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
-from house import house
-from patience import PATIENCE
+from instances import running_instance
+from timeouts import WAIT_TIMEOUT
 
 AT_ONCE = 2
 BODY = b'{"type": "a"}'
@@ -41,9 +41,9 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
     """Setup: two requests of a tenant are handled at once. Timeline: two of its bodies do not come; then it asks more.
     What this proves: another tenant is answered meanwhile, the further requests wait or are refused, and go on after.
     """
-    async with house(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as home:
-        busy, other = [(await make_key(home, tenant))["key"] for tenant in ("busy", "other")]
-        app = create_app(home.settings, home.store, home.gateway)
+    async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
+        busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
+        app = create_app(instance.settings, instance.store, instance.gateway)
         async with (
             serving(app) as server,
             connected(server.port) as first,
@@ -53,11 +53,11 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
         ):
             for client in (first, second):
                 await begin(client, head, busy)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_TIMEOUT):
                 while app.state.api.concurrency.handled("busy") < AT_ONCE:
                     await asyncio.sleep(0.01)
             waiting = [asyncio.create_task(http.get("/v1/event-types")) for _ in range(AT_ONCE * WAITING_PER_SLOT)]
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_TIMEOUT):
                 while app.state.api.concurrency.handled("busy") < AT_ONCE * (1 + WAITING_PER_SLOT):
                     await asyncio.sleep(0.01)
             refused = await http.get("/v1/event-types")
@@ -82,21 +82,21 @@ async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
 
     def hang_for_one(body: bytes, *, is_batch: bool = False) -> Any:
         if b"hangs" in body:
-            go_on.wait(PATIENCE)
+            go_on.wait(WAIT_TIMEOUT)
         return parse(body, is_batch=is_batch)
 
     monkeypatch.setattr("api.requests.parse", hang_for_one)
-    async with house(temporal, tmp_path, max_concurrent_requests_per_tenant=40) as home:
-        busy, other = [(await make_key(home, tenant))["key"] for tenant in ("busy", "other")]
+    async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=40) as instance:
+        busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
         large = "x" * (PARSED_ON_LOOP + 1)
-        async with calling(home.app, busy) as http, calling(home.app, other) as neighbour:
+        async with calling(instance.app, busy) as http, calling(instance.app, other) as neighbour:
             events = [{"type": "a", "data": ["hangs", large]} for _ in range(40)]
             hanging = [asyncio.create_task(http.post("/v1/events", json=event)) for event in events]
-            async with asyncio.timeout(PATIENCE):
-                while home.app.state.api.concurrency.handled("busy") < len(hanging):
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while instance.app.state.api.concurrency.handled("busy") < len(hanging):
                     await asyncio.sleep(0.01)
             try:
-                async with asyncio.timeout(PATIENCE / 2):
+                async with asyncio.timeout(WAIT_TIMEOUT / 2):
                     answer = await neighbour.post("/v1/events", json={"type": "a", "data": large})
                 assert answer.status_code == 202
                 assert not any(task.done() for task in hanging)

@@ -6,7 +6,7 @@ from typing import Any
 from problems import problem
 
 from hookkeeper.registry.models import EventType
-from house import House
+from instances import Instance
 from receivers import Receiver
 
 ROOT = {"$ref": "#"}
@@ -20,30 +20,30 @@ def nested(depth: int) -> dict[str, Any]:
     return data
 
 
-async def test_a_costly_schema_is_refused_when_saved(idle_house: House) -> None:
+async def test_a_costly_schema_is_refused_when_saved(idle_instance: Instance) -> None:
     new = {"name": "order.paid", "schema": COSTLY}
-    document = problem(await idle_house.http.post("/v1/event-types", json=new), 422)
+    document = problem(await idle_instance.http.post("/v1/event-types", json=new), 422)
     assert [error["path"] for error in document["errors"]] == ["schema"]
     assert "refers to itself in several ways" in document["errors"][0]["detail"]
-    created = await idle_house.http.post("/v1/event-types", json={"name": "order.paid"})
+    created = await idle_instance.http.post("/v1/event-types", json={"name": "order.paid"})
     assert created.status_code == 201
-    changed = await idle_house.http.patch("/v1/event-types/order.paid", json={"schema": COSTLY})
+    changed = await idle_instance.http.patch("/v1/event-types/order.paid", json={"schema": COSTLY})
     assert [error["path"] for error in problem(changed, 422)["errors"]] == ["schema"]
 
 
-async def test_costly_events_are_refused_and_nobody_else_notices(idle_house: House, inbox: Receiver) -> None:
+async def test_costly_events_are_refused_and_nobody_else_notices(idle_instance: Instance, inbox: Receiver) -> None:
     """One of them, 202 bytes, held the API's event loop until it was killed. The schema is as from before the check."""
-    await idle_house.store.catalogue.add(EventType(name="a.costly", description="", schema=COSTLY, examples=[]))
-    await idle_house.webhook(inbox.url)
+    await idle_instance.store.catalogue.add(EventType(name="a.costly", description="", schema=COSTLY, examples=[]))
+    await idle_instance.webhook(inbox.url)
 
     async def post(type_: str, tenant: str, data: Any) -> Any:
-        return await idle_house.http.post("/v1/events", json={"type": type_, "tenant": tenant, "data": data})
+        return await idle_instance.http.post("/v1/events", json={"type": type_, "tenant": tenant, "data": data})
 
     attack = [asyncio.create_task(post("a.costly", "attacker", nested(25))) for _ in range(8)]
-    fine = [await post("order.paid", idle_house.tenant, {"n": n}) for n in range(5)]
-    fine += [await post("a.costly", idle_house.tenant, {"b": 1})]
+    fine = [await post("order.paid", idle_instance.tenant, {"n": n}) for n in range(5)]
+    fine += [await post("a.costly", idle_instance.tenant, {"b": 1})]
     assert [answer.status_code for answer in fine] == [202] * 6
-    assert (await idle_house.http.get("/healthz")).status_code == 200
+    assert (await idle_instance.http.get("/healthz")).status_code == 200
     answers = await asyncio.gather(*attack)
     refused = [answer for answer in answers if answer.status_code == 422]
     assert len(refused) >= 3
@@ -55,15 +55,15 @@ async def test_costly_events_are_refused_and_nobody_else_notices(idle_house: Hou
     assert "was too costly 3 times in a row" in problem(resting, 429)["detail"]
     assert resting.headers["retry-after"] == "60"
     assert (await post("order.paid", "attacker", nested(25))).status_code == 202
-    assert (await post("a.costly", idle_house.tenant, {"b": 2})).status_code == 202
+    assert (await post("a.costly", idle_instance.tenant, {"b": 2})).status_code == 202
 
 
-async def test_a_costly_filter_spoils_no_other(idle_house: House, inbox: Receiver) -> None:
+async def test_a_costly_filter_spoils_no_other(idle_instance: Instance, inbox: Receiver) -> None:
     bomb = "['aaaaaaaa']" + ".map(x, x+x+x+x+x+x+x+x)" * 12 + "[0].size() > 0"
     filters = ["event.data.n == 1", bomb, "event.data.n == 2", bomb, "event.data.n == 1 || false"]
-    hooks = [(await idle_house.webhook(inbox.url, filter=expression))["id"] for expression in filters]
-    accepted = await idle_house.send(data={"n": 1})
+    hooks = [(await idle_instance.webhook(inbox.url, filter=expression))["id"] for expression in filters]
+    accepted = await idle_instance.send(data={"n": 1})
     assert {delivery["webhook_id"] for delivery in accepted["deliveries"]} == {hooks[0], hooks[4]}
     for hook in (hooks[1], hooks[3]):
-        shown = (await idle_house.http.get(f"/v1/webhooks/{hook}")).json()
+        shown = (await idle_instance.http.get(f"/v1/webhooks/{hook}")).json()
         assert shown["filter_errors"], "the webhook says that its filter failed"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from problems import problem
 
-from house import House
+from instances import Instance
 
 URL = "https://acme.example/hook"
 TO = {"to": ["ann@acme.example"]}
@@ -41,39 +41,41 @@ NOTES = {"http": {"url": "https://api.acme.example/secret-path", "headers": {"x-
         ({"on_failure": {"notifications": [{"service": "dbus://"}]}}, "on_failure.notifications.0.service", ""),
     ],
 )
-async def test_what_is_refused_when_saved(idle_house: House, fields: dict[str, Any], path: str, words: str) -> None:
-    body = {"url": "https://acme.example/hook", "tenant": idle_house.tenant, **fields}
-    document = problem(await idle_house.http.post("/v1/webhooks", json=body), 422)
+async def test_what_is_refused_when_saved(
+    idle_instance: Instance, fields: dict[str, Any], path: str, words: str
+) -> None:
+    body = {"url": "https://acme.example/hook", "tenant": idle_instance.tenant, **fields}
+    document = problem(await idle_instance.http.post("/v1/webhooks", json=body), 422)
     blamed = {error["path"]: error["detail"] for error in document["errors"]}
     assert any(field.startswith(path) for field in blamed), blamed
     assert words in " ".join(blamed.values())
-    webhook = await idle_house.webhook("https://acme.example/hook")
-    answer = await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json=fields)
+    webhook = await idle_instance.webhook("https://acme.example/hook")
+    answer = await idle_instance.http.patch(f"/v1/webhooks/{webhook['id']}", json=fields)
     problem(answer, 422)
 
 
-async def test_what_is_shown_can_be_sent_back(idle_house: House) -> None:
+async def test_what_is_shown_can_be_sent_back(idle_instance: Instance) -> None:
     """Secrets are masked; who sends the masks back changes nothing, and who moves one to a stranger is refused."""
     alerts = {"notifications": [{"service": SLACK.replace("secretsecret", "hiddenhidden")}]}
-    made = await idle_house.webhook(None, emails=[TO], notifications=[{"service": SLACK}, NOTES], on_failure=alerts)
+    made = await idle_instance.webhook(None, emails=[TO], notifications=[{"service": SLACK}, NOTES], on_failure=alerts)
     path = f"/v1/webhooks/{made['id']}"
-    shown = (await idle_house.http.get(path)).json()
+    shown = (await idle_instance.http.get(path)).json()
     assert "secret" not in str(shown["notifications"]).lower()
     assert "hidden" not in str(shown["on_failure"])
     fields = ("emails", "notifications", "on_failure", "filter", "payload", "headers")
-    answer = await idle_house.http.patch(path, json={name: shown[name] for name in fields})
+    answer = await idle_instance.http.patch(path, json={name: shown[name] for name in fields})
     assert answer.status_code == 200, answer.text
-    kept = await idle_house.store.get(made["id"])
+    kept = await idle_instance.store.get(made["id"])
     assert kept is not None and kept.on_failure is not None
     assert kept.notifications[0].service == SLACK
     assert kept.notifications[1].http is not None and kept.notifications[1].http.headers == {"x-key": "secret-header"}
     assert "hiddenhidden" in str(kept.on_failure.notifications[0].service)
 
     stranger = {"http": {"url": "https://evil.example/x", "headers": shown["notifications"][1]["http"]["headers"]}}
-    problem(await idle_house.http.patch(path, json={"notifications": [stranger]}), 422, "notifications")
+    problem(await idle_instance.http.patch(path, json={"notifications": [stranger]}), 422, "notifications")
 
 
-async def test_a_preview_of_what_is_not_registered(idle_house: House) -> None:
+async def test_a_preview_of_what_is_not_registered(idle_instance: Instance) -> None:
     webhook = {
         "url": "https://acme.example/hook?token=secret-query",
         "events": ["order.*"],
@@ -82,10 +84,10 @@ async def test_a_preview_of_what_is_not_registered(idle_house: House) -> None:
         "payload": {"template": '{"n": {{ event.data.amount }}, "s": {{ static.s }}}', "static": {"s": "x"}},
         "emails": [{**TO, "subject": "{{ event.data.nothing.here }}"}],
         "notifications": [NOTES, {"service": SLACK}],
-        "tenant": idle_house.tenant,
+        "tenant": idle_instance.tenant,
     }
     event = {"type": "order.paid", "data": {"amount": 11}}
-    answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": event})
+    answer = await idle_instance.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": event})
     assert answer.status_code == 200, answer.text
     preview = answer.json()
     assert preview["matches"] is True
@@ -97,48 +99,50 @@ async def test_a_preview_of_what_is_not_registered(idle_house: House) -> None:
     assert "secret" not in answer.text
 
     for other in ({"type": "build.failed", "data": {"amount": 11}}, {"type": "order.paid", "data": {"amount": 1}}):
-        answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": other})
+        answer = await idle_instance.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": other})
         assert (answer.json()["matches"], answer.json()["filter_error"]) == (False, None)
-    answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook": webhook, "event": {"type": "order.x"}})
+    answer = await idle_instance.http.post(
+        "/v1/webhooks/preview", json={"webhook": webhook, "event": {"type": "order.x"}}
+    )
     assert answer.json()["matches"] is False
     assert answer.json()["filter_error"]
-    assert (await idle_house.http.get("/v1/webhooks", params={"tenant": idle_house.tenant})).json()["items"] == []
-    assert (await idle_house.http.get("/v1/events", params={"tenant": idle_house.tenant})).json()["items"] == []
+    assert (await idle_instance.http.get("/v1/webhooks", params={"tenant": idle_instance.tenant})).json()["items"] == []
+    assert (await idle_instance.http.get("/v1/events", params={"tenant": idle_instance.tenant})).json()["items"] == []
 
 
-async def test_a_preview_of_what_is_registered(idle_house: House) -> None:
-    made = await idle_house.webhook("https://acme.example/hook", notifications=[NOTES])
-    answer = await idle_house.http.post("/v1/webhooks/preview", json={"webhook_id": made["id"]})
+async def test_a_preview_of_what_is_registered(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook("https://acme.example/hook", notifications=[NOTES])
+    answer = await idle_instance.http.post("/v1/webhooks/preview", json={"webhook_id": made["id"]})
     assert answer.status_code == 200, answer.text
     assert '"message":"This is a test."' in answer.json()["request"]["body"]
     assert "secret" not in answer.text
 
 
-async def test_a_preview_needs_one_webhook(idle_house: House) -> None:
+async def test_a_preview_needs_one_webhook(idle_instance: Instance) -> None:
     path = "/v1/webhooks/preview"
-    problem(await idle_house.http.post(path, json={}), 422)
+    problem(await idle_instance.http.post(path, json={}), 422)
     both = {"webhook_id": "wh_1", "webhook": {"url": "https://a.example"}}
-    problem(await idle_house.http.post(path, json=both), 422)
-    problem(await idle_house.http.post(path, json={"webhook_id": "wh_1"}), 404)
+    problem(await idle_instance.http.post(path, json=both), 422)
+    problem(await idle_instance.http.post(path, json={"webhook_id": "wh_1"}), 404)
     broken = {"webhook": {"url": "https://a.example", "filter": "1 +"}}
-    problem(await idle_house.http.post(path, json=broken), 422, "filter")
+    problem(await idle_instance.http.post(path, json=broken), 422, "filter")
 
 
-async def test_a_number_beyond_all_doubles_is_filtered_like_any_other(idle_house: House) -> None:
+async def test_a_number_beyond_all_doubles_is_filtered_like_any_other(idle_instance: Instance) -> None:
     for expression in ("event.data.n > 1", "event.data.n < 1"):
-        await idle_house.webhook("https://acme.example/hook", filter=expression)
-    accepted = await idle_house.send(data={"n": 10**400})
+        await idle_instance.webhook("https://acme.example/hook", filter=expression)
+    accepted = await idle_instance.send(data={"n": 10**400})
     assert len(accepted["deliveries"]) == 1
 
 
 # Templates, tried with examples of the types that a webhook names
 
 
-async def test_a_template_that_fails_for_the_example_is_refused_when_saved(idle_house: House) -> None:
-    home = idle_house
-    type_ = f"{home.tenant}.paid"
+async def test_a_template_that_fails_for_the_example_is_refused_when_saved(idle_instance: Instance) -> None:
+    instance = idle_instance
+    type_ = f"{instance.tenant}.paid"
     example = {"n": 4711, "lines": ["a", "b"], "email": "ann@acme.example"}
-    added = await home.http.post("/v1/event-types", json={"name": type_, "examples": [example]})
+    added = await instance.http.post("/v1/event-types", json={"name": type_, "examples": [example]})
     assert added.status_code == 201, added.text
     bad = {
         "payload": ({"template": '{\n"n": {{ event.data.nn }}}'}, "line 2, column 9"),
@@ -149,24 +153,24 @@ async def test_a_template_that_fails_for_the_example_is_refused_when_saved(idle_
         ),
     }
     for path, (value, words) in bad.items():
-        body = {"tenant": home.tenant, "url": URL, "events": [type_], path.split(".")[0]: value}
-        answer = await home.http.post("/v1/webhooks", json=body)
+        body = {"tenant": instance.tenant, "url": URL, "events": [type_], path.split(".")[0]: value}
+        answer = await instance.http.post("/v1/webhooks", json=body)
         (error,) = problem(answer, 422, path)["errors"]
         assert words in error["detail"]
         assert error["detail"].endswith(f"; this happens for the example of {type_}")
         # What gets other events too, or only such as its filter wants, is not judged by this example.
         for fields in ({"events": ["*"]}, {"filter": "event.data.n == 1"}):
-            assert (await home.http.post("/v1/webhooks", json=body | fields)).status_code == 201
+            assert (await instance.http.post("/v1/webhooks", json=body | fields)).status_code == 201
 
 
-async def test_a_change_is_tried_with_what_the_webhook_has_already(idle_house: House) -> None:
-    home = idle_house
-    type_ = f"{home.tenant}.paid"
-    await home.http.post("/v1/event-types", json={"name": type_, "examples": [{"n": 1}]})
-    webhook = await home.webhook(URL, events=[type_], metadata={"team": "red"})
+async def test_a_change_is_tried_with_what_the_webhook_has_already(idle_instance: Instance) -> None:
+    instance = idle_instance
+    type_ = f"{instance.tenant}.paid"
+    await instance.http.post("/v1/event-types", json={"name": type_, "examples": [{"n": 1}]})
+    webhook = await instance.webhook(URL, events=[type_], metadata={"team": "red"})
     path = f"/v1/webhooks/{webhook['id']}"
     good = {"template": '{"n": {{ event.data.n }}, "team": "{{ webhook.metadata.team }}"}'}
-    assert (await home.http.patch(path, json={"payload": good})).status_code == 200
-    answer = await home.http.patch(path, json={"payload": {"template": "{{ webhook.metadata.tame }}"}})
+    assert (await instance.http.patch(path, json={"payload": good})).status_code == 200
+    answer = await instance.http.patch(path, json={"payload": {"template": "{{ webhook.metadata.tame }}"}})
     problem(answer, 422, "payload")
-    assert (await home.http.get(path)).json()["payload"]["template"] == good["template"]
+    assert (await instance.http.get(path)).json()["payload"]["template"] == good["template"]

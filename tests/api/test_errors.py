@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 from api.app import NoAdminKey, create_app
 from api.requests import StrictRoute
 from hookkeeper.settings import Settings
-from house import KEY, House
+from instances import KEY, Instance
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def app_of(home: House) -> FastAPI:
-    return create_app(home.settings, home.store, home.gateway)
+def app_of(instance: Instance) -> FastAPI:
+    return create_app(instance.settings, instance.store, instance.gateway)
 
 
 @asynccontextmanager
@@ -34,8 +34,8 @@ async def calling(app: FastAPI, key: str | None = KEY) -> AsyncIterator[httpx.As
 
 
 @pytest.fixture
-def openapi(idle_house: House) -> dict[str, Any]:
-    return app_of(idle_house).openapi()
+def openapi(idle_instance: Instance) -> dict[str, Any]:
+    return app_of(idle_instance).openapi()
 
 
 def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -67,11 +67,11 @@ def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
         f"Bearer {KEY}\0",
     ],
 )
-async def test_no_key_no_answer(idle_house: House, authorization: str | None) -> None:
+async def test_no_key_no_answer(idle_instance: Instance, authorization: str | None) -> None:
     headers = {} if authorization is None else {"authorization": authorization.encode()}
-    async with calling(app_of(idle_house), key=None) as http:
+    async with calling(app_of(idle_instance), key=None) as http:
         bodies: list[dict[str, Any]] = [
-            {"json": {"type": "order.paid", "tenant": idle_house.tenant, "id": "e"}},
+            {"json": {"type": "order.paid", "tenant": idle_instance.tenant, "id": "e"}},
             {"content": b"{nonsense", "headers": {"content-type": "application/json"}},
             {"content": b"x" * 1_000_000},
             {"json": {"type": 1}},
@@ -83,39 +83,39 @@ async def test_no_key_no_answer(idle_house: House, authorization: str | None) ->
             problem(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
             assert KEY not in answer.text
-    assert (await idle_house.http.get("/v1/events/e", params={"tenant": idle_house.tenant})).status_code == 404
+    assert (await idle_instance.http.get("/v1/events/e", params={"tenant": idle_instance.tenant})).status_code == 404
 
 
-async def test_every_operation_asks_for_the_key_first(idle_house: House, openapi: dict[str, Any]) -> None:
+async def test_every_operation_asks_for_the_key_first(idle_instance: Instance, openapi: dict[str, Any]) -> None:
     assert len(operations(openapi)) >= 17
     for method, path in operations(openapi):
-        async with calling(app_of(idle_house), key="another-key-of-16") as http:
+        async with calling(app_of(idle_instance), key="another-key-of-16") as http:
             answer = await http.request(method, path, content=b"{")
             problem(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_the_scheme_of_a_key_has_no_case(idle_house: House, scheme: str) -> None:
-    answer = await idle_house.http.get("/v1/webhooks", headers={"authorization": f"{scheme} {KEY}"})
+async def test_the_scheme_of_a_key_has_no_case(idle_instance: Instance, scheme: str) -> None:
+    answer = await idle_instance.http.get("/v1/webhooks", headers={"authorization": f"{scheme} {KEY}"})
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
-async def test_some_pages_need_no_key(idle_house: House, path: str) -> None:
-    async with calling(app_of(idle_house), key=None) as http:
+async def test_some_pages_need_no_key(idle_instance: Instance, path: str) -> None:
+    async with calling(app_of(idle_instance), key=None) as http:
         assert (await http.get(path)).status_code == 200
 
 
-async def test_health(idle_house: House) -> None:
-    assert (await idle_house.http.get("/healthz")).json() == {"status": "ok"}
-    assert (await idle_house.http.get("/readyz")).json() == {"status": "ready", "rates": "unknown"}
+async def test_health(idle_instance: Instance) -> None:
+    assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok"}
+    assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "rates": "unknown"}
 
 
-async def test_an_api_without_a_key_is_not_built(idle_house: House) -> None:
+async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> None:
     open_to_all = Settings(admin_key=None)
     with pytest.raises(NoAdminKey, match="HOOKKEEPER_ADMIN_KEY"):
-        create_app(open_to_all, idle_house.store, idle_house.gateway)
+        create_app(open_to_all, idle_instance.store, idle_instance.gateway)
 
 
 # Paths and methods
@@ -124,9 +124,9 @@ async def test_an_api_without_a_key_is_not_built(idle_house: House) -> None:
 @pytest.mark.parametrize(
     "path", ["/nothing", "/v1", "/v1/", "/v2/events", "/v1/event", "/v1/events/e/explode", "/v1/webhooks/w/x/y", "/%00"]
 )
-async def test_an_unknown_path(idle_house: House, path: str) -> None:
+async def test_an_unknown_path(idle_instance: Instance, path: str) -> None:
     for method in METHODS:
-        problem(await idle_house.http.request(method, path), 404)
+        problem(await idle_instance.http.request(method, path), 404)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ async def test_an_unknown_path(idle_house: House, path: str) -> None:
         ("POST", "/healthz", {"GET"}),
     ],
 )
-async def test_a_wrong_method(idle_house: House, method: str, path: str, allowed: set[str]) -> None:
-    answer = await idle_house.http.request(method, path)
+async def test_a_wrong_method(idle_instance: Instance, method: str, path: str, allowed: set[str]) -> None:
+    answer = await idle_instance.http.request(method, path)
     problem(answer, 405)
     assert set(answer.headers["allow"].split(", ")) <= allowed
 
@@ -164,8 +164,8 @@ def _fail_within() -> None:
 
 
 @pytest.mark.parametrize("path", ["/broken", "/v1/broken", "/v1/broken-within"])
-async def test_a_bug_shows_nothing_and_is_logged(idle_house: House, path: str) -> None:
-    app = app_of(idle_house)
+async def test_a_bug_shows_nothing_and_is_logged(idle_instance: Instance, path: str) -> None:
+    app = app_of(idle_instance)
     app.add_api_route("/broken", _fail)
     app.router.add_api_route("/v1/broken", _fail, route_class_override=StrictRoute)
     app.router.add_api_route("/v1/broken-within", _fail_within, route_class_override=StrictRoute)
@@ -180,17 +180,17 @@ async def test_a_bug_shows_nothing_and_is_logged(idle_house: House, path: str) -
     assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
 
 
-async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_house: House) -> None:
-    matching = idle_house.store.matching
+async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_instance: Instance) -> None:
+    matching = idle_instance.store.matching
 
     async def fail_for_some(tenant: str, event_type: str) -> Any:
         await asyncio.sleep(0)
         return _fail() if event_type == "broken" else await matching(tenant, event_type)
 
-    idle_house.store.matching = fail_for_some  # type: ignore[method-assign]
-    events = [{"type": type_, "tenant": idle_house.tenant, "id": type_} for type_ in ("one", "broken", "two")]
+    idle_instance.store.matching = fail_for_some  # type: ignore[method-assign]
+    events = [{"type": type_, "tenant": idle_instance.tenant, "id": type_} for type_ in ("one", "broken", "two")]
     with capture_logs() as logs:
-        answer = await idle_house.http.post("/v1/events/batch", json={"events": events})
+        answer = await idle_instance.http.post("/v1/events/batch", json={"events": events})
     assert answer.status_code == 207
     assert [item["status"] for item in answer.json()["items"]] == [202, 500, 202]
     assert "hunter2" not in answer.text
@@ -200,8 +200,8 @@ async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_house:
 # What the OpenAPI page says
 
 
-async def test_the_openapi_document_is_json_that_says_who_we_are(idle_house: House) -> None:
-    answer = await idle_house.http.get("/openapi.json")
+async def test_the_openapi_document_is_json_that_says_who_we_are(idle_instance: Instance) -> None:
+    answer = await idle_instance.http.get("/openapi.json")
     document = json.loads(answer.content)
     assert document["openapi"].startswith("3.")
     assert document["info"]["title"] == "Hookkeeper"
@@ -250,15 +250,15 @@ async def test_the_readiness_page_says_when_it_is_not(openapi: dict[str, Any]) -
     assert "503" in openapi["paths"]["/readyz"]["get"]["responses"]
 
 
-async def test_examples_of_the_openapi_document_work(idle_house: House, openapi: dict[str, Any]) -> None:
+async def test_examples_of_the_openapi_document_work(idle_instance: Instance, openapi: dict[str, Any]) -> None:
     for schema, path, status in (("NewWebhook", "/v1/webhooks", 201), ("NewEvent", "/v1/events", 202)):
         examples = openapi["components"]["schemas"][schema]["examples"]
         assert examples
         for example in examples:
-            answer = await idle_house.http.post(path, json=example | {"tenant": idle_house.tenant})
+            answer = await idle_instance.http.post(path, json=example | {"tenant": idle_instance.tenant})
             assert answer.status_code == status, answer.text
 
 
-async def test_a_key_is_never_shown(idle_house: House) -> None:
-    assert isinstance(idle_house.settings.admin_key, SecretStr)
-    assert KEY not in repr(idle_house.settings)
+async def test_a_key_is_never_shown(idle_instance: Instance) -> None:
+    assert isinstance(idle_instance.settings.admin_key, SecretStr)
+    assert KEY not in repr(idle_instance.settings)

@@ -8,7 +8,7 @@ import yaml
 from temporalio.client import Client
 
 from hookkeeper.services.catalogue_documents import from_openapi
-from house import House, house
+from instances import Instance, running_instance
 from receivers import Receiver
 
 SCHEMA = {
@@ -25,19 +25,21 @@ PAID: dict[str, Any] = {
 }
 
 
-async def add(home: House, **fields: Any) -> dict[str, Any]:
-    answer = await home.http.post("/v1/event-types", json=PAID | fields)
+async def add(instance: Instance, **fields: Any) -> dict[str, Any]:
+    answer = await instance.http.post("/v1/event-types", json=PAID | fields)
     assert answer.status_code == 201, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def post(home: House, type_: str, data: Any, **fields: Any) -> Any:
-    return await home.http.post("/v1/events", json={"type": type_, "tenant": home.tenant, "data": data, **fields})
+async def post(instance: Instance, type_: str, data: Any, **fields: Any) -> Any:
+    return await instance.http.post(
+        "/v1/events", json={"type": type_, "tenant": instance.tenant, "data": data, **fields}
+    )
 
 
-async def test_an_event_type_is_kept_changed_listed_and_forgotten(idle_house: House) -> None:
-    http = idle_house.http
-    added = await add(idle_house)
+async def test_an_event_type_is_kept_changed_listed_and_forgotten(idle_instance: Instance) -> None:
+    http = idle_instance.http
+    added = await add(idle_instance)
     assert {key: added[key] for key in PAID} == PAID
     assert added["archived"] is False
     assert (await http.get("/v1/event-types/order.paid")).json() == added
@@ -45,7 +47,7 @@ async def test_an_event_type_is_kept_changed_listed_and_forgotten(idle_house: Ho
 
     changed = (await http.patch("/v1/event-types/order.paid", json={"description": "Really."})).json()
     assert (changed["description"], changed["schema"], changed["examples"]) == ("Really.", SCHEMA, PAID["examples"])
-    await add(idle_house, name="order.shipped", archived=True)
+    await add(idle_instance, name="order.shipped", archived=True)
     names = [item["name"] for item in (await http.get("/v1/event-types", params={"limit": 1})).json()["items"]]
     assert names == ["order.paid"]
     page = (await http.get("/v1/event-types", params={"cursor": "order.paid"})).json()
@@ -72,59 +74,59 @@ async def test_an_event_type_is_kept_changed_listed_and_forgotten(idle_house: Ho
     ],
     ids=str,
 )
-async def test_a_bad_event_type_is_refused(idle_house: House, fields: dict[str, Any], path: str) -> None:
-    answer = await idle_house.http.post("/v1/event-types", json=PAID | fields)
+async def test_a_bad_event_type_is_refused(idle_instance: Instance, fields: dict[str, Any], path: str) -> None:
+    answer = await idle_instance.http.post("/v1/event-types", json=PAID | fields)
     assert answer.status_code == 422
     assert [error["path"] for error in answer.json()["errors"]] == [path]
-    assert (await idle_house.http.get("/v1/event-types")).json()["items"] == []
+    assert (await idle_instance.http.get("/v1/event-types")).json()["items"] == []
 
 
-async def test_events_are_held_to_the_schema_of_their_type(idle_house: House) -> None:
-    await add(idle_house)
-    refused = await post(idle_house, "order.paid", {"lines": [{"sku": "a"}, {}]}, id="e")
+async def test_events_are_held_to_the_schema_of_their_type(idle_instance: Instance) -> None:
+    await add(idle_instance)
+    refused = await post(idle_instance, "order.paid", {"lines": [{"sku": "a"}, {}]}, id="e")
     assert refused.status_code == 422
     assert [error["path"] for error in refused.json()["errors"]] == ["data", "data/lines/1"]
-    assert (await idle_house.http.get("/v1/events/e", params={"tenant": idle_house.tenant})).status_code == 404
-    assert (await post(idle_house, "order.paid", {"order": 1}, id="e")).status_code == 202
-    assert (await post(idle_house, "order.unknown", "anything")).status_code == 202
+    assert (await idle_instance.http.get("/v1/events/e", params={"tenant": idle_instance.tenant})).status_code == 404
+    assert (await post(idle_instance, "order.paid", {"order": 1}, id="e")).status_code == 202
+    assert (await post(idle_instance, "order.unknown", "anything")).status_code == 202
 
 
-async def test_an_archived_type_takes_no_new_events_and_knows_the_old_ones(idle_house: House) -> None:
-    await add(idle_house)
-    assert (await post(idle_house, "order.paid", {"order": 1}, id="old")).status_code == 202
-    await idle_house.http.patch("/v1/event-types/order.paid", json={"archived": True})
-    refused = await post(idle_house, "order.paid", {"order": 1}, id="new")
+async def test_an_archived_type_takes_no_new_events_and_knows_the_old_ones(idle_instance: Instance) -> None:
+    await add(idle_instance)
+    assert (await post(idle_instance, "order.paid", {"order": 1}, id="old")).status_code == 202
+    await idle_instance.http.patch("/v1/event-types/order.paid", json={"archived": True})
+    refused = await post(idle_instance, "order.paid", {"order": 1}, id="new")
     assert [error["path"] for error in refused.json()["errors"]] == ["type"]
-    again = await post(idle_house, "order.paid", {"order": 1}, id="old")
+    again = await post(idle_instance, "order.paid", {"order": 1}, id="old")
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
 
 
 async def test_unknown_types_can_be_refused(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path, require_known_event_types=True) as strict:
+    async with running_instance(temporal, tmp_path, require_known_event_types=True) as strict:
         refused = await post(strict, "order.paid", {"order": 1})
         assert [error["path"] for error in refused.json()["errors"]] == ["type"]
         await add(strict)
         assert (await post(strict, "order.paid", {"order": 1})).status_code == 202
 
 
-async def test_a_test_delivery_sends_the_first_example(home: House, inbox: Receiver) -> None:
-    await add(home)
-    webhook = await home.webhook(inbox.url)
-    await home.http.post(f"/v1/webhooks/{webhook['id']}/test", json={"type": "order.paid"})
+async def test_a_test_delivery_sends_the_first_example(instance: Instance, inbox: Receiver) -> None:
+    await add(instance)
+    webhook = await instance.webhook(inbox.url)
+    await instance.http.post(f"/v1/webhooks/{webhook['id']}/test", json={"type": "order.paid"})
     (request,) = await inbox.got(1)
     assert b'"data":{"order":1,"lines":[{"sku":"a"}]}' in request.body
 
 
-async def test_the_catalogue_survives_the_way_through_openapi(idle_house: House) -> None:
-    await add(idle_house)
-    await add(idle_house, name="order.archived", archived=True)
-    document = (await idle_house.http.get("/v1/catalogue")).json()
+async def test_the_catalogue_survives_the_way_through_openapi(idle_instance: Instance) -> None:
+    await add(idle_instance)
+    await add(idle_instance, name="order.archived", archived=True)
+    document = (await idle_instance.http.get("/v1/catalogue")).json()
     assert document["openapi"] == "3.1.0"
     assert list(document["webhooks"]) == ["order.paid"]
     (imported,) = from_openapi(yaml.safe_load(yaml.safe_dump(document)))
     assert (imported.name, imported.description, imported.schema) == ("order.paid", "Paid.", SCHEMA)
     assert imported.examples == PAID["examples"]
-    asyncapi = (await idle_house.http.get("/v1/catalogue", params={"format": "asyncapi"})).json()
+    asyncapi = (await idle_instance.http.get("/v1/catalogue", params={"format": "asyncapi"})).json()
     assert asyncapi["asyncapi"] == "3.0.0"
     assert list(asyncapi["channels"]["webhooks"]["messages"]) == ["order.paid"]
 

@@ -11,30 +11,30 @@ import pytest
 from problems import problem
 
 from hookkeeper.services.ingest import MAX_TARGETS
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-async def post(home: House, **fields: Any) -> httpx.Response:
-    return await home.http.post("/v1/events", json={"type": "order.paid", "tenant": home.tenant, **fields})
+async def post(instance: Instance, **fields: Any) -> httpx.Response:
+    return await instance.http.post("/v1/events", json={"type": "order.paid", "tenant": instance.tenant, **fields})
 
 
-async def runs(home: House, event_id: str) -> list[str]:
+async def runs(instance: Instance, event_id: str) -> list[str]:
     """Give the ids of all runs of an event."""
-    workflow_id = home.run(event_id).id
-    return [run.run_id async for run in home.temporal.list_workflows(f"WorkflowId = '{workflow_id}'")]
+    workflow_id = instance.run(event_id).id
+    return [run.run_id async for run in instance.temporal.list_workflows(f"WorkflowId = '{workflow_id}'")]
 
 
-async def until_runs(home: House, event_id: str, count: int) -> None:
+async def until_runs(instance: Instance, event_id: str, count: int) -> None:
     """Wait until Temporal's visibility has caught up; then it must have no more than that."""
-    async with asyncio.timeout(PATIENCE):
-        while len(await runs(home, event_id)) < count:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(await runs(instance, event_id)) < count:
             await asyncio.sleep(0.05)
-    assert len(await runs(home, event_id)) == count
+    assert len(await runs(instance, event_id)) == count
 
 
 def in_days(days: float) -> str:
@@ -44,12 +44,12 @@ def in_days(days: float) -> str:
 # What is answered
 
 
-async def test_an_accepted_event(idle_house: House) -> None:
-    first, second = [await idle_house.webhook("https://acme.example/hook?key=1") for _ in range(2)]
-    answer = await post(idle_house, data={"order": 1})
+async def test_an_accepted_event(idle_instance: Instance) -> None:
+    first, second = [await idle_instance.webhook("https://acme.example/hook?key=1") for _ in range(2)]
+    answer = await post(idle_instance, data={"order": 1})
     assert answer.status_code == 202
     accepted = answer.json()
-    id_, run_id, tenant = accepted["id"], accepted["run_id"], idle_house.tenant
+    id_, run_id, tenant = accepted["id"], accepted["run_id"], idle_instance.tenant
     assert re.fullmatch(r"evt_[0-9a-f]{24}", id_)
     assert UUID.fullmatch(run_id)
     workflow_id = f"event-{tenant}-{id_}"
@@ -69,16 +69,16 @@ async def test_an_accepted_event(idle_house: House) -> None:
             "temporal": f"http://temporal-ui.test/namespaces/default/workflows/{workflow_id}/{run_id}/timeline",
         },
     }
-    run = await idle_house.run(id_).describe()
-    assert (run.run_id, run.task_queue) == (run_id, idle_house.settings.task_queue)
+    run = await idle_instance.run(id_).describe()
+    assert (run.run_id, run.task_queue) == (run_id, idle_instance.settings.task_queue)
 
 
-async def test_an_event_shown_whole(home: House, inbox: Receiver) -> None:
+async def test_an_event_shown_whole(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503, "busy")
-    webhook = await home.webhook(f"{inbox.url}?key=secret", retry={"schedule": [3600]})
+    webhook = await instance.webhook(f"{inbox.url}?key=secret", retry={"schedule": [3600]})
     data = {"z": [1.5, None, "ü"], "a": {}}
-    accepted = await home.send(data=data, timestamp="2026-01-02T04:04:05.678901+01:00")
-    event = await home.until_delivery(accepted["id"], "retrying", 1)
+    accepted = await instance.send(data=data, timestamp="2026-01-02T04:04:05.678901+01:00")
+    event = await instance.until_delivery(accepted["id"], "retrying", 1)
 
     (delivery,) = event["deliveries"]
     (attempt,) = delivery["attempts"]
@@ -89,7 +89,7 @@ async def test_an_event_shown_whole(home: House, inbox: Receiver) -> None:
     assert event == {
         "id": accepted["id"],
         "type": "order.paid",
-        "tenant": home.tenant,
+        "tenant": instance.tenant,
         "timestamp": "2026-01-02T03:04:05.678Z",
         "data": data,
         "status": "delivering",
@@ -127,14 +127,14 @@ async def test_an_event_shown_whole(home: House, inbox: Receiver) -> None:
     }
     assert list(event["data"]) == ["z", "a"]
 
-    await home.command(accepted["id"], "cancel")
-    closed = await home.until_final(accepted["id"])
+    await instance.command(accepted["id"], "cancel")
+    closed = await instance.until_final(accepted["id"])
     assert TIME.fullmatch(closed["finished_at"])
     assert set(closed) == set(event)
 
 
-async def test_the_default_tenant(idle_house: House) -> None:
-    answer = await idle_house.http.post("/v1/events", json={"type": "order.paid"})
+async def test_the_default_tenant(idle_instance: Instance) -> None:
+    answer = await idle_instance.http.post("/v1/events", json={"type": "order.paid"})
     accepted = answer.json()
     assert accepted["tenant"] == "default"
     assert accepted["links"]["self"] == f"http://127.0.0.1:8080/v1/events/{accepted['id']}"
@@ -160,11 +160,11 @@ async def test_the_default_tenant(idle_house: House) -> None:
     ],
     ids=lambda data: repr(data)[:20],
 )
-async def test_any_json_arrives_as_it_was_sent(home: House, inbox: Receiver, data: Any) -> None:
-    await home.webhook(inbox.url)
-    accepted = await home.send(data=data)
+async def test_any_json_arrives_as_it_was_sent(instance: Instance, inbox: Receiver, data: Any) -> None:
+    await instance.webhook(inbox.url)
+    accepted = await instance.send(data=data)
     (request,) = await inbox.got(1)
-    event = await home.until_final(accepted["id"])
+    event = await instance.until_final(accepted["id"])
     for arrived in (json.loads(request.body)["data"], event["data"]):
         assert arrived == data
         assert type(arrived) is type(data)
@@ -173,17 +173,17 @@ async def test_any_json_arrives_as_it_was_sent(home: House, inbox: Receiver, dat
 # Accepted once
 
 
-async def test_fifty_at_once_are_one_event(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    answers = await asyncio.gather(*(post(home, id="evt_once", data={"n": 1}) for _ in range(50)))
+async def test_fifty_at_once_are_one_event(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    answers = await asyncio.gather(*(post(instance, id="evt_once", data={"n": 1}) for _ in range(50)))
     bodies = [answer.json() for answer in answers]
     assert sorted(answer.status_code for answer in answers) == [200] * 49 + [202]
     assert [body["duplicate"] for body in bodies] == [answer.status_code == 200 for answer in answers]
     for name in ("id", "workflow_id", "run_id", "deliveries", "links"):
         assert all(body[name] == bodies[0][name] for body in bodies)
 
-    await home.until_final("evt_once")
-    await until_runs(home, "evt_once", 1)
+    await instance.until_final("evt_once")
+    await until_runs(instance, "evt_once", 1)
     await asyncio.sleep(0.2)
     assert len(inbox.requests) == 1
 
@@ -205,13 +205,15 @@ SCHEDULED: dict[str, Any] = {
     ],
     ids=["the same", "fields in another order", "keys in another order", "the same time in another zone"],
 )
-async def test_the_same_content_again_is_the_same_event(home: House, inbox: Receiver, again: dict[str, Any]) -> None:
-    await home.webhook(inbox.url)
-    first = await home.send(id="e", **SCHEDULED)
-    answer = await post(home, id="e", **again)
+async def test_the_same_content_again_is_the_same_event(
+    instance: Instance, inbox: Receiver, again: dict[str, Any]
+) -> None:
+    await instance.webhook(inbox.url)
+    first = await instance.send(id="e", **SCHEDULED)
+    answer = await post(instance, id="e", **again)
     assert answer.status_code == 200
     assert answer.json() == first | {"duplicate": True}
-    await until_runs(home, "e", 1)
+    await until_runs(instance, "e", 1)
 
 
 @pytest.mark.parametrize(
@@ -234,46 +236,46 @@ async def test_the_same_content_again_is_the_same_event(home: House, inbox: Rece
     ids=lambda change: next(iter(change)),
 )
 async def test_other_content_under_the_same_id_is_a_conflict(
-    home: House, inbox: Receiver, change: dict[str, Any]
+    instance: Instance, inbox: Receiver, change: dict[str, Any]
 ) -> None:
-    await home.webhook(inbox.url)
-    first = await home.send(id="e", **SCHEDULED)
-    problem(await post(home, id="e", **SCHEDULED | change), 409)
-    await until_runs(home, "e", 1)
-    event = await home.event("e")
+    await instance.webhook(inbox.url)
+    first = await instance.send(id="e", **SCHEDULED)
+    problem(await post(instance, id="e", **SCHEDULED | change), 409)
+    await until_runs(instance, "e", 1)
+    event = await instance.event("e")
     assert (event["run_id"], event["status"], event["data"]) == (first["run_id"], "scheduled", SCHEDULED["data"])
     assert inbox.requests == []
 
 
-async def test_a_finished_event_is_not_delivered_again(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    first = await home.send(id="e")
-    await home.until_final("e")
-    await home.webhook(inbox.url)  # who comes later gets later events only
-    again = await post(home, id="e")
+async def test_a_finished_event_is_not_delivered_again(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    first = await instance.send(id="e")
+    await instance.until_final("e")
+    await instance.webhook(inbox.url)  # who comes later gets later events only
+    again = await post(instance, id="e")
     assert again.status_code == 200
     assert again.json() == first | {"duplicate": True, "status": "succeeded"}
-    problem(await post(home, id="e", data=1), 409)
+    problem(await post(instance, id="e", data=1), 409)
     await asyncio.sleep(0.2)
     assert len(inbox.requests) == 1
 
 
-async def test_a_scheduled_event_is_known_after_its_time(home: House) -> None:
+async def test_a_scheduled_event_is_known_after_its_time(instance: Instance) -> None:
     deliver_at = (datetime.now(UTC) - timedelta(seconds=54)).isoformat()
-    await home.send(id="e", deliver_at=deliver_at)
+    await instance.send(id="e", deliver_at=deliver_at)
     await asyncio.sleep(6.2)
-    answer = await post(home, id="e", deliver_at=deliver_at)
+    answer = await post(instance, id="e", deliver_at=deliver_at)
     assert (answer.status_code, answer.json()["duplicate"]) == (200, True)
-    problem(await post(home, id="e", deliver_at=deliver_at, data="other"), 409)
-    problem(await post(home, id="another", deliver_at=deliver_at), 422, "deliver_at")
-    problem(await post(home, deliver_at=deliver_at), 422, "deliver_at")
+    problem(await post(instance, id="e", deliver_at=deliver_at, data="other"), 409)
+    problem(await post(instance, id="another", deliver_at=deliver_at), 422, "deliver_at")
+    problem(await post(instance, deliver_at=deliver_at), 422, "deliver_at")
 
 
-async def test_the_idempotency_key_is_the_id_where_none_is_given(home: House) -> None:
+async def test_the_idempotency_key_is_the_id_where_none_is_given(instance: Instance) -> None:
     async def keyed(**fields: Any) -> httpx.Response:
-        return await home.http.post(
+        return await instance.http.post(
             "/v1/events",
-            json={"type": "order.paid", "tenant": home.tenant, **fields},
+            json={"type": "order.paid", "tenant": instance.tenant, **fields},
             headers={"idempotency-key": "key-1"},
         )
 
@@ -281,24 +283,24 @@ async def test_the_idempotency_key_is_the_id_where_none_is_given(home: House) ->
     assert [answer.status_code for answer in (first, again, own)] == [202, 200, 202]
     assert [answer.json()["id"] for answer in (first, again, own)] == ["key-1", "key-1", "own"]
     problem(await keyed(data=2), 409)
-    assert (await home.send(id="key-1"))["duplicate"] is True
+    assert (await instance.send(id="key-1"))["duplicate"] is True
 
 
 @pytest.mark.parametrize("key", [b"", b"a.b", b"x" * 129, b"a b", b"\xc3\xbc"])
-async def test_a_bad_idempotency_key_is_refused(idle_house: House, key: bytes) -> None:
-    answer = await idle_house.http.post(
-        "/v1/events", json={"type": "a", "tenant": idle_house.tenant}, headers={b"idempotency-key": key}
+async def test_a_bad_idempotency_key_is_refused(idle_instance: Instance, key: bytes) -> None:
+    answer = await idle_instance.http.post(
+        "/v1/events", json={"type": "a", "tenant": idle_instance.tenant}, headers={b"idempotency-key": key}
     )
     problem(answer, 422, "idempotency-key")
 
 
-async def test_dashes_make_no_two_events_one(home: House, inbox: Receiver) -> None:
+async def test_dashes_make_no_two_events_one(instance: Instance, inbox: Receiver) -> None:
     """Tenant `a`, event `b-c` and tenant `a-b`, event `c`: a plain join by dashes would take them for the same."""
-    first, second = home.tenant, f"{home.tenant}-b"
+    first, second = instance.tenant, f"{instance.tenant}-b"
     for tenant in (first, second):
-        await home.webhook(inbox.url, tenant=tenant)
+        await instance.webhook(inbox.url, tenant=tenant)
     for tenant, event_id in ((first, "b-c"), (second, "c")):
-        answer = await home.http.post(
+        answer = await instance.http.post(
             "/v1/events", json={"type": "x", "tenant": tenant, "id": event_id, "data": tenant}
         )
         assert (answer.status_code, answer.json()["id"]) == (202, event_id)
@@ -306,20 +308,20 @@ async def test_dashes_make_no_two_events_one(home: House, inbox: Receiver) -> No
     sent = {(request.webhook_id, json.loads(request.body)["data"]) for request in requests}
     assert sent == {("b-c", first), ("c", second)}
     for tenant, event_id in ((first, "b-c"), (second, "c")):
-        shown = (await home.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})).json()
+        shown = (await instance.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})).json()
         assert (shown["id"], shown["tenant"], shown["data"]) == (event_id, tenant, tenant)
     for tenant, event_id in ((first, "c"), (second, "b-c")):
-        problem(await home.http.get(f"/v1/events/{event_id}", params={"tenant": tenant}), 404)
+        problem(await instance.http.get(f"/v1/events/{event_id}", params={"tenant": tenant}), 404)
 
 
 @pytest.mark.parametrize("event_id", ["0", "-", "_", "--", "a" * 128, "A-Z_09", "event-default-x"])
-async def test_ids_of_every_allowed_shape(home: House, event_id: str) -> None:
+async def test_ids_of_every_allowed_shape(instance: Instance, event_id: str) -> None:
     for tenant in ("-", "_-_", "t" * 64):
-        fields = {"id": event_id, "tenant": tenant, "data": home.tenant, "type": f"x.{home.tenant}"}
-        answer = await home.http.post("/v1/events", json=fields)
+        fields = {"id": event_id, "tenant": tenant, "data": instance.tenant, "type": f"x.{instance.tenant}"}
+        answer = await instance.http.post("/v1/events", json=fields)
         assert answer.status_code == 202, answer.text
-        shown = (await home.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})).json()
-        assert (shown["id"], shown["tenant"], shown["data"]) == (event_id, tenant, home.tenant)
+        shown = (await instance.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})).json()
+        assert (shown["id"], shown["tenant"], shown["data"]) == (event_id, tenant, instance.tenant)
 
 
 # Who gets it
@@ -341,10 +343,10 @@ async def test_ids_of_every_allowed_shape(home: House, event_id: str) -> None:
         (["invoice.*"], "order.paid", False),
     ],
 )
-async def test_patterns(idle_house: House, patterns: list[str], type_: str, gets: bool) -> None:
-    webhook = await idle_house.webhook("https://acme.example/", events=patterns)
-    await idle_house.webhook("https://acme.example/", events=["*"], tenant=f"{idle_house.tenant}-other")
-    accepted = await idle_house.send(type_)
+async def test_patterns(idle_instance: Instance, patterns: list[str], type_: str, gets: bool) -> None:
+    webhook = await idle_instance.webhook("https://acme.example/", events=patterns)
+    await idle_instance.webhook("https://acme.example/", events=["*"], tenant=f"{idle_instance.tenant}-other")
+    accepted = await idle_instance.send(type_)
     assert [delivery["id"] for delivery in accepted["deliveries"]] == [webhook["id"]] * gets
 
 
@@ -353,88 +355,88 @@ async def test_patterns(idle_house: House, patterns: list[str], type_: str, gets
 COMMANDS = ("retry", "cancel", "hold", "release", "redeliver")
 
 
-async def test_another_tenants_event_is_unknown(home: House, inbox: Receiver) -> None:
+async def test_another_tenants_event_is_unknown(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    before = await home.until_delivery(accepted["id"], "retrying", 1)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    before = await instance.until_delivery(accepted["id"], "retrying", 1)
     path = f"/v1/events/{accepted['id']}"
-    for query in ({"tenant": f"{home.tenant}x"}, {}):
-        problem(await home.http.get(path, params=query), 404)
+    for query in ({"tenant": f"{instance.tenant}x"}, {}):
+        problem(await instance.http.get(path, params=query), 404)
         for command in COMMANDS:
-            problem(await home.http.post(f"{path}/{command}", params=query), 404)
-        answer = await home.http.post(f"{path}/reschedule", params=query, json={"deliver_at": in_days(1)})
+            problem(await instance.http.post(f"{path}/{command}", params=query), 404)
+        answer = await instance.http.post(f"{path}/reschedule", params=query, json={"deliver_at": in_days(1)})
         problem(answer, 404)
-    assert await home.event(accepted["id"]) == before
+    assert await instance.event(accepted["id"]) == before
 
 
-async def test_commands_need_an_event_and_a_delivery_that_are_there(home: House, inbox: Receiver) -> None:
+async def test_commands_need_an_event_and_a_delivery_that_are_there(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    await home.until_delivery(accepted["id"], "retrying", 1)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    await instance.until_delivery(accepted["id"], "retrying", 1)
     for command in COMMANDS:
-        problem(await home.command("evt_unknown", command), 404)
-        problem(await home.command(accepted["id"], command, "wh_unknown"), 404)
-    await home.command(accepted["id"], "cancel")
-    await home.until_final(accepted["id"])
+        problem(await instance.command("evt_unknown", command), 404)
+        problem(await instance.command(accepted["id"], command, "wh_unknown"), 404)
+    await instance.command(accepted["id"], "cancel")
+    await instance.until_final(accepted["id"])
     for command in ("retry", "redeliver"):
-        problem(await home.command(accepted["id"], command, "wh_unknown"), 404)
+        problem(await instance.command(accepted["id"], command, "wh_unknown"), 404)
 
 
-async def test_commands_that_make_no_sense_are_conflicts(home: House, inbox: Receiver) -> None:
+async def test_commands_that_make_no_sense_are_conflicts(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    event = await home.until_delivery(accepted["id"], "retrying", 1)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    event = await instance.until_delivery(accepted["id"], "retrying", 1)
     delivery = event["deliveries"][0]["id"]
     for id_ in (None, delivery):
-        problem(await home.command(accepted["id"], "release", id_), 409)
-    assert (await home.command(accepted["id"], "hold")).status_code == 202
-    problem(await home.command(accepted["id"], "hold"), 409)
-    assert (await home.command(accepted["id"], "cancel")).status_code == 202
-    await home.until_final(accepted["id"])
+        problem(await instance.command(accepted["id"], "release", id_), 409)
+    assert (await instance.command(accepted["id"], "hold")).status_code == 202
+    problem(await instance.command(accepted["id"], "hold"), 409)
+    assert (await instance.command(accepted["id"], "cancel")).status_code == 202
+    await instance.until_final(accepted["id"])
     for command in ("cancel", "hold", "release"):
         for id_ in (None, delivery):
-            detail = problem(await home.command(accepted["id"], command, id_), 409)["detail"]
+            detail = problem(await instance.command(accepted["id"], command, id_), 409)["detail"]
             assert detail == f"Cannot {command}: the event has already been cancelled."
 
     inbox.otherwise = Answer(200)
-    delivered = await home.send()
-    await home.until_final(delivered["id"])
+    delivered = await instance.send()
+    await instance.until_final(delivered["id"])
     for command in ("cancel", "hold", "release", "retry"):
-        problem(await home.command(delivered["id"], command), 409)
+        problem(await instance.command(delivered["id"], command), 409)
 
 
-async def test_an_event_without_deliveries_refuses_every_command(home: House) -> None:
-    accepted = await home.send()
-    await home.until_final(accepted["id"])
+async def test_an_event_without_deliveries_refuses_every_command(instance: Instance) -> None:
+    accepted = await instance.send()
+    await instance.until_final(accepted["id"])
     for command in COMMANDS:
-        problem(await home.command(accepted["id"], command), 409)
+        problem(await instance.command(accepted["id"], command), 409)
 
 
-async def test_a_command_says_what_it_did(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url)
-    accepted = await home.send()
-    await home.until_final(accepted["id"])
-    path, query = f"/v1/events/{accepted['id']}/redeliver", {"tenant": home.tenant}
+async def test_a_command_says_what_it_did(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    accepted = await instance.send()
+    await instance.until_final(accepted["id"])
+    path, query = f"/v1/events/{accepted['id']}/redeliver", {"tenant": instance.tenant}
     for body, delivery in ((None, None), ({}, None), ({"delivery": webhook["id"]}, webhook["id"])):
-        answer = await home.http.post(path, params=query, json=body)
+        answer = await instance.http.post(path, params=query, json=body)
         assert answer.status_code == 202
         assert answer.json() == {"id": accepted["id"], "command": "redeliver", "delivery": delivery}
-        await home.until_final(accepted["id"])
+        await instance.until_final(accepted["id"])
     await inbox.got(4)
 
 
 # Times
 
 
-async def test_deliver_at_may_be_a_moment_ago_or_a_year_ahead(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    late = await home.send(deliver_at=in_days(-50 / 86400))
+async def test_deliver_at_may_be_a_moment_ago_or_a_year_ahead(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    late = await instance.send(deliver_at=in_days(-50 / 86400))
     assert late["status"] == "delivering"
-    assert (await home.until_final(late["id"]))["status"] == "succeeded"
-    assert (await home.send(deliver_at=in_days(365)))["status"] == "scheduled"
+    assert (await instance.until_final(late["id"]))["status"] == "succeeded"
+    assert (await instance.send(deliver_at=in_days(365)))["status"] == "scheduled"
 
 
 @pytest.mark.parametrize(
@@ -452,39 +454,39 @@ async def test_deliver_at_may_be_a_moment_ago_or_a_year_ahead(home: House, inbox
     ],
     ids=["past", "far", "2999", "no zone", "number", "number as text", "null", "text", "nothing"],
 )
-async def test_a_bad_reschedule_moves_nothing(home: House, inbox: Receiver, body: dict[str, Any]) -> None:
-    await home.webhook(inbox.url)
-    accepted = await home.send(deliver_at=in_days(1))
-    before = await home.event(accepted["id"])
-    path, query = f"/v1/events/{accepted['id']}/reschedule", {"tenant": home.tenant}
-    problem(await home.http.post(path, params=query, json=body), 422, "deliver_at")
-    problem(await home.http.post(path, params=query), 422, "body")
-    problem(await home.http.post(path, params=query, json={"deliver_at": in_days(2), "x": 1}), 422, "x")
-    assert await home.event(accepted["id"]) == before
+async def test_a_bad_reschedule_moves_nothing(instance: Instance, inbox: Receiver, body: dict[str, Any]) -> None:
+    await instance.webhook(inbox.url)
+    accepted = await instance.send(deliver_at=in_days(1))
+    before = await instance.event(accepted["id"])
+    path, query = f"/v1/events/{accepted['id']}/reschedule", {"tenant": instance.tenant}
+    problem(await instance.http.post(path, params=query, json=body), 422, "deliver_at")
+    problem(await instance.http.post(path, params=query), 422, "body")
+    problem(await instance.http.post(path, params=query, json={"deliver_at": in_days(2), "x": 1}), 422, "x")
+    assert await instance.event(accepted["id"]) == before
 
 
-async def test_only_what_is_scheduled_can_be_rescheduled(home: House, inbox: Receiver) -> None:
+async def test_only_what_is_scheduled_can_be_rescheduled(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    await home.until_delivery(accepted["id"], "retrying", 1)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    await instance.until_delivery(accepted["id"], "retrying", 1)
     for event_id, status in ((accepted["id"], 409), ("evt_unknown", 404)):
-        answer = await home.http.post(
-            f"/v1/events/{event_id}/reschedule", params={"tenant": home.tenant}, json={"deliver_at": in_days(1)}
+        answer = await instance.http.post(
+            f"/v1/events/{event_id}/reschedule", params={"tenant": instance.tenant}, json={"deliver_at": in_days(1)}
         )
         problem(answer, status)
 
 
-async def test_an_event_with_too_many_targets_is_refused_with_a_reason(idle_house: House) -> None:
+async def test_an_event_with_too_many_targets_is_refused_with_a_reason(idle_instance: Instance) -> None:
     many = {
         "emails": [{"to": ["ann@acme.example"]}] * 10,
         "notifications": [{"http": {"url": "https://a.example"}}] * 10,
     }
     for _ in range(50):
-        await idle_house.webhook(None, **many)
-    assert len((await idle_house.send(id="before"))["deliveries"]) == MAX_TARGETS
-    await idle_house.webhook("https://acme.example/hook")
-    answer = await post(idle_house, id="too-many")
+        await idle_instance.webhook(None, **many)
+    assert len((await idle_instance.send(id="before"))["deliveries"]) == MAX_TARGETS
+    await idle_instance.webhook("https://acme.example/hook")
+    answer = await post(idle_instance, id="too-many")
     assert "at most 1000" in problem(answer, 422)["detail"]
-    again = await post(idle_house, id="before")  # its 202 may have been lost on the way
+    again = await post(idle_instance, id="before")  # its 202 may have been lost on the way
     assert (again.status_code, again.json()["duplicate"]) == (200, True)

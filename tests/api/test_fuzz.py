@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from conftest import binary, temporal_server
 from hookkeeper.times import rfc3339, utc_now
-from house import KEY, House, house
+from instances import KEY, Instance, running_instance
 from receivers import Answer, receiver
 from worker_processes import worker_process
 
@@ -63,35 +63,41 @@ def answers() -> Answers:
 
 
 @pytest.fixture
-async def home(tmp_path: Path, database_url: str, answers: Answers) -> AsyncIterator[House]:
-    """A house whose emails stay in a folder. Its Temporal has no run of others, whose workers would not answer."""
+async def instance(tmp_path: Path, database_url: str, answers: Answers) -> AsyncIterator[Instance]:
+    """An instance whose emails stay in a folder. Its Temporal has no run of others, whose workers would not answer."""
     chosen = {"database_url": database_url, "email_capture_dir": tmp_path / "emails", "notification_services": ()}
     # The worker is a process of its own, as in production: its work does not delay the API.
-    async with temporal_server() as temporal, house(temporal, tmp_path, **chosen) as built, worker_process(built):
+    async with (
+        temporal_server() as temporal,
+        running_instance(temporal, tmp_path, **chosen) as built,
+        worker_process(built),
+    ):
         built.app.add_middleware(Counted, answers=answers)
         yield built
 
 
-async def furnish(home: House, *urls: str) -> dict[str, list[str]]:
+async def furnish(instance: Instance, *urls: str) -> dict[str, list[str]]:
     """Have webhooks, events in each state and two of everything else; say what they are called."""
     yesterday, tomorrow = (rfc3339(utc_now() + timedelta(days=days)) for days in (-1, 1))
     patterns = ["order.*" if n < len(urls) else f"only.{n}" for n in range(MANY)]  # else each event went to all
-    webhooks = [await home.webhook(urls[n % len(urls)], events=[pattern]) for n, pattern in enumerate(patterns)]
+    webhooks = [await instance.webhook(urls[n % len(urls)], events=[pattern]) for n, pattern in enumerate(patterns)]
     events = [f"event-{n}" for n in range(MANY)]
     for number, event_id in enumerate(events):
         type_, deliver_at = (("order.paid", None), ("order.paid", tomorrow), ("only.2", None))[number % 3]
-        await home.send(type_, id=event_id, deliver_at=deliver_at)
+        await instance.send(type_, id=event_id, deliver_at=deliver_at)
     for name in ("known.type", "known.too"):
-        await home.http.post("/v1/event-types", json={"name": name, "schema": {"type": "object"}, "examples": [{}]})
-        await home.http.post("/v1/keys", json={"name": name, "tenant": home.tenant})
-        await home.http.post("/v1/suppressions", json={"address": f"{name}@acme.example", "tenant": home.tenant})
-    lists = [await home.http.get(f"/v1/{name}", params={"limit": 1}) for name in LISTS]
+        await instance.http.post("/v1/event-types", json={"name": name, "schema": {"type": "object"}, "examples": [{}]})
+        await instance.http.post("/v1/keys", json={"name": name, "tenant": instance.tenant})
+        await instance.http.post(
+            "/v1/suppressions", json={"address": f"{name}@acme.example", "tenant": instance.tenant}
+        )
+    lists = [await instance.http.get(f"/v1/{name}", params={"limit": 1}) for name in LISTS]
     return {
         "cursors": [page.json()["next_cursor"] for page in lists],
         "events": events,
         "future": [tomorrow],
         "past": [yesterday],
-        "tenants": [home.tenant],
+        "tenants": [instance.tenant],
         "urls": list(urls),
         "webhooks": [webhook["id"] for webhook in webhooks],
     }
@@ -113,7 +119,7 @@ async def schemathesis(folder: Path, port: int, effort: list[str]) -> tuple[int 
 
 @pytest.mark.timeout(SECONDS + 180)
 async def test_every_answer_is_as_documented(
-    home: House,
+    instance: Instance,
     tmp_path: Path,
     answers: Answers,
     request: pytest.FixtureRequest,
@@ -123,16 +129,16 @@ async def test_every_answer_is_as_documented(
     folder = tmp_path / "schemathesis"
     folder.mkdir()
     shutil.copy(CONFIG, folder)
-    async with receiver() as good, receiver() as busy, serving(home.app) as server:
+    async with receiver() as good, receiver() as busy, serving(instance.app) as server:
         busy.otherwise = Answer(503)
-        for name, values in (await furnish(home, good.url, busy.url)).items():
+        for name, values in (await furnish(instance, good.url, busy.url)).items():
             (folder / name).write_text("".join(f'"{value}"\n' for value in values))
         answers.clear()
         effort = ["--max-time", str(SECONDS)] if SECONDS else ["--phases", SHORT[database], "--max-examples", "5"]
         code, said = await schemathesis(folder, server.port, effort)
     if SECONDS:
         with capsys.disabled():
-            print(report(home, answers), said[said.rfind("Test cases:") :], sep="\n")
+            print(report(instance, answers), said[said.rfind("Test cases:") :], sep="\n")
     assert code == 0, said
     assert len(succeeded(answers)) > 30, "most operations only ever refused"
 
@@ -141,8 +147,8 @@ def succeeded(answers: Answers) -> set[str]:
     return {operation for operation, status in answers if status < 400}
 
 
-def report(home: House, answers: Answers) -> str:
-    paths = home.app.openapi()["paths"]
+def report(instance: Instance, answers: Answers) -> str:
+    paths = instance.app.openapi()["paths"]
     operations = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     statuses = Counter[int]()
     for (_, status), times in answers.items():

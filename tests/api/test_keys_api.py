@@ -22,8 +22,8 @@ from api.authenticator import Authenticator
 from hookkeeper.registry.api_keys import KEY as FORM
 from hookkeeper.registry.database import CONNECT_TIMEOUT
 from hookkeeper.registry.store import Store
-from house import KEY, House, house
-from patience import PATIENCE, lateness
+from instances import KEY, Instance, running_instance
+from timeouts import WAIT_TIMEOUT, lateness
 
 USUAL = ["events:write", "events:read", "webhooks:write", "webhooks:read"]
 PATH = "/v1/webhooks"
@@ -34,22 +34,22 @@ async def status(app: Any, key: str, address: str = "192.0.2.1") -> int:
         return (await http.get(PATH)).status_code
 
 
-async def all_keys(home: House, **query: Any) -> dict[str, dict[str, Any]]:
-    answer = await home.http.get("/v1/keys", params=query)
+async def all_keys(instance: Instance, **query: Any) -> dict[str, dict[str, Any]]:
+    answer = await instance.http.get("/v1/keys", params=query)
     return {item["id"]: item for item in answer.json()["items"]}
 
 
 # Make, list, revoke
 
 
-async def test_a_key_is_shown_once(idle_house: House) -> None:
-    made = await make_key(idle_house, "acme")
+async def test_a_key_is_shown_once(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
     assert FORM.fullmatch(made["key"])
     assert (made["tenant"], made["scopes"], made["rate_limit"]) == ("acme", USUAL, None)
-    listed = (await all_keys(idle_house))[made["id"]]
+    listed = (await all_keys(idle_instance))[made["id"]]
     assert listed == {name: value for name, value in made.items() if name != "key"}
-    assert await status(idle_house.app, made["key"]) == 200
-    kept = Path(idle_house.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    assert await status(idle_instance.app, made["key"]) == 200
+    kept = Path(idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     for file in kept.parent.iterdir():
         assert made["key"].encode() not in file.read_bytes()
 
@@ -71,27 +71,27 @@ async def test_a_key_is_shown_once(idle_house: House) -> None:
     ],
     ids=str,
 )
-async def test_what_is_no_key(idle_house: House, body: dict[str, Any], path: str) -> None:
-    problem(await idle_house.http.post("/v1/keys", json=body), 422, path)
-    assert await all_keys(idle_house) == {}
+async def test_what_is_no_key(idle_instance: Instance, body: dict[str, Any], path: str) -> None:
+    problem(await idle_instance.http.post("/v1/keys", json=body), 422, path)
+    assert await all_keys(idle_instance) == {}
 
 
-async def test_lists_are_by_tenant_and_in_pages(idle_house: House) -> None:
-    made = [(await make_key(idle_house, tenant))["id"] for tenant in ("acme", "bolt", "acme", None)]
-    assert list(await all_keys(idle_house, tenant="acme")) == [made[2], made[0]]
-    first = (await idle_house.http.get("/v1/keys", params={"limit": 3})).json()
-    second = (await idle_house.http.get("/v1/keys", params={"limit": 3, "cursor": first["next_cursor"]})).json()
+async def test_lists_are_by_tenant_and_in_pages(idle_instance: Instance) -> None:
+    made = [(await make_key(idle_instance, tenant))["id"] for tenant in ("acme", "bolt", "acme", None)]
+    assert list(await all_keys(idle_instance, tenant="acme")) == [made[2], made[0]]
+    first = (await idle_instance.http.get("/v1/keys", params={"limit": 3})).json()
+    second = (await idle_instance.http.get("/v1/keys", params={"limit": 3, "cursor": first["next_cursor"]})).json()
     assert [item["id"] for item in first["items"] + second["items"]] == made[::-1]
-    problem(await idle_house.http.get("/v1/keys", params={"cursor": "x"}), 400, "cursor")
+    problem(await idle_instance.http.get("/v1/keys", params={"cursor": "x"}), 400, "cursor")
 
 
-async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_house: House) -> None:
-    other_store = Store.connect(idle_house.settings.database_url)
-    other = create_app(idle_house.settings, other_store, idle_house.gateway)
-    made = await make_key(idle_house, "acme")
-    async with calling(other, made["key"]) as there, calling(idle_house.app, made["key"]) as here:
+async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_instance: Instance) -> None:
+    other_store = Store.connect(idle_instance.settings.database_url)
+    other = create_app(idle_instance.settings, other_store, idle_instance.gateway)
+    made = await make_key(idle_instance, "acme")
+    async with calling(other, made["key"]) as there, calling(idle_instance.app, made["key"]) as here:
         assert [(await http.get(PATH)).status_code for http in (here, there)] == [200, 200]
-        assert (await idle_house.http.delete(f"/v1/keys/{made['id']}")).status_code == 200
+        assert (await idle_instance.http.delete(f"/v1/keys/{made['id']}")).status_code == 200
         assert problem(await here.get(PATH), 401)["detail"] == "The key was revoked."
         await asyncio.sleep(1)
         assert problem(await there.get(PATH), 401)["detail"] == "The key was revoked."
@@ -99,29 +99,29 @@ async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_h
     await other_store.close()
 
 
-async def test_revoking_again_changes_nothing(idle_house: House) -> None:
-    made = await make_key(idle_house, "acme")
+async def test_revoking_again_changes_nothing(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
     path = f"/v1/keys/{made['id']}"
-    await idle_house.http.delete(path)
-    revoked = (await all_keys(idle_house))[made["id"]]["revoked_at"]
+    await idle_instance.http.delete(path)
+    revoked = (await all_keys(idle_instance))[made["id"]]["revoked_at"]
     assert revoked
-    assert (await idle_house.http.delete(path)).status_code == 200
-    assert (await all_keys(idle_house))[made["id"]]["revoked_at"] == revoked
-    problem(await idle_house.http.delete("/v1/keys/key_nowhere"), 404)
+    assert (await idle_instance.http.delete(path)).status_code == 200
+    assert (await all_keys(idle_instance))[made["id"]]["revoked_at"] == revoked
+    problem(await idle_instance.http.delete("/v1/keys/key_nowhere"), 404)
 
 
-async def test_a_key_expires(idle_house: House) -> None:
+async def test_a_key_expires(idle_instance: Instance) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=5)
-    made = await make_key(idle_house, "acme", expires_at=soon.isoformat())
-    async with calling(idle_house.app, made["key"]) as http:
+    made = await make_key(idle_instance, "acme", expires_at=soon.isoformat())
+    async with calling(idle_instance.app, made["key"]) as http:
         assert (await http.get(PATH)).status_code == 200
         await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.1)
         assert problem(await http.get(PATH), 401)["detail"] == "The key has expired."
 
 
-async def test_a_key_with_admin_makes_keys_and_no_more(idle_house: House) -> None:
-    made = await make_key(idle_house, None, scopes=["admin"])
-    async with calling(idle_house.app, made["key"]) as http:
+async def test_a_key_with_admin_makes_keys_and_no_more(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, None, scopes=["admin"])
+    async with calling(idle_instance.app, made["key"]) as http:
         answer = await http.post("/v1/keys", json={"name": "made by a key", "tenant": "acme"})
         assert answer.status_code == 201
         problem(await http.get(PATH), 403)
@@ -130,40 +130,40 @@ async def test_a_key_with_admin_makes_keys_and_no_more(idle_house: House) -> Non
 # Use
 
 
-async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_house: House) -> None:
-    made = await make_key(idle_house, "acme")
+async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
     assert made["last_used_at"] is None
     before = datetime.now(UTC) - timedelta(milliseconds=1)
-    await asyncio.gather(*(status(idle_house.app, made["key"]) for _ in range(10)))
-    async with asyncio.timeout(PATIENCE):
-        while (used := (await all_keys(idle_house))[made["id"]]["last_used_at"]) is None:
+    await asyncio.gather(*(status(idle_instance.app, made["key"]) for _ in range(10)))
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (used := (await all_keys(idle_instance))[made["id"]]["last_used_at"]) is None:
             await asyncio.sleep(0.02)
     assert before <= datetime.fromisoformat(used)
     await asyncio.sleep(0.05)
-    await status(idle_house.app, made["key"])
+    await status(idle_instance.app, made["key"])
     await asyncio.sleep(0.2)
-    assert (await all_keys(idle_house))[made["id"]]["last_used_at"] == used
+    assert (await all_keys(idle_instance))[made["id"]]["last_used_at"] == used
 
 
-async def test_no_request_waits_for_that(idle_house: House) -> None:
+async def test_no_request_waits_for_that(idle_instance: Instance) -> None:
     """Another process holds the only lock for writing that SQLite has."""
-    made = await make_key(idle_house, "acme")
+    made = await make_key(idle_instance, "acme")
     blocker = sqlite3.connect(
-        idle_house.settings.database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None
+        idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None
     )
     blocker.execute("BEGIN IMMEDIATE")
     async with lateness() as late:
         began = time.monotonic()
-        assert [await status(idle_house.app, made["key"]) for _ in range(3)] == [200] * 3
+        assert [await status(idle_instance.app, made["key"]) for _ in range(3)] == [200] * 3
         assert time.monotonic() - began < 0.8 * CONNECT_TIMEOUT + late.seconds, "so long each would wait for the lock"
     blocker.execute("ROLLBACK")
     blocker.close()
 
 
-async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path, idle_house: House) -> None:
-    made = await make_key(idle_house, "acme")
+async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path, idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
     lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
-    app = create_app(idle_house.settings, lost, idle_house.gateway)
+    app = create_app(idle_instance.settings, lost, idle_instance.gateway)
     async with calling(app, KEY) as http:
         assert (await http.get("/v1/events")).status_code == 200
     async with calling(app, made["key"]) as http:
@@ -179,17 +179,17 @@ async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path,
 
 
 async def test_a_key_may_make_so_many_requests(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path, rate_limit="3/day") as home:
-        usual, own, other = [await make_key(home, "acme", rate_limit=rate) for rate in (None, "5/day", None)]
-        assert [await status(home.app, usual["key"]) for _ in range(5)] == [200] * 3 + [429] * 2
-        assert [await status(home.app, own["key"]) for _ in range(6)] == [200] * 5 + [429]
-        assert await status(home.app, other["key"]) == 200
-        assert [await status(home.app, KEY) for _ in range(6)] == [200] * 6
+    async with running_instance(temporal, tmp_path, rate_limit="3/day") as instance:
+        usual, own, other = [await make_key(instance, "acme", rate_limit=rate) for rate in (None, "5/day", None)]
+        assert [await status(instance.app, usual["key"]) for _ in range(5)] == [200] * 3 + [429] * 2
+        assert [await status(instance.app, own["key"]) for _ in range(6)] == [200] * 5 + [429]
+        assert await status(instance.app, other["key"]) == 200
+        assert [await status(instance.app, KEY) for _ in range(6)] == [200] * 6
 
 
-async def test_the_answer_says_when_to_come_again(idle_house: House) -> None:
-    made = await make_key(idle_house, "acme", rate_limit="2/second")
-    async with calling(idle_house.app, made["key"]) as http, asyncio.timeout(PATIENCE):
+async def test_the_answer_says_when_to_come_again(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme", rate_limit="2/second")
+    async with calling(idle_instance.app, made["key"]) as http, asyncio.timeout(WAIT_TIMEOUT):
         while (answer := await http.get(PATH)).status_code == 200:
             pass
         assert problem(answer, 429)["detail"] == "The key may make 2 requests a second."
@@ -198,45 +198,45 @@ async def test_the_answer_says_when_to_come_again(idle_house: House) -> None:
         assert (await http.get(PATH)).status_code == 200
 
 
-async def test_bad_keys_are_counted_by_address_and_lock_nobody_else_out(idle_house: House) -> None:
-    made = await make_key(idle_house, "acme")
-    async with calling(idle_house.app, "hk_" + "x" * 43) as http:
+async def test_bad_keys_are_counted_by_address_and_lock_nobody_else_out(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
+    async with calling(idle_instance.app, "hk_" + "x" * 43) as http:
         answers = [await http.get(PATH) for _ in range(41)]
     assert [answer.status_code for answer in answers[:20]] == [401] * 20
     assert problem(answers[-1], 429)["detail"].startswith("Too many requests from this address")
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-    assert await status(idle_house.app, made["key"]) == 200, "a good key from the same address: a proxy, say"
-    assert await status(idle_house.app, "hk_" + "x" * 43, "192.0.2.2") == 401
-    async with calling(idle_house.app, None) as http:
+    assert await status(idle_instance.app, made["key"]) == 200, "a good key from the same address: a proxy, say"
+    assert await status(idle_instance.app, "hk_" + "x" * 43, "192.0.2.2") == 401
+    async with calling(idle_instance.app, None) as http:
         problem(await http.get(PATH), 401)
 
 
 async def test_a_tenant_may_have_so_many_webhooks(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path, max_webhooks_per_tenant=2) as home:
-        made = [await home.webhook("https://acme.example") for _ in range(2)]
-        body = {"url": "https://acme.example", "tenant": home.tenant}
-        refused = problem(await home.http.post(PATH, json=body), 409)
-        assert refused["detail"] == f"Tenant {home.tenant} has 2 webhooks, which is the maximum."
-        assert (await home.http.post(PATH, json=body | {"tenant": "other"})).status_code == 201
-        await home.http.delete(f"{PATH}/{made[0]['id']}")
-        assert (await home.http.post(PATH, json=body)).status_code == 201
+    async with running_instance(temporal, tmp_path, max_webhooks_per_tenant=2) as instance:
+        made = [await instance.webhook("https://acme.example") for _ in range(2)]
+        body = {"url": "https://acme.example", "tenant": instance.tenant}
+        refused = problem(await instance.http.post(PATH, json=body), 409)
+        assert refused["detail"] == f"Tenant {instance.tenant} has 2 webhooks, which is the maximum."
+        assert (await instance.http.post(PATH, json=body | {"tenant": "other"})).status_code == 201
+        await instance.http.delete(f"{PATH}/{made[0]['id']}")
+        assert (await instance.http.post(PATH, json=body)).status_code == 201
 
 
 # Secrecy
 
 
 async def test_no_key_is_in_a_log_or_an_answer(
-    idle_house: House, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    idle_instance: Instance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     answers: list[httpx.Response] = []
     with capture_logs() as lines:
-        made = await make_key(idle_house, "acme", scopes=["webhooks:read"], rate_limit="4/day")
-        async with calling(idle_house.app, made["key"]) as http:
+        made = await make_key(idle_instance, "acme", scopes=["webhooks:read"], rate_limit="4/day")
+        async with calling(idle_instance.app, made["key"]) as http:
             for method, path in (("GET", PATH), ("POST", PATH), ("GET", "/v1/nowhere"), ("GET", "/v1/keys")):
                 answers.append(await http.request(method, path))
             answers += [await http.get(PATH) for _ in range(4)]
-            answers.append(await idle_house.http.delete(f"/v1/keys/{made['id']}"))
+            answers.append(await idle_instance.http.delete(f"/v1/keys/{made['id']}"))
             answers.append(await http.get(PATH))
     assert {answer.status_code for answer in answers} >= {200, 401, 403, 404, 429}
     written = "".join(answer.text for answer in answers) + str(lines) + caplog.text + "".join(capfd.readouterr())
@@ -246,10 +246,12 @@ async def test_no_key_is_in_a_log_or_an_answer(
         assert key[8:30] not in written
 
 
-async def test_the_authenticator_finishes_what_it_writes(idle_house: House) -> None:
-    made = await make_key(idle_house, "acme")
-    admin = idle_house.settings.admin_key or SecretStr("")
-    idle_house.app.state.api.authenticator = Authenticator(admin.get_secret_value(), idle_house.store.api_keys, None)
-    async with aclosing(idle_house.app.state.api.authenticator):
-        await status(idle_house.app, made["key"])
-    assert (await all_keys(idle_house))[made["id"]]["last_used_at"]
+async def test_the_authenticator_finishes_what_it_writes(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
+    admin = idle_instance.settings.admin_key or SecretStr("")
+    idle_instance.app.state.api.authenticator = Authenticator(
+        admin.get_secret_value(), idle_instance.store.api_keys, None
+    )
+    async with aclosing(idle_instance.app.state.api.authenticator):
+        await status(idle_instance.app, made["key"])
+    assert (await all_keys(idle_instance))[made["id"]]["last_used_at"]

@@ -20,20 +20,20 @@ from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
 from api.requests import MAX_BATCH_BYTES
 from api.strict_json import MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES, has_more_marks
 from hookkeeper.settings import Settings
-from house import KEY, House, house
+from instances import KEY, Instance, running_instance
 
 JSON = {"content-type": "application/json"}
 MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-async def door(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+async def door(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path_factory.mktemp("door")) as built:
         yield built
 
 
 @pytest.fixture(scope="module")
-async def server(door: House) -> AsyncIterator[Server]:
+async def server(door: Instance) -> AsyncIterator[Server]:
     async with serving(create_app(door.settings, door.store, door.gateway), ClientTimeouts(rest=0.5)) as served:
         yield served
 
@@ -41,12 +41,12 @@ async def server(door: House) -> AsyncIterator[Server]:
 # Values, keys, levels
 
 
-def event(home: House, data: Any) -> dict[str, Any]:
-    return {"type": "a", "tenant": home.tenant, "data": data}
+def event(instance: Instance, data: Any) -> dict[str, Any]:
+    return {"type": "a", "tenant": instance.tenant, "data": data}
 
 
 @pytest.mark.parametrize("one", [0, [], {}, [0], {"a": 0}, ",[{,[{"], ids=str)
-async def test_values_are_counted_as_they_are(door: House, one: Any) -> None:
+async def test_values_are_counted_as_they_are(door: Instance, one: Any) -> None:
     """An event has three of its own: type, tenant, data."""
     members = 2 if one in ([0], {"a": 0}) else 1
     most = (MAX_VALUES - 3) // members
@@ -56,17 +56,17 @@ async def test_values_are_counted_as_they_are(door: House, one: Any) -> None:
     assert error["detail"] == "contains more than 20000 values"
 
 
-async def test_members_of_objects_are_values(door: House) -> None:
+async def test_members_of_objects_are_values(door: Instance) -> None:
     answer = await door.http.post("/v1/events", json=event(door, {str(n): 0 for n in range(MAX_VALUES)}))
     problem(answer, 422, "body")
 
 
-async def test_text_is_one_value_whatever_is_in_it(door: House) -> None:
+async def test_text_is_one_value_whatever_is_in_it(door: Instance) -> None:
     text = '[{",\\"' * 25_000
     assert (await door.http.post("/v1/events", json=event(door, text))).status_code == 202
 
 
-async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: House) -> None:
+async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: Instance) -> None:
     batch = [event(door, [0] * 10), event(door, [0] * (MAX_VALUES - 2))]
     answer = await door.http.post("/v1/events/batch", json={"events": batch})
     problem(answer, 422, "events.1")
@@ -80,13 +80,13 @@ async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: House) -> N
 
 
 @pytest.mark.parametrize("data", [[0] * 19_000, [[]] * 19_000], ids=["numbers", "lists"])
-async def test_a_batch_with_too_many_values(door: House, data: Any) -> None:
+async def test_a_batch_with_too_many_values(door: Instance, data: Any) -> None:
     answer = await door.http.post("/v1/events/batch", json={"events": [event(door, data)] * 6})
     (error,) = problem(answer, 422, "body")["errors"]
     assert error["detail"] == f"contains more than {MAX_BATCH_VALUES} values"
 
 
-async def test_a_long_key(door: House) -> None:
+async def test_a_long_key(door: Instance) -> None:
     good, bad = {"é" * MAX_KEY: 1}, {"é" * (MAX_KEY + 1): 1}
     assert (await door.http.post("/v1/events", json=event(door, good))).status_code == 202
     (error,) = problem(await door.http.post("/v1/events", json=event(door, [bad])), 422, "data.0")["errors"]
@@ -109,7 +109,7 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("start", [b'{"events":[', b'{"events":["'], ids=["plain", "in a string"])
-async def test_a_hostile_batch_costs_no_memory(door: House, start: bytes, part: bytes) -> None:
+async def test_a_hostile_batch_costs_no_memory(door: Instance, start: bytes, part: bytes) -> None:
     """`[[],[],…` takes twenty times its size once it is parsed."""
     body = (start + part * (MAX_BATCH_BYTES // len(part)))[:MAX_BATCH_BYTES]
     tracemalloc.start()
@@ -252,7 +252,7 @@ async def test_what_is_no_http_is_answered_with_a_problem(server: Server, garbag
         assert json.loads(body)["status"] == status
 
 
-async def test_headers_after_the_body_are_none(server: Server, door: House) -> None:
+async def test_headers_after_the_body_are_none(server: Server, door: Instance) -> None:
     """They would stand among those that were checked already."""
     body = json.dumps(event(door, 1)).encode()
     lines = b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nidempotency-key: of-the-trailer\r\n\r\n"
@@ -359,13 +359,13 @@ def _is_open(schema: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-async def kept(temporal: Temporal, tmp_path: Path, database_url: str) -> AsyncIterator[House]:
-    """A house on SQLite, and one on PostgreSQL, whose texts cannot hold the character NUL."""
-    async with house(temporal, tmp_path, database_url=database_url) as built:
+async def kept(temporal: Temporal, tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+    """An instance on SQLite, and one on PostgreSQL, whose texts cannot hold the character NUL."""
+    async with running_instance(temporal, tmp_path, database_url=database_url) as built:
         yield built
 
 
-async def test_a_nul_is_refused_in_text_and_kept_in_json(kept: House) -> None:
+async def test_a_nul_is_refused_in_text_and_kept_in_json(kept: Instance) -> None:
     nul = {"\0": "\0", "a": ["\0"]}
     types = "/v1/event-types"
     problem(await kept.http.post(types, json={"name": "a", "description": "\0"}), 422, "description")

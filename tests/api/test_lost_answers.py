@@ -19,7 +19,7 @@ from hookkeeper import ids
 from hookkeeper.cli.client import Api
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
-from house import KEY, House, house
+from instances import KEY, Instance, running_instance
 from receivers import Receiver
 
 
@@ -81,75 +81,77 @@ async def proxy(temporal: Client) -> Proxy:
 
 
 @pytest.fixture
-async def home(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def instance(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Instance]:
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 2.0)
     async with proxy.listening() as port:
         client = await Client.connect(f"127.0.0.1:{port}", data_converter=data_converter())
-        async with house(client, tmp_path) as home:
-            yield home
+        async with running_instance(client, tmp_path) as instance:
+            yield instance
 
 
-async def runs_of(temporal: Client, home: House) -> int:
-    return (await temporal.count_workflows(f"{ids.TENANT.name} = '{home.tenant}'")).count
+async def runs_of(temporal: Client, instance: Instance) -> int:
+    return (await temporal.count_workflows(f"{ids.TENANT.name} = '{instance.tenant}'")).count
 
 
-async def until_started(temporal: Client, home: House, count: int) -> None:
+async def until_started(temporal: Client, instance: Instance, count: int) -> None:
     async with asyncio.timeout(60):
-        while await runs_of(temporal, home) < count:
+        while await runs_of(temporal, instance) < count:
             await asyncio.sleep(0.05)
 
 
-async def post_again(home: House, path: str, body: dict[str, Any]) -> Any:
+async def post_again(instance: Instance, path: str, body: dict[str, Any]) -> Any:
     """Post until Temporal is reached again."""
     async with asyncio.timeout(60):
-        while (answer := await home.http.post(path, json=body)).status_code == 503:
+        while (answer := await instance.http.post(path, json=body)).status_code == 503:
             await asyncio.sleep(0.1)
     return answer
 
 
-async def test_a_lost_answer_names_the_event(home: House, temporal: Client, proxy: Proxy, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    event = {"type": "order.paid", "tenant": home.tenant, "data": {"n": 1}}
+async def test_a_lost_answer_names_the_event(
+    instance: Instance, temporal: Client, proxy: Proxy, inbox: Receiver
+) -> None:
+    await instance.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": instance.tenant, "data": {"n": 1}}
     with proxy.dropping_answers():
-        lost = await home.http.post("/v1/events", json=event)
+        lost = await instance.http.post("/v1/events", json=event)
         document = problem(lost, 503)
     event_id = document["event_id"]
     assert lost.headers["hookkeeper-event-id"] == event_id
     assert event_id in document["detail"]
-    await until_started(temporal, home, 1)  # the start came through: only its answer is lost
+    await until_started(temporal, instance, 1)  # the start came through: only its answer is lost
 
-    again = await post_again(home, "/v1/events", event | {"id": event_id})
+    again = await post_again(instance, "/v1/events", event | {"id": event_id})
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
     assert again.headers["hookkeeper-event-id"] == event_id
-    async with home.working():
-        await home.until_final(event_id)
+    async with instance.working():
+        await instance.until_final(event_id)
     assert [request.webhook_id for request in inbox.requests] == [event_id]
-    assert await runs_of(temporal, home) == 1
+    assert await runs_of(temporal, instance) == 1
 
 
-async def test_a_lost_answer_of_a_batch_names_each_event(home: House, temporal: Client, proxy: Proxy) -> None:
+async def test_a_lost_answer_of_a_batch_names_each_event(instance: Instance, temporal: Client, proxy: Proxy) -> None:
     """More events than are started at once, so that some are not tried at all: they have ids of their own too."""
-    events = [{"type": "order.paid", "tenant": home.tenant, "data": {"n": n}} for n in range(30)]
+    events = [{"type": "order.paid", "tenant": instance.tenant, "data": {"n": n}} for n in range(30)]
     with proxy.dropping_answers():
-        items = (await home.http.post("/v1/events/batch", json={"events": events})).json()["items"]
+        items = (await instance.http.post("/v1/events/batch", json={"events": events})).json()["items"]
     assert {item["status"] for item in items} == {503}
     event_ids = [item["problem"]["event_id"] for item in items]
     assert len(set(event_ids)) == 30
     body = {"events": [event | {"id": event_id} for event, event_id in zip(events, event_ids, strict=True)]}
 
     async def statuses() -> list[int]:
-        return [item["status"] for item in (await home.http.post("/v1/events/batch", json=body)).json()["items"]]
+        return [item["status"] for item in (await instance.http.post("/v1/events/batch", json=body)).json()["items"]]
 
     async with asyncio.timeout(60):
         while 503 in await statuses():
             await asyncio.sleep(0.1)
-    await until_started(temporal, home, 30)
+    await until_started(temporal, instance, 30)
     assert await statuses() == [200] * 30
-    assert await runs_of(temporal, home) == 30
+    assert await runs_of(temporal, instance) == 30
 
 
-async def test_every_answer_names_the_event(idle_house: House) -> None:
-    http, event = idle_house.http, {"type": "order.paid", "tenant": idle_house.tenant}
+async def test_every_answer_names_the_event(idle_instance: Instance) -> None:
+    http, event = idle_instance.http, {"type": "order.paid", "tenant": idle_instance.tenant}
     accepted = await http.post("/v1/events", json=event)
     assert accepted.headers["hookkeeper-event-id"] == accepted.json()["id"]
     own = await http.post("/v1/events", json=event, headers={"idempotency-key": "mine"})
@@ -162,7 +164,7 @@ async def test_every_answer_names_the_event(idle_house: House) -> None:
 
 
 async def test_the_command_line_posts_again_as_the_same_event(
-    home: House, temporal: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, temporal: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client's first post is answered 503 after it has come through; its second finds the event."""
     is_refused, is_mended = threading.Event(), threading.Event()
@@ -174,7 +176,7 @@ async def test_the_command_line_posts_again_as_the_same_event(
         time.sleep(1)
 
     monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=wait))
-    config = uvicorn.Config(home.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(instance.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     try:
@@ -185,10 +187,10 @@ async def test_the_command_line_posts_again_as_the_same_event(
         client = Api(f"http://127.0.0.1:{port}", KEY)
         with proxy.dropping_answers():
             sending = asyncio.create_task(
-                asyncio.to_thread(client.send_event, {"type": "order.paid", "tenant": home.tenant, "data": {}})
+                asyncio.to_thread(client.send_event, {"type": "order.paid", "tenant": instance.tenant, "data": {}})
             )
             assert await asyncio.to_thread(is_refused.wait, 60)
-            await until_started(temporal, home, 1)
+            await until_started(temporal, instance, 1)
         is_mended.set()
         accepted = await sending
         client.close()
@@ -196,4 +198,4 @@ async def test_the_command_line_posts_again_as_the_same_event(
         server.should_exit = True
         await serving
     assert accepted["duplicate"] is True
-    assert await runs_of(temporal, home) == 1
+    assert await runs_of(temporal, instance) == 1

@@ -9,20 +9,20 @@ from problems import problem
 from crowds import crowd, statuses
 from hookkeeper import ids
 from hookkeeper.policy import RetryPolicy
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
-async def listed(home: House, **query: Any) -> list[dict[str, Any]]:
+async def listed(instance: Instance, **query: Any) -> list[dict[str, Any]]:
     """Give all that a search finds, page by page."""
     items: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
-        params = {"tenant": home.tenant, **query} | ({"cursor": cursor} if cursor else {})
-        answer = await home.http.get("/v1/events", params=params)
+        params = {"tenant": instance.tenant, **query} | ({"cursor": cursor} if cursor else {})
+        answer = await instance.http.get("/v1/events", params=params)
         assert answer.status_code == 200, answer.text
         items += answer.json()["items"]
         cursor = answer.json()["next_cursor"]
@@ -30,10 +30,10 @@ async def listed(home: House, **query: Any) -> list[dict[str, Any]]:
             return items
 
 
-async def until_listed(home: House, expected: dict[str, str], **query: Any) -> list[dict[str, Any]]:
+async def until_listed(instance: Instance, expected: dict[str, str], **query: Any) -> list[dict[str, Any]]:
     """Wait until a search finds these events with their statuses, each once."""
-    async with asyncio.timeout(PATIENCE):
-        while shown(items := await listed(home, **query)) != sorted(expected.items()):
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while shown(items := await listed(instance, **query)) != sorted(expected.items()):
             await asyncio.sleep(0.05)
     return items
 
@@ -42,145 +42,149 @@ def shown(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return sorted((item["id"], item["status"]) for item in items)
 
 
-async def test_a_search_by_any_webhook_finds_the_event_once(home: House, inbox: Receiver) -> None:
+async def test_a_search_by_any_webhook_finds_the_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: 250 webhooks, and one that gets a smaller event. Timeline: all fail, the last is to be tried again.
     What this proves: the event is found by its first and its 250th webhook, as one row, with its own status; by what is
     true of a part alone it is not.
     """
-    webhooks = await crowd(home, inbox.url, 249)
-    last = (await home.webhook(inbox.url + "/last", events=["many"], retry={"schedule": [3600]}))["id"]
-    only = (await home.webhook(inbox.url, events=["few"]))["id"]
+    webhooks = await crowd(instance, inbox.url, 249)
+    last = (await instance.webhook(inbox.url + "/last", events=["many"], retry={"schedule": [3600]}))["id"]
+    only = (await instance.webhook(inbox.url, events=["few"]))["id"]
     for id_ in webhooks:
-        await home.store.update(id_, None, {"events": ["many"]})
-    await home.send("few", id="few")
-    await home.until_closed("few")
+        await instance.store.update(id_, None, {"events": ["many"]})
+    await instance.send("few", id="few")
+    await instance.until_closed("few")
     inbox.otherwise = Answer(500)
-    await home.store.update(webhooks[0], None, {"events": ["many", "few"]})
-    await home.send("many", id="many")
-    await until(home, "many", {"failed": 249, "retrying": 1})
+    await instance.store.update(webhooks[0], None, {"events": ["many", "few"]})
+    await instance.send("many", id="many")
+    await until(instance, "many", {"failed": 249, "retrying": 1})
 
-    (row,) = await until_listed(home, {"many": "delivering"}, webhook=last)
+    (row,) = await until_listed(instance, {"many": "delivering"}, webhook=last)
     assert row["webhooks"][-1] == last
     assert (row["workflow_id"], row["links"]["self"]) == (
-        ids.workflow_id(home.tenant, "many"),
-        f"{home.settings.public_url}/v1/events/many?tenant={home.tenant}",
+        ids.workflow_id(instance.tenant, "many"),
+        f"{instance.settings.public_url}/v1/events/many?tenant={instance.tenant}",
     )
     for webhook in (webhooks[0], webhooks[150]):
-        assert [item["id"] for item in await listed(home, webhook=webhook)] == ["many"]
-    assert [item["id"] for item in await listed(home, webhook=only)] == ["few"]
-    await until_listed(home, {"many": "delivering", "few": "succeeded"})
-    assert await listed(home, webhook=webhooks[0], status="failed") == [], "a part has failed, but not yet the event"
-    assert await listed(home, webhook=last, needs_attention="false") == []
-    assert await listed(home, webhook=last, until=row["accepted_at"]) == []
+        assert [item["id"] for item in await listed(instance, webhook=webhook)] == ["many"]
+    assert [item["id"] for item in await listed(instance, webhook=only)] == ["few"]
+    await until_listed(instance, {"many": "delivering", "few": "succeeded"})
+    assert await listed(instance, webhook=webhooks[0], status="failed") == [], (
+        "a part has failed, but not yet the event"
+    )
+    assert await listed(instance, webhook=last, needs_attention="false") == []
+    assert await listed(instance, webhook=last, until=row["accepted_at"]) == []
     assert (
-        len(await listed(home, webhook=last, needs_attention="true", type="many", since=row["accepted_at"], limit=1))
+        len(
+            await listed(instance, webhook=last, needs_attention="true", type="many", since=row["accepted_at"], limit=1)
+        )
         == 1
     )
 
-    assert (await home.command("many", "cancel")).status_code == 202
-    await until_listed(home, {"many": "failed"}, webhook=last)
-    await until_listed(home, {"many": "failed"}, needs_attention="true")
+    assert (await instance.command("many", "cancel")).status_code == 202
+    await until_listed(instance, {"many": "failed"}, webhook=last)
+    await until_listed(instance, {"many": "failed"}, needs_attention="true")
 
 
-async def until(home: House, event_id: str, expected: dict[str, int]) -> dict[str, Any]:
-    async with asyncio.timeout(PATIENCE):
-        while statuses(event := await home.event(event_id)) != expected:
+async def until(instance: Instance, event_id: str, expected: dict[str, int]) -> dict[str, Any]:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while statuses(event := await instance.event(event_id)) != expected:
             await asyncio.sleep(0.1)
     return event
 
 
-async def test_a_redelivered_event_is_one_row(home: House, inbox: Receiver) -> None:
-    webhooks = await crowd(home, inbox.url, 101)
+async def test_a_redelivered_event_is_one_row(instance: Instance, inbox: Receiver) -> None:
+    webhooks = await crowd(instance, inbox.url, 101)
     inbox.fails(500)
-    await home.send(id="e")
-    await home.until_closed("e")
-    deliveries = (await home.event("e"))["deliveries"]
+    await instance.send(id="e")
+    await instance.until_closed("e")
+    deliveries = (await instance.event("e"))["deliveries"]
     failing = next(delivery["id"] for delivery in deliveries if delivery["status"] == "failed")
     for command in ("retry", "redeliver"):
-        assert (await home.command("e", command, failing)).status_code == 202
-        await home.until_closed("e")
+        assert (await instance.command("e", command, failing)).status_code == 202
+        await instance.until_closed("e")
         for query in ({}, {"webhook": failing}, {"webhook": webhooks[-1]}, {"status": "succeeded"}):
-            await until_listed(home, {"e": "succeeded"}, **query)
+            await until_listed(instance, {"e": "succeeded"}, **query)
     for query in ({"status": "failed"}, {"status": "failed", "webhook": failing}, {"needs_attention": "true"}):
-        await until_listed(home, {}, **query)
+        await until_listed(instance, {}, **query)
 
 
-async def test_a_scheduled_event_is_found_and_changes_its_status(home: House, inbox: Receiver) -> None:
-    webhooks = await crowd(home, inbox.url, 101)
-    await home.send(id="e", deliver_at=LATER)
-    await until_listed(home, {"e": "scheduled"}, webhook=webhooks[-1], status="scheduled")
-    assert (await home.command("e", "hold", webhooks[-1])).status_code == 202
-    await until_listed(home, {"e": "scheduled"}, needs_attention="true")
-    assert (await home.command("e", "release")).status_code == 202
-    await home.until_closed("e")
-    await until_listed(home, {"e": "succeeded"}, webhook=webhooks[-1])
-    await until_listed(home, {}, status="scheduled")
+async def test_a_scheduled_event_is_found_and_changes_its_status(instance: Instance, inbox: Receiver) -> None:
+    webhooks = await crowd(instance, inbox.url, 101)
+    await instance.send(id="e", deliver_at=LATER)
+    await until_listed(instance, {"e": "scheduled"}, webhook=webhooks[-1], status="scheduled")
+    assert (await instance.command("e", "hold", webhooks[-1])).status_code == 202
+    await until_listed(instance, {"e": "scheduled"}, needs_attention="true")
+    assert (await instance.command("e", "release")).status_code == 202
+    await instance.until_closed("e")
+    await until_listed(instance, {"e": "succeeded"}, webhook=webhooks[-1])
+    await until_listed(instance, {}, status="scheduled")
 
 
-async def test_the_same_event_again_is_a_duplicate(idle_house: House, inbox: Receiver) -> None:
+async def test_the_same_event_again_is_a_duplicate(idle_instance: Instance, inbox: Receiver) -> None:
     """What this proves: a repeated POST gets the whole list, also when the event is final. Other content is refused."""
-    webhooks = await crowd(idle_house, inbox.url, 101)
-    first = await idle_house.send(id="e", data={"a": 1})
-    fifty = await asyncio.gather(*(idle_house.send(id="e", data={"a": 1}) for _ in range(10)))
+    webhooks = await crowd(idle_instance, inbox.url, 101)
+    first = await idle_instance.send(id="e", data={"a": 1})
+    fifty = await asyncio.gather(*(idle_instance.send(id="e", data={"a": 1}) for _ in range(10)))
     assert [(event["duplicate"], event["run_id"], len(event["deliveries"])) for event in fifty] == [
         (True, first["run_id"], 101)
     ] * 10
-    other = {"id": "e", "type": "order.paid", "tenant": idle_house.tenant, "data": {"a": 2}}
-    problem(await idle_house.http.post("/v1/events", json=other), 409)
-    async with idle_house.working():
-        await idle_house.until_closed("e")
-    again = await idle_house.send(id="e", data={"a": 1})
+    other = {"id": "e", "type": "order.paid", "tenant": idle_instance.tenant, "data": {"a": 2}}
+    problem(await idle_instance.http.post("/v1/events", json=other), 409)
+    async with idle_instance.working():
+        await idle_instance.until_closed("e")
+    again = await idle_instance.send(id="e", data={"a": 1})
     assert (again["duplicate"], again["status"]) == (True, "succeeded")
     assert [delivery["id"] for delivery in again["deliveries"]] == webhooks
     assert len(inbox.requests) == 101
 
 
-async def test_nobody_meets_a_part_under_its_own_name(home: House, inbox: Receiver) -> None:
-    await crowd(home, inbox.url, 101)
-    event_id = (await home.send())["id"]
-    await home.until_closed(event_id)
+async def test_nobody_meets_a_part_under_its_own_name(instance: Instance, inbox: Receiver) -> None:
+    await crowd(instance, inbox.url, 101)
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
     for path in (f"/v1/events/{event_id}.1", f"/v1/events/{event_id}.1/cancel", f"/v1/events/{event_id}.1/data"):
         method = "get" if path.endswith(".1") else "delete" if path.endswith("data") else "post"
-        answer = await home.http.request(method, path, params={"tenant": home.tenant})
+        answer = await instance.http.request(method, path, params={"tenant": instance.tenant})
         problem(answer, 422)
-    problem(await home.http.get(f"/v1/events/{event_id}", params={"tenant": "another"}), 404)
+    problem(await instance.http.get(f"/v1/events/{event_id}", params={"tenant": "another"}), 404)
 
 
-async def test_erasing_takes_the_parts_along(home: House, inbox: Receiver) -> None:
+async def test_erasing_takes_the_parts_along(instance: Instance, inbox: Receiver) -> None:
     """Setup: an event in two parts, one of them delivered twice, and another event. Timeline: it is erased."""
-    webhooks = await crowd(home, inbox.url, 101, retry=RetryPolicy(schedule=(3600,)))
-    await home.send(id="kept")
-    await home.until_closed("kept")
+    webhooks = await crowd(instance, inbox.url, 101, retry=RetryPolicy(schedule=(3600,)))
+    await instance.send(id="kept")
+    await instance.until_closed("kept")
     inbox.fails(500)
-    await home.send(id="e")
-    await until(home, "e", {"retrying": 1, "succeeded": 100})
-    problem(await erase(home, "e"), 409)
-    assert (await home.command("e", "retry")).status_code == 202
-    await home.until_closed("e")
-    assert (await home.command("e", "redeliver", webhooks[0])).status_code == 202
-    await home.until_closed("e")
-    runs = [ids.workflow_id(home.tenant, "e"), *(ids.part_id(home.tenant, "e", n) for n in (1, 2))]
+    await instance.send(id="e")
+    await until(instance, "e", {"retrying": 1, "succeeded": 100})
+    problem(await erase(instance, "e"), 409)
+    assert (await instance.command("e", "retry")).status_code == 202
+    await instance.until_closed("e")
+    assert (await instance.command("e", "redeliver", webhooks[0])).status_code == 202
+    await instance.until_closed("e")
+    runs = [ids.workflow_id(instance.tenant, "e"), *(ids.part_id(instance.tenant, "e", n) for n in (1, 2))]
     query = f"WorkflowId IN ({', '.join(map(repr, runs))})"
-    async with asyncio.timeout(PATIENCE):
-        while (await home.temporal.count_workflows(query)).count < 5:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.temporal.count_workflows(query)).count < 5:
             await asyncio.sleep(0.05)
-    answer = await erase(home, "e")
+    answer = await erase(instance, "e")
     assert (answer.status_code, answer.json()) == (202, {"id": "e", "runs": 5})
-    async with asyncio.timeout(PATIENCE):
-        while (await home.temporal.count_workflows(query)).count:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.temporal.count_workflows(query)).count:
             await asyncio.sleep(0.1)
-    problem(await home.http.get("/v1/events/e", params={"tenant": home.tenant}), 404)
-    assert statuses(await home.event("kept")) == {"succeeded": 101}
+    problem(await instance.http.get("/v1/events/e", params={"tenant": instance.tenant}), 404)
+    assert statuses(await instance.event("kept")) == {"succeeded": 101}
 
 
-async def erase(home: House, event_id: str) -> Any:
-    return await home.http.delete(f"/v1/events/{event_id}/data", params={"tenant": home.tenant})
+async def erase(instance: Instance, event_id: str) -> Any:
+    return await instance.http.delete(f"/v1/events/{event_id}/data", params={"tenant": instance.tenant})
 
 
-async def test_a_command_without_a_worker_is_not_taken(idle_house: House, inbox: Receiver) -> None:
-    await crowd(idle_house, inbox.url, 101)
-    event_id = (await idle_house.send())["id"]
+async def test_a_command_without_a_worker_is_not_taken(idle_instance: Instance, inbox: Receiver) -> None:
+    await crowd(idle_instance, inbox.url, 101)
+    event_id = (await idle_instance.send())["id"]
     commands = ("cancel", "hold", "retry")
-    for answer in await asyncio.gather(*(idle_house.command(event_id, command) for command in commands)):
+    for answer in await asyncio.gather(*(idle_instance.command(event_id, command) for command in commands)):
         problem(answer, 503)
-    assert statuses(await idle_house.event(event_id)) == {"pending": 101}
+    assert statuses(await idle_instance.event(event_id)) == {"pending": 101}

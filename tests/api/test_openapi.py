@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from api.app import bare_app
 from hookkeeper.settings import Settings
-from house import House
+from instances import Instance
 from receivers import Receiver, Request, receiver
 
 APP = bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
@@ -172,12 +172,14 @@ def test_each_answer_has_an_example() -> None:
         ("NewSuppression", "/v1/suppressions", 201),
     ],
 )
-async def test_the_api_accepts_the_example_of_a_request(idle_house: House, schema: str, path: str, status: int) -> None:
+async def test_the_api_accepts_the_example_of_a_request(
+    idle_instance: Instance, schema: str, path: str, status: int
+) -> None:
     """The answer is as documented: its fields are those of the example."""
     (example,) = DOCUMENT["components"]["schemas"][schema]["examples"]
     if "tenant" in example:
-        example = example | {"tenant": idle_house.tenant}
-    answer = await idle_house.http.post(path, json=example)
+        example = example | {"tenant": idle_instance.tenant}
+    answer = await idle_instance.http.post(path, json=example)
     assert answer.status_code == status, answer.text
     at = ("paths", path, "post", "responses", str(status), "content", JSON, "schema")
     validator(at).validate(answer.json())
@@ -230,7 +232,7 @@ def check_sent(name: str, request: Request) -> None:
         validator((*at, "parameters", index, "schema")).validate(int(value) if value.isdecimal() else value)
 
 
-async def test_what_is_sent_is_as_documented(home: House, inbox: Receiver) -> None:
+async def test_what_is_sent_is_as_documented(instance: Instance, inbox: Receiver) -> None:
     """One event makes a delivery that fails for good, a notification, and an alert."""
     inbox.fails(500)
     async with receiver() as notified, receiver() as alerted:
@@ -239,9 +241,9 @@ async def test_what_is_sent_is_as_documented(home: House, inbox: Receiver) -> No
             "notifications": [{"http": {"url": notified.url}}],
             "on_failure": {"notifications": [{"http": {"url": alerted.url}}]},
         }
-        await home.webhook(inbox.url, **fields)
-        event = await home.send(data={"order": 4711})
-        await home.until_closed(event["id"])
+        await instance.webhook(inbox.url, **fields)
+        event = await instance.send(data={"order": 4711})
+        await instance.until_closed(event["id"])
         for name, at in (("delivery", inbox), ("notification", notified), ("alert", alerted)):
             (request,) = at.requests
             check_sent(name, request)

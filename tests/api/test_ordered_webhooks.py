@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from problems import problem
 
-from house import House
+from instances import Instance
 
 URL = "https://acme.example/hook"
 
@@ -29,12 +29,12 @@ def shown(webhook: dict[str, Any]) -> tuple[bool, str]:
     ],
 )
 async def test_the_order_is_what_was_given_last(
-    idle_house: House, before: dict[str, Any], changes: dict[str, Any], after: tuple[bool, str]
+    idle_instance: Instance, before: dict[str, Any], changes: dict[str, Any], after: tuple[bool, str]
 ) -> None:
-    made = await idle_house.webhook(URL, **before)
-    changed = await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json=changes)
+    made = await idle_instance.webhook(URL, **before)
+    changed = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json=changes)
     assert shown(changed.json()) == after
-    assert shown((await idle_house.http.get(f"/v1/webhooks/{made['id']}")).json()) == after
+    assert shown((await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()) == after
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ async def test_the_order_is_what_was_given_last(
         {"ordered": None},
     ],
 )
-async def test_what_makes_no_sense_is_refused(idle_house: House, given: dict[str, Any]) -> None:
-    made = await idle_house.webhook(URL)
-    created = await idle_house.http.post("/v1/webhooks", json={"url": URL, **given})
-    changed = await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json=given)
+async def test_what_makes_no_sense_is_refused(idle_instance: Instance, given: dict[str, Any]) -> None:
+    made = await idle_instance.webhook(URL)
+    created = await idle_instance.http.post("/v1/webhooks", json={"url": URL, **given})
+    changed = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json=given)
     for answer in (created, changed):
         assert problem(answer, 422)["errors"][0]["path"] in ("ordered", "order_policy")
 
 
-async def test_what_is_shown_can_be_given_back(idle_house: House) -> None:
+async def test_what_is_shown_can_be_given_back(idle_instance: Instance) -> None:
     for given in ({}, {"ordered": True}, {"ordered": True, "order_policy": "skip"}):
-        made = await idle_house.webhook(URL, **given)
+        made = await idle_instance.webhook(URL, **given)
         back = {"ordered": made["ordered"], "order_policy": made["order_policy"]}
-        changed = await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json=back)
+        changed = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json=back)
         assert shown(changed.json()) == shown(made)

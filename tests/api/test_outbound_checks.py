@@ -10,20 +10,20 @@ from temporalio.client import Client
 from authorities import Authority
 from forbidden import BAD_PORTS, NO_HOSTS, PRIVATE
 from hookkeeper.content.headers import MASK
-from house import House, house
+from instances import Instance, running_instance
 
 WEBHOOKS = "/v1/webhooks"
 URL = "https://acme.example/hook"
 
 
 @pytest.fixture(scope="module")
-async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A house for all tests here: nearly all is refused at the door. It allows 127.0.0.0/8."""
-    async with house(temporal, tmp_path_factory.mktemp("door")) as built:
+async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
+    """An instance for all tests here: nearly all is refused at the door. It allows 127.0.0.0/8."""
+    async with running_instance(temporal, tmp_path_factory.mktemp("door")) as built:
         yield built
 
 
-async def refused(door: House, fields: dict[str, Any], *paths: str) -> str:
+async def refused(door: Instance, fields: dict[str, Any], *paths: str) -> str:
     """See that neither a POST nor a PATCH takes it; give what is said of it."""
     said = problem(await door.http.post(WEBHOOKS, json={"tenant": door.tenant, **fields}), 422, *paths)["errors"]
     known = await door.webhook(URL)
@@ -35,13 +35,13 @@ async def refused(door: House, fields: dict[str, Any], *paths: str) -> str:
     return "; ".join(error["detail"] for error in said)
 
 
-async def test_hosts_that_no_delivery_would_reach(door: House) -> None:
+async def test_hosts_that_no_delivery_would_reach(door: Instance) -> None:
     for host in (*PRIVATE, *NO_HOSTS, *BAD_PORTS):
         await refused(door, {"url": f"https://{host}/hook"}, "url")
 
 
 @pytest.mark.parametrize("host", [*PRIVATE[::4], *BAD_PORTS])
-async def test_nor_would_a_notification(door: House, host: str) -> None:
+async def test_nor_would_a_notification(door: Instance, host: str) -> None:
     note = {"http": {"url": f"https://{host}/{{{{ event.id }}}}"}}
     await refused(door, {"notifications": [note]}, "notifications.0.http.url")
     await refused(door, {"url": URL, "on_failure": {"notifications": [note]}}, "on_failure.notifications.0.http.url")
@@ -58,17 +58,17 @@ async def test_nor_would_a_notification(door: House, host: str) -> None:
         ("[fe80::1%25eth0]", "must name a host"),
     ],
 )
-async def test_the_reason_is_told(door: House, host: str, detail: str) -> None:
+async def test_the_reason_is_told(door: Instance, host: str, detail: str) -> None:
     assert await refused(door, {"url": f"https://{host}/"}, "url") == detail
 
 
-async def test_what_the_operator_allows_is_taken(door: House) -> None:
+async def test_what_the_operator_allows_is_taken(door: Instance) -> None:
     for host in ("127.0.0.1:8080", "localhost:9000", "a.localhost"):
         await door.webhook(f"http://{host}/hook")
     problem(await door.http.post(WEBHOOKS, json={"url": "http://[::1]/"}), 422, "url")
 
 
-async def test_a_host_that_a_template_makes_is_judged_later(door: House) -> None:
+async def test_a_host_that_a_template_makes_is_judged_later(door: Instance) -> None:
     await door.webhook(None, notifications=[{"http": {"url": "https://{{ event.data.host }}/"}}])
 
 
@@ -85,13 +85,13 @@ async def test_a_host_that_a_template_makes_is_judged_later(door: House) -> None
         *("X-Google-Metadata-Request", "X-aliyun-ecs-metadata-token"),
     ],
 )
-async def test_headers_that_are_not_a_tenants_to_set(door: House, name: str) -> None:
+async def test_headers_that_are_not_a_tenants_to_set(door: Instance, name: str) -> None:
     assert name in await refused(door, {"url": URL, "headers": {name: "x"}}, "headers")
     await refused(door, {"notifications": [{"http": {"url": URL, "headers": {name: "x"}}}]})
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb", "a\0b", "ü", "日本", "\N{NO-BREAK SPACE}", ""])
-async def test_values_that_no_header_can_carry(door: House, value: str) -> None:
+async def test_values_that_no_header_can_carry(door: Instance, value: str) -> None:
     await refused(door, {"url": URL, "headers": {"X-Token": value}}, "headers")
 
 
@@ -99,7 +99,7 @@ LARGE = {f"x-{n}": "v" * 4000 for n in range(4)}
 TOO_LARGE = LARGE | {"x-more": "v" * 400}
 
 
-async def test_headers_that_are_too_large_together(door: House) -> None:
+async def test_headers_that_are_too_large_together(door: Instance) -> None:
     """30 headers of 4 KiB each were taken, and cost the worker 0.3 s at each attempt."""
     detail = "names and values of all headers are 16418 bytes, and may be 16384 together"
     assert await refused(door, {"url": URL, "headers": TOO_LARGE}, "headers") == detail
@@ -108,7 +108,7 @@ async def test_headers_that_are_too_large_together(door: House) -> None:
     assert detail in await refused(door, {"url": URL, "on_failure": {"notifications": [call]}})
 
 
-async def test_masks_do_not_hide_headers_that_are_too_large_together(door: House) -> None:
+async def test_masks_do_not_hide_headers_that_are_too_large_together(door: Instance) -> None:
     call = {"http": {"url": URL, "headers": LARGE}}
     made = await door.webhook(URL, headers=LARGE, notifications=[call])
     path = f"{WEBHOOKS}/{made['id']}"
@@ -120,7 +120,7 @@ async def test_masks_do_not_hide_headers_that_are_too_large_together(door: House
     assert (await door.http.patch(path, json={"headers": dict.fromkeys(LARGE, MASK)})).status_code == 200
 
 
-async def test_others_are_taken_and_masked(door: House) -> None:
+async def test_others_are_taken_and_masked(door: Instance) -> None:
     headers = {"Authorization": "Bearer s3cret", "X-Forwarded": "x", "X-Google": "x", "X-Metadata": "x"}
     made = await door.webhook(URL, headers=headers)
     assert made["headers"] == dict.fromkeys(headers, MASK)
@@ -133,7 +133,7 @@ PAIR = AUTHORITY.certify("client.example")
 TLS = {"ca": AUTHORITY.pem, "certificate": PAIR.certificate, "key": PAIR.key}
 
 
-async def test_the_key_is_taken_masked_and_kept(door: House) -> None:
+async def test_the_key_is_taken_masked_and_kept(door: Instance) -> None:
     made = await door.webhook(URL, tls=TLS)
     path = f"{WEBHOOKS}/{made['id']}"
     masked = {**TLS, "key": MASK}
@@ -152,7 +152,7 @@ async def test_the_key_is_taken_masked_and_kept(door: House) -> None:
     assert (await door.http.patch(path, json={"tls": None})).json()["tls"] is None
 
 
-async def test_tls_that_cannot_be_used(door: House) -> None:
+async def test_tls_that_cannot_be_used(door: Instance) -> None:
     other = AUTHORITY.certify("other.example")
     for tls, detail in (
         ({**TLS, "key": other.key}, "key: does not belong to the certificate (the first one, if there are several)"),
@@ -164,13 +164,13 @@ async def test_tls_that_cannot_be_used(door: House) -> None:
         problem(await door.http.post(WEBHOOKS, json={"url": URL, "tls": bad}), 422)
 
 
-async def test_a_masked_key_does_not_fit_another_certificate(door: House) -> None:
+async def test_a_masked_key_does_not_fit_another_certificate(door: Instance) -> None:
     made = await door.webhook(URL, tls=TLS)
     other = AUTHORITY.certify("other.example")
     tls = {"certificate": other.certificate, "key": MASK}
     problem(await door.http.patch(f"{WEBHOOKS}/{made['id']}", json={"tls": tls}), 422, "tls")
 
 
-async def test_a_preview_takes_what_was_shown(door: House) -> None:
+async def test_a_preview_takes_what_was_shown(door: Instance) -> None:
     wanted = {"webhook": {"url": URL, "tls": {**TLS, "key": MASK}}}
     assert (await door.http.post(f"{WEBHOOKS}/preview", json=wanted)).status_code == 200

@@ -9,17 +9,17 @@ import pytest
 import uvicorn
 
 from api.app import create_app
-from house import KEY, House
-from patience import PATIENCE
+from instances import KEY, Instance
+from timeouts import WAIT_TIMEOUT
 
 LIMIT = 256 * 1024
 
 
 @dataclass
 class Served:
-    """A house behind uvicorn."""
+    """An instance behind uvicorn."""
 
-    home: House
+    instance: Instance
     port: int
 
     async def ask(self, *parts: bytes, key: str = KEY, close: bool = False) -> tuple[int, bytes]:
@@ -32,7 +32,7 @@ class Served:
         try:
             if close:
                 return 0, b""
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_TIMEOUT):
                 raw = await reader.readuntil(b"\r\n\r\n")
                 return int(raw.split()[1]), await reader.read(100_000) if b"connection: close" in raw else b""
         finally:
@@ -40,25 +40,25 @@ class Served:
             await writer.wait_closed()
 
     async def started(self) -> int:
-        query = f"TaskQueue = '{self.home.settings.task_queue}'"
-        return (await self.home.temporal.count_workflows(query)).count
+        query = f"TaskQueue = '{self.instance.settings.task_queue}'"
+        return (await self.instance.temporal.count_workflows(query)).count
 
 
 @pytest.fixture
-async def served(idle_house: House) -> AsyncIterator[Served]:
-    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+async def served(idle_instance: Instance) -> AsyncIterator[Served]:
+    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Served(idle_house, port)
+    yield Served(idle_instance, port)
     server.should_exit = True
     await serving
 
 
-def event(home: House, size: int = 0, event_id: str = "e") -> bytes:
-    return json.dumps({"type": "a", "tenant": home.tenant, "id": event_id, "data": "x" * size}).encode()
+def event(instance: Instance, size: int = 0, event_id: str = "e") -> bytes:
+    return json.dumps({"type": "a", "tenant": instance.tenant, "id": event_id, "data": "x" * size}).encode()
 
 
 def chunked(body: bytes) -> bytes:
@@ -66,10 +66,10 @@ def chunked(body: bytes) -> bytes:
 
 
 async def test_a_good_event(served: Served) -> None:
-    body = event(served.home)
+    body = event(served.instance)
     status, _ = await served.ask(b"content-length: %d\r\n\r\n" % len(body), body)
     assert status == 202
-    status, _ = await served.ask(chunked(event(served.home, event_id="chunked")))
+    status, _ = await served.ask(chunked(event(served.instance, event_id="chunked")))
     assert status == 202
 
 
@@ -80,19 +80,19 @@ async def test_a_large_body_is_refused_before_it_is_sent(served: Served, key: st
 
 
 async def test_a_large_body_in_chunks(served: Served) -> None:
-    assert (await served.ask(chunked(event(served.home, LIMIT))))[0] == 413
+    assert (await served.ask(chunked(event(served.instance, LIMIT))))[0] == 413
     assert await served.started() == 0
 
 
 @pytest.mark.parametrize("announced", [b"5", b"0", b"-1", b"x", b"1\r\ncontent-length: 9", b"99999999999999999999999"])
 async def test_a_length_that_lies(served: Served, announced: bytes) -> None:
-    status, _ = await served.ask(b"content-length: " + announced + b"\r\n\r\n", event(served.home))
+    status, _ = await served.ask(b"content-length: " + announced + b"\r\n\r\n", event(served.instance))
     assert 400 <= status < 500
     assert await served.started() == 0
 
 
 async def test_a_body_that_is_cut_off(served: Served) -> None:
-    body = event(served.home)
+    body = event(served.instance)
     await served.ask(b"content-length: %d\r\n\r\n" % (len(body) + 1), body, close=True)
     await served.ask(chunked(body)[:-5], close=True)
     await asyncio.sleep(0.2)

@@ -12,10 +12,10 @@ from callers import calling, make_key
 from problems import problem
 from temporalio.client import Client
 
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Receiver
 from schedules import forgotten_at_last
+from timeouts import WAIT_TIMEOUT
 
 EVENT = {"type": "report.due", "data": {}}
 SELDOM = {"event": EVENT, "every": 86400 * 300}
@@ -33,94 +33,96 @@ async def post(http: httpx.AsyncClient, **fields: Any) -> httpx.Response:
 
 async def test_a_tenant_has_few_schedules_and_another_does_not_notice(temporal: Client, tmp_path: Path) -> None:
     """Timeline: twelve are posted at once, while Temporal's list still lags behind; three are allowed."""
-    async with house(temporal, tmp_path, max_schedules_per_tenant=3) as home:
-        answers = await asyncio.gather(*(post(home.http, tenant=home.tenant, **SELDOM) for _ in range(12)))
+    async with running_instance(temporal, tmp_path, max_schedules_per_tenant=3) as instance:
+        answers = await asyncio.gather(*(post(instance.http, tenant=instance.tenant, **SELDOM) for _ in range(12)))
         assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 9
-        assert (await post(home.http, tenant=f"{home.tenant}-other", **SELDOM)).status_code == 201
+        assert (await post(instance.http, tenant=f"{instance.tenant}-other", **SELDOM)).status_code == 201
         made = next(answer.json()["id"] for answer in answers if answer.status_code == 201)
-        refused = problem(await post(home.http, tenant=home.tenant, **SELDOM), 409)
-        assert refused["detail"] == f"Tenant {home.tenant} has 3 schedules, which is the maximum."
-        await home.http.delete(f"/v1/schedules/{made}", params={"tenant": home.tenant})
-        async with asyncio.timeout(PATIENCE):
-            while (await post(home.http, tenant=home.tenant, **SELDOM)).status_code != 201:
+        refused = problem(await post(instance.http, tenant=instance.tenant, **SELDOM), 409)
+        assert refused["detail"] == f"Tenant {instance.tenant} has 3 schedules, which is the maximum."
+        await instance.http.delete(f"/v1/schedules/{made}", params={"tenant": instance.tenant})
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await post(instance.http, tenant=instance.tenant, **SELDOM)).status_code != 201:
                 await asyncio.sleep(0.05)
 
 
 async def test_no_schedule_is_too_frequent(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path, min_schedule_interval=10) as home:
-        fields = {"tenant": home.tenant, "id": "a", "event": EVENT}
-        problem(await post(home.http, **fields, every=9), 422, "every")
-        assert (await post(home.http, **fields, every=10, paused=True)).status_code == 201
-        changed = await home.http.patch("/v1/schedules/a", params={"tenant": home.tenant}, json={"every": 1})
+    async with running_instance(temporal, tmp_path, min_schedule_interval=10) as instance:
+        fields = {"tenant": instance.tenant, "id": "a", "event": EVENT}
+        problem(await post(instance.http, **fields, every=9), 422, "every")
+        assert (await post(instance.http, **fields, every=10, paused=True)).status_code == 201
+        changed = await instance.http.patch("/v1/schedules/a", params={"tenant": instance.tenant}, json={"every": 1})
         problem(changed, 422, "every")
 
 
 async def test_events_of_schedules_count_against_the_rate_of_their_key(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: a key of five requests an hour makes a schedule, which fires seven times. Proves: five events are made,
     the others refused with the reason, and another tenant's schedule goes on.
     """
     monkeypatch.setattr("activities.scheduled_event.RATE_TIMEOUT", timedelta(seconds=-1))
-    for tenant in (home.tenant, f"{home.tenant}-other"):
-        await home.http.post("/v1/webhooks", json={"url": inbox.url, "tenant": tenant})
+    for tenant in (instance.tenant, f"{instance.tenant}-other"):
+        await instance.http.post("/v1/webhooks", json={"url": inbox.url, "tenant": tenant})
     keys = [
-        await make_key(home, home.tenant, rate_limit="5/hour"),
-        await make_key(home, f"{home.tenant}-other", rate_limit="5/hour"),
+        await make_key(instance, instance.tenant, rate_limit="5/hour"),
+        await make_key(instance, f"{instance.tenant}-other", rate_limit="5/hour"),
     ]
     schedules = []
     for key in keys:
-        async with calling(home.app, key["key"]) as http:
+        async with calling(instance.app, key["key"]) as http:
             schedules.append((await post(http, **SELDOM)).json()["id"])
     for _ in range(7):
-        await trigger(home, schedules[0], home.tenant)
-    statuses = await until_fired(home, schedules[0], home.tenant, 7)
+        await trigger(instance, schedules[0], instance.tenant)
+    statuses = await until_fired(instance, schedules[0], instance.tenant, 7)
     assert sorted(statuses) == ["done"] * 5 + ["refused"] * 2
-    await trigger(home, schedules[1], f"{home.tenant}-other")
-    assert await until_fired(home, schedules[1], f"{home.tenant}-other", 1) == ["done"]
+    await trigger(instance, schedules[1], f"{instance.tenant}-other")
+    assert await until_fired(instance, schedules[1], f"{instance.tenant}-other", 1) == ["done"]
 
 
-async def trigger(home: House, schedule: str, tenant: str) -> None:
-    answer = await home.http.post(f"/v1/schedules/{schedule}/trigger", params={"tenant": tenant})
+async def trigger(instance: Instance, schedule: str, tenant: str) -> None:
+    answer = await instance.http.post(f"/v1/schedules/{schedule}/trigger", params={"tenant": tenant})
     assert answer.status_code == 202, answer.text
     await asyncio.sleep(1.1)  # a schedule makes one event a second at most
 
 
-async def until_fired(home: House, schedule: str, tenant: str, times: int) -> list[str]:
-    async with asyncio.timeout(PATIENCE):
+async def until_fired(instance: Instance, schedule: str, tenant: str, times: int) -> list[str]:
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
-            answer = await home.http.get(f"/v1/schedules/{schedule}", params={"tenant": tenant})
+            answer = await instance.http.get(f"/v1/schedules/{schedule}", params={"tenant": tenant})
             statuses = [firing["status"] for firing in answer.json()["recent"]]
             if len(statuses) == times and "running" not in statuses:
                 return statuses
             await asyncio.sleep(0.1)
 
 
-async def test_revoking_a_key_names_its_schedules_and_can_pause_them(idle_house: House) -> None:
-    key = await make_key(idle_house, idle_house.tenant)
-    async with calling(idle_house.app, key["key"]) as http:
+async def test_revoking_a_key_names_its_schedules_and_can_pause_them(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with calling(idle_instance.app, key["key"]) as http:
         for name in ("a", "b"):
             assert (await post(http, id=name, **SELDOM)).status_code == 201
         await http.patch("/v1/schedules/a", json={"name": "changed"})
-    await post(idle_house.http, tenant=idle_house.tenant, id="c", **SELDOM)
-    async with asyncio.timeout(PATIENCE):  # Temporal's list lags behind
-        while len((await revoke(idle_house, key["id"]))["schedules"]) < 2:
+    await post(idle_instance.http, tenant=idle_instance.tenant, id="c", **SELDOM)
+    async with asyncio.timeout(WAIT_TIMEOUT):  # Temporal's list lags behind
+        while len((await revoke(idle_instance, key["id"]))["schedules"]) < 2:
             await asyncio.sleep(0.05)
-    assert await states(idle_house) == {"a": False, "b": False, "c": False}
-    revoked = await revoke(idle_house, key["id"], pause_schedules=True)
+    assert await states(idle_instance) == {"a": False, "b": False, "c": False}
+    revoked = await revoke(idle_instance, key["id"], pause_schedules=True)
     made = sorted(revoked["schedules"], key=lambda schedule: schedule["id"])
-    assert made == [{"id": name, "tenant": idle_house.tenant, "paused": True} for name in ("a", "b")]
-    assert await states(idle_house) == {"a": True, "b": True, "c": False}
-    kept = (await idle_house.http.get("/v1/audit", params={"tenant": idle_house.tenant})).json()["items"]
+    assert made == [{"id": name, "tenant": idle_instance.tenant, "paused": True} for name in ("a", "b")]
+    assert await states(idle_instance) == {"a": True, "b": True, "c": False}
+    kept = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"]
     assert {entry["object_id"] for entry in kept if entry["action"] == "schedule.pause"} == {"a", "b"}
 
 
-async def revoke(home: House, key_id: str, **query: Any) -> dict[str, Any]:
-    answer = await home.http.delete(f"/v1/keys/{key_id}", params=query)
+async def revoke(instance: Instance, key_id: str, **query: Any) -> dict[str, Any]:
+    answer = await instance.http.delete(f"/v1/keys/{key_id}", params=query)
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def states(home: House) -> dict[str, bool]:
-    answers = [await home.http.get(f"/v1/schedules/{name}", params={"tenant": home.tenant}) for name in ("a", "b", "c")]
+async def states(instance: Instance) -> dict[str, bool]:
+    answers = [
+        await instance.http.get(f"/v1/schedules/{name}", params={"tenant": instance.tenant}) for name in ("a", "b", "c")
+    ]
     return {answer.json()["id"]: answer.json()["paused"] for answer in answers}

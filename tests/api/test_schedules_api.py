@@ -15,9 +15,9 @@ from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.times import rfc3339
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from schedules import forgotten_at_last
+from timeouts import WAIT_TIMEOUT
 
 EVENT = {"type": "report.due", "data": {"report": "orders"}}
 DAILY = {"event": EVENT, "cron": ["0 9 * * *"]}
@@ -30,33 +30,33 @@ async def no_schedule_is_left(temporal: Client) -> AsyncIterator[None]:
         yield
 
 
-async def make(home: House, **fields: Any) -> dict[str, Any]:
-    answer = await post(home, **fields)
+async def make(instance: Instance, **fields: Any) -> dict[str, Any]:
+    answer = await post(instance, **fields)
     assert answer.status_code == 201, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def post(home: House, **fields: Any) -> httpx.Response:
-    return await home.http.post("/v1/schedules", json={"tenant": home.tenant, **fields})
+async def post(instance: Instance, **fields: Any) -> httpx.Response:
+    return await instance.http.post("/v1/schedules", json={"tenant": instance.tenant, **fields})
 
 
-async def call(home: House, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
-    params = {"tenant": home.tenant, **query}
-    return await home.http.request(method, f"/v1/schedules/{path}", params=params, json=body)
+async def call(instance: Instance, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+    params = {"tenant": instance.tenant, **query}
+    return await instance.http.request(method, f"/v1/schedules/{path}", params=params, json=body)
 
 
-async def listed(home: House, count: int) -> list[dict[str, Any]]:
+async def listed(instance: Instance, count: int) -> list[dict[str, Any]]:
     """Wait until the list has so many."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
-            answer = await home.http.get("/v1/schedules", params={"tenant": home.tenant})
+            answer = await instance.http.get("/v1/schedules", params={"tenant": instance.tenant})
             assert answer.status_code == 200, answer.text
             if len(answer.json()["items"]) == count:
                 return answer.json()["items"]  # type: ignore[no-any-return]
             await asyncio.sleep(0.03)
 
 
-async def test_a_schedule_is_shown_as_it_was_written(idle_house: House) -> None:
+async def test_a_schedule_is_shown_as_it_was_written(idle_instance: Instance) -> None:
     fields = {
         "id": "daily-report",
         "name": "The daily report",
@@ -70,23 +70,23 @@ async def test_a_schedule_is_shown_as_it_was_written(idle_house: House) -> None:
         "paused": True,
         "note": "Not yet.",
     }
-    made = await make(idle_house, **fields)
+    made = await make(idle_instance, **fields)
     assert fields.items() <= made.items()
-    assert made["tenant"] == idle_house.tenant
+    assert made["tenant"] == idle_instance.tenant
     assert (made["type"], made["every"], made["offset"]) == ("report.due", None, 0)
     assert (made["recent"], made["skipped"], made["missed"], made["updated_at"]) == ([], 0, 0, None)
     assert made["links"] == {
-        "self": f"{idle_house.settings.public_url}/v1/schedules/daily-report?tenant={idle_house.tenant}",
+        "self": f"{idle_instance.settings.public_url}/v1/schedules/daily-report?tenant={idle_instance.tenant}",
         "temporal": "http://temporal-ui.test/namespaces/default/schedules/"
-        + ids.schedule_id(idle_house.tenant, "daily-report"),
+        + ids.schedule_id(idle_instance.tenant, "daily-report"),
     }
-    assert (await call(idle_house, "GET", "daily-report")).json() == made
-    (row,) = await listed(idle_house, 1)
+    assert (await call(idle_instance, "GET", "daily-report")).json() == made
+    (row,) = await listed(idle_instance, 1)
     assert row.items() <= made.items()
     assert "event" not in row
 
 
-async def test_next_times_keep_to_the_clock_on_the_wall(idle_house: House) -> None:
+async def test_next_times_keep_to_the_clock_on_the_wall(idle_instance: Instance) -> None:
     """Nine in the morning stays nine in the morning, on both sides of the change to summer time and to winter time."""
     for zone, first in (
         ("Europe/Berlin", "2027-03-26"),
@@ -94,91 +94,93 @@ async def test_next_times_keep_to_the_clock_on_the_wall(idle_house: House) -> No
         ("Asia/Kolkata", "2027-03-26"),
     ):
         day = datetime.fromisoformat(first)
-        made = await make(idle_house, **DAILY, timezone=zone, start_at=f"{first}T00:00:00Z")
+        made = await make(idle_instance, **DAILY, timezone=zone, start_at=f"{first}T00:00:00Z")
         wall = [(day + timedelta(days=n)).replace(hour=9, tzinfo=ZoneInfo(zone)) for n in range(10)]
         assert made["next"] == [rfc3339(time) for time in wall]
     assert len({time[11:] for time in made["next"]}) == 1, "India keeps its clocks"
 
 
-async def test_an_interval_is_counted_from_1970_on(idle_house: House) -> None:
-    made = await make(idle_house, event=EVENT, every=3600, offset=300, start_at="2027-01-01T00:00:00Z")
+async def test_an_interval_is_counted_from_1970_on(idle_instance: Instance) -> None:
+    made = await make(idle_instance, event=EVENT, every=3600, offset=300, start_at="2027-01-01T00:00:00Z")
     assert made["next"][:2] == ["2027-01-01T00:05:00.000Z", "2027-01-01T01:05:00.000Z"]
     assert made["id"].startswith("sch_")
     assert made["cron"] is None
 
 
-async def test_what_is_given_is_changed(idle_house: House) -> None:
-    made = await make(idle_house, id="a", **DAILY, name="One", timezone="Europe/Berlin", note="kept")
-    changed = (await call(idle_house, "PATCH", "a", {"every": 86400, "paused": True})).json()
+async def test_what_is_given_is_changed(idle_instance: Instance) -> None:
+    made = await make(idle_instance, id="a", **DAILY, name="One", timezone="Europe/Berlin", note="kept")
+    changed = (await call(idle_instance, "PATCH", "a", {"every": 86400, "paused": True})).json()
     assert (changed["cron"], changed["every"], changed["paused"], changed["note"]) == (None, 86400, True, "kept")
     assert changed["next"] != made["next"]
     assert changed["updated_at"] > made["created_at"]
     again = await call(
-        idle_house, "PATCH", "a", {"cron": ["@hourly"], "event": {"type": "a.b", "data": [1]}, "name": "Two"}
+        idle_instance, "PATCH", "a", {"cron": ["@hourly"], "event": {"type": "a.b", "data": [1]}, "name": "Two"}
     )
-    assert again.json() == (await call(idle_house, "GET", "a")).json()
+    assert again.json() == (await call(idle_instance, "GET", "a")).json()
     shown = again.json()
     assert (shown["cron"], shown["every"], shown["name"], shown["type"]) == (["@hourly"], None, "Two", "a.b")
     assert (shown["event"], shown["timezone"], shown["paused"]) == ({"type": "a.b", "data": [1]}, "Europe/Berlin", True)
-    same = (await call(idle_house, "PATCH", "a", {})).json()
+    same = (await call(idle_instance, "PATCH", "a", {})).json()
     assert same | {"updated_at": None} == shown | {"updated_at": None}
-    problem(await call(idle_house, "PATCH", "a", {"cron": None}), 422, "cron")
-    problem(await call(idle_house, "PATCH", "a", {"offset": 5}), 422, "offset")
-    problem(await call(idle_house, "PATCH", "a", {"tenant": "b"}), 422, "tenant")
+    problem(await call(idle_instance, "PATCH", "a", {"cron": None}), 422, "cron")
+    problem(await call(idle_instance, "PATCH", "a", {"offset": 5}), 422, "offset")
+    problem(await call(idle_instance, "PATCH", "a", {"tenant": "b"}), 422, "tenant")
 
 
-async def test_changes_at_the_same_time_are_all_made(idle_house: House) -> None:
+async def test_changes_at_the_same_time_are_all_made(idle_instance: Instance) -> None:
     """Temporal drops a change of what was changed meanwhile, and does not say so."""
-    await make(idle_house, id="a", **DAILY)
+    await make(idle_instance, id="a", **DAILY)
     changes: list[dict[str, Any]] = [
         {"name": "Two"},
         {"timezone": "Europe/Berlin"},
         {"jitter": 7},
         {"overlap": "allow_all"},
     ]
-    answers = await asyncio.gather(*(call(idle_house, "PATCH", "a", change) for change in changes))
+    answers = await asyncio.gather(*(call(idle_instance, "PATCH", "a", change) for change in changes))
     assert [answer.status_code for answer in answers] == [200] * 4
-    shown = (await call(idle_house, "GET", "a")).json()
+    shown = (await call(idle_instance, "GET", "a")).json()
     for change in changes:
         assert change.items() <= shown.items()
 
 
-async def test_pause_and_resume_have_a_note(idle_house: House) -> None:
-    await make(idle_house, id="a", **DAILY)
-    paused = (await call(idle_house, "POST", "a/pause", {"note": "Holidays."})).json()
+async def test_pause_and_resume_have_a_note(idle_instance: Instance) -> None:
+    await make(idle_instance, id="a", **DAILY)
+    paused = (await call(idle_instance, "POST", "a/pause", {"note": "Holidays."})).json()
     assert (paused["paused"], paused["note"]) == (True, "Holidays.")
-    assert (await listed(idle_house, 1))[0]["paused"] is True
-    resumed = (await call(idle_house, "POST", "a/resume")).json()
+    assert (await listed(idle_instance, 1))[0]["paused"] is True
+    resumed = (await call(idle_instance, "POST", "a/resume")).json()
     assert (resumed["paused"], resumed["note"]) == (False, "Resumed through the API")
     longest = "\N{BEACH WITH UMBRELLA}" * 250
-    assert (await call(idle_house, "POST", "a/pause", {"note": longest})).json()["note"] == longest
+    assert (await call(idle_instance, "POST", "a/pause", {"note": longest})).json()["note"] == longest
 
 
-async def test_a_list_goes_page_by_page(idle_house: House) -> None:
+async def test_a_list_goes_page_by_page(idle_instance: Instance) -> None:
     for n in range(5):
-        await make(idle_house, id=f"s{n}", **DAILY)
-    await listed(idle_house, 5)
+        await make(idle_instance, id=f"s{n}", **DAILY)
+    await listed(idle_instance, 5)
     cursor, found = None, []
     while True:
-        query = {"tenant": idle_house.tenant, "limit": "2"} | ({"cursor": cursor} if cursor else {})
-        page = (await idle_house.http.get("/v1/schedules", params=query)).json()
+        query = {"tenant": idle_instance.tenant, "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await idle_instance.http.get("/v1/schedules", params=query)).json()
         found += [schedule["id"] for schedule in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
-        wrong = await idle_house.http.get("/v1/schedules", params={"tenant": "other", "cursor": cursor})
+        wrong = await idle_instance.http.get("/v1/schedules", params={"tenant": "other", "cursor": cursor})
         problem(wrong, 400, "cursor")
     assert found == ["s4", "s3", "s2", "s1", "s0"]
-    problem(await idle_house.http.get("/v1/schedules", params={"cursor": "bm9uZQ=="}), 400, "cursor")
+    problem(await idle_instance.http.get("/v1/schedules", params={"cursor": "bm9uZQ=="}), 400, "cursor")
 
 
-async def test_an_id_is_taken_once_by_each_tenant(idle_house: House) -> None:
-    await make(idle_house, id="a-b", **DAILY)
-    assert "a-b" in problem(await post(idle_house, id="a-b", **DAILY), 409)["detail"]
-    other = await idle_house.http.post("/v1/schedules", json={"tenant": f"{idle_house.tenant}-a", "id": "b", **DAILY})
+async def test_an_id_is_taken_once_by_each_tenant(idle_instance: Instance) -> None:
+    await make(idle_instance, id="a-b", **DAILY)
+    assert "a-b" in problem(await post(idle_instance, id="a-b", **DAILY), 409)["detail"]
+    other = await idle_instance.http.post(
+        "/v1/schedules", json={"tenant": f"{idle_instance.tenant}-a", "id": "b", **DAILY}
+    )
     assert other.status_code == 201, "a dash belongs to one of them"
-    assert (await call(idle_house, "DELETE", "a-b")).status_code == 204
-    problem(await call(idle_house, "GET", "a-b"), 404)
-    assert (await post(idle_house, id="a-b", **DAILY)).status_code == 201
+    assert (await call(idle_instance, "DELETE", "a-b")).status_code == 204
+    problem(await call(idle_instance, "GET", "a-b"), 404)
+    assert (await post(idle_instance, id="a-b", **DAILY)).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -212,20 +214,20 @@ async def test_an_id_is_taken_once_by_each_tenant(idle_house: House) -> None:
         ("colour", {"colour": "red"}),
     ],
 )
-async def test_what_is_wrong_is_named(idle_house: House, path: str, fields: dict[str, Any]) -> None:
-    problem(await post(idle_house, **(DAILY | fields)), 422, path)
+async def test_what_is_wrong_is_named(idle_instance: Instance, path: str, fields: dict[str, Any]) -> None:
+    problem(await post(idle_instance, **(DAILY | fields)), 422, path)
 
 
-async def test_an_event_that_would_be_refused_now_is_refused_already_now(idle_house: House) -> None:
+async def test_an_event_that_would_be_refused_now_is_refused_already_now(idle_instance: Instance) -> None:
     type_ = f"t{uuid.uuid4().hex[:8]}"
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
-    await idle_house.http.post("/v1/event-types", json={"name": type_, "schema": schema})
+    await idle_instance.http.post("/v1/event-types", json={"name": type_, "schema": schema})
     bad = {"event": {"type": type_, "data": {"n": "one"}}, "cron": ["@daily"]}
-    problem(await post(idle_house, **bad), 422, "event.data/n")
-    await make(idle_house, id="good", **DAILY)
-    problem(await call(idle_house, "PATCH", "good", {"event": bad["event"]}), 422, "event.data/n")
-    await idle_house.http.patch(f"/v1/event-types/{type_}", json={"archived": True})
-    problem(await post(idle_house, **bad), 422, "event.type")
+    problem(await post(idle_instance, **bad), 422, "event.data/n")
+    await make(idle_instance, id="good", **DAILY)
+    problem(await call(idle_instance, "PATCH", "good", {"event": bad["event"]}), 422, "event.data/n")
+    await idle_instance.http.patch(f"/v1/event-types/{type_}", json={"archived": True})
+    problem(await post(idle_instance, **bad), 422, "event.type")
 
 
 @pytest.mark.parametrize(
@@ -237,15 +239,15 @@ async def test_an_event_that_would_be_refused_now_is_refused_already_now(idle_ho
     ],
 )
 async def test_a_period_has_passed_and_is_bounded(
-    idle_house: House, path: str, since: timedelta, until: timedelta
+    idle_instance: Instance, path: str, since: timedelta, until: timedelta
 ) -> None:
-    await make(idle_house, id="a", event=EVENT, every=1, paused=True)
+    await make(idle_instance, id="a", event=EVENT, every=1, paused=True)
     now = datetime.now(UTC)
     period = {"since": (now + since).isoformat(), "until": (now + until).isoformat()}
-    problem(await call(idle_house, "POST", "a/backfill", period), 422, path)
+    problem(await call(idle_instance, "POST", "a/backfill", period), 422, path)
 
 
-async def test_nothing_is_known_of_what_is_not_there(idle_house: House) -> None:
+async def test_nothing_is_known_of_what_is_not_there(idle_instance: Instance) -> None:
     period = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
     for method, path, body in (
         ("GET", "a", None),
@@ -256,17 +258,17 @@ async def test_nothing_is_known_of_what_is_not_there(idle_house: House) -> None:
         ("POST", "a/trigger", None),
         ("POST", "a/backfill", period),
     ):
-        problem(await call(idle_house, method, path, body), 404)
+        problem(await call(idle_instance, method, path, body), 404)
 
 
-async def test_each_change_is_in_the_audit_log(idle_house: House) -> None:
-    await make(idle_house, id="a", **SELDOM)
-    await call(idle_house, "PATCH", "a", {"name": "hush", "jitter": 1})
+async def test_each_change_is_in_the_audit_log(idle_instance: Instance) -> None:
+    await make(idle_instance, id="a", **SELDOM)
+    await call(idle_instance, "PATCH", "a", {"name": "hush", "jitter": 1})
     for command in ("pause", "resume", "trigger"):
-        await call(idle_house, "POST", f"a/{command}")
-    await call(idle_house, "POST", "a/backfill", {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"})
-    await call(idle_house, "DELETE", "a")
-    entries = (await idle_house.http.get("/v1/audit", params={"tenant": idle_house.tenant})).json()["items"]
+        await call(idle_instance, "POST", f"a/{command}")
+    await call(idle_instance, "POST", "a/backfill", {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"})
+    await call(idle_instance, "DELETE", "a")
+    entries = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"]
     assert [(entry["action"], entry["object_id"], entry["detail"].get("fields")) for entry in entries[::-1]] == [
         ("schedule.create", "a", ["event", "every", "id", "offset", "tenant"]),
         ("schedule.update", "a", ["jitter", "name"]),
@@ -279,10 +281,10 @@ async def test_each_change_is_in_the_audit_log(idle_house: House) -> None:
     assert "hush" not in str(entries)
 
 
-async def test_reading_needs_less_than_writing(idle_house: House) -> None:
-    await make(idle_house, id="a", **DAILY)
-    reader = await make_key(idle_house, idle_house.tenant, scopes=["events:read"])
-    async with calling(idle_house.app, reader["key"]) as http:
+async def test_reading_needs_less_than_writing(idle_instance: Instance) -> None:
+    await make(idle_instance, id="a", **DAILY)
+    reader = await make_key(idle_instance, idle_instance.tenant, scopes=["events:read"])
+    async with calling(idle_instance.app, reader["key"]) as http:
         assert (await http.get("/v1/schedules/a")).status_code == 200
         assert (await http.get("/v1/schedules")).status_code == 200
         problem(await http.post("/v1/schedules", json=DAILY), 403)

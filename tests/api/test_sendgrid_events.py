@@ -30,7 +30,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Gateway
-from house import KEY
+from instances import KEY
 
 PATH = "/v1/providers/sendgrid/events"
 SENDGRID = ec.generate_private_key(ec.SECP256R1())

@@ -14,8 +14,8 @@ from sockets import Client, Server, connected, serving
 
 from api.app import create_app
 from api.connections import BYTES_PER_SECOND, ClientTimeouts
-from house import KEY, House
-from patience import lateness
+from instances import KEY, Instance
+from timeouts import lateness
 
 TIMEOUTS = ClientTimeouts(head=1.0, body=1.5, answer=1.0, rest=0.5)
 SLACK = 0.7
@@ -58,8 +58,8 @@ SLOW: dict[str, Slow] = {
 
 
 @pytest.fixture
-async def server(idle_house: House) -> AsyncIterator[Server]:
-    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+async def server(idle_instance: Instance) -> AsyncIterator[Server]:
+    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with serving(app, TIMEOUTS) as served:
         yield served
 
@@ -79,9 +79,9 @@ async def test_a_slow_client_is_cut_off(server: Server, slow: Slow) -> None:
     await server.until_alone()
 
 
-async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_house: House) -> None:
+async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_instance: Instance) -> None:
     """Requests are answered while all the slow ones are connected. They are cut off when they would be without them."""
-    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(head=5.0, body=6.0)
     limits = {TIMEOUTS.head: timeouts.head, TIMEOUTS.body: timeouts.body}
     kinds = [slow for slow in SLOW.values() if slow.seconds in limits]
@@ -94,7 +94,7 @@ async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_house: House) -
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as http:
             while not all(client.done() for client in clients):
-                answer = await http.post("/v1/events", json={"type": "a", "tenant": idle_house.tenant})
+                answer = await http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
                 assert answer.status_code == 202
                 answered_meanwhile += not any(client.done() for client in clients)
                 await asyncio.sleep(0.1)
@@ -112,10 +112,10 @@ async def test_a_slow_body_is_told_so(server: Server) -> None:
         assert await client.until_closed() == b""
 
 
-async def test_a_body_that_comes_steadily_is_waited_for(idle_house: House) -> None:
-    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+async def test_a_body_that_comes_steadily_is_waited_for(idle_instance: Instance) -> None:
+    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(body=4.0)
-    body = json.dumps({"type": "a", "tenant": idle_house.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
+    body = json.dumps({"type": "a", "tenant": idle_instance.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
     async with serving(app, timeouts) as server, connected(server.port) as client:
         client.send(KEYED + b"content-length: %d\r\n\r\n" % len(body))
         part = len(body) // 10
@@ -126,9 +126,9 @@ async def test_a_body_that_comes_steadily_is_waited_for(idle_house: House) -> No
         assert (await client.answer())[0] == 202
 
 
-async def test_a_client_that_is_not_slow_keeps_its_connection(idle_house: House) -> None:
+async def test_a_client_that_is_not_slow_keeps_its_connection(idle_instance: Instance) -> None:
     """Each request has its own time: the connection as a whole is older than any timeout."""
-    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(head=3.0, body=3.0, answer=3.0, rest=3.0)
     async with serving(app, timeouts) as server, connected(server.port) as client:
         while client.age < 4:
@@ -138,8 +138,8 @@ async def test_a_client_that_is_not_slow_keeps_its_connection(idle_house: House)
             assert (await client.answer())[0] == 200
 
 
-async def test_requests_in_one_go_are_answered_in_order(server: Server, idle_house: House) -> None:
-    body = json.dumps({"type": "a", "tenant": idle_house.tenant}).encode()
+async def test_requests_in_one_go_are_answered_in_order(server: Server, idle_instance: Instance) -> None:
+    body = json.dumps({"type": "a", "tenant": idle_instance.tenant}).encode()
     post = KEYED + b"content-length: %d\r\n\r\n" % len(body) + body
     async with connected(server.port) as client:
         client.send(post + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" + post)
@@ -177,8 +177,8 @@ async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
 # Many connections
 
 
-async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_house: House) -> None:
-    app = create_app(idle_house.settings, idle_house.store, idle_house.gateway)
+async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_instance: Instance) -> None:
+    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
         clients: list[Client] = []
         for _ in range(30):

@@ -7,24 +7,26 @@ import pytest
 from hookkeeper.messages.event import EventInput
 from hookkeeper.services.ingest import MAX_CONCURRENT_STARTS
 from hookkeeper.temporal.gateway import Started
-from house import House
+from instances import Instance
 
 
-async def test_who_floods_keeps_nobody_else_from_starting(idle_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_floods_keeps_nobody_else_from_starting(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One tenant's starts hang, as many as it may have; another's event is accepted all the same."""
-    start, go_on, hanging = idle_house.gateway.start, asyncio.Event(), list[str]()
+    start, go_on, hanging = idle_instance.gateway.start, asyncio.Event(), list[str]()
 
     async def hangs_for_one(event: EventInput, digest: str) -> Started:
-        if event.tenant == idle_house.tenant:
+        if event.tenant == idle_instance.tenant:
             hanging.append(event.id)
             await go_on.wait()
         return await start(event, digest)
 
-    monkeypatch.setattr(idle_house.gateway, "start", hangs_for_one)
-    flood = [asyncio.create_task(idle_house.send()) for _ in range(MAX_CONCURRENT_STARTS)]
+    monkeypatch.setattr(idle_instance.gateway, "start", hangs_for_one)
+    flood = [asyncio.create_task(idle_instance.send()) for _ in range(MAX_CONCURRENT_STARTS)]
     while len(hanging) < MAX_CONCURRENT_STARTS // 2:
         await asyncio.sleep(0.01)
-    other = await idle_house.send(tenant=f"{idle_house.tenant}-other")
+    other = await idle_instance.send(tenant=f"{idle_instance.tenant}-other")
     assert other["duplicate"] is False
     assert len(hanging) == MAX_CONCURRENT_STARTS // 2
     go_on.set()

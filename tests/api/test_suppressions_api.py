@@ -9,21 +9,21 @@ import pytest
 from problems import problem
 
 from hookkeeper.registry.models import Suppression
-from house import House
+from instances import Instance
 
 PATH = "/v1/suppressions"
 
 
-async def add(home: House, address: str, **fields: Any) -> httpx.Response:
-    return await home.http.post(PATH, json={"tenant": home.tenant, "address": address, **fields})
+async def add(instance: Instance, address: str, **fields: Any) -> httpx.Response:
+    return await instance.http.post(PATH, json={"tenant": instance.tenant, "address": address, **fields})
 
 
-async def listed(home: House, **query: Any) -> list[str]:
+async def listed(instance: Instance, **query: Any) -> list[str]:
     """Read all pages, as addresses."""
     found: list[str] = []
-    params = {"tenant": home.tenant, "limit": 2, **query}
+    params = {"tenant": instance.tenant, "limit": 2, **query}
     while True:
-        answer = await home.http.get(PATH, params=params)
+        answer = await instance.http.get(PATH, params=params)
         assert answer.status_code == 200, answer.text
         found += [item["address"] for item in answer.json()["items"]]
         if (cursor := answer.json()["next_cursor"]) is None:
@@ -31,51 +31,53 @@ async def listed(home: House, **query: Any) -> list[str]:
         params["cursor"] = cursor
 
 
-async def test_an_address_is_suppressed_listed_and_let_go(idle_house: House) -> None:
-    added = await add(idle_house, "Ann@Acme.example", detail="Asked by phone.")
+async def test_an_address_is_suppressed_listed_and_let_go(idle_instance: Instance) -> None:
+    added = await add(idle_instance, "Ann@Acme.example", detail="Asked by phone.")
     assert added.status_code == 201
     entry = added.json()
     created_at = entry.pop("created_at")
     assert created_at.endswith("Z")
     assert entry == {
-        "tenant": idle_house.tenant,
+        "tenant": idle_instance.tenant,
         "address": "ann@acme.example",
         "reason": "manual",
         "detail": "Asked by phone.",
     }
-    assert await listed(idle_house) == ["ann@acme.example"]
-    assert await idle_house.store.suppressions.among(idle_house.tenant, ["ann@acme.example"]) == {"ann@acme.example"}
+    assert await listed(idle_instance) == ["ann@acme.example"]
+    assert await idle_instance.store.suppressions.among(idle_instance.tenant, ["ann@acme.example"]) == {
+        "ann@acme.example"
+    }
 
-    path, query = f"{PATH}/ANN@acme.example", {"tenant": idle_house.tenant}
-    problem(await idle_house.http.delete(path), 404)
-    assert (await idle_house.http.delete(path, params=query)).status_code == 204
-    problem(await idle_house.http.delete(path, params=query), 404)
-    assert await listed(idle_house) == []
+    path, query = f"{PATH}/ANN@acme.example", {"tenant": idle_instance.tenant}
+    problem(await idle_instance.http.delete(path), 404)
+    assert (await idle_instance.http.delete(path, params=query)).status_code == 204
+    problem(await idle_instance.http.delete(path, params=query), 404)
+    assert await listed(idle_instance) == []
 
 
-async def test_one_that_is_suppressed_already_stays_as_it_is(idle_house: House) -> None:
-    bounced = Suppression(tenant=idle_house.tenant, address="ann@acme.example", reason="bounced", detail="550")
-    await idle_house.store.suppressions.add(bounced)
-    again = await add(idle_house, "ann@acme.example", detail="mine")
+async def test_one_that_is_suppressed_already_stays_as_it_is(idle_instance: Instance) -> None:
+    bounced = Suppression(tenant=idle_instance.tenant, address="ann@acme.example", reason="bounced", detail="550")
+    await idle_instance.store.suppressions.add(bounced)
+    again = await add(idle_instance, "ann@acme.example", detail="mine")
     assert again.status_code == 200
     assert (again.json()["reason"], again.json()["detail"]) == ("bounced", "550")
 
 
-async def test_the_tenant_is_default_where_nobody_says(idle_house: House) -> None:
-    assert (await idle_house.http.post(PATH, json={"address": "ann@acme.example"})).json()["tenant"] == "default"
-    assert await listed(idle_house) == []
-    assert (await idle_house.http.delete(f"{PATH}/ann@acme.example")).status_code == 204
+async def test_the_tenant_is_default_where_nobody_says(idle_instance: Instance) -> None:
+    assert (await idle_instance.http.post(PATH, json={"address": "ann@acme.example"})).json()["tenant"] == "default"
+    assert await listed(idle_instance) == []
+    assert (await idle_instance.http.delete(f"{PATH}/ann@acme.example")).status_code == 204
 
 
-async def test_pages_cover_all_newest_first(idle_house: House) -> None:
+async def test_pages_cover_all_newest_first(idle_instance: Instance) -> None:
     for n in range(5):
-        await add(idle_house, f"u{n}@acme.example")
-    assert await listed(idle_house) == [f"u{n}@acme.example" for n in (4, 3, 2, 1, 0)]
-    assert await listed(idle_house, address="U3@ACME.example") == ["u3@acme.example"]
-    assert await listed(idle_house, address="unknown") == []
-    await idle_house.http.post(PATH, json={"tenant": "other", "address": "u3@acme.example"})
-    everyones = await idle_house.http.get(PATH, params={"address": "u3@acme.example"})
-    assert [item["tenant"] for item in everyones.json()["items"]] == ["other", idle_house.tenant]
+        await add(idle_instance, f"u{n}@acme.example")
+    assert await listed(idle_instance) == [f"u{n}@acme.example" for n in (4, 3, 2, 1, 0)]
+    assert await listed(idle_instance, address="U3@ACME.example") == ["u3@acme.example"]
+    assert await listed(idle_instance, address="unknown") == []
+    await idle_instance.http.post(PATH, json={"tenant": "other", "address": "u3@acme.example"})
+    everyones = await idle_instance.http.get(PATH, params={"address": "u3@acme.example"})
+    assert [item["tenant"] for item in everyones.json()["items"]] == ["other", idle_instance.tenant]
 
 
 @pytest.mark.parametrize(
@@ -86,17 +88,19 @@ async def test_pages_cover_all_newest_first(idle_house: House) -> None:
         ("Ann <ann@acme.example>", "ann@acme.example"),
     ],
 )
-async def test_an_address_is_found_however_it_is_written(idle_house: House, address: str, kept: str) -> None:
-    assert (await add(idle_house, address)).json()["address"] == kept
-    assert await listed(idle_house, address=address) == await listed(idle_house, address=kept) == [kept]
-    path, query = f"{PATH}/{quote(address, safe='')}", {"tenant": idle_house.tenant}
-    assert (await idle_house.http.delete(path, params=query)).status_code == 204
+async def test_an_address_is_found_however_it_is_written(idle_instance: Instance, address: str, kept: str) -> None:
+    assert (await add(idle_instance, address)).json()["address"] == kept
+    assert await listed(idle_instance, address=address) == await listed(idle_instance, address=kept) == [kept]
+    path, query = f"{PATH}/{quote(address, safe='')}", {"tenant": idle_instance.tenant}
+    assert (await idle_instance.http.delete(path, params=query)).status_code == 204
 
 
-async def test_what_we_would_not_take_can_still_be_let_go(idle_house: House) -> None:
+async def test_what_we_would_not_take_can_still_be_let_go(idle_instance: Instance) -> None:
     """A provider has reported it."""
-    await idle_house.store.suppressions.add(Suppression(tenant="default", address="root@localhost", reason="bounced"))
-    assert (await idle_house.http.delete(f"{PATH}/root@localhost")).status_code == 204
+    await idle_instance.store.suppressions.add(
+        Suppression(tenant="default", address="root@localhost", reason="bounced")
+    )
+    assert (await idle_instance.http.delete(f"{PATH}/root@localhost")).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -118,9 +122,9 @@ async def test_what_we_would_not_take_can_still_be_let_go(idle_house: House) -> 
     ],
     ids=str,
 )
-async def test_what_is_no_suppression_is_refused(idle_house: House, body: dict[str, Any], path: str) -> None:
-    problem(await idle_house.http.post(PATH, json=body), 422, path)
-    assert (await idle_house.http.get(PATH)).json()["items"] == []
+async def test_what_is_no_suppression_is_refused(idle_instance: Instance, body: dict[str, Any], path: str) -> None:
+    problem(await idle_instance.http.post(PATH, json=body), 422, path)
+    assert (await idle_instance.http.get(PATH)).json()["items"] == []
 
 
 def written(text: str) -> str:
@@ -136,11 +140,11 @@ def written(text: str) -> str:
         written("2026-01-01T00:00:00+00:00 acme a\0@b.example"),
     ],
 )
-async def test_a_cursor_that_is_not_ours(idle_house: House, cursor: str) -> None:
-    problem(await idle_house.http.get(PATH, params={"cursor": cursor}), 400, "cursor")
+async def test_a_cursor_that_is_not_ours(idle_instance: Instance, cursor: str) -> None:
+    problem(await idle_instance.http.get(PATH, params={"cursor": cursor}), 400, "cursor")
 
 
-async def test_bad_queries(idle_house: House) -> None:
-    problem(await idle_house.http.get(PATH, params={"address": "a\0"}), 422, "address")
-    problem(await idle_house.http.get(PATH, params={"limit": 0, "tenant": "a b"}), 422, "limit", "tenant")
-    problem(await idle_house.http.delete(f"{PATH}/a%00@b.example"), 422, "address")
+async def test_bad_queries(idle_instance: Instance) -> None:
+    problem(await idle_instance.http.get(PATH, params={"address": "a\0"}), 422, "address")
+    problem(await idle_instance.http.get(PATH, params={"limit": 0, "tenant": "a b"}), 422, "limit", "tenant")
+    problem(await idle_instance.http.delete(f"{PATH}/a%00@b.example"), 422, "address")

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from temporalio.client import Client
 
 from hookkeeper.content import mailboxes
-from house import House, house
+from instances import Instance, running_instance
 
 URL = "https://acme.example/hook"
 
@@ -22,29 +22,29 @@ def emails(*counts: int) -> list[dict[str, Any]]:
     return [{"to": [f"a{n}@acme.example" for n in range(count)]} for count in counts]
 
 
-async def test_the_addresses_of_a_webhook_are_bounded_together(idle_house: House) -> None:
+async def test_the_addresses_of_a_webhook_are_bounded_together(idle_instance: Instance) -> None:
     """Those of `on_failure` count too, and those that a change leaves as they are."""
-    path, body = "/v1/webhooks", {"tenant": idle_house.tenant, "url": URL}
-    problem(await idle_house.http.post(path, json=body | {"emails": emails(50, 50, 1)}), 422, "emails")
+    path, body = "/v1/webhooks", {"tenant": idle_instance.tenant, "url": URL}
+    problem(await idle_instance.http.post(path, json=body | {"emails": emails(50, 50, 1)}), 422, "emails")
     on_failure = {"emails": emails(50)}
-    answer = await idle_house.http.post(path, json=body | {"emails": emails(50, 1), "on_failure": on_failure})
+    answer = await idle_instance.http.post(path, json=body | {"emails": emails(50, 1), "on_failure": on_failure})
     problem(answer, 422, "emails")
-    made = await idle_house.webhook(URL, emails=emails(50), on_failure=on_failure)
-    problem(await idle_house.http.patch(f"{path}/{made['id']}", json={"emails": emails(50, 1)}), 422, "emails")
-    assert (await idle_house.http.patch(f"{path}/{made['id']}", json={"emails": emails(49)})).status_code == 200
-    other = await idle_house.webhook(URL, tenant=f"{idle_house.tenant}-other", emails=emails(50, 50))
+    made = await idle_instance.webhook(URL, emails=emails(50), on_failure=on_failure)
+    problem(await idle_instance.http.patch(f"{path}/{made['id']}", json={"emails": emails(50, 1)}), 422, "emails")
+    assert (await idle_instance.http.patch(f"{path}/{made['id']}", json={"emails": emails(49)})).status_code == 200
+    other = await idle_instance.webhook(URL, tenant=f"{idle_instance.tenant}-other", emails=emails(50, 50))
     assert len(other["emails"]) == 2
 
 
-async def test_too_many_addresses_are_refused_before_any_is_read(idle_house: House) -> None:
+async def test_too_many_addresses_are_refused_before_any_is_read(idle_instance: Instance) -> None:
     """None of these is an address, and the answer says only that they are too many."""
-    body = {"tenant": idle_house.tenant, "emails": [{"to": ["none"] * 50}] * 10}
-    (error,) = problem(await idle_house.http.post("/v1/webhooks", json=body), 422, "emails")["errors"]
+    body = {"tenant": idle_instance.tenant, "emails": [{"to": ["none"] * 50}] * 10}
+    (error,) = problem(await idle_instance.http.post("/v1/webhooks", json=body), 422, "emails")["errors"]
     assert "500 addresses" in error["detail"]
 
 
 async def test_an_address_is_validated_once_and_off_the_event_loop(
-    idle_house: House, monkeypatch: pytest.MonkeyPatch
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading a webhook trusts what is stored; a preview of an unsaved one delays no other request."""
     threads: list[int] = []
@@ -55,25 +55,25 @@ async def test_an_address_is_validated_once_and_off_the_event_loop(
         return validate(*given, **options)
 
     monkeypatch.setattr(mailboxes, "validate_email", counted)
-    made = await idle_house.webhook(URL, emails=emails(50, 50))
+    made = await idle_instance.webhook(URL, emails=emails(50, 50))
     assert len(threads) == 100
     for _ in range(3):
-        assert await idle_house.store.get(made["id"])
-        assert (await idle_house.http.get(f"/v1/webhooks/{made['id']}")).status_code == 200
-        assert await idle_house.store.matching(idle_house.tenant, "order.paid")
+        assert await idle_instance.store.get(made["id"])
+        assert (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).status_code == 200
+        assert await idle_instance.store.matching(idle_instance.tenant, "order.paid")
     assert len(threads) == 100
-    unsaved = {"tenant": idle_house.tenant, "emails": emails(10)}
-    assert (await idle_house.http.post("/v1/webhooks/preview", json={"webhook": unsaved})).status_code == 200
+    unsaved = {"tenant": idle_instance.tenant, "emails": emails(10)}
+    assert (await idle_instance.http.post("/v1/webhooks/preview", json={"webhook": unsaved})).status_code == 200
     assert len(threads) == 110
     assert threading.get_ident() not in threads
 
 
 async def test_a_key_has_a_rate_where_the_operator_says_nothing(temporal: Client, tmp_path: Path) -> None:
     """A hundred requests a second, and another tenant's key has a hundred of its own."""
-    async with house(temporal, tmp_path) as home:
-        assert home.settings.rate_limit == "100/second"
-        first, second = [await make_key(home, f"{home.tenant}{n}") for n in "ab"]
-        async with calling(home.app, first["key"]) as http, calling(home.app, second["key"]) as other:
+    async with running_instance(temporal, tmp_path) as instance:
+        assert instance.settings.rate_limit == "100/second"
+        first, second = [await make_key(instance, f"{instance.tenant}{n}") for n in "ab"]
+        async with calling(instance.app, first["key"]) as http, calling(instance.app, second["key"]) as other:
             statuses: list[int] = []
             while 429 not in statuses:  # a busy machine makes fewer than a hundred a second
                 async with asyncio.TaskGroup() as group:
@@ -82,13 +82,13 @@ async def test_a_key_has_a_rate_where_the_operator_says_nothing(temporal: Client
             assert (await other.get("/v1/webhooks")).status_code == 200
 
 
-async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_house: House) -> None:
+async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_instance: Instance) -> None:
     """Keys that were found before are not refused because of others at their address."""
-    engine = idle_house.store._engine.sync_engine
+    engine = idle_instance.store._engine.sync_engine
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    key = (await make_key(idle_house, idle_house.tenant))["key"]
-    async with calling(idle_house.app, key) as good, calling(idle_house.app, "hk_" + "x" * 43) as bad:
+    key = (await make_key(idle_instance, idle_instance.tenant))["key"]
+    async with calling(idle_instance.app, key) as good, calling(idle_instance.app, "hk_" + "x" * 43) as bad:
         assert (await good.get("/v1/webhooks")).status_code == 200
         statuses = [(await bad.get("/v1/webhooks")).status_code for _ in range(21)]
         assert set(statuses) == {401, 429}
@@ -102,8 +102,8 @@ async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_house: Hous
 async def test_a_tenant_at_its_webhooks_keeps_no_other_from_its_own(
     temporal: Client, tmp_path: Path, most: int
 ) -> None:
-    async with house(temporal, tmp_path, max_webhooks_per_tenant=most) as home:
+    async with running_instance(temporal, tmp_path, max_webhooks_per_tenant=most) as instance:
         for _ in range(most):
-            await home.webhook(URL)
-        problem(await home.http.post("/v1/webhooks", json={"tenant": home.tenant, "url": URL}), 409)
-        assert (await home.webhook(URL, tenant=f"{home.tenant}-other"))["id"]
+            await instance.webhook(URL)
+        problem(await instance.http.post("/v1/webhooks", json={"tenant": instance.tenant, "url": URL}), 409)
+        assert (await instance.webhook(URL, tenant=f"{instance.tenant}-other"))["id"]

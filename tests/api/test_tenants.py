@@ -15,8 +15,8 @@ import pytest
 from callers import calling, guarded, make_key
 from problems import problem
 
-from house import House
-from patience import PATIENCE
+from instances import Instance
+from timeouts import WAIT_TIMEOUT
 
 TODAY = datetime.now(UTC).isoformat()
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -89,7 +89,7 @@ KINDS = {
 class Two:
     """Tenant A with something of everything, and tenant B, each with a key of its own."""
 
-    home: House
+    instance: Instance
     a: httpx.AsyncClient
     b: httpx.AsyncClient
     theirs: str
@@ -101,7 +101,7 @@ class Two:
     @property
     def mine(self) -> str:
         """Tenant A."""
-        return self.home.tenant
+        return self.instance.tenant
 
     async def call(self, http: httpx.AsyncClient, route: str, tenant: str | None = None) -> httpx.Response:
         """Call a route on A's objects; `tenant` goes wherever the route takes one."""
@@ -117,7 +117,7 @@ class Two:
 
     async def everything(self) -> dict[str, Any]:
         """Give all that A has, and all that only an admin may change."""
-        admin, of_a = self.home.http, {"tenant": self.mine}
+        admin, of_a = self.instance.http, {"tenant": self.mine}
         hook, event = self.fixtures["webhook_id"], self.fixtures["event_id"]
         return {
             "webhooks": (await admin.get("/v1/webhooks", params=of_a)).json(),
@@ -132,11 +132,11 @@ class Two:
 
 
 @pytest.fixture
-async def two(home: House) -> AsyncIterator[Two]:
-    theirs = f"{home.tenant}-b"
-    keys = [await make_key(home, tenant, rate_limit="10000/second") for tenant in (home.tenant, theirs)]
-    async with calling(home.app, keys[0]["key"]) as a, calling(home.app, keys[1]["key"]) as b:
-        await home.http.post("/v1/event-types", json={"name": TYPE, "description": "A customer has paid."})
+async def two(instance: Instance) -> AsyncIterator[Two]:
+    theirs = f"{instance.tenant}-b"
+    keys = [await make_key(instance, tenant, rate_limit="10000/second") for tenant in (instance.tenant, theirs)]
+    async with calling(instance.app, keys[0]["key"]) as a, calling(instance.app, keys[1]["key"]) as b:
+        await instance.http.post("/v1/event-types", json={"name": TYPE, "description": "A customer has paid."})
         await a.post("/v1/suppressions", json={"address": ADDRESS})
         hook = (await a.post("/v1/webhooks", json=HOOK)).json()["id"]
         event = (await a.post("/v1/events", json={"type": TYPE, "deliver_at": TOMORROW})).json()["id"]
@@ -166,23 +166,23 @@ async def two(home: House) -> AsyncIterator[Two]:
             "POST /v1/schedules/{schedule_id}/backfill": NOBODYS_PERIOD,
             "POST /v1/event-types": {"name": "order.new"},
             "PATCH /v1/event-types/{name}": {"description": "changed"},
-            "POST /v1/keys": {"name": "mine", "tenant": home.tenant},
+            "POST /v1/keys": {"name": "mine", "tenant": instance.tenant},
         }
-        two = Two(home, a, b, theirs, fixtures, bodies)
+        two = Two(instance, a, b, theirs, fixtures, bodies)
         await until_listed(two, two.a, 1)
         yield two
 
 
 async def until_listed(two: Two, http: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
     """Wait until Temporal's visibility has caught up: a list of events follows what was accepted."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while len(items := (await http.get("/v1/events")).json()["items"]) < count:
             await asyncio.sleep(0.05)
     return items  # type: ignore[no-any-return]
 
 
-async def test_every_route_is_classified(home: House) -> None:
-    assert set(KINDS) == set(guarded(home.app))
+async def test_every_route_is_classified(instance: Instance) -> None:
+    assert set(KINDS) == set(guarded(instance.app))
 
 
 async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
@@ -191,7 +191,7 @@ async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
     What this proves: 403 or 404, or a list without A's; nothing of A's has changed, nor what all tenants share.
     """
     before = await two.everything()
-    for route in guarded(two.home.app):
+    for route in guarded(two.instance.app):
         own, named = await two.call(two.b, route), await two.call(two.b, route, tenant=two.mine)
         match KINDS[route]:
             case "object":
@@ -219,9 +219,11 @@ async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
 
 async def test_the_same_calls_are_open_to_the_owner(two: Two) -> None:
     """Otherwise the test above could pass for a reason of its own. What removes comes last."""
-    routes = sorted(guarded(two.home.app), key=lambda route: (route.startswith("DELETE"), route.endswith("/cancel")))
+    routes = sorted(
+        guarded(two.instance.app), key=lambda route: (route.startswith("DELETE"), route.endswith("/cancel"))
+    )
     for route in routes:
-        caller = two.home.http if KINDS[route] == ADMIN else two.a
+        caller = two.instance.http if KINDS[route] == ADMIN else two.a
         answer = await two.call(caller, route, tenant=two.mine)
         assert answer.is_success or answer.status_code == 409, f"{route} {answer.text}"
 
@@ -237,7 +239,7 @@ async def test_lists_show_a_tenant_its_own(two: Two) -> None:
     assert [event["id"] for event in await until_listed(two, two.b, 1)] == [sent["id"]]
     assert [entry["tenant"] for entry in (await two.b.get("/v1/suppressions")).json()["items"]] == [two.theirs]
     for path in ("/v1/webhooks", "/v1/events", "/v1/suppressions"):
-        everyones = {item["tenant"] for item in (await two.home.http.get(path)).json()["items"]}
+        everyones = {item["tenant"] for item in (await two.instance.http.get(path)).json()["items"]}
         assert everyones >= {two.mine, two.theirs}, path
     webhook = two.fixtures["webhook_id"]
     assert (await two.b.get("/v1/events", params={"webhook": webhook})).json()["items"] == []
@@ -278,8 +280,8 @@ async def test_a_webhook_that_is_only_looked_at_has_an_owner_too(two: Two) -> No
 
 
 async def test_a_key_for_all_tenants_is_asked_to_say_which(two: Two) -> None:
-    key = await make_key(two.home, None)
-    async with calling(two.home.app, key["key"]) as http:
+    key = await make_key(two.instance, None)
+    async with calling(two.instance.app, key["key"]) as http:
         assert (await http.post("/v1/webhooks", json=HOOK)).json()["tenant"] == "default"
         answer = await http.get(f"/v1/events/{two.fixtures['event_id']}", params={"tenant": two.mine})
         assert answer.status_code == 200

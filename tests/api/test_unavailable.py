@@ -16,19 +16,19 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-import patience
+import timeouts
 from api.app import create_app
 from hookkeeper.cli import temporal_server
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.times import rfc3339, utc_now
-from house import KEY, House, house
-from patience import lateness
+from instances import KEY, Instance, running_instance
 from receivers import Answer, Receiver
 from temporal_processes import free_ports
+from timeouts import lateness
 
-PATIENCE = 5.0
+WAIT_TIMEOUT = 5.0
 """Seconds within which a 503 is promised."""
 
 
@@ -46,7 +46,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        async with asyncio.timeout(patience.PATIENCE):
+        async with asyncio.timeout(timeouts.WAIT_TIMEOUT):
             while not await self._service.ready():
                 await asyncio.sleep(0.05)
 
@@ -68,10 +68,10 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def shaky(server: Server, tmp_path: Path) -> AsyncIterator[House]:
-    """A house on the server that can be killed."""
+async def shaky(server: Server, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance on the server that can be killed."""
     client = await Client.connect(f"127.0.0.1:{server.ports.temporal}", data_converter=data_converter())
-    async with house(client, tmp_path) as built:
+    async with running_instance(client, tmp_path) as built:
         yield built
 
 
@@ -81,55 +81,55 @@ async def all_unavailable(*requests: Coroutine[Any, Any, httpx.Response]) -> Non
     async with lateness() as late:
         for answering in asyncio.as_completed(requests):
             answer = await answering
-            assert time.perf_counter() - begun < PATIENCE + late.seconds
+            assert time.perf_counter() - begun < WAIT_TIMEOUT + late.seconds
             problem(answer, 503)
             assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
-async def each_unavailable(home: House, http: httpx.AsyncClient, count: int) -> None:
+async def each_unavailable(instance: Instance, http: httpx.AsyncClient, count: int) -> None:
     """Post a batch: each of its events must have a 503, and the batch may not take longer than one of them."""
-    events = [{"type": "order.paid", "tenant": home.tenant, "id": f"batch-{n}"} for n in range(count)]
+    events = [{"type": "order.paid", "tenant": instance.tenant, "id": f"batch-{n}"} for n in range(count)]
     begun = time.perf_counter()
     async with lateness() as late:
         answer = await http.post("/v1/events/batch", json={"events": events})
-    assert time.perf_counter() - begun < PATIENCE + 3 + late.seconds
+    assert time.perf_counter() - begun < WAIT_TIMEOUT + 3 + late.seconds
     assert (answer.status_code, [item["status"] for item in answer.json()["items"]]) == (207, [503] * count)
 
 
-def post(home: House, event_id: str, **fields: Any) -> Coroutine[Any, Any, httpx.Response]:
-    body = {"type": "order.paid", "tenant": home.tenant, "id": event_id, **fields}
-    return home.http.post("/v1/events", json=body)
+def post(instance: Instance, event_id: str, **fields: Any) -> Coroutine[Any, Any, httpx.Response]:
+    body = {"type": "order.paid", "tenant": instance.tenant, "id": event_id, **fields}
+    return instance.http.post("/v1/events", json=body)
 
 
-async def keep_posting(home: House, name: str, answers: dict[str, int]) -> None:
+async def keep_posting(instance: Instance, name: str, answers: dict[str, int]) -> None:
     """Post events until one is not accepted."""
     for n in range(10_000):
         event_id = f"{name}-{n}"
-        answers[event_id] = (await post(home, event_id)).status_code
+        answers[event_id] = (await post(instance, event_id)).status_code
         if answers[event_id] != 202:
             return
 
 
-async def everything_says_503(home: House, event_id: str) -> None:
-    http, query = home.http, {"tenant": home.tenant}
+async def everything_says_503(instance: Instance, event_id: str) -> None:
+    http, query = instance.http, {"tenant": instance.tenant}
     await asyncio.gather(
         all_unavailable(
-            post(home, "new"),
-            post(home, event_id),
+            post(instance, "new"),
+            post(instance, event_id),
             http.get(f"/v1/events/{event_id}", params=query),
             http.get("/v1/events", params=query),
             http.post(f"/v1/events/{event_id}/cancel", params=query),
             http.get("/readyz"),
-            *schedules_say_503(home),
+            *schedules_say_503(instance),
         ),
-        each_unavailable(home, http, 100),
+        each_unavailable(instance, http, 100),
     )
     assert (await http.get("/healthz")).status_code == 200
     assert (await http.get("/v1/webhooks", params=query)).status_code == 200, "needs no Temporal"
 
 
-def schedules_say_503(home: House) -> list[Coroutine[Any, Any, httpx.Response]]:
-    http, query, path = home.http, {"tenant": home.tenant}, "/v1/schedules/any"
+def schedules_say_503(instance: Instance) -> list[Coroutine[Any, Any, httpx.Response]]:
+    http, query, path = instance.http, {"tenant": instance.tenant}, "/v1/schedules/any"
     return [
         http.post("/v1/schedules", json=query | {"event": {"type": "order.paid"}, "every": 60}),
         http.get("/v1/schedules", params=query),
@@ -139,14 +139,14 @@ def schedules_say_503(home: House) -> list[Coroutine[Any, Any, httpx.Response]]:
     ]
 
 
-async def until_ready(home: House) -> None:
+async def until_ready(instance: Instance) -> None:
     """Wait until the client has connected to the server again."""
-    async with asyncio.timeout(patience.PATIENCE):
-        while (await home.http.get("/readyz")).status_code != 200:
+    async with asyncio.timeout(timeouts.WAIT_TIMEOUT):
+        while (await instance.http.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.1)
 
 
-async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, inbox: Receiver) -> None:
+async def test_temporal_is_killed_and_comes_back(server: Server, shaky: Instance, inbox: Receiver) -> None:
     """Every 202 is kept, whenever the server dies; what got a 503 can be sent again, and is not sent twice.
 
     Setup: six clients that post, no worker. Timeline: kill -9 in mid-stream; everything answers 503 in time; the
@@ -177,19 +177,19 @@ async def test_temporal_is_killed_and_comes_back(server: Server, shaky: House, i
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up sooner: that the real patience keeps its promise is seen where the server is killed."""
+    """Give up sooner: the real timeout is tested where the server is killed."""
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_temporal_is_frozen(server: Server, shaky: House) -> None:
+async def test_temporal_is_frozen(server: Server, shaky: Instance) -> None:
     """It is unknown whether the server got a request that it did not answer: sent again, it is one event."""
     server.signal(signal.SIGSTOP)
     try:
         await all_unavailable(post(shaky, "frozen"), shaky.http.get("/readyz"), shaky.http.get("/v1/events"))
     finally:
         server.signal(signal.SIGCONT)
-    async with shaky.working(), asyncio.timeout(patience.PATIENCE):
+    async with shaky.working(), asyncio.timeout(timeouts.WAIT_TIMEOUT):
         while (again := await post(shaky, "frozen")).status_code == 503:
             await asyncio.sleep(0.1)
         await shaky.until_final("frozen")
@@ -203,9 +203,9 @@ async def test_temporal_is_frozen(server: Server, shaky: House) -> None:
 
 
 @asynccontextmanager
-async def without_registry(home: House, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def without_registry(instance: Instance, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     store = Store.connect(database_url)
-    app = create_app(home.settings, store, home.gateway)
+    app = create_app(instance.settings, store, instance.gateway)
     headers = {"authorization": f"Bearer {KEY}"}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:
@@ -226,15 +226,15 @@ async def silence() -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("kind", ["closed port", "silent port", "no directory"])
-async def test_the_registry_is_gone(idle_house: House, tmp_path: Path, silence: int, kind: str) -> None:
+async def test_the_registry_is_gone(idle_instance: Instance, tmp_path: Path, silence: int, kind: str) -> None:
     url = {
         "closed port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper",
         "silent port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{silence}/hookkeeper",
         "no directory": f"sqlite+aiosqlite:///{tmp_path}/missing/registry.db",
     }[kind]
-    event = {"type": "order.paid", "tenant": idle_house.tenant, "id": "lost"}
-    webhook = {"url": "https://acme.example/", "tenant": idle_house.tenant}
-    async with without_registry(idle_house, url) as http:
+    event = {"type": "order.paid", "tenant": idle_instance.tenant, "id": "lost"}
+    webhook = {"url": "https://acme.example/", "tenant": idle_instance.tenant}
+    async with without_registry(idle_instance, url) as http:
         await asyncio.gather(
             all_unavailable(
                 http.post("/v1/events", json=event),
@@ -246,11 +246,11 @@ async def test_the_registry_is_gone(idle_house: House, tmp_path: Path, silence: 
                 http.post("/v1/webhooks/wh_x/test"),
                 http.get("/readyz"),
             ),
-            each_unavailable(idle_house, http, 3),
+            each_unavailable(idle_instance, http, 3),
         )
         assert (await http.get("/healthz")).status_code == 200
-        assert (await http.get("/v1/events", params={"tenant": idle_house.tenant})).json()["items"] == []
-    answer = await idle_house.http.get("/v1/events/lost", params={"tenant": idle_house.tenant})
+        assert (await http.get("/v1/events", params={"tenant": idle_instance.tenant})).json()["items"] == []
+    answer = await idle_instance.http.get("/v1/events/lost", params={"tenant": idle_instance.tenant})
     problem(answer, 404)
 
 
@@ -258,45 +258,45 @@ async def test_the_registry_is_gone(idle_house: House, tmp_path: Path, silence: 
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_without_a_worker_events_are_accepted_and_shown(idle_house: House, inbox: Receiver) -> None:
+async def test_without_a_worker_events_are_accepted_and_shown(idle_instance: Instance, inbox: Receiver) -> None:
     """A run that no worker has begun stands as it was started: under a flood, too, it need not be asked."""
-    await idle_house.webhook(inbox.url)
-    assert [(await post(idle_house, f"e{n}")).status_code for n in range(3)] == [202] * 3
-    shown = await idle_house.event("e0")
+    await idle_instance.webhook(inbox.url)
+    assert [(await post(idle_instance, f"e{n}")).status_code for n in range(3)] == [202] * 3
+    shown = await idle_instance.event("e0")
     assert (shown["status"], [delivery["status"] for delivery in shown["deliveries"]]) == ("delivering", ["pending"])
     tomorrow = rfc3339(utc_now() + timedelta(days=1))
-    await idle_house.send(id="scheduled", deliver_at=tomorrow)
-    shown = await idle_house.event("scheduled")
+    await idle_instance.send(id="scheduled", deliver_at=tomorrow)
+    shown = await idle_instance.event("scheduled")
     assert (shown["status"], shown["deliver_at"]) == ("scheduled", tomorrow)
-    query = {"tenant": idle_house.tenant}
-    await all_unavailable(idle_house.http.post("/v1/events/e1/cancel", params=query))
-    problem(await post(idle_house, "e2", data="other"), 409)
+    query = {"tenant": idle_instance.tenant}
+    await all_unavailable(idle_instance.http.post("/v1/events/e1/cancel", params=query))
+    problem(await post(idle_instance, "e2", data="other"), 409)
     assert inbox.requests == []
-    async with idle_house.working():
+    async with idle_instance.working():
         for n in range(3):
-            await idle_house.until_final(f"e{n}")
+            await idle_instance.until_final(f"e{n}")
     assert {request.webhook_id for request in inbox.requests} >= {"e0", "e2"}
 
 
-async def test_a_closed_event_needs_no_worker(idle_house: House, inbox: Receiver) -> None:
+async def test_a_closed_event_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.answers = [Answer(200), Answer(500)]
-    async with idle_house.working():
-        await idle_house.webhook(inbox.url, retry={"schedule": []})
+    async with idle_instance.working():
+        await idle_instance.webhook(inbox.url, retry={"schedule": []})
         closed = {}
         for event_id in ("succeeded", "failed"):
-            await post(idle_house, event_id)
-            closed[event_id] = await idle_house.until_final(event_id)
+            await post(idle_instance, event_id)
+            closed[event_id] = await idle_instance.until_final(event_id)
     for event_id, event in closed.items():
-        assert await idle_house.event(event_id) == event
+        assert await idle_instance.event(event_id) == event
         assert event["status"] == event_id
-        again = await post(idle_house, event_id)
+        again = await post(idle_instance, event_id)
         assert (again.status_code, again.json()["status"]) == (200, event_id)
-        problem(await idle_house.command(event_id, "cancel"), 409)
+        problem(await idle_instance.command(event_id, "cancel"), 409)
 
 
-async def test_a_duplicate_of_an_open_event_needs_no_worker(idle_house: House, inbox: Receiver) -> None:
-    await idle_house.webhook(inbox.url)
-    first = await idle_house.send(id="open")
-    answer = await post(idle_house, "open")
+async def test_a_duplicate_of_an_open_event_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
+    await idle_instance.webhook(inbox.url)
+    first = await idle_instance.send(id="open")
+    answer = await post(idle_instance, "open")
     assert answer.status_code == 200
     assert answer.json() == first | {"duplicate": True}

@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 import worker
 from hookkeeper.crypto.signing_keys import Scheme, new_secret, public_key
-from house import House, house
+from instances import Instance, running_instance
 from receivers import Receiver, Request, receiver
 
 URL = "https://acme.example/hook"
@@ -64,20 +64,20 @@ def signed_by(secret: str, request: Request) -> bool:
     return True
 
 
-async def show(home: House, webhook_id: str) -> dict[str, Any]:
-    answer = await home.http.get(f"/v1/webhooks/{webhook_id}")
+async def show(instance: Instance, webhook_id: str) -> dict[str, Any]:
+    answer = await instance.http.get(f"/v1/webhooks/{webhook_id}")
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def change(home: House, webhook_id: str, **fields: Any) -> dict[str, Any]:
-    answer = await home.http.patch(f"/v1/webhooks/{webhook_id}", json=fields)
+async def change(instance: Instance, webhook_id: str, **fields: Any) -> dict[str, Any]:
+    answer = await instance.http.patch(f"/v1/webhooks/{webhook_id}", json=fields)
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def stored_headers(home: House, webhook_id: str) -> dict[str, str]:
-    stored = await home.store.get(webhook_id)
+async def stored_headers(instance: Instance, webhook_id: str) -> dict[str, str]:
+    stored = await instance.store.get(webhook_id)
     assert stored is not None
     return stored.headers
 
@@ -85,8 +85,8 @@ async def stored_headers(home: House, webhook_id: str) -> dict[str, str]:
 # Create
 
 
-async def test_a_url_is_enough(idle_house: House) -> None:
-    answer = await idle_house.http.post("/v1/webhooks", json={"url": URL})
+async def test_a_url_is_enough(idle_instance: Instance) -> None:
+    answer = await idle_instance.http.post("/v1/webhooks", json={"url": URL})
     assert answer.status_code == 201
     made = answer.json()
     assert re.fullmatch(r"wh_[0-9a-z]{12,32}", made.pop("id"))
@@ -131,7 +131,7 @@ async def test_a_url_is_enough(idle_house: House) -> None:
     }
 
 
-async def test_everything_given_is_kept(idle_house: House) -> None:
+async def test_everything_given_is_kept(idle_instance: Instance) -> None:
     given: dict[str, Any] = {
         "url": f"{URL}?key=1",
         "name": "Orders 😀",
@@ -146,43 +146,43 @@ async def test_everything_given_is_kept(idle_house: House) -> None:
         "enabled": False,
         "metadata": {"team": "ö"},
     }
-    made = await idle_house.webhook(**given)
-    shown = await show(idle_house, made["id"])
+    made = await idle_instance.webhook(**given)
+    shown = await show(idle_instance, made["id"])
     assert {name: shown[name] for name in given} == given
     assert shown == {name: made[name] for name in SHOWN}
 
 
 @pytest.mark.parametrize("policy", [{"schedule": []}, {"initial": 1.5, "attempts": 3}, {"coefficient": 10}, {}])
-async def test_a_retry_policy_is_shown_as_it_was_given(idle_house: House, policy: dict[str, Any]) -> None:
-    made = await idle_house.webhook(URL, retry=policy)
+async def test_a_retry_policy_is_shown_as_it_was_given(idle_instance: Instance, policy: dict[str, Any]) -> None:
+    made = await idle_instance.webhook(URL, retry=policy)
     assert made["retry"] == policy
-    assert (await show(idle_house, made["id"]))["retry"] == policy
+    assert (await show(idle_instance, made["id"]))["retry"] == policy
 
 
-async def test_a_given_secret_signs(home: House, inbox: Receiver) -> None:
+async def test_a_given_secret_signs(instance: Instance, inbox: Receiver) -> None:
     secret = new_secret("v1")
-    made = await home.webhook(inbox.url, secret=secret)
+    made = await instance.webhook(inbox.url, secret=secret)
     assert made["secret"] == secret
-    await home.send()
+    await instance.send()
     (request,) = await inbox.got(1)
     assert signed_by(secret, request)
 
 
 @pytest.mark.parametrize("given", [True, False])
-async def test_an_ed25519_webhook_shows_the_key_that_verifies(home: House, inbox: Receiver, given: bool) -> None:
+async def test_an_ed25519_webhook_shows_the_key_that_verifies(instance: Instance, inbox: Receiver, given: bool) -> None:
     secret = new_secret("v1a")
     fields: dict[str, Any] = {"secret": secret} if given else {"signature_scheme": "v1a"}
-    made = await home.webhook(inbox.url, **fields)
+    made = await instance.webhook(inbox.url, **fields)
     assert (made["signature_scheme"], made["public_key"]) == ("v1a", public_key(made["secret"]))
     assert (made["secret"] == secret) is given
-    shown = (await home.http.get(f"/v1/webhooks/{made['id']}/secret")).json()
+    shown = (await instance.http.get(f"/v1/webhooks/{made['id']}/secret")).json()
     assert shown == {
         "secret": made["secret"],
         "public_key": made["public_key"],
         "previous_secret_expires_at": None,
     }
 
-    await home.send()
+    await instance.send()
     (request,) = await inbox.got(1)
     version, _, signature = request.headers["webhook-signature"].partition(",")
     assert version == "v1a"
@@ -192,25 +192,27 @@ async def test_an_ed25519_webhook_shows_the_key_that_verifies(home: House, inbox
 
 
 @pytest.mark.parametrize(("scheme", "of_key"), [("v1", "v1a"), ("v1a", "v1")])
-async def test_a_secret_of_another_scheme_is_refused(idle_house: House, scheme: Scheme, of_key: Scheme) -> None:
+async def test_a_secret_of_another_scheme_is_refused(idle_instance: Instance, scheme: Scheme, of_key: Scheme) -> None:
     secret = new_secret(of_key)
-    answer = await idle_house.http.post("/v1/webhooks", json={"url": URL, "signature_scheme": scheme, "secret": secret})
+    answer = await idle_instance.http.post(
+        "/v1/webhooks", json={"url": URL, "signature_scheme": scheme, "secret": secret}
+    )
     problem(answer, 422, "secret")
     assert secret not in answer.text
-    assert await everything(idle_house) == []
+    assert await everything(idle_instance) == []
 
 
 # Secrets
 
 
-async def test_only_two_answers_show_a_secret(idle_house: House) -> None:
-    made = await idle_house.webhook(URL, headers={"authorization": "Bearer header-secret"})
+async def test_only_two_answers_show_a_secret(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL, headers={"authorization": "Bearer header-secret"})
     path = f"/v1/webhooks/{made['id']}"
     answers = [
-        await idle_house.http.get(path),
-        await idle_house.http.get("/v1/webhooks"),
-        await idle_house.http.patch(path, json={"name": "new"}),
-        await idle_house.http.post(f"{path}/test"),
+        await idle_instance.http.get(path),
+        await idle_instance.http.get("/v1/webhooks"),
+        await idle_instance.http.patch(path, json={"name": "new"}),
+        await idle_instance.http.post(f"{path}/test"),
     ]
     for answer in answers:
         assert answer.is_success
@@ -219,58 +221,58 @@ async def test_only_two_answers_show_a_secret(idle_house: House) -> None:
     assert "header-secret" not in json.dumps(made)
     assert made["headers"] == {"authorization": "********"}
     assert set(answers[0].json()) == set(answers[2].json()) == SHOWN
-    assert (await idle_house.http.get(f"{path}/secret")).json()["secret"] == made["secret"]
+    assert (await idle_instance.http.get(f"{path}/secret")).json()["secret"] == made["secret"]
 
 
 @pytest.mark.parametrize(("body", "grace"), [(None, 86400), ({}, 86400), ({"grace": 60}, 60)])
-async def test_both_keys_sign_during_the_grace(home: House, inbox: Receiver, body: Any, grace: int) -> None:
-    made = await home.webhook(inbox.url)
+async def test_both_keys_sign_during_the_grace(instance: Instance, inbox: Receiver, body: Any, grace: int) -> None:
+    made = await instance.webhook(inbox.url)
     before = datetime.now(UTC)
-    answer = await home.http.post(f"/v1/webhooks/{made['id']}/rotate-secret", json=body)
+    answer = await instance.http.post(f"/v1/webhooks/{made['id']}/rotate-secret", json=body)
     assert answer.status_code == 200
     rotated = answer.json()
     expires = datetime.fromisoformat(rotated["previous_secret_expires_at"])
     assert timedelta(0) <= expires - before - timedelta(seconds=grace - 0.001) < timedelta(seconds=10)
     assert rotated["secret"] != made["secret"]
-    assert (await home.http.get(f"/v1/webhooks/{made['id']}/secret")).json() == rotated
+    assert (await instance.http.get(f"/v1/webhooks/{made['id']}/secret")).json() == rotated
 
-    await home.send()
+    await instance.send()
     (request,) = await inbox.got(1)
     assert signed_by(made["secret"], request)
     assert signed_by(rotated["secret"], request)
 
 
-async def test_without_grace_the_old_key_is_dead_at_once(home: House, inbox: Receiver) -> None:
-    made = await home.webhook(inbox.url)
+async def test_without_grace_the_old_key_is_dead_at_once(instance: Instance, inbox: Receiver) -> None:
+    made = await instance.webhook(inbox.url)
     path = f"/v1/webhooks/{made['id']}/rotate-secret"
-    await home.http.post(path, json={"grace": 60})
+    await instance.http.post(path, json={"grace": 60})
     given = new_secret("v1")
-    rotated = (await home.http.post(path, json={"grace": 0, "secret": given})).json()
+    rotated = (await instance.http.post(path, json={"grace": 0, "secret": given})).json()
     assert rotated == {"secret": given, "public_key": None, "previous_secret_expires_at": None}
 
-    await home.send()
+    await instance.send()
     (request,) = await inbox.got(1)
     assert signed_by(given, request)
     assert not signed_by(made["secret"], request)
     assert len(request.headers["webhook-signature"].split()) == 1
 
 
-async def test_a_rotation_keeps_the_scheme(idle_house: House) -> None:
-    made = await idle_house.webhook(URL, signature_scheme="v1a")
-    rotated = (await idle_house.http.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()
+async def test_a_rotation_keeps_the_scheme(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL, signature_scheme="v1a")
+    rotated = (await idle_instance.http.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()
     assert rotated["public_key"] == public_key(rotated["secret"]) != made["public_key"]
 
 
 # List
 
 
-async def everything(home: House, **query: Any) -> list[dict[str, Any]]:
+async def everything(instance: Instance, **query: Any) -> list[dict[str, Any]]:
     """Walk through all pages."""
     items: list[dict[str, Any]] = []
     cursor = None
     while True:
         params = query | ({"cursor": cursor} if cursor else {})
-        answer = await home.http.get("/v1/webhooks", params=params)
+        answer = await instance.http.get("/v1/webhooks", params=params)
         assert answer.status_code == 200, answer.text
         page = answer.json()
         assert set(page) == {"items", "next_cursor"}
@@ -280,30 +282,30 @@ async def everything(home: House, **query: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
-async def test_pages_cover_all_exactly_once_newest_first(idle_house: House, limit: int) -> None:
-    made = [(await idle_house.webhook(URL))["id"] for _ in range(7)]
-    found = await everything(idle_house, limit=limit)
+async def test_pages_cover_all_exactly_once_newest_first(idle_instance: Instance, limit: int) -> None:
+    made = [(await idle_instance.webhook(URL))["id"] for _ in range(7)]
+    found = await everything(idle_instance, limit=limit)
     assert [webhook["id"] for webhook in found] == made[::-1]
 
 
-async def test_a_page_stays_where_it_was_when_a_webhook_is_added(idle_house: House) -> None:
-    made = [(await idle_house.webhook(URL))["id"] for _ in range(4)]
-    first = (await idle_house.http.get("/v1/webhooks", params={"limit": 2})).json()
-    await idle_house.webhook(URL)
-    second = (await idle_house.http.get("/v1/webhooks", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+async def test_a_page_stays_where_it_was_when_a_webhook_is_added(idle_instance: Instance) -> None:
+    made = [(await idle_instance.webhook(URL))["id"] for _ in range(4)]
+    first = (await idle_instance.http.get("/v1/webhooks", params={"limit": 2})).json()
+    await idle_instance.webhook(URL)
+    second = (await idle_instance.http.get("/v1/webhooks", params={"limit": 2, "cursor": first["next_cursor"]})).json()
     assert [webhook["id"] for webhook in first["items"] + second["items"]] == made[::-1]
     assert second["next_cursor"] is None
 
 
-async def test_filters(idle_house: House) -> None:
+async def test_filters(idle_instance: Instance) -> None:
     async def names(**query: Any) -> set[str]:
-        return {webhook["name"] for webhook in await everything(idle_house, limit=2, **query)}
+        return {webhook["name"] for webhook in await everything(idle_instance, limit=2, **query)}
 
-    mine, other = idle_house.tenant, f"{idle_house.tenant}-other"
-    await idle_house.webhook(URL, name="orders", events=["order.*", "order.paid"])
-    await idle_house.webhook(URL, name="paid", events=["order.paid"], enabled=False)
-    await idle_house.webhook(URL, name="all")
-    await idle_house.webhook(URL, name="theirs", tenant=other)
+    mine, other = idle_instance.tenant, f"{idle_instance.tenant}-other"
+    await idle_instance.webhook(URL, name="orders", events=["order.*", "order.paid"])
+    await idle_instance.webhook(URL, name="paid", events=["order.paid"], enabled=False)
+    await idle_instance.webhook(URL, name="all")
+    await idle_instance.webhook(URL, name="theirs", tenant=other)
 
     assert await names() == {"orders", "paid", "all", "theirs"}
     assert await names(tenant=mine) == {"orders", "paid", "all"}
@@ -331,49 +333,49 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("field", CHANGES)
-async def test_only_what_is_given_changes(idle_house: House, field: str) -> None:
-    made = await idle_house.webhook(
+async def test_only_what_is_given_changes(idle_instance: Instance, field: str) -> None:
+    made = await idle_instance.webhook(
         URL, name="old", events=["old"], retry={"schedule": [1]}, headers={"x-old": "1"}, metadata={"old": "1"}
     )
-    before = await show(idle_house, made["id"])
-    after = await change(idle_house, made["id"], **{field: CHANGES[field]})
-    assert after == await show(idle_house, made["id"])
+    before = await show(idle_instance, made["id"])
+    after = await change(idle_instance, made["id"], **{field: CHANGES[field]})
+    assert after == await show(idle_instance, made["id"])
     assert {name for name in after if after[name] != before[name]} == {field, "updated_at"}
     assert after[field] == ({"x-new": "********"} if field == "headers" else CHANGES[field])
 
 
-async def test_a_retry_policy_can_be_taken_back(idle_house: House) -> None:
-    made = await idle_house.webhook(URL, retry={"schedule": [1]})
-    assert (await change(idle_house, made["id"], name="x"))["retry"] == {"schedule": [1]}
-    assert (await change(idle_house, made["id"], retry=None))["retry"] is None
-    assert (await show(idle_house, made["id"]))["retry"] is None
+async def test_a_retry_policy_can_be_taken_back(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL, retry={"schedule": [1]})
+    assert (await change(idle_instance, made["id"], name="x"))["retry"] == {"schedule": [1]}
+    assert (await change(idle_instance, made["id"], retry=None))["retry"] is None
+    assert (await show(idle_instance, made["id"]))["retry"] is None
 
 
-async def test_a_masked_header_keeps_its_stored_value(idle_house: House) -> None:
-    made = await idle_house.webhook(URL, headers={"Authorization": "Bearer 1", "x-two": "2", "x-three": "3"})
+async def test_a_masked_header_keeps_its_stored_value(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL, headers={"Authorization": "Bearer 1", "x-two": "2", "x-three": "3"})
     headers = made["headers"] | {"x-two": "new"}
     del headers["x-three"]
-    await change(idle_house, made["id"], headers=headers)
-    assert await stored_headers(idle_house, made["id"]) == {"Authorization": "Bearer 1", "x-two": "new"}
+    await change(idle_instance, made["id"], headers=headers)
+    assert await stored_headers(idle_instance, made["id"]) == {"Authorization": "Bearer 1", "x-two": "new"}
 
-    await change(idle_house, made["id"], headers={"authorization": "********"})
-    assert await stored_headers(idle_house, made["id"]) == {"authorization": "Bearer 1"}
+    await change(idle_instance, made["id"], headers={"authorization": "********"})
+    assert await stored_headers(idle_instance, made["id"]) == {"authorization": "Bearer 1"}
 
 
-async def test_a_mask_with_nothing_behind_it_is_refused(idle_house: House) -> None:
+async def test_a_mask_with_nothing_behind_it_is_refused(idle_instance: Instance) -> None:
     masked = {"url": URL, "headers": {"authorization": "********"}}
-    problem(await idle_house.http.post("/v1/webhooks", json=masked), 422, "headers")
-    made = await idle_house.webhook(URL, headers={"x-one": "1"})
-    problem(await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json=masked), 422, "headers")
-    assert await stored_headers(idle_house, made["id"]) == {"x-one": "1"}
+    problem(await idle_instance.http.post("/v1/webhooks", json=masked), 422, "headers")
+    made = await idle_instance.webhook(URL, headers={"x-one": "1"})
+    problem(await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json=masked), 422, "headers")
+    assert await stored_headers(idle_instance, made["id"]) == {"x-one": "1"}
 
 
-async def test_disabling_says_why_and_since_when(idle_house: House) -> None:
-    made = await idle_house.webhook(URL)
-    disabled = await change(idle_house, made["id"], enabled=False)
+async def test_disabling_says_why_and_since_when(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL)
+    disabled = await change(idle_instance, made["id"], enabled=False)
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "manual")
     assert TIME.fullmatch(disabled["disabled_at"])
-    enabled = await change(idle_house, made["id"], enabled=True)
+    enabled = await change(idle_instance, made["id"], enabled=True)
     assert (enabled["enabled"], enabled["disabled_reason"], enabled["disabled_at"]) == (True, None, None)
 
 
@@ -394,48 +396,48 @@ async def test_disabling_says_why_and_since_when(idle_house: House) -> None:
     ],
     ids=str,
 )
-async def test_what_cannot_be_changed(idle_house: House, changes: dict[str, Any]) -> None:
-    made = await idle_house.webhook(URL)
-    before = await show(idle_house, made["id"])
-    answer = await idle_house.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
+async def test_what_cannot_be_changed(idle_instance: Instance, changes: dict[str, Any]) -> None:
+    made = await idle_instance.webhook(URL)
+    before = await show(idle_instance, made["id"])
+    answer = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
     problem(answer, 422, *changes)
-    assert await show(idle_house, made["id"]) == before
+    assert await show(idle_instance, made["id"]) == before
 
 
-async def test_secret_headers_stay_with_their_host(idle_house: House) -> None:
+async def test_secret_headers_stay_with_their_host(idle_instance: Instance) -> None:
     """A key that may change a webhook, but not read its headers, cannot have them sent to another host."""
-    made = await idle_house.webhook(URL, headers={"authorization": "Bearer secret"})
+    made = await idle_instance.webhook(URL, headers={"authorization": "Bearer secret"})
     path = f"/v1/webhooks/{made['id']}"
     for body in ({"url": "https://evil.example/"}, {"url": "http://acme.example/hook"}):
-        problem(await idle_house.http.patch(path, json=body), 422, "headers")
-        problem(await idle_house.http.patch(path, json={**body, "headers": made["headers"]}), 422, "headers")
-    await change(idle_house, made["id"], url=f"{URL}/v2")
-    assert await stored_headers(idle_house, made["id"]) == {"authorization": "Bearer secret"}
-    await change(idle_house, made["id"], url="https://other.example/", headers={"authorization": "Bearer new"})
-    assert await stored_headers(idle_house, made["id"]) == {"authorization": "Bearer new"}
-    await change(idle_house, made["id"], url="https://third.example/", headers={})
+        problem(await idle_instance.http.patch(path, json=body), 422, "headers")
+        problem(await idle_instance.http.patch(path, json={**body, "headers": made["headers"]}), 422, "headers")
+    await change(idle_instance, made["id"], url=f"{URL}/v2")
+    assert await stored_headers(idle_instance, made["id"]) == {"authorization": "Bearer secret"}
+    await change(idle_instance, made["id"], url="https://other.example/", headers={"authorization": "Bearer new"})
+    assert await stored_headers(idle_instance, made["id"]) == {"authorization": "Bearer new"}
+    await change(idle_instance, made["id"], url="https://third.example/", headers={})
 
 
-async def test_a_change_leaves_something_to_send_to(idle_house: House) -> None:
-    path = f"/v1/webhooks/{(await idle_house.webhook(URL))['id']}"
-    answer = await idle_house.http.patch(path, json={"url": None})
+async def test_a_change_leaves_something_to_send_to(idle_instance: Instance) -> None:
+    path = f"/v1/webhooks/{(await idle_instance.webhook(URL))['id']}"
+    answer = await idle_instance.http.patch(path, json={"url": None})
     assert "url, emails or notifications" in problem(answer, 422)["detail"]
-    answer = await idle_house.http.patch(path, json={"url": None, "emails": [{"to": ["ann@acme.example"]}]})
+    answer = await idle_instance.http.patch(path, json={"url": None, "emails": [{"to": ["ann@acme.example"]}]})
     assert (answer.status_code, answer.json()["url"]) == (200, None)
-    answer = await idle_house.http.patch(path, json={"emails": []})
+    answer = await idle_instance.http.patch(path, json={"emails": []})
     problem(answer, 422)
 
 
 # Remove
 
 
-async def test_a_deleted_webhook_is_gone(idle_house: House) -> None:
-    made, kept = await idle_house.webhook(URL), await idle_house.webhook(URL)
+async def test_a_deleted_webhook_is_gone(idle_instance: Instance) -> None:
+    made, kept = await idle_instance.webhook(URL), await idle_instance.webhook(URL)
     path = f"/v1/webhooks/{made['id']}"
-    answer = await idle_house.http.delete(path)
+    answer = await idle_instance.http.delete(path)
     assert (answer.status_code, answer.content) == (204, b"")
-    assert [webhook["id"] for webhook in await everything(idle_house)] == [kept["id"]]
-    accepted = await idle_house.send()
+    assert [webhook["id"] for webhook in await everything(idle_instance)] == [kept["id"]]
+    accepted = await idle_instance.send()
     assert [delivery["webhook_id"] for delivery in accepted["deliveries"]] == [kept["id"]]
 
 
@@ -450,9 +452,9 @@ async def test_a_deleted_webhook_is_gone(idle_house: House) -> None:
         ("POST", "/test"),
     ],
 )
-async def test_an_unknown_webhook_is_404(idle_house: House, method: str, suffix: str) -> None:
+async def test_an_unknown_webhook_is_404(idle_instance: Instance, method: str, suffix: str) -> None:
     json_ = {"headers": {"x-a": "1"}} if method == "PATCH" else None
-    answer = await idle_house.http.request(method, f"/v1/webhooks/wh_unknown{suffix}", json=json_)
+    answer = await idle_instance.http.request(method, f"/v1/webhooks/wh_unknown{suffix}", json=json_)
     problem(answer, 404)
 
 
@@ -460,29 +462,35 @@ async def test_an_unknown_webhook_is_404(idle_house: House, method: str, suffix:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-async def test_a_test_goes_to_this_webhook_only(home: House, inbox: Receiver, enabled: bool) -> None:
+async def test_a_test_goes_to_this_webhook_only(instance: Instance, inbox: Receiver, enabled: bool) -> None:
     async with receiver() as other:
-        await home.webhook(other.url)
-        made = await home.webhook(inbox.url, events=["order.*"], enabled=enabled)
-        answer = await home.http.post(f"/v1/webhooks/{made['id']}/test")
+        await instance.webhook(other.url)
+        made = await instance.webhook(inbox.url, events=["order.*"], enabled=enabled)
+        answer = await instance.http.post(f"/v1/webhooks/{made['id']}/test")
         assert answer.status_code == 202
         accepted = answer.json()
-        assert (accepted["type"], accepted["tenant"], accepted["duplicate"]) == ("hookkeeper.test", home.tenant, False)
+        assert (accepted["type"], accepted["tenant"], accepted["duplicate"]) == (
+            "hookkeeper.test",
+            instance.tenant,
+            False,
+        )
         assert [delivery["webhook_id"] for delivery in accepted["deliveries"]] == [made["id"]]
 
-        event = await home.until_final(accepted["id"])
+        event = await instance.until_final(accepted["id"])
         assert event["status"] == "succeeded"
         (request,) = inbox.requests
         assert signed_by(made["secret"], request)
         assert json.loads(request.body)["data"] == event["data"] == {"message": "This is a test."}
         assert other.requests == []
-    assert (await show(home, made["id"]))["enabled"] is enabled
+    assert (await show(instance, made["id"]))["enabled"] is enabled
 
 
-async def test_a_test_can_bring_its_own_event(home: House, inbox: Receiver) -> None:
-    made = await home.webhook(inbox.url, events=["order.*"])
+async def test_a_test_can_bring_its_own_event(instance: Instance, inbox: Receiver) -> None:
+    made = await instance.webhook(inbox.url, events=["order.*"])
     sample = {"type": "invoice.paid", "data": [1, None]}
-    first, second = [(await home.http.post(f"/v1/webhooks/{made['id']}/test", json=sample)).json() for _ in range(2)]
+    first, second = [
+        (await instance.http.post(f"/v1/webhooks/{made['id']}/test", json=sample)).json() for _ in range(2)
+    ]
     assert first["id"] != second["id"]
     for request in await inbox.got(2):
         body = json.loads(request.body)
@@ -493,24 +501,24 @@ async def test_a_test_can_bring_its_own_event(home: House, inbox: Receiver) -> N
 
 
 async def test_plain_http_can_be_forbidden(temporal: Client, tmp_path: Path) -> None:
-    async with house(temporal, tmp_path, require_https=True) as home:
-        problem(await home.http.post("/v1/webhooks", json={"url": "http://acme.example/"}), 422, "url")
-        assert await everything(home) == []
-        made = await home.webhook(URL)
-        answer = await home.http.patch(f"/v1/webhooks/{made['id']}", json={"url": "http://acme.example/"})
+    async with running_instance(temporal, tmp_path, require_https=True) as instance:
+        problem(await instance.http.post("/v1/webhooks", json={"url": "http://acme.example/"}), 422, "url")
+        assert await everything(instance) == []
+        made = await instance.webhook(URL)
+        answer = await instance.http.patch(f"/v1/webhooks/{made['id']}", json={"url": "http://acme.example/"})
         problem(answer, 422, "url")
-        assert (await show(home, made["id"]))["url"] == URL
-        assert (await change(home, made["id"], name="untouched"))["url"] == URL
+        assert (await show(instance, made["id"]))["url"] == URL
+        assert (await change(instance, made["id"], name="untouched"))["url"] == URL
 
 
 @pytest.mark.parametrize("url", ["http://acme.example/", "HTTP://acme.example/", "http://{{ event.data.host }}/"])
 async def test_plain_http_can_be_forbidden_to_notifications(temporal: Client, tmp_path: Path, url: str) -> None:
     notifications = {"notifications": [{"http": {"url": url}}]}
-    async with house(temporal, tmp_path, require_https=True) as home:
+    async with running_instance(temporal, tmp_path, require_https=True) as instance:
         problem(
-            await home.http.post("/v1/webhooks", json={"url": URL} | notifications), 422, "notifications.0.http.url"
+            await instance.http.post("/v1/webhooks", json={"url": URL} | notifications), 422, "notifications.0.http.url"
         )
-        answer = await home.http.post("/v1/webhooks", json={"url": URL, "on_failure": notifications})
+        answer = await instance.http.post("/v1/webhooks", json={"url": URL, "on_failure": notifications})
         problem(answer, 422, "on_failure.notifications.0.http.url")
 
 
@@ -520,11 +528,11 @@ async def test_plain_http_is_not_sent_to_where_it_is_forbidden(
     """What was saved before, what a template makes, and what an operator's service would use."""
     host, port = urlsplit(inbox.url).hostname, urlsplit(inbox.url).port
     calls = [{"http": {"url": inbox.url}}, {"http": {"url": "{{ event.data.url }}"}}]
-    async with house(temporal, tmp_path, notification_services=("ntfy",)) as home:
+    async with running_instance(temporal, tmp_path, notification_services=("ntfy",)) as instance:
         services = [{"service": f"ntfy://{host}:{port}/topic"}]
-        await home.webhook(inbox.url, notifications=[*calls, *services], retry={"schedule": []})
-        strict = home.settings.model_copy(update={"require_https": True})
-        async with worker.running(home.temporal, home.store, strict):
-            event = await home.until_final((await home.send(data={"url": inbox.url}))["id"])
+        await instance.webhook(inbox.url, notifications=[*calls, *services], retry={"schedule": []})
+        strict = instance.settings.model_copy(update={"require_https": True})
+        async with worker.running(instance.temporal, instance.store, strict):
+            event = await instance.until_final((await instance.send(data={"url": inbox.url}))["id"])
     assert [delivery["reason"] for delivery in event["deliveries"]] == ["forbidden_address"] * 4
     assert inbox.requests == []

@@ -17,8 +17,8 @@ from temporalio.service import RPCError
 from cloud import cloud
 from hookkeeper import ids
 from hookkeeper.temporal.namespace import inspect, prepare
-from house import house
-from patience import PATIENCE
+from instances import running_instance
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 MONTH = timedelta(days=30)
@@ -33,7 +33,7 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
     )
     client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:  # servers know a new namespace after a while
             try:
                 await inspect(client)
@@ -103,19 +103,21 @@ async def test_a_search_attribute_of_another_type(bare: Client, tmp_path: Path) 
 
 async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_path: Path) -> None:
     """It accepts no events either: the 503 names the command that repairs the namespace."""
-    async with house(bare, tmp_path) as home:
-        ready = await home.http.get("/readyz")
+    async with running_instance(bare, tmp_path) as instance:
+        ready = await instance.http.get("/readyz")
         assert ready.status_code == 503
         for name in ids.SEARCH_ATTRIBUTES:
             assert name in ready.json()["detail"]
         assert "hookkeeper migrate" in ready.json()["detail"]
-        answer = await home.http.post("/v1/events", json={"type": "a", "tenant": home.tenant})
+        answer = await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
         assert answer.status_code == 503
         assert "hookkeeper migrate" in answer.json()["detail"]
 
         await prepare(bare, MONTH)
-        async with asyncio.timeout(PATIENCE):
-            while (await home.http.get("/readyz")).status_code != 200:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await instance.http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.2)
-            while (await home.http.post("/v1/events", json={"type": "a", "tenant": home.tenant})).status_code != 202:
+            while (
+                await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
+            ).status_code != 202:
                 await asyncio.sleep(0.2)

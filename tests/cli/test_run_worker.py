@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 import worker
 from hookkeeper.settings import BadSetting
-from house import house
+from instances import running_instance
 from worker_processes import ROOT
 
 
@@ -25,9 +25,9 @@ from worker_processes import ROOT
     ],
 )
 async def test_invalid_settings(temporal: Client, tmp_path: Path, settings: dict[str, object], message: str) -> None:
-    async with house(temporal, tmp_path, **settings) as home:
+    async with running_instance(temporal, tmp_path, **settings) as instance:
         with pytest.raises(BadSetting, match=message) as raised:
-            async with worker.running(home.temporal, home.store, home.settings):
+            async with worker.running(instance.temporal, instance.store, instance.settings):
                 pass
     assert "hidden" not in str(raised.value) or settings.get("alert_emails")
 

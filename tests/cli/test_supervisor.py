@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hookkeeper.cli.supervisor import LOG_LIMIT, Service, ServiceFailed, Supervisor
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 REPORT = "import os, pathlib, sys, time; me = pathlib.Path({me!r}); me.write_text(str(os.getpid()))"
@@ -49,7 +49,7 @@ def service(tmp_path: Path, *lines: str, name: str = "worker", start: float = 20
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             if await asyncio.to_thread(condition):
                 return
@@ -150,7 +150,7 @@ async def test_stop_kills_what_ignores_it(supervisor: Supervisor, tmp_path: Path
     await supervisor.start(service(tmp_path, deaf, REPORT, SLEEP, stop=0.3))
     pid = supervisor.pid("worker")
     assert pid is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         await supervisor.stop()
     assert not is_alive(pid)
 

@@ -22,8 +22,8 @@ from hookkeeper.cli.ports import Ports, is_port_free
 from hookkeeper.cli.supervisor import Service, Supervisor
 from hookkeeper.cli.temporal_server import BinaryNotFound, VersionMismatch
 from hookkeeper.settings import Settings
-from patience import PATIENCE
 from temporal_processes import free_ports
+from timeouts import WAIT_TIMEOUT
 
 HOST = "127.0.0.1"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
@@ -38,7 +38,7 @@ def temporal(data_dir: Path) -> tuple[Service, int]:
 
 async def until_listed(port: int, workflow_id: str) -> None:
     """Wait until the server answers and lists this workflow as running."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             if await temporal_server.is_serving(port):
                 client = await Client.connect(f"{HOST}:{port}")
@@ -66,7 +66,7 @@ async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
         pid = supervisor.pid("temporal")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             await restarted.wait()
         await until_listed(port, "one")
 

@@ -19,9 +19,9 @@ from drills.load_generator import LoadGenerator
 from drills.receiver import Receivers, digest_of, receiving
 from hookkeeper.crypto import signing_keys
 from hookkeeper.times import utc_now
-from patience import PATIENCE
 from receivers import Answer as ApiAnswer
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 SECRET = signing_keys.new_secret("v1")
 DATA = {"n": 1, "text": "é"}
@@ -114,7 +114,7 @@ async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
 async def test_the_poster_keeps_its_rate_while_nobody_answers(inbox: Receiver) -> None:
     inbox.otherwise = ApiAnswer(202, delay=0.5)
     poster = poster_to(inbox)
-    async with poster.http, asyncio.timeout(PATIENCE):
+    async with poster.http, asyncio.timeout(WAIT_TIMEOUT):
         await poster.post(seconds=0.5, rate=20)
     times = [request.at for request in inbox.requests]
     assert len(times) == len(poster.accepted) == 10

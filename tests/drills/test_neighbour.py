@@ -14,7 +14,7 @@ import pytest
 
 from drills.name_server import QUIET, SILENT, name_server
 from drills.neighbour import Neighbour, Observed, quantile
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +98,7 @@ async def test_the_name_server_answers_for_one_name_and_keeps_silent_for_others(
         )
         for name, kind in ((f"1.{SILENT}", 1), (QUIET, 1), (QUIET, 28), ("other.test", 1)):
             transport.sendto(query(name, kind))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             found, empty, unknown = [await asker.answers.get() for _ in range(3)]
         transport.close()
     assert found[6:8] == b"\0\1"

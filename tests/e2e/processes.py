@@ -17,11 +17,11 @@ import httpx
 
 from event_loops import HELD, LIMIT_MS
 from hookkeeper.cli.datadir import DataDir
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 FINAL = ("succeeded", "failed", "cancelled")
-START, STOP = 90.0, PATIENCE
+START, STOP = 90.0, WAIT_TIMEOUT
 """Maximum seconds for a start and a stop, on a busy machine."""
 
 Settings = Mapping[str, str]
@@ -183,7 +183,7 @@ class Dev:
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
 
-    async def until(self, event_id: str, tenant: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    async def until(self, event_id: str, tenant: str, *statuses: str, seconds: float = WAIT_TIMEOUT) -> dict[str, Any]:
         """Wait until the event has one of these statuses; a 503 is tried again."""
         async with asyncio.timeout(seconds):
             while True:
@@ -198,7 +198,7 @@ class Dev:
 
     async def until_delivery(self, event_id: str, tenant: str, status: str, attempts: int = 0) -> dict[str, Any]:
         """Wait until the first delivery has the status and at least so many attempts."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while True:
                 event = await self.event(event_id, tenant)
                 delivery = event["deliveries"][0]
@@ -275,7 +275,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+async def until(condition: Callable[[], bool], seconds: float = WAIT_TIMEOUT) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():

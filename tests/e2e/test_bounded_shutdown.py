@@ -12,8 +12,8 @@ from pathlib import Path
 from temporalio.client import Client
 
 from hookkeeper.cli.shutdown import FAILED
-from house import House
-from patience import PATIENCE
+from instances import Instance
+from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,8 +55,10 @@ hookkeeper.cli.run_worker.run_worker()
 
 
 @asynccontextmanager
-async def process(home: House, folder: Path, script: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """Run a worker of this house that hangs; yield it and its log."""
+async def process(
+    instance: Instance, folder: Path, script: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
+    """Run a worker of this instance that hangs; yield it and its log."""
     log = folder / "worker.log"
     with log.open("wb") as file:
         started = await asyncio.create_subprocess_exec(
@@ -64,10 +66,10 @@ async def process(home: House, folder: Path, script: str) -> AsyncIterator[tuple
             env=os.environ
             | {
                 "PYTHONPATH": str(ROOT),
-                "HOOKKEEPER_DATABASE_URL": home.settings.database_url,
-                "HOOKKEEPER_TASK_QUEUE": home.settings.task_queue,
+                "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
+                "HOOKKEEPER_TASK_QUEUE": instance.settings.task_queue,
                 "HOOKKEEPER_SHUTDOWN_TIMEOUT": "0",
-                "TEMPORAL_ADDRESS": home.temporal.service_client.config.target_host,
+                "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
             },
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -81,7 +83,7 @@ async def process(home: House, folder: Path, script: str) -> AsyncIterator[tuple
 
 
 async def says(process: asyncio.subprocess.Process, log: Path, text: str) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while text not in log.read_text():
             assert process.returncode is None, log.read_text()
             await asyncio.sleep(0.1)
@@ -89,7 +91,7 @@ async def says(process: asyncio.subprocess.Process, log: Path, text: str) -> Non
 
 async def ends_with_an_error(process: asyncio.subprocess.Process, log: Path) -> str:
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         code = await process.wait()
     written = log.read_text()
     assert code == FAILED, written
@@ -97,10 +99,10 @@ async def ends_with_an_error(process: asyncio.subprocess.Process, log: Path) -> 
     return written
 
 
-async def test_a_run_that_cannot_be_evicted(idle_house: House, temporal: Client, tmp_path: Path) -> None:
+async def test_a_run_that_cannot_be_evicted(idle_instance: Instance, temporal: Client, tmp_path: Path) -> None:
     """Before, `Worker.shutdown()` never returned."""
-    async with process(idle_house, tmp_path, STUCK) as (worker, log):
-        queue = idle_house.settings.task_queue
+    async with process(idle_instance, tmp_path, STUCK) as (worker, log):
+        queue = idle_instance.settings.task_queue
         handle = await temporal.start_workflow("Stuck", id=f"stuck-{queue}", task_queue=queue)
         await says(worker, log, "TMPRL1101")
         written = await ends_with_an_error(worker, log)
@@ -108,7 +110,7 @@ async def test_a_run_that_cannot_be_evicted(idle_house: House, temporal: Client,
         await handle.terminate()
 
 
-async def test_an_event_loop_that_hangs(idle_house: House, tmp_path: Path) -> None:
-    async with process(idle_house, tmp_path, BLOCKED_LOOP) as (worker, log):
+async def test_an_event_loop_that_hangs(idle_instance: Instance, tmp_path: Path) -> None:
+    async with process(idle_instance, tmp_path, BLOCKED_LOOP) as (worker, log):
         await says(worker, log, "hangs")
         assert "in hang" in await ends_with_an_error(worker, log)

@@ -19,8 +19,8 @@ from hookkeeper.cli.client import Api
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.main import app
 from hookkeeper.version import VERSION
-from patience import PATIENCE, PROMPT
 from receivers import Answer, Receiver
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
 
@@ -159,7 +159,7 @@ async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> Non
         rest = await as_json(running_dev, "events", "list", "--tenant", tenant, "--cursor", first["next_cursor"])
         return [event["id"] for page in (first, rest) for event in page["items"]]
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:  # until all are listed
             listed = await running_dev.http.get("/v1/events", params={"tenant": tenant, "status": "succeeded"})
             if len(listed.json()["items"]) == 3:
@@ -358,7 +358,7 @@ async def test_waits_for_temporal_until_stopped(tmp_path: Path) -> None:
             lines = [json.loads(line) for line in waiting.err.read_text().splitlines()]
             pauses = [line["retry_in"] for line in lines if line["event"] == "waiting for Temporal"]
             assert pauses == sorted(set(pauses)), "longer each time"
-            assert await waiting.stop(number, PROMPT) == 0
+            assert await waiting.stop(number, CALL_TIMEOUT) == 0
             assert "Traceback" not in waiting.err.read_text()
 
     await asyncio.gather(waits("worker", signal.SIGTERM), waits("api", signal.SIGINT))

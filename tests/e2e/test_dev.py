@@ -16,8 +16,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from hookkeeper.cli.temporal_server import find_binary
-from patience import PATIENCE
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
 
@@ -50,7 +50,7 @@ async def test_prints_all_addresses(running_dev: processes.Dev) -> None:
         assert f" {ui}\n" in output
         assert "<!doctype html>" in (await http.get(ui, follow_redirects=True)).text
         # The web UI finds a server that another test has killed a moment after that is back.
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while (await http.get(f"{ui}/api/v1/namespaces/default")).status_code != 200:
                 await asyncio.sleep(0.1)
         assert (await http.get(f"{running_dev.url}/docs")).status_code == 200
@@ -263,7 +263,7 @@ async def test_signals_to_one_delivery(running_dev: processes.Dev, inbox: Receiv
     first, second = [delivery["id"] for delivery in accepted["deliveries"]]
 
     async def until_statuses(**expected: str) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while True:
                 event = await running_dev.event(accepted["id"], tenant)
                 if {delivery["id"]: delivery["status"] for delivery in event["deliveries"]} == expected:

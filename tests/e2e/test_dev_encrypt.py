@@ -15,8 +15,8 @@ import httpx
 import processes
 
 from hookkeeper.cli.temporal_server import find_binary
-from patience import PATIENCE
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 
 DATA = {"customer-field": "customer-word", "order": 471147114711}
 UNREADABLE = (
@@ -146,7 +146,7 @@ async def test_an_erased_event_leaves_the_database(tmp_path: Path) -> None:
         assert rows_with(database, b"data-of-ann")
         answer = await dev.http.delete(f"/v1/events/{erased}/data", params={"tenant": "acme"})
         assert answer.status_code == 202
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while rows_with(database, b"data-of-ann"):
                 await asyncio.sleep(0.2)
         assert (await dev.http.get(f"/v1/events/{erased}", params={"tenant": "acme"})).status_code == 404

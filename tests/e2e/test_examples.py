@@ -16,7 +16,7 @@ import processes
 import pytest
 
 from hookkeeper.crypto.signing_keys import new_secret, sign
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
 
@@ -66,7 +66,7 @@ async def run(*command: str, cwd: Path, **settings: str) -> processes.Done:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         out, err = await process.communicate()
     assert process.returncode is not None
     return processes.Done(process.returncode, out.decode(), err.decode())

@@ -6,8 +6,8 @@ from typing import Any
 
 import processes
 
-from patience import PATIENCE
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
 
@@ -19,7 +19,7 @@ async def ran(dev: processes.Dev, *args: str) -> str:
 
 
 async def until_deliveries(dev: processes.Dev, webhook: str, status: str, count: int) -> list[Any]:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             page = json.loads(await ran(dev, "webhooks", "deliveries", webhook, "--status", status, "--json"))
             if len(page["items"]) == count:
@@ -45,7 +45,7 @@ async def test_from_a_pause_to_a_recovery(running_dev: processes.Dev, tenant: st
     begun = await ran(running_dev, "webhooks", "recover", webhook, "--since", "1h")
     recovery = begun.split()[0]
     await until_deliveries(running_dev, webhook, "succeeded", 1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while "finished" not in (shown := await ran(running_dev, "recoveries", "show", recovery)):
             pass
     assert "redelivered" in shown and webhook in shown

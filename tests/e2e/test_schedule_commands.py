@@ -9,8 +9,8 @@ from typing import Any
 
 import processes
 
-from patience import PATIENCE
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
 
@@ -23,7 +23,7 @@ async def ran(dev: processes.Dev, *args: str) -> str:
 
 async def until_made(dev: processes.Dev, tenant: str, count: int) -> dict[str, Any]:
     """Wait until this many events of the schedule were created; return the schedule."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             shown = json.loads(await ran(dev, "show", "daily", "--tenant", tenant, "--json"))
             if len([firing for firing in shown["recent"] if firing["status"] == "done"]) >= count:
@@ -75,7 +75,7 @@ async def test_each_time_has_its_event_after_kills(running_dev: processes.Dev, i
     await running_dev.until_ready()
     await inbox.got(len(inbox.requests) + 2)
     paused = json.loads(await ran(running_dev, "pause", "tick", "--tenant", tenant, "--json"))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while paused["recent"][0]["event_id"] not in (made := {request.webhook_id for request in inbox.requests}):
             await asyncio.sleep(0.1)
     times = sorted(datetime.strptime(event_id, "tick-%Y%m%dT%H%M%S%z") for event_id in made)

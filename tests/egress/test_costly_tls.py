@@ -13,14 +13,14 @@ from authorities import Authority
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import Answer, Client, make_client, send
-from patience import PATIENCE
 from rawserver import OK, Peer, receiving, says, server_tls
+from timeouts import WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 
 
 async def post(client: Client, url: str, tls: Tls | None, tenant: str = "") -> Answer:
-    return await send(client, "POST", url, body=b"{}", headers={}, timeout=PATIENCE, tls=tls, tenant=tenant)
+    return await send(client, "POST", url, body=b"{}", headers={}, timeout=WAIT_TIMEOUT, tls=tls, tenant=tenant)
 
 
 def costly_key() -> rsa.RSAPrivateKey:
@@ -84,7 +84,7 @@ async def test_receivers_that_stop_in_their_handshake_delay_no_other_tenant(tmp_
     """
 
     async def hang(peer: Peer) -> None:
-        await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(WAIT_TIMEOUT)
 
     authority = Authority()
     pair = authority.certify("127.0.0.1")
@@ -98,7 +98,7 @@ async def test_receivers_that_stop_in_their_handshake_delay_no_other_tenant(tmp_
     ):
         url = hanging.url().replace("http:", "https:")
         hostile = [asyncio.create_task(post(client, url, tls, "hostile")) for _ in range(20)]
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(hanging.peers) < 2:
                 await asyncio.sleep(0.01)
         for _ in range(5):

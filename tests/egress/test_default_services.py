@@ -16,8 +16,8 @@ from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.content.services import DEFAULT_ALLOWED
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.services import Services
-from patience import PATIENCE
 from service_servers import Reply, any_service
+from timeouts import WAIT_TIMEOUT
 
 SAMPLES = {
     "slack": ("xoxb-1234-1234-abc124/#channel", "slack.com"),
@@ -121,7 +121,7 @@ async def test_a_nasty_text_costs_little(tmp_path: Path, monkeypatch: pytest.Mon
                 body = (NASTY.get(name, "x") * SIZE)[:SIZE]
                 for _ in range(TRIES):
                     answer = await services.notify(
-                        RenderedNotification(service=url, title="first", body=f"x{body}"), PATIENCE
+                        RenderedNotification(service=url, title="first", body=f"x{body}"), WAIT_TIMEOUT
                     )
                     assert answer.error in (None, "not_accepted"), answer
                     if costs[name] < MOST:

@@ -17,9 +17,9 @@ from hookkeeper.egress.addresses import Networks, parse_networks
 from hookkeeper.egress.http import Answer, make_client, send
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, error_of
 from hookkeeper.settings import Settings
-from patience import PATIENCE, PROMPT
 from proxies import EgressProxy, proxying
 from rawserver import OK, Receiver, make_certificate, receiving, says, server_tls
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 RECEIVER = "acme.example"
 PASSWORD = "pass:wörd"
@@ -97,7 +97,7 @@ async def test_what_may_not_be_reached_is_not_asked_of_the_proxy(scene: Scene, h
 async def test_what_the_operator_allows_is(scene: Scene) -> None:
     async with scene.client(parse_networks(["10.0.0.0/8", "127.0.0.1"])) as client:
         for host in ("10.0.0.1", "db.internal", "localhost"):
-            await deliver(client, f"{scene.receiver.scheme}://{host}/", timeout=PATIENCE)
+            await deliver(client, f"{scene.receiver.scheme}://{host}/", timeout=WAIT_TIMEOUT)
     assert len(scene.proxy.heads) == 3
 
 
@@ -205,7 +205,7 @@ async def test_a_proxy_that_says_nothing_costs_no_more_than_the_timeout(scene: S
     async with receiving(says(b""), read=True) as silent, make_client(Networks(), proxy=silent.url("")) as client:
         answer = await deliver(client, f"{scene.receiver.scheme}://{RECEIVER}/", timeout=0.3)
     assert answer.error == "timeout"
-    assert answer.duration_ms < 1000 * PROMPT
+    assert answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
 # The setting

@@ -19,9 +19,9 @@ import hookkeeper.egress.services
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.addresses import Networks, parse_networks
 from hookkeeper.egress.services import MAX_THREADS, ServiceAnswer, Services, ServicesBusy
-from patience import PATIENCE, PROMPT
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 from receivers import Answer, receiver
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 ALLOWED = ("ntfy", "ntfys")
@@ -43,7 +43,7 @@ async def strict() -> AsyncIterator[Services]:
     await services.close()
 
 
-async def send(services: Services, url: str, timeout: float = PATIENCE, tenant: str = "") -> ServiceAnswer:
+async def send(services: Services, url: str, timeout: float = WAIT_TIMEOUT, tenant: str = "") -> ServiceAnswer:
     return await services.notify(RenderedNotification(service=url, title="title", body="body"), timeout, tenant)
 
 
@@ -218,7 +218,7 @@ async def endless_headers(peer: Peer) -> None:
 async def ends(peer: Peer) -> bool:
     """Wait until the other side has ended the connection."""
     with suppress(ConnectionError):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             await peer.reader.read()
     return True
 
@@ -236,7 +236,7 @@ async def test_the_timeout_bounds_everything(services: Services, script: Script,
         }
         # All threads were taken; they are free again, and nothing goes on behind our backs.
         async with receiving(says(OK)) as other:
-            again = await send(services, f"ntfy://127.0.0.1:{other.port}/topic", timeout=PATIENCE)
+            again = await send(services, f"ntfy://127.0.0.1:{other.port}/topic", timeout=WAIT_TIMEOUT)
         assert again.verdict == "succeeded"
         assert len(server.peers) == 16
         assert all([await ends(peer) for peer in server.peers])
@@ -244,7 +244,7 @@ async def test_the_timeout_bounds_everything(services: Services, script: Script,
 
 async def test_a_handshake_that_never_ends(services: Services) -> None:
     async with receiving(silence, read=False) as server:
-        async with asyncio.timeout(PROMPT):
+        async with asyncio.timeout(CALL_TIMEOUT):
             answer = await send(services, f"ntfys://127.0.0.1:{server.port}/topic", timeout=0.5)
         assert answer.error == "timeout"
         assert await ends(server.peers[0])
@@ -299,14 +299,14 @@ async def test_of_a_bomb_little_is_unpacked(services: Services) -> None:
 async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Services) -> None:
     async with receiving(silence) as hanging, receiver() as local:
         stuck = [
-            asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", PATIENCE, "hostile"))
+            asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", WAIT_TIMEOUT, "hostile"))
             for _ in range(100)
         ]
         while len(hanging.requests) < MAX_THREADS // 2:
             await asyncio.sleep(0.01)
         times = []
         for _ in range(20):
-            answer = await send(services, f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic", PATIENCE, "other")
+            answer = await send(services, f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic", WAIT_TIMEOUT, "other")
             assert answer.verdict == "succeeded"
             times.append(answer.duration_ms)
         print(f"at most {max(times):.0f} ms")
@@ -351,14 +351,14 @@ async def test_a_thread_that_cannot_be_stopped_keeps_its_tenants_turn(
     look_up, ended = socket.getaddrinfo, threading.Event()
 
     def hanging(host: str, *more: Any, **names: Any) -> Any:
-        return ended.wait(2 * PATIENCE) and [] if host == "hanging.example" else look_up(host, *more, **names)
+        return ended.wait(2 * WAIT_TIMEOUT) and [] if host == "hanging.example" else look_up(host, *more, **names)
 
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     many = (send(services, "ntfy://hanging.example/topic", 0.2, "hostile") for _ in range(MAX_THREADS // 2))
     assert {answer.error for answer in await asyncio.gather(*many)} == {"timeout"}
     async with receiver() as local:
         url = f"ntfy://127.0.0.1:{urlsplit(local.url).port}/topic"
-        others = await asyncio.gather(*(send(services, url, PATIENCE, f"other{n}") for n in range(40)))
+        others = await asyncio.gather(*(send(services, url, WAIT_TIMEOUT, f"other{n}") for n in range(40)))
         assert {answer.verdict for answer in others} == {"succeeded"}
         waiting = asyncio.create_task(send(services, url, 5.0, "hostile"))
         await asyncio.sleep(0.3)

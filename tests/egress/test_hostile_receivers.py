@@ -21,8 +21,8 @@ from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
-from patience import PATIENCE, PROMPT
 from rawserver import OK, Peer, Receiver, Script, receiving, says
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 TIMEOUT = 0.5
@@ -74,7 +74,7 @@ class Hostile(NamedTuple):
     def timeout(self) -> float:
         """Long enough for what has to come before the error."""
         if self.error != "timeout":
-            return PATIENCE
+            return WAIT_TIMEOUT
         return TIMEOUT if self.status is None else 2.0
 
 
@@ -199,7 +199,7 @@ class Sender:
     client: httpx.AsyncClient
     notifier: Notifier | None
 
-    async def send(self, url: str, timeout: float = PATIENCE) -> Finding:
+    async def send(self, url: str, timeout: float = WAIT_TIMEOUT) -> Finding:
         if self.notifier is None:
             answer = await send(self.client, "POST", url, body=b"{}", headers={}, timeout=timeout)
             return Finding(answer.status_code, answer.error, len(answer.body))
@@ -224,7 +224,7 @@ async def sending(kind: str) -> AsyncIterator[Sender]:
 async def attempt(sender: Sender, hostile: Hostile) -> Receiver:
     """Make one attempt; see that it ended as it should, and in time."""
     async with receiving(hostile.script) as receiver:
-        async with asyncio.timeout(PROMPT):
+        async with asyncio.timeout(CALL_TIMEOUT):
             finding = await sender.send(receiver.url(), hostile.timeout)
         assert (finding.status, finding.error) == (hostile.status, hostile.error)
         assert finding.kept <= 4096
@@ -243,7 +243,7 @@ async def test_who_talks_out_of_turn_is_cut_off(sender: Sender) -> None:
     """Timeline: an answer, and more of them while the connection waits for the next request. aiohttp keeps them all."""
     async with receiving(floods_afterwards) as receiver:
         assert (await sender.send(receiver.url())).error is None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not receiver.peers[0].writer.is_closing():
                 await asyncio.sleep(0.01)
 

@@ -19,8 +19,8 @@ from hookkeeper.egress import http
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.http import Answer, error_code, make_client
 from name_servers import name_server
-from patience import PATIENCE, PROMPT
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 HEADERS = {"content-type": "application/json", "user-agent": "Hookkeeper/test", "webhook-id": "evt_1"}
@@ -33,7 +33,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def send(client: httpx.AsyncClient, url: str, *, timeout: float = PATIENCE, body: bytes = BODY) -> Answer:
+async def send(client: httpx.AsyncClient, url: str, *, timeout: float = WAIT_TIMEOUT, body: bytes = BODY) -> Answer:
     return await http.send(client, "POST", url, body=body, headers=HEADERS, timeout=timeout)
 
 
@@ -63,7 +63,7 @@ async def test_headers_that_frame_a_message_are_not_a_webhooks_to_set(client: ht
     async with receiving(says(OK)) as receiver:
         headers = {"Content-Length": "1", "Transfer-Encoding": "chunked", "Expect": "100-continue"}
         headers |= {"Host": "internal", "Connection": "close", "x-name": "Zoë"}
-        answer = await http.send(client, "POST", receiver.url(), body=BODY, headers=headers, timeout=PATIENCE)
+        answer = await http.send(client, "POST", receiver.url(), body=BODY, headers=headers, timeout=WAIT_TIMEOUT)
     assert answer.error is None
     [request] = receiver.requests
     assert request.body == BODY
@@ -79,7 +79,7 @@ async def test_credentials_in_the_url_are_sent_unless_a_header_has_some(
 ) -> None:
     async with receiving(says(OK)) as receiver:
         url = receiver.url().replace("http://", "http://user:p%40ss@")
-        answer = await http.send(client, "POST", url, body=BODY, headers=given, timeout=PATIENCE)
+        answer = await http.send(client, "POST", url, body=BODY, headers=given, timeout=WAIT_TIMEOUT)
     assert answer.error is None
     [request] = receiver.requests
     assert dict(request.headers)["authorization"] == given.get("authorization", "Basic dXNlcjpwQHNz")
@@ -124,7 +124,7 @@ async def test_a_whole_answer(client: httpx.AsyncClient, status: int, error: str
     assert (answer.headers["retry-after"], answer.headers.get("Retry-After")) == ("120", "120")
     assert dict(answer.headers) == {"retry-after": "120", "date": "today"}
     assert before <= answer.started_at <= datetime.now(UTC)
-    assert 0 < answer.duration_ms < 1000 * PROMPT
+    assert 0 < answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
 @pytest.mark.parametrize("location", ["/elsewhere", "http://169.254.169.254/", "http://[::", ""])
@@ -181,7 +181,7 @@ async def test_of_a_huge_body_little_is_read_and_less_kept(client: httpx.AsyncCl
     async with receiving(script) as receiver:
         answer = await send(client, receiver.url())
         assert len(answer.body) == 4096
-        short = await http.send(client, "POST", receiver.url(), body=BODY, headers={}, timeout=PATIENCE, keep=128)
+        short = await http.send(client, "POST", receiver.url(), body=BODY, headers={}, timeout=WAIT_TIMEOUT, keep=128)
         assert short.body == b"x" * 128
     assert (answer.status_code, answer.error) == (200, None)
     assert sent < 50_000_000
@@ -287,7 +287,7 @@ async def test_the_timeout_bounds_everything(client: httpx.AsyncClient, script: 
         answer = await send(client, receiver.url(), timeout=timeout)
         assert time.monotonic() - start > 0.9 * timeout
     assert (answer.status_code, answer.error) == (status, "timeout"), "none of them ends by itself"
-    assert 900 * timeout < answer.duration_ms < 1000 * PROMPT
+    assert 900 * timeout < answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
@@ -315,7 +315,7 @@ async def test_what_was_not_taken_in_time_is_not_sent_later(client: httpx.AsyncC
         answer = await send(client, receiver.url(), timeout=0.3, body=body)
         assert answer.error == "timeout"
         given_up.set()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             await ended.wait()
     assert taken < len(body)
 
@@ -323,7 +323,7 @@ async def test_what_was_not_taken_in_time_is_not_sent_later(client: httpx.AsyncC
 async def test_cancellation_goes_through(client: httpx.AsyncClient) -> None:
     async with receiving(silence) as receiver:
         task = asyncio.create_task(send(client, receiver.url()))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not receiver.requests:
                 await asyncio.sleep(0.01)
         task.cancel()

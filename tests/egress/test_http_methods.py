@@ -7,8 +7,8 @@ import pytest
 
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
-from patience import PATIENCE
 from rawserver import OK, receiving, says
+from timeouts import WAIT_TIMEOUT
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 async def test_methods(client: httpx.AsyncClient, method: str, body: bytes, length: str | None) -> None:
     async with receiving(says(OK)) as receiver:
         answer = await send(
-            client, method, receiver.url("/a?b=c"), body=body, headers={"x-name": "Zoe"}, timeout=PATIENCE
+            client, method, receiver.url("/a?b=c"), body=body, headers={"x-name": "Zoe"}, timeout=WAIT_TIMEOUT
         )
     assert (answer.status_code, answer.error, answer.body) == (200, None, b"ok")
     [request] = receiver.requests
@@ -36,5 +36,5 @@ async def test_methods(client: httpx.AsyncClient, method: str, body: bytes, leng
 async def test_keeps_what_providers_say_in_headers(client: httpx.AsyncClient) -> None:
     said = b"HTTP/1.1 202 Taken\r\nX-Message-Id: m1\r\nX-RateLimit-Reset: 7\r\nX-Other: 1\r\nContent-Length: 0\r\n\r\n"
     async with receiving(says(said)) as receiver:
-        answer = await send(client, "POST", receiver.url(), body=b"", headers={}, timeout=PATIENCE)
+        answer = await send(client, "POST", receiver.url(), body=b"", headers={}, timeout=WAIT_TIMEOUT)
     assert dict(answer.headers) == {"x-message-id": "m1", "x-ratelimit-reset": "7"}

@@ -13,8 +13,8 @@ from hookkeeper.content.tls import Tls
 from hookkeeper.egress import transport
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import Answer, Client, make_client, send
-from patience import PATIENCE
 from rawserver import OK, Peer, Receiver, receiving, says
+from timeouts import WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 OURS, THEIRS, STRANGERS = Authority(), Authority(), Authority()
@@ -52,7 +52,7 @@ async def strict_receiver(
 
 
 async def deliver(client: Client, url: str, tls: Tls | None) -> Answer:
-    return await send(client, "POST", url, body=b"{}", headers={}, timeout=PATIENCE, tls=tls)
+    return await send(client, "POST", url, body=b"{}", headers={}, timeout=WAIT_TIMEOUT, tls=tls)
 
 
 def shown(peer: Peer) -> str:

@@ -11,8 +11,8 @@ from hookkeeper.egress.http import Answer, make_client, send
 from hookkeeper.egress.link import LocalLimitReached
 from hookkeeper.egress.resolver import Lookups, ResolverUnavailable
 from name_servers import NameServer, name_server
-from patience import PATIENCE
 from rawserver import OK, receiving, says
+from timeouts import WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 
@@ -23,7 +23,7 @@ async def dns() -> AsyncIterator[NameServer]:
         yield server
 
 
-async def post(client: httpx.AsyncClient, url: str, tenant: str = "", timeout: float = PATIENCE) -> Answer:
+async def post(client: httpx.AsyncClient, url: str, tenant: str = "", timeout: float = WAIT_TIMEOUT) -> Answer:
     return await send(client, "POST", url, body=b"{}", headers={}, timeout=timeout, tenant=tenant)
 
 

@@ -26,8 +26,8 @@ from hookkeeper.egress.http import Answer, make_client, send
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
 from name_servers import NameServer, name_server
-from patience import PATIENCE
 from rawserver import OK, receiving, says
+from timeouts import WAIT_TIMEOUT
 
 PUBLIC, PRIVATE, METADATA = "93.184.216.34", "10.0.0.1", "169.254.169.254"
 
@@ -79,7 +79,7 @@ async def deliver(request: pytest.FixtureRequest, names: NameServer) -> AsyncIte
                 call = call_of(HttpCall(url="{{ event.url }}", body="{}"), {"event": {"url": url}})
             except BadTemplate:
                 return "bad_template"
-            return (await Notifier(services, client, "test").send(call, timeout=PATIENCE, keep=100)).error
+            return (await Notifier(services, client, "test").send(call, timeout=WAIT_TIMEOUT, keep=100)).error
 
         yield webhook if request.param == "webhook" else notification
 
@@ -89,7 +89,7 @@ def client_of(names: NameServer, *allowed: str) -> httpx.AsyncClient:
 
 
 async def post(client: httpx.AsyncClient, url: str) -> Answer:
-    return await send(client, "POST", url, body=b"{}", headers={}, timeout=PATIENCE)
+    return await send(client, "POST", url, body=b"{}", headers={}, timeout=WAIT_TIMEOUT)
 
 
 # However an address is written

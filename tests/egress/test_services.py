@@ -11,9 +11,9 @@ import pytest
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.services import ServiceAnswer, Services
-from patience import PATIENCE, PROMPT
 from rawserver import Script, receiving, says
 from service_servers import Reply, Slack, any_service, slack
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 NOTE = ("Order <7> & co", "paid, a_b *c*\nat last")
@@ -41,7 +41,7 @@ async def local() -> AsyncIterator[Services]:
     await services.close()
 
 
-async def send(services: Services, url: str, *note: str, timeout: float = PATIENCE) -> ServiceAnswer:
+async def send(services: Services, url: str, *note: str, timeout: float = WAIT_TIMEOUT) -> ServiceAnswer:
     title, body = note or NOTE
     return await services.notify(RenderedNotification(service=url, title=title, body=body), timeout)
 
@@ -57,7 +57,7 @@ def says_json(status: int, body: object) -> Script:
 async def test_a_note_reaches_slack_as_it_was_written(services: Services, workspace: Slack) -> None:
     answer = await send(services, workspace.url)
     assert (answer.verdict, answer.status_code, answer.error, answer.text) == ("succeeded", 200, None, "ok")
-    assert 0 < answer.duration_ms < 1000 * PROMPT
+    assert 0 < answer.duration_ms < 1000 * CALL_TIMEOUT
     [message] = workspace.messages
     [attachment] = message["attachments"]
     # Slack wants these three escaped, and then shows them as they were.

@@ -21,15 +21,15 @@ from hookkeeper.mail.provider import MAX_TEXT, MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
 from mail_servers import KEY
-from patience import PROMPT
 from rawserver import Peer, Script, make_certificate, receiving, says, server_tls
+from timeouts import CALL_TIMEOUT
 
 EMAIL = rendered_email(
     to=mailboxes("ann@acme.example"), cc=mailboxes("bo@acme.example"), bcc=mailboxes("cy@acme.example")
 )
 ALL_RECIPIENTS = frozenset(EMAIL.recipients)
 USER, PASSWORD = "me", "hunter2-and-more"
-PATIENCE = 0.5
+TIMEOUT = 0.5
 """Seconds that an attempt may take here."""
 
 fuzzed = settings(
@@ -38,14 +38,14 @@ fuzzed = settings(
 
 
 def is_whole(answer: MailAnswer) -> None:
-    """Check what the rest of the house takes for granted."""
+    """Check what all other code takes for granted."""
     assert answer.verdict in ("succeeded", "failed", "rejected")
     assert (answer.error is None) == (answer.verdict == "succeeded")
     assert answer.retry_after is None or 0 <= answer.retry_after <= 86400
     assert len(answer.text.encode()) <= MAX_TEXT
     assert not any(secret in answer.text for secret in (KEY, PASSWORD))
     assert not answer.accepted & answer.excluded and answer.accepted | answer.excluded <= ALL_RECIPIENTS
-    assert answer.duration_ms < 1000 * PROMPT
+    assert answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
 # SendGrid
@@ -92,7 +92,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 @given(said=http_answers() | http_answers() | _noise)
 async def test_whatever_answers_in_place_of_sendgrid(client: httpx.AsyncClient, said: bytes) -> None:
     async with receiving(says(said, close=True)) as server:
-        provider = SendGrid(client, api_key=KEY, host=server.url(""), sender=SENDER, timeout=PATIENCE)
+        provider = SendGrid(client, api_key=KEY, host=server.url(""), sender=SENDER, timeout=TIMEOUT)
         is_whole(await provider.send(EMAIL, TAGS))
 
 
@@ -133,7 +133,7 @@ def converses(greeting: bytes, replies: Sequence[tuple[str, bytes]]) -> Script:
     async def script(peer: Peer) -> None:
         left = [*replies]
         await peer.say(greeting)
-        while line := await asyncio.wait_for(peer.reader.readline(), PATIENCE / 10):
+        while line := await asyncio.wait_for(peer.reader.readline(), TIMEOUT / 10):
             commands = [line[:4].decode("latin-1").strip().upper()]
             for command in commands:
                 own = next((reply for reply in left if reply[0] == command), None)
@@ -163,7 +163,7 @@ _greetings = st.just(b"220 mail.example\r\n") | st.just(b"220 mail.example\r\n")
 @given(greeting=_greetings, replies=_replies)
 async def test_whatever_a_mail_server_replies(greeting: bytes, replies: list[tuple[str, bytes]]) -> None:
     async with receiving(converses(greeting, replies), read=False) as server:
-        provider = Smtp(f"smtp://127.0.0.1:{server.port}", sender=SENDER, timeout=PATIENCE)
+        provider = Smtp(f"smtp://127.0.0.1:{server.port}", sender=SENDER, timeout=TIMEOUT)
         is_whole(await provider.send(EMAIL, TAGS))
 
 
@@ -180,4 +180,4 @@ async def test_whatever_a_mail_server_replies_to_who_logs_in(
     trusting = ssl.create_default_context(cafile=certificate)
     async with receiving(converses(greeting, replies), tls=server_tls(certificate), read=False) as server:
         url = f"smtps://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
-        is_whole(await Smtp(url, sender=SENDER, tls=trusting, timeout=PATIENCE).send(EMAIL, TAGS))
+        is_whole(await Smtp(url, sender=SENDER, tls=trusting, timeout=TIMEOUT).send(EMAIL, TAGS))

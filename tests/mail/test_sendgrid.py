@@ -18,9 +18,9 @@ from hookkeeper.mail.provider import MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.version import VERSION
 from mail_servers import KEY, SendGridServer, sendgrid_server
-from patience import PATIENCE, PROMPT
 from rawserver import receiving, says
 from receivers import Answer
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 IN_FULL = rendered_email(
@@ -241,10 +241,10 @@ async def test_a_refused_connection(client: httpx.AsyncClient) -> None:
 
 
 async def test_no_answer_in_time(client: httpx.AsyncClient, server: SendGridServer) -> None:
-    server.answers.append(Answer(202, delay=PATIENCE))
+    server.answers.append(Answer(202, delay=WAIT_TIMEOUT))
     answer = await provider(client, server.host, timeout=0.2).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "timeout")
-    assert 200 <= answer.duration_ms < 1000 * PROMPT
+    assert 200 <= answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
 async def test_an_address_that_may_not_be_reached(server: SendGridServer) -> None:
@@ -325,6 +325,6 @@ async def test_the_server_refuses_what_sendgrid_would(
     body = {name: value for name, value in (server.messages[0] | change).items() if value is not None}
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     url = f"{server.host}/v3/mail/send"
-    answer = await http.send(client, "POST", url, body=json.dumps(body).encode(), headers=headers, timeout=PATIENCE)
+    answer = await http.send(client, "POST", url, body=json.dumps(body).encode(), headers=headers, timeout=WAIT_TIMEOUT)
     assert (answer.status_code, len(server.messages)) == (400, 1)
     assert [error["field"] for error in json.loads(answer.body)["errors"]] == [field]

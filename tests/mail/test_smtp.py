@@ -20,8 +20,8 @@ from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.mail.provider import MailAnswer, Tags
 from hookkeeper.mail.smtp import Smtp, parse_server
 from mail_servers import SmtpServer, smtp_server
-from patience import PATIENCE, PROMPT
 from rawserver import Peer, Script, make_certificate, no_descriptors_left, receiving
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 USER, PASSWORD = "me@acme.example", "pa/ss:w@rd%"
 ENCODED = "me%40acme.example:pa%2Fss%3Aw%40rd%25@"
@@ -48,7 +48,7 @@ async def send(
     tags: Tags = TAGS,
     *,
     tls: ssl.SSLContext | None = None,
-    timeout: float = PATIENCE,
+    timeout: float = WAIT_TIMEOUT,
 ) -> MailAnswer:
     return await Smtp(url, sender=SENDER, tls=tls, timeout=timeout).send(given_ or rendered_email(), tags)
 
@@ -104,7 +104,7 @@ async def test_an_email_arrives_with_all_recipients_in_the_envelope_and_no_bcc_i
     assert (message["From"], message["Subject"]) == (SENDER, "Größe")
     assert message["Auto-Submitted"] == "auto-generated"
     assert (message["X-Hookkeeper-Event"], message["X-Hookkeeper-Delivery"]) == ("evt_1", "wh_1.email.0")
-    assert abs(message["Date"].datetime.timestamp() - time.time()) < PATIENCE
+    assert abs(message["Date"].datetime.timestamp() - time.time()) < WAIT_TIMEOUT
     assert message.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
     assert (read_text(message, "plain"), read_text(message, "html")) == ("Dear all\n.", "<p>Dear all</p>")
@@ -316,7 +316,7 @@ async def test_when_there_is_tls(
     credentials = (USER, PASSWORD) if user and secure else None
     async with smtp_server(certificate=secure, implicit_tls=offered == "implicit", credentials=credentials) as server:
         url = f"{scheme}://{ENCODED if user else ''}127.0.0.1:{server.port}"
-        answer = await send(url, tls=trusting(certificate), timeout=0.5 if error == "timeout" else PATIENCE)
+        answer = await send(url, tls=trusting(certificate), timeout=0.5 if error == "timeout" else WAIT_TIMEOUT)
     assert (answer.verdict, answer.error) == (verdict, error)
     arrived = [(delivered.tls, delivered.user) for delivered in server.messages]
     assert arrived == ([(secure is not None, USER if user else None)] if verdict == "succeeded" else [])
@@ -417,7 +417,7 @@ async def test_a_connection_that_breaks(command: str) -> None:
 @pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
 async def test_silence_costs_the_timeout(command: str) -> None:
     async with receiving(speaks(**{command: b""}), read=False) as server:
-        async with asyncio.timeout(PROMPT):
+        async with asyncio.timeout(CALL_TIMEOUT):
             answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.3)
         assert (answer.verdict, answer.error) == ("failed", "timeout")
 
@@ -432,7 +432,7 @@ async def test_the_timeout_is_for_all_steps_together() -> None:
     async with receiving(slow, read=False) as server:
         answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.5)
     assert (answer.verdict, answer.error) == ("failed", "timeout")
-    assert 500 <= answer.duration_ms < 1000 * PROMPT
+    assert 500 <= answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
 async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
@@ -456,11 +456,11 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
     async with receiving(script, read=False) as server:
         with monitor.paused():  # no email of Hookkeeper is this large: its parts would block the loop
             large = rendered_email(text=f"{'x' * 70}\n" * 280_000)
-            async with asyncio.timeout(2 * PROMPT):
+            async with asyncio.timeout(2 * CALL_TIMEOUT):
                 answer = await send(f"smtp://127.0.0.1:{server.port}", large, timeout=2.0)
         assert (answer.verdict, answer.error) == ("failed", "timeout")
         given_up.set()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             await ended.wait()
     assert 0 < taken < 19_000_000
 
@@ -469,22 +469,22 @@ async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
 async def test_an_accepted_email_stays_accepted_however_the_connection_ends(farewell: bytes) -> None:
     """A silent server is waited for only one second, regardless of the timeout."""
     async with receiving(speaks(END=b"250 queued\r\n", QUIT=farewell), read=False) as server:
-        async with asyncio.timeout(PROMPT):
-            answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=PATIENCE)
+        async with asyncio.timeout(CALL_TIMEOUT):
+            answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=WAIT_TIMEOUT)
     assert (answer.verdict, answer.text) == ("succeeded", "queued")
 
 
 async def test_cancellation_goes_through_and_closes_the_connection() -> None:
     async with receiving(speaks(MAIL=b""), read=False) as server:
         task = asyncio.create_task(send(f"smtp://127.0.0.1:{server.port}"))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not server.peers:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not server.peers[0].reader.at_eof():
                 await asyncio.sleep(0.01)
 

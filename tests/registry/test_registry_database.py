@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.registry.database import RegistryUnavailable, alembic, errors_translated, open_engine
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.store import Store
-from patience import PROMPT
+from timeouts import CALL_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 MIGRATE = """
@@ -95,7 +95,7 @@ async def test_sqlite_opens_while_another_process_prepares_the_file(tmp_path: Pa
 async def is_told_soon(database_url: str) -> str:
     """Check that a store says soon that it is unavailable; give its words."""
     store = Store.connect(database_url)
-    async with asyncio.timeout(PROMPT):
+    async with asyncio.timeout(CALL_TIMEOUT):
         with pytest.raises(RegistryUnavailable) as raised:
             await store.ping()
     await store.close()
@@ -174,7 +174,7 @@ async def test_writers_of_sqlite_take_turns(sqlite_url: str) -> None:
     async with store._database.write():
         writers = [asyncio.create_task(write(number)) for number in range(40)]
         await asyncio.sleep(0)
-        async with asyncio.timeout(PROMPT):
+        async with asyncio.timeout(CALL_TIMEOUT):
             await store.ping()
         assert order == []
     await asyncio.gather(*writers)

@@ -29,8 +29,8 @@ from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import LENGTH
 from hookkeeper.sandbox.pool import MAX_PART, Sandbox
-from patience import PATIENCE
 from sandbox_functions import allocate, compute, compute_and_note, write_to_parent
+from timeouts import WAIT_TIMEOUT
 
 FUNCTIONS = "sandbox_functions"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="macOS does not bound memory")
@@ -42,7 +42,7 @@ EVENT = {"id": "e", "type": "t", "tenant": "d", "timestamp": "2026-01-02T03:04:0
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     """A sandbox in which a busy machine ends no call: its bounds are those of computing and of memory."""
-    async with Sandbox(wall_seconds=PATIENCE, functions=FUNCTIONS) as sandbox:
+    async with Sandbox(wall_seconds=WAIT_TIMEOUT, functions=FUNCTIONS) as sandbox:
         yield sandbox
 
 
@@ -249,7 +249,7 @@ async def test_children_end_with_their_parent() -> None:
     child = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while is_alive(child):
             await asyncio.sleep(0.02)
 

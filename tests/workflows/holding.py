@@ -3,34 +3,34 @@
 import asyncio
 from typing import Any
 
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 
-async def send_many(home: House, count: int, type_: str = "order.paid") -> list[str]:
+async def send_many(instance: Instance, count: int, type_: str = "order.paid") -> list[str]:
     """Post so many events, one after the other; give their ids in this order."""
-    return [(await home.send(type_, data={"n": n}))["id"] for n in range(count)]
+    return [(await instance.send(type_, data={"n": n}))["id"] for n in range(count)]
 
 
-async def until_held(home: House, webhook: str, count: int, seconds: float = PATIENCE) -> None:
+async def until_held(instance: Instance, webhook: str, count: int, seconds: float = WAIT_TIMEOUT) -> None:
     """Wait until visibility knows of so many events that hold a delivery of the webhook."""
     async with asyncio.timeout(seconds):
-        while await home.gateway.releases.held(webhook) != count:
+        while await instance.gateway.releases.held(webhook) != count:
             await asyncio.sleep(0.05)
 
 
-async def until_listed(home: House, webhook: str, status: str, count: int) -> list[dict[str, Any]]:
+async def until_listed(instance: Instance, webhook: str, status: str, count: int) -> list[dict[str, Any]]:
     """Wait until the webhook's list has so many deliveries of a status."""
-    async with asyncio.timeout(PATIENCE):
-        while len(items := await listed(home, webhook, status)) != count:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(items := await listed(instance, webhook, status)) != count:
             await asyncio.sleep(0.05)
     return items
 
 
-async def listed(home: House, webhook: str, status: str | None = None) -> list[dict[str, Any]]:
+async def listed(instance: Instance, webhook: str, status: str | None = None) -> list[dict[str, Any]]:
     query = {"status": status} if status else {}
-    answer = await home.http.get(f"/v1/webhooks/{webhook}/deliveries", params=query)
+    answer = await instance.http.get(f"/v1/webhooks/{webhook}/deliveries", params=query)
     assert answer.status_code == 200, answer.text
     return answer.json()["items"]  # type: ignore[no-any-return]
 

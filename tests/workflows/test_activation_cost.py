@@ -16,9 +16,9 @@ from crowds import crowd
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.workers import SANDBOX
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 from worker import WORKFLOWS
 
 SIZE = 100
@@ -36,8 +36,8 @@ async def test_the_costliest_activations(
     The least of several replays is taken: what else the machine does can only make one dearer.
     """
     limits = {"max_concurrent_activities": 4 * SIZE, "max_concurrent_per_tenant": 2 * SIZE}
-    async with house(temporal, tmp_path, **limits) as home:
-        history = await of_a_hundred_at_once(home, inbox)
+    async with running_instance(temporal, tmp_path, **limits) as instance:
+        history = await of_a_hundred_at_once(instance, inbox)
     costs: dict[int, tuple[int, float]] = {}
 
     def measure(activate: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,32 +65,32 @@ async def test_the_costliest_activations(
     assert dearest < MOST
 
 
-async def of_a_hundred_at_once(home: House, inbox: Receiver) -> WorkflowHistory:
+async def of_a_hundred_at_once(instance: Instance, inbox: Receiver) -> WorkflowHistory:
     """Let an event run of which 100 attempts start in one activation, and of which 100 end in another.
 
     The worker is stopped while the attempts are under way: it sees them through, and takes no more steps of the run.
     """
     gate = asyncio.Event()
     inbox.otherwise = Answer(500)
-    await crowd(home, inbox.url, SIZE, retry=RetryPolicy(schedule=(3600.0, 3600.0)))
-    async with home.working():
-        event_id = (await home.send())["id"]
-        await until(home, event_id, SIZE, attempts=1)
+    await crowd(instance, inbox.url, SIZE, retry=RetryPolicy(schedule=(3600.0, 3600.0)))
+    async with instance.working():
+        event_id = (await instance.send())["id"]
+        await until(instance, event_id, SIZE, attempts=1)
         inbox.otherwise = Answer(500, gate=gate)
-        assert (await home.command(event_id, "retry")).status_code == 202
+        assert (await instance.command(event_id, "retry")).status_code == 202
         await inbox.got(2 * SIZE)
         asyncio.get_running_loop().call_later(1, gate.set)
-    async with home.working():
-        await until(home, event_id, SIZE, attempts=2)
-    history = await home.run(event_id).fetch_history()
-    await home.run(event_id).terminate()
+    async with instance.working():
+        await until(instance, event_id, SIZE, attempts=2)
+    history = await instance.run(event_id).fetch_history()
+    await instance.run(event_id).terminate()
     return history
 
 
-async def until(home: House, event_id: str, retrying: int, attempts: int) -> None:
-    async with asyncio.timeout(2 * PATIENCE):
+async def until(instance: Instance, event_id: str, retrying: int, attempts: int) -> None:
+    async with asyncio.timeout(2 * WAIT_TIMEOUT):
         while True:
-            answer = await home.http.get(f"/v1/events/{event_id}", params={"tenant": home.tenant})
+            answer = await instance.http.get(f"/v1/events/{event_id}", params={"tenant": instance.tenant})
             if answer.status_code == 200:
                 made = [
                     len(delivery["attempts"])

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from house import House, house
+from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
-from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 
 ONCE: dict[str, list[float]] = {"schedule": []}
 BODY = '{"kind": {{ alert.kind }}, "reason": {{ alert.reason }}, "unreported": {{ alert.unreported }}}'
@@ -31,28 +31,28 @@ async def desk() -> AsyncIterator[Receiver]:
         yield started
 
 
-async def test_the_owner_gets_one_alert_an_hour(home: House, inbox: Receiver, desk: Receiver) -> None:
+async def test_the_owner_gets_one_alert_an_hour(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(500, "out of order")
-    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     for _ in range(3):
-        assert (await home.until_closed((await home.send())["id"]))["status"] == "failed"
+        assert (await instance.until_closed((await instance.send())["id"]))["status"] == "failed"
     assert [json.loads(request.body) for request in desk.requests] == [
         {"kind": "failed", "reason": "exhausted", "unreported": 0}
     ]
 
 
 async def test_an_alert_counts_unreported_failures_and_a_recovery_is_alerted(
-    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     for _ in range(3):
-        await home.until_closed((await home.send())["id"])
+        await instance.until_closed((await instance.send())["id"])
     monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
-    await home.until_closed((await home.send())["id"])
+    await instance.until_closed((await instance.send())["id"])
     inbox.otherwise = Answer(200)
     for _ in range(2):
-        assert (await home.until_closed((await home.send())["id"]))["status"] == "succeeded"
+        assert (await instance.until_closed((await instance.send())["id"]))["status"] == "succeeded"
     alerts = [json.loads(request.body) for request in desk.requests]
     assert [(alert["kind"], alert["unreported"]) for alert in alerts] == [
         ("failed", 0),
@@ -70,13 +70,13 @@ async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp
             "sendgrid_host": sendgrid.host,
             "alert_emails": ("operator@shop.example",),
         }
-        async with house(temporal, tmp_path, **settings) as home, home.working():
-            webhook = await home.webhook(inbox.url, name="Acme's shop")
-            event = await home.until_closed((await home.send())["id"])
+        async with running_instance(temporal, tmp_path, **settings) as instance, instance.working():
+            webhook = await instance.webhook(inbox.url, name="Acme's shop")
+            event = await instance.until_closed((await instance.send())["id"])
     (alert,) = sendgrid.messages
     text = alert["content"][0]["value"]
     wanted = (
-        home.tenant,
+        instance.tenant,
         webhook["id"],
         "Acme's shop",
         "order.paid",
@@ -92,35 +92,35 @@ async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp
 
 
 async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_no_recipient_twice(
-    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two recipients; one of them is down at first. The run stays open until both have the alert."""
     inbox.otherwise = Answer(500)
     async with receiver() as other:
         other.fails(503)
         both = [{"http": {"url": recipient.url}} for recipient in (desk, other)]
-        await home.webhook(inbox.url, retry=ONCE, on_failure={"notifications": both})
-        event = await home.until_final((await home.send())["id"])
+        await instance.webhook(inbox.url, retry=ONCE, on_failure={"notifications": both})
+        event = await instance.until_final((await instance.send())["id"])
         assert event["status"] == "failed"
         await other.got(2)
         assert (len(desk.requests), len(other.requests)) == (1, 2)
-        await home.until_closed(event["id"])
+        await instance.until_closed(event["id"])
 
 
 async def test_a_run_with_a_pending_alert_can_be_redelivered_and_cancelled(
-    home: House, inbox: Receiver, desk: Receiver
+    instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
-    event_id = (await home.send())["id"]
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    event_id = (await instance.send())["id"]
     await desk.got(1)
-    await home.until_delivery(event_id, "failed", attempts=1)
-    assert (await home.command(event_id, "redeliver")).status_code == 202
-    await home.until_delivery(event_id, "failed", attempts=2)
-    await home.run(event_id).cancel()
-    await home.until_closed(event_id)
-    assert (await home.event(event_id))["status"] == "failed"
+    await instance.until_delivery(event_id, "failed", attempts=1)
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    await instance.until_delivery(event_id, "failed", attempts=2)
+    await instance.run(event_id).cancel()
+    await instance.until_closed(event_id)
+    assert (await instance.event(event_id))["status"] == "failed"
 
 
 async def test_a_recipient_that_hangs_delays_no_other(
@@ -135,14 +135,14 @@ async def test_a_recipient_that_hangs_delays_no_other(
             "sendgrid_host": sendgrid.host,
             "alert_emails": ("operator@shop.example",),
         }
-        async with house(temporal, tmp_path, **settings) as home, home.working():
+        async with running_instance(temporal, tmp_path, **settings) as instance, instance.working():
             ten = {"notifications": [{"http": {"url": hole.url}}] * 10}
-            await home.webhook(inbox.url, retry=ONCE, on_failure=ten)
-            event_id = (await home.send())["id"]
+            await instance.webhook(inbox.url, retry=ONCE, on_failure=ten)
+            event_id = (await instance.send())["id"]
             await sendgrid.got(1, seconds=12)  # those who hang do so for 15
             await hole.got(10)
-            await home.run(event_id).cancel()
-            await home.until_closed(event_id)
+            await instance.run(event_id).cancel()
+            await instance.until_closed(event_id)
 
 
 async def test_an_alert_waits_for_a_free_slot_without_limit(
@@ -152,83 +152,89 @@ async def test_an_alert_waits_for_a_free_slot_without_limit(
     monkeypatch.setattr("activities.tenant_concurrency.MAX_DELAY", 0.05)
     gate = asyncio.Event()
     inbox.answers = [Answer(500), Answer(200, gate=gate)]
-    async with house(temporal, tmp_path, max_concurrent_per_tenant=1) as home, home.working(), receiver() as down:
-        await home.webhook(inbox.url, events=["a.hangs"], retry={"schedule": [0.05]}, timeout=30)
+    async with (
+        running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance,
+        instance.working(),
+        receiver() as down,
+    ):
+        await instance.webhook(inbox.url, events=["a.hangs"], retry={"schedule": [0.05]}, timeout=30)
         down.otherwise = Answer(500)
-        await home.webhook(down.url, events=["b.fails"], retry=ONCE, on_failure=alerts_to(desk))
-        await home.send("a.hangs")
+        await instance.webhook(down.url, events=["b.fails"], retry=ONCE, on_failure=alerts_to(desk))
+        await instance.send("a.hangs")
         await inbox.got(2)  # the tenant's only slot for retries and alerts is taken
-        event_id = (await home.send("b.fails"))["id"]
-        await until_tried(home, event_id, 15)
+        event_id = (await instance.send("b.fails"))["id"]
+        await until_tried(instance, event_id, 15)
         assert desk.requests == []
         gate.set()
         await desk.got(1)
-        await home.until_closed(event_id)
+        await instance.until_closed(event_id)
 
 
-async def until_tried(home: House, event_id: str, times: int) -> None:
+async def until_tried(instance: Instance, event_id: str, times: int) -> None:
     """Wait until the alert of an event has been tried so often."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
-            pending = (await home.run(event_id).describe()).raw_description.pending_activities
+            pending = (await instance.run(event_id).describe()).raw_description.pending_activities
             if any(activity.activity_type.name == "send_alert" and activity.attempt >= times for activity in pending):
                 return
             await asyncio.sleep(0.05)
 
 
 async def test_an_alert_that_cannot_be_sent_is_given_up(
-    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("activities.alerts.MAX_FAILED_TRIES", 1)
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
-    assert (await home.until_closed((await home.send())["id"]))["status"] == "failed"
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    assert (await instance.until_closed((await instance.send())["id"]))["status"] == "failed"
     assert len(desk.requests) == 1
 
 
 async def test_alerts_go_along_when_a_long_history_begins_anew(
-    home: House, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one webhook's alert cannot be sent, the other's retries go on, over several runs."""
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     inbox.otherwise = Answer(500)
     desk.otherwise = Answer(503)
-    await home.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
     async with receiver() as busy:
         busy.otherwise = Answer(500)
-        await home.webhook(busy.url, retry={"schedule": [0.05] * 20})
-        event_id = (await home.send())["id"]
+        await instance.webhook(busy.url, retry={"schedule": [0.05] * 20})
+        event_id = (await instance.send())["id"]
         await busy.got(21)
         desk.otherwise = Answer(200)
-        event = await home.until_closed(event_id)
+        event = await instance.until_closed(event_id)
     assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 21]
-    assert await began_anew(home, event_id)
+    assert await began_anew(instance, event_id)
     assert json.loads(desk.requests[-1].body)["reason"] == "exhausted"
 
 
-async def began_anew(home: House, event_id: str) -> bool:
+async def began_anew(instance: Instance, event_id: str) -> bool:
     """Tell whether the event's latest run goes on from another one."""
-    first = await anext(home.run(event_id).fetch_history_events(page_size=1))
+    first = await anext(instance.run(event_id).fetch_history_events(page_size=1))
     return bool(first.workflow_execution_started_event_attributes.continued_execution_run_id)
 
 
-async def test_a_broken_template_of_an_alert_does_not_lose_it(home: House, inbox: Receiver, desk: Receiver) -> None:
-    await home.webhook(
+async def test_a_broken_template_of_an_alert_does_not_lose_it(
+    instance: Instance, inbox: Receiver, desk: Receiver
+) -> None:
+    await instance.webhook(
         inbox.url,
         payload={"template": "{{ event.data.nope.nope }}"},
         on_failure=alerts_to(desk, "{{ alert.nope.nope }}"),
     )
-    event = await home.until_final((await home.send())["id"])
+    event = await instance.until_final((await instance.send())["id"])
     assert event["deliveries"][0]["reason"] == "bad_template"
     (alert,) = await desk.got(1)
     assert event["id"] in alert.body.decode()
     assert "bad_template" in alert.body.decode()
 
 
-async def test_a_run_without_alert_recipients_has_no_alert_step(home: House, inbox: Receiver) -> None:
+async def test_a_run_without_alert_recipients_has_no_alert_step(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry=ONCE)
-    event = await home.until_final((await home.send())["id"])
-    history = (await home.run(event["id"]).fetch_history()).to_json()
+    await instance.webhook(inbox.url, retry=ONCE)
+    event = await instance.until_final((await instance.send())["id"])
+    history = (await instance.run(event["id"]).fetch_history()).to_json()
     assert '"send_alert"' not in history

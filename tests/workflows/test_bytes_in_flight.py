@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from activities.memory_budget import request_memory
-from house import House, house
+from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from silent_receivers import SilentReceiver, silent_receiver
 from worker_processes import worker_process
@@ -31,31 +31,31 @@ async def resident_bytes(process: asyncio.subprocess.Process) -> int:
     return int(written) * 1024
 
 
-async def post_large(home: House, silent: SilentReceiver) -> str:
+async def post_large(instance: Instance, silent: SilentReceiver) -> str:
     """Post events of another tenant, each to many webhooks whose templates make large bodies."""
-    tenant = f"{home.tenant}-hostile"
+    tenant = f"{instance.tenant}-hostile"
     for number in range(WEBHOOKS):
-        await home.webhook(f"{silent.url}/{number}", tenant=tenant, payload=LARGE, timeout=30)
+        await instance.webhook(f"{silent.url}/{number}", tenant=tenant, payload=LARGE, timeout=30)
     for _ in range(EVENTS):
-        await home.send(tenant=tenant)
+        await instance.send(tenant=tenant)
     return tenant
 
 
 async def test_bodies_that_no_receiver_reads_take_bounded_memory_and_delay_no_other_tenant(
-    idle_house: House, inbox: Receiver
+    idle_instance: Instance, inbox: Receiver
 ) -> None:
     """Timeline: a worker process starts and delivers one event; the hostile tenant's events fill its budget; another
     tenant's events are sent. Proves: they are delivered by their first attempts while each hostile request hangs.
     """
-    home = idle_house
-    webhook = await home.webhook(inbox.url, payload={"template": "{{ event.data }}"})
-    async with silent_receiver() as silent, worker_process(home) as process:
-        await home.until_final((await home.send(data=0))["id"])
+    instance = idle_instance
+    webhook = await instance.webhook(inbox.url, payload={"template": "{{ event.data }}"})
+    async with silent_receiver() as silent, worker_process(instance) as process:
+        await instance.until_final((await instance.send(data=0))["id"])
         before = await resident_bytes(process)
-        await post_large(home, silent)
+        await post_large(instance, silent)
         await silent.until_open(RESERVED_AT_ONCE)
         for number in range(1, 6):
-            event = await home.until_final((await home.send(data=number))["id"])
+            event = await instance.until_final((await instance.send(data=number))["id"])
             assert event["status"] == "succeeded"
             assert len(event["deliveries"][0]["attempts"]) == 1
         assert silent.ended == 0
@@ -64,7 +64,7 @@ async def test_bodies_that_no_receiver_reads_take_bounded_memory_and_delay_no_ot
         print(f"{silent.most} requests under way at once, {grown / MIB:.0f} MiB more")
         assert silent.most <= AT_ONCE
         assert grown < 200 * MIB
-    health = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
+    health = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
     assert health["failures"] == 0
 
 
@@ -76,18 +76,18 @@ async def test_a_delivery_without_memory_is_deferred_and_no_attempt_counted(
     """
     monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.1)
     settings = {"max_bytes_in_flight": 16 * MIB, "max_bytes_in_flight_per_tenant": 4 * MIB}
-    async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
+    async with running_instance(temporal, tmp_path, **settings) as instance, receiver() as slow:
         slow.otherwise = Answer(gate=asyncio.Event())
         for _ in range(5):
-            await home.webhook(slow.url, payload=LARGE, timeout=30)
-        async with home.working():
-            accepted = await home.send()
+            await instance.webhook(slow.url, payload=LARGE, timeout=30)
+        async with instance.working():
+            accepted = await instance.send()
             await slow.got(2)
             await asyncio.sleep(1)  # for a third request to come, if nothing keeps it away
             assert len(slow.requests) == 2
             assert slow.otherwise.gate is not None
             slow.otherwise.gate.set()
-            event = await home.until_final(accepted["id"])
+            event = await instance.until_final(accepted["id"])
     assert event["status"] == "succeeded"
     assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1] * 5
 
@@ -103,24 +103,24 @@ async def test_data_of_events_takes_bounded_memory_and_delays_no_other_tenant(
         "max_bytes_in_flight_per_tenant": 4 * MIB,
         "shutdown_timeout": timedelta(seconds=1),
     }
-    async with house(temporal, tmp_path, **settings) as home, receiver() as slow:
+    async with running_instance(temporal, tmp_path, **settings) as instance, receiver() as slow:
         slow.otherwise = Answer(gate=asyncio.Event())
-        hostile = f"{home.tenant}-hostile"
-        await home.webhook(slow.url, tenant=hostile, timeout=30)
-        await home.webhook(inbox.url)
-        async with home.working():
+        hostile = f"{instance.tenant}-hostile"
+        await instance.webhook(slow.url, tenant=hostile, timeout=30)
+        await instance.webhook(inbox.url)
+        async with instance.working():
             for number in range(4):
                 data: list[object] = [[] for _ in range(18_000)]
-                await home.send(tenant=hostile, id=f"e{number}", data=data)
+                await instance.send(tenant=hostile, id=f"e{number}", data=data)
             await slow.got(1)
-            event = await home.until_final((await home.send())["id"])
+            event = await instance.until_final((await instance.send())["id"])
             assert event["status"] == "succeeded"
             assert len(event["deliveries"][0]["attempts"]) == 1
             assert len(slow.requests) == 1
             assert slow.otherwise.gate is not None
             slow.otherwise.gate.set()
-            home.tenant = hostile
+            instance.tenant = hostile
             for number in range(4):
-                shown = await home.until_final(f"e{number}")
+                shown = await instance.until_final(f"e{number}")
                 assert shown["status"] == "succeeded"
                 assert len(shown["deliveries"][0]["attempts"]) == 1

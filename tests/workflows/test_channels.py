@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from hookkeeper.content.payload import Payload
-from house import House, house
+from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server, smtp_server
 from receivers import Answer, Receiver, receiver
 
@@ -27,21 +27,21 @@ async def sendgrid() -> AsyncIterator[SendGridServer]:
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -> AsyncIterator[House]:
-    """A house that mails through SendGrid, and may use ntfy."""
+async def instance(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -> AsyncIterator[Instance]:
+    """An instance that mails through SendGrid, and may use ntfy."""
     settings = {
         "sendgrid_api_key": SecretStr(KEY),
         "sendgrid_host": sendgrid.host,
         "email_from": "Shop <shop@shop.example>",
         "notification_services": ("ntfy",),
     }
-    async with house(temporal, tmp_path, **settings) as built, built.working():
+    async with running_instance(temporal, tmp_path, **settings) as built, built.working():
         yield built
 
 
-async def summaries(home: House, event_id: str) -> list[str]:
+async def summaries(instance: Instance, event_id: str) -> list[str]:
     """Give what the timeline of the Temporal web UI says of each step."""
-    history = await home.run(event_id).fetch_history()
+    history = await instance.run(event_id).fetch_history()
     metadata = [event.user_metadata.summary for event in history.events if event.HasField("user_metadata")]
     return [json.loads(summary.data) for summary in metadata if summary.data]
 
@@ -50,11 +50,11 @@ def failing(deliveries: list[dict[str, Any]]) -> dict[str, str]:
     return {delivery["id"]: delivery["reason"] for delivery in deliveries if delivery["status"] != "succeeded"}
 
 
-async def test_five_deliveries_in_one_run(home: House, inbox: Receiver, sendgrid: SendGridServer) -> None:
+async def test_five_deliveries_in_one_run(instance: Instance, inbox: Receiver, sendgrid: SendGridServer) -> None:
     """One webhook with a URL, two messages and two notifications: each is a delivery with its own attempts."""
     async with receiver() as ntfy:
         service = f"ntfy://{urlsplit(ntfy.url).netloc}/orders"
-        webhook = await home.webhook(
+        webhook = await instance.webhook(
             inbox.url,
             emails=[
                 {
@@ -71,7 +71,7 @@ async def test_five_deliveries_in_one_run(home: House, inbox: Receiver, sendgrid
             ],
         )
         data = {"order": 4711, "customer": "cid@cid.example", "note": '<b>"you"</b>'}
-        event = await home.until_final((await home.send(data=data))["id"])
+        event = await instance.until_final((await instance.send(data=data))["id"])
         (posted,) = await ntfy.got(1)
 
     id_ = webhook["id"]
@@ -98,42 +98,42 @@ async def test_five_deliveries_in_one_run(home: House, inbox: Receiver, sendgrid
     note = next(request for request in inbox.requests if "notes" in request.path)
     assert json.loads(note.body) == {"text": '<b>"you"</b>'}
 
-    said = await summaries(home, event["id"])
+    said = await summaries(instance, event["id"])
     assert f"POST {inbox.url} · attempt 1" in said
     for start in ("email to Ann <ann@acme.example>, ", "email to archive@", "notify ntfy", "notify POST http://"):
         assert any(line.startswith(start) and line.endswith("attempt 1") for line in said), said
     assert "hidden" not in json.dumps(event)
 
 
-async def test_no_channel_waits_for_another(home: House, inbox: Receiver, sendgrid: SendGridServer) -> None:
+async def test_no_channel_waits_for_another(instance: Instance, inbox: Receiver, sendgrid: SendGridServer) -> None:
     """While the mail provider takes its time, a failed webhook is attempted again."""
     sendgrid.answers.append(Answer(202, delay=11))
     inbox.fails(500)
-    await home.webhook(inbox.url, emails=[TO], retry={"schedule": [0.1]})
-    event_id = (await home.send())["id"]
+    await instance.webhook(inbox.url, emails=[TO], retry={"schedule": [0.1]})
+    event_id = (await instance.send())["id"]
     await inbox.got(2)
-    event = await home.event(event_id)
+    event = await instance.event(event_id)
     assert [delivery["attempts"] for delivery in event["deliveries"] if delivery["channel"] == "email"] == [[]]
-    assert (await home.until_final(event_id))["status"] == "succeeded"
+    assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
-async def test_an_email_goes_out_once_the_provider_is_up(home: House, sendgrid: SendGridServer) -> None:
+async def test_an_email_goes_out_once_the_provider_is_up(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(503, 503, 500)
-    await home.webhook(None, emails=[TO], retry=QUICK)
-    event = await home.until_final((await home.send())["id"])
+    await instance.webhook(None, emails=[TO], retry=QUICK)
+    event = await instance.until_final((await instance.send())["id"])
     (delivery,) = event["deliveries"]
     assert [attempt["status_code"] for attempt in delivery["attempts"]] == [503, 503, 500, 202]
     assert delivery["status"] == "succeeded"
     assert len(sendgrid.messages) == 1
-    said = await summaries(home, event["id"])
+    said = await summaries(instance, event["id"])
     assert "email to ann@acme.example · attempt 4" in said
     assert "retry in 0.1 s · http_503" in "\n".join(said).replace("0.10", "0.1") or any("http_503" in x for x in said)
 
 
-async def test_what_the_provider_will_never_take_is_final(home: House, sendgrid: SendGridServer) -> None:
+async def test_what_the_provider_will_never_take_is_final(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(400)
-    await home.webhook(None, emails=[TO], retry=QUICK)
-    event = await home.until_final((await home.send())["id"])
+    await instance.webhook(None, emails=[TO], retry=QUICK)
+    event = await instance.until_final((await instance.send())["id"])
     (delivery,) = event["deliveries"]
     assert (delivery["status"], delivery["reason"]) == ("failed", "rejected")
     assert "answer 400" in delivery["attempts"][0]["response_excerpt"]
@@ -151,13 +151,13 @@ async def test_what_the_provider_will_never_take_is_final(home: House, sendgrid:
     ids=["loop", "memory", "undefined", "not json"],
 )
 async def test_a_bad_template_fails_its_own_delivery_only(
-    home: House, inbox: Receiver, sendgrid: SendGridServer, payload: dict[str, Any], words: str
+    instance: Instance, inbox: Receiver, sendgrid: SendGridServer, payload: dict[str, Any], words: str
 ) -> None:
-    broken = await home.webhook(inbox.url, emails=[TO], retry=QUICK)
+    broken = await instance.webhook(inbox.url, emails=[TO], retry=QUICK)
     # The API would refuse some of these templates: an event can bring about the same with others.
-    await home.store.update(broken["id"], None, {"payload": Payload.model_validate(payload)})
-    healthy = await home.webhook(inbox.url)
-    event = await home.until_final((await home.send())["id"])
+    await instance.store.update(broken["id"], None, {"payload": Payload.model_validate(payload)})
+    healthy = await instance.webhook(inbox.url)
+    event = await instance.until_final((await instance.send())["id"])
     assert failing(event["deliveries"]) == {broken["id"]: "bad_template"}
     (attempt,) = next(delivery for delivery in event["deliveries"] if delivery["id"] == broken["id"])["attempts"]
     assert attempt["error"] == "bad_template"
@@ -166,12 +166,12 @@ async def test_a_bad_template_fails_its_own_delivery_only(
     assert len(sendgrid.messages) == 1
 
 
-async def test_payloads_arrive_signed(home: House, inbox: Receiver) -> None:
+async def test_payloads_arrive_signed(instance: Instance, inbox: Receiver) -> None:
     from standardwebhooks import Webhook
 
-    webhook = await home.webhook(inbox.url, payload={"template": '{"order": {{ event.data.order }}}'})
-    events = await home.webhook(inbox.url, payload={"format": "cloudevents-binary", "static": {"shop": "eu"}})
-    await home.until_final((await home.send(data={"order": 'a\n"b"'}))["id"])
+    webhook = await instance.webhook(inbox.url, payload={"template": '{"order": {{ event.data.order }}}'})
+    events = await instance.webhook(inbox.url, payload={"format": "cloudevents-binary", "static": {"shop": "eu"}})
+    await instance.until_final((await instance.send(data={"order": 'a\n"b"'}))["id"])
     bodies = {}
     for request in inbox.requests:
         for sender in (webhook, events):
@@ -186,118 +186,120 @@ async def test_payloads_arrive_signed(home: House, inbox: Receiver) -> None:
     assert json.loads(bodies[events["id"]].body) == {"order": 'a\n"b"'}
 
 
-async def test_a_filter_decides_before_anything_is_sent(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url, filter="event.data.amount >= 100")
-    wanted = await home.send(data={"amount": 100.5})
-    unwanted = await home.send(data={"amount": 99})
-    broken, again = [await home.send(data={}, id="broken") for _ in range(2)]
+async def test_a_filter_decides_before_anything_is_sent(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, filter="event.data.amount >= 100")
+    wanted = await instance.send(data={"amount": 100.5})
+    unwanted = await instance.send(data={"amount": 99})
+    broken, again = [await instance.send(data={}, id="broken") for _ in range(2)]
     assert again["duplicate"]
     assert [len(accepted["deliveries"]) for accepted in (wanted, unwanted, broken)] == [1, 0, 0]
-    assert (await home.until_final(broken["id"]))["status"] == "succeeded"
-    shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    assert (await instance.until_final(broken["id"]))["status"] == "succeeded"
+    shown = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
     assert shown["filter_errors"] == 1
     assert shown["filter_error"]
-    change = await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"filter": "has(event.data.amount)"})
+    change = await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"filter": "has(event.data.amount)"})
     assert change.json()["filter_errors"] == 0
 
 
-async def test_a_filter_that_loops_costs_little_and_matches_nothing(home: House, inbox: Receiver) -> None:
+async def test_a_filter_that_loops_costs_little_and_matches_nothing(instance: Instance, inbox: Receiver) -> None:
     items = "event.data"
     bomb = f"{items}.all(a, {items}.all(b, {items}.all(c, {items}.all(d, {items}.all(e, a + b + c + d + e >= 0)))))"
-    webhook = await home.webhook(inbox.url, filter=bomb)
-    sent = await home.send(data=list(range(300)))
+    webhook = await instance.webhook(inbox.url, filter=bomb)
+    sent = await instance.send(data=list(range(300)))
     assert sent["deliveries"] == []
-    shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    shown = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
     assert shown["filter_errors"] == 1
 
 
 async def test_a_disabled_webhook_holds_all_its_channels(
-    home: House, inbox: Receiver, sendgrid: SendGridServer
+    instance: Instance, inbox: Receiver, sendgrid: SendGridServer
 ) -> None:
     note = {"http": {"url": inbox.url}}
-    await home.webhook(inbox.url, emails=[TO], notifications=[note], enabled=False)
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "held", n=2)
-    event = await home.event(event_id)
+    await instance.webhook(inbox.url, emails=[TO], notifications=[note], enabled=False)
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "held", n=2)
+    event = await instance.event(event_id)
     assert {delivery["status"] for delivery in event["deliveries"]} == {"held"}
     assert not inbox.requests
     assert not sendgrid.requests
 
 
-async def test_an_email_that_the_webhook_has_no_more_is_cancelled(home: House, sendgrid: SendGridServer) -> None:
+async def test_an_email_that_the_webhook_has_no_more_is_cancelled(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(500, 500)
-    webhook = await home.webhook(None, emails=[TO, TO], retry={"schedule": [0.5]})
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying", n=1)
-    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [TO]})
-    event = await home.until_final(event_id)
+    webhook = await instance.webhook(None, emails=[TO, TO], retry={"schedule": [0.5]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying", n=1)
+    await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [TO]})
+    event = await instance.until_final(event_id)
     assert [delivery["status"] for delivery in event["deliveries"]] == ["succeeded", "cancelled"]
     assert event["deliveries"][1]["reason"] == "webhook_deleted"
 
 
-async def test_taking_one_email_away_leaves_the_others_what_they_are(home: House, sendgrid: SendGridServer) -> None:
+async def test_taking_one_email_away_leaves_the_others_what_they_are(
+    instance: Instance, sendgrid: SendGridServer
+) -> None:
     """Ann's is taken away while Bob's waits for a retry: Bob gets his, once, and the new Carl none of this event."""
     ann, bob, carl = [{"to": [f"{name}@acme.example"]} for name in ("ann", "bob", "carl")]
     sendgrid.fails(500, 500)
-    webhook = await home.webhook(None, emails=[ann, bob], retry={"schedule": [3600]})
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying", n=0)
-    await home.until_delivery(event_id, "retrying", n=1)
-    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [bob | {"subject": "Corrected"}, carl]})
-    assert (await home.command(event_id, "retry")).status_code == 202
-    event = await home.until_final(event_id)
+    webhook = await instance.webhook(None, emails=[ann, bob], retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying", n=0)
+    await instance.until_delivery(event_id, "retrying", n=1)
+    await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"emails": [bob | {"subject": "Corrected"}, carl]})
+    assert (await instance.command(event_id, "retry")).status_code == 202
+    event = await instance.until_final(event_id)
     assert [(delivery["id"], delivery["status"]) for delivery in event["deliveries"]] == [
         (f"{webhook['id']}.email.1", "cancelled"),
         (f"{webhook['id']}.email.2", "succeeded"),
     ]
     (message,) = sendgrid.messages
     assert (message["personalizations"][0]["to"], message["subject"]) == ([{"email": "bob@acme.example"}], "Corrected")
-    later = await home.send()
+    later = await instance.send()
     assert [delivery["id"] for delivery in later["deliveries"]] == [f"{webhook['id']}.email.{n}" for n in (2, 3)]
 
 
-async def test_one_email_is_retried_by_hand(home: House, sendgrid: SendGridServer) -> None:
+async def test_one_email_is_retried_by_hand(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(500)
-    webhook = await home.webhook(None, emails=[TO], retry={"schedule": [3600]})
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying")
-    assert (await home.command(event_id, "retry", f"{webhook['id']}.email.1")).status_code == 202
-    event = await home.until_final(event_id)
+    webhook = await instance.webhook(None, emails=[TO], retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying")
+    assert (await instance.command(event_id, "retry", f"{webhook['id']}.email.1")).status_code == 202
+    event = await instance.until_final(event_id)
     assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
 
 
 async def test_by_smtp_and_without_a_provider(temporal: Client, tmp_path: Path) -> None:
     async with (
         smtp_server() as mail,
-        house(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as home,
-        home.working(),
+        running_instance(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as instance,
+        instance.working(),
     ):
-        await home.webhook(None, emails=[{**TO, "subject": "Paid: {{ event.data.order }}"}])
-        event = await home.until_final((await home.send(data={"order": 7}))["id"])
+        await instance.webhook(None, emails=[{**TO, "subject": "Paid: {{ event.data.order }}"}])
+        event = await instance.until_final((await instance.send(data={"order": 7}))["id"])
         (delivered,) = await mail.got(1)
     assert event["deliveries"][0]["attempts"][0]["status_code"] == 250
     assert delivered.email["subject"] == "Paid: 7"
 
     emails = tmp_path / "emails"
-    async with house(temporal, tmp_path, email_capture_dir=emails) as home, home.working():
-        await home.webhook(None, emails=[TO])
-        event = await home.until_final((await home.send())["id"])
+    async with running_instance(temporal, tmp_path, email_capture_dir=emails) as instance, instance.working():
+        await instance.webhook(None, emails=[TO])
+        event = await instance.until_final((await instance.send())["id"])
     (kept,) = emails.glob("*.eml")
     assert "not sent" in event["deliveries"][0]["attempts"][0]["response_excerpt"]
     assert "order.paid" in kept.read_text()
 
-    async with house(temporal, tmp_path) as home, home.working():
-        await home.webhook(None, emails=[TO], retry={"schedule": []})
-        event = await home.until_final((await home.send())["id"])
+    async with running_instance(temporal, tmp_path) as instance, instance.working():
+        await instance.webhook(None, emails=[TO], retry={"schedule": []})
+        event = await instance.until_final((await instance.send())["id"])
     assert event["deliveries"][0]["attempts"][0]["error"] == "no_email_provider"
     assert event["status"] == "failed"
 
 
-async def test_a_notification_retries_like_a_webhook(home: House, inbox: Receiver) -> None:
+async def test_a_notification_retries_like_a_webhook(instance: Instance, inbox: Receiver) -> None:
     inbox.answers.append(Answer(429, "slow down", {"retry-after": "0.3"}))
     inbox.fails(500)
-    await home.webhook(None, notifications=[{"http": {"url": inbox.url, "method": "PUT"}}], retry=QUICK)
-    event = await home.until_final((await home.send())["id"])
+    await instance.webhook(None, notifications=[{"http": {"url": inbox.url, "method": "PUT"}}], retry=QUICK)
+    event = await instance.until_final((await instance.send())["id"])
     (delivery,) = event["deliveries"]
     assert [attempt["error"] for attempt in delivery["attempts"]] == ["http_429", "http_500", None]
     assert delivery["attempts"][0]["response_excerpt"] == "slow down"
@@ -305,22 +307,22 @@ async def test_a_notification_retries_like_a_webhook(home: House, inbox: Receive
     assert gap >= 0.3
 
 
-async def test_a_410_of_a_notification_leaves_the_webhook_on(home: House, inbox: Receiver) -> None:
+async def test_a_410_of_a_notification_leaves_the_webhook_on(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(410)
-    webhook = await home.webhook(None, notifications=[{"http": {"url": inbox.url}}], retry=QUICK)
-    event = await home.until_final((await home.send())["id"])
+    webhook = await instance.webhook(None, notifications=[{"http": {"url": inbox.url}}], retry=QUICK)
+    event = await instance.until_final((await instance.send())["id"])
     assert event["deliveries"][0]["reason"] == "rejected"
-    assert (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["enabled"] is True
+    assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["enabled"] is True
 
 
 async def test_no_secret_is_in_history_logs_or_answers(
-    home: House, inbox: Receiver, sendgrid: SendGridServer, capfd: pytest.CaptureFixture[str]
+    instance: Instance, inbox: Receiver, sendgrid: SendGridServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Every secret that was configured is looked for wherever people may look."""
     sendgrid.fails(401)
     inbox.fails(500)
     netloc = urlsplit(inbox.url).netloc
-    webhook = await home.webhook(
+    webhook = await instance.webhook(
         f"{inbox.url}?token=secret-in-query",
         headers={"authorization": "Bearer secret-in-header"},
         emails=[TO],
@@ -331,9 +333,9 @@ async def test_no_secret_is_in_history_logs_or_answers(
         on_failure={"notifications": [{"http": {"url": f"http://{netloc}/secret-in-alert"}}]},
         retry={"schedule": [0.1]},
     )
-    event = await home.until_final((await home.send())["id"])
-    history = (await home.run(event["id"]).fetch_history()).to_json()
-    registered = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    event = await instance.until_final((await instance.send())["id"])
+    history = (await instance.run(event["id"]).fetch_history()).to_json()
+    registered = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
     shown = json.dumps([event, registered | {"url": "its owner may see it whole"}])
     log = "".join(capfd.readouterr())
     assert "attempt" in log, "the log was captured"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from house import House, house
+from instances import Instance, running_instance
 from receivers import Receiver
 
 BOMB = "{% set x = event.data.items %}" + "{% set _ = x.extend(x) %}" * 18 + "{% set _ = x.count(11) %}" * 20
@@ -21,31 +21,31 @@ FILTER_BOMB = "event.data.items.map(a, " * 8 + "[a]" + ")" * 8 + ".size() > 0"
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house whose worker does not see through, at its end, what the hostile tenant has posted."""
-    async with house(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built, built.working():
+async def instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance whose worker does not see through, at its end, what the hostile tenant has posted."""
+    async with running_instance(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built, built.working():
         yield built
 
 
 @pytest.mark.alone
-async def test_an_event_is_taken_and_delivered_next_to_bombs(home: House, inbox: Receiver) -> None:
+async def test_an_event_is_taken_and_delivered_next_to_bombs(instance: Instance, inbox: Receiver) -> None:
     """With one queue for all, the event was taken after 4.6 s and delivered after 26 s."""
-    hostile = f"{home.tenant}-hostile"
+    hostile = f"{instance.tenant}-hostile"
     for number in range(8):
-        await home.webhook(inbox.url, tenant=hostile, filter=f"{FILTER_BOMB} // {number}")
-        await home.webhook(inbox.url, tenant=hostile, payload={"template": f"{BOMB}{number}"}, events=["bomb"])
-    await home.webhook(f"{inbox.url}/good", filter="event.data.n > 1", payload={"template": "{{ event.data.n }}"})
-    calm_taken, calm_delivered = await measure(home)
+        await instance.webhook(inbox.url, tenant=hostile, filter=f"{FILTER_BOMB} // {number}")
+        await instance.webhook(inbox.url, tenant=hostile, payload={"template": f"{BOMB}{number}"}, events=["bomb"])
+    await instance.webhook(f"{inbox.url}/good", filter="event.data.n > 1", payload={"template": "{{ event.data.n }}"})
+    calm_taken, calm_delivered = await measure(instance)
     numbers = itertools.count()
 
     async def bomb() -> None:
         while True:
             data = {"items": list(range(10)), "n": next(numbers)}
-            await home.http.post("/v1/events", json={"type": "bomb", "tenant": hostile, "data": data})
+            await instance.http.post("/v1/events", json={"type": "bomb", "tenant": hostile, "data": data})
 
     bombing = [asyncio.create_task(bomb()) for _ in range(6)]
     await asyncio.sleep(0.5)
-    taken, delivered = await measure(home)
+    taken, delivered = await measure(instance)
     for task in bombing:
         task.cancel()
     await asyncio.gather(*bombing, return_exceptions=True)
@@ -57,14 +57,14 @@ async def test_an_event_is_taken_and_delivered_next_to_bombs(home: House, inbox:
     assert delivered < max(3, SLOWDOWN * calm_delivered)
 
 
-async def measure(home: House) -> tuple[float, float]:
+async def measure(instance: Instance) -> tuple[float, float]:
     """Give the median seconds until an event is taken, and until it is delivered."""
     taken, delivered = [], []
     for number in range(2, 12):
         started = time.perf_counter()
-        event = await home.send(data={"n": number})
+        event = await instance.send(data={"n": number})
         taken.append(time.perf_counter() - started)
-        event = await home.until_final(event["id"])
+        event = await instance.until_final(event["id"])
         delivered.append(time.perf_counter() - started)
         assert event["status"] == "succeeded"
         await asyncio.sleep(0.1)

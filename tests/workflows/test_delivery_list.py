@@ -2,53 +2,55 @@
 
 from holding import listed, until_listed
 
-from house import House
+from instances import Instance
 from receivers import Receiver
 
 
-async def test_each_delivery_has_the_status_that_it_has(home: House, inbox: Receiver) -> None:
+async def test_each_delivery_has_the_status_that_it_has(instance: Instance, inbox: Receiver) -> None:
     """Setup: one webhook fails for good, one is retried, one succeeds, one is paused; all get the same event.
     What this proves: each one's list says what became of its own delivery, with and without a filter.
     """
     inbox.fails(410)
-    failed = (await home.webhook(inbox.url, events=["first"]))["id"]
-    first = (await home.until_final((await home.send("first"))["id"]))["id"]
-    await home.http.patch(f"/v1/webhooks/{failed}", json={"enabled": True, "events": ["*"], "retry": {"schedule": []}})
-    retried = (await home.webhook("http://127.0.0.1:65000/hook", retry={"schedule": [3600]}))["id"]
-    succeeded = (await home.webhook(inbox.url))["id"]
-    paused = (await home.webhook(inbox.url))["id"]
-    await home.http.post(f"/v1/webhooks/{paused}/pause")
-    event = (await home.send("second"))["id"]
-    await home.until_delivery(event, "retrying", attempts=1, n=1)
+    failed = (await instance.webhook(inbox.url, events=["first"]))["id"]
+    first = (await instance.until_final((await instance.send("first"))["id"]))["id"]
+    await instance.http.patch(
+        f"/v1/webhooks/{failed}", json={"enabled": True, "events": ["*"], "retry": {"schedule": []}}
+    )
+    retried = (await instance.webhook("http://127.0.0.1:65000/hook", retry={"schedule": [3600]}))["id"]
+    succeeded = (await instance.webhook(inbox.url))["id"]
+    paused = (await instance.webhook(inbox.url))["id"]
+    await instance.http.post(f"/v1/webhooks/{paused}/pause")
+    event = (await instance.send("second"))["id"]
+    await instance.until_delivery(event, "retrying", attempts=1, n=1)
     expected = {failed: "succeeded", retried: "retrying", succeeded: "succeeded", paused: "held"}
     for webhook, status in expected.items():
-        (row,) = await until_listed(home, webhook, status, 1)
+        (row,) = await until_listed(instance, webhook, status, 1)
         assert (row["event_id"], row["status"], row["type"]) == (event, status, "second")
-    assert [(row["event_id"], row["status"]) for row in await listed(home, failed)] == [
+    assert [(row["event_id"], row["status"]) for row in await listed(instance, failed)] == [
         (event, "succeeded"),  # open: other deliveries of the event are
         (first, "failed"),
     ]
-    assert await listed(home, retried, "held") == await listed(home, retried, "succeeded") == []
-    await home.command(event, "cancel", retried)
-    (row,) = await until_listed(home, retried, "cancelled", 1)
+    assert await listed(instance, retried, "held") == await listed(instance, retried, "succeeded") == []
+    await instance.command(event, "cancel", retried)
+    (row,) = await until_listed(instance, retried, "cancelled", 1)
     assert row["finished_at"] is None
 
 
-async def test_pages_and_redeliveries(home: House, inbox: Receiver) -> None:
-    webhook = (await home.webhook(inbox.url))["id"]
-    sent = [(await home.until_final((await home.send())["id"]))["id"] for _ in range(3)]
-    await until_listed(home, webhook, "succeeded", 3)
-    await home.command(sent[0], "redeliver")
+async def test_pages_and_redeliveries(instance: Instance, inbox: Receiver) -> None:
+    webhook = (await instance.webhook(inbox.url))["id"]
+    sent = [(await instance.until_final((await instance.send())["id"]))["id"] for _ in range(3)]
+    await until_listed(instance, webhook, "succeeded", 3)
+    await instance.command(sent[0], "redeliver")
     await inbox.got(4)
-    await home.until_final(sent[0])
-    rows = await until_listed(home, webhook, "succeeded", 3)  # the first run of it is listed no more
+    await instance.until_final(sent[0])
+    rows = await until_listed(instance, webhook, "succeeded", 3)  # the first run of it is listed no more
     pages, cursor = [], None
     while True:
         query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
-        page = (await home.http.get(f"/v1/webhooks/{webhook}/deliveries", params=query)).json()
+        page = (await instance.http.get(f"/v1/webhooks/{webhook}/deliveries", params=query)).json()
         pages += page["items"]
         if (cursor := page["next_cursor"]) is None:
             break
     assert sorted(row["event_id"] for row in pages) == sorted(row["event_id"] for row in rows) == sorted(sent)
-    wrong = await home.http.get(f"/v1/webhooks/{webhook}/deliveries", params={"cursor": "nonsense"})
+    wrong = await instance.http.get(f"/v1/webhooks/{webhook}/deliveries", params={"cursor": "nonsense"})
     assert wrong.status_code == 400

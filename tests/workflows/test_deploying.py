@@ -10,7 +10,7 @@ timer that the old code has started runs as long as it said, or until the run is
 import shutil
 from pathlib import Path
 
-from house import House
+from instances import Instance
 from receivers import Receiver
 from worker_processes import ROOT, worker_process
 
@@ -29,33 +29,33 @@ def new_release(folder: Path) -> Path:
     return folder
 
 
-async def test_a_new_release_takes_over_what_waits(idle_house: House, inbox: Receiver, tmp_path: Path) -> None:
+async def test_a_new_release_takes_over_what_waits(idle_instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
     inbox.fails(503, 500)
-    webhook = await idle_house.webhook(inbox.url, retry={"schedule": [3600, 3600]})
-    event_id = (await idle_house.send())["id"]
-    async with worker_process(idle_house) as old:
+    webhook = await idle_instance.webhook(inbox.url, retry={"schedule": [3600, 3600]})
+    event_id = (await idle_instance.send())["id"]
+    async with worker_process(idle_instance) as old:
         await inbox.got(1)
-        await idle_house.until_delivery(event_id, "retrying", 1)
+        await idle_instance.until_delivery(event_id, "retrying", 1)
         old.kill()
-    async with worker_process(idle_house, new_release(tmp_path / "release")):
-        await idle_house.run(event_id).signal("retry", webhook["id"])
-        event = await idle_house.until_final(event_id)
+    async with worker_process(idle_instance, new_release(tmp_path / "release")):
+        await idle_instance.run(event_id).signal("retry", webhook["id"])
+        event = await idle_instance.until_final(event_id)
     assert event["status"] == "succeeded"
     assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 500, 200]
     assert len(inbox.requests) == 3
 
 
 async def test_the_rule_of_the_new_release_holds_from_then_on(
-    idle_house: House, inbox: Receiver, tmp_path: Path
+    idle_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     inbox.fails(503, 503)
-    await idle_house.webhook(inbox.url, retry={"schedule": [4, 3600]})
-    event_id = (await idle_house.send())["id"]
-    async with worker_process(idle_house) as old:
+    await idle_instance.webhook(inbox.url, retry={"schedule": [4, 3600]})
+    event_id = (await idle_instance.send())["id"]
+    async with worker_process(idle_instance) as old:
         await inbox.got(1)
-        await idle_house.until_delivery(event_id, "retrying", 1)
+        await idle_instance.until_delivery(event_id, "retrying", 1)
         old.kill()
-    async with worker_process(idle_house, new_release(tmp_path / "release")):
-        event = await idle_house.until_final(event_id)  # by the old rule, the second wait is an hour
+    async with worker_process(idle_instance, new_release(tmp_path / "release")):
+        event = await idle_instance.until_final(event_id)  # by the old rule, the second wait is an hour
     assert event["status"] == "succeeded"
     assert len(event["deliveries"][0]["attempts"]) == len(inbox.requests) == 3

@@ -2,25 +2,25 @@
 
 from urllib.parse import urlsplit
 
-from house import House
+from instances import Instance
 from receivers import Answer, Receiver
 
 QUERY, HEADER, PATH = "s3cr3t-in-the-query", "s3cr3t-in-a-header", "TOPSECRETPATH"
 
 
-async def test_no_history_holds_what_a_receiver_repeats(home: House, inbox: Receiver) -> None:
+async def test_no_history_holds_what_a_receiver_repeats(instance: Instance, inbox: Receiver) -> None:
     host = urlsplit(inbox.url).netloc
     inbox.otherwise = Answer(500, f"Cannot POST /hooks/{PATH}?key={QUERY} by Bearer {HEADER}")
     headers = {"authorization": f"Bearer {HEADER}"}
     notification = {"http": {"url": f"http://{host}/hooks/{PATH}?key={QUERY}", "headers": headers}}
-    await home.webhook(
+    await instance.webhook(
         f"{inbox.url}?key={QUERY}", headers=headers, notifications=[notification], retry={"schedule": []}
     )
-    event = await home.until_final((await home.send())["id"])
+    event = await instance.until_final((await instance.send())["id"])
     said = {delivery["channel"]: delivery["attempts"][0]["response_excerpt"] for delivery in event["deliveries"]}
     assert said == {
         "webhook": f"Cannot POST /hooks/{PATH}?key=******** by ********",  # its own path is shown as its target
         "notification": "Cannot POST ********?key=******** by ********",
     }
-    history = (await home.run(event["id"]).fetch_history()).to_json()
+    history = (await instance.run(event["id"]).fetch_history()).to_json()
     assert QUERY not in history and HEADER not in history

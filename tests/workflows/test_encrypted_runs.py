@@ -17,9 +17,9 @@ from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_k
 from hookkeeper.crypto.payload_codec import EncryptionCodec
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.workers import SANDBOX
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 from worker import WORKFLOWS
 
 OLD, NEW = new_key("old"), new_key("new")
@@ -32,17 +32,17 @@ NEVER_READABLE = (
 
 
 @pytest.fixture
-async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house where everything is encrypted, without a worker."""
-    async with house(
+async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance where everything is encrypted, without a worker."""
+    async with running_instance(
         temporal, tmp_path, encryption_keys=SecretStr(OLD), email_capture_dir=tmp_path / "emails"
     ) as built:
         yield built
 
 
-async def seen_without_keys(temporal: Client, home: House, event_id: str) -> list[Message]:
+async def seen_without_keys(temporal: Client, instance: Instance, event_id: str) -> list[Message]:
     """Give all that the server tells of an event's runs."""
-    workflow_id = home.run(event_id).id
+    workflow_id = instance.run(event_id).id
     seen: list[Message] = []
     async for run in temporal.list_workflows(f"WorkflowId = '{workflow_id}'"):
         handle = temporal.get_workflow_handle(workflow_id, run_id=run.run_id)
@@ -85,7 +85,9 @@ def dead_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/receiver-path"
 
 
-async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, inbox: Receiver, dead_url: str) -> None:
+async def test_nothing_is_readable_in_temporal(
+    sealed: Instance, temporal: Client, inbox: Receiver, dead_url: str
+) -> None:
     """Setup: a webhook with URL, email and note that succeeds at last, and one that fails.
     Timeline: attempts, the run fails; a redelivery, a hold by an update, a release by a signal, a cancel.
     What this proves: inputs, results, heartbeats, timers, summaries, memo, updates and failures are encrypted, and the
@@ -119,7 +121,7 @@ async def test_nothing_is_readable_in_temporal(sealed: House, temporal: Client, 
 
 
 async def test_an_internal_error_contains_nothing_readable(
-    sealed: House, temporal: Client, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    sealed: Instance, temporal: Client, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An activity fails with the data in its message; the server keeps the failure with the retry that it waits for."""
 
@@ -131,7 +133,7 @@ async def test_an_internal_error_contains_nothing_readable(
         await sealed.webhook(inbox.url + "/receiver-path")
         event_id = (await sealed.send(data=DATA))["id"]
         handle = temporal.get_workflow_handle(sealed.run(event_id).id)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not (pending := (await handle.describe()).raw_description.pending_activities) or not pending[
                 0
             ].HasField("last_failure"):
@@ -143,7 +145,7 @@ async def test_an_internal_error_contains_nothing_readable(
     await handle.terminate()
 
 
-async def test_the_largest_event_is_delivered(sealed: House, inbox: Receiver) -> None:
+async def test_the_largest_event_is_delivered(sealed: Instance, inbox: Receiver) -> None:
     data = {"text": "x" * 250_000}
     async with sealed.working():
         inbox.fails(500)
@@ -159,19 +161,19 @@ async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: 
     What this proves: the old key reads, the new one writes, and a key that is missing is a 503 that names it.
     """
     inbox.fails(500)
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as before, before.working():
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as before, before.working():
         await before.webhook(inbox.url, retry={"schedule": [2]})
         first = (await before.send(data=DATA))["id"]
         await before.until_delivery(first, "retrying")
     same = {"task_queue": before.settings.task_queue}
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(f"{NEW},{OLD}"), **same) as both:
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(f"{NEW},{OLD}"), **same) as both:
         both.tenant = before.tenant
         async with both.working():
             assert (await both.until_final(first))["status"] == "succeeded"
             second = (await both.send(data=DATA))["id"]
             await both.until_final(second)
             assert await both.store.re_encrypt() > 0
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(NEW), **same) as after:
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(NEW), **same) as after:
         after.tenant = before.tenant
         assert (await after.event(second))["data"] == DATA
         answer = await after.http.get(f"/v1/events/{first}", params={"tenant": after.tenant})
@@ -181,27 +183,30 @@ async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: 
 
 async def test_a_worker_without_the_key_waits_and_lives(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """What this proves: a run that cannot be read harms no other, and goes on when the key is back."""
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
         await locked.webhook(inbox.url)
         waits = (await locked.send(data=DATA))["id"]
     same = {"task_queue": locked.settings.task_queue}
-    async with house(temporal, tmp_path / "other", encryption_keys=SecretStr(NEW), **same) as other, other.working():
+    async with (
+        running_instance(temporal, tmp_path / "other", encryption_keys=SecretStr(NEW), **same) as other,
+        other.working(),
+    ):
         await other.webhook(inbox.url)
         assert (await other.until_final((await other.send())["id"]))["status"] == "succeeded"
     assert len(inbox.requests) == 1
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD), **same) as back, back.working():
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD), **same) as back, back.working():
         back.tenant = locked.tenant
         assert (await back.until_final(waits))["status"] == "succeeded"
 
 
 async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     inbox.fails(500)
-    async with house(temporal, tmp_path) as plain, plain.working():
+    async with running_instance(temporal, tmp_path) as plain, plain.working():
         await plain.webhook(inbox.url, retry={"schedule": [1]})
         event_id = (await plain.send(data=DATA))["id"]
         await plain.until_delivery(event_id, "retrying")
     settings: dict[str, Any] = {"task_queue": plain.settings.task_queue, "encryption_keys": SecretStr(OLD)}
-    async with house(temporal, tmp_path, **settings) as sealed, sealed.working():
+    async with running_instance(temporal, tmp_path, **settings) as sealed, sealed.working():
         sealed.tenant = plain.tenant
         event = await sealed.until_final(event_id)
     assert (event["status"], event["data"]) == ("succeeded", DATA)
@@ -231,9 +236,9 @@ async def test_the_codec() -> None:
 async def test_a_registry_without_its_key_is_unavailable_and_the_log_says_why(
     temporal: Client, tmp_path: Path, inbox: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
         webhook = await locked.webhook(inbox.url)
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(NEW)) as other:
+    async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(NEW)) as other:
         for path in ("/readyz", f"/v1/webhooks/{webhook['id']}", "/v1/webhooks"):
             answer = await other.http.get(path, params={"tenant": locked.tenant})
             assert answer.status_code == 503

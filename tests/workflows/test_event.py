@@ -14,20 +14,20 @@ from standardwebhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 from temporalio.client import WorkflowExecutionStatus
 
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 
 
 def codes(event: dict[str, Any], n: int = 0) -> list[int | None]:
     return [attempt["status_code"] for attempt in event["deliveries"][n]["attempts"]]
 
 
-async def test_delivers_what_it_signed(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url, events=["order.*"])
+async def test_delivers_what_it_signed(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, events=["order.*"])
     data = {"z": 1, "a": {"é": "ü 😀", "n": [1.5, 12345678901234567890123, None, True]}}
-    accepted = await home.send("order.paid", data=data)
-    event = await home.until_final(accepted["id"])
+    accepted = await instance.send("order.paid", data=data)
+    event = await instance.until_final(accepted["id"])
 
     assert event["status"] == "succeeded"
     (request,) = inbox.requests
@@ -40,10 +40,10 @@ async def test_delivers_what_it_signed(home: House, inbox: Receiver) -> None:
     assert request.headers["user-agent"].startswith("Hookkeeper/")
 
 
-async def test_fails_twice_and_then_succeeds(home: House, inbox: Receiver) -> None:
+async def test_fails_twice_and_then_succeeds(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503, 500)
-    webhook = await home.webhook(inbox.url, retry={"schedule": [0.2, 1.1]})
-    event = await home.until_final((await home.send())["id"])
+    webhook = await instance.webhook(inbox.url, retry={"schedule": [0.2, 1.1]})
+    event = await instance.until_final((await instance.send())["id"])
 
     assert event["status"] == "succeeded"
     assert codes(event) == [503, 500, 200]
@@ -58,16 +58,16 @@ async def test_fails_twice_and_then_succeeds(home: House, inbox: Receiver) -> No
         Webhook(webhook["secret"]).verify(request.body.decode(), request.headers)
 
 
-async def test_exhausts_its_schedule_and_never_comes_early(idle_house: House, inbox: Receiver) -> None:
+async def test_exhausts_its_schedule_and_never_comes_early(idle_instance: Instance, inbox: Receiver) -> None:
     schedule = [1, 2, 4]
     inbox.otherwise = Answer(500, "no, thanks")
-    async with idle_house.working():
-        await idle_house.webhook(inbox.url, retry={"schedule": schedule})
-        accepted = await idle_house.send()
-        await idle_house.until_final(accepted["id"])
+    async with idle_instance.working():
+        await idle_instance.webhook(inbox.url, retry={"schedule": schedule})
+        accepted = await idle_instance.send()
+        await idle_instance.until_final(accepted["id"])
 
     # The worker is gone: the log of a closed run needs none.
-    event = await idle_house.event(accepted["id"])
+    event = await idle_instance.event(accepted["id"])
     assert event["status"] == "failed"
     delivery = event["deliveries"][0]
     assert (delivery["status"], delivery["reason"]) == ("failed", "exhausted")
@@ -81,73 +81,73 @@ async def test_exhausts_its_schedule_and_never_comes_early(idle_house: House, in
     assert len(gaps) == 3
     for gap, step in zip(gaps, schedule, strict=True):
         assert step <= gap < step * 1.1 + 1.0
-    run = await idle_house.run(accepted["id"]).describe()
+    run = await idle_instance.run(accepted["id"]).describe()
     assert run.status == WorkflowExecutionStatus.FAILED
 
 
-async def test_one_failing_webhook_leaves_the_others_alone(home: House, inbox: Receiver) -> None:
+async def test_one_failing_webhook_leaves_the_others_alone(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as failing, receiver() as second:
         failing.otherwise = Answer(500)
         for endpoint in (inbox, failing, second):
-            await home.webhook(endpoint.url, retry={"schedule": [0.1, 0.1]})
-        event = await home.until_final((await home.send())["id"])
+            await instance.webhook(endpoint.url, retry={"schedule": [0.1, 0.1]})
+        event = await instance.until_final((await instance.send())["id"])
         assert (len(inbox.requests), len(failing.requests), len(second.requests)) == (1, 3, 1)
     assert event["status"] == "failed"
     assert [delivery["status"] for delivery in event["deliveries"]] == ["succeeded", "failed", "succeeded"]
 
 
-async def test_an_event_without_a_matching_webhook_is_in_the_log(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url, events=["invoice.*"])
-    event = await home.until_final((await home.send("order.paid"))["id"])
+async def test_an_event_without_a_matching_webhook_is_in_the_log(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url, events=["invoice.*"])
+    event = await instance.until_final((await instance.send("order.paid"))["id"])
     assert event["status"] == "succeeded"
     assert event["deliveries"] == []
     assert inbox.requests == []
 
 
-async def test_410_disables_the_webhook_and_ends_its_delivery(home: House, inbox: Receiver) -> None:
+async def test_410_disables_the_webhook_and_ends_its_delivery(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(410, "gone")
-    webhook = await home.webhook(inbox.url)
-    event = await home.until_final((await home.send())["id"])
+    webhook = await instance.webhook(inbox.url)
+    event = await instance.until_final((await instance.send())["id"])
     assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "gone")
     assert len(inbox.requests) == 1
-    shown = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    shown = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "gone")
 
 
-async def test_a_disabled_webhook_holds_until_released(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url, enabled=False)
-    accepted = await home.send()
-    event = await home.until_delivery(accepted["id"], "held")
+async def test_a_disabled_webhook_holds_until_released(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, enabled=False)
+    accepted = await instance.send()
+    event = await instance.until_delivery(accepted["id"], "held")
     assert event["deliveries"][0]["reason"] == "webhook_disabled"
     assert inbox.requests == []
 
-    await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": True})
-    assert (await home.command(accepted["id"], "release")).status_code == 202
-    assert (await home.until_final(accepted["id"]))["status"] == "succeeded"
+    await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": True})
+    assert (await instance.command(accepted["id"], "release")).status_code == 202
+    assert (await instance.until_final(accepted["id"]))["status"] == "succeeded"
     assert len(inbox.requests) == 1
 
 
-async def test_a_deleted_webhook_cancels_its_deliveries(home: House, inbox: Receiver) -> None:
+async def test_a_deleted_webhook_cancels_its_deliveries(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    webhook = await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    await home.until_delivery(accepted["id"], "retrying", 1)
-    assert (await home.http.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
-    assert (await home.command(accepted["id"], "retry")).status_code == 202
-    event = await home.until_final(accepted["id"])
+    webhook = await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    await instance.until_delivery(accepted["id"], "retrying", 1)
+    assert (await instance.http.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
+    assert (await instance.command(accepted["id"], "retry")).status_code == 202
+    event = await instance.until_final(accepted["id"])
     assert (event["status"], event["deliveries"][0]["reason"]) == ("cancelled", "webhook_deleted")
     assert len(inbox.requests) == 1
 
 
-async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(home: House, inbox: Receiver) -> None:
+async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     async with receiver() as right:
-        webhook = await home.webhook(inbox.url, retry={"schedule": [0.4]})
-        accepted = await home.send()
-        await home.until_delivery(accepted["id"], "retrying", 1)
-        await home.http.patch(f"/v1/webhooks/{webhook['id']}", json={"url": right.url})
-        rotated = (await home.http.post(f"/v1/webhooks/{webhook['id']}/rotate-secret", json={"grace": 60})).json()
-        event = await home.until_final(accepted["id"])
+        webhook = await instance.webhook(inbox.url, retry={"schedule": [0.4]})
+        accepted = await instance.send()
+        await instance.until_delivery(accepted["id"], "retrying", 1)
+        await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"url": right.url})
+        rotated = (await instance.http.post(f"/v1/webhooks/{webhook['id']}/rotate-secret", json={"grace": 60})).json()
+        event = await instance.until_final(accepted["id"])
         assert event["status"] == "succeeded"
         assert event["deliveries"][0]["target"] == right.url
         (request,) = right.requests
@@ -156,63 +156,63 @@ async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(home: 
         assert rotated["secret"] != webhook["secret"]
 
 
-async def test_no_secret_is_ever_in_history(home: House, inbox: Receiver) -> None:
+async def test_no_secret_is_ever_in_history(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(
+    webhook = await instance.webhook(
         f"{inbox.url}?token=query-token", headers={"authorization": "Bearer header-token"}, retry={"schedule": [0.1]}
     )
-    accepted = await home.send()
-    await home.until_final(accepted["id"])
+    accepted = await instance.send()
+    await instance.until_final(accepted["id"])
     assert inbox.requests[0].headers["authorization"] == "Bearer header-token"
     assert inbox.requests[0].path.endswith("?token=query-token")
-    history = (await home.run(accepted["id"]).fetch_history()).to_json()
-    shown = json.dumps(await home.event(accepted["id"]))
+    history = (await instance.run(accepted["id"]).fetch_history()).to_json()
+    shown = json.dumps(await instance.event(accepted["id"]))
     for secret in (webhook["secret"], "query-token", "header-token"):
         assert secret not in history
         assert secret not in shown
 
 
 @pytest.mark.parametrize("size", [1_000, 100_000])
-async def test_every_attempt_sends_the_data_that_was_accepted(home: House, inbox: Receiver, size: int) -> None:
+async def test_every_attempt_sends_the_data_that_was_accepted(instance: Instance, inbox: Receiver, size: int) -> None:
     inbox.fails(500, 500)
-    await home.webhook(inbox.url, retry={"schedule": [0, 0]})
-    accepted = await home.send(data={"text": "x" * size})
-    await home.until_final(accepted["id"])
+    await instance.webhook(inbox.url, retry={"schedule": [0, 0]})
+    accepted = await instance.send(data={"text": "x" * size})
+    await instance.until_final(accepted["id"])
     bodies = {request.body for request in inbox.requests}
     assert len(inbox.requests) == 3
     assert len(bodies) == 1
     assert json.loads(bodies.pop())["data"] == {"text": "x" * size}
-    history = (await home.run(accepted["id"]).fetch_history()).to_json()
+    history = (await instance.run(accepted["id"]).fetch_history()).to_json()
     assert len(history) < 4 * size + 60_000, "a body is not copied once per attempt"
 
 
 # Commands
 
 
-async def test_a_forced_retry_happens_at_once_and_leaves_the_schedule(home: House, inbox: Receiver) -> None:
+async def test_a_forced_retry_happens_at_once_and_leaves_the_schedule(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    before = await home.until_delivery(accepted["id"], "retrying", 1)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    before = await instance.until_delivery(accepted["id"], "retrying", 1)
 
-    assert (await home.command(accepted["id"], "retry")).status_code == 202
-    after = await home.until_delivery(accepted["id"], "retrying", 2)
+    assert (await instance.command(accepted["id"], "retry")).status_code == 202
+    after = await instance.until_delivery(accepted["id"], "retrying", 2)
     assert [attempt["trigger"] for attempt in after["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
     assert after["deliveries"][0]["next_attempt_at"] == before["deliveries"][0]["next_attempt_at"]
 
-    assert (await home.command(accepted["id"], "retry", after["deliveries"][0]["id"])).status_code == 202
-    event = await home.until_final(accepted["id"])
+    assert (await instance.command(accepted["id"], "retry", after["deliveries"][0]["id"])).status_code == 202
+    event = await instance.until_final(accepted["id"])
     assert event["status"] == "succeeded"
     assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1, 2, 3]
 
 
-async def test_a_forced_retry_waits_for_the_attempt_under_way(home: House, inbox: Receiver) -> None:
+async def test_a_forced_retry_waits_for_the_attempt_under_way(instance: Instance, inbox: Receiver) -> None:
     inbox.answers = [Answer(500), Answer(500, delay=0.7)]
-    await home.webhook(inbox.url, retry={"schedule": [0, 3600]})
-    accepted = await home.send()
+    await instance.webhook(inbox.url, retry={"schedule": [0, 3600]})
+    accepted = await instance.send()
     await inbox.got(2)
-    assert (await home.command(accepted["id"], "retry")).status_code == 202
-    event = await home.until_final(accepted["id"])
+    assert (await instance.command(accepted["id"], "retry")).status_code == 202
+    event = await instance.until_final(accepted["id"])
     assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == [
         "scheduled",
         "scheduled",
@@ -221,126 +221,128 @@ async def test_a_forced_retry_waits_for_the_attempt_under_way(home: House, inbox
     assert inbox.requests[2].at - inbox.requests[1].at >= 0.7
 
 
-async def test_cancel_stops_one_delivery_or_all(home: House, inbox: Receiver) -> None:
+async def test_cancel_stops_one_delivery_or_all(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     for _ in range(2):
-        await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
+        await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
     first, second = [delivery["id"] for delivery in accepted["deliveries"]]
-    await home.until_delivery(accepted["id"], "retrying", 1, n=1)
+    await instance.until_delivery(accepted["id"], "retrying", 1, n=1)
 
-    assert (await home.command(accepted["id"], "cancel", first)).status_code == 202
-    event = await home.until_delivery(accepted["id"], "cancelled")
+    assert (await instance.command(accepted["id"], "cancel", first)).status_code == 202
+    event = await instance.until_delivery(accepted["id"], "cancelled")
     assert event["status"] == "delivering"
-    assert (await home.command(accepted["id"], "cancel", first)).status_code == 409
-    assert (await home.command(accepted["id"], "cancel")).status_code == 202
-    event = await home.until_final(accepted["id"])
+    assert (await instance.command(accepted["id"], "cancel", first)).status_code == 409
+    assert (await instance.command(accepted["id"], "cancel")).status_code == 202
+    event = await instance.until_final(accepted["id"])
     assert event["status"] == "cancelled"
     assert {delivery["id"]: delivery["status"] for delivery in event["deliveries"]} == {
         first: "cancelled",
         second: "cancelled",
     }
-    await until_run(home, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    await until_run(instance, accepted["id"], WorkflowExecutionStatus.CANCELED)
 
 
-async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_house: House, inbox: Receiver) -> None:
+async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500, "broken")
-    async with idle_house.working():
-        await idle_house.webhook(inbox.url, retry={"schedule": [3600]})
-        accepted = await idle_house.send()
-        await idle_house.until_delivery(accepted["id"], "retrying", 1)
-        await idle_house.command(accepted["id"], "cancel")
-        await until_run(idle_house, accepted["id"], WorkflowExecutionStatus.CANCELED)
-    event = await idle_house.event(accepted["id"])
+    async with idle_instance.working():
+        await idle_instance.webhook(inbox.url, retry={"schedule": [3600]})
+        accepted = await idle_instance.send()
+        await idle_instance.until_delivery(accepted["id"], "retrying", 1)
+        await idle_instance.command(accepted["id"], "cancel")
+        await until_run(idle_instance, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    event = await idle_instance.event(accepted["id"])
     assert (event["status"], codes(event)) == ("cancelled", [500])
 
 
-async def test_cancelling_the_workflow_itself_does_the_same(home: House, inbox: Receiver) -> None:
+async def test_cancelling_the_workflow_itself_does_the_same(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    await home.until_delivery(accepted["id"], "retrying", 1)
-    await home.run(accepted["id"]).cancel()
-    await until_run(home, accepted["id"], WorkflowExecutionStatus.CANCELED)
-    event = await home.event(accepted["id"])
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    await instance.until_delivery(accepted["id"], "retrying", 1)
+    await instance.run(accepted["id"]).cancel()
+    await until_run(instance, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    event = await instance.event(accepted["id"])
     assert (event["status"], event["deliveries"][0]["status"], codes(event)) == ("cancelled", "cancelled", [500])
 
 
 @pytest.mark.parametrize("delay", [0.6, 12])
 async def test_what_was_sent_before_a_cancel_still_counts(
-    home: House, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the answer takes longer than the heartbeat timeout of 10 s."""
     monkeypatch.setattr("activities.heartbeat.HEARTBEAT_FRACTION", 0.05)
     inbox.answers = [Answer(200, delay=delay)]
-    await home.webhook(inbox.url)
-    accepted = await home.send()
+    await instance.webhook(inbox.url)
+    accepted = await instance.send()
     await inbox.got(1)
-    assert (await home.command(accepted["id"], "cancel")).status_code == 202
-    event = await home.until_final(accepted["id"])
+    assert (await instance.command(accepted["id"], "cancel")).status_code == 202
+    event = await instance.until_final(accepted["id"])
     assert event["status"] == "succeeded"
     assert codes(event) == [200]
 
 
-async def test_a_cancel_ends_an_activity_that_cannot_do_its_work(idle_house: House, inbox: Receiver) -> None:
-    await idle_house.webhook(inbox.url)
-    accepted = await idle_house.send()
-    async with without_registry(idle_house), idle_house.working():
+async def test_a_cancel_ends_an_activity_that_cannot_do_its_work(idle_instance: Instance, inbox: Receiver) -> None:
+    await idle_instance.webhook(inbox.url)
+    accepted = await idle_instance.send()
+    async with without_registry(idle_instance), idle_instance.working():
         await asyncio.sleep(0.5)  # it fails, and is tried again and again
-        assert (await idle_house.command(accepted["id"], "cancel")).status_code == 202
-        event = await idle_house.until_final(accepted["id"])
+        assert (await idle_instance.command(accepted["id"], "cancel")).status_code == 202
+        event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], event["deliveries"][0]["attempts"], inbox.requests) == ("cancelled", [], [])
 
 
-async def test_an_internal_error_during_a_cancel_does_not_block_the_run(idle_house: House, inbox: Receiver) -> None:
+async def test_an_internal_error_during_a_cancel_does_not_block_the_run(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     """The receiver says 410 to a request that is being cancelled, and the registry is unreachable."""
     inbox.answers = [Answer(410, delay=1)]
-    await idle_house.webhook(inbox.url)
-    accepted = await idle_house.send()
-    async with idle_house.working():
+    await idle_instance.webhook(inbox.url)
+    accepted = await idle_instance.send()
+    async with idle_instance.working():
         await inbox.got(1)
-        assert (await idle_house.command(accepted["id"], "cancel")).status_code == 202
-        async with without_registry(idle_house):
-            event = await idle_house.until_final(accepted["id"])
+        assert (await idle_instance.command(accepted["id"], "cancel")).status_code == 202
+        async with without_registry(idle_instance):
+            event = await idle_instance.until_final(accepted["id"])
     assert event["status"] == "cancelled"
 
 
-async def test_hold_and_release(home: House, inbox: Receiver) -> None:
+async def test_hold_and_release(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await home.webhook(inbox.url, retry={"schedule": [0.6]})
-    accepted = await home.send()
-    await home.until_delivery(accepted["id"], "retrying", 1)
-    assert (await home.command(accepted["id"], "hold")).status_code == 202
-    held = await home.until_delivery(accepted["id"], "held")
+    await instance.webhook(inbox.url, retry={"schedule": [0.6]})
+    accepted = await instance.send()
+    await instance.until_delivery(accepted["id"], "retrying", 1)
+    assert (await instance.command(accepted["id"], "hold")).status_code == 202
+    held = await instance.until_delivery(accepted["id"], "held")
     assert held["deliveries"][0]["next_attempt_at"] is None
-    assert (await home.command(accepted["id"], "hold")).status_code == 409
+    assert (await instance.command(accepted["id"], "hold")).status_code == 409
     await asyncio.sleep(1.0)
     assert len(inbox.requests) == 1, "a held delivery stays"
-    assert (await home.command(accepted["id"], "release")).status_code == 202
-    assert (await home.until_final(accepted["id"]))["status"] == "succeeded"
+    assert (await instance.command(accepted["id"], "release")).status_code == 202
+    assert (await instance.until_final(accepted["id"]))["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(("signal", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
-async def test_signals_do_what_they_say(home: House, inbox: Receiver, signal: str, status: str) -> None:
+async def test_signals_do_what_they_say(instance: Instance, inbox: Receiver, signal: str, status: str) -> None:
     inbox.fails(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = await home.send()
-    await home.until_delivery(accepted["id"], "retrying", 1)
-    await home.run(accepted["id"]).signal(signal, "wh_unknown")  # makes no sense: ignored
-    await home.run(accepted["id"]).signal(signal)
-    assert (await home.until_final(accepted["id"]))["status"] == status
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = await instance.send()
+    await instance.until_delivery(accepted["id"], "retrying", 1)
+    await instance.run(accepted["id"]).signal(signal, "wh_unknown")  # makes no sense: ignored
+    await instance.run(accepted["id"]).signal(signal)
+    assert (await instance.until_final(accepted["id"]))["status"] == status
 
 
-async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(home: House, inbox: Receiver) -> None:
+async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500)
-    await home.webhook(inbox.url, retry={"schedule": [0]})
+    await instance.webhook(inbox.url, retry={"schedule": [0]})
     async with receiver() as healthy:
-        await home.webhook(healthy.url)
-        accepted = await home.send()
-        failed = await home.until_final(accepted["id"])
+        await instance.webhook(healthy.url)
+        accepted = await instance.send()
+        failed = await instance.until_final(accepted["id"])
         assert failed["status"] == "failed"
-        assert (await home.command(accepted["id"], "retry")).status_code == 202
-        event = await home.until(accepted["id"], "succeeded")
+        assert (await instance.command(accepted["id"], "retry")).status_code == 202
+        event = await instance.until(accepted["id"], "succeeded")
 
         assert event["workflow_id"] == failed["workflow_id"]
         assert event["run_id"] != failed["run_id"]
@@ -354,43 +356,43 @@ async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(home: Hou
         assert len(healthy.requests) == 1, "what had succeeded is left alone"
         assert event["accepted_at"] == failed["accepted_at"]
 
-        assert (await home.command(accepted["id"], "retry")).status_code == 409
-        assert (await home.command(accepted["id"], "redeliver", event["deliveries"][1]["id"])).status_code == 202
+        assert (await instance.command(accepted["id"], "retry")).status_code == 409
+        assert (await instance.command(accepted["id"], "redeliver", event["deliveries"][1]["id"])).status_code == 202
         await healthy.got(2)
-        again = await home.until(accepted["id"], "succeeded")
+        again = await instance.until(accepted["id"], "succeeded")
         assert codes(again, 1) == [200, 200]
-    duplicate = await home.send(id=accepted["id"])
+    duplicate = await instance.send(id=accepted["id"])
     assert duplicate["duplicate"] is True
 
 
-async def test_a_final_delivery_of_an_open_run_can_be_opened_again(home: House, inbox: Receiver) -> None:
+async def test_a_final_delivery_of_an_open_run_can_be_opened_again(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as failing:
         failing.otherwise = Answer(500)
-        await home.webhook(inbox.url)
-        await home.webhook(failing.url, retry={"schedule": [3600]})
-        accepted = await home.send()
-        await home.until_delivery(accepted["id"], "succeeded", 1)
+        await instance.webhook(inbox.url)
+        await instance.webhook(failing.url, retry={"schedule": [3600]})
+        accepted = await instance.send()
+        await instance.until_delivery(accepted["id"], "succeeded", 1)
         first = accepted["deliveries"][0]["id"]
-        assert (await home.command(accepted["id"], "retry", first)).status_code == 409
-        assert (await home.command(accepted["id"], "redeliver", first)).status_code == 202
+        assert (await instance.command(accepted["id"], "retry", first)).status_code == 409
+        assert (await instance.command(accepted["id"], "redeliver", first)).status_code == 202
         await inbox.got(2)
-        event = await home.until_delivery(accepted["id"], "succeeded", 2)
+        event = await instance.until_delivery(accepted["id"], "succeeded", 2)
         assert event["status"] == "delivering"
 
 
-async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(home: House, inbox: Receiver) -> None:
+async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(instance: Instance, inbox: Receiver) -> None:
     """A cancelled run has its final state a moment before it closes: what is taken in that moment must happen."""
     inbox.otherwise = Answer(500)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    accepted = [await home.send() for _ in range(8)]
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    accepted = [await instance.send() for _ in range(8)]
     for accepted_event in accepted:
-        await home.until_delivery(accepted_event["id"], "retrying", 1)
+        await instance.until_delivery(accepted_event["id"], "retrying", 1)
     inbox.otherwise = Answer(200)
 
     async def cancel_and_redeliver(event_id: str) -> None:
-        assert (await home.command(event_id, "cancel")).status_code == 202
-        assert (await home.command(event_id, "redeliver")).status_code == 202
-        event = await home.until(event_id, "succeeded")
+        assert (await instance.command(event_id, "cancel")).status_code == 202
+        assert (await instance.command(event_id, "redeliver")).status_code == 202
+        event = await instance.until(event_id, "succeeded")
         assert codes(event) == [500, 200]
 
     await asyncio.gather(*(cancel_and_redeliver(accepted_event["id"]) for accepted_event in accepted))
@@ -399,105 +401,107 @@ async def test_a_redelivery_of_a_run_that_is_about_to_end_is_not_lost(home: Hous
 # Scheduled events
 
 
-async def test_a_scheduled_event_waits_for_its_time(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
+async def test_a_scheduled_event_waits_for_its_time(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
     deliver_at = datetime.now(UTC) + timedelta(seconds=5)
-    accepted = await home.send(deliver_at=deliver_at.isoformat())
+    accepted = await instance.send(deliver_at=deliver_at.isoformat())
     assert accepted["status"] == "scheduled"
-    assert (await home.event(accepted["id"]))["status"] == "scheduled"
-    event = await home.until_final(accepted["id"])
+    assert (await instance.event(accepted["id"]))["status"] == "scheduled"
+    event = await instance.until_final(accepted["id"])
     assert event["status"] == "succeeded"
     assert datetime.fromisoformat(event["deliveries"][0]["attempts"][0]["started_at"]) >= deliver_at - timedelta(
         milliseconds=1
     )
 
 
-async def until_listed_for(home: House, event_id: str, deliver_at: str) -> None:
+async def until_listed_for(instance: Instance, event_id: str, deliver_at: str) -> None:
     """Wait until lists show the event with this time."""
-    query = {"tenant": home.tenant, "status": "scheduled"}
-    async with asyncio.timeout(PATIENCE):
+    query = {"tenant": instance.tenant, "status": "scheduled"}
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
-            listed = (await home.http.get("/v1/events", params=query)).json()["items"]
+            listed = (await instance.http.get("/v1/events", params=query)).json()["items"]
             if (event_id, deliver_at) in {(item["id"], item["deliver_at"]) for item in listed}:
                 return
             await asyncio.sleep(0.1)
 
 
-async def test_a_scheduled_event_can_be_moved_released_and_cancelled(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
+async def test_a_scheduled_event_can_be_moved_released_and_cancelled(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
     far, farther = (datetime.now(UTC) + timedelta(days=days) for days in (1, 2))
-    moved, cancelled = [await home.send(deliver_at=far.isoformat()) for _ in range(2)]
+    moved, cancelled = [await instance.send(deliver_at=far.isoformat()) for _ in range(2)]
 
-    assert (await home.command(moved["id"], "retry")).status_code == 409
-    answer = await home.http.post(
+    assert (await instance.command(moved["id"], "retry")).status_code == 409
+    answer = await instance.http.post(
         f"/v1/events/{moved['id']}/reschedule",
-        params={"tenant": home.tenant},
+        params={"tenant": instance.tenant},
         json={"deliver_at": farther.isoformat()},
     )
     assert answer.status_code == 202
-    event = await home.event(moved["id"])
+    event = await instance.event(moved["id"])
     assert datetime.fromisoformat(event["deliver_at"]) == farther.replace(
         microsecond=farther.microsecond // 1000 * 1000
     )
-    await until_listed_for(home, moved["id"], event["deliver_at"])
+    await until_listed_for(instance, moved["id"], event["deliver_at"])
     assert inbox.requests == []
-    assert (await home.command(moved["id"], "release")).status_code == 202
-    assert (await home.until_final(moved["id"]))["status"] == "succeeded"
+    assert (await instance.command(moved["id"], "release")).status_code == 202
+    assert (await instance.until_final(moved["id"]))["status"] == "succeeded"
 
-    assert (await home.command(cancelled["id"], "cancel")).status_code == 202
-    assert (await home.until_final(cancelled["id"]))["status"] == "cancelled"
+    assert (await instance.command(cancelled["id"], "cancel")).status_code == 202
+    assert (await instance.until_final(cancelled["id"]))["status"] == "cancelled"
     assert len(inbox.requests) == 1
-    answer = await home.http.post(
-        f"/v1/events/{moved['id']}/reschedule", params={"tenant": home.tenant}, json={"deliver_at": far.isoformat()}
+    answer = await instance.http.post(
+        f"/v1/events/{moved['id']}/reschedule", params={"tenant": instance.tenant}, json={"deliver_at": far.isoformat()}
     )
     assert answer.status_code == 409
 
 
-async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url)
-    accepted = await home.send(deliver_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
-    assert (await home.command(accepted["id"], "cancel")).status_code == 202
-    assert (await home.until_final(accepted["id"]))["status"] == "cancelled"
-    assert (await home.command(accepted["id"], "redeliver")).status_code == 202
-    event = await home.until(accepted["id"], "succeeded")
+async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(
+    instance: Instance, inbox: Receiver
+) -> None:
+    await instance.webhook(inbox.url)
+    accepted = await instance.send(deliver_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+    assert (await instance.command(accepted["id"], "cancel")).status_code == 202
+    assert (await instance.until_final(accepted["id"]))["status"] == "cancelled"
+    assert (await instance.command(accepted["id"], "redeliver")).status_code == 202
+    event = await instance.until(accepted["id"], "succeeded")
     assert codes(event) == [200]
 
 
 # Internal errors
 
 
-async def test_internal_errors_cost_no_attempt(idle_house: House, inbox: Receiver) -> None:
-    await idle_house.webhook(inbox.url, retry={"schedule": []})
-    accepted = await idle_house.send()
+async def test_internal_errors_cost_no_attempt(idle_instance: Instance, inbox: Receiver) -> None:
+    await idle_instance.webhook(inbox.url, retry={"schedule": []})
+    accepted = await idle_instance.send()
     async with AsyncExitStack() as working:
-        async with without_registry(idle_house):
-            await working.enter_async_context(idle_house.working())
+        async with without_registry(idle_instance):
+            await working.enter_async_context(idle_instance.working())
             await asyncio.sleep(0.5)
-            assert (await idle_house.event(accepted["id"]))["status"] == "delivering"
-        event = await idle_house.until_final(accepted["id"])
+            assert (await idle_instance.event(accepted["id"]))["status"] == "delivering"
+        event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], codes(event)) == ("succeeded", [200])
 
 
-async def test_a_run_survives_the_death_of_its_worker(idle_house: House, inbox: Receiver) -> None:
+async def test_a_run_survives_the_death_of_its_worker(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await idle_house.webhook(inbox.url, retry={"schedule": [0.3]})
-    accepted = await idle_house.send()
+    await idle_instance.webhook(inbox.url, retry={"schedule": [0.3]})
+    accepted = await idle_instance.send()
     assert inbox.requests == [], "there is no worker yet, and the event is accepted all the same"
-    async with idle_house.working():
+    async with idle_instance.working():
         await inbox.got(1)
-        await idle_house.until_delivery(accepted["id"], "retrying", 1)
+        await idle_instance.until_delivery(accepted["id"], "retrying", 1)
     await asyncio.sleep(0.5)
-    async with idle_house.working():
-        event = await idle_house.until_final(accepted["id"])
+    async with idle_instance.working():
+        event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], codes(event)) == ("succeeded", [500, 200])
 
 
 @asynccontextmanager
-async def without_registry(home: House) -> AsyncIterator[None]:
+async def without_registry(instance: Instance) -> AsyncIterator[None]:
     """Take the registry's database away for as long as the block, and put something unusable in its place."""
-    database = Path(home.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    database = Path(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     aside = database.with_suffix(".aside")
-    await home.store.close()
+    await instance.store.close()
     database.rename(aside)
     database.mkdir()
     try:
@@ -507,8 +511,8 @@ async def without_registry(home: House) -> AsyncIterator[None]:
         aside.rename(database)
 
 
-async def until_run(home: House, event_id: str, status: WorkflowExecutionStatus) -> None:
+async def until_run(instance: Instance, event_id: str, status: WorkflowExecutionStatus) -> None:
     """Wait until Temporal shows the run with this status."""
-    async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).status != status:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.run(event_id).describe()).status != status:
             await asyncio.sleep(0.03)

@@ -19,42 +19,44 @@ from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import DeliveryReceipt, Receipt
 from hookkeeper.policy import RetryPolicy
-from house import House, house
+from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
-from patience import PATIENCE
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 
 PATIENT = RetryPolicy(schedule=(3600,))
 NOTE = Notification.model_validate({"http": {"url": "https://acme.example/note"}})
 
 
-async def parts(home: House, event_id: str) -> list[WorkflowExecutionDescription]:
+async def parts(instance: Instance, event_id: str) -> list[WorkflowExecutionDescription]:
     """Give the latest runs of an event's parts."""
     found: list[WorkflowExecutionDescription] = []
     while True:
-        part_id = ids.part_id(home.tenant, event_id, len(found) + 1)
+        part_id = ids.part_id(instance.tenant, event_id, len(found) + 1)
         try:
-            found.append(await home.temporal.get_workflow_handle(part_id).describe())
+            found.append(await instance.temporal.get_workflow_handle(part_id).describe())
         except RPCError:
             return found
 
 
-async def until(home: House, event_id: str, wanted: dict[str, int], seconds: float = PATIENCE) -> dict[str, Any]:
+async def until(
+    instance: Instance, event_id: str, wanted: dict[str, int], seconds: float = WAIT_TIMEOUT
+) -> dict[str, Any]:
     """Wait until the deliveries of the event have these statuses."""
     event: dict[str, Any] = {}
     try:
         async with asyncio.timeout(seconds):
             while not event or statuses(event) != wanted:
                 await asyncio.sleep(0.1)
-                event = await home.event(event_id)
+                event = await instance.event(event_id)
     except TimeoutError:
         assert statuses(event) == wanted
     return event
 
 
-async def until_run(home: House, event_id: str, status: WorkflowExecutionStatus) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).status != status:
+async def until_run(instance: Instance, event_id: str, status: WorkflowExecutionStatus) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.run(event_id).describe()).status != status:
             await asyncio.sleep(0.03)
 
 
@@ -68,63 +70,63 @@ def attempts(event: dict[str, Any], n: int) -> int:
     return len(delivery["attempts"]) + int(delivery["attempts_omitted"])
 
 
-async def test_every_target_gets_the_event_once(home: House, inbox: Receiver) -> None:
+async def test_every_target_gets_the_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: 250 webhooks. Timeline: an event.
     What this proves: three runs of a hundred targets at most, each found by its webhooks, deliver it to all, once; what
     is asked of the event is answered as one.
     """
-    webhooks = await crowd(home, inbox.url, 250)
-    accepted = await home.send(data={"a": 1})
+    webhooks = await crowd(instance, inbox.url, 250)
+    accepted = await instance.send(data={"a": 1})
     assert [delivery["id"] for delivery in accepted["deliveries"]] == webhooks
-    event = await home.until_closed(accepted["id"])
+    event = await instance.until_closed(accepted["id"])
     assert (event["status"], event["data"], statuses(event)) == ("succeeded", {"a": 1}, {"succeeded": 250})
     assert [delivery["id"] for delivery in event["deliveries"]] == webhooks
     assert event["finished_at"] is not None
     assert len(inbox.requests) == 250
     assert {request.webhook_id for request in inbox.requests} == {event["id"]}
 
-    runs = await parts(home, event["id"])
+    runs = await parts(instance, event["id"])
     assert {run.workflow_type for run in runs} == {"EventPartWorkflow"}
     assert [attributes(run, ids.WEBHOOKS) for run in runs] == [webhooks[:100], webhooks[100:200], webhooks[200:]]
     assert [run.typed_search_attributes.get(ids.RUN_NUMBER) for run in runs] == [None] * 3
-    whole = await home.run(event["id"]).describe()
+    whole = await instance.run(event["id"]).describe()
     assert {await run.memo_value("digest") for run in runs} == {await whole.memo_value("digest")}
     parts_ended = {"1": "succeeded", "2": "succeeded", "3": "succeeded"}
-    assert await home.run(event["id"]).result() == {
+    assert await instance.run(event["id"]).result() == {
         **{"status": "succeeded", "deliveries": 250, "failed": 0},
         "parts": parts_ended,
     }
 
 
-async def test_a_hundred_targets_are_one_run(home: House, inbox: Receiver) -> None:
-    await crowd(home, inbox.url, 100)
-    event = await home.until_closed((await home.send())["id"])
+async def test_a_hundred_targets_are_one_run(instance: Instance, inbox: Receiver) -> None:
+    await crowd(instance, inbox.url, 100)
+    event = await instance.until_closed((await instance.send())["id"])
     assert statuses(event) == {"succeeded": 100}
-    assert (await home.run(event["id"]).describe()).workflow_type == "EventWorkflow"
-    assert await parts(home, event["id"]) == []
+    assert (await instance.run(event["id"]).describe()).workflow_type == "EventWorkflow"
+    assert await parts(instance, event["id"]) == []
 
 
-async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: Receiver) -> None:
+async def test_the_one_that_failed_is_delivered_again_alone(instance: Instance, inbox: Receiver) -> None:
     """Setup: 110 webhooks, the last fails. Timeline: the event fails; it is retried, fails; redelivered whole."""
-    webhooks = await crowd(home, inbox.url, 109)
+    webhooks = await crowd(instance, inbox.url, 109)
     async with receiver() as last:
         last.fails(500, 500)
-        webhooks.append((await home.webhook(last.url, retry={"schedule": []}))["id"])
-        event_id = (await home.send())["id"]
-        event = await home.until_closed(event_id)
+        webhooks.append((await instance.webhook(last.url, retry={"schedule": []}))["id"])
+        event_id = (await instance.send())["id"]
+        event = await instance.until_closed(event_id)
         assert (event["status"], statuses(event)) == ("failed", {"failed": 1, "succeeded": 109})
         with pytest.raises(WorkflowFailureError) as failure:
-            await home.run(event_id).result()
+            await instance.run(event_id).result()
         assert isinstance(failure.value.cause, ApplicationError)
         assert failure.value.cause.message == "1 of 110 deliveries failed"
         assert failure.value.cause.details[0]["parts"] == {"1": "succeeded", "2": "failed"}
-        assert attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) == webhooks[-1:]
-        before = await parts(home, event_id)
+        assert attributes(await instance.run(event_id).describe(), ids.NEEDS_ATTENTION) == webhooks[-1:]
+        before = await parts(instance, event_id)
 
-        assert (await home.command(event_id, "hold")).status_code == 409
+        assert (await instance.command(event_id, "hold")).status_code == 409
         for _ in range(2):
-            assert (await home.command(event_id, "retry")).status_code == 202
-            event = await home.until_closed(event_id)
+            assert (await instance.command(event_id, "retry")).status_code == 202
+            event = await instance.until_closed(event_id)
         assert event["status"] == "succeeded"
         assert [attempt["trigger"] for attempt in event["deliveries"][-1]["attempts"]] == [
             "scheduled",
@@ -132,142 +134,142 @@ async def test_the_one_that_failed_is_delivered_again_alone(home: House, inbox: 
             "manual",
         ]
         assert (len(inbox.requests), len(last.requests)) == (109, 3)
-        after = await parts(home, event_id)
+        after = await parts(instance, event_id)
         assert after[0].run_id == before[0].run_id, "nothing of the first part was open"
         assert [run.typed_search_attributes.get(ids.RUN_NUMBER) for run in after] == [None, 3]
-        assert attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) == []
+        assert attributes(await instance.run(event_id).describe(), ids.NEEDS_ATTENTION) == []
 
-        assert (await home.command(event_id, "retry")).status_code == 409
-        assert (await home.command(event_id, "redeliver")).status_code == 202
+        assert (await instance.command(event_id, "retry")).status_code == 409
+        assert (await instance.command(event_id, "redeliver")).status_code == 202
         await inbox.got(218)
-        event = await home.until_closed(event_id)
+        event = await instance.until_closed(event_id)
         assert (event["status"], len(inbox.requests), len(last.requests)) == ("succeeded", 218, 4)
 
 
-async def test_a_part_that_is_over_can_begin_again_while_another_is_open(home: House, inbox: Receiver) -> None:
+async def test_a_part_that_is_over_can_begin_again_while_another_is_open(instance: Instance, inbox: Receiver) -> None:
     """What this proves: the open run starts the part again, as often as requested, and alerts failures in between."""
-    webhooks = await crowd(home, inbox.url, 101)
+    webhooks = await crowd(instance, inbox.url, 101)
     async with receiver() as stubborn:
         stubborn.otherwise = Answer(500)
-        await home.webhook(stubborn.url, retry={"schedule": [3600]})
-        event_id = (await home.send())["id"]
-        await until(home, event_id, {"retrying": 1, "succeeded": 101})
-        run_id = (await home.event(event_id))["run_id"]
+        await instance.webhook(stubborn.url, retry={"schedule": [3600]})
+        event_id = (await instance.send())["id"]
+        await until(instance, event_id, {"retrying": 1, "succeeded": 101})
+        run_id = (await instance.event(event_id))["run_id"]
         inbox.fails(500)
         first = webhooks[0]
-        assert (await home.command(event_id, "retry", first)).status_code == 409
-        answers = await asyncio.gather(*(home.command(event_id, "redeliver", first) for _ in range(3)))
+        assert (await instance.command(event_id, "retry", first)).status_code == 409
+        answers = await asyncio.gather(*(instance.command(event_id, "redeliver", first) for _ in range(3)))
         assert [answer.status_code for answer in answers] == [202] * 3
-        event = await until(home, event_id, {"retrying": 1, "succeeded": 101})
+        event = await until(instance, event_id, {"retrying": 1, "succeeded": 101})
         codes = [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]
         assert 3 <= len(codes) <= 4
         assert sorted(codes)[-1] == 500
         assert (event["status"], event["run_id"]) == ("delivering", run_id)
         assert attempts(event, 0) == len(codes)
         sent = len(inbox.requests)
-        assert (await home.command(event_id, "redeliver")).status_code == 202, "to both parts, each in its own way"
+        assert (await instance.command(event_id, "redeliver")).status_code == 202, "to both parts, each in its own way"
         await inbox.got(sent + 101)
         await stubborn.got(2)
-        event = await until(home, event_id, {"retrying": 1, "succeeded": 101})
+        event = await until(instance, event_id, {"retrying": 1, "succeeded": 101})
         assert (attempts(event, 0), attempts(event, 101), event["run_id"]) == (len(codes) + 1, 2, run_id)
-        assert (await home.command(event_id, "cancel")).status_code == 202
-        event = await home.until_closed(event_id)
+        assert (await instance.command(event_id, "cancel")).status_code == 202
+        event = await instance.until_closed(event_id)
         assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 1, "succeeded": 101})
-        await until_run(home, event_id, WorkflowExecutionStatus.CANCELED)
-        assert (await home.command(event_id, "redeliver", first)).status_code == 202
-        event = await home.until_closed(event_id)
+        await until_run(instance, event_id, WorkflowExecutionStatus.CANCELED)
+        assert (await instance.command(event_id, "redeliver", first)).status_code == 202
+        event = await instance.until_closed(event_id)
         assert event["status"] == "cancelled"
         assert attempts(event, 0) == len(codes) + 2
 
 
-async def test_commands_go_to_the_deliveries_that_are_meant(home: House, inbox: Receiver) -> None:
+async def test_commands_go_to_the_deliveries_that_are_meant(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    webhooks = await crowd(home, inbox.url, 102, retry=PATIENT)
-    event_id = (await home.send())["id"]
-    await until(home, event_id, {"retrying": 102})
+    webhooks = await crowd(instance, inbox.url, 102, retry=PATIENT)
+    event_id = (await instance.send())["id"]
+    await until(instance, event_id, {"retrying": 102})
     last = webhooks[-1]
-    assert (await home.command(event_id, "cancel", "wh_unknown")).status_code == 404
-    assert (await home.command(event_id, "cancel", last)).status_code == 202
-    assert (await home.command(event_id, "cancel", last)).status_code == 409
-    await until(home, event_id, {"cancelled": 1, "retrying": 101})
-    assert (await home.command(event_id, "hold")).status_code == 202
-    await until(home, event_id, {"cancelled": 1, "held": 101})
-    assert (await home.command(event_id, "hold")).status_code == 409
-    assert (await home.command(event_id, "release", webhooks[0])).status_code == 202
-    await until(home, event_id, {"cancelled": 1, "held": 100, "retrying": 1})
+    assert (await instance.command(event_id, "cancel", "wh_unknown")).status_code == 404
+    assert (await instance.command(event_id, "cancel", last)).status_code == 202
+    assert (await instance.command(event_id, "cancel", last)).status_code == 409
+    await until(instance, event_id, {"cancelled": 1, "retrying": 101})
+    assert (await instance.command(event_id, "hold")).status_code == 202
+    await until(instance, event_id, {"cancelled": 1, "held": 101})
+    assert (await instance.command(event_id, "hold")).status_code == 409
+    assert (await instance.command(event_id, "release", webhooks[0])).status_code == 202
+    await until(instance, event_id, {"cancelled": 1, "held": 100, "retrying": 1})
     inbox.otherwise = Answer(200)
-    assert (await home.command(event_id, "retry")).status_code == 202
-    await until(home, event_id, {"cancelled": 1, "held": 100, "succeeded": 1})
-    assert (await home.command(event_id, "retry", webhooks[1])).status_code == 202
-    await until(home, event_id, {"cancelled": 1, "held": 99, "succeeded": 2})
-    assert (await home.command(event_id, "cancel")).status_code == 202
-    event = await home.until_closed(event_id)
+    assert (await instance.command(event_id, "retry")).status_code == 202
+    await until(instance, event_id, {"cancelled": 1, "held": 100, "succeeded": 1})
+    assert (await instance.command(event_id, "retry", webhooks[1])).status_code == 202
+    await until(instance, event_id, {"cancelled": 1, "held": 99, "succeeded": 2})
+    assert (await instance.command(event_id, "cancel")).status_code == 202
+    event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 100, "succeeded": 2})
 
 
-async def test_signals_are_passed_on(home: House, inbox: Receiver) -> None:
+async def test_signals_are_passed_on(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    webhooks = await crowd(home, inbox.url, 102, retry=PATIENT)
-    event_id = (await home.send())["id"]
-    await home.run(event_id).signal("hold", webhooks[0])  # before, while or after the parts are started
-    await until(home, event_id, {"held": 1, "retrying": 101})
-    await home.run(event_id).signal("cancel", "wh_unknown")  # makes no sense: ignored
-    await home.run(event_id).signal("release")
-    await until(home, event_id, {"retrying": 102})
+    webhooks = await crowd(instance, inbox.url, 102, retry=PATIENT)
+    event_id = (await instance.send())["id"]
+    await instance.run(event_id).signal("hold", webhooks[0])  # before, while or after the parts are started
+    await until(instance, event_id, {"held": 1, "retrying": 101})
+    await instance.run(event_id).signal("cancel", "wh_unknown")  # makes no sense: ignored
+    await instance.run(event_id).signal("release")
+    await until(instance, event_id, {"retrying": 102})
     inbox.otherwise = Answer(200)
-    await home.run(event_id).signal("retry", webhooks[-1])
-    await until(home, event_id, {"retrying": 101, "succeeded": 1})
-    await home.run(event_id).signal("cancel")
-    event = await home.until_closed(event_id)
+    await instance.run(event_id).signal("retry", webhooks[-1])
+    await until(instance, event_id, {"retrying": 101, "succeeded": 1})
+    await instance.run(event_id).signal("cancel")
+    event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 101, "succeeded": 1})
-    await until_run(home, event_id, WorkflowExecutionStatus.CANCELED)
+    await until_run(instance, event_id, WorkflowExecutionStatus.CANCELED)
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["delivering", "no worker yet"])
 async def test_cancelling_the_workflow_itself_cancels_the_parts(
-    idle_house: House, inbox: Receiver, begun: bool
+    idle_instance: Instance, inbox: Receiver, begun: bool
 ) -> None:
     inbox.otherwise = Answer(500)
-    await crowd(idle_house, inbox.url, 101, retry=PATIENT)
-    event_id = (await idle_house.send())["id"]
+    await crowd(idle_instance, inbox.url, 101, retry=PATIENT)
+    event_id = (await idle_instance.send())["id"]
     if not begun:
-        await idle_house.run(event_id).cancel()
-    async with idle_house.working():
+        await idle_instance.run(event_id).cancel()
+    async with idle_instance.working():
         if begun:
-            await until(idle_house, event_id, {"retrying": 101})
-            await idle_house.run(event_id).cancel()
-        await until_run(idle_house, event_id, WorkflowExecutionStatus.CANCELED)
-    event = await idle_house.event(event_id)  # without a worker
+            await until(idle_instance, event_id, {"retrying": 101})
+            await idle_instance.run(event_id).cancel()
+        await until_run(idle_instance, event_id, WorkflowExecutionStatus.CANCELED)
+    event = await idle_instance.event(event_id)  # without a worker
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 101})
     assert len(inbox.requests) == (101 if begun else 0)
 
 
-async def test_parts_are_terminated_with_their_parent(home: House, inbox: Receiver) -> None:
+async def test_parts_are_terminated_with_their_parent(instance: Instance, inbox: Receiver) -> None:
     """What this proves: nothing stays open that no list shows, and a redelivery starts from what was known."""
     inbox.otherwise = Answer(500)
-    await crowd(home, inbox.url, 101, retry=PATIENT)
-    event_id = (await home.send())["id"]
-    await until(home, event_id, {"retrying": 101})
-    await home.run(event_id).terminate()
-    event = await until(home, event_id, {"cancelled": 101})
+    await crowd(instance, inbox.url, 101, retry=PATIENT)
+    event_id = (await instance.send())["id"]
+    await until(instance, event_id, {"retrying": 101})
+    await instance.run(event_id).terminate()
+    event = await until(instance, event_id, {"cancelled": 101})
     assert event["status"] == "cancelled"
-    assert {run.status for run in await parts(home, event_id)} == {WorkflowExecutionStatus.TERMINATED}
+    assert {run.status for run in await parts(instance, event_id)} == {WorkflowExecutionStatus.TERMINATED}
     inbox.otherwise = Answer(200)
-    assert (await home.command(event_id, "redeliver")).status_code == 202
-    event = await home.until_closed(event_id)
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
 
 
-async def test_a_worker_is_restarted_in_the_middle(idle_house: House, inbox: Receiver) -> None:
+async def test_a_worker_is_restarted_in_the_middle(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await crowd(idle_house, inbox.url, 150, retry=RetryPolicy(schedule=(1.0,)))
-    event_id = (await idle_house.send())["id"]
-    assert statuses(await idle_house.event(event_id)) == {"pending": 150}, "accepted, and shown, without a worker"
-    async with idle_house.working():
+    await crowd(idle_instance, inbox.url, 150, retry=RetryPolicy(schedule=(1.0,)))
+    event_id = (await idle_instance.send())["id"]
+    assert statuses(await idle_instance.event(event_id)) == {"pending": 150}, "accepted, and shown, without a worker"
+    async with idle_instance.working():
         await inbox.got(60)
     inbox.otherwise = Answer(200)
-    async with idle_house.working():
-        event = await idle_house.until_closed(event_id)
+    async with idle_instance.working():
+        event = await idle_instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 150})
     assert len(inbox.requests) <= 300
 
@@ -275,22 +277,25 @@ async def test_a_worker_is_restarted_in_the_middle(idle_house: House, inbox: Rec
 async def test_everything_is_encrypted(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """Setup: keys. What this proves: parts read their input, answer and fail, and the server can read none of it."""
     data = {"word": "customer-word" * 5000}  # more than travels in a round's input
-    async with house(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as home, home.working():
-        await crowd(home, inbox.url, 100)
+    async with (
+        running_instance(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as instance,
+        instance.working(),
+    ):
+        await crowd(instance, inbox.url, 100)
         async with receiver() as failing:
             failing.fails(500)
-            await home.webhook(failing.url, retry={"schedule": []})
-            event_id = (await home.send(data=data))["id"]
-            event = await home.until_closed(event_id)
+            await instance.webhook(failing.url, retry={"schedule": []})
+            event_id = (await instance.send(data=data))["id"]
+            event = await instance.until_closed(event_id)
             assert (event["status"], event["data"], statuses(event)) == (
                 "failed",
                 data,
                 {"failed": 1, "succeeded": 100},
             )
-            assert (await home.command(event_id, "retry")).status_code == 202
-            assert (await home.until_closed(event_id))["status"] == "succeeded"
+            assert (await instance.command(event_id, "retry")).status_code == 202
+            assert (await instance.until_closed(event_id))["status"] == "succeeded"
             assert {len(request.body) for request in failing.requests} == {len(inbox.requests[0].body)}
-        for workflow_id in (home.run(event_id).id, ids.part_id(home.tenant, event_id, 2)):
+        for workflow_id in (instance.run(event_id).id, ids.part_id(instance.tenant, event_id, 2)):
             text = (await temporal.get_workflow_handle(workflow_id).fetch_history()).to_json()
             assert "customer-word" not in text
             assert "deliveries failed" not in text
@@ -298,31 +303,33 @@ async def test_everything_is_encrypted(temporal: Client, tmp_path: Path, inbox: 
 
 
 async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
-    await crowd(home, inbox.url, 100)
+    await crowd(instance, inbox.url, 100)
     async with receiver() as slow:
         slow.fails(*[500] * 15)
-        await home.webhook(slow.url, retry={"schedule": [0.01] * 20})
-        event_id = (await home.send())["id"]
-        event = await home.until_closed(event_id)
+        await instance.webhook(slow.url, retry={"schedule": [0.01] * 20})
+        event_id = (await instance.send())["id"]
+        event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
     assert attempts(event, 100) == len(slow.requests) == 16
-    part_id = ids.part_id(home.tenant, event_id, 2)
-    runs = [run async for run in home.temporal.list_workflows(f"WorkflowId = '{part_id}'")]
+    part_id = ids.part_id(instance.tenant, event_id, 2)
+    runs = [run async for run in instance.temporal.list_workflows(f"WorkflowId = '{part_id}'")]
     assert len(runs) > 1
-    assert attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) == []
+    assert attributes(await instance.run(event_id).describe(), ids.NEEDS_ATTENTION) == []
 
 
-async def test_a_history_is_not_made_too_large(home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_history_is_not_made_too_large(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workflows.large_event.MAX_HISTORY_BYTES", 1000)
     inbox.fails(*[500] * 10)
-    webhooks = await crowd(home, inbox.url, 100)
-    await home.webhook(inbox.url, retry={"schedule": [3600]}, enabled=False)
-    event_id = (await home.send())["id"]
-    await until(home, event_id, {"failed": 10, "held": 1, "succeeded": 90})
-    answer = await home.command(event_id, "redeliver", webhooks[0])
+    webhooks = await crowd(instance, inbox.url, 100)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]}, enabled=False)
+    event_id = (await instance.send())["id"]
+    await until(instance, event_id, {"failed": 10, "held": 1, "succeeded": 90})
+    answer = await instance.command(event_id, "redeliver", webhooks[0])
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
         "This event has been redelivered too often: wait until it is finished.",
@@ -336,91 +343,93 @@ def in_seconds(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-async def reschedule(home: House, event_id: str, deliver_at: str) -> int:
-    answer = await home.http.post(
-        f"/v1/events/{event_id}/reschedule", params={"tenant": home.tenant}, json={"deliver_at": deliver_at}
+async def reschedule(instance: Instance, event_id: str, deliver_at: str) -> int:
+    answer = await instance.http.post(
+        f"/v1/events/{event_id}/reschedule", params={"tenant": instance.tenant}, json={"deliver_at": deliver_at}
     )
     return answer.status_code
 
 
-async def until_begun(home: House, event_id: str) -> None:
+async def until_begun(instance: Instance, event_id: str) -> None:
     """Wait until lists show the event as delivering."""
-    async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).typed_search_attributes.get(ids.DELIVER_AT) is not None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.run(event_id).describe()).typed_search_attributes.get(ids.DELIVER_AT) is not None:
             await asyncio.sleep(0.03)
 
 
-async def test_a_scheduled_event_waits_is_moved_and_goes_out(home: House, inbox: Receiver) -> None:
-    webhooks = await crowd(home, inbox.url, 103)
-    event_id = (await home.send(deliver_at=in_seconds(86400)))["id"]  # it will be moved: no part waits for this time
-    assert (await home.command(event_id, "retry")).status_code == 409
-    assert (await home.command(event_id, "cancel", webhooks[0])).status_code == 202
-    assert (await home.command(event_id, "hold", webhooks[-1])).status_code == 202
-    event = await until(home, event_id, {"cancelled": 1, "held": 1, "pending": 101})
+async def test_a_scheduled_event_waits_is_moved_and_goes_out(instance: Instance, inbox: Receiver) -> None:
+    webhooks = await crowd(instance, inbox.url, 103)
+    event_id = (await instance.send(deliver_at=in_seconds(86400)))[
+        "id"
+    ]  # it will be moved: no part waits for this time
+    assert (await instance.command(event_id, "retry")).status_code == 409
+    assert (await instance.command(event_id, "cancel", webhooks[0])).status_code == 202
+    assert (await instance.command(event_id, "hold", webhooks[-1])).status_code == 202
+    event = await until(instance, event_id, {"cancelled": 1, "held": 1, "pending": 101})
     assert event["status"] == "scheduled"
     tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=7)
-    assert await reschedule(home, event_id, tomorrow.isoformat()) == 202
-    async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).typed_search_attributes.get(ids.DELIVER_AT) != tomorrow:
+    assert await reschedule(instance, event_id, tomorrow.isoformat()) == 202
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.run(event_id).describe()).typed_search_attributes.get(ids.DELIVER_AT) != tomorrow:
             await asyncio.sleep(0.03)
     soon = in_seconds(1.5)
-    assert await reschedule(home, event_id, soon) == 202
-    event = await home.event(event_id)
+    assert await reschedule(instance, event_id, soon) == 202
+    event = await instance.event(event_id)
     assert abs(datetime.fromisoformat(event["deliver_at"]) - datetime.fromisoformat(soon)) < timedelta(milliseconds=1)
     assert inbox.requests == []
-    await until_begun(home, event_id)
-    event = await until(home, event_id, {"cancelled": 1, "held": 1, "succeeded": 101})
+    await until_begun(instance, event_id)
+    event = await until(instance, event_id, {"cancelled": 1, "held": 1, "succeeded": 101})
     assert event["status"] == "delivering"
     first = min(delivery["attempts"][0]["started_at"] for delivery in event["deliveries"] if delivery["attempts"])
     assert datetime.fromisoformat(first) >= datetime.fromisoformat(soon) - timedelta(milliseconds=1)
-    assert await reschedule(home, event_id, in_seconds(60)) == 409
-    assert (await home.command(event_id, "redeliver", webhooks[0])).status_code == 202
-    await until(home, event_id, {"held": 1, "succeeded": 102})
-    assert (await home.command(event_id, "release", webhooks[-1])).status_code == 202
-    assert (await home.until_closed(event_id))["status"] == "succeeded"
-    assert await reschedule(home, event_id, in_seconds(60)) == 409
+    assert await reschedule(instance, event_id, in_seconds(60)) == 409
+    assert (await instance.command(event_id, "redeliver", webhooks[0])).status_code == 202
+    await until(instance, event_id, {"held": 1, "succeeded": 102})
+    assert (await instance.command(event_id, "release", webhooks[-1])).status_code == 202
+    assert (await instance.until_closed(event_id))["status"] == "succeeded"
+    assert await reschedule(instance, event_id, in_seconds(60)) == 409
 
 
-async def test_a_scheduled_event_is_released_or_cancelled(home: House, inbox: Receiver) -> None:
-    await crowd(home, inbox.url, 101)
-    released, cancelled = [(await home.send(deliver_at=in_seconds(86400)))["id"] for _ in range(2)]
-    assert (await home.command(released, "release")).status_code == 202
-    assert (await home.command(cancelled, "cancel")).status_code == 202
-    assert (await home.until_closed(released))["status"] == "succeeded"
-    assert (await home.until_closed(cancelled))["status"] == "cancelled"
+async def test_a_scheduled_event_is_released_or_cancelled(instance: Instance, inbox: Receiver) -> None:
+    await crowd(instance, inbox.url, 101)
+    released, cancelled = [(await instance.send(deliver_at=in_seconds(86400)))["id"] for _ in range(2)]
+    assert (await instance.command(released, "release")).status_code == 202
+    assert (await instance.command(cancelled, "cancel")).status_code == 202
+    assert (await instance.until_closed(released))["status"] == "succeeded"
+    assert (await instance.until_closed(cancelled))["status"] == "cancelled"
     assert len(inbox.requests) == 101
-    assert (await home.command(cancelled, "redeliver")).status_code == 202
-    assert (await home.until_closed(cancelled))["status"] == "succeeded", "it waits for nothing"
+    assert (await instance.command(cancelled, "redeliver")).status_code == 202
+    assert (await instance.until_closed(cancelled))["status"] == "succeeded", "it waits for nothing"
     assert len(inbox.requests) == 202
 
 
 # What parts leave behind
 
 
-async def test_a_part_whose_retention_is_over_is_remembered(home: House, inbox: Receiver) -> None:
+async def test_a_part_whose_retention_is_over_is_remembered(instance: Instance, inbox: Receiver) -> None:
     """Setup: a part has ended, another is open for months. Timeline: the server deletes the first; then all ends."""
-    webhooks = await crowd(home, inbox.url, 101)
+    webhooks = await crowd(instance, inbox.url, 101)
     async with receiver() as failing:
         failing.fails(500)
-        await home.webhook(failing.url, retry={"schedule": [3600]})
-        event_id = (await home.send())["id"]
-        before = await until(home, event_id, {"retrying": 1, "succeeded": 101})
-        (first, *_) = await parts(home, event_id)
+        await instance.webhook(failing.url, retry={"schedule": [3600]})
+        event_id = (await instance.send())["id"]
+        before = await until(instance, event_id, {"retrying": 1, "succeeded": 101})
+        (first, *_) = await parts(instance, event_id)
         request = DeleteWorkflowExecutionRequest(
-            namespace=home.temporal.namespace,
+            namespace=instance.temporal.namespace,
             workflow_execution=WorkflowExecution(workflow_id=first.id, run_id=first.run_id),
         )
-        await home.temporal.workflow_service.delete_workflow_execution(request)
-        async with asyncio.timeout(PATIENCE):
-            while await parts(home, event_id):
+        await instance.temporal.workflow_service.delete_workflow_execution(request)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while await parts(instance, event_id):
                 await asyncio.sleep(0.1)
-        assert (await home.event(event_id))["deliveries"] == before["deliveries"]
-        assert (await home.command(event_id, "cancel", webhooks[0])).status_code == 409
-        assert (await home.command(event_id, "redeliver", webhooks[0])).status_code == 202
+        assert (await instance.event(event_id))["deliveries"] == before["deliveries"]
+        assert (await instance.command(event_id, "cancel", webhooks[0])).status_code == 409
+        assert (await instance.command(event_id, "redeliver", webhooks[0])).status_code == 202
         await inbox.got(102)
-        await until(home, event_id, {"retrying": 1, "succeeded": 101})
-        assert (await home.command(event_id, "retry")).status_code == 202
-        event = await home.until_closed(event_id)
+        await until(instance, event_id, {"retrying": 1, "succeeded": 101})
+        assert (await instance.command(event_id, "retry")).status_code == 202
+        event = await instance.until_closed(event_id)
     assert (event["status"], len(event["deliveries"][0]["attempts"])) == ("succeeded", 2)
 
 
@@ -431,38 +440,38 @@ async def test_word_of_an_email_comes_to_its_part(temporal: Client, tmp_path: Pa
             "sendgrid_host": sendgrid.host,
             "sendgrid_verification_key": "unused: the test records the receipt itself",
         }
-        async with house(temporal, tmp_path, **settings) as home, home.working():
-            await crowd(home, inbox.url, 100)
-            webhook = await home.webhook(None, emails=[{"to": ["ann@acme.example"], "tracking": True}])
-            event_id, delivery = (await home.send())["id"], f"{webhook['id']}.email.1"
-            await until(home, event_id, {"sent": 1, "succeeded": 100})
+        async with running_instance(temporal, tmp_path, **settings) as instance, instance.working():
+            await crowd(instance, inbox.url, 100)
+            webhook = await instance.webhook(None, emails=[{"to": ["ann@acme.example"], "tracking": True}])
+            event_id, delivery = (await instance.send())["id"], f"{webhook['id']}.email.1"
+            await until(instance, event_id, {"sent": 1, "succeeded": 100})
             about = {"attempt": 1, "address": "ann@acme.example", "at": datetime.now(UTC)}
             deferred, delivered = (Receipt(id=kind, kind=kind, **about) for kind in ("deferred", "delivered"))
-            assert await home.gateway.record(home.tenant, event_id, delivery, deferred)
-            await home.run(event_id).signal("receipt", DeliveryReceipt(delivery=delivery, receipt=delivered))
-            event = await home.until_closed(event_id)
+            assert await instance.gateway.record(instance.tenant, event_id, delivery, deferred)
+            await instance.run(event_id).signal("receipt", DeliveryReceipt(delivery=delivery, receipt=delivered))
+            event = await instance.until_closed(event_id)
             assert [receipt["kind"] for receipt in event["deliveries"][-1]["receipts"]] == ["deferred", "delivered"]
             assert event["status"] == "succeeded"
-            assert not await home.gateway.record(home.tenant, event_id, delivery, delivered)
-            assert not await home.gateway.record(home.tenant, event_id, "wh_unknown", delivered)
+            assert not await instance.gateway.record(instance.tenant, event_id, delivery, delivered)
+            assert not await instance.gateway.record(instance.tenant, event_id, "wh_unknown", delivered)
 
 
-async def test_lists_show_that_parts_need_attention(home: House, inbox: Receiver) -> None:
+async def test_lists_show_that_parts_need_attention(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    webhooks = await crowd(home, inbox.url, 101, retry=PATIENT)
-    event_id = (await home.send())["id"]
+    webhooks = await crowd(instance, inbox.url, 101, retry=PATIENT)
+    event_id = (await instance.send())["id"]
 
     async def until_trouble(expected: list[str]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while attributes(await home.run(event_id).describe(), ids.NEEDS_ATTENTION) != expected:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while attributes(await instance.run(event_id).describe(), ids.NEEDS_ATTENTION) != expected:
                 await asyncio.sleep(0.05)
 
     await until_trouble(webhooks)
     inbox.otherwise = Answer(200)
-    assert (await home.command(event_id, "retry", webhooks[-1])).status_code == 202
+    assert (await instance.command(event_id, "retry", webhooks[-1])).status_code == 202
     await until_trouble(webhooks[:-1])
-    await home.run(event_id).signal("retry")
-    event = await home.until_closed(event_id)
+    await instance.run(event_id).signal("retry")
+    event = await instance.until_closed(event_id)
     assert event["status"] == "succeeded"
     await until_trouble([])
 
@@ -470,11 +479,11 @@ async def test_lists_show_that_parts_need_attention(home: House, inbox: Receiver
 async def test_the_largest_event_goes_in_parts(temporal: Client, tmp_path: Path) -> None:
     """What this proves: a megabyte for each part is not too much for any workflow task."""
     data = {"text": "x" * 1_000_000}
-    async with house(temporal, tmp_path, max_event_bytes=1024 * 1024) as home, home.working():
-        await crowd(home, "https://acme.example/hook", 20, notifications=(NOTE,) * 20)
-        event_id = (await home.send(data=data, deliver_at=in_seconds(86400)))["id"]
-        assert (await home.command(event_id, "hold")).status_code == 202
-        event = await home.event(event_id)
+    async with running_instance(temporal, tmp_path, max_event_bytes=1024 * 1024) as instance, instance.working():
+        await crowd(instance, "https://acme.example/hook", 20, notifications=(NOTE,) * 20)
+        event_id = (await instance.send(data=data, deliver_at=in_seconds(86400)))["id"]
+        assert (await instance.command(event_id, "hold")).status_code == 202
+        event = await instance.event(event_id)
         assert (event["status"], statuses(event), event["data"] == data) == ("scheduled", {"held": 420}, True)
-        assert (await home.command(event_id, "cancel")).status_code == 202
-        assert statuses(await home.until_closed(event_id)) == {"cancelled": 420}
+        assert (await instance.command(event_id, "cancel")).status_code == 202
+        assert statuses(await instance.until_closed(event_id)) == {"cancelled": 420}

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from house import House, house
+from instances import Instance, running_instance
 from mail_servers import SmtpServer, smtp_server
 
 ANN, BO, CY = "ann@acme.example.com", "bo@acme.example.com", "cy@acme.example.com"
@@ -21,23 +21,23 @@ async def mail() -> AsyncIterator[SmtpServer]:
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path, mail: SmtpServer) -> AsyncIterator[House]:
-    async with house(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as home, home.working():
-        yield home
+async def instance(temporal: Client, tmp_path: Path, mail: SmtpServer) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as instance, instance.working():
+        yield instance
 
 
 def got(mail: SmtpServer) -> list[tuple[str, ...]]:
     return [delivered.recipients for delivered in mail.messages]
 
 
-async def test_greylisted_recipients_get_the_email_later_and_once(home: House, mail: SmtpServer) -> None:
+async def test_greylisted_recipients_get_the_email_later_and_once(instance: Instance, mail: SmtpServer) -> None:
     """Timeline: of three one is accepted, one deferred twice, one unknown. Proves: two emails, and success."""
     mail.refused = {BO: LATER, CY: NEVER}
-    await home.webhook(None, emails=[{"to": [ANN, BO], "cc": [CY]}], retry={"schedule": [0.1, 1, 1]})
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying", attempts=2)
+    await instance.webhook(None, emails=[{"to": [ANN, BO], "cc": [CY]}], retry={"schedule": [0.1, 1, 1]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying", attempts=2)
     del mail.refused[BO]
-    event = await home.until_final(event_id)
+    event = await instance.until_final(event_id)
     attempts = event["deliveries"][0]["attempts"]
     assert [attempt["error"] for attempt in attempts] == ["smtp_450", "smtp_450", None]
     assert (event["status"], got(mail)) == ("succeeded", [(ANN,), (BO,)])
@@ -46,24 +46,24 @@ async def test_greylisted_recipients_get_the_email_later_and_once(home: House, m
     assert {delivered.email["To"] for delivered in mail.messages} == {f"{ANN}, {BO}"}
 
 
-async def test_an_attempt_by_hand_leaves_them_out_too(home: House, mail: SmtpServer) -> None:
+async def test_an_attempt_by_hand_leaves_them_out_too(instance: Instance, mail: SmtpServer) -> None:
     mail.refused = {BO: LATER}
-    await home.webhook(None, emails=[{"to": [ANN, BO]}], retry={"schedule": [3600]})
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying", attempts=1)
+    await instance.webhook(None, emails=[{"to": [ANN, BO]}], retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying", attempts=1)
     mail.refused.clear()
-    await home.command(event_id, "retry")
-    await home.until_final(event_id)
+    await instance.command(event_id, "retry")
+    await instance.until_final(event_id)
     assert got(mail) == [(ANN,), (BO,)]
 
 
-async def test_what_is_sent_again_by_hand_is_no_copy_to_a_mail_system(home: House, mail: SmtpServer) -> None:
-    await home.webhook(None, emails=[{"to": [ANN]}])
-    event_id = (await home.send())["id"]
-    await home.until_closed(event_id)
+async def test_what_is_sent_again_by_hand_is_no_copy_to_a_mail_system(instance: Instance, mail: SmtpServer) -> None:
+    await instance.webhook(None, emails=[{"to": [ANN]}])
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
     for _ in range(2):
-        answer = await home.command(event_id, "redeliver")
+        answer = await instance.command(event_id, "redeliver")
         assert answer.status_code == 202, answer.text
-        await home.until_closed(event_id)
+        await instance.until_closed(event_id)
     assert got(mail) == [(ANN,)] * 3
     assert len({delivered.email["Message-ID"] for delivered in mail.messages}) == 3

@@ -18,9 +18,9 @@ from temporalio.client import Client
 
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.models import DEGRADED_AFTER, Webhook
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 from workflows.batches import MAX_CONCURRENT_RETRIES
 
 HANGING = 80
@@ -45,7 +45,7 @@ class Gate:
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_waiting(self, count: int) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.waiting) < count:
                 await asyncio.sleep(0.05)
 
@@ -80,28 +80,28 @@ async def gate(first: int | None) -> AsyncIterator[Gate]:
         await runner.cleanup()
 
 
-async def hang(home: House, gate: Gate, **fields: object) -> None:
+async def hang(instance: Instance, gate: Gate, **fields: object) -> None:
     """Post one event to each of many webhooks of another tenant."""
-    tenant = f"{home.tenant}-hostile"
+    tenant = f"{instance.tenant}-hostile"
     for number in range(HANGING):
         url, events = f"{gate.url}/{number}", [f"hang.n{number}"]
-        await home.webhook(url, tenant=tenant, events=events, timeout=30, **fields)
+        await instance.webhook(url, tenant=tenant, events=events, timeout=30, **fields)
     for number in range(HANGING):
-        await home.send(f"hang.n{number}", tenant=tenant)
+        await instance.send(f"hang.n{number}", tenant=tenant)
 
 
-async def degrade_all(home: House) -> None:
+async def degrade_all(instance: Instance) -> None:
     """Record timeouts of each webhook, as its deliveries would."""
-    engine = open_engine(home.settings.database_url)
+    engine = open_engine(instance.settings.database_url)
     async with engine.begin() as connection:
         await connection.execute(update(Webhook).values(timeouts=DEGRADED_AFTER))
     await engine.dispose()
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house whose worker, where a test fails, does not wait for what hangs."""
-    async with house(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built:
+async def instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance whose worker, where a test fails, does not wait for what hangs."""
+    async with running_instance(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built:
         yield built
 
 
@@ -111,71 +111,71 @@ async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
     ids=["first attempts", "retries", "limited"],
 )
 async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
-    home: House, inbox: Receiver, fields: dict[str, object], first: int | None
+    instance: Instance, inbox: Receiver, fields: dict[str, object], first: int | None
 ) -> None:
     """60 of them held all slots: another tenant's delivery waited for 27 s, until the first of them had timed out."""
-    webhook = await home.webhook(inbox.url, **fields)
+    webhook = await instance.webhook(inbox.url, **fields)
     inbox.fails(*[first] if first else [])
     requests = 2 if first else 1
     async with gate(first) as hanging:
-        await hang(home, hanging, **fields)
-        async with home.working():
+        await hang(instance, hanging, **fields)
+        async with instance.working():
             await hanging.until_waiting(SLOTS)
-            event = await home.send()
+            event = await instance.send()
             await inbox.got(requests)
             assert hanging.ended == 0
-            shown = await home.until_final(event["id"])
+            shown = await instance.until_final(event["id"])
             assert shown["status"] == "succeeded"
             assert [attempt["number"] for attempt in shown["deliveries"][0]["attempts"]] == [1, 2][:requests]
-            health = (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
+            health = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
             assert health["failures"] == 0
             assert hanging.waited == SLOTS
             hanging.open.set()
-            async with asyncio.timeout(PATIENCE * 2):
+            async with asyncio.timeout(WAIT_TIMEOUT * 2):
                 while hanging.ended < HANGING:  # none of them is lost
                     await asyncio.sleep(0.1)
     assert hanging.waited == HANGING
 
 
-async def test_hanging_retries_of_one_event_leave_slots_free(home: House) -> None:
+async def test_hanging_retries_of_one_event_leave_slots_free(instance: Instance) -> None:
     """Timeline: one event goes to many webhooks, all fail, and all retries hang. Proves: few of them are under way at
     once, a person's retry does not wait for them, and none is lost.
     """
-    async with gate(first=500) as hanging, home.working():
+    async with gate(first=500) as hanging, instance.working():
         for number in range(20):
-            await home.webhook(f"{hanging.url}/{number}", timeout=30, retry={"schedule": [0.1]})
-        event = await home.send()
+            await instance.webhook(f"{hanging.url}/{number}", timeout=30, retry={"schedule": [0.1]})
+        event = await instance.send()
         await hanging.until_waiting(MAX_CONCURRENT_RETRIES)
-        shown = await home.event(event["id"])
+        shown = await instance.event(event["id"])
         await asyncio.sleep(1)  # more than the longest of all delays
         assert len(hanging.waiting) == MAX_CONCURRENT_RETRIES
         waiting = next(
             delivery for delivery in shown["deliveries"] if urlsplit(delivery["target"]).path not in hanging.waiting
         )
-        await home.command(event["id"], "retry", waiting["id"])
+        await instance.command(event["id"], "retry", waiting["id"])
         await hanging.until_waiting(MAX_CONCURRENT_RETRIES + 1)
         hanging.open.set()
-        shown = await home.until_final(event["id"])
+        shown = await instance.until_final(event["id"])
     assert shown["status"] == "succeeded"
     assert [len(delivery["attempts"]) for delivery in shown["deliveries"]] == [2] * 20
 
 
-async def test_first_attempts_for_degraded_webhooks_leave_room(home: House) -> None:
+async def test_first_attempts_for_degraded_webhooks_leave_room(instance: Instance) -> None:
     """Timeline: one event goes to many degraded webhooks that hang, and to one that fails once. Proves: few requests
     to degraded webhooks are in flight at once, the retry of the other webhook does not wait for them, none is lost.
     """
-    async with gate(first=None) as hanging, receiver() as failing, home.working():
+    async with gate(first=None) as hanging, receiver() as failing, instance.working():
         failing.fails(500)
         for number in range(20):
-            await home.webhook(f"{hanging.url}/{number}", timeout=30)
-        await degrade_all(home)
-        await home.webhook(failing.url, retry={"schedule": [0.1]})
-        event = await home.send()
+            await instance.webhook(f"{hanging.url}/{number}", timeout=30)
+        await degrade_all(instance)
+        await instance.webhook(failing.url, retry={"schedule": [0.1]})
+        event = await instance.send()
         await failing.got(2)
         await hanging.until_waiting(MAX_CONCURRENT_RETRIES)
         await asyncio.sleep(1)  # more than the longest of all delays
         assert len(hanging.waiting) == MAX_CONCURRENT_RETRIES
         hanging.open.set()
-        shown = await home.until_final(event["id"])
+        shown = await instance.until_final(event["id"])
     assert shown["status"] == "succeeded"
     assert sorted(len(delivery["attempts"]) for delivery in shown["deliveries"]) == [1] * 20 + [2]

@@ -6,7 +6,7 @@ from holding import farthest, send_many, until_held, until_listed
 from test_recovery import LONG_AGO, OVER, counts, until
 
 from activities import recovery, release
-from house import House
+from instances import Instance
 from receivers import Answer, Receiver, receiver
 from worker_processes import worker_process
 
@@ -14,41 +14,41 @@ HELD, FAILED = 40, 40
 RATE = 10
 
 
-async def test_everything_arrives_once_and_in_order(idle_house: House, inbox: Receiver) -> None:
+async def test_everything_arrives_once_and_in_order(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: one webhook holds forty events; for another forty have failed, and will fail again: what was redelivered
     looks like what was not.
     Timeline: the one is resumed, the other recovered; in the middle of both the worker is killed; another one starts.
     What this proves: each event is released and redelivered once, the oldest first; only what was under way when the
     worker was killed is sent twice, with one attempt in the log.
     """
-    home = idle_house
+    instance = idle_instance
     async with receiver() as bad:
         bad.otherwise, inbox.otherwise = Answer(503), Answer(delay=0.3)
-        held = (await home.webhook(inbox.url, events=["held"]))["id"]
-        failed = (await home.webhook(bad.url, events=["failed"], retry={"schedule": []}))["id"]
-        await home.http.post(f"/v1/webhooks/{held}/pause")
-        async with home.working():
-            to_release = await send_many(home, HELD, "held")
-            to_recover = await send_many(home, FAILED, "failed")
-            await until_held(home, held, HELD)
-            await until_listed(home, failed, "failed", FAILED)
+        held = (await instance.webhook(inbox.url, events=["held"]))["id"]
+        failed = (await instance.webhook(bad.url, events=["failed"], retry={"schedule": []}))["id"]
+        await instance.http.post(f"/v1/webhooks/{held}/pause")
+        async with instance.working():
+            to_release = await send_many(instance, HELD, "held")
+            to_recover = await send_many(instance, FAILED, "failed")
+            await until_held(instance, held, HELD)
+            await until_listed(instance, failed, "failed", FAILED)
         bad.requests.clear()
-        async with worker_process(home):
-            await home.http.post(f"/v1/webhooks/{held}/resume")
-            answer = await home.http.post(f"/v1/webhooks/{failed}/recover", json={"since": LONG_AGO, "rate": RATE})
+        async with worker_process(instance):
+            await instance.http.post(f"/v1/webhooks/{held}/resume")
+            answer = await instance.http.post(f"/v1/webhooks/{failed}/recover", json={"since": LONG_AGO, "rate": RATE})
             await inbox.got(HELD // 4)
             await bad.got(FAILED // 8)
         released, redelivered = len(inbox.requests), len(bad.requests)
         assert released < HELD and redelivered < FAILED
-        async with home.working():
-            job = await until(home, answer.json(), *OVER)
+        async with instance.working():
+            job = await until(instance, answer.json(), *OVER)
             assert counts(job) == (FAILED, FAILED, 0, 0)
             await inbox.got(HELD)
             for event_id in to_release:
-                (delivery,) = (await home.until_final(event_id))["deliveries"]
+                (delivery,) = (await instance.until_final(event_id))["deliveries"]
                 assert len(delivery["attempts"]) == 1
             for event_id in to_recover:
-                (delivery,) = (await home.until_final(event_id))["deliveries"]
+                (delivery,) = (await instance.until_final(event_id))["deliveries"]
                 assert [attempt["number"] for attempt in delivery["attempts"]] == [1, 2]
         got = [request.webhook_id for request in inbox.requests]
         assert set(got) == set(to_release)

@@ -15,15 +15,15 @@ from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.workers import SANDBOX
-from house import House
+from instances import Instance
 from receivers import Answer, Receiver
 from worker import WORKFLOWS
 from worker_processes import worker_process
 
 
-async def timers_of(home: House, event_id: str) -> int:
+async def timers_of(instance: Instance, event_id: str) -> int:
     """Count the timers of a run, after it has been replayed: that fails where two workers did not agree."""
-    history = await home.run(event_id).fetch_history()
+    history = await instance.run(event_id).fetch_history()
     replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
     await replayer.replay_workflow(history)
     return sum(event.HasField("timer_started_event_attributes") for event in history.events)
@@ -33,61 +33,63 @@ async def attempts(event: dict[str, Any]) -> int:
     return len(event["deliveries"][0]["attempts"])
 
 
-async def test_a_retry_that_became_due_meanwhile_comes_at_once(idle_house: House, inbox: Receiver) -> None:
+async def test_a_retry_that_became_due_meanwhile_comes_at_once(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: a delivery that has failed and is to be tried again in two seconds.
     Timeline: its worker is killed; the two seconds pass; another worker starts.
     Proves: it is tried once more, and does not wait for the same time again.
     """
     inbox.fails(503)
-    await idle_house.webhook(inbox.url, retry={"schedule": [1]})
-    event_id = (await idle_house.send())["id"]
-    async with worker_process(idle_house) as process:
+    await idle_instance.webhook(inbox.url, retry={"schedule": [1]})
+    event_id = (await idle_instance.send())["id"]
+    async with worker_process(idle_instance) as process:
         await inbox.got(1)
-        await idle_house.until_delivery(event_id, "retrying", 1)
+        await idle_instance.until_delivery(event_id, "retrying", 1)
         process.kill()
-    async with idle_house.working():
-        event = await idle_house.until_final(event_id)
+    async with idle_instance.working():
+        event = await idle_instance.until_final(event_id)
     assert (event["status"], await attempts(event)) == ("succeeded", 2)
-    assert await timers_of(idle_house, event_id) == 1
+    assert await timers_of(idle_instance, event_id) == 1
 
 
-async def test_an_event_whose_time_came_meanwhile_is_delivered_at_once(idle_house: House, inbox: Receiver) -> None:
-    await idle_house.webhook(inbox.url)
-    async with worker_process(idle_house) as process:
-        first = (await idle_house.send())["id"]
-        await idle_house.until_final(first)  # the worker is there
-        event_id = (await idle_house.send(deliver_at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat()))["id"]
+async def test_an_event_whose_time_came_meanwhile_is_delivered_at_once(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
+    await idle_instance.webhook(inbox.url)
+    async with worker_process(idle_instance) as process:
+        first = (await idle_instance.send())["id"]
+        await idle_instance.until_final(first)  # the worker is there
+        event_id = (await idle_instance.send(deliver_at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat()))["id"]
         await asyncio.sleep(0.7)  # and has this run in its cache
         process.kill()
-    async with idle_house.working():
-        event = await idle_house.until_final(event_id)
+    async with idle_instance.working():
+        event = await idle_instance.until_final(event_id)
     assert (event["status"], await attempts(event)) == ("succeeded", 1)
-    assert await timers_of(idle_house, event_id) == 1
+    assert await timers_of(idle_instance, event_id) == 1
 
 
-async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_house: House, inbox: Receiver) -> None:
+async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: a delivery that has failed, is to be tried again in a second, and is held.
     Timeline: its worker is killed; the second passes; it is released; a query wakes another worker.
     Proves: it is tried once more, and the run can be replayed: no step of it went by the clock.
     """
     inbox.fails(503)
-    await idle_house.webhook(inbox.url, retry={"schedule": [1]})
-    event_id = (await idle_house.send())["id"]
-    async with worker_process(idle_house) as process:
-        await idle_house.until_delivery(event_id, "retrying", 1)
-        assert (await idle_house.command(event_id, "hold")).status_code == 202
-        await idle_house.until_delivery(event_id, "held", 1)
+    await idle_instance.webhook(inbox.url, retry={"schedule": [1]})
+    event_id = (await idle_instance.send())["id"]
+    async with worker_process(idle_instance) as process:
+        await idle_instance.until_delivery(event_id, "retrying", 1)
+        assert (await idle_instance.command(event_id, "hold")).status_code == 202
+        await idle_instance.until_delivery(event_id, "held", 1)
         process.kill()
     await asyncio.sleep(1.5)
-    await idle_house.run(event_id).signal("release")
-    async with idle_house.working():
-        event = await idle_house.until_final(event_id)
+    await idle_instance.run(event_id).signal("release")
+    async with idle_instance.working():
+        event = await idle_instance.until_final(event_id)
     assert (event["status"], await attempts(event)) == ("succeeded", 2)
-    assert await timers_of(idle_house, event_id) == 3, "for the retry, the end of the hold, and the moment after it"
+    assert await timers_of(idle_instance, event_id) == 3, "for the retry, the end of the hold, and the moment after it"
 
 
 async def test_a_forced_retry_that_ends_after_its_time_and_a_query_that_comes_first(
-    idle_house: House, inbox: Receiver
+    idle_instance: Instance, inbox: Receiver
 ) -> None:
     """Setup: a delivery is due in four seconds, and is retried before by a person; the endpoint takes longer than that.
     Timeline: the worker is killed; a query waits for another; the time passes; the attempt fails; the query, and then
@@ -95,27 +97,27 @@ async def test_a_forced_retry_that_ends_after_its_time_and_a_query_that_comes_fi
     Proves: what the query's replay has begun is what each later replay begins.
     """
     inbox.answers += [Answer(503), Answer(503, delay=60)]
-    webhook = await idle_house.webhook(inbox.url, retry={"schedule": [4, 0.1]})
-    event_id = (await idle_house.send())["id"]
-    run = idle_house.run(event_id)
-    async with worker_process(idle_house) as process:
-        event = await idle_house.until_delivery(event_id, "retrying", 1)
+    webhook = await idle_instance.webhook(inbox.url, retry={"schedule": [4, 0.1]})
+    event_id = (await idle_instance.send())["id"]
+    run = idle_instance.run(event_id)
+    async with worker_process(idle_instance) as process:
+        event = await idle_instance.until_delivery(event_id, "retrying", 1)
         await run.signal("retry")
         await inbox.got(2)
         process.kill()
     due = datetime.fromisoformat(event["deliveries"][0]["next_attempt_at"])
     activity_id = (await run.describe()).raw_description.pending_activities[0].activity_id
-    attempt = idle_house.temporal.get_async_activity_handle(workflow_id=run.id, run_id=None, activity_id=activity_id)
-    async with idle_house.working():
+    attempt = idle_instance.temporal.get_async_activity_handle(workflow_id=run.id, run_id=None, activity_id=activity_id)
+    async with idle_instance.working():
         await asyncio.sleep((due - datetime.now(UTC)).total_seconds() + 0.2)
         query = asyncio.create_task(run.query("state"))  # waits for two seconds for the worker that was killed
         await asyncio.sleep(0.5)
         with suppress(RPCError):  # on a slow machine its next try may have begun
             await attempt.complete(BatchResult(outcomes=(failed(str(webhook["id"])),)))
         await query
-        event = await idle_house.until_final(event_id)
+        event = await idle_instance.until_final(event_id)
     assert event["status"] == "succeeded"
-    await timers_of(idle_house, event_id)
+    await timers_of(idle_instance, event_id)
 
 
 def failed(delivery: str) -> Outcome:

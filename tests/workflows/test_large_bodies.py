@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from house import house
+from instances import running_instance
 from receivers import Receiver
 
 LARGE = "{{ event.data.text }}" * 3
@@ -33,13 +33,13 @@ async def test_a_body_that_is_too_large_is_a_bad_template(
         notification["http"]["url"] = inbox.url
     event = {"type": "order.paid", "data": {"text": "x" * 8_000}}
     settings = {"max_event_bytes": MAX_EVENT_BYTES, "email_capture_dir": tmp_path / "emails"}
-    async with house(temporal, tmp_path, **settings) as home:
-        webhook = await home.webhook(inbox.url if channel == "request" else None, **fields)
-        preview = await home.http.post("/v1/webhooks/preview", json={"webhook_id": webhook["id"], "event": event})
+    async with running_instance(temporal, tmp_path, **settings) as instance:
+        webhook = await instance.webhook(inbox.url if channel == "request" else None, **fields)
+        preview = await instance.http.post("/v1/webhooks/preview", json={"webhook_id": webhook["id"], "event": event})
         shown = preview.json()[channel]
         assert WORDS in (shown if channel == "request" else shown[0])["problem"]
-        async with home.working():
-            shown = await home.until_final((await home.send(data=event["data"]))["id"])
+        async with instance.working():
+            shown = await instance.until_final((await instance.send(data=event["data"]))["id"])
     (delivery,) = shown["deliveries"]
     (attempt,) = delivery["attempts"]
     assert delivery["reason"] == "bad_template"

@@ -9,49 +9,51 @@ import pytest
 from temporalio.client import Client
 from test_alerts import alerts_to
 
-from house import House, house
+from instances import Instance, running_instance
 from receivers import Receiver, receiver
 
 HOLD = timedelta(seconds=3)
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    async with house(temporal, tmp_path, max_hold=HOLD) as built, built.working():
+async def instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path, max_hold=HOLD) as built, built.working():
         yield built
 
 
-async def summaries_of(home: House, event_id: str) -> list[str]:
+async def summaries_of(instance: Instance, event_id: str) -> list[str]:
     """Give what the Temporal web UI says of each timer and activity of a run."""
-    history = await home.run(event_id).fetch_history()
+    history = await instance.run(event_id).fetch_history()
     payloads = [event.user_metadata.summary for event in history.events if event.user_metadata.HasField("summary")]
     return [json.loads(payload.data) for payload in payloads]
 
 
-async def test_a_hold_by_a_paused_webhook_for_too_long_fails_with_an_alert(home: House, inbox: Receiver) -> None:
+async def test_a_hold_by_a_paused_webhook_for_too_long_fails_with_an_alert(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as desk:
-        webhook = await home.webhook(inbox.url, on_failure=alerts_to(desk))
-        assert (await home.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
-        event_id = (await home.send())["id"]
-        event = await home.until_closed(event_id)
+        webhook = await instance.webhook(inbox.url, on_failure=alerts_to(desk))
+        assert (await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
+        event_id = (await instance.send())["id"]
+        event = await instance.until_closed(event_id)
         (alert,) = await desk.got(1)
     delivery = event["deliveries"][0]
     assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("failed", "held_too_long", [])
     assert json.loads(alert.body)["reason"] == "held_too_long"
     assert not inbox.requests
-    said = await summaries_of(home, event_id)
+    said = await summaries_of(instance, event_id)
     assert "held: webhook paused, rechecked in 1 h" in said
     assert any(summary.startswith("held: webhook paused, fails in ") for summary in said)
 
 
-async def test_what_a_person_holds_for_too_long_fails_and_can_be_redelivered(home: House, inbox: Receiver) -> None:
+async def test_what_a_person_holds_for_too_long_fails_and_can_be_redelivered(
+    instance: Instance, inbox: Receiver
+) -> None:
     inbox.fails(503)
-    await home.webhook(inbox.url, retry={"schedule": [3600]})
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying", 1)
-    assert (await home.command(event_id, "hold")).status_code == 202
-    event = await home.until_closed(event_id)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying", 1)
+    assert (await instance.command(event_id, "hold")).status_code == 202
+    event = await instance.until_closed(event_id)
     assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "held_too_long")
-    assert any(summary.startswith("held by request, fails in ") for summary in await summaries_of(home, event_id))
-    assert (await home.command(event_id, "redeliver")).status_code == 202
-    assert (await home.until_closed(event_id))["status"] == "succeeded"
+    assert any(summary.startswith("held by request, fails in ") for summary in await summaries_of(instance, event_id))
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    assert (await instance.until_closed(event_id))["status"] == "succeeded"

@@ -17,7 +17,7 @@ from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.messages.release import ReleaseState
-from house import House
+from instances import Instance
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
 NOW = datetime.now(UTC)
@@ -46,10 +46,10 @@ WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
 
 
 @pytest.mark.parametrize("workflow_type", WORKFLOWS)
-async def test_a_workflow_has_the_signals_and_updates_that_clients_send(home: House, workflow_type: str) -> None:
+async def test_a_workflow_has_the_signals_and_updates_that_clients_send(instance: Instance, workflow_type: str) -> None:
     argument, state_type, signals, updates = WORKFLOWS[workflow_type]
-    handle = await home.temporal.start_workflow(
-        workflow_type, argument, id=f"{workflow_type}-{home.tenant}", task_queue=home.settings.task_queue
+    handle = await instance.temporal.start_workflow(
+        workflow_type, argument, id=f"{workflow_type}-{instance.tenant}", task_queue=instance.settings.task_queue
     )
     metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     definition = metadata.definition

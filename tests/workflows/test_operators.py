@@ -10,9 +10,9 @@ from temporalio.client import WorkflowHandle
 
 from conftest import binary
 from hookkeeper import ids
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 
 SLOW = Answer(200, "ok", delay=5)
 
@@ -21,9 +21,9 @@ def in_a_day() -> str:
     return (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
-async def temporal_cli(home: House, *arguments: str) -> None:
+async def temporal_cli(instance: Instance, *arguments: str) -> None:
     """Run Temporal's command line against the server of this test."""
-    address = home.temporal.service_client.config.target_host
+    address = instance.temporal.service_client.config.target_host
     process = await asyncio.create_subprocess_exec(
         binary("temporal"),
         *arguments,
@@ -35,28 +35,28 @@ async def temporal_cli(home: House, *arguments: str) -> None:
     assert process.returncode == 0, output.decode()
 
 
-async def pending(home: House, event_id: str, type_: str) -> str:
+async def pending(instance: Instance, event_id: str, type_: str) -> str:
     """Wait until an activity of this type is under way; return its id."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
-            description = await home.run(event_id).describe()
+            description = await instance.run(event_id).describe()
             for activity in description.raw_description.pending_activities:
                 if activity.activity_type.name == type_:
                     return activity.activity_id
             await asyncio.sleep(0.03)
 
 
-async def end(home: House, event_id: str, how: str, type_: str = "deliver_webhooks", *more: str) -> None:
-    id_ = await pending(home, event_id, type_)
-    workflow_id = ids.workflow_id(home.tenant, event_id)
-    await temporal_cli(home, "activity", how, "--activity-id", id_, "--workflow-id", workflow_id, *more)
+async def end(instance: Instance, event_id: str, how: str, type_: str = "deliver_webhooks", *more: str) -> None:
+    id_ = await pending(instance, event_id, type_)
+    workflow_id = ids.workflow_id(instance.tenant, event_id)
+    await temporal_cli(instance, "activity", how, "--activity-id", id_, "--workflow-id", workflow_id, *more)
 
 
-async def waits_to_schedule_again(home: House, event_id: str) -> None:
+async def waits_to_schedule_again(instance: Instance, event_id: str) -> None:
     """Wait until the run has noticed, and has started a timer."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
-            history = await home.run(event_id).fetch_history()
+            history = await instance.run(event_id).fetch_history()
             if any(event.HasField("timer_started_event_attributes") for event in history.events):
                 return
             await asyncio.sleep(0.03)
@@ -80,15 +80,15 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["fail", "complete-other", "complete-nothing", "complete-text"],
 )
 async def test_an_event_is_delivered_after_an_operator_ended_its_activity(
-    home: House, inbox: Receiver, how: tuple[str, ...], caplog: pytest.LogCaptureFixture
+    instance: Instance, inbox: Receiver, how: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox.answers.append(SLOW)
-    await home.webhook(inbox.url)
-    event_id = (await home.send())["id"]
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
     await inbox.got(1)
     with caplog.at_level(logging.WARNING):
-        await end(home, event_id, how[0], "deliver_webhooks", *how[1:])
-        event = await home.until_final(event_id)
+        await end(instance, event_id, how[0], "deliver_webhooks", *how[1:])
+        event = await instance.until_final(event_id)
     assert event["status"] == "succeeded"
     assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
     assert "deliver_webhooks ended in a way that was not requested" in caplog.text
@@ -96,13 +96,13 @@ async def test_an_event_is_delivered_after_an_operator_ended_its_activity(
 
 @pytest.mark.usefixtures("soon")
 async def test_an_event_is_delivered_after_a_limit_of_attempts(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: each attempt meets a registry that is down.
     Timeline: an operator sets maximum attempts of one in Temporal; the registry is back.
     """
     is_down = True
-    original = home.store.many
+    original = instance.store.many
 
     async def many(self: Any, ids: list[str]) -> Any:
         if is_down:
@@ -110,30 +110,30 @@ async def test_an_event_is_delivered_after_a_limit_of_attempts(
         return await original(ids)
 
     monkeypatch.setattr("hookkeeper.registry.store.Store.many", many)
-    await home.webhook(inbox.url)
-    event_id = (await home.send())["id"]
-    await end(home, event_id, "update-options", "deliver_webhooks", "--retry-maximum-attempts", "1")
-    await waits_to_schedule_again(home, event_id)
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
+    await end(instance, event_id, "update-options", "deliver_webhooks", "--retry-maximum-attempts", "1")
+    await waits_to_schedule_again(instance, event_id)
     is_down = False
-    assert (await home.until_final(event_id))["status"] == "succeeded"
+    assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
-async def test_during_the_minute_an_event_can_be_read_and_cancelled(home: House, inbox: Receiver) -> None:
+async def test_during_the_minute_an_event_can_be_read_and_cancelled(instance: Instance, inbox: Receiver) -> None:
     inbox.answers.append(SLOW)
-    await home.webhook(inbox.url)
-    event_id = (await home.send())["id"]
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
     await inbox.got(1)
-    await end(home, event_id, "fail")
-    await waits_to_schedule_again(home, event_id)
-    assert (await home.event(event_id))["deliveries"][0]["status"] == "pending"
-    assert (await home.command(event_id, "cancel")).status_code == 202
-    event = await home.until_closed(event_id)
+    await end(instance, event_id, "fail")
+    await waits_to_schedule_again(instance, event_id)
+    assert (await instance.event(event_id))["deliveries"][0]["status"] == "pending"
+    assert (await instance.command(event_id, "cancel")).status_code == 202
+    event = await instance.until_closed(event_id)
     assert (event["status"], len(inbox.requests)) == ("cancelled", 1)
 
 
 @pytest.mark.usefixtures("soon")
 async def test_a_run_is_cancelled_although_its_last_activity_was_failed(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: the activity that closes a cancelled run gets no answer from Temporal at first."""
     answers = asyncio.Event()
@@ -144,9 +144,9 @@ async def test_a_run_is_cancelled_although_its_last_activity_was_failed(
         await original(self, **options)
 
     monkeypatch.setattr(WorkflowHandle, "cancel", cancel)
-    await home.webhook(inbox.url)
-    event_id = (await home.send(deliver_at=in_a_day()))["id"]
-    assert (await home.command(event_id, "cancel")).status_code == 202
-    await end(home, event_id, "fail", "close_as_cancelled")
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send(deliver_at=in_a_day()))["id"]
+    assert (await instance.command(event_id, "cancel")).status_code == 202
+    await end(instance, event_id, "fail", "close_as_cancelled")
     answers.set()
-    assert (await home.until_closed(event_id))["status"] == "cancelled"
+    assert (await instance.until_closed(event_id))["status"] == "cancelled"

@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from crowds import crowd
 from hookkeeper.messages.ordered_queue import QueuePosition
-from house import House
+from instances import Instance
 from ordered_queues import first_numbers, numbers, queue_of, send_numbered
 from receivers import Answer, Receiver
 
@@ -18,246 +18,255 @@ AT_ONCE = {"schedule": [0.05] * 20}
 LATER = {"schedule": [3600]}
 
 
-async def test_a_receiver_that_fails_every_third_request_gets_them_in_order(idle_house: House, inbox: Receiver) -> None:
+async def test_a_receiver_that_fails_every_third_request_gets_them_in_order(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     """Setup: an ordered webhook; each third request fails. Timeline: the worker is stopped, and another one starts.
     What this proves: order holds through failures and a restart, and nothing is left out.
     """
     inbox.answers = [Answer(503 if n % 3 == 2 else 200) for n in range(200)]
-    await idle_house.webhook(inbox.url, ordered=True, retry=AT_ONCE)
-    sent = await send_numbered(idle_house, 24)
-    async with idle_house.working():
+    await idle_instance.webhook(inbox.url, ordered=True, retry=AT_ONCE)
+    sent = await send_numbered(idle_instance, 24)
+    async with idle_instance.working():
         await inbox.got(12)
-    async with idle_house.working():
+    async with idle_instance.working():
         for event_id in sent:
-            assert (await idle_house.until_final(event_id))["status"] == "succeeded"
+            assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
     assert first_numbers(inbox) == list(range(24))
     assert numbers(inbox) == sorted(numbers(inbox))  # no retry came after one that stood behind it
 
 
-async def test_events_that_come_while_others_are_delivered_stand_behind_them(home: House, inbox: Receiver) -> None:
+async def test_events_that_come_while_others_are_delivered_stand_behind_them(
+    instance: Instance, inbox: Receiver
+) -> None:
     inbox.otherwise = Answer(delay=0.02)
-    await home.webhook(inbox.url, ordered=True)
-    await send_numbered(home, 20)
+    await instance.webhook(inbox.url, ordered=True)
+    await send_numbered(instance, 20)
     await inbox.got(20)
     assert numbers(inbox) == list(range(20))
 
 
-async def test_block_holds_up_those_behind_until_the_event_is_final(home: House, inbox: Receiver) -> None:
+async def test_block_holds_up_those_behind_until_the_event_is_final(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500, 500)
-    await home.webhook(inbox.url, ordered=True, retry={"schedule": [0.1, 0.1]})
-    first, second = await send_numbered(home, 2)
-    assert (await home.until_final(first))["status"] == "failed"
-    assert (await home.until_final(second))["status"] == "succeeded"
+    await instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.1, 0.1]})
+    first, second = await send_numbered(instance, 2)
+    assert (await instance.until_final(first))["status"] == "failed"
+    assert (await instance.until_final(second))["status"] == "succeeded"
     assert numbers(inbox) == [0, 0, 0, 1]
 
 
-async def test_skip_lets_those_behind_go_on_after_the_first_failure(home: House, inbox: Receiver) -> None:
+async def test_skip_lets_those_behind_go_on_after_the_first_failure(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await home.webhook(inbox.url, ordered=True, order_policy="skip", retry={"schedule": [2]})
-    first, second = await send_numbered(home, 2)
-    assert (await home.until_final(second))["status"] == "succeeded"
-    assert (await home.event(first))["deliveries"][0]["status"] == "retrying"
-    assert (await home.until_final(first))["status"] == "succeeded"
+    await instance.webhook(inbox.url, ordered=True, order_policy="skip", retry={"schedule": [2]})
+    first, second = await send_numbered(instance, 2)
+    assert (await instance.until_final(second))["status"] == "succeeded"
+    assert (await instance.event(first))["deliveries"][0]["status"] == "retrying"
+    assert (await instance.until_final(first))["status"] == "succeeded"
     assert numbers(inbox) == [0, 1, 0]
 
 
 async def test_a_run_with_a_long_history_keeps_its_grant(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     inbox.fails(*[500] * 12)
-    await home.webhook(inbox.url, ordered=True, retry={"schedule": [0.02] * 12})
-    sent = await send_numbered(home, 2)
-    await home.until_final(sent[1])
-    assert (await home.event(sent[0]))["status"] == "succeeded"
+    await instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.02] * 12})
+    sent = await send_numbered(instance, 2)
+    await instance.until_final(sent[1])
+    assert (await instance.event(sent[0]))["status"] == "succeeded"
     assert numbers(inbox) == [0] * 13 + [1]
 
 
-async def test_who_waits_says_so(home: House, inbox: Receiver) -> None:
+async def test_who_waits_says_so(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    first, second = await send_numbered(home, 2)
-    await home.until_delivery(first, "retrying")
-    (delivery,) = (await home.event(second))["deliveries"]
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second = await send_numbered(instance, 2)
+    await instance.until_delivery(first, "retrying")
+    (delivery,) = (await instance.event(second))["deliveries"]
     assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("pending", "queued", [])
-    assert await queue_of(home, webhook).query("positions") == [first, second]
+    assert await queue_of(instance, webhook).query("positions") == [first, second]
 
 
 # What people do
 
 
-async def test_what_a_person_asks_for_does_not_wait(home: House, inbox: Receiver) -> None:
+async def test_what_a_person_asks_for_does_not_wait(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    first, second, third = await send_numbered(home, 3)
-    await home.until_delivery(first, "retrying")
-    assert (await home.command(third, "retry")).status_code == 202
-    await home.until_delivery(third, "pending", 1)
-    assert (await home.command(third, "retry")).status_code == 202
-    await home.until_final(third)
-    assert (await home.event(second))["deliveries"][0]["attempts"] == []
-    assert (await home.command(first, "retry", webhook["id"])).status_code == 202
-    await home.until_final(second)
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second, third = await send_numbered(instance, 3)
+    await instance.until_delivery(first, "retrying")
+    assert (await instance.command(third, "retry")).status_code == 202
+    await instance.until_delivery(third, "pending", 1)
+    assert (await instance.command(third, "retry")).status_code == 202
+    await instance.until_final(third)
+    assert (await instance.event(second))["deliveries"][0]["attempts"] == []
+    assert (await instance.command(first, "retry", webhook["id"])).status_code == 202
+    await instance.until_final(second)
     assert numbers(inbox) == [0, 2, 2, 0, 1]
 
 
-async def test_a_held_event_blocks_and_a_cancelled_one_does_not(home: House, inbox: Receiver) -> None:
+async def test_a_held_event_blocks_and_a_cancelled_one_does_not(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await home.webhook(inbox.url, ordered=True, retry=LATER)
-    first, second, third, fourth = await send_numbered(home, 4)
-    await home.until_delivery(first, "retrying")
-    await home.command(second, "cancel")
-    await home.command(third, "hold")
-    await home.command(first, "cancel")
-    await home.until_final(second)
+    await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second, third, fourth = await send_numbered(instance, 4)
+    await instance.until_delivery(first, "retrying")
+    await instance.command(second, "cancel")
+    await instance.command(third, "hold")
+    await instance.command(first, "cancel")
+    await instance.until_final(second)
     await asyncio.sleep(0.3)
-    assert (await home.event(third))["deliveries"][0]["status"] == "held"
-    assert (await home.event(fourth))["deliveries"][0]["reason"] == "queued"
-    await home.command(third, "release")
-    await home.until_final(fourth)
+    assert (await instance.event(third))["deliveries"][0]["status"] == "held"
+    assert (await instance.event(fourth))["deliveries"][0]["reason"] == "queued"
+    await instance.command(third, "release")
+    await instance.until_final(fourth)
     assert numbers(inbox) == [0, 2, 3]
 
 
-async def test_a_disabled_webhook_holds_its_first_event_and_goes_on_in_order(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url, ordered=True, enabled=False)
-    sent = await send_numbered(home, 5)
-    await home.until_delivery(sent[0], "held")
-    await change(home, webhook, enabled=True)
-    await home.run(sent[0]).signal("release_webhook", webhook["id"])
+async def test_a_disabled_webhook_holds_its_first_event_and_goes_on_in_order(
+    instance: Instance, inbox: Receiver
+) -> None:
+    webhook = await instance.webhook(inbox.url, ordered=True, enabled=False)
+    sent = await send_numbered(instance, 5)
+    await instance.until_delivery(sent[0], "held")
+    await change(instance, webhook, enabled=True)
+    await instance.run(sent[0]).signal("release_webhook", webhook["id"])
     await inbox.got(5)
     assert numbers(inbox) == list(range(5))
 
 
-async def test_a_deleted_webhook_lets_its_queue_run_empty(home: House, inbox: Receiver) -> None:
+async def test_a_deleted_webhook_lets_its_queue_run_empty(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    sent = await send_numbered(home, 5)
-    await home.until_delivery(sent[0], "retrying")
-    assert (await home.http.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    sent = await send_numbered(instance, 5)
+    await instance.until_delivery(sent[0], "retrying")
+    assert (await instance.http.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
     for event_id in sent[1:]:
-        assert (await home.until_final(event_id))["deliveries"][0]["reason"] == "webhook_deleted"
+        assert (await instance.until_final(event_id))["deliveries"][0]["reason"] == "webhook_deleted"
     assert len(inbox.requests) == 1
 
 
-async def test_no_event_waits_once_the_webhook_is_not_ordered(home: House, inbox: Receiver) -> None:
+async def test_no_event_waits_once_the_webhook_is_not_ordered(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    sent = await send_numbered(home, 6)
-    await home.until_delivery(sent[0], "retrying")
-    await change(home, webhook, ordered=False)
-    new = await home.send(data={"n": 6})
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    sent = await send_numbered(instance, 6)
+    await instance.until_delivery(sent[0], "retrying")
+    await change(instance, webhook, ordered=False)
+    new = await instance.send(data={"n": 6})
     for event_id in (*sent[1:], new["id"]):
-        await home.until_final(event_id)
+        await instance.until_final(event_id)
     assert sorted(numbers(inbox)) == list(range(7))
-    assert (await home.event(sent[0]))["deliveries"][0]["status"] == "retrying"
+    assert (await instance.event(sent[0]))["deliveries"][0]["status"] == "retrying"
 
 
-async def test_another_policy_counts_at_once(home: House, inbox: Receiver) -> None:
+async def test_another_policy_counts_at_once(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    first, second = await send_numbered(home, 2)
-    await home.until_delivery(first, "retrying")
-    await change(home, webhook, order_policy="skip")
-    await home.until_final(second)
-    await change(home, webhook, ordered=False)
-    await change(home, webhook, ordered=True)
-    await send_numbered(home, 3)
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second = await send_numbered(instance, 2)
+    await instance.until_delivery(first, "retrying")
+    await change(instance, webhook, order_policy="skip")
+    await instance.until_final(second)
+    await change(instance, webhook, ordered=False)
+    await change(instance, webhook, ordered=True)
+    await send_numbered(instance, 3)
     await inbox.got(5)
     assert numbers(inbox)[2:] == [0, 1, 2]
 
 
-async def test_a_redelivery_goes_at_once(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url, ordered=True, retry=LATER)
-    (done,) = await send_numbered(home, 1)
-    await home.until_closed(done)
+async def test_a_redelivery_goes_at_once(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    (done,) = await send_numbered(instance, 1)
+    await instance.until_closed(done)
     inbox.fails(500)
-    blocking, _ = await send_numbered(home, 2)
-    await home.until_delivery(blocking, "retrying")
-    assert (await home.command(done, "redeliver")).status_code == 202
+    blocking, _ = await send_numbered(instance, 2)
+    await instance.until_delivery(blocking, "retrying")
+    assert (await instance.command(done, "redeliver")).status_code == 202
     await inbox.got(3)
-    assert (await home.until_closed(done))["deliveries"][0]["attempts"][-1]["number"] == 2
+    assert (await instance.until_closed(done))["deliveries"][0]["attempts"][-1]["number"] == 2
 
 
-async def test_a_test_event_goes_at_once(home: House, inbox: Receiver) -> None:
+async def test_a_test_event_goes_at_once(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    (blocking,) = await send_numbered(home, 1)
-    await home.until_delivery(blocking, "retrying")
-    answer = await home.http.post(f"/v1/webhooks/{webhook['id']}/test")
-    await home.until(answer.json()["id"], "succeeded")
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    (blocking,) = await send_numbered(instance, 1)
+    await instance.until_delivery(blocking, "retrying")
+    answer = await instance.http.post(f"/v1/webhooks/{webhook['id']}/test")
+    await instance.until(answer.json()["id"], "succeeded")
 
 
 # Other features
 
 
-async def test_a_scheduled_event_is_enqueued_when_it_is_due(home: House, inbox: Receiver) -> None:
+async def test_a_scheduled_event_is_enqueued_when_it_is_due(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    scheduled = (await home.send(data={"n": 99}, deliver_at=later))["id"]
+    scheduled = (await instance.send(data={"n": 99}, deliver_at=later))["id"]
     # A position that it was given before, without a time to wait for, is given up.
-    await home.gateway.ordered_queues.enqueue(
-        QueuePosition(webhook_id=webhook["id"], tenant=home.tenant, position=scheduled)
+    await instance.gateway.ordered_queues.enqueue(
+        QueuePosition(webhook_id=webhook["id"], tenant=instance.tenant, position=scheduled)
     )
-    first, second = await send_numbered(home, 2)
-    await home.until_delivery(first, "retrying")
-    await home.command(scheduled, "release")
-    while await queue_of(home, webhook).query("positions") != [first, second, scheduled]:
+    first, second = await send_numbered(instance, 2)
+    await instance.until_delivery(first, "retrying")
+    await instance.command(scheduled, "release")
+    while await queue_of(instance, webhook).query("positions") != [first, second, scheduled]:
         await asyncio.sleep(0.03)
-    await home.command(first, "cancel")
-    await home.until_final(scheduled)
+    await instance.command(first, "cancel")
+    await instance.until_final(scheduled)
     assert numbers(inbox) == [0, 1, 99]
 
 
-async def test_only_the_url_is_ordered(home: House, inbox: Receiver) -> None:
+async def test_only_the_url_is_ordered(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await home.webhook(inbox.url, ordered=True, retry=LATER, notifications=[{"http": {"url": f"{inbox.url}/note"}}])
-    first = (await home.send(data={"n": 0}))["id"]
+    await instance.webhook(inbox.url, ordered=True, retry=LATER, notifications=[{"http": {"url": f"{inbox.url}/note"}}])
+    first = (await instance.send(data={"n": 0}))["id"]
     await inbox.got(2)
-    second = (await home.send(data={"n": 1}))["id"]
-    await home.until_delivery(second, "succeeded", n=1)
-    assert (await home.event(second))["deliveries"][0]["reason"] == "queued"
-    assert (await home.event(first))["status"] == "delivering"
+    second = (await instance.send(data={"n": 1}))["id"]
+    await instance.until_delivery(second, "succeeded", n=1)
+    assert (await instance.event(second))["deliveries"][0]["reason"] == "queued"
+    assert (await instance.event(first))["status"] == "delivering"
 
 
-async def test_a_rate_is_kept_in_order(home: House, inbox: Receiver) -> None:
+async def test_a_rate_is_kept_in_order(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(200, 503)
-    await home.webhook(inbox.url, ordered=True, rate_limit=50, retry=AT_ONCE)
-    await send_numbered(home, 8)
+    await instance.webhook(inbox.url, ordered=True, rate_limit=50, retry=AT_ONCE)
+    await send_numbered(instance, 8)
     await inbox.got(9)
     assert numbers(inbox) == [0, 1, 1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_an_event_in_parts_is_granted_too(home: House, inbox: Receiver) -> None:
+async def test_an_event_in_parts_is_granted_too(instance: Instance, inbox: Receiver) -> None:
     """With more than a hundred targets, another run than the event's own has the delivery."""
-    await crowd(home, inbox.url, 105, events=["order.*"])
-    ordered = await home.webhook(f"{inbox.url}/ordered", ordered=True, events=["*"])
-    sent = [(await home.send("order.paid", data={"n": 0}))["id"], (await home.send("other", data={"n": 1}))["id"]]
+    await crowd(instance, inbox.url, 105, events=["order.*"])
+    ordered = await instance.webhook(f"{inbox.url}/ordered", ordered=True, events=["*"])
+    sent = [
+        (await instance.send("order.paid", data={"n": 0}))["id"],
+        (await instance.send("other", data={"n": 1}))["id"],
+    ]
     for event_id in sent:
-        assert (await home.until_final(event_id))["status"] == "succeeded"
+        assert (await instance.until_final(event_id))["status"] == "succeeded"
     there = [json.loads(request.body)["data"]["n"] for request in inbox.requests if request.path.endswith("/ordered")]
     assert there == [0, 1]
-    assert await queue_of(home, ordered).query("positions") == []
+    assert await queue_of(instance, ordered).query("positions") == []
 
 
-async def test_without_order_there_is_no_queue(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url)
-    await home.until_closed((await home.send())["id"])
+async def test_without_order_there_is_no_queue(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    await instance.until_closed((await instance.send())["id"])
     with pytest.raises(RPCError) as missing:
-        await queue_of(home, webhook).describe()
+        await queue_of(instance, webhook).describe()
     assert missing.value.status == RPCStatusCode.NOT_FOUND
 
 
-async def change(home: House, webhook: dict[str, Any], **fields: Any) -> None:
-    answer = await home.http.patch(f"/v1/webhooks/{webhook['id']}", json=fields)
+async def change(instance: Instance, webhook: dict[str, Any], **fields: Any) -> None:
+    answer = await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json=fields)
     assert answer.status_code == 200, answer.text
 
 
-async def test_a_batch_is_delivered_in_its_order(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url, ordered=True, events=["order.*"])
+async def test_a_batch_is_delivered_in_its_order(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url, ordered=True, events=["order.*"])
     types = ["other" if n % 5 == 4 else "order.paid" for n in range(30)]
-    events = [{"type": type_, "tenant": home.tenant, "data": {"n": n}} for n, type_ in enumerate(types)]
-    answer = await home.http.post("/v1/events/batch", json={"events": [*events[:7], {"bad": 1}, *events[7:]]})
+    events = [{"type": type_, "tenant": instance.tenant, "data": {"n": n}} for n, type_ in enumerate(types)]
+    answer = await instance.http.post("/v1/events/batch", json={"events": [*events[:7], {"bad": 1}, *events[7:]]})
     assert [item["status"] for item in answer.json()["items"]] == [202] * 7 + [422] + [202] * 23
     await inbox.got(24)
     assert numbers(inbox) == [n for n in range(30) if n % 5 != 4]

@@ -1,6 +1,6 @@
 """Order outlives workers that are killed with an attempt in the air."""
 
-from house import House
+from instances import Instance
 from ordered_queues import first_numbers, numbers, send_numbered
 from receivers import Answer, Receiver
 from worker_processes import worker_process
@@ -8,20 +8,22 @@ from worker_processes import worker_process
 EVENTS = 20
 
 
-async def test_events_arrive_in_order_although_the_worker_is_killed_twice(idle_house: House, inbox: Receiver) -> None:
+async def test_events_arrive_in_order_although_the_worker_is_killed_twice(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     """Setup: an ordered webhook; each third request fails; the worker is a process.
     Timeline: kill -9 in the middle of an attempt, twice; each time another process takes over.
     What this proves: all arrive in order, and only what was in the air comes twice.
     """
     inbox.answers = [Answer(503 if n % 3 == 2 else 200, delay=0.1) for n in range(3 * EVENTS)]
-    await idle_house.webhook(inbox.url, ordered=True, retry={"schedule": [0.05] * 20})
-    sent = await send_numbered(idle_house, EVENTS)
+    await idle_instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.05] * 20})
+    sent = await send_numbered(idle_instance, EVENTS)
     for requests in (7, 16):
-        async with worker_process(idle_house) as worker:
+        async with worker_process(idle_instance) as worker:
             await inbox.got(requests)
             worker.kill()
-    async with worker_process(idle_house):
+    async with worker_process(idle_instance):
         for event_id in sent:
-            assert (await idle_house.until_final(event_id))["status"] == "succeeded"
+            assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
     assert first_numbers(inbox) == list(range(EVENTS))
     assert numbers(inbox) == sorted(numbers(inbox))

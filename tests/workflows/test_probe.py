@@ -12,46 +12,46 @@ from standardwebhooks import Webhook
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from hookkeeper import ids
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 
 EVERY = timedelta(seconds=1)
 BODY = '{"kind": {{ alert.kind }}, "type": {{ event.type }}, "link": {{ alert.link }}}'
 
 
 @pytest.fixture
-async def probing(temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house that probes."""
-    async with house(temporal, tmp_path, probe_interval=EVERY) as home, home.working():
-        yield home
+async def probing(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance that probes."""
+    async with running_instance(temporal, tmp_path, probe_interval=EVERY) as instance, instance.working():
+        yield instance
 
 
-async def disabled(home: House, inbox: Receiver, **fields: Any) -> tuple[dict[str, Any], str]:
+async def disabled(instance: Instance, inbox: Receiver, **fields: Any) -> tuple[dict[str, Any], str]:
     """Give a webhook that has failed for too long, and the event that it holds."""
     inbox.otherwise = Answer(500)
-    webhook = await home.webhook(inbox.url, disable_after=0.05, retry={"schedule": [0.1, 0.1]}, **fields)
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "held", attempts=2)
-    assert (await show(home, webhook))["disabled_reason"] == "failing"
+    webhook = await instance.webhook(inbox.url, disable_after=0.05, retry={"schedule": [0.1, 0.1]}, **fields)
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "held", attempts=2)
+    assert (await show(instance, webhook))["disabled_reason"] == "failing"
     return webhook, event_id
 
 
-async def show(home: House, webhook: dict[str, Any]) -> dict[str, Any]:
-    return (await home.http.get(f"/v1/webhooks/{webhook['id']}")).json()  # type: ignore[no-any-return]
+async def show(instance: Instance, webhook: dict[str, Any]) -> dict[str, Any]:
+    return (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()  # type: ignore[no-any-return]
 
 
-def probe_of(home: House, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return home.temporal.get_workflow_handle(ids.probe_id(webhook["id"]))
+def probe_of(instance: Instance, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
+    return instance.temporal.get_workflow_handle(ids.probe_id(webhook["id"]))
 
 
 async def until_over(probe: WorkflowHandle[Any, Any]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while (await probe.describe()).status == WorkflowExecutionStatus.RUNNING:
             await asyncio.sleep(0.05)
 
 
-async def test_it_is_enabled_when_it_answers(probing: House, inbox: Receiver) -> None:
+async def test_it_is_enabled_when_it_answers(probing: Instance, inbox: Receiver) -> None:
     """Timeline: three requests to a webhook that fails; disabled; a probe that fails; one that succeeds.
 
     Proves: probes are signed; the webhook is enabled, without a key; what it held is delivered; there is one alert.
@@ -85,7 +85,7 @@ async def test_it_is_enabled_when_it_answers(probing: House, inbox: Receiver) ->
 
 
 @pytest.mark.parametrize("by", ["disabling", "enabling", "deleting", "gone"])
-async def test_probing_ends_by_a_command(probing: House, inbox: Receiver, by: str) -> None:
+async def test_probing_ends_by_a_command(probing: Instance, inbox: Receiver, by: str) -> None:
     webhook, _ = await disabled(probing, inbox)
     path = f"/v1/webhooks/{webhook['id']}"
     if by == "gone":
@@ -99,7 +99,7 @@ async def test_probing_ends_by_a_command(probing: House, inbox: Receiver, by: st
         assert (await show(probing, webhook))["disabled_reason"] == "manual"
 
 
-async def test_it_goes_on_as_a_new_run(probing: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_goes_on_as_a_new_run(probing: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.probe.PROBES_PER_RUN", 1)
     webhook, event_id = await disabled(probing, inbox)
     await inbox.got(4)
@@ -109,7 +109,7 @@ async def test_it_goes_on_as_a_new_run(probing: House, inbox: Receiver, monkeypa
     assert first.workflow_execution_started_event_attributes.continued_execution_run_id
 
 
-async def test_no_probes_unless_the_operator_turns_them_on(home: House, inbox: Receiver) -> None:
-    webhook, _ = await disabled(home, inbox)
+async def test_no_probes_unless_the_operator_turns_them_on(instance: Instance, inbox: Receiver) -> None:
+    webhook, _ = await disabled(instance, inbox)
     with pytest.raises(Exception, match="not found"):
-        await probe_of(home, webhook).describe()
+        await probe_of(instance, webhook).describe()

@@ -3,9 +3,9 @@
 import asyncio
 import time
 
-from house import House
-from patience import PATIENCE
+from instances import Instance
 from receivers import Receiver, Request
+from timeouts import WAIT_TIMEOUT
 
 RATE = 5.0
 EVENTS = 20
@@ -18,123 +18,125 @@ def assert_rate(requests: list[Request], begin: float) -> None:
     assert max(request.at for request in requests) - begin > (EVENTS - BURST * RATE) / RATE
 
 
-async def test_events_are_spread_over_time(home: House, inbox: Receiver) -> None:
-    await home.webhook(inbox.url, rate_limit=RATE)
+async def test_events_are_spread_over_time(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url, rate_limit=RATE)
     begin = time.monotonic()
-    sent = await asyncio.gather(*(home.send(data={"n": n}) for n in range(EVENTS)))
+    sent = await asyncio.gather(*(instance.send(data={"n": n}) for n in range(EVENTS)))
     assert_rate(await inbox.got(EVENTS), begin)
     for answer in sent:
-        event = await home.until_final(answer["id"])
+        event = await instance.until_final(answer["id"])
         assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
 
 
-async def test_a_limit_set_later_counts_at_once(idle_house: House, inbox: Receiver) -> None:
-    webhook = await idle_house.webhook(inbox.url)
-    sent = [await idle_house.send() for _ in range(EVENTS)]
-    await idle_house.http.patch(f"/v1/webhooks/{webhook['id']}", json={"rate_limit": RATE})
+async def test_a_limit_set_later_counts_at_once(idle_instance: Instance, inbox: Receiver) -> None:
+    webhook = await idle_instance.webhook(inbox.url)
+    sent = [await idle_instance.send() for _ in range(EVENTS)]
+    await idle_instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"rate_limit": RATE})
     begin = time.monotonic()
-    async with idle_house.working():
+    async with idle_instance.working():
         assert_rate(await inbox.got(EVENTS), begin)
-        event = await idle_house.until_final(sent[0]["id"])
+        event = await idle_instance.until_final(sent[0]["id"])
     (delivery,) = event["deliveries"]
     assert len(delivery["attempts"]) == 1
     assert delivery["attempts"][0]["trigger"] == "scheduled"
 
 
-async def test_other_webhooks_of_the_event_do_not_wait(home: House, inbox: Receiver) -> None:
-    slow = await home.webhook(inbox.url, rate_limit=0.01, events=["slow"])
+async def test_other_webhooks_of_the_event_do_not_wait(instance: Instance, inbox: Receiver) -> None:
+    slow = await instance.webhook(inbox.url, rate_limit=0.01, events=["slow"])
     for _ in range(3):
-        await home.send("slow")
-    await home.http.patch(f"/v1/webhooks/{slow['id']}", json={"events": ["*"]})
-    await home.webhook(inbox.url + "/fast", events=["order.*"])
-    event = await home.send("order.paid")
-    shown = await home.until_delivery(event["id"], "succeeded", n=1)
+        await instance.send("slow")
+    await instance.http.patch(f"/v1/webhooks/{slow['id']}", json={"events": ["*"]})
+    await instance.webhook(inbox.url + "/fast", events=["order.*"])
+    event = await instance.send("order.paid")
+    shown = await instance.until_delivery(event["id"], "succeeded", n=1)
     assert shown["deliveries"][0]["status"] == "pending"
     # What a person asks for does not wait either.
-    assert (await home.command(event["id"], "retry", slow["id"])).status_code == 202
+    assert (await instance.command(event["id"], "retry", slow["id"])).status_code == 202
 
 
-async def test_a_failing_limited_webhook_is_retried(home: House, inbox: Receiver) -> None:
+async def test_a_failing_limited_webhook_is_retried(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503, 503)
-    await home.webhook(inbox.url, rate_limit=50, retry={"schedule": [0.1, 0.1]})
-    event = await home.until_final((await home.send())["id"])
+    await instance.webhook(inbox.url, rate_limit=50, retry={"schedule": [0.1, 0.1]})
+    event = await instance.until_final((await instance.send())["id"])
     assert event["status"] == "succeeded"
     assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 503, 200]
 
 
-async def test_a_delivery_in_the_limited_queue_can_be_cancelled(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url, rate_limit=0.01)
-    events = [await home.send() for _ in range(3)]
+async def test_a_delivery_in_the_limited_queue_can_be_cancelled(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, rate_limit=0.01)
+    events = [await instance.send() for _ in range(3)]
     await asyncio.sleep(1)
     waiting = [
         accepted_event
         for accepted_event in events
-        if (await home.event(accepted_event["id"]))["status"] == "delivering"
+        if (await instance.event(accepted_event["id"]))["status"] == "delivering"
     ]
     assert waiting
-    assert (await home.command(waiting[-1]["id"], "cancel", webhook["id"])).status_code == 202
-    event = await home.until_final(waiting[-1]["id"])
+    assert (await instance.command(waiting[-1]["id"], "cancel", webhook["id"])).status_code == 202
+    event = await instance.until_final(waiting[-1]["id"])
     assert event["status"] == "cancelled"
     assert event["deliveries"][0]["attempts"] == []
 
 
-async def waiting_for_its_turn(home: House, inbox: Receiver) -> str:
+async def waiting_for_its_turn(instance: Instance, inbox: Receiver) -> str:
     """Give an event that waits in the limited queue, for minutes."""
-    await home.webhook(inbox.url, rate_limit=0.01)
-    events: list[str] = [(await home.send())["id"] for _ in range(3)]
+    await instance.webhook(inbox.url, rate_limit=0.01)
+    events: list[str] = [(await instance.send())["id"] for _ in range(3)]
     await inbox.got(1)
     await asyncio.sleep(1)
-    waiting = [event for event in events if (await home.event(event))["status"] == "delivering"]
+    waiting = [event for event in events if (await instance.event(event))["status"] == "delivering"]
     return waiting[-1]
 
 
-async def test_a_requested_attempt_does_not_wait_for_the_rate(home: House, inbox: Receiver) -> None:
-    event_id = await waiting_for_its_turn(home, inbox)
-    assert (await home.command(event_id, "retry")).status_code == 202
-    event = await home.until_final(event_id)
+async def test_a_requested_attempt_does_not_wait_for_the_rate(instance: Instance, inbox: Receiver) -> None:
+    event_id = await waiting_for_its_turn(instance, inbox)
+    assert (await instance.command(event_id, "retry")).status_code == 202
+    event = await instance.until_final(event_id)
     assert event["status"] == "succeeded"
     assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["manual"]
 
 
-async def test_a_held_delivery_is_not_in_the_limited_queue(home: House, inbox: Receiver) -> None:
-    event_id = await waiting_for_its_turn(home, inbox)
-    assert (await home.command(event_id, "hold")).status_code == 202
-    async with asyncio.timeout(PATIENCE):
-        while (await home.run(event_id).describe()).raw_description.pending_activities:
+async def test_a_held_delivery_is_not_in_the_limited_queue(instance: Instance, inbox: Receiver) -> None:
+    event_id = await waiting_for_its_turn(instance, inbox)
+    assert (await instance.command(event_id, "hold")).status_code == 202
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.run(event_id).describe()).raw_description.pending_activities:
             await asyncio.sleep(0.05)
-    assert (await home.event(event_id))["deliveries"][0]["status"] == "held"
-    assert (await home.command(event_id, "release")).status_code == 202
-    assert (await home.event(event_id))["deliveries"][0]["status"] == "pending"
-    async with asyncio.timeout(PATIENCE):
-        while not (await home.run(event_id).describe()).raw_description.pending_activities:
+    assert (await instance.event(event_id))["deliveries"][0]["status"] == "held"
+    assert (await instance.command(event_id, "release")).status_code == 202
+    assert (await instance.event(event_id))["deliveries"][0]["status"] == "pending"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while not (await instance.run(event_id).describe()).raw_description.pending_activities:
             await asyncio.sleep(0.05)
 
 
-async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(home: House, inbox: Receiver) -> None:
+async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(
+    instance: Instance, inbox: Receiver
+) -> None:
     inbox.fails(500, 500, 500)
-    webhook = await home.webhook(inbox.url, retry={"schedule": []})
-    events = [(await home.send())["id"] for _ in range(3)]
+    webhook = await instance.webhook(inbox.url, retry={"schedule": []})
+    events = [(await instance.send())["id"] for _ in range(3)]
     for event_id in events:
-        await home.until_closed(event_id)
+        await instance.until_closed(event_id)
     path = f"/v1/webhooks/{webhook['id']}"
-    await home.http.patch(path, json={"rate_limit": 0.5})
+    await instance.http.patch(path, json={"rate_limit": 0.5})
     for event_id in events:
-        assert (await home.command(event_id, "redeliver")).status_code == 202
+        assert (await instance.command(event_id, "redeliver")).status_code == 202
     await inbox.got(4)
     await asyncio.sleep(0.5)  # by now all wait in the queue
-    await home.http.post(f"{path}/pause")
+    await instance.http.post(f"{path}/pause")
     for event_id in events:
-        event = await home.until_delivery(event_id, "held") if event_id != inbox.requests[3].webhook_id else None
+        event = await instance.until_delivery(event_id, "held") if event_id != inbox.requests[3].webhook_id else None
         assert event is None or event["deliveries"][0]["reason"] == "webhook_paused"
     assert len(inbox.requests) == 4
 
 
-async def test_what_is_redelivered_to_a_paused_webhook_is_sent(home: House, inbox: Receiver) -> None:
+async def test_what_is_redelivered_to_a_paused_webhook_is_sent(instance: Instance, inbox: Receiver) -> None:
     """A redelivery of one event is sent even if the webhook is paused and has a rate limit."""
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, rate_limit=50, retry={"schedule": []})
-    event_id = (await home.send())["id"]
-    await home.until_closed(event_id)
-    await home.http.post(f"/v1/webhooks/{webhook['id']}/pause")
-    assert (await home.command(event_id, "redeliver")).status_code == 202
-    assert (await home.until(event_id, "succeeded"))["deliveries"][0]["attempts"][-1]["trigger"] == "manual"
+    webhook = await instance.webhook(inbox.url, rate_limit=50, retry={"schedule": []})
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
+    await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    assert (await instance.until(event_id, "succeeded"))["deliveries"][0]["attempts"][-1]["trigger"] == "manual"

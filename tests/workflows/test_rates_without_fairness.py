@@ -11,22 +11,22 @@ from temporalio.client import Client
 from hookkeeper import ids
 from hookkeeper.temporal.fairness import is_fair
 from hookkeeper.temporal.rate_mode import rates_kept_by
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 
 RATE = 4.0
 BACKLOG, OTHERS = 60, 8
 
 
 @pytest.fixture
-async def unfair(unfair_temporal: Client, tmp_path: Path) -> AsyncIterator[House]:
-    """A house with a worker on a server without fairness."""
-    async with house(unfair_temporal, tmp_path) as built, built.working():
+async def unfair(unfair_temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance with a worker on a server without fairness."""
+    async with running_instance(unfair_temporal, tmp_path) as built, built.working():
         yield built
 
 
-async def test_a_backlog_delays_no_other_tenant(unfair: House, inbox: Receiver) -> None:
+async def test_a_backlog_delays_no_other_tenant(unfair: Instance, inbox: Receiver) -> None:
     """Setup: a limited webhook with 15 seconds' worth of events waiting, and a limited webhook of another tenant.
 
     Proves: the other one has all its events long before the backlog is over; both keep their rate; none is lost.
@@ -54,17 +54,20 @@ async def test_a_backlog_delays_no_other_tenant(unfair: House, inbox: Receiver) 
 
 
 async def test_requests_over_the_concurrency_limit_return(unfair_temporal: Client, tmp_path: Path) -> None:
-    async with house(unfair_temporal, tmp_path, max_concurrent_per_webhook=2) as home, receiver() as slow:
+    async with (
+        running_instance(unfair_temporal, tmp_path, max_concurrent_per_webhook=2) as instance,
+        receiver() as slow,
+    ):
         slow.otherwise = Answer(delay=0.3)
-        await home.webhook(slow.url, retry={"schedule": []})
-        async with home.working():
-            for accepted_event in await asyncio.gather(*(home.send() for _ in range(10))):
-                event = await home.until_final(accepted_event["id"])
+        await instance.webhook(slow.url, retry={"schedule": []})
+        async with instance.working():
+            for accepted_event in await asyncio.gather(*(instance.send() for _ in range(10))):
+                event = await instance.until_final(accepted_event["id"])
                 assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
         assert len(slow.requests) == 10
 
 
-async def test_a_person_does_not_wait_for_a_slot(unfair: House, inbox: Receiver) -> None:
+async def test_a_person_does_not_wait_for_a_slot(unfair: Instance, inbox: Receiver) -> None:
     """What waits can be sent at once, held, released and cancelled, as where a queue keeps the rate."""
     await unfair.webhook(inbox.url, rate_limit=0.01)
     first = (await unfair.send())["id"]
@@ -84,13 +87,13 @@ async def test_a_person_does_not_wait_for_a_slot(unfair: House, inbox: Receiver)
     assert len(inbox.requests) == 2
 
 
-async def until_waiting(home: House, event_id: str) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while (await home.event(event_id))["deliveries"][0]["next_attempt_at"] is None:
+async def until_waiting(instance: Instance, event_id: str) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.event(event_id))["deliveries"][0]["next_attempt_at"] is None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_busy_receiver_is_left_alone_and_then_gets_all(unfair: House, inbox: Receiver) -> None:
+async def test_a_busy_receiver_is_left_alone_and_then_gets_all(unfair: Instance, inbox: Receiver) -> None:
     inbox.answers = [Answer(429, headers={"retry-after": "3"})]
     await unfair.webhook(inbox.url, retry={"schedule": [0.1]})
     first = (await unfair.send())["id"]
@@ -101,12 +104,12 @@ async def test_a_busy_receiver_is_left_alone_and_then_gets_all(unfair: House, in
     assert min(request.at for request in inbox.requests[1:]) - inbox.requests[0].at > 2.9
 
 
-async def test_api_and_queue_show_what_keeps_the_rates(unfair: House, idle_house: House) -> None:
+async def test_api_and_queue_show_what_keeps_the_rates(unfair: Instance, idle_instance: Instance) -> None:
     """On the server without fairness and on the other; a limit that an older worker left on the queue is removed."""
     assert (await unfair.http.get("/readyz")).json() == {"status": "ready", "rates": "timers"}
-    async with idle_house.working():
+    async with idle_instance.working():
         await asyncio.sleep(1.1)  # for a second, the API keeps what it knew before the worker came
-        assert (await idle_house.http.get("/readyz")).json() == {"status": "ready", "rates": "queue"}
+        assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "rates": "queue"}
     assert await rates_kept_by(unfair.temporal, unfair.settings.task_queue) == "timers"
 
 
@@ -115,6 +118,6 @@ async def test_fairness_is_found_out_and_leaves_no_run(request: pytest.FixtureRe
     client: Client = request.getfixturevalue(server)
     assert await is_fair(client) is fair
     query = f"WorkflowType = '{ids.FAIRNESS_CHECK}'"
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while [run async for run in client.list_workflows(query)]:
             await asyncio.sleep(0.2)

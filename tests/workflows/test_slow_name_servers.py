@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from house import house
+from instances import running_instance
 from name_servers import name_server
 from receivers import Receiver
 
@@ -18,23 +18,23 @@ async def test_silent_name_servers_of_one_tenant_delay_and_charge_no_other(
     """
     async with name_server(acme_example=["127.0.0.1"]) as dns:
         settings = {"dns_servers": (dns.address,), "dns_timeout": 20.0, "max_concurrent_lookups": 10}
-        async with house(temporal, tmp_path, **settings) as home:
+        async with running_instance(temporal, tmp_path, **settings) as instance:
             for number in range(90):
-                await home.webhook(f"http://h{number}.silent.example/", timeout=30)
-            await home.webhook(inbox.url.replace("127.0.0.1", "acme.example"), tenant="healthy")
-            async with home.working():
-                hostile = await home.send()
+                await instance.webhook(f"http://h{number}.silent.example/", timeout=30)
+            await instance.webhook(inbox.url.replace("127.0.0.1", "acme.example"), tenant="healthy")
+            async with instance.working():
+                hostile = await instance.send()
                 await dns.until_unanswered(10)
-                await home.send(tenant="healthy", id="e1")
-                home.tenant, hostile_tenant = "healthy", home.tenant
-                event = await home.until_final("e1")
+                await instance.send(tenant="healthy", id="e1")
+                instance.tenant, hostile_tenant = "healthy", instance.tenant
+                event = await instance.until_final("e1")
                 assert event["status"] == "succeeded"
                 assert len(event["deliveries"][0]["attempts"]) == 1
-                home.tenant = hostile_tenant
-                shown = await home.event(hostile["id"])
+                instance.tenant = hostile_tenant
+                shown = await instance.event(hostile["id"])
                 assert all(delivery["attempts"] == [] for delivery in shown["deliveries"])
                 assert len(dns.unanswered) == 10
-                await home.command(hostile["id"], "cancel")
+                await instance.command(hostile["id"], "cancel")
 
 
 async def test_a_delivery_without_a_free_lookup_is_deferred_without_an_attempt(
@@ -44,14 +44,14 @@ async def test_a_delivery_without_a_free_lookup_is_deferred_without_an_attempt(
     monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.1)
     async with name_server(acme_example=["127.0.0.1"]) as dns:
         settings = {"dns_servers": (dns.address,), "dns_timeout": 3.0, "max_concurrent_lookups": 1}
-        async with house(temporal, tmp_path, **settings) as home:
-            await home.webhook("http://h.silent.example/", events=["slow.*"])
-            await home.webhook(inbox.url.replace("127.0.0.1", "acme.example"), events=["order.*"])
-            async with home.working():
-                slow = await home.send("slow.one")
+        async with running_instance(temporal, tmp_path, **settings) as instance:
+            await instance.webhook("http://h.silent.example/", events=["slow.*"])
+            await instance.webhook(inbox.url.replace("127.0.0.1", "acme.example"), events=["order.*"])
+            async with instance.working():
+                slow = await instance.send("slow.one")
                 await dns.until_unanswered(1)
-                quick = await home.send("order.paid")
-                event = await home.until_final(quick["id"])
+                quick = await instance.send("order.paid")
+                event = await instance.until_final(quick["id"])
                 assert event["status"] == "succeeded"
                 assert len(event["deliveries"][0]["attempts"]) == 1
-                await home.command(slow["id"], "cancel")
+                await instance.command(slow["id"], "cancel")

@@ -12,10 +12,10 @@ from hookkeeper.messages.event import Command
 from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.times import rfc3339, utc_now
-from house import House
+from instances import Instance
 from ordered_queues import first_numbers, numbers, queue_of, send_numbered
-from patience import PATIENCE
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 from workflows.commands import Commands
 
 LATER = {"schedule": [3600]}
@@ -32,8 +32,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.ANSWER_TIMEOUT", timedelta(seconds=2))
 
 
-async def queue(home: House, webhook_id: str) -> dict[str, object]:
-    answer = await home.http.get(f"/v1/webhooks/{webhook_id}/queue")
+async def queue(instance: Instance, webhook_id: str) -> dict[str, object]:
+    answer = await instance.http.get(f"/v1/webhooks/{webhook_id}/queue")
     assert answer.status_code == 200, answer.text
     shown: dict[str, object] = answer.json()
     return shown
@@ -52,8 +52,8 @@ def breakable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Commands, "signal", signal)
 
 
-async def break_run(home: House, event_id: str) -> None:
-    await home.run(event_id).signal("hold", "bug")
+async def break_run(instance: Instance, event_id: str) -> None:
+    await instance.run(event_id).signal("hold", "bug")
 
 
 # Activities that an operator ends
@@ -61,21 +61,21 @@ async def break_run(home: House, event_id: str) -> None:
 
 @pytest.mark.usefixtures("soon")
 async def test_those_behind_are_delivered_after_an_operator_failed_the_activity_of_the_first(
-    home: House, inbox: Receiver
+    instance: Instance, inbox: Receiver
 ) -> None:
     inbox.answers.append(Answer(200, delay=5))
-    await home.webhook(inbox.url, ordered=True)
-    sent = await send_numbered(home, 3)
+    await instance.webhook(inbox.url, ordered=True)
+    sent = await send_numbered(instance, 3)
     await inbox.got(1)
-    await end(home, sent[0], "fail")
+    await end(instance, sent[0], "fail")
     for event_id in sent:
-        assert (await home.until_final(event_id))["status"] == "succeeded"
+        assert (await instance.until_final(event_id))["status"] == "succeeded"
     assert first_numbers(inbox) == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("soon")
 async def test_a_queue_goes_on_after_an_operator_failed_its_own_activity(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Setup: the check of the event at the head takes long, and is failed. Then that event is terminated: only a
     later look can find that.
@@ -91,25 +91,25 @@ async def test_a_queue_goes_on_after_an_operator_failed_its_own_activity(
 
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.OrderedQueues.check_run", check_run)
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    first, second = await send_numbered(home, 2)
-    await home.until_delivery(first, "retrying")
-    ordered_queue = queue_of(home, webhook)
-    async with asyncio.timeout(PATIENCE):
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second = await send_numbered(instance, 2)
+    await instance.until_delivery(first, "retrying")
+    ordered_queue = queue_of(instance, webhook)
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while not (pending := (await ordered_queue.describe()).raw_description.pending_activities):
             await asyncio.sleep(0.05)
     with caplog.at_level(logging.WARNING):
         await temporal_cli(
-            home, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", ordered_queue.id
+            instance, "activity", "fail", "--activity-id", pending[0].activity_id, "--workflow-id", ordered_queue.id
         )
-        await home.run(first).terminate()
-        assert (await home.until_final(second))["status"] == "succeeded"
+        await instance.run(first).terminate()
+        assert (await instance.until_final(second))["status"] == "succeeded"
     assert "check_queued_run ended in a way that was not requested" in caplog.text
 
 
 @pytest.mark.usefixtures("soon")
 async def test_an_event_is_enqueued_although_an_operator_failed_the_activity(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joins, original = 0, OrderedQueues.enqueue
 
@@ -121,10 +121,10 @@ async def test_an_event_is_enqueued_although_an_operator_failed_the_activity(
         await original(self, position)
 
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.OrderedQueues.enqueue", enqueue)
-    await home.webhook(inbox.url, ordered=True)
-    event_id = (await home.send(data={"n": 0}, deliver_at=rfc3339(utc_now())))["id"]
-    await end(home, event_id, "fail", "enqueue")
-    assert (await home.until_final(event_id))["status"] == "succeeded"
+    await instance.webhook(inbox.url, ordered=True)
+    event_id = (await instance.send(data={"n": 0}, deliver_at=rfc3339(utc_now())))["id"]
+    await end(instance, event_id, "fail", "enqueue")
+    assert (await instance.until_final(event_id))["status"] == "succeeded"
     assert joins > 1
 
 
@@ -133,56 +133,56 @@ async def test_an_event_is_enqueued_although_an_operator_failed_the_activity(
 
 @pytest.mark.usefixtures("soon", "breakable")
 async def test_those_behind_go_on_without_a_run_that_does_not_answer_where_the_policy_is_skip(
-    home: House, inbox: Receiver, caplog: pytest.LogCaptureFixture
+    instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox.answers.append(Answer(200, delay=3))
-    await home.webhook(inbox.url, ordered=True, order_policy="skip")
-    first, *others = await send_numbered(home, 3)
+    await instance.webhook(inbox.url, ordered=True, order_policy="skip")
+    first, *others = await send_numbered(instance, 3)
     await inbox.got(1)
     with caplog.at_level(logging.WARNING):
-        await break_run(home, first)
+        await break_run(instance, first)
         for event_id in others:
-            assert (await home.until_final(event_id))["status"] == "succeeded"
+            assert (await instance.until_final(event_id))["status"] == "succeeded"
     assert first_numbers(inbox) == [0, 1, 2]
     assert f"{first} does not answer: the events behind it go on" in caplog.text
-    await home.run(first).terminate()
+    await instance.run(first).terminate()
 
 
 @pytest.mark.usefixtures("soon", "breakable")
 async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
-    home: House, inbox: Receiver, caplog: pytest.LogCaptureFixture
+    instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Timeline: the first run breaks and the queue says so; an operator terminates it, and the others are delivered."""
     inbox.answers.append(Answer(200, delay=3))
-    webhook = await home.webhook(inbox.url, ordered=True)
-    first, *others = await send_numbered(home, 3)
+    webhook = await instance.webhook(inbox.url, ordered=True)
+    first, *others = await send_numbered(instance, 3)
     await inbox.got(1)
-    assert await queue(home, webhook["id"]) == {
+    assert await queue(instance, webhook["id"]) == {
         "webhook_id": webhook["id"],
         "waiting": 3,
         "head": first,
         "stuck_since": None,
     }
     with caplog.at_level(logging.WARNING):
-        await break_run(home, first)
-        async with asyncio.timeout(PATIENCE):
-            while not (shown := await queue(home, webhook["id"]))["stuck_since"]:
+        await break_run(instance, first)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not (shown := await queue(instance, webhook["id"]))["stuck_since"]:
                 await asyncio.sleep(0.1)
     assert (shown["head"], shown["waiting"]) == (first, 3)
     assert f"the queue of {webhook['id']} is stuck: the run of {first} does not answer, and 2 wait" in caplog.text
     assert first_numbers(inbox) == [0]
-    await home.run(first).terminate()
+    await instance.run(first).terminate()
     for event_id in others:
-        assert (await home.until_final(event_id))["status"] == "succeeded"
-    async with asyncio.timeout(PATIENCE):
-        while (shown := await queue(home, webhook["id"]))["waiting"]:
+        assert (await instance.until_final(event_id))["status"] == "succeeded"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (shown := await queue(instance, webhook["id"]))["waiting"]:
             await asyncio.sleep(0.1)
     assert (shown["head"], shown["stuck_since"]) == (None, None)
 
 
-async def test_a_webhook_without_an_order_has_no_queue(home: House, inbox: Receiver) -> None:
-    webhook = await home.webhook(inbox.url)
-    assert await queue(home, webhook["id"]) == {
+async def test_a_webhook_without_an_order_has_no_queue(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    assert await queue(instance, webhook["id"]) == {
         "webhook_id": webhook["id"],
         "waiting": 0,
         "head": None,
@@ -195,44 +195,44 @@ async def test_a_webhook_without_an_order_has_no_queue(home: House, inbox: Recei
 
 @pytest.mark.parametrize("how", ["terminate", "cancel"])
 async def test_all_are_delivered_in_order_after_an_operator_ended_the_queue(
-    home: House, inbox: Receiver, how: str
+    instance: Instance, inbox: Receiver, how: str
 ) -> None:
     """Setup: the first event waits for its retry, and others for it; those that wait for their time are no part of it.
     Timeline: an operator ends the queue; another event is posted; the first is retried.
     What this proves: no event waits for an hour to be enqueued again, and the order stays that of acceptance.
     """
     inbox.fails(500)
-    webhook = await home.webhook(inbox.url, ordered=True, retry=LATER)
-    sent = await send_numbered(home, 4)
-    scheduled = (await home.send(data={"n": 99}, deliver_at=rfc3339(utc_now() + timedelta(days=1))))["id"]
-    await home.until_delivery(sent[0], "retrying")
-    await temporal_cli(home, "workflow", how, "--workflow-id", queue_of(home, webhook).id)
-    async with asyncio.timeout(PATIENCE):
-        while (await queue_of(home, webhook).describe()).status == WorkflowExecutionStatus.RUNNING:
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    sent = await send_numbered(instance, 4)
+    scheduled = (await instance.send(data={"n": 99}, deliver_at=rfc3339(utc_now() + timedelta(days=1))))["id"]
+    await instance.until_delivery(sent[0], "retrying")
+    await temporal_cli(instance, "workflow", how, "--workflow-id", queue_of(instance, webhook).id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await queue_of(instance, webhook).describe()).status == WorkflowExecutionStatus.RUNNING:
             await asyncio.sleep(0.05)
-    sent.append((await home.send(data={"n": 4}))["id"])
-    async with asyncio.timeout(PATIENCE):
-        while await queue_of(home, webhook).query("positions") != sent:
+    sent.append((await instance.send(data={"n": 4}))["id"])
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await queue_of(instance, webhook).query("positions") != sent:
             await asyncio.sleep(0.05)
-    await home.command(sent[0], "retry")
+    await instance.command(sent[0], "retry")
     for event_id in sent:
-        assert (await home.until_final(event_id))["status"] == "succeeded"
+        assert (await instance.until_final(event_id))["status"] == "succeeded"
     assert numbers(inbox) == [0, 0, 1, 2, 3, 4]
-    await home.command(scheduled, "cancel")
+    await instance.command(scheduled, "cancel")
 
 
 async def test_a_queue_that_ended_by_itself_looks_for_nothing(
-    home: House, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.IDLE_TIMEOUT", timedelta(seconds=0.1))
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
-    webhook = await home.webhook(inbox.url, ordered=True)
+    webhook = await instance.webhook(inbox.url, ordered=True)
     for n in range(2):
-        await home.send(data={"n": n})
+        await instance.send(data={"n": n})
         await inbox.got(n + 1)
-        async with asyncio.timeout(PATIENCE):
-            while (await queue_of(home, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await queue_of(instance, webhook).describe()).status != WorkflowExecutionStatus.COMPLETED:
                 await asyncio.sleep(0.05)
-        history = await queue_of(home, webhook).fetch_history()
+        history = await queue_of(instance, webhook).fetch_history()
         scheduled = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history.events]
         assert "find_waiting_events" not in scheduled

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from house import House, house
+from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
 
 SENDGRID = ec.generate_private_key(ec.SECP256R1())
@@ -31,17 +31,17 @@ async def sendgrid() -> AsyncIterator[SendGridServer]:
 
 
 @pytest.fixture
-async def home(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -> AsyncIterator[House]:
+async def instance(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -> AsyncIterator[Instance]:
     settings = {
         "sendgrid_api_key": SecretStr(KEY),
         "sendgrid_host": sendgrid.host,
         "sendgrid_verification_key": PUBLIC,
     }
-    async with house(temporal, tmp_path, **settings) as built, built.working():
+    async with running_instance(temporal, tmp_path, **settings) as built, built.working():
         yield built
 
 
-async def report(home: House, message: dict[str, Any], *words: tuple[str, str], **fields: Any) -> httpx.Response:
+async def report(instance: Instance, message: dict[str, Any], *words: tuple[str, str], **fields: Any) -> httpx.Response:
     """Say of a message that was taken what became of it, as SendGrid does: signed."""
     events = [
         {
@@ -62,32 +62,32 @@ async def report(home: House, message: dict[str, Any], *words: tuple[str, str], 
         "x-twilio-email-event-webhook-signature": base64.b64encode(signature).decode(),
         "x-twilio-email-event-webhook-timestamp": now,
     }
-    async with httpx.AsyncClient(transport=home.http._transport, base_url="http://hookkeeper.test") as keyless:
+    async with httpx.AsyncClient(transport=instance.http._transport, base_url="http://hookkeeper.test") as keyless:
         return await keyless.post("/v1/providers/sendgrid/events", content=body, headers=headers)
 
 
-async def sent(home: House, sendgrid: SendGridServer) -> tuple[str, dict[str, Any]]:
+async def sent(instance: Instance, sendgrid: SendGridServer) -> tuple[str, dict[str, Any]]:
     """Send an event whose email waits for word."""
-    await home.webhook(None, emails=[TRACKED])
-    event_id = (await home.send())["id"]
-    await home.until_delivery(event_id, "sent")
+    await instance.webhook(None, emails=[TRACKED])
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "sent")
     (message,) = await sendgrid.got(1)
     return event_id, message
 
 
-async def test_a_delivery_waits_until_it_has_arrived_everywhere(home: House, sendgrid: SendGridServer) -> None:
-    event_id, message = await sent(home, sendgrid)
-    answer = await report(home, message, ("deferred", "ann@acme.example"), ("delivered", "ann@acme.example"))
+async def test_a_delivery_waits_until_it_has_arrived_everywhere(instance: Instance, sendgrid: SendGridServer) -> None:
+    event_id, message = await sent(instance, sendgrid)
+    answer = await report(instance, message, ("deferred", "ann@acme.example"), ("delivered", "ann@acme.example"))
     assert (answer.status_code, answer.json()) == (200, {"recorded": 2, "ignored": 0})
-    (delivery,) = (await home.event(event_id))["deliveries"]
+    (delivery,) = (await instance.event(event_id))["deliveries"]
     assert delivery["status"] == "sent"
     assert delivery["awaiting"] == ["bob@acme.example"]
-    await report(home, message, ("delivered", "bob@acme.example"))
-    event = await home.until_final(event_id)
+    await report(instance, message, ("delivered", "bob@acme.example"))
+    event = await instance.until_final(event_id)
     assert event["status"] == "succeeded"
     assert [receipt["kind"] for receipt in event["deliveries"][0]["receipts"]] == ["deferred", "delivered", "delivered"]
     assert len(event["deliveries"][0]["attempts"]) == 1
-    history = (await home.run(event_id).fetch_history()).to_json()
+    history = (await instance.run(event_id).fetch_history()).to_json()
     assert (
         "wait for receipts of ann@acme.example, bob@acme.example" in base64.b64decode(_timer_summary(history)).decode()
     )
@@ -101,51 +101,51 @@ def _timer_summary(history: str) -> str:
 
 
 async def test_a_bounce_fails_the_delivery_and_the_address_is_mailed_no_more(
-    home: House, sendgrid: SendGridServer
+    instance: Instance, sendgrid: SendGridServer
 ) -> None:
-    event_id, message = await sent(home, sendgrid)
-    await report(home, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
-    event = await home.until_final(event_id)
+    event_id, message = await sent(instance, sendgrid)
+    await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
+    event = await instance.until_final(event_id)
     (delivery,) = event["deliveries"]
     assert (event["status"], delivery["reason"]) == ("failed", "bounced")
     assert delivery["receipts"][-1]["detail"] == "550 no such user"
-    listed = (await home.http.get("/v1/suppressions", params={"tenant": home.tenant})).json()["items"]
+    listed = (await instance.http.get("/v1/suppressions", params={"tenant": instance.tenant})).json()["items"]
     assert [(item["address"], item["reason"]) for item in listed] == [("ann@acme.example", "bounced")]
 
-    again = (await home.send())["id"]
-    await home.until_delivery(again, "sent")
+    again = (await instance.send())["id"]
+    await instance.until_delivery(again, "sent")
     _, second = await sendgrid.got(2)
     assert [to["email"] for to in second["personalizations"][0]["to"]] == ["bob@acme.example"]
-    (delivery,) = (await home.event(again))["deliveries"]
+    (delivery,) = (await instance.event(again))["deliveries"]
     assert delivery["awaiting"] == ["bob@acme.example"]
     assert "ann@acme.example" in delivery["attempts"][0]["response_excerpt"]
 
-    await report(home, second, ("bounce", "bob@acme.example"), type="bounce", reason="550")
-    third = await home.until_final((await home.send())["id"])
+    await report(instance, second, ("bounce", "bob@acme.example"), type="bounce", reason="550")
+    third = await instance.until_final((await instance.send())["id"])
     (delivery,) = third["deliveries"]
     assert (delivery["reason"], delivery["attempts"][0]["error"]) == ("rejected", "suppressed")
     assert len(sendgrid.requests) == 2
 
-    removed = await home.http.delete("/v1/suppressions/ann@acme.example", params={"tenant": home.tenant})
+    removed = await instance.http.delete("/v1/suppressions/ann@acme.example", params={"tenant": instance.tenant})
     assert removed.status_code == 204
-    await home.send()
+    await instance.send()
     assert len(await sendgrid.got(3)) == 3
 
 
 async def test_word_of_a_run_that_is_over_is_ignored_and_a_stranger_is_not_let_in(
-    home: House, sendgrid: SendGridServer
+    instance: Instance, sendgrid: SendGridServer
 ) -> None:
-    event_id, message = await sent(home, sendgrid)
-    assert (await home.command(event_id, "cancel")).status_code == 202
-    assert (await home.until_closed(event_id))["status"] == "cancelled"
-    answer = await report(home, message, ("delivered", "ann@acme.example"))
+    event_id, message = await sent(instance, sendgrid)
+    assert (await instance.command(event_id, "cancel")).status_code == 202
+    assert (await instance.until_closed(event_id))["status"] == "cancelled"
+    answer = await report(instance, message, ("delivered", "ann@acme.example"))
     assert answer.json() == {"recorded": 0, "ignored": 1}
-    forged = await home.http.post("/v1/providers/sendgrid/events", json=[])
+    forged = await instance.http.post("/v1/providers/sendgrid/events", json=[])
     assert forged.status_code == 401
 
 
-async def test_an_email_without_tracking_is_not_awaited(home: House, sendgrid: SendGridServer) -> None:
-    await home.webhook(None, emails=[{"to": ["ann@acme.example"]}])
-    event = await home.until_final((await home.send())["id"])
+async def test_an_email_without_tracking_is_not_awaited(instance: Instance, sendgrid: SendGridServer) -> None:
+    await instance.webhook(None, emails=[{"to": ["ann@acme.example"]}])
+    event = await instance.until_final((await instance.send())["id"])
     assert event["status"] == "succeeded"
     assert event["deliveries"][0]["awaiting"] == []

@@ -14,10 +14,10 @@ from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
-from house import House, house
-from patience import PATIENCE
+from instances import Instance, running_instance
 from receivers import Receiver
 from temporal_processes import free_ports
+from timeouts import WAIT_TIMEOUT
 from worker_processes import worker_process
 
 LONG = 3600
@@ -26,98 +26,98 @@ QUIET = 2.0
 """Seconds in which a worker that is not current would have delivered."""
 
 
-def with_version(home: House, version: str) -> House:
-    """Return the same house whose workers have this version."""
-    return replace(home, settings=home.settings.model_copy(update={"deployment_version": version}))
+def with_version(instance: Instance, version: str) -> Instance:
+    """Return the same instance whose workers have this version."""
+    return replace(instance, settings=instance.settings.model_copy(update={"deployment_version": version}))
 
 
-async def current(home: House) -> str:
-    return await worker_versions.current_version(home.temporal, home.settings.task_queue)
+async def current(instance: Instance) -> str:
+    return await worker_versions.current_version(instance.temporal, instance.settings.task_queue)
 
 
-async def promote(home: House, version: str, timeout: float = PATIENCE) -> bool:
-    return await worker_versions.promote(home.temporal, home.settings.task_queue, version, timeout)
+async def promote(instance: Instance, version: str, timeout: float = WAIT_TIMEOUT) -> bool:
+    return await worker_versions.promote(instance.temporal, instance.settings.task_queue, version, timeout)
 
 
-async def waiting_event(home: House, inbox: Receiver) -> str:
+async def waiting_event(instance: Instance, inbox: Receiver) -> str:
     """Let an event fail once; its retry is due in an hour."""
     inbox.fails(503)
-    await home.webhook(inbox.url, retry={"schedule": [LONG]})
-    event_id: str = (await home.send())["id"]
-    await home.until_delivery(event_id, "retrying", 1)
+    await instance.webhook(inbox.url, retry={"schedule": [LONG]})
+    event_id: str = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying", 1)
     return event_id
 
 
-async def retry(home: House, event_id: str) -> None:
+async def retry(instance: Instance, event_id: str) -> None:
     """Ask for an attempt, without waiting for a worker."""
-    await home.run(event_id).signal("retry")
+    await instance.run(event_id).signal("retry")
 
 
-async def test_the_first_version_of_an_installation_is_current(idle_house: House, inbox: Receiver) -> None:
-    await idle_house.webhook(inbox.url)
-    async with with_version(idle_house, "1.0").working():
-        event_id = (await idle_house.send())["id"]
-        assert (await idle_house.until_final(event_id))["status"] == "succeeded"
-    assert await current(idle_house) == "1.0"
+async def test_the_first_version_of_an_installation_is_current(idle_instance: Instance, inbox: Receiver) -> None:
+    await idle_instance.webhook(inbox.url)
+    async with with_version(idle_instance, "1.0").working():
+        event_id = (await idle_instance.send())["id"]
+        assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
+    assert await current(idle_instance) == "1.0"
 
 
-async def test_a_new_version_gets_tasks_when_it_is_promoted(idle_house: House, inbox: Receiver) -> None:
+async def test_a_new_version_gets_tasks_when_it_is_promoted(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: version 1.0 is current, and a run waits for its retry. Timeline: version 2.0 starts, the workers of 1.0
     stop, the retry is demanded, 2.0 is promoted. What this proves: 2.0 does nothing before, and continues the open run.
     """
-    async with with_version(idle_house, "1.0").working():
-        event_id = await waiting_event(idle_house, inbox)
-    async with with_version(idle_house, "2.0").working():
-        await retry(idle_house, event_id)
+    async with with_version(idle_instance, "1.0").working():
+        event_id = await waiting_event(idle_instance, inbox)
+    async with with_version(idle_instance, "2.0").working():
+        await retry(idle_instance, event_id)
         await asyncio.sleep(QUIET)
         assert len(inbox.requests) == 1
-        assert await promote(idle_house, "2.0")
-        event = await idle_house.until_final(event_id)
+        assert await promote(idle_instance, "2.0")
+        event = await idle_instance.until_final(event_id)
     assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 200]
-    assert await current(idle_house) == "2.0"
+    assert await current(idle_instance) == "2.0"
 
 
-async def test_a_rollback_continues_runs_of_the_newer_version(idle_house: House, inbox: Receiver) -> None:
-    async with with_version(idle_house, "1.0").working(), with_version(idle_house, "2.0").working():
-        await promote(idle_house, "2.0")
-        event_id = await waiting_event(idle_house, inbox)
-    async with with_version(idle_house, "1.0").working():
-        await promote(idle_house, "1.0")
-        await retry(idle_house, event_id)
-        assert (await idle_house.until_final(event_id))["status"] == "succeeded"
+async def test_a_rollback_continues_runs_of_the_newer_version(idle_instance: Instance, inbox: Receiver) -> None:
+    async with with_version(idle_instance, "1.0").working(), with_version(idle_instance, "2.0").working():
+        await promote(idle_instance, "2.0")
+        event_id = await waiting_event(idle_instance, inbox)
+    async with with_version(idle_instance, "1.0").working():
+        await promote(idle_instance, "1.0")
+        await retry(idle_instance, event_id)
+        assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
 
 
-async def test_runs_move_from_workers_without_version_and_back(idle_house: House, inbox: Receiver) -> None:
-    async with idle_house.working():
-        first = await waiting_event(idle_house, inbox)
-    async with with_version(idle_house, "1.0").working():
-        await retry(idle_house, first)
-        assert (await idle_house.until_final(first))["status"] == "succeeded"
+async def test_runs_move_from_workers_without_version_and_back(idle_instance: Instance, inbox: Receiver) -> None:
+    async with idle_instance.working():
+        first = await waiting_event(idle_instance, inbox)
+    async with with_version(idle_instance, "1.0").working():
+        await retry(idle_instance, first)
+        assert (await idle_instance.until_final(first))["status"] == "succeeded"
         inbox.fails(503)
-        second = (await idle_house.send())["id"]
-        await idle_house.until_delivery(second, "retrying", 1)
-    async with idle_house.working():
-        assert await promote(idle_house, UNVERSIONED)
-        await retry(idle_house, second)
-        assert (await idle_house.until_final(second))["status"] == "succeeded"
-    assert await current(idle_house) == UNVERSIONED
+        second = (await idle_instance.send())["id"]
+        await idle_instance.until_delivery(second, "retrying", 1)
+    async with idle_instance.working():
+        assert await promote(idle_instance, UNVERSIONED)
+        await retry(idle_instance, second)
+        assert (await idle_instance.until_final(second))["status"] == "succeeded"
+    assert await current(idle_instance) == UNVERSIONED
 
 
-async def test_a_version_without_workers_is_not_promoted(idle_house: House) -> None:
-    async with with_version(idle_house, "1.0").working():
+async def test_a_version_without_workers_is_not_promoted(idle_instance: Instance) -> None:
+    async with with_version(idle_instance, "1.0").working():
         with pytest.raises(VersionNotReady, match=r"no workers of version 2\.0 serve all task queues"):
-            await promote(idle_house, "2.0", timeout=1)
-        assert await current(idle_house) == "1.0"
+            await promote(idle_instance, "2.0", timeout=1)
+        assert await current(idle_instance) == "1.0"
 
 
-async def test_a_killed_worker_of_the_current_version_is_replaced(idle_house: House, inbox: Receiver) -> None:
-    home = with_version(idle_house, "1.0")
-    async with worker_process(home) as killed:
-        event_id = await waiting_event(home, inbox)
+async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance: Instance, inbox: Receiver) -> None:
+    instance = with_version(idle_instance, "1.0")
+    async with worker_process(instance) as killed:
+        event_id = await waiting_event(instance, inbox)
         killed.kill()
-    async with worker_process(home):
-        await retry(home, event_id)
-        assert (await home.until_final(event_id))["status"] == "succeeded"
+    async with worker_process(instance):
+        await retry(instance, event_id)
+        assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
 @asynccontextmanager
@@ -132,9 +132,9 @@ async def server_without_versions(folder: Path) -> AsyncIterator[Client]:
 
 
 async def test_a_server_without_versions_gets_workers_without(tmp_path: Path, inbox: Receiver) -> None:
-    async with server_without_versions(tmp_path) as temporal, house(temporal, tmp_path) as home:
-        await home.webhook(inbox.url)
-        async with with_version(home, "1.0").working():
-            event_id = (await home.send())["id"]
-            assert (await home.until_final(event_id))["status"] == "succeeded"
-        assert not await promote(home, "1.0")
+    async with server_without_versions(tmp_path) as temporal, running_instance(temporal, tmp_path) as instance:
+        await instance.webhook(inbox.url)
+        async with with_version(instance, "1.0").working():
+            event_id = (await instance.send())["id"]
+            assert (await instance.until_final(event_id))["status"] == "succeeded"
+        assert not await promote(instance, "1.0")

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-PATIENCE = 60.0
+WAIT_TIMEOUT = 60.0
 """Seconds. As long as a machine may take that has much else to do: nothing is proved by waiting less."""
-PROMPT = 20.0
+CALL_TIMEOUT = 20.0
 """Seconds within which a call ends that has a limit of a few seconds: far more than a busy machine adds, and less than
 what libraries wait for by default."""
 

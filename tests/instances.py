@@ -1,4 +1,4 @@
-"""A whole Hookkeeper in one test: real Temporal, real registry, real API, a worker that can be started and stopped."""
+"""An instance of Hookkeeper in a test: real Temporal, registry and API, a worker that can be started and stopped."""
 
 import asyncio
 import uuid
@@ -23,14 +23,14 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
-from patience import PATIENCE
+from timeouts import WAIT_TIMEOUT
 
 KEY = "a-key-for-tests-only"
 FINAL = ("succeeded", "failed", "cancelled")
 
 
 @dataclass
-class House:
+class Instance:
     """Everything wired as in production, but for the sockets of the API."""
 
     temporal: Client
@@ -65,19 +65,19 @@ class House:
             f"/v1/events/{event_id}/{command}", params={"tenant": self.tenant}, json={"delivery": delivery}
         )
 
-    async def until(self, event_id: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    async def until(self, event_id: str, *statuses: str, seconds: float = WAIT_TIMEOUT) -> dict[str, Any]:
         """Wait until the event has one of the statuses; give it as it is then.
 
         A query of a run in a killed worker's cache gets 503 until Temporal gives up that worker's sticky queue.
         """
         return await self._until(event_id, lambda event: event["status"] in statuses, seconds)
 
-    async def until_final(self, event_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    async def until_final(self, event_id: str, seconds: float = WAIT_TIMEOUT) -> dict[str, Any]:
         return await self.until(event_id, *FINAL, seconds=seconds)
 
     async def until_closed(self, event_id: str) -> dict[str, Any]:
         """Wait until the run has ended, after all alerts were sent."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while (await self.run(event_id).describe()).status == WorkflowExecutionStatus.RUNNING:
                 await asyncio.sleep(0.03)
         return await self.event(event_id)
@@ -89,7 +89,7 @@ class House:
             delivery = event["deliveries"][n]
             return delivery["status"] == status and len(delivery["attempts"]) >= attempts
 
-        return await self._until(event_id, is_there, PATIENCE)
+        return await self._until(event_id, is_there, WAIT_TIMEOUT)
 
     async def _until(self, event_id: str, is_there: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
@@ -126,7 +126,7 @@ class House:
             yield
         finally:
             stop.set()
-            await ends(working, self.settings.shutdown_timeout.total_seconds() + PATIENCE)
+            await ends(working, self.settings.shutdown_timeout.total_seconds() + WAIT_TIMEOUT)
 
 
 def with_keys(temporal: Client, keyring: Keyring) -> Client:
@@ -135,8 +135,8 @@ def with_keys(temporal: Client, keyring: Keyring) -> Client:
 
 
 @asynccontextmanager
-async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterator[House]:
-    """Build a house with its own task queue, tenant and registry."""
+async def running_instance(temporal: Client, folder: Path, **settings: Any) -> AsyncIterator[Instance]:
+    """Make an instance with its own task queue, tenant and registry."""
     unique = uuid.uuid4().hex[:12]
     chosen = Settings(
         admin_key=SecretStr(KEY),
@@ -164,5 +164,5 @@ async def house(temporal: Client, folder: Path, **settings: Any) -> AsyncIterato
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers, timeout=30) as http,
     ):
-        yield House(temporal, store, chosen, gateway, http, app, tenant=f"t{unique}")
+        yield Instance(temporal, store, chosen, gateway, http, app, tenant=f"t{unique}")
     await store.close()
