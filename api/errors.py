@@ -1,6 +1,7 @@
 """Which error becomes which answer: `api.problems` has the answers, services and clients raise the errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -69,9 +70,34 @@ log = structlog.get_logger("hookkeeper.api")
 def as_event_problem(error: Exception, event_id: str) -> Problem:
     """Return the problem for an error, with the event's id, so that the client can safely post the event again."""
     problem = as_problem(error, event_id=event_id)
-    if problem.status_code == ServiceUnavailable.status and not isinstance(error, Problem):
+    if _is_unavailable(problem, error):
         problem.detail = f"{_out_of_reach(error)} The event may have been accepted: send it again with id {event_id}."
     return problem.about_event(event_id)
+
+
+@contextmanager
+def naming_event(event_id: str) -> Iterator[None]:
+    """Name the event in the answer to each error of the block."""
+    try:
+        yield
+    except Exception as error:
+        raise as_event_problem(error, event_id) from error
+
+
+@contextmanager
+def naming_schedule(schedule_id: str) -> Iterator[None]:
+    """Name the new schedule in the answer to each error of the block: a repeated request then makes no second one."""
+    try:
+        yield
+    except Exception as error:
+        problem = as_problem(error, schedule_id=schedule_id)
+        if _is_unavailable(problem, error):
+            problem.detail = (
+                f"{_out_of_reach(error)} The schedule may have been created: repeat the request with id {schedule_id}."
+                " A 409 then means that it was."
+            )
+        problem.schedule_id = schedule_id
+        raise problem from error
 
 
 def as_problem(error: Exception, **context: str) -> Problem:
@@ -105,7 +131,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             log.warning("unavailable", error=type(error).__name__, detail=str(error), **context)
             return ServiceUnavailable(
-                f"{_out_of_reach(error)} Repeat the request, with the same id.",
+                f"{_out_of_reach(error)} Repeat the request, with the same id if it has one.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},
             )
         case _:
@@ -139,6 +165,11 @@ def _from_http(error: HTTPException) -> Problem:
     problem.status_code = error.status_code
     problem.kind = title(error.status_code).lower().replace(" ", "-")
     return problem
+
+
+def _is_unavailable(problem: Problem, error: Exception) -> bool:
+    """Return whether it is unknown if the request was executed. A problem that a route raised is known."""
+    return problem.status_code == ServiceUnavailable.status and not isinstance(error, Problem)
 
 
 def _out_of_reach(error: Exception) -> str:

@@ -28,7 +28,7 @@ from hookkeeper.services.errors import BadField
 
 MEDIA_TYPE = "application/problem+json"
 EVENT_ID_HEADER = "hookkeeper-event-id"
-"""Names the event in each answer to `POST /v1/events`."""
+"""Names the event in each answer to a request that makes one."""
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """As RFC 9110 has them; Python's differ from version to version."""
 
@@ -47,6 +47,12 @@ class ProblemDocument(BaseModel):
         description="The id of the event that was posted, even if it was generated. After a 503, post the event again"
         " with this `id`: it is accepted only once",
     )
+    schedule_id: str | None = Field(
+        None,
+        exclude_if=lambda schedule_id: schedule_id is None,
+        description="The id of the new schedule, even if it was generated. After a 503, repeat the request with this"
+        " `id`; 409 then means that the schedule was created",
+    )
 
 
 class Problem(HTTPException):
@@ -61,6 +67,7 @@ class Problem(HTTPException):
         super().__init__(self.status, detail, headers)
         self.errors = list(errors)
         self.event_id: str | None = None
+        self.schedule_id: str | None = None
 
     def about_event(self, event_id: str) -> Self:
         """Name the event that the problem is about, in the document and in a header."""
@@ -144,7 +151,7 @@ class HeadersTooLarge(Problem):
 class ServiceUnavailable(Problem):
     status = 503
     kind = "unavailable"
-    example = "The registry is unavailable. Repeat the request, with the same id."
+    example = "The registry is unavailable. Repeat the request, with the same id if it has one."
 
 
 BY_STATUS = {problem.status: problem for problem in Problem.__subclasses__()}
@@ -186,6 +193,7 @@ def document(problem: Problem) -> ProblemDocument:
         detail=str(problem.detail),
         errors=problem.errors,
         event_id=problem.event_id,
+        schedule_id=problem.schedule_id,
     )
 
 
@@ -195,5 +203,7 @@ def as_response(problem: Problem) -> JSONResponse:
     return JSONResponse(content, problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
+NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
+"""The header of answers that name an event, for the OpenAPI document."""
 KEYED = responses(400, 401, 403, 413, 415, 422, 429, 503)
 """What every route with a key can answer."""

@@ -128,13 +128,21 @@ def scheduled_event_id(schedule: str, when: datetime) -> str:
     return f"{schedule}-{when.astimezone(UTC):{EVENT_TIME}}"
 
 
-def firing_of(tenant: str, event_id: str) -> str | None:
-    """Name the firing that makes an event with this id; None if no schedule can have made it."""
+def scheduled_event(event_id: str) -> tuple[str, datetime] | None:
+    """Return the schedule and the time of an event that `scheduled_event_id` named; None for any other id."""
     schedule, _, time = event_id.rpartition("-")
     try:
         when = datetime.strptime(time, EVENT_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+    return (schedule, when) if scheduled_event_id(schedule, when) == event_id else None
+
+
+def firing_of(tenant: str, event_id: str) -> str | None:
+    """Name the firing that makes an event with this id; None if no schedule can have made it."""
+    if (scheduled := scheduled_event(event_id)) is None:
+        return None
+    schedule, when = scheduled
     return f"{firing_id(tenant, schedule)}-{when:{FIRING_TIME}}"
 
 

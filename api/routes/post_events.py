@@ -10,8 +10,8 @@ from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
 from api.caller import Caller
 from api.deps import UNLESS_LATE, CallerDep, IngestDep, LinksDep
-from api.errors import as_event_problem, from_validation
-from api.problems import EVENT_ID_HEADER, KEYED, Problem, ServiceUnavailable, document, responses
+from api.errors import as_event_problem, from_validation, naming_event
+from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
 from hookkeeper.links import LinkBuilder
 from hookkeeper.services.fields import EVENT_ID
@@ -19,7 +19,6 @@ from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent, new_event_id
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
-NAMES_EVENT = {EVENT_ID_HEADER: {"description": "The event's id", "schema": {"type": "string"}}}
 MAX_CONCURRENT_EVENTS = 20
 """Events of a batch that are accepted at the same time."""
 Accepting = asyncio.Task[EventBatchItem]
@@ -58,10 +57,8 @@ async def post_event(
         event = event.model_copy(update={"id": idempotency_key})
     event_id = event.id or new_event_id()
     response.headers[EVENT_ID_HEADER] = event_id
-    try:
+    with naming_event(event_id):
         started = await ingest.accept(event, event_id)
-    except Exception as error:
-        raise as_event_problem(error, event_id) from error
     if started.duplicate:
         response.status_code = 200
     return views.accepted(started, links)

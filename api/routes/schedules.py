@@ -19,7 +19,8 @@ from api.deps import (
     SettingsDep,
     Tenant,
 )
-from api.problems import KEYED, responses
+from api.errors import naming_event, naming_schedule
+from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.schedules import (
     SCHEDULE_ID,
     BackfillRequest,
@@ -34,7 +35,7 @@ from api.schemas.schedules import (
 from hookkeeper import ids
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import Page
-from hookkeeper.services.schedules import changed, check_event, new_plan
+from hookkeeper.services.schedules import changed, check_event, new_plan, trigger_time
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
@@ -62,12 +63,16 @@ async def create_schedule(
     for each time. If an event is refused, for example because its type is archived, `recent` has the reason. Events
     count against the rate limit of the key that created the schedule. A tenant may have
     `HOOKKEEPER_MAX_SCHEDULES_PER_TENANT` schedules.
+
+    After a 503, the schedule may or may not have been created. Repeat the request with the `schedule_id` of the problem
+    as its `id`; 409 then means that it was created.
     """
     fields, new = new.model_fields_set, caller.own(new)
     given = new.model_dump()
     plan = new_plan(given, caller.key_id, settings.min_schedule_interval)
     await check_event(ingest, plan.tenant, given["event"])
-    known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
+    with naming_schedule(plan.id):
+        known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
     await audit.keep(caller.did("schedule.create", plan.id, plan.tenant, fields))
     return views.schedule(known, links)
 
@@ -151,19 +156,37 @@ async def resume_schedule(
     return views.schedule(await schedules.read(tenant, schedule_id), links)
 
 
-@router.post("/{schedule_id}/trigger", status_code=202, responses=responses(404), dependencies=[needs("events:write")])
+@router.post(
+    "/{schedule_id}/trigger",
+    status_code=202,
+    responses={
+        202: {"headers": NAMES_EVENT},
+        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(404, 503).items()},
+    },
+    dependencies=[needs("events:write")],
+)
 async def trigger_schedule(
     schedule_id: PathId,
+    response: Response,
     schedules: SchedulesDep,
     audit: AuditDep,
     caller: CallerDep,
     tenant: Tenant,
     trigger: TriggerRequest | None = None,
 ) -> ScheduleCommandAccepted:
-    """Post an event now, even if the schedule is paused, at most one a second. `recent` shows the result."""
-    await schedules.trigger(tenant, schedule_id, (trigger or TriggerRequest()).overlap)
+    """Post an event now, even if the schedule is paused, at most one a second. `recent` shows the result.
+
+    After a 503, the event may or may not have been posted. Repeat the request with the `event_id` of the problem as its
+    `id`: there is one event with this id, however often it is triggered.
+    """
+    trigger = trigger or TriggerRequest()
+    time = trigger_time(schedule_id, trigger.id)
+    event_id = ids.scheduled_event_id(schedule_id, time)
+    response.headers[EVENT_ID_HEADER] = event_id
+    with naming_event(event_id):
+        await schedules.trigger(tenant, schedule_id, time, trigger.overlap)
     await audit.keep(caller.did("schedule.trigger", schedule_id, tenant))
-    return ScheduleCommandAccepted(id=schedule_id, command="trigger")
+    return ScheduleCommandAccepted(id=schedule_id, command="trigger", events=[event_id])
 
 
 @router.post("/{schedule_id}/backfill", status_code=202, responses=responses(404), dependencies=[needs("events:write")])
@@ -177,7 +200,8 @@ async def backfill_schedule(
 ) -> ScheduleCommandAccepted:
     """Post the events of all times in a past period, about ten a second, even if the schedule is paused.
 
-    Times that already have an event are skipped. A period must have fewer than 1000 times.
+    Times that already have an event are skipped, so the request can be repeated after a 503. A period must have fewer
+    than 1000 times.
     """
     if backfill.until <= backfill.since:
         raise Invalid.field("until", "must be after `since`")

@@ -21,15 +21,23 @@ from api.deps import (
     StoreDep,
     ValidatorDep,
 )
-from api.problems import KEYED, responses
+from api.errors import naming_event
+from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent
-from api.schemas.webhooks import NewWebhook, PreviewRequest, SampleEvent, SecretRotation, WebhookChanges
+from api.schemas.webhooks import (
+    NewWebhook,
+    PreviewRequest,
+    SampleEvent,
+    SecretRotation,
+    TestEventRequest,
+    WebhookChanges,
+)
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, EventType, Page
-from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.preview import Preview, Previewer, unsaved
 from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held
 
@@ -160,21 +168,36 @@ async def rotate_secret(
     "/{webhook_id}/test",
     summary="Send a test event",
     status_code=202,
-    responses=responses(404),
+    responses={
+        200: {"model": AcceptedEvent, "description": "The event was accepted before", "headers": NAMES_EVENT},
+        202: {"headers": NAMES_EVENT},
+        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(404, 409, 503).items()},
+    },
     dependencies=[needs("webhooks:write")],
 )
 async def send_test(
     webhook: KnownWebhook,
+    response: Response,
     catalogue: CatalogueDep,
     ingest: IngestDep,
     links: LinksDep,
-    sample: SampleEvent | None = None,
+    test: TestEventRequest | None = None,
 ) -> AcceptedEvent:
-    """Send a real, signed event to this webhook only, even if it is disabled."""
-    sample = sample or SampleEvent()
-    data = await _data_of(sample, catalogue)
-    event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
-    return views.accepted(await ingest.accept_test(event, webhook), links)
+    """Send a real, signed event to this webhook only, even if it is disabled.
+
+    After a 503, the event may or may not have been accepted. Repeat the request with the `event_id` of the problem as
+    its `id`, as for `POST /v1/events`.
+    """
+    test = test or TestEventRequest()
+    event_id = test.id or new_event_id()
+    response.headers[EVENT_ID_HEADER] = event_id
+    with naming_event(event_id):
+        data = await _data_of(test, catalogue)
+        event = NewEvent(type=test.type, data=data, tenant=webhook.tenant)
+        started = await ingest.accept_test(event, event_id, webhook)
+    if started.duplicate:
+        response.status_code = 200
+    return views.accepted(started, links)
 
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])

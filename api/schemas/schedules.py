@@ -9,6 +9,7 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.schedule import YEAR, OverlapPolicy
 from hookkeeper.services.cron import check_cron, check_timezone
 from hookkeeper.services.fields import (
+    EventId,
     EventType,
     GivenTime,
     Line,
@@ -113,6 +114,9 @@ class TriggerRequest(RequestModel):
 
     overlap: OverlapPolicy = "allow_all"
     """What to do if an earlier event is still being delivered."""
+    id: EventId | None = None
+    """The event's id, as an earlier answer to the same request named it, which makes it safe to repeat the request. By
+    default an id of the current second."""
 
 
 class BackfillRequest(RequestModel):
@@ -122,7 +126,8 @@ class BackfillRequest(RequestModel):
     until: SensibleTime
     """Exclusive, and not in the future."""
     overlap: OverlapPolicy = "allow_all"
-    """`buffer_all` posts one event after the other, each after the delivery of the previous one."""
+    """`buffer_all` posts one event after the other, each after the delivery of the previous one. `cancel_other` cancels
+    an event that is still being delivered, also one of the same request if that is repeated."""
 
 
 class ScheduleLinks(ResponseModel):
@@ -192,5 +197,5 @@ class ScheduleCommandAccepted(ResponseModel):
 
     id: str
     command: Literal["trigger", "backfill"]
-    events: list[str] | None = None
-    """For a backfill: the ids of its events, some of which may be refused."""
+    events: list[str]
+    """The ids of the events, some of which may be refused."""

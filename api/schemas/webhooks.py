@@ -14,6 +14,7 @@ from hookkeeper.policy import OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 from hookkeeper.services.fields import (
     EVENT_ID,
+    EventId,
     EventPattern,
     EventType,
     Headers,
@@ -186,6 +187,11 @@ class SampleEvent(RequestModel):
     type: EventType = "hookkeeper.test"
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
     """By default the first example of the type in the catalogue."""
+
+
+class TestEventRequest(SampleEvent):
+    id: EventId | None = None
+    """Your id, which makes it safe to repeat the request. By default a generated id."""
 
 
 class PreviewRequest(RequestModel):

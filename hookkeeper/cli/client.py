@@ -10,7 +10,7 @@ Errors:
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any, NoReturn, Self
 from urllib.parse import quote
@@ -30,6 +30,8 @@ class ApiUnavailable(Failed):
 
     may_have_arrived = True
     """The server may have received and executed the request."""
+    event_id: str | None = None
+    """The event that the request may have made, if the response names it."""
 
 
 class NotConnected(ApiUnavailable):
@@ -85,22 +87,29 @@ class Api:
         except ValueError as error:
             raise Failed(f"{self.url} is not a Hookkeeper API: check HOOKKEEPER_URL") from error
 
-    def send_event(self, event: Json) -> Any:
+    def send_event(self, event: Json, path: Sequence[str] = ("events",)) -> Any:
         """Send an event, and again if it is unknown whether it was accepted.
 
         All attempts have the same id, so they make one event, even if a response is lost.
         """
-        event = {"id": f"evt_{secrets.token_hex(12)}"} | event
+        return self.make_event({"id": f"evt_{secrets.token_hex(12)}"} | event, *path)
+
+    def make_event(self, body: Json, *path: str, **query: Any) -> Any:
+        """POST a request that makes an event, and again if it is unknown whether it was executed.
+
+        The id in `body`, or else the one in the first response, makes all attempts one request.
+        """
         may_have_arrived = False
         for wait in (*SEND_RETRY_WAITS, None):
             try:
-                return self.call("POST", "events", body=event)
+                return self.call("POST", *path, body=body, **query)
             except ApiUnavailable as error:
                 may_have_arrived |= error.may_have_arrived
-                if not may_have_arrived:
+                body = present(id=error.event_id) | body
+                if not may_have_arrived or "id" not in body:
                     raise
                 if wait is None:
-                    raise ApiUnavailable(f"{error}\nTo repeat it as the same event, add: --id {event['id']}") from error
+                    raise ApiUnavailable(f"{error}\nTo repeat it as the same event, add: --id {body['id']}") from error
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
@@ -131,12 +140,20 @@ def _is_loopback(url: str) -> bool:
 
 
 def _raise_problem(response: httpx.Response) -> NoReturn:
-    kind = ApiUnavailable if response.status_code == 503 else Failed
+    error = _error(response)
+    if response.status_code != 503:
+        raise Failed(error)
+    unavailable = ApiUnavailable(error)
+    unavailable.event_id = response.headers.get("hookkeeper-event-id")
+    raise unavailable
+
+
+def _error(response: httpx.Response) -> str:
     if "problem+json" not in response.headers.get("content-type", ""):
-        raise kind(f"{response.url} answers {response.status_code} {response.reason_phrase}")
+        return f"{response.url} answers {response.status_code} {response.reason_phrase}"
     problem = response.json()
     fields = "".join(f"\n  {field['path']}: {field['detail']}" for field in problem.get("errors", ()))
     hint = ""
     if response.status_code == 401:
         hint = " Set HOOKKEEPER_API_KEY, or run this in the directory of `hookkeeper dev`."
-    raise kind(f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}")
+    return f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}"

@@ -10,7 +10,7 @@ from hookkeeper.cli import event_views, timeline
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
 from hookkeeper.cli.json_input import read_json
-from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, Tenant
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, OwnEventId, Tenant
 from hookkeeper.commands import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
@@ -21,9 +21,7 @@ EventId = Annotated[str, typer.Argument(help="The event's id.")]
 def send(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, such as order.paid.")],
     data: EventData = "{}",
-    id_: Annotated[
-        str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
-    ] = None,
+    id_: OwnEventId = None,
     tenant: Tenant = None,
     deliver_at: Annotated[str | None, typer.Option(help="Time of the delivery (RFC 3339).")] = None,
     follow: Annotated[bool, typer.Option(help="Show the attempts live; exit 1 unless all succeed.")] = False,

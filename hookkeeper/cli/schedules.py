@@ -114,9 +114,19 @@ def resume(schedule: ScheduleId, note: Note = None, tenant: Tenant = None, as_js
 
 
 @app.command()
-def trigger(schedule: ScheduleId, overlap: Overlap = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
+def trigger(
+    schedule: ScheduleId,
+    overlap: Overlap = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The event's id, to repeat a command that may have created it.")
+    ] = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
     """Create an event now, even if the schedule is paused."""
-    print_result(as_json, _command(schedule, "trigger", tenant, overlap=overlap), "trigger: accepted")
+    body = present(overlap=overlap, id=id_)
+    accepted = Api.of_environment().make_event(body, "schedules", schedule, "trigger", tenant=tenant)
+    print_result(as_json, accepted, "\n".join(accepted["events"]))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from hookkeeper.cli import event_views, recoveries, webhook_fields, webhook_view
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, print_fields, print_json_or, print_page, print_result
 from hookkeeper.cli.json_input import STDIN, read_json
-from hookkeeper.cli.options import AsJson, Cursor, Limit, Tenant, WebhookId
+from hookkeeper.cli.options import AsJson, Cursor, Limit, OwnEventId, Tenant, WebhookId
 from hookkeeper.policy import OrderPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
@@ -156,10 +156,12 @@ def rotate_secret(
 def send_test(
     webhook_id: WebhookId,
     type_: Annotated[str, typer.Option("--type", help="The event type to send.")] = "hookkeeper.test",
+    id_: OwnEventId = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a real signed event to this webhook only."""
-    accepted = Api.of_environment().call("POST", "webhooks", webhook_id, "test", body={"type": type_})
+    body = {"type": type_} | present(id=id_)
+    accepted = Api.of_environment().send_event(body, ("webhooks", webhook_id, "test"))
     print_json_or(as_json, accepted, print_fields)
 
 

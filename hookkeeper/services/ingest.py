@@ -65,22 +65,20 @@ class EventIngest:
         Unavailable the outcome is not known: sent again with the same id, it is one event.
         """
         self._check_size(event)
-        try:
-            async with asyncio.timeout(ACCEPT_TIMEOUT):
-                try:
-                    return await self._accept(event, event_id or event.id or new_event_id(), behind)
-                except Invalid:  # it may have been valid when it was accepted
-                    if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
-                        return known
-                    raise
-        except TimeoutError:
-            raise Unavailable("the registry and Temporal together took too long") from None
+        async with _in_time():
+            try:
+                return await self._accept(event, event_id or event.id or new_event_id(), behind)
+            except Invalid:  # it may have been valid when it was accepted
+                if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
+                    return known
+                raise
 
-    async def accept_test(self, event: NewEvent, webhook: Webhook) -> Started:
+    async def accept_test(self, event: NewEvent, event_id: str, webhook: Webhook) -> Started:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
-        run = self._input(event, new_event_id(), utc_now(), deliveries_to([webhook], manual=True))
-        async with self._turn(event.tenant):
-            return await self._gateway.start(run, digest(event))
+        self._check_size(event)
+        run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True))
+        async with _in_time(), self._turn(event.tenant):
+            return await self._gateway.start(run, digest(event, only_to=webhook.id))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -167,6 +165,16 @@ class EventIngest:
                 await self._store.note_filter_error(webhook_id, error)
         except RegistryUnavailable as error:
             log.warning("filter errors not counted", error=str(error), webhooks=list(errors))
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Raise Unavailable if the block takes too long."""
+    try:
+        async with asyncio.timeout(ACCEPT_TIMEOUT):
+            yield
+    except TimeoutError:
+        raise Unavailable("the registry and Temporal together took too long") from None
 
 
 def deliveries_to(webhooks: Sequence[Webhook], *, manual: bool = False) -> tuple[Delivery, ...]:

@@ -30,8 +30,13 @@ def new_event_id() -> str:
     return f"evt_{secrets.token_hex(12)}"
 
 
-def digest(event: NewEvent) -> str:
-    """Return what two requests with one id have in common if they mean the same event. The order of keys is ignored."""
+def digest(event: NewEvent, only_to: str | None = None) -> str:
+    """Return what two requests with one id have in common if they mean the same event. The order of keys is ignored.
+
+    `only_to`: the webhook of a test event, which is not the same as an event for all.
+    """
     meant: dict[str, Any] = event.model_dump(mode="json", include={"type", "data", "timestamp", "deliver_at"})
+    if only_to:
+        meant["only_to"] = only_to
     canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,13 +1,16 @@
 """Make and change the plans of schedules by the rules that no schema can say."""
 
 import secrets
+from datetime import datetime
 from typing import Any
 
+from hookkeeper import ids
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.services.errors import BadField, Invalid
-from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.temporal.schedule_conversion import ScheduleSnapshot
+from hookkeeper.times import utc_now
 
 OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
 """Fields that a plan has as the API has them."""
@@ -48,6 +51,19 @@ async def check_event(ingest: EventIngest, tenant: str, event: dict[str, Any]) -
     except Invalid as refusal:
         errors = [BadField(path=f"event.{field.path}", detail=field.detail) for field in refusal.errors]
         raise Invalid(str(refusal), errors) from None
+
+
+def trigger_time(schedule: str, event_id: str | None) -> datetime:
+    """Return the time of the event that a trigger makes: now, or that of an earlier request for `event_id`."""
+    now = utc_now().replace(microsecond=0)
+    if event_id is None:
+        return now
+    name, when = ids.scheduled_event(event_id) or ("", now)
+    if name != schedule:
+        raise Invalid.field("id", f"must be `{schedule}-<time>`, as in {ids.scheduled_event_id(schedule, now)}")
+    if when > now + MAX_CLOCK_SKEW:
+        raise Invalid.field("id", "is of a time in the future")
+    return when
 
 
 def _checked(plan: SchedulePlan, min_interval: int) -> SchedulePlan:

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from cachetools import TTLCache
-from temporalio.api.schedule.v1 import ScheduleState
+from temporalio.api.enums.v1 import ScheduleOverlapPolicy as OverlapPolicyEnum
+from temporalio.api.schedule.v1 import SchedulePatch, ScheduleState, TriggerImmediatelyRequest
 from temporalio.api.workflowservice.v1 import (
     CreateScheduleRequest,
     ListScheduleMatchingTimesRequest,
+    PatchScheduleRequest,
     UpdateScheduleRequest,
 )
 from temporalio.client import Client, ScheduleBackfill, ScheduleHandle
@@ -165,10 +167,21 @@ class Schedules:
         async with _translated_errors():
             await self._handle(tenant, schedule).unpause(note=note)
 
-    async def trigger(self, tenant: str, schedule: str, overlap: OverlapPolicy) -> None:
-        """Fire now, also while the schedule is paused."""
+    async def trigger(self, tenant: str, schedule: str, when: datetime, overlap: OverlapPolicy) -> None:
+        """Fire now for the time `when`, also while the schedule is paused. Once for each time: it is the request's id,
+        so Temporal ignores a repeated request, which could otherwise cancel the first one's event.
+        """
+        policy = OverlapPolicyEnum.ValueType(overlap_policy(overlap))
+        fire = TriggerImmediatelyRequest(overlap_policy=policy, scheduled_time=timestamp(when))
+        request = PatchScheduleRequest(
+            namespace=self._client.namespace,
+            schedule_id=ids.schedule_id(tenant, schedule),
+            patch=SchedulePatch(trigger_immediately=fire),
+            identity=self._client.identity,
+            request_id=f"trigger-{ids.scheduled_event_id(schedule, when)}",
+        )
         async with _translated_errors():
-            await self._handle(tenant, schedule).trigger(overlap=overlap_policy(overlap))
+            await self._client.workflow_service.patch_schedule(request, retry=True)
 
     async def times(self, tenant: str, schedule: str, since: datetime, until: datetime) -> list[datetime]:
         """Return the first thousand times from `since` on and before `until`."""

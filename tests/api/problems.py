@@ -24,7 +24,7 @@ def problem(answer: httpx.Response, status: int, *paths: str) -> dict[str, Any]:
     assert answer.status_code == status, f"{answer.status_code} {answer.text[:500]}"
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()
-    assert [field for field in document if field != "event_id"] == FIELDS
+    assert [field for field in document if field not in ("event_id", "schedule_id")] == FIELDS
     assert document["status"] == status
     assert document["type"].startswith("urn:hookkeeper:problem:")
     assert document["title"]

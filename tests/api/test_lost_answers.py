@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import uvicorn
@@ -19,8 +20,12 @@ from hookkeeper import ids
 from hookkeeper.cli.client import Api
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.schedules import Schedules
 from instances import KEY, Instance, running_instance
 from receivers import Receiver
+from schedules import forgotten_at_last
+
+DAILY = {"cron": ["0 9 * * *"], "event": {"type": "report.due"}}
 
 
 class Proxy:
@@ -99,10 +104,10 @@ async def until_started(temporal: Client, instance: Instance, count: int) -> Non
             await asyncio.sleep(0.05)
 
 
-async def post_again(instance: Instance, path: str, body: dict[str, Any]) -> Any:
+async def post_again(instance: Instance, path: str, body: dict[str, Any], **query: str) -> Any:
     """Post until Temporal is reached again."""
     async with asyncio.timeout(60):
-        while (answer := await instance.http.post(path, json=body)).status_code == 503:
+        while (answer := await instance.http.post(path, json=body, params=query)).status_code == 503:
             await asyncio.sleep(0.1)
     return answer
 
@@ -148,6 +153,100 @@ async def test_a_lost_answer_of_a_batch_names_each_event(instance: Instance, tem
     await until_started(temporal, instance, 30)
     assert await statuses() == [200] * 30
     assert await runs_of(temporal, instance) == 30
+
+
+async def test_a_lost_answer_of_a_test_event_names_it(
+    instance: Instance, temporal: Client, proxy: Proxy, inbox: Receiver
+) -> None:
+    webhook, other = await instance.webhook(inbox.url), await instance.webhook(inbox.url)
+    path = f"/v1/webhooks/{webhook['id']}/test"
+    with proxy.dropping_answers():
+        lost = await instance.http.post(path, json={"data": {"n": 1}})
+        document = problem(lost, 503)
+    event_id = document["event_id"]
+    assert lost.headers["hookkeeper-event-id"] == event_id
+    assert event_id in document["detail"]
+    await until_started(temporal, instance, 1)
+
+    again = await post_again(instance, path, {"data": {"n": 1}, "id": event_id})
+    assert (again.status_code, again.json()["id"], again.json()["duplicate"]) == (200, event_id, True)
+    assert again.headers["hookkeeper-event-id"] == event_id
+    async with instance.working():
+        await instance.until_final(event_id)
+    assert [request.webhook_id for request in inbox.requests] == [event_id]
+    assert await runs_of(temporal, instance) == 1
+    elsewhere = await instance.http.post(f"/v1/webhooks/{other['id']}/test", json={"data": {"n": 1}, "id": event_id})
+    assert problem(elsewhere, 409)["event_id"] == event_id, "the id belongs to the test of another webhook"
+
+
+async def test_a_lost_answer_of_a_trigger_names_its_event(instance: Instance, temporal: Client, proxy: Proxy) -> None:
+    """The event is repeated a second later: its time stays that of the first request."""
+    path, query = "/v1/schedules/daily/trigger", {"tenant": instance.tenant}
+    async with forgotten_at_last(temporal):
+        made = await instance.http.post("/v1/schedules", json=DAILY | query | {"id": "daily"})
+        assert made.status_code == 201
+        with proxy.dropping_answers():
+            lost = await instance.http.post(path, params=query)
+            document = problem(lost, 503)
+        event_id = document["event_id"]
+        assert lost.headers["hookkeeper-event-id"] == event_id
+        async with instance.working():
+            await until_fired(instance, event_id)
+            again = await post_again(instance, path, {"id": event_id, "overlap": "cancel_other"}, **query)
+            assert (again.status_code, again.json()["events"]) == (202, [event_id])
+            assert again.headers["hookkeeper-event-id"] == event_id
+            later = await instance.http.post(path, params=query)
+            (latest,) = later.json()["events"]
+            await until_fired(instance, latest)
+            assert (await instance.until_final(event_id))["status"] == "succeeded"
+        fired = await fired_events(instance)
+        assert sorted(fired) == sorted({event_id, latest}), "the repeated request has fired nothing"
+
+
+async def fired_events(instance: Instance) -> list[str]:
+    shown = (await instance.http.get("/v1/schedules/daily", params={"tenant": instance.tenant})).json()
+    return [firing["event_id"] for firing in shown.get("recent", ()) if firing["status"] == "done"]
+
+
+async def until_fired(instance: Instance, event_id: str) -> None:
+    async with asyncio.timeout(60):
+        while event_id not in await fired_events(instance):
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("event_id", "error"),
+    [
+        ("other-20260102T090000Z", "daily-<time>"),
+        ("daily-2026", "daily-<time>"),
+        ("daily-99990102T090000Z", "in the future"),
+    ],
+)
+async def test_a_trigger_makes_no_event_of_another_schedule_or_time(
+    idle_instance: Instance, temporal: Client, event_id: str, error: str
+) -> None:
+    query = {"tenant": idle_instance.tenant}
+    async with forgotten_at_last(temporal):
+        await idle_instance.http.post("/v1/schedules", json=DAILY | query | {"id": "daily"})
+        answer = await idle_instance.http.post("/v1/schedules/daily/trigger", params=query, json={"id": event_id})
+        assert error in problem(answer, 422, "id")["errors"][0]["detail"]
+
+
+async def test_a_lost_answer_of_a_new_schedule_names_it(
+    instance: Instance, temporal: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schedule that was created twice would make each event twice."""
+    monkeypatch.setattr(Schedules, "_check_limit", AsyncMock())  # its answer would be lost first
+    schedule = DAILY | {"tenant": instance.tenant}
+    async with forgotten_at_last(temporal):
+        with proxy.dropping_answers():
+            document = problem(await instance.http.post("/v1/schedules", json=schedule), 503)
+        schedule_id = document["schedule_id"]
+        assert schedule_id in document["detail"]
+        again = await post_again(instance, "/v1/schedules", schedule | {"id": schedule_id})
+        assert problem(again, 409)["schedule_id"] == schedule_id
+        listed = await instance.http.get("/v1/schedules", params={"tenant": instance.tenant})
+        assert [item["id"] for item in listed.json()["items"]] == [schedule_id]
 
 
 async def test_every_answer_names_the_event(idle_instance: Instance) -> None:

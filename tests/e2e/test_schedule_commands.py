@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from datetime import datetime
 from typing import Any
@@ -43,7 +44,9 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
     assert f"daily     {tenant}" in listed
     paused = await ran(running_dev, "pause", "daily", "--note", "Holidays.", *of)
     assert paused.splitlines()[0].endswith("paused Holidays.")
-    assert await ran(running_dev, "trigger", "daily", *of) == "trigger: accepted\n"
+    triggered = await ran(running_dev, "trigger", "daily", *of)
+    assert re.fullmatch(r"daily-\d{8}T\d{6}Z\n", triggered)
+    assert await ran(running_dev, "trigger", "daily", "--id", triggered.strip(), *of) == triggered
     await until_made(running_dev, tenant, 1)
     period = ("2026-01-05T00:00:00Z", "2026-01-07T00:00:00Z")
     assert (
