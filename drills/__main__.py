@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from drills import bulk, fault_drill, neighbour, ordered, report, waiting
-from drills.fault_drill import Plan
+from drills.fault_drill import DrillPlan
 from drills.schedule import KINDS, USUAL
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
@@ -39,7 +39,7 @@ def main() -> None:
 
 async def _faults(arguments: argparse.Namespace) -> bool:
     rate = arguments.rate or 20.0
-    plan = Plan(arguments.seed, arguments.seconds, rate, arguments.kinds, arguments.keep)
+    plan = DrillPlan(arguments.seed, arguments.seconds, rate, arguments.kinds, arguments.keep)
     report.print_plan(plan)
     return report.print_result(plan, await fault_drill.run(plan, report.print_fault))
 

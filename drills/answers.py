@@ -13,7 +13,7 @@ QUICK = (0.0, 0.03)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PlannedAnswer:
     """How to answer a request. `status` None: close the connection without an answer."""
 
     status: int | None
@@ -21,20 +21,20 @@ class Answer:
     how: Literal["drop", "reset"] = "drop"
 
 
-def steady(seed: int, event_id: str, number: int) -> Answer:
+def steady(seed: int, event_id: str, number: int) -> PlannedAnswer:
     """Accept everything, some of it slowly."""
     random = Random(f"{seed} steady {event_id} {number}")
-    return Answer(200, random.uniform(*(SLOW if random.random() < 0.2 else QUICK)))
+    return PlannedAnswer(200, random.uniform(*(SLOW if random.random() < 0.2 else QUICK)))
 
 
-def flaky(seed: int, event_id: str, number: int) -> Answer:
+def flaky(seed: int, event_id: str, number: int) -> PlannedAnswer:
     """Accept two thirds; fail, hang or reset the rest. `number` counts the event's requests from 1."""
     random = Random(f"{seed} flaky {event_id} {number}")
     draw, delay = random.random(), random.uniform(*SLOW)
     if draw < 0.65:
-        return Answer(200, delay)
+        return PlannedAnswer(200, delay)
     if draw < 0.85:
-        return Answer(random.choice((500, 503)), delay)
+        return PlannedAnswer(random.choice((500, 503)), delay)
     if draw < 0.90:
-        return Answer(None, HANG)
-    return Answer(None, delay, "reset")
+        return PlannedAnswer(None, HANG)
+    return PlannedAnswer(None, delay, "reset")

@@ -5,11 +5,11 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from drills.answers import Answer
+from drills.answers import PlannedAnswer
 from drills.environment import TENANT, TIMEOUT, Environment, Report, environment
 from drills.event_log import EventLog
 from drills.excuses import was_in_flight
-from drills.observations import Request, Window
+from drills.observations import ReceivedRequest, Window
 
 RELEASED_EVENTS, RECOVERED_EVENTS, RATE = 1000, 2000, 40.0
 RECOVERY_RATE = 30.0
@@ -69,9 +69,9 @@ class Recovery:
         )
 
 
-def summarize(wanted: int, requests: list[Request], windows: list[Window]) -> Summary:
+def summarize(wanted: int, requests: list[ReceivedRequest], windows: list[Window]) -> Summary:
     """Compare what arrived with what should have arrived."""
-    by_event: dict[str, list[Request]] = {}
+    by_event: dict[str, list[ReceivedRequest]] = {}
     for request in sorted(requests, key=lambda request: request.arrived):
         by_event.setdefault(request.event_id, []).append(request)
     repeated = Counter({event_id: len(received) - 1 for event_id, received in by_event.items()})
@@ -87,7 +87,7 @@ def summarize(wanted: int, requests: list[Request], windows: list[Window]) -> Su
 async def release(seed: int, events: int, rate: float, report: Report) -> Release:
     """Hold events of a paused webhook, resume it, and kill everything while they are released."""
     async with environment(seed) as env:
-        webhook = await env.register("paused", lambda *_: Answer(200, 0.02))
+        webhook = await env.register("paused", lambda *_: PlannedAnswer(200, 0.02))
         (await env.http.post(f"/v1/webhooks/{webhook}/pause")).raise_for_status()
         report(f"posting {events} events in {events / rate:.0f} s")
         await env.load.post(events / rate, rate)
@@ -106,7 +106,7 @@ async def release(seed: int, events: int, rate: float, report: Report) -> Releas
 async def recovery(seed: int, events: int, rate: float, report: Report) -> Recovery:
     """Recover failed events, and kill everything midway. They fail again, so both attempts look the same."""
     async with environment(seed) as env:
-        webhook = await env.register("fails", lambda *_: Answer(503, 0.02), retry={"schedule": []})
+        webhook = await env.register("fails", lambda *_: PlannedAnswer(503, 0.02), retry={"schedule": []})
         report(f"posting {events} events in {events / rate:.0f} s; all fail")
         await env.load.post(events / rate, rate)
         await env.until_received(events)

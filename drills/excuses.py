@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from drills.observations import Logged, Request, Window
+from drills.observations import Logged, ReceivedRequest, Window
 from drills.schedule import EVERYTHING, WORKERS
 
 RECORDING_TIME = 1.0
@@ -23,7 +23,7 @@ CAUSES_OF_REPETITION = frozenset({*WORKERS, "temporal", EVERYTHING})
 
 Pair = tuple[str, str]
 """An event and a webhook."""
-Entry = TypeVar("Entry", Request, Logged)
+Entry = TypeVar("Entry", ReceivedRequest, Logged)
 
 
 def by_pair(entries: Iterable[Entry]) -> dict[Pair, list[Entry]]:
@@ -34,12 +34,12 @@ def by_pair(entries: Iterable[Entry]) -> dict[Pair, list[Entry]]:
     return dict(found)
 
 
-def was_in_flight(request: Request, windows: Collection[Window]) -> bool:
+def was_in_flight(request: ReceivedRequest, windows: Collection[Window]) -> bool:
     """Whether the request was in flight, or just answered, at a fault that can lose its outcome."""
     return any(_touches(request, window) for window in windows if window.target in CAUSES_OF_REPETITION)
 
 
-def _touches(request: Request, window: Window) -> bool:
+def _touches(request: ReceivedRequest, window: Window) -> bool:
     return any(request.ended >= begin and request.arrived <= end for begin, end in _risky(window))
 
 
@@ -59,17 +59,17 @@ def _risky(window: Window) -> list[tuple[float, float]]:
 class Comparison:
     """The differences between a receiver's requests and the log."""
 
-    unlogged: list[Request]
+    unlogged: list[ReceivedRequest]
     """Not in the log."""
-    repeated: list[Request]
+    repeated: list[ReceivedRequest]
     """Sent again at once within the same attempt, because the connection broke without a response."""
     unseen: list[Logged]
     """Responses in the log that no receiver gave. Attempts without a response may never have arrived."""
-    late: list[Request]
+    late: list[ReceivedRequest]
     """Answered after the attempt had timed out according to the log."""
 
 
-def compare(requests: list[Request], logged: list[Logged], windows: Collection[Window] = ()) -> Comparison:
+def compare(requests: list[ReceivedRequest], logged: list[Logged], windows: Collection[Window] = ()) -> Comparison:
     """Match requests with attempts of the same event and webhook, one to one.
 
     While a worker's clock is set, the log has times of that clock. If a kept connection breaks before the response,
@@ -77,7 +77,7 @@ def compare(requests: list[Request], logged: list[Logged], windows: Collection[W
     """
     left = sorted(requests, key=lambda request: request.arrived)
     unseen: list[Logged] = []
-    late: list[Request] = []
+    late: list[ReceivedRequest] = []
     # Attempts with a response first: fewer requests match them.
     for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
         matches = [request for request in left if _is_of(request, attempt, windows)]
@@ -91,12 +91,12 @@ def compare(requests: list[Request], logged: list[Logged], windows: Collection[W
     return Comparison([request for request in left if request not in repeated], repeated, unseen, late)
 
 
-def _is_one_of_two(request: Request, others: list[Request], logged: list[Logged]) -> bool:
+def _is_one_of_two(request: ReceivedRequest, others: list[ReceivedRequest], logged: list[Logged]) -> bool:
     """Whether its connection broke and it was sent again, or it is the second request and its connection broke too."""
     return any(_follows(other, request, logged) or _follows(request, other, logged) for other in others)
 
 
-def _follows(later: Request, earlier: Request, logged: list[Logged]) -> bool:
+def _follows(later: ReceivedRequest, earlier: ReceivedRequest, logged: list[Logged]) -> bool:
     """Whether the connection of `earlier` broke and `later` came at once, or within the same attempt."""
     if later is earlier or earlier.status is not None:
         return False
@@ -108,7 +108,7 @@ def _follows(later: Request, earlier: Request, logged: list[Logged]) -> bool:
     )
 
 
-def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bool:
+def _is_of(request: ReceivedRequest, attempt: Logged, windows: Collection[Window]) -> bool:
     if attempt.status not in (None, request.status):
         return False
     steps = (window.step for window in windows if window.began <= request.arrived <= window.ended + MAX_TRANSIT_TIME)
@@ -116,6 +116,6 @@ def _is_of(request: Request, attempt: Logged, windows: Collection[Window]) -> bo
     return any(attempt.started - TIME_TOLERANCE <= request.arrived + step <= latest for step in (0.0, *steps))
 
 
-def _came_late(request: Request, attempt: Logged) -> bool:
+def _came_late(request: ReceivedRequest, attempt: Logged) -> bool:
     """Whether the receiver answered after the attempt had timed out."""
     return attempt.error == "timeout" and request.status is not None and request.ended >= attempt.ended - TIME_TOLERANCE

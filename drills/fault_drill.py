@@ -22,7 +22,7 @@ STUCK_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DrillPlan:
     """What to do."""
 
     seed: int
@@ -35,14 +35,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DrillResult:
     """The verdict, and the faults that cannot be injected on this machine."""
 
     verdict: Verdict
     left_out: tuple[str, ...]
 
 
-async def run(plan: Plan, on_fault: Callable[[float, str], None]) -> Result:
+async def run(plan: DrillPlan, on_fault: Callable[[float, str], None]) -> DrillResult:
     """Run the drill, and report each fault with its time in seconds."""
     own_clocks = "clock" in plan.kinds
     with small_disk("disk full" in plan.kinds) as disk:
@@ -56,10 +56,10 @@ async def run(plan: Plan, on_fault: Callable[[float, str], None]) -> Result:
         left_out.append("disk full: this process may not mount a small disk")
     if own_clocks and env.cluster.clocks is None:
         left_out.append("clocks: libfaketime is missing or does not work on this machine")
-    return Result(judge(observations), tuple(left_out))
+    return DrillResult(judge(observations), tuple(left_out))
 
 
-async def _observe(plan: Plan, env: Environment) -> Observations:
+async def _observe(plan: DrillPlan, env: Environment) -> Observations:
     webhooks = {
         await env.register("steady", partial(answers.steady, plan.seed)): "steady",
         await env.register("flaky", partial(answers.flaky, plan.seed)): "flaky",
@@ -86,7 +86,7 @@ async def _observe(plan: Plan, env: Environment) -> Observations:
     )
 
 
-async def _post_and_inject(plan: Plan, env: Environment, updater: ConfigUpdater) -> None:
+async def _post_and_inject(plan: DrillPlan, env: Environment, updater: ConfigUpdater) -> None:
     """Post events, change a webhook and inject faults, until all events are posted and all faults are over."""
     impossible = {"disk full": env.faults.disk is None, "clock": env.cluster.clocks is None}
     kinds = [kind for kind in plan.kinds if not impossible.get(kind)]

@@ -13,7 +13,7 @@ _A, _INTERNET, _ANSWERED, _TTL = 1, 1, 0x8580, 60
 _HEADER = struct.Struct("!6H")
 
 
-class NameServer(asyncio.DatagramProtocol):
+class QuietNameServer(asyncio.DatagramProtocol):
     """Implements as much of RFC 1035 as the lookup of a host needs."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,7 +43,7 @@ def _name(data: bytes) -> tuple[str, int]:
 @asynccontextmanager
 async def name_server() -> AsyncIterator[str]:
     """Serve on the loopback address, and yield `address:port`."""
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(NameServer, ("127.0.0.1", 0))
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(QuietNameServer, ("127.0.0.1", 0))
     try:
         host, port = transport.get_extra_info("sockname")
         yield f"{host}:{port}"

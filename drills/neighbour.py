@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from drills.answers import Answer
+from drills.answers import PlannedAnswer
 from drills.environment import Environment, Report, environment
 from drills.hostile import NESTED_TYPE, SECRET, TENANT
 from drills.name_server import QUIET, name_server
@@ -158,7 +158,7 @@ class _Drill:
         webhook = await self._create(
             "/v1/webhooks", {"tenant": QUIET_TENANT, "url": f"{url}/{name}", "events": [QUIET_TYPE]}
         )
-        self._receivers.answers[name] = lambda event_id, number: Answer(200, 0.0)
+        self._receivers.answers[name] = lambda event_id, number: PlannedAnswer(200, 0.0)
         self._receivers.secrets[name] = webhook["secret"]
         return str(webhook["id"])
 

@@ -19,7 +19,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedRequest:
     """A request, as its receiver recorded it."""
 
     event_id: str
@@ -67,7 +67,7 @@ class Observations:
 
     webhooks: tuple[str, ...]
     accepted: tuple[Accepted, ...]
-    requests: tuple[Request, ...]
+    requests: tuple[ReceivedRequest, ...]
     logged: tuple[Logged, ...]
     statuses: dict[str, str]
     """Status of each event that could be read."""

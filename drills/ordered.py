@@ -5,9 +5,9 @@ import itertools
 import time
 from dataclasses import dataclass
 
-from drills.answers import Answer
+from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
-from drills.observations import Request
+from drills.observations import ReceivedRequest
 from drills.receiver import Answers, Receivers
 from drills.schedule import WORKERS
 
@@ -26,7 +26,7 @@ class Ordered:
 
     accepted: list[str]
     """Ids of events in the order of their acceptance."""
-    requests: list[Request]
+    requests: list[ReceivedRequest]
     """In the order of their arrival."""
     kills: int
     seconds: float
@@ -81,7 +81,7 @@ async def _deliver(env: Environment, events: int, report: Report) -> Ordered:
 def _fail_every_third() -> Answers:
     """Fail each third request, of any event."""
     count = itertools.count(1)
-    return lambda event_id, number: Answer(503 if next(count) % 3 == 0 else 200, RESPONSE_DELAY)
+    return lambda event_id, number: PlannedAnswer(503 if next(count) % 3 == 0 else 200, RESPONSE_DELAY)
 
 
 async def _post(env: Environment, events: int) -> None:

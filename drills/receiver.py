@@ -12,11 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from drills.answers import Answer
-from drills.observations import Request
+from drills.answers import PlannedAnswer
+from drills.observations import ReceivedRequest
 from hookkeeper.cli.receiver import verify
 
-Answers = Callable[[str, int], Answer]
+Answers = Callable[[str, int], PlannedAnswer]
 """Returns the answer to the n-th request of an event for this webhook."""
 
 
@@ -32,7 +32,7 @@ class Receivers:
     url: str = ""
     answers: dict[str, Answers] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def latest(self) -> float:
@@ -47,13 +47,13 @@ class Receivers:
         answer = self.answers[name](event_id, self._seen[event_id, name])
         digest = digest_of(json.loads(body)["data"]) if verify([self.secrets[name]], request.headers, body) else ""
         await asyncio.sleep(answer.delay)
-        self.requests.append(Request(event_id, name, arrived, time.time(), answer.status, digest))
+        self.requests.append(ReceivedRequest(event_id, name, arrived, time.time(), answer.status, digest))
         if answer.status is None:
             _close_connection(request, answer)
         return web.Response(status=answer.status or 500)
 
 
-def _close_connection(request: web.Request, answer: Answer) -> None:
+def _close_connection(request: web.Request, answer: PlannedAnswer) -> None:
     if request.transport is None:  # the client has closed it
         return
     if answer.how == "reset":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from rich.table import Table
 
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
-from drills.fault_drill import Plan, Result
+from drills.fault_drill import DrillPlan, DrillResult
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.ordered import Ordered
 from drills.verdict import Verdict
@@ -17,7 +17,7 @@ MAX_SHOWN = 10
 """Number of failures of each kind that are printed."""
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(plan: DrillPlan) -> None:
     out.print(
         f"[bold]Hookkeeper drill[/bold]  seed {plan.seed}, {plan.seconds:g} s, {plan.rate:g} events/s,"
         " two webhooks, two workers, PostgreSQL\n"
@@ -35,7 +35,7 @@ def print_step(text: str) -> None:
 # Each of these prints a result, and returns whether the drill passed.
 
 
-def print_result(plan: Plan, result: Result) -> bool:
+def print_result(plan: DrillPlan, result: DrillResult) -> bool:
     verdict, failures = result.verdict, result.verdict.failures
     table = _table(_counts(verdict))
     table.caption = ", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items()))

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from drills.excuses import Comparison, Pair, by_pair, compare, was_in_flight
-from drills.observations import Logged, Observations, Request, Window
+from drills.observations import Logged, Observations, ReceivedRequest, Window
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -74,7 +74,7 @@ def judge(observed: Observations) -> Verdict:
     delivered = by_pair(deliveries)
     repeated = [requests[: n + 1] for requests in delivered.values() for n in range(1, len(requests))]
 
-    def in_flight(request: Request) -> bool:
+    def in_flight(request: ReceivedRequest) -> bool:
         return was_in_flight(request, observed.windows)
 
     return Verdict(
@@ -137,6 +137,6 @@ def _altered(observed: Observations) -> tuple[str, ...]:
     )
 
 
-def _describe(entry: Request | Logged) -> str:
-    at = entry.arrived if isinstance(entry, Request) else entry.started
+def _describe(entry: ReceivedRequest | Logged) -> str:
+    at = entry.arrived if isinstance(entry, ReceivedRequest) else entry.started
     return f"{entry.event_id} {entry.webhook} {entry.status or 'no response'} at {at:.3f}"

@@ -8,10 +8,10 @@ from datetime import UTC
 
 from temporalio.client import Client
 
-from drills.answers import Answer
+from drills.answers import PlannedAnswer
 from drills.cluster import Memory
 from drills.environment import TENANT, Environment, Report, environment
-from drills.observations import Request
+from drills.observations import ReceivedRequest
 from drills.receiver import Receivers
 from drills.schedule import WORKERS
 from hookkeeper import ids
@@ -81,8 +81,8 @@ async def run(seed: int, runs: int, rate: float, report: Report) -> Waited:
         return Waited(runs, len(retries) - len(lateness), memory, restart, lateness)
 
 
-def _refuse_once(_: str, number: int) -> Answer:
-    return Answer(503 if number == 1 else 200, 0.0)
+def _refuse_once(_: str, number: int) -> PlannedAnswer:
+    return PlannedAnswer(503 if number == 1 else 200, 0.0)
 
 
 async def _memory(env: Environment) -> dict[str, Memory]:
@@ -96,7 +96,7 @@ async def _until(receivers: Receivers, runs: int, *, delivered: bool) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _lateness(client: Client, retries: list[Request]) -> list[float]:
+async def _lateness(client: Client, retries: list[ReceivedRequest]) -> list[float]:
     """Return the seconds from when each run's timer should have fired to its request, sorted."""
     arrived = {request.event_id: request.arrived for request in reversed(retries)}  # the first request of each event
     slots = asyncio.Semaphore(MAX_CONCURRENT_READS)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 from temporalio.client import Client
@@ -20,6 +21,9 @@ from instances import Instance, running_instance
 from receivers import Receiver, receiver
 
 pytest_plugins = ["databases", "hangs"]
+
+hypothesis.settings.register_profile("hookkeeper", deadline=None)  # an example takes long on a busy machine
+hypothesis.settings.load_profile("hookkeeper")
 
 structlog.configure(
     processors=[

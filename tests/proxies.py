@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from rawserver import Receiver
+from rawserver import RawReceiver
 
 
 @dataclass
@@ -26,7 +26,7 @@ class EgressProxy:
 
 
 @asynccontextmanager
-async def proxying(to: Receiver, port: int = 0) -> AsyncIterator[EgressProxy]:
+async def proxying(to: RawReceiver, port: int = 0) -> AsyncIterator[EgressProxy]:
     """Run a proxy, on any port or on this one, until the block ends."""
     proxy = EgressProxy()
     tasks: set[asyncio.Task[None]] = set()

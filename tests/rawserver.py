@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @dataclass(frozen=True)
-class Request:
+class RawRequest:
     line: str
     headers: list[tuple[str, str]]
     body: bytes
@@ -34,13 +34,13 @@ class Peer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def read(self) -> Request:
+    async def read(self) -> RawRequest:
         """Read one request. Raises IncompleteReadError where none comes any more."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *fields = head.rstrip("\r\n").split("\r\n")
         headers = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]
         length = int(dict(headers).get("content-length", 0))
-        return Request(line, headers, await self.reader.readexactly(length))
+        return RawRequest(line, headers, await self.reader.readexactly(length))
 
     async def say(self, *parts: bytes, pause: float = 0.05) -> None:
         """Write each part in a packet of its own."""
@@ -65,12 +65,12 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 @dataclass
-class Receiver:
+class RawReceiver:
     """A listening server and what reached it."""
 
     port: int = 0
     scheme: str = "http"
-    requests: list[Request] = field(default_factory=list)
+    requests: list[RawRequest] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
     """One a connection that was accepted."""
 
@@ -93,9 +93,11 @@ def says(*parts: bytes, close: bool = False, reset: bool = False) -> Script:
 
 
 @asynccontextmanager
-async def receiving(script: Script, *, tls: ssl.SSLContext | None = None, read: bool = True) -> AsyncIterator[Receiver]:
+async def receiving(
+    script: Script, *, tls: ssl.SSLContext | None = None, read: bool = True
+) -> AsyncIterator[RawReceiver]:
     """Run a receiver; with `read=False` the script gets each connection as it was accepted."""
-    receiver = Receiver(scheme="https" if tls else "http")
+    receiver = RawReceiver(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -45,7 +45,7 @@ class Reply:
 
 
 @dataclass
-class Server:
+class ServiceServer:
     """A server under other servers' names. Answers with each of `replies` once, then as it would."""
 
     port: int = 0
@@ -63,7 +63,7 @@ class Server:
 
 
 @dataclass
-class Slack(Server):
+class Slack(ServiceServer):
     """Slack's incoming webhooks (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)."""
 
     token: str = "xTokenOfTheTestsForSlack"
@@ -101,7 +101,7 @@ def _payload(post: Post) -> dict[str, Any] | None:
 class _Detour(HTTPAdapter):
     """Connects to a server on loopback instead of any name, and trusts its certificate alone."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServiceServer) -> None:
         super().__init__()
         self._server = server
 
@@ -128,13 +128,13 @@ async def slack(folder: Path) -> AsyncIterator[Slack]:
 
 
 @asynccontextmanager
-async def any_service(folder: Path, names: Collection[str]) -> AsyncIterator[Server]:
+async def any_service(folder: Path, names: Collection[str]) -> AsyncIterator[ServiceServer]:
     """Serve under these names until the block ends."""
-    async with _serving(Server(certificate=certify(folder, *names))) as server:
+    async with _serving(ServiceServer(certificate=certify(folder, *names))) as server:
         yield server
 
 
-S = TypeVar("S", bound=Server)
+S = TypeVar("S", bound=ServiceServer)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""How long a test waits for what has to come, and what a busy machine adds to a time."""
+"""How long tests wait, what a busy machine adds to a time, and a clock that tests set."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,6 +24,16 @@ class Lateness:
             due = clock() + every
             await asyncio.sleep(every)
             self.seconds += clock() - due
+
+
+class FakeClock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ class DemoFailed(Failed):
 
 
 @dataclass
-class Inbox:
+class DemoInbox:
     """Requests that the receiver got, its keys, and the folder of emails."""
 
     base: str = ""
@@ -67,7 +67,7 @@ def run_demo(*, once: bool) -> None:
 
 
 async def _demo(once: bool) -> None:
-    inbox, is_delivered = Inbox(), False
+    inbox, is_delivered = DemoInbox(), False
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}   delivers one event as a webhook, an email and a notification\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
     async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
@@ -112,7 +112,7 @@ def _print_services(running: stack.Stack) -> None:
     out.print(f"\n  Send another: {command_name()} send order.paid --tenant {TENANT} {data} --follow", markup=False)
 
 
-async def _run_client(running: stack.Stack, inbox: Inbox) -> Json:
+async def _run_client(running: stack.Stack, inbox: DemoInbox) -> Json:
     """Act as a client, in a thread, while the receiver answers; return the event."""
     interrupted = threading.Event()
 
@@ -132,7 +132,7 @@ async def _run_client(running: stack.Stack, inbox: Inbox) -> Json:
         interrupted.set()
 
 
-def _register(api: Api, inbox: Inbox) -> Json:
+def _register(api: Api, inbox: DemoInbox) -> Json:
     for old in list(api.all("webhooks", tenant=TENANT)):
         if old["name"] == WEBHOOK_NAME:
             api.call("DELETE", "webhooks", old["id"])  # the receiver of an earlier demo is gone
@@ -170,7 +170,7 @@ def _send(api: Api) -> Json:
     return event
 
 
-def _watch(api: Api, event_id: str, webhook_id: str, inbox: Inbox, sleep: timeline.Sleep) -> Json:
+def _watch(api: Api, event_id: str, webhook_id: str, inbox: DemoInbox, sleep: timeline.Sleep) -> Json:
     out.print("\n[bold]3  The event is delivered[/bold]\n")
 
     def are_final(event: Json) -> bool:
@@ -192,7 +192,7 @@ def _deliveries(event: Json, webhook_id: str) -> dict[str, Json]:
 # The demo is also a test: it reports only what it has verified.
 
 
-def _verify_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
+def _verify_webhook(delivery: Json, inbox: DemoInbox, event_id: str) -> None:
     statuses = [attempt["status_code"] for attempt in delivery["attempts"]]
     if statuses != [503, 503, 200]:
         raise DemoFailed(f"the webhook {delivery['status']} with {statuses}; expected 503, 503, 200")
@@ -205,7 +205,7 @@ def _verify_webhook(delivery: Json, inbox: Inbox, event_id: str) -> None:
     )
 
 
-def _verify_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
+def _verify_email(delivery: Json, inbox: DemoInbox, event_id: str) -> None:
     try:
         (file,) = inbox.emails.glob(f"{event_id}.{delivery['id']}.*.eml")
         subject = message_from_bytes(file.read_bytes(), policy=policy.default)["subject"]
@@ -218,7 +218,7 @@ def _verify_email(delivery: Json, inbox: Inbox, event_id: str) -> None:
     )
 
 
-def _verify_notification(delivery: Json, inbox: Inbox) -> None:
+def _verify_notification(delivery: Json, inbox: DemoInbox) -> None:
     requests = inbox.requests("notification")
     if len(requests) != 1:
         raise DemoFailed(f"the notification {delivery['status']}, and the receiver got {len(requests)}; expected one")

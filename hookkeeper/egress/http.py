@@ -58,7 +58,7 @@ _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """The result of one request."""
 
     status_code: int | None
@@ -82,7 +82,7 @@ class _Received:
     body: bytearray = field(default_factory=bytearray)
 
 
-class Client(httpx.AsyncClient):
+class EgressClient(httpx.AsyncClient):
     """The client for `send`. `tls_thread` handles receivers with custom TLS settings."""
 
     def __init__(
@@ -106,7 +106,7 @@ def make_client(
     lookups: Lookups | None = None,
     max_handshakes: int = MAX_CONCURRENT_HANDSHAKES,
     require_https: bool = False,
-) -> Client:
+) -> EgressClient:
     """Make a shared client for `send`, which the caller closes.
 
     It connects to global unicast addresses and those in `allowed`, through `proxy` if given. `tls` replaces the context
@@ -120,10 +120,10 @@ def make_client(
     def transport(handshakes: TenantLimit | None = None) -> Transport:
         return Transport(allowed, trusted, egress_proxy, lookups or Lookups(), handshakes)
 
-    def client_of_thread() -> Client:
-        return Client(transport(TenantLimit(per_tenant=max_handshakes)), require_https=require_https)
+    def client_of_thread() -> EgressClient:
+        return EgressClient(transport(TenantLimit(per_tenant=max_handshakes)), require_https=require_https)
 
-    return Client(transport(), TlsThread(client_of_thread), require_https=require_https)
+    return EgressClient(transport(), TlsThread(client_of_thread), require_https=require_https)
 
 
 async def send(
@@ -138,7 +138,7 @@ async def send(
     tls: Tls | None = None,
     tenant: str = "",
     waited: float = 0.0,
-) -> Answer:
+) -> HttpAnswer:
     """Send one request with only these headers, `host` and `content-length`, and return the result.
 
     `timeout` (seconds) covers name lookup, connect, headers and body: a 2xx response whose body is not complete by
@@ -148,7 +148,7 @@ async def send(
     Raises for internal errors: no free file descriptors, a closed client, an invalid header, a failed egress proxy,
     unreachable name servers, LocalLimitReached.
     """
-    if tls is not None and isinstance(client, Client) and client.tls_thread:
+    if tls is not None and isinstance(client, EgressClient) and client.tls_thread:
         options: dict[str, Any] = {"body": body, "headers": headers, "timeout": timeout, "keep": keep, "waited": waited}
         return await client.tls_thread.run(
             lambda tls_client: send(tls_client, method, url, **options, tls=tls, tenant=tenant)
@@ -168,7 +168,7 @@ async def send(
     finally:
         link.end()
         current_link.reset(token)
-    return Answer(
+    return HttpAnswer(
         status_code=received.status_code,
         error=error,
         headers=received.headers,

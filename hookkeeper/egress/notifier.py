@@ -63,7 +63,7 @@ def _response_text(call: RenderedHttpCall, body: bytes, keep: int) -> str:
     return outcomes.excerpt(scrub_request(text, call.url, call.headers, path=True).encode(), keep)
 
 
-def _verdict(answer: http.Answer) -> Verdict:
+def _verdict(answer: http.HttpAnswer) -> Verdict:
     """Return the verdict as for a webhook, except that a 410 of another API does not disable the webhook."""
     verdict = outcomes.verdict_of(answer.status_code, answer.error)
     return "rejected" if verdict == "gone" else verdict

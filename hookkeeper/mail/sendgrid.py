@@ -96,7 +96,7 @@ class SendGrid:
         )
         return self._judge(answer, timer)
 
-    def _judge(self, answer: http.Answer, timer: AttemptTimer) -> MailAnswer:
+    def _judge(self, answer: http.HttpAnswer, timer: AttemptTimer) -> MailAnswer:
         """Return the result by status, even if the body broke off after it."""
         status = answer.status_code
         verdict = _verdict(status)

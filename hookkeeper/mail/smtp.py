@@ -36,7 +36,7 @@ class NoTls(SMTPException):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class MailServer:
     """The settings of a mail server, from its URL."""
 
     host: str
@@ -145,7 +145,7 @@ class Smtp:
         return timer.answer(verdict, status_code=code, error=error, text=provider_text(text, *self._server.secrets))
 
 
-def parse_server(url: str) -> Server:
+def parse_server(url: str) -> MailServer:
     """Parse a URL. Raises ValueError."""
     wanted = "must be smtp://user:password@host:587 or smtps://…:465, with optional, percent-encoded user and password"
     try:
@@ -159,7 +159,7 @@ def parse_server(url: str) -> Server:
     if parts.scheme not in PORTS or not host or not whole or not paired:
         raise ValueError(f"the mail server {wanted}")
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    return Server(host, port or PORTS[parts.scheme], parts.scheme == "smtps", user, password or "")
+    return MailServer(host, port or PORTS[parts.scheme], parts.scheme == "smtps", user, password or "")
 
 
 def _recipients(email: RenderedEmail, tags: Tags) -> list[str]:

@@ -44,7 +44,7 @@ def with_heartbeats() -> ActivityEnvironment:
     return environment
 
 
-class Held(HeldDeliveries):
+class FakeHeldDeliveries(HeldDeliveries):
     """Runs that are sent at once, but for one that never decides."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Held(HeldDeliveries):
 
 async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "DECISION_TIMEOUT", 0.3)
-    held = Held()
+    held = FakeHeldDeliveries()
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
     progress = await with_heartbeats().run(ReleaseActivities(store, held, SLOTS).release_held, batch)
     assert (progress.completed, progress.released) == (len(RUNS), len(RUNS) - 1)
@@ -77,7 +77,7 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
 
 
 async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
-    held, environment = Held(), with_heartbeats()
+    held, environment = FakeHeldDeliveries(), with_heartbeats()
     known = ReleaseProgress(completed=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
@@ -87,7 +87,7 @@ async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
 
 
 async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store) -> None:
-    class Slow(Held):
+    class HangingHeldDeliveries(FakeHeldDeliveries):
         async def oldest(
             self, webhook_id: str, after: datetime | None, at_most: int
         ) -> tuple[list[str], datetime | None]:
@@ -95,7 +95,7 @@ async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store)
                 await asyncio.Event().wait()
             return [], None
 
-    activities = ReleaseActivities(store, Slow(), TenantConcurrency(3, 1))
+    activities = ReleaseActivities(store, HangingHeldDeliveries(), TenantConcurrency(3, 1))
 
     def find(webhook: str, tenant: str) -> asyncio.Task[HeldRuns]:
         ask = HeldSearch(webhook_id=webhook, tenant=tenant)

@@ -8,7 +8,7 @@ from activities.memory_budget import MemoryBudget
 from hookkeeper.egress.link import LocalLimitReached
 
 
-class Users:
+class MemoryUsers:
     """Blocks that want memory, and those of them that have it."""
 
     def __init__(self, budget: MemoryBudget) -> None:
@@ -54,7 +54,7 @@ async def settle() -> None:
     [(16, 16, ["a"] * 8 + ["b"] * 4 + ["c"] * 2 + ["d"]), (16, 3, ["a"] * 3 + ["b"] * 3 + ["c"] * 3 + ["d"] * 3)],
 )
 async def test_a_tenant_leaves_memory_for_others(total: int, per_tenant: int, names: list[str]) -> None:
-    users = Users(MemoryBudget(total, per_tenant))
+    users = MemoryUsers(MemoryBudget(total, per_tenant))
     for tenant in "abcd":
         for _ in range(10):
             await users.want(tenant, 1)
@@ -65,7 +65,7 @@ async def test_a_tenant_leaves_memory_for_others(total: int, per_tenant: int, na
 
 
 async def test_waiting_requests_are_served_in_order_and_delay_no_other_tenant() -> None:
-    users = Users(MemoryBudget(16, 8))
+    users = MemoryUsers(MemoryBudget(16, 8))
     first = await users.want("a1", 6)
     await users.want("a2", 6)
     await users.want("a3", 1)
@@ -77,7 +77,7 @@ async def test_waiting_requests_are_served_in_order_and_delay_no_other_tenant() 
 
 
 async def test_a_cancelled_request_lets_the_next_pass() -> None:
-    users = Users(MemoryBudget(16, 8))
+    users = MemoryUsers(MemoryBudget(16, 8))
     first = await users.want("a1", 6)
     large = await users.want("a2", 6)
     await users.want("a3", 1)
@@ -89,7 +89,7 @@ async def test_a_cancelled_request_lets_the_next_pass() -> None:
 
 
 async def test_a_request_over_the_whole_budget_runs_alone() -> None:
-    users = Users(MemoryBudget(16, 8))
+    users = MemoryUsers(MemoryBudget(16, 8))
     huge = await users.want("a1", 1000)
     await users.want("a2", 1)
     assert users.having == ["a1"]
@@ -100,7 +100,7 @@ async def test_a_request_over_the_whole_budget_runs_alone() -> None:
 
 async def test_unneeded_memory_is_freed_at_once() -> None:
     budget = MemoryBudget(16, 8)
-    users = Users(budget)
+    users = MemoryUsers(budget)
     async with budget.reserved("a", 8) as reservation:
         await users.want("a1", 4)
         assert users.having == []

@@ -17,6 +17,7 @@ from activities.tenant_concurrency import (
     TenantLoads,
 )
 from hookkeeper.error_types import TENANT_AT_LIMIT
+from timeouts import FakeClock
 
 
 def taken(concurrency: TenantConcurrency, tenants: str, *, queue: str = "q") -> str:
@@ -74,23 +75,13 @@ def test_an_activity_above_the_limit_is_retried_later() -> None:
     assert delay(raised.value) == pytest.approx(MIN_DELAY + SPACING * EXPECTED_DURATION, abs=0.1)
 
 
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def delay(error: ApplicationError) -> float:
     assert error.next_retry_delay is not None
     return error.next_retry_delay.total_seconds()
 
 
 def test_refused_activities_come_back_one_after_the_other() -> None:
-    load = TenantLoad(Clock())
+    load = TenantLoad(FakeClock())
     with ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(load.counted())
@@ -101,7 +92,7 @@ def test_refused_activities_come_back_one_after_the_other() -> None:
 @pytest.mark.parametrize("has_ended", [False, True], ids=["under way", "ended"])
 def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None:
     """50 activities of 30 s free 1.7 slots a second: no more than about that many tries a second are worth while."""
-    clock = Clock()
+    clock = FakeClock()
     load = TenantLoad(clock)
     with ExitStack() as stack:
         for _ in range(50):
@@ -117,7 +108,7 @@ def test_activities_that_take_long_space_the_next_tries(has_ended: bool) -> None
 
 def test_any_number_of_waiting_activities_try_again_in_time() -> None:
     """Timeline: 10,000 find no slot. Proves: none waits without end, and they do not all return at once."""
-    load = TenantLoad(Clock())
+    load = TenantLoad(FakeClock())
     delays = [delay(load.refusal("full")) for _ in range(10_000)]
     assert max(delays) <= MAX_DELAY
     late = sorted(delays)[1000:]

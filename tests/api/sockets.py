@@ -15,7 +15,7 @@ from timeouts import WAIT_TIMEOUT
 
 
 @dataclass
-class Server:
+class ApiServer:
     """uvicorn, set up as `hookkeeper api` sets it up."""
 
     uvicorn: uvicorn.Server
@@ -35,7 +35,7 @@ class Server:
 @asynccontextmanager
 async def serving(
     app: FastAPI, timeouts: ClientTimeouts | None = None, max_connections: int = 800
-) -> AsyncIterator[Server]:
+) -> AsyncIterator[ApiServer]:
     """Serve the app on a free port."""
     listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(server_config(app, bounded(max_connections, timeouts or ClientTimeouts())))
@@ -43,13 +43,13 @@ async def serving(
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield Server(server, listener.getsockname()[1])
+        yield ApiServer(server, listener.getsockname()[1])
     finally:
         server.should_exit = True
         await task
 
 
-class Client:
+class Connection:
     """One connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,9 +95,9 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(port: int, limit: int = 2**16) -> AsyncIterator[Client]:
+async def connected(port: int, limit: int = 2**16) -> AsyncIterator[Connection]:
     """Open a connection."""
-    client = Client(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
+    client = Connection(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
     try:
         yield client
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from callers import calling, make_key
 from problems import problem
-from sockets import Client, connected, serving
+from sockets import Connection, connected, serving
 from temporalio.client import Client as Temporal
 
 from api.app import create_app
@@ -30,7 +30,7 @@ def head() -> bytes:
     )
 
 
-async def begin(client: Client, head: bytes, key: str) -> None:
+async def begin(client: Connection, head: bytes, key: str) -> None:
     """Send a request but for its body, which the route waits for."""
     client.send(head + f"authorization: Bearer {key}\r\n\r\n".encode())
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from problems import problem
 from pydantic import SecretStr
-from sockets import Client, Server, connected, serving
+from sockets import ApiServer, Connection, connected, serving
 from temporalio.client import Client as Temporal
 
 from api.app import bare_app, create_app
@@ -33,7 +33,7 @@ async def door(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-async def server(door: Instance) -> AsyncIterator[Server]:
+async def server(door: Instance) -> AsyncIterator[ApiServer]:
     async with serving(create_app(door.settings, door.store, door.gateway), ClientTimeouts(rest=0.5)) as served:
         yield served
 
@@ -147,7 +147,7 @@ def head(*lines: bytes) -> bytes:
     return b"\r\n".join((*fixed, f"authorization: Bearer {KEY}".encode(), *lines)) + b"\r\n"
 
 
-async def poured(client: Client, data: bytes, limit: int) -> bytes:
+async def poured(client: Connection, data: bytes, limit: int) -> bytes:
     """Send the same again and again until the server has said all that it has to say; give that."""
     said = asyncio.create_task(client.until_closed())
     for _ in range(limit // len(data)):
@@ -161,7 +161,7 @@ async def poured(client: Client, data: bytes, limit: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["chunked", "more than announced", "a length that is not to be"])
-async def test_a_body_without_end_costs_no_memory(server: Server, kind: str) -> None:
+async def test_a_body_without_end_costs_no_memory(server: ApiServer, kind: str) -> None:
     announced = {"chunked": b"transfer-encoding: chunked", "more than announced": b"content-length: 100"}
     chunk = b" " * 65_536
     async with connected(server.port) as client:
@@ -187,7 +187,7 @@ ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
 
 
 @pytest.mark.parametrize(("start", "part", "status"), ENDLESS.values(), ids=ENDLESS)
-async def test_a_head_without_end(server: Server, start: bytes, part: bytes, status: int) -> None:
+async def test_a_head_without_end(server: ApiServer, start: bytes, part: bytes, status: int) -> None:
     async with connected(server.port) as client:
         tracemalloc.start()
         client.send(start)
@@ -224,7 +224,7 @@ def many_headers(count: int) -> bytes:
     ],
     ids=["url", "head", "headers"],
 )
-async def test_the_largest_head(server: Server, largest: bytes, larger: bytes, status: int) -> None:
+async def test_the_largest_head(server: ApiServer, largest: bytes, larger: bytes, status: int) -> None:
     for head_, expected in ((largest, 200), (larger, status)):
         async with connected(server.port) as client:
             client.send(head_)
@@ -244,7 +244,7 @@ async def test_the_largest_head(server: Server, largest: bytes, larger: bytes, s
     ],
     ids=ascii,
 )
-async def test_what_is_no_http_is_answered_with_a_problem(server: Server, garbage: bytes) -> None:
+async def test_what_is_no_http_is_answered_with_a_problem(server: ApiServer, garbage: bytes) -> None:
     async with connected(server.port) as client:
         client.send(garbage)
         status, body = await client.answer()
@@ -252,7 +252,7 @@ async def test_what_is_no_http_is_answered_with_a_problem(server: Server, garbag
         assert json.loads(body)["status"] == status
 
 
-async def test_headers_after_the_body_are_none(server: Server, door: Instance) -> None:
+async def test_headers_after_the_body_are_none(server: ApiServer, door: Instance) -> None:
     """They would stand among those that were checked already."""
     body = json.dumps(event(door, 1)).encode()
     lines = b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nidempotency-key: of-the-trailer\r\n\r\n"
@@ -264,7 +264,7 @@ async def test_headers_after_the_body_are_none(server: Server, door: Instance) -
 
 @pytest.mark.parametrize("path", ["/v1/events", "/codec/decode", "/codec"])
 async def test_a_body_that_is_cut_off_is_no_internal_error(
-    server: Server, capsys: pytest.CaptureFixture[str], path: str
+    server: ApiServer, capsys: pytest.CaptureFixture[str], path: str
 ) -> None:
     async with connected(server.port) as client:
         client.send(head(b"content-length: 100").replace(b"/v1/events", path.encode()) + b"\r\n{")

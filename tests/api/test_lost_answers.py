@@ -28,7 +28,7 @@ from schedules import forgotten_at_last
 DAILY = {"cron": ["0 9 * * *"], "event": {"type": "report.due"}}
 
 
-class Proxy:
+class MutingProxy:
     """A TCP proxy that can keep back what one side answers, while requests go through."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -80,13 +80,13 @@ class Proxy:
 
 
 @pytest.fixture
-async def proxy(temporal: Client) -> Proxy:
+async def proxy(temporal: Client) -> MutingProxy:
     host, _, port = temporal.service_client.config.target_host.rpartition(":")
-    return Proxy(host.removeprefix("http://"), int(port))
+    return MutingProxy(host.removeprefix("http://"), int(port))
 
 
 @pytest.fixture
-async def instance(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Instance]:
+async def instance(proxy: MutingProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Instance]:
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 2.0)
     async with proxy.listening() as port:
         client = await Client.connect(f"127.0.0.1:{port}", data_converter=data_converter())
@@ -113,7 +113,7 @@ async def post_again(instance: Instance, path: str, body: dict[str, Any], **quer
 
 
 async def test_a_lost_answer_names_the_event(
-    instance: Instance, temporal: Client, proxy: Proxy, inbox: Receiver
+    instance: Instance, temporal: Client, proxy: MutingProxy, inbox: Receiver
 ) -> None:
     await instance.webhook(inbox.url)
     event = {"type": "order.paid", "tenant": instance.tenant, "data": {"n": 1}}
@@ -134,7 +134,9 @@ async def test_a_lost_answer_names_the_event(
     assert await runs_of(temporal, instance) == 1
 
 
-async def test_a_lost_answer_of_a_batch_names_each_event(instance: Instance, temporal: Client, proxy: Proxy) -> None:
+async def test_a_lost_answer_of_a_batch_names_each_event(
+    instance: Instance, temporal: Client, proxy: MutingProxy
+) -> None:
     """More events than are started at once, so that some are not tried at all: they have ids of their own too."""
     events = [{"type": "order.paid", "tenant": instance.tenant, "data": {"n": n}} for n in range(30)]
     with proxy.dropping_answers():
@@ -263,7 +265,7 @@ async def test_every_answer_names_the_event(idle_instance: Instance) -> None:
 
 
 async def test_the_command_line_posts_again_as_the_same_event(
-    instance: Instance, temporal: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, temporal: Client, proxy: MutingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client's first post is answered 503 after it has come through; its second finds the event."""
     is_refused, is_mended = threading.Event(), threading.Event()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from fastapi import FastAPI
-from sockets import Client, Server, connected, serving
+from sockets import ApiServer, Connection, connected, serving
 
 from api.app import create_app
 from api.connections import BYTES_PER_SECOND, ClientTimeouts
@@ -25,7 +25,7 @@ KEYED = HEAD + f"authorization: Bearer {KEY}\r\n".encode()
 
 
 @dataclass(frozen=True)
-class Slow:
+class SlowClient:
     """What a slow client sends at first, and what it goes on with."""
 
     start: bytes
@@ -37,34 +37,36 @@ def forever(data: bytes) -> Callable[[], bytes]:
     return lambda: data
 
 
-SLOW: dict[str, Slow] = {
-    "says nothing": Slow(b"", forever(b""), TIMEOUTS.head),
-    "sends line ends": Slow(b"", forever(b"\r\n"), TIMEOUTS.head),
-    "a slow method": Slow(b"GE", forever(b""), TIMEOUTS.head),
-    "a slow url": Slow(b"GET /", forever(b"a"), TIMEOUTS.head),
-    "slow headers": Slow(HEAD, forever(b"x: 1\r\n"), TIMEOUTS.head),
-    "one slow header": Slow(HEAD + b"x-long: ", forever(b"a"), TIMEOUTS.head),
-    "a body that does not come": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b""), TIMEOUTS.body),
-    "a slow body": Slow(KEYED + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.body),
-    "slow chunks": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n", forever(b"1\r\n \r\n"), TIMEOUTS.body),
-    "an endless extension": Slow(KEYED + b"transfer-encoding: chunked\r\n\r\n1;", forever(b"a" * 999), TIMEOUTS.body),
-    "a slow body without a key": Slow(HEAD + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.rest),
-    "much after the answer": Slow(HEAD + b"content-length: 9999999\r\n\r\n", forever(b" " * 9999), TIMEOUTS.rest),
-    "a slow body that no route reads": Slow(
+SLOW: dict[str, SlowClient] = {
+    "says nothing": SlowClient(b"", forever(b""), TIMEOUTS.head),
+    "sends line ends": SlowClient(b"", forever(b"\r\n"), TIMEOUTS.head),
+    "a slow method": SlowClient(b"GE", forever(b""), TIMEOUTS.head),
+    "a slow url": SlowClient(b"GET /", forever(b"a"), TIMEOUTS.head),
+    "slow headers": SlowClient(HEAD, forever(b"x: 1\r\n"), TIMEOUTS.head),
+    "one slow header": SlowClient(HEAD + b"x-long: ", forever(b"a"), TIMEOUTS.head),
+    "a body that does not come": SlowClient(KEYED + b"content-length: 1000\r\n\r\n", forever(b""), TIMEOUTS.body),
+    "a slow body": SlowClient(KEYED + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.body),
+    "slow chunks": SlowClient(KEYED + b"transfer-encoding: chunked\r\n\r\n", forever(b"1\r\n \r\n"), TIMEOUTS.body),
+    "an endless extension": SlowClient(
+        KEYED + b"transfer-encoding: chunked\r\n\r\n1;", forever(b"a" * 999), TIMEOUTS.body
+    ),
+    "a slow body without a key": SlowClient(HEAD + b"content-length: 1000\r\n\r\n", forever(b" "), TIMEOUTS.rest),
+    "much after the answer": SlowClient(HEAD + b"content-length: 9999999\r\n\r\n", forever(b" " * 9999), TIMEOUTS.rest),
+    "a slow body that no route reads": SlowClient(
         b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n", forever(b" "), TIMEOUTS.rest
     ),
-    "a slow second request": Slow(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /", forever(b"a"), TIMEOUTS.head),
+    "a slow second request": SlowClient(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /", forever(b"a"), TIMEOUTS.head),
 }
 
 
 @pytest.fixture
-async def server(idle_instance: Instance) -> AsyncIterator[Server]:
+async def server(idle_instance: Instance) -> AsyncIterator[ApiServer]:
     app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with serving(app, TIMEOUTS) as served:
         yield served
 
 
-async def draw_out(port: int, slow: Slow) -> float:
+async def draw_out(port: int, slow: SlowClient) -> float:
     """Be slow until cut off; give the seconds that it took."""
     async with connected(port) as client:
         client.send(slow.start)
@@ -72,7 +74,7 @@ async def draw_out(port: int, slow: Slow) -> float:
 
 
 @pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
-async def test_a_slow_client_is_cut_off(server: Server, slow: Slow) -> None:
+async def test_a_slow_client_is_cut_off(server: ApiServer, slow: SlowClient) -> None:
     async with lateness() as late:
         seconds = await draw_out(server.port, slow)
     assert slow.seconds - 0.1 < seconds < slow.seconds + SLACK + late.seconds
@@ -104,7 +106,7 @@ async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_instance: Insta
         assert client.result() < limits[slow.seconds] + SLACK + late.seconds
 
 
-async def test_a_slow_body_is_told_so(server: Server) -> None:
+async def test_a_slow_body_is_told_so(server: ApiServer) -> None:
     async with connected(server.port) as client:
         client.send(KEYED + b"content-length: 1000\r\n\r\n ")
         status, body = await client.answer()
@@ -138,7 +140,7 @@ async def test_a_client_that_is_not_slow_keeps_its_connection(idle_instance: Ins
             assert (await client.answer())[0] == 200
 
 
-async def test_requests_in_one_go_are_answered_in_order(server: Server, idle_instance: Instance) -> None:
+async def test_requests_in_one_go_are_answered_in_order(server: ApiServer, idle_instance: Instance) -> None:
     body = json.dumps({"type": "a", "tenant": idle_instance.tenant}).encode()
     post = KEYED + b"content-length: %d\r\n\r\n" % len(body) + body
     async with connected(server.port) as client:
@@ -180,7 +182,7 @@ async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
 async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_instance: Instance) -> None:
     app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
-        clients: list[Client] = []
+        clients: list[Connection] = []
         for _ in range(30):
             clients.append(await stack.enter_async_context(connected(server.port)))
             await asyncio.sleep(0.005)

@@ -32,7 +32,7 @@ WAIT_TIMEOUT = 5.0
 """Seconds within which a 503 is promised."""
 
 
-class Server:
+class KillableTemporal:
     """A Temporal server that can be killed and started again on the same file: no supervisor restarts it."""
 
     def __init__(self, folder: Path) -> None:
@@ -60,15 +60,15 @@ class Server:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    started = Server(tmp_path)
+async def server(tmp_path: Path) -> AsyncIterator[KillableTemporal]:
+    started = KillableTemporal(tmp_path)
     await started.start()
     yield started
     await started.kill()
 
 
 @pytest.fixture
-async def shaky(server: Server, tmp_path: Path) -> AsyncIterator[Instance]:
+async def shaky(server: KillableTemporal, tmp_path: Path) -> AsyncIterator[Instance]:
     """An instance on the server that can be killed."""
     client = await Client.connect(f"127.0.0.1:{server.ports.temporal}", data_converter=data_converter())
     async with running_instance(client, tmp_path) as built:
@@ -146,7 +146,7 @@ async def until_ready(instance: Instance) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_temporal_is_killed_and_comes_back(server: Server, shaky: Instance, inbox: Receiver) -> None:
+async def test_temporal_is_killed_and_comes_back(server: KillableTemporal, shaky: Instance, inbox: Receiver) -> None:
     """Every 202 is kept, whenever the server dies; what got a 503 can be sent again, and is not sent twice.
 
     Setup: six clients that post, no worker. Timeline: kill -9 in mid-stream; everything answers 503 in time; the
@@ -182,7 +182,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_temporal_is_frozen(server: Server, shaky: Instance) -> None:
+async def test_temporal_is_frozen(server: KillableTemporal, shaky: Instance) -> None:
     """It is unknown whether the server got a request that it did not answer: sent again, it is one event."""
     server.signal(signal.SIGSTOP)
     try:

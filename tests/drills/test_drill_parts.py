@@ -12,15 +12,14 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from drills.answers import Answer
+from drills.answers import PlannedAnswer
 from drills.clocks import clocks_in
 from drills.disk import small_disk
 from drills.load_generator import LoadGenerator
 from drills.receiver import Receivers, digest_of, receiving
 from hookkeeper.crypto import signing_keys
 from hookkeeper.times import utc_now
-from receivers import Answer as ApiAnswer
-from receivers import Receiver
+from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
 SECRET = signing_keys.new_secret("v1")
@@ -53,7 +52,12 @@ async def send(client: httpx.AsyncClient, receivers: Receivers, secret: str = SE
 async def test_a_receiver_answers_as_it_is_told_and_writes_it_down(
     client: httpx.AsyncClient, receivers: Receivers
 ) -> None:
-    answers = [Answer(503, 0.0), Answer(None, 0.0, "reset"), Answer(None, 0.0), Answer(200, 0.05)]
+    answers = [
+        PlannedAnswer(503, 0.0),
+        PlannedAnswer(None, 0.0, "reset"),
+        PlannedAnswer(None, 0.0),
+        PlannedAnswer(200, 0.05),
+    ]
     receivers.answers["hook"] = lambda _, number: answers[number - 1]
     assert (await send(client, receivers)).status_code == 503
     for _ in range(2):
@@ -69,7 +73,7 @@ async def test_a_receiver_answers_as_it_is_told_and_writes_it_down(
 
 
 async def test_a_wrong_signature_has_no_digest(client: httpx.AsyncClient, receivers: Receivers) -> None:
-    receivers.answers["hook"] = lambda _, number: Answer(200, 0.0)
+    receivers.answers["hook"] = lambda _, number: PlannedAnswer(200, 0.0)
     await send(client, receivers, secret=signing_keys.new_secret("v1"))
     assert receivers.requests[0].digest == ""
 
@@ -81,7 +85,7 @@ def poster_to(inbox: Receiver) -> LoadGenerator:
 
 async def test_the_poster_asks_again_with_the_same_id(inbox: Receiver) -> None:
     inbox.fails(503, 429)
-    inbox.otherwise = ApiAnswer(202)
+    inbox.otherwise = Answer(202)
     poster = poster_to(inbox)
     async with poster.http:
         await poster.send(0, timeout=10)
@@ -104,7 +108,7 @@ async def test_the_poster_takes_no_other_refusal(inbox: Receiver) -> None:
 
 
 async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
-    inbox.otherwise = ApiAnswer(503)
+    inbox.otherwise = Answer(503)
     poster = poster_to(inbox)
     async with poster.http:
         await poster.send(0, timeout=0.3)
@@ -112,7 +116,7 @@ async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
 
 
 async def test_the_poster_keeps_its_rate_while_nobody_answers(inbox: Receiver) -> None:
-    inbox.otherwise = ApiAnswer(202, delay=0.5)
+    inbox.otherwise = Answer(202, delay=0.5)
     poster = poster_to(inbox)
     async with poster.http, asyncio.timeout(WAIT_TIMEOUT):
         await poster.post(seconds=0.5, rate=20)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from drills.observations import Accepted, Logged, Observations, Request, Window
+from drills.observations import Accepted, Logged, Observations, ReceivedRequest, Window
 from drills.schedule import Kind
 from drills.verdict import judge
 
@@ -12,8 +12,10 @@ T = 1_000.0
 """When the event was accepted."""
 
 
-def request(arrived: float = T + 1, status: int | None = 200, seconds: float = 0.1, digest: str = "d") -> Request:
-    return Request("evt-1", "steady", arrived, arrived + seconds, status, digest)
+def request(
+    arrived: float = T + 1, status: int | None = 200, seconds: float = 0.1, digest: str = "d"
+) -> ReceivedRequest:
+    return ReceivedRequest("evt-1", "steady", arrived, arrived + seconds, status, digest)
 
 
 def logged(started: float = T + 1, status: int | None = 200, seconds: float = 0.1, error: str | None = None) -> Logged:

@@ -124,7 +124,7 @@ async def process(*args: str, cwd: Path, settings: Settings = NOTHING) -> AsyncI
 
 
 @dataclass(frozen=True)
-class Ports:
+class DevPorts:
     api: int
     temporal: int
     ui: int
@@ -146,7 +146,7 @@ class Dev:
     """A `hookkeeper dev`, and a client of its API."""
 
     folder: Path
-    ports: Ports
+    ports: DevPorts
     process: Process
     http: httpx.AsyncClient
 
@@ -221,7 +221,7 @@ class Dev:
 
 @asynccontextmanager
 async def dev(
-    folder: Path, ports: Ports | None = None, settings: Settings = NOTHING, options: tuple[str, ...] = ()
+    folder: Path, ports: DevPorts | None = None, settings: Settings = NOTHING, options: tuple[str, ...] = ()
 ) -> AsyncIterator[Dev]:
     """Run a dev in the folder until the block ends, at most; it is ready when the block begins."""
     ports = ports or free_ports()
@@ -237,13 +237,13 @@ async def dev(
         assert HELD not in (text := log.read_text()), text
 
 
-def free_ports() -> Ports:
+def free_ports() -> DevPorts:
     """Return three free ports."""
     sockets = [socket.socket() for _ in range(3)]
     try:
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
-        return Ports(*(sock.getsockname()[1] for sock in sockets))
+        return DevPorts(*(sock.getsockname()[1] for sock in sockets))
     finally:
         for sock in sockets:
             sock.close()

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from authorities import Authority
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.http import Answer, Client, make_client, send
+from hookkeeper.egress.http import EgressClient, HttpAnswer, make_client, send
 from rawserver import OK, Peer, receiving, says, server_tls
 from timeouts import WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 
 
-async def post(client: Client, url: str, tls: Tls | None, tenant: str = "") -> Answer:
+async def post(client: EgressClient, url: str, tls: Tls | None, tenant: str = "") -> HttpAnswer:
     return await send(client, "POST", url, body=b"{}", headers={}, timeout=WAIT_TIMEOUT, tls=tls, tenant=tenant)
 
 

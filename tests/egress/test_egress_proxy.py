@@ -14,11 +14,11 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from hookkeeper.egress.addresses import Networks, parse_networks
-from hookkeeper.egress.http import Answer, make_client, send
+from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, error_of
 from hookkeeper.settings import Settings
 from proxies import EgressProxy, proxying
-from rawserver import OK, Receiver, make_certificate, receiving, says, server_tls
+from rawserver import OK, RawReceiver, make_certificate, receiving, says, server_tls
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 RECEIVER = "acme.example"
@@ -28,7 +28,7 @@ AUTHORIZED = "Basic " + b64encode(f"user:{PASSWORD}".encode()).decode()
 
 @dataclass
 class Scene:
-    receiver: Receiver
+    receiver: RawReceiver
     proxy: EgressProxy
     tls: ssl.SSLContext
 
@@ -45,7 +45,7 @@ async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield Scene(receiver, proxy, ssl.create_default_context(cafile=certificate))
 
 
-async def deliver(client: httpx.AsyncClient, url: str, timeout: float = 5.0) -> Answer:
+async def deliver(client: httpx.AsyncClient, url: str, timeout: float = 5.0) -> HttpAnswer:
     return await send(client, "POST", url, body=b"{}", headers={"x-name": "value"}, timeout=timeout)
 
 

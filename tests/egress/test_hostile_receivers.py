@@ -21,7 +21,7 @@ from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
-from rawserver import OK, Peer, Receiver, Script, receiving, says
+from rawserver import OK, Peer, RawReceiver, Script, receiving, says
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -221,7 +221,7 @@ async def sending(kind: str) -> AsyncIterator[Sender]:
         yield Sender(client, Notifier(services, client, "test") if kind == "notification" else None)
 
 
-async def attempt(sender: Sender, hostile: Hostile) -> Receiver:
+async def attempt(sender: Sender, hostile: Hostile) -> RawReceiver:
     """Make one attempt; see that it ended as it should, and in time."""
     async with receiving(hostile.script) as receiver:
         async with asyncio.timeout(CALL_TIMEOUT):

@@ -17,7 +17,7 @@ import pytest
 
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
-from hookkeeper.egress.http import Answer, error_code, make_client
+from hookkeeper.egress.http import HttpAnswer, error_code, make_client
 from name_servers import name_server
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -33,7 +33,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def send(client: httpx.AsyncClient, url: str, *, timeout: float = WAIT_TIMEOUT, body: bytes = BODY) -> Answer:
+async def send(client: httpx.AsyncClient, url: str, *, timeout: float = WAIT_TIMEOUT, body: bytes = BODY) -> HttpAnswer:
     return await http.send(client, "POST", url, body=body, headers=HEADERS, timeout=timeout)
 
 

@@ -12,8 +12,8 @@ from authorities import Authority, Pair
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress import transport
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.http import Answer, Client, make_client, send
-from rawserver import OK, Peer, Receiver, receiving, says
+from hookkeeper.egress.http import EgressClient, HttpAnswer, make_client, send
+from rawserver import OK, Peer, RawReceiver, receiving, says
 from timeouts import WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -29,7 +29,7 @@ GOOD = tls_of(CLIENT, THEIRS.pem)
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
+async def client() -> AsyncIterator[EgressClient]:
     async with make_client(LOOPBACK) as client:
         yield client
 
@@ -37,7 +37,7 @@ async def client() -> AsyncIterator[Client]:
 @asynccontextmanager
 async def strict_receiver(
     folder: Path, *, name: str = "127.0.0.1", ends: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-) -> AsyncIterator[Receiver]:
+) -> AsyncIterator[RawReceiver]:
     """Serve those alone who show a certificate of ours."""
     pair = THEIRS.certify(name)
     file = folder / "receiver.pem"
@@ -51,7 +51,7 @@ async def strict_receiver(
         yield receiver
 
 
-async def deliver(client: Client, url: str, tls: Tls | None) -> Answer:
+async def deliver(client: EgressClient, url: str, tls: Tls | None) -> HttpAnswer:
     return await send(client, "POST", url, body=b"{}", headers={}, timeout=WAIT_TIMEOUT, tls=tls)
 
 
@@ -63,7 +63,7 @@ def shown(peer: Peer) -> str:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_a_certificate_is_shown_and_an_authority_trusted(
-    client: Client, tmp_path: Path, version: ssl.TLSVersion
+    client: EgressClient, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     async with strict_receiver(tmp_path, ends=version) as receiver:
         answer = await deliver(client, receiver.url(), GOOD)
@@ -82,7 +82,7 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(
     ],
 )
 async def test_what_does_not_fit_is_outcome_tls(
-    client: Client, tmp_path: Path, tls: Tls | None, version: ssl.TLSVersion
+    client: EgressClient, tmp_path: Path, tls: Tls | None, version: ssl.TLSVersion
 ) -> None:
     async with strict_receiver(tmp_path, ends=version) as receiver:
         answer = await deliver(client, receiver.url(), tls)
@@ -90,26 +90,26 @@ async def test_what_does_not_fit_is_outcome_tls(
         assert receiver.requests == []
 
 
-async def test_a_certificate_that_is_asked_for_and_not_there(client: Client, tmp_path: Path) -> None:
+async def test_a_certificate_that_is_asked_for_and_not_there(client: EgressClient, tmp_path: Path) -> None:
     """Where the receiver says why, before it hangs up, it is `tls`; asyncio's servers do not."""
     async with strict_receiver(tmp_path) as receiver:
         assert (await deliver(client, receiver.url(), tls_of(None, THEIRS.pem))).error in ("tls", "connection_reset")
         assert receiver.requests == []
 
 
-async def test_the_name_in_the_certificate_counts(client: Client, tmp_path: Path) -> None:
+async def test_the_name_in_the_certificate_counts(client: EgressClient, tmp_path: Path) -> None:
     async with strict_receiver(tmp_path, name="other.example") as receiver:
         assert (await deliver(client, receiver.url(), GOOD)).error == "tls"
 
 
-async def test_a_receivers_own_certificate_can_be_the_authority(client: Client, tmp_path: Path) -> None:
+async def test_a_receivers_own_certificate_can_be_the_authority(client: EgressClient, tmp_path: Path) -> None:
     """Self-signed certificates, and certificates of an unknown authority."""
     async with strict_receiver(tmp_path) as receiver:
         pinned = (tmp_path / "receiver.pem").read_text().partition("-----BEGIN PRIVATE")[0]
         assert (await deliver(client, receiver.url(), tls_of(CLIENT, pinned))).error is None
 
 
-async def test_what_is_no_certificate_any_more_is_outcome_tls(client: Client, tmp_path: Path) -> None:
+async def test_what_is_no_certificate_any_more_is_outcome_tls(client: EgressClient, tmp_path: Path) -> None:
     """It was checked when it was saved. A row that was changed since must not keep its events open without end."""
     broken = Tls(ca="nonsense"), Tls(certificate=CLIENT.certificate, key="nonsense")
     async with strict_receiver(tmp_path) as receiver:
@@ -117,7 +117,7 @@ async def test_what_is_no_certificate_any_more_is_outcome_tls(client: Client, tm
             assert (await deliver(client, receiver.url(), tls)).error == "tls"
 
 
-async def test_connections_of_another_tls_are_kept_apart(client: Client, tmp_path: Path) -> None:
+async def test_connections_of_another_tls_are_kept_apart(client: EgressClient, tmp_path: Path) -> None:
     """Timeline: two webhooks with a certificate each, and one without, in turn, to one receiver, whose connections are
     kept. Proves: no request is sent with another webhook's certificate.
     """
@@ -133,7 +133,7 @@ async def test_connections_of_another_tls_are_kept_apart(client: Client, tmp_pat
 
 
 async def test_few_contexts_are_kept_and_none_is_missed(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: EgressClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "MAX_CACHED_CONTEXTS", 2)
     each = [tls_of(OURS.certify(f"client-{number}.example"), THEIRS.pem) for number in range(4)]
@@ -145,7 +145,7 @@ async def test_few_contexts_are_kept_and_none_is_missed(
     assert len(client.tls_thread._client._transport._contexts) == 2  # type: ignore[attr-defined]
 
 
-async def test_no_key_stays_on_the_disk(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_key_stays_on_the_disk(client: EgressClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenSSL reads keys from files alone. Proves: it is encrypted there, and gone afterwards."""
     folder, seen = tmp_path / "tmp", []
     folder.mkdir()

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.http import Answer, make_client, send
+from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.link import LocalLimitReached
 from hookkeeper.egress.resolver import Lookups, ResolverUnavailable
 from name_servers import NameServer, name_server
@@ -23,7 +23,7 @@ async def dns() -> AsyncIterator[NameServer]:
         yield server
 
 
-async def post(client: httpx.AsyncClient, url: str, tenant: str = "", timeout: float = WAIT_TIMEOUT) -> Answer:
+async def post(client: httpx.AsyncClient, url: str, tenant: str = "", timeout: float = WAIT_TIMEOUT) -> HttpAnswer:
     return await send(client, "POST", url, body=b"{}", headers={}, timeout=timeout, tenant=tenant)
 
 

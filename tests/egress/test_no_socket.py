@@ -22,7 +22,7 @@ from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, call_of
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.connector import _socket
-from hookkeeper.egress.http import Answer, make_client, send
+from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.services import Services
 from name_servers import NameServer, name_server
@@ -88,7 +88,7 @@ def client_of(names: NameServer, *allowed: str) -> httpx.AsyncClient:
     return make_client(parse_networks(allowed), lookups=names.lookups())
 
 
-async def post(client: httpx.AsyncClient, url: str) -> Answer:
+async def post(client: httpx.AsyncClient, url: str) -> HttpAnswer:
     return await send(client, "POST", url, body=b"{}", headers={}, timeout=WAIT_TIMEOUT)
 
 

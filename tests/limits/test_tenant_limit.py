@@ -14,7 +14,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-class Users:
+class SlotUsers:
     """Tenants that acquire slots, and the slots that they hold."""
 
     def __init__(self, slots: int) -> None:
@@ -40,7 +40,7 @@ class Users:
 
 @pytest.mark.parametrize(("slots", "alone"), [(1, 1), (2, 1), (3, 2), (4, 2), (16, 8), (32, 16)])
 async def test_a_tenant_alone_leaves_room_for_others(slots: int, alone: int) -> None:
-    users = Users(slots)
+    users = SlotUsers(slots)
     for _ in range(40):
         await users.want("a")
     assert users.having == ["a"] * alone
@@ -49,7 +49,7 @@ async def test_a_tenant_alone_leaves_room_for_others(slots: int, alone: int) -> 
 
 
 async def test_one_slot_goes_from_tenant_to_tenant() -> None:
-    users = Users(1)
+    users = SlotUsers(1)
     for tenant in "aaabbc":
         await users.want(tenant)
     order = ""
@@ -60,7 +60,7 @@ async def test_one_slot_goes_from_tenant_to_tenant() -> None:
 
 
 async def test_who_holds_more_comes_after_who_holds_none() -> None:
-    users = Users(3)
+    users = SlotUsers(3)
     for tenant in "aaaabc":
         await users.want(tenant)
     assert Counter(users.having) == {"a": 2, "b": 1}
@@ -72,7 +72,7 @@ async def test_who_holds_more_comes_after_who_holds_none() -> None:
 
 
 async def test_who_gives_up_gets_no_slot() -> None:
-    users = Users(1)
+    users = SlotUsers(1)
     await users.want("a")
     first, second, third = [await users.want("b") for _ in range(3)]
     first.cancel()
@@ -86,7 +86,7 @@ async def test_who_gives_up_gets_no_slot() -> None:
 
 
 async def test_a_slot_granted_during_cancellation_is_not_lost() -> None:
-    users = Users(1)
+    users = SlotUsers(1)
     await users.want("a")
     waiting = await users.want("b")
     users.limit.release("a")

@@ -5,13 +5,7 @@ import pytest
 from hookkeeper.content.errors import TooCostly
 from hookkeeper.sandbox import breaker
 from hookkeeper.sandbox.breaker import Breaker
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from timeouts import FakeClock
 
 
 def is_resting(tripped: Breaker, what: bytes) -> bool:
@@ -23,7 +17,7 @@ def is_resting(tripped: Breaker, what: bytes) -> bool:
 
 
 def test_three_times_in_a_row_and_a_minute() -> None:
-    clock = Clock()
+    clock = FakeClock()
     tripped = Breaker(clock)
     for _ in range(2):
         tripped.costly(b"a")

@@ -24,7 +24,7 @@ MONTH = timedelta(days=30)
 QUEUE = "firing-looks"
 
 
-class Held(Gateway, ScheduledEventIngest):
+class HeldEvent(Gateway, ScheduledEventIngest):
     """An event that is accepted, and held for a month of Temporal's time."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Held(Gateway, ScheduledEventIngest):
 
 
 async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> None:
-    held = Held()
+    held = HeldEvent()
     firing = ScheduledEventActivities(held, held, TenantConcurrency(10, 10))
     environment = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=binary("temporal-test-server"), data_converter=data_converter()
