@@ -158,7 +158,7 @@ async def test_a_lost_answer_of_a_batch_names_each_event(
 
 
 async def test_a_lost_answer_of_a_test_event_names_it(
-    instance: Instance, temporal: Client, proxy: Proxy, inbox: Receiver
+    instance: Instance, temporal: Client, proxy: MutingProxy, inbox: Receiver
 ) -> None:
     webhook, other = await instance.webhook(inbox.url), await instance.webhook(inbox.url)
     path = f"/v1/webhooks/{webhook['id']}/test"
@@ -181,7 +181,9 @@ async def test_a_lost_answer_of_a_test_event_names_it(
     assert problem(elsewhere, 409)["event_id"] == event_id, "the id belongs to the test of another webhook"
 
 
-async def test_a_lost_answer_of_a_trigger_names_its_event(instance: Instance, temporal: Client, proxy: Proxy) -> None:
+async def test_a_lost_answer_of_a_trigger_names_its_event(
+    instance: Instance, temporal: Client, proxy: MutingProxy
+) -> None:
     """The event is repeated a second later: its time stays that of the first request."""
     path, query = "/v1/schedules/daily/trigger", {"tenant": instance.tenant}
     async with forgotten_at_last(temporal):
@@ -235,7 +237,7 @@ async def test_a_trigger_makes_no_event_of_another_schedule_or_time(
 
 
 async def test_a_lost_answer_of_a_new_schedule_names_it(
-    instance: Instance, temporal: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, temporal: Client, proxy: MutingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A schedule that was created twice would make each event twice."""
     monkeypatch.setattr(Schedules, "_check_limit", AsyncMock())  # its answer would be lost first
