@@ -7,6 +7,7 @@ from temporalio.client import Client
 
 from activities.wiring import MAX_CONCURRENT_BULK, open_activities
 from hookkeeper import ids
+from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.workers import ServedQueue, serve
@@ -35,12 +36,13 @@ WORKFLOWS: list[type] = [
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
-    async with open_activities(client, store, settings) as activities:
+    index = IndexBuffer(store.index)
+    async with index.writing(), open_activities(client, store, index, settings) as activities:
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
             ServedQueue(ids.retry_queue(queue), activities.retries, slots),
             ServedQueue(ids.limited_queue(queue), activities.limited, slots),
             ServedQueue(ids.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
         ]
-        async with serve(client, settings, queues):
+        async with serve(client, settings, queues, index.put):
             yield

@@ -31,6 +31,7 @@ from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.services import Services
 from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.suppressing import SuppressingProvider
+from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
@@ -61,7 +62,9 @@ class Activities:
 
 
 @asynccontextmanager
-async def open_activities(client: Client, store: Store, settings: Settings) -> AsyncIterator[Activities]:
+async def open_activities(
+    client: Client, store: Store, index: IndexBuffer, settings: Settings
+) -> AsyncIterator[Activities]:
     """Open the clients that activities use, until the block ends."""
     allowed = parse_networks(settings.allowed_networks)
     proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
@@ -107,7 +110,7 @@ async def open_activities(client: Client, store: Store, settings: Settings) -> A
         closing = ClosingActivities(client)
         alerts = AlertActivities(store, client, mail, notifier, renderer, links, operators, concurrency, memory)
         gateway = Gateway(client, settings.task_queue)
-        ingest = EventIngest(gateway, store, sandbox, settings)
+        ingest = EventIngest(gateway, store, index, sandbox, settings)
         ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = ScheduledEventActivities(
             ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, concurrency

@@ -89,5 +89,5 @@ def bare_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.api
-    async with state.sandbox, aclosing(state.authenticator):
+    async with state.sandbox, aclosing(state.authenticator), state.index.writing():
         yield

@@ -8,6 +8,7 @@ from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
+from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
@@ -37,7 +38,8 @@ class ApiState:
         self.cursor_key = cursor_key(admin_key)
         self.backlog = Backlog(gateway, settings.max_backlog)
         self.held_counts = HeldCounts()
-        self.ingest = EventIngest(gateway, store, self.sandbox, settings)
+        self.index = IndexBuffer(store.index)
+        self.ingest = EventIngest(gateway, store, self.index, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
 
 

@@ -33,6 +33,8 @@ ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
 """Signals of an ordered queue."""
 RESTART_RELEASE = "restart"
 """Signal of a release."""
+REPORT = "report_to_index"
+"""The function of a worker that takes the reports of runs for the index."""
 CLOSE_AS_CANCELLED = "close_as_cancelled"
 """The activity whose input keeps the final state of a cancelled run."""
 

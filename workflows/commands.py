@@ -4,7 +4,7 @@ Both do the same. An update is refused if the command makes no sense; a signal i
 `hookkeeper.commands` has the rules and the descriptions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -14,7 +14,6 @@ from hookkeeper.messages.event import Command, DeliveryReceipt
 from workflows.batches import Batches
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
-from workflows.search_attributes import SearchAttributes
 
 APPLY: dict[Command, Callable[[DeliveryState], None]] = {
     "cancel": DeliveryState.cancel,
@@ -33,12 +32,13 @@ class Commands:
         deliveries: Mapping[str, DeliveryState],
         deliver_at: DeliverAt,
         batches: Batches,
-        search_attributes: SearchAttributes,
+        report: Callable[[Sequence[DeliveryState]], None],
     ) -> None:
+        """`report`: called with the deliveries that a command has changed."""
         self._deliveries = deliveries
         self._deliver_at = deliver_at
         self._batches = batches
-        self._search_attributes = search_attributes
+        self._report = report
         self._is_closed = False
 
     def close(self) -> None:
@@ -57,10 +57,11 @@ class Commands:
         selected = self.select(command, delivery)
         if command == "release" and delivery is None and self._deliver_at.is_pending:
             self._deliver_at.release()
-        for id_ in selected:
-            APPLY[command](self._deliveries[id_])
+        deliveries = [self._deliveries[id_] for id_ in selected]
+        for state in deliveries:
+            APPLY[command](state)
         self._batches.stop_unwanted()
-        self._search_attributes.update()
+        self._report(deliveries)
 
     def select(self, command: Command, delivery: str | None) -> list[str]:
         """Return the ids of the deliveries that a command selects; raise if it makes no sense."""
@@ -76,10 +77,14 @@ class Commands:
 
     def release_webhook(self, webhook_id: str) -> None:
         """Release the deliveries that are held because this webhook was paused or disabled."""
-        for delivery in self._deliveries.values():
-            if delivery.record.webhook_id == webhook_id and delivery.is_held_by_webhook:
-                delivery.release_with_webhook()
-        self._search_attributes.update()
+        held = [
+            delivery
+            for delivery in self._deliveries.values()
+            if delivery.record.webhook_id == webhook_id and delivery.is_held_by_webhook
+        ]
+        for delivery in held:
+            delivery.release_with_webhook()
+        self._report(held)
 
     def add_receipt(self, report: DeliveryReceipt) -> DeliveryState | None:
         """Record a receipt, and return its delivery; None if the run has none, or is closing."""

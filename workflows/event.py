@@ -6,7 +6,7 @@ This code is permanent: open runs replay it with every later version. Each chang
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -14,7 +14,15 @@ from temporalio import workflow
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.batch import BatchResult
-from hookkeeper.messages.event import Delivery, DeliveryReceipt, EventInput, EventState, event_state
+from hookkeeper.messages.event import (
+    Delivery,
+    DeliveryReceipt,
+    EventInput,
+    EventState,
+    EventStatus,
+    event_state,
+    event_status,
+)
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from workflows import closing, summaries, timers
 from workflows.alerts import Alerts
@@ -22,6 +30,7 @@ from workflows.batches import Batches, first_batches
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
+from workflows.index_reports import IndexReports
 from workflows.queue_positions import QueuePositions
 from workflows.search_attributes import SearchAttributes
 
@@ -41,13 +50,14 @@ class EventWorkflow:
         self._event = event
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
         self._search_attributes = SearchAttributes(self._deliveries.values())
+        self._index = IndexReports(event)
         self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
         self._queue_positions = QueuePositions(
             event.tenant, self._deliveries, self._deliver_at, self._has_to_continue_as_new
         )
-        self.commands = Commands(self._deliveries, self._deliver_at, self._batches, self._search_attributes)
+        self.commands = Commands(self._deliveries, self._deliver_at, self._batches, self._report)
         self._cancel_requested = False
         self._finished_at: datetime | None = None
 
@@ -69,7 +79,10 @@ class EventWorkflow:
 
     async def _deliver(self) -> None:
         """Wait until the event's time, then make all deliveries at once."""
+        self._report_to_index(self._deliveries.values())
         await self._deliver_at.wait(self._is_over)
+        if self._event.deliver_at:
+            self._report_to_index(())
         self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
         await asyncio.gather(*batches, *self._queue_positions.keep())
@@ -143,15 +156,26 @@ class EventWorkflow:
                 delivery.schedule_recheck(workflow.now())
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
-        """Update the search attributes, and send the alerts that are due."""
+        """Report changed deliveries: update the search attributes and the index, send the alerts that are due."""
         self._search_attributes.update()
+        self._report_to_index(deliveries)
         self._alerts.send_due(deliveries)
         if not self._alerts.are_done and self._are_all_final():
             workflow.set_current_details(ALERTS_PENDING)
 
+    def _report_to_index(self, deliveries: Iterable[DeliveryState]) -> None:
+        self._index.send(
+            [delivery.snapshot for delivery in deliveries],
+            status=self._status(),
+            needs_attention=any(delivery.needs_attention for delivery in self._deliveries.values()),
+            deliver_at=self._deliver_at.time,
+            finished_at=self._finished_at,
+        )
+
     async def _close(self) -> EventState:
         self.commands.close()
         self._finished_at = workflow.now()
+        self._report_to_index(self._deliveries.values())
         state = self.state()
         if state.status == "succeeded":
             return state
@@ -160,6 +184,11 @@ class EventWorkflow:
             raise closing.deliveries_failed(failed, len(state.deliveries), state)
         await closing.prepare_cancelled(self._event.tenant, state, self._cancel_requested)
         raise asyncio.CancelledError
+
+    def _status(self) -> EventStatus:
+        if not self._are_all_final():
+            return "scheduled" if self._deliver_at.is_pending else "delivering"
+        return event_status(tuple(delivery.record for delivery in self._deliveries.values()))
 
     def _is_over(self) -> bool:
         return self._are_all_final() and self._alerts.are_done
@@ -204,6 +233,7 @@ class EventWorkflow:
     @workflow.update(name=ids.RESCHEDULE, description="Move a scheduled event to another time.")
     def reschedule(self, deliver_at: datetime) -> None:
         self._deliver_at.move(deliver_at)
+        self._report_to_index(())
 
     @reschedule.validator
     def check_reschedule(self, deliver_at: datetime) -> None:
@@ -221,6 +251,7 @@ class EventWorkflow:
     @workflow.signal(name=ids.GRANT, description="The ordered queue of this webhook lets the delivery go.")
     async def grant(self, webhook_id: str) -> None:
         await self._queue_positions.grant(webhook_id)
+        self._report_to_index(self._deliveries.values())
 
     @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
     def receipt(self, report: DeliveryReceipt) -> None:

@@ -15,7 +15,7 @@ This code is permanent, like that of `workflows.event`.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -31,6 +31,7 @@ from hookkeeper.search_attributes import search_attributes
 from workflows import closing, timers
 from workflows.commands import signal_handler
 from workflows.event_part import EventPartWorkflow
+from workflows.index_reports import IndexReports
 from workflows.relay import PartReport, PartState, Relay
 
 MAX_HISTORY_BYTES = 25 * 1024 * 1024
@@ -59,6 +60,8 @@ class LargeEventWorkflow:
         self._parts = {n: PartState.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
         self._number = workflow.info().typed_search_attributes.get(ids.RUN_NUMBER, 1)
         self.commands = Relay(self._parts)
+        self._index = IndexReports(event)
+        self._deliver_at = event.deliver_at
         self._starting = asyncio.Lock()
         self._all_started = False
         self._cancel_requested = False
@@ -79,6 +82,7 @@ class LargeEventWorkflow:
 
     async def _start_all(self) -> None:
         number = self._number
+        self._report()
         await asyncio.sleep(0)  # handles a cancellation first that came before any worker
         for n, part in self._parts.items():
             if part.is_open and not part.number:
@@ -123,6 +127,17 @@ class LargeEventWorkflow:
         else:
             part.succeed()
         self.commands.update_search_attributes()
+        self._report()
+
+    def _report(self, finished_at: datetime | None = None) -> None:
+        """Report the event to the index; its parts report the deliveries."""
+        self._index.send(
+            (),
+            status=self.state().status,
+            needs_attention=self.commands.needs_attention,
+            deliver_at=self._deliver_at,
+            finished_at=finished_at,
+        )
 
     def _cancel_parts(self) -> None:
         for part in self._parts.values():
@@ -135,6 +150,7 @@ class LargeEventWorkflow:
 
     async def _close(self) -> LargeEventState:
         self._is_closed = True
+        self._report(workflow.now())
         state = self.state()
         if state.status == "succeeded":
             return state
@@ -176,6 +192,8 @@ class LargeEventWorkflow:
     @workflow.signal(name=ids.REPORT_PART, description="The search attributes of a part.")
     def report_part(self, report: PartReport) -> None:
         self.commands.add_report(report)
+        self._deliver_at = report.deliver_at or self._deliver_at
+        self._report()
 
     @workflow.update(name=ids.RESTART_PART, description="Start a closed part again.")
     async def restart_part(self, restart: PartRestart) -> None:

@@ -95,6 +95,11 @@ class Relay:
         self.is_scheduled = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is not None
         self._needs_attention = WebhookList(ids.NEEDS_ATTENTION)
 
+    @property
+    def needs_attention(self) -> bool:
+        """A part has a delivery that needs attention."""
+        return bool(self._needs_attention.webhook_ids)
+
     async def signal(self, command: Command, delivery: str | None) -> None:
         """Pass a command on to the parts that have the delivery; None is all of them."""
         await self.pass_on(command, delivery, lambda known: delivery in (None, known.id))

@@ -19,6 +19,7 @@ from hookkeeper.registry.audit import AuditEntry, AuditLog, execute, note
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated, lock, migrate, open_engine
 from hookkeeper.registry.health import HealthStore, reset_health
+from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page
@@ -61,6 +62,7 @@ class Store:
         self.slots = Slots(database)
         self.api_keys = ApiKeys(database)
         self.audit = AuditLog(database)
+        self.index = EventIndex(database)
 
     @classmethod
     def connect(cls, database_url: str, keyring: Keyring | None = None) -> Self:

@@ -16,7 +16,9 @@ from hookkeeper.content.errors import ContentError
 from hookkeeper.limits.adaptive_limit import AdaptiveLimit
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
@@ -49,10 +51,13 @@ FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
 class EventIngest:
     """Accepts events: posted ones, those of schedules, and test events."""
 
-    def __init__(self, gateway: Gateway, store: Store, sandbox: Sandbox, settings: Settings) -> None:
+    def __init__(
+        self, gateway: Gateway, store: Store, index: IndexBuffer, sandbox: Sandbox, settings: Settings
+    ) -> None:
         self._settings = settings
         self._gateway = gateway
         self._store = store
+        self._index = index
         self._sandbox = sandbox
         self._starting = TenantLimit(MAX_CONCURRENT_STARTS)
         self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
@@ -77,8 +82,8 @@ class EventIngest:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
         self._check_size(event)
         run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True))
-        async with _in_time(), self._turn(event.tenant):
-            return await self._gateway.start(run, digest(event, only_to=webhook.id))
+        async with _in_time():
+            return await self._start(run, digest(event, only_to=webhook.id))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -95,10 +100,16 @@ class EventIngest:
         if behind and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait(behind)
         run = self._input(event, event_id, now, deliveries_to(webhooks))
-        async with self._turn(event.tenant):
-            started = await self._gateway.start(run, digest(event))
+        started = await self._start(run, digest(event))
         if filter_errors and not started.duplicate:
             await self._count_filter_errors(filter_errors)
+        return started
+
+    async def _start(self, run: EventInput, digest: str) -> Started:
+        async with self._turn(run.tenant):
+            started = await self._gateway.start(run, digest)
+        if not started.duplicate:
+            self._index.put(first_report(run, started.state, started.run_id, digest))
         return started
 
     def _check_size(self, event: NewEvent) -> None:

@@ -8,9 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Interceptor, Worker, WorkerDeploymentConfig, WorkflowInterceptorClassInput
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from hookkeeper import ids
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 
@@ -43,13 +45,27 @@ class ServedQueue:
     """Requests for activities that wait at Temporal at the same time."""
 
 
+class RunReports(Interceptor):
+    """Lets runs report to the index: gives workflows a function of this process."""
+
+    def __init__(self, report: Callable[[RunReport], None]) -> None:
+        self._report = report
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> None:
+        """Add the function; nothing is intercepted."""
+        input.unsafe_extern_functions[ids.REPORT] = self._report
+
+
 @asynccontextmanager
-async def serve(client: Client, settings: Settings, queues: Sequence[ServedQueue]) -> AsyncIterator[None]:
+async def serve(
+    client: Client, settings: Settings, queues: Sequence[ServedQueue], report: Callable[[RunReport], None]
+) -> AsyncIterator[None]:
     """Serve the task queues until the block ends, then stop all workers concurrently: each may take its whole grace
-    period.
+    period. `report` is called in the threads of workflows.
     """
     version = await configure_workers(client, settings.task_queue, settings.deployment_version or UNVERSIONED)
-    workers = [_worker(client, queue, version, settings.shutdown_timeout) for queue in queues]
+    reports = RunReports(report)
+    workers = [_worker(client, queue, version, settings.shutdown_timeout, reports) for queue in queues]
     async with AsyncExitStack() as stack:
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -60,13 +76,18 @@ async def serve(client: Client, settings: Settings, queues: Sequence[ServedQueue
 
 
 def _worker(
-    client: Client, queue: ServedQueue, version: WorkerDeploymentConfig | None, shutdown_timeout: timedelta
+    client: Client,
+    queue: ServedQueue,
+    version: WorkerDeploymentConfig | None,
+    shutdown_timeout: timedelta,
+    reports: RunReports,
 ) -> Worker:
     return Worker(
         client,
         task_queue=queue.name,
         workflows=queue.workflows,
         activities=queue.activities,
+        interceptors=[reports],
         workflow_runner=SANDBOX,
         deployment_config=version,
         max_cached_workflows=MAX_CACHED_RUNS,

@@ -9,6 +9,14 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True)
+COUNTERS = (
+    "events",
+    *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
+    "attempts",
+    *("succeeded", "client_errors", "server_errors", "timeouts", "connection_errors", "other_errors"),
+    *("retries", "requested"),
+    *(f"latency_{n}" for n in range(22)),
+)
 
 
 def upgrade() -> None:
@@ -18,10 +26,14 @@ def upgrade() -> None:
     _create_suppressions()
     _create_api_keys()
     _create_audit_log()
+    _create_index()
 
 
 def downgrade() -> None:
     """Drop all tables."""
+    op.drop_table("rollups")
+    op.drop_table("deliveries")
+    op.drop_table("events")
     for table in ("audit_log", "api_keys", "suppressions", "event_types", "webhook_patterns", "webhooks"):
         op.drop_table(table)
 
@@ -139,3 +151,61 @@ def _create_audit_log() -> None:
     )
     op.create_index("ix_audit_log_at", "audit_log", ["at", "id"])
     op.create_index("ix_audit_log_tenant_at", "audit_log", ["tenant", "at", "id"])
+
+
+def _create_index() -> None:
+    """The index of events. On PostgreSQL, partitions of a day are made as they are needed."""
+    op.create_table(
+        "events",
+        sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("needs_attention", sa.Boolean(), nullable=False),
+        sa.Column("deliver_at", sa.BigInteger()),
+        sa.Column("finished_at", sa.BigInteger()),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("size", sa.Integer()),
+        sa.Column("as_of", sa.BigInteger(), nullable=False),
+        postgresql_partition_by="RANGE (accepted_at)",
+    )
+    op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
+    op.create_index("ix_events_tenant_type", "events", ["tenant", "type", "accepted_at"])
+    op.create_index("ix_events_tenant_status", "events", ["tenant", "status", "accepted_at"])
+    op.create_index("ix_events_tenant_id", "events", ["tenant", "id"])
+    op.create_table(
+        "deliveries",
+        sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("event_id", sa.String(), primary_key=True),
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("webhook_id", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("reason", sa.String()),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("status_code", sa.SmallInteger()),
+        sa.Column("error", sa.String()),
+        sa.Column("next_attempt_at", sa.BigInteger()),
+        sa.Column("finished_at", sa.BigInteger()),
+        sa.Column("as_of", sa.BigInteger(), nullable=False),
+        postgresql_partition_by="RANGE (accepted_at)",
+    )
+    op.create_index("ix_deliveries_webhook_accepted_at", "deliveries", ["webhook_id", "accepted_at", "event_id"])
+    op.create_index("ix_deliveries_webhook_status", "deliveries", ["webhook_id", "status", "accepted_at"])
+    op.create_index("ix_deliveries_tenant_status", "deliveries", ["tenant", "status", "accepted_at"])
+    op.create_index("ix_deliveries_tenant_error", "deliveries", ["tenant", "error", "accepted_at"])
+    op.create_table(
+        "rollups",
+        sa.Column("seconds", sa.Integer(), primary_key=True),
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("webhook_id", sa.String(), primary_key=True),
+        sa.Column("at", sa.BigInteger(), primary_key=True),
+        sa.Column("type", sa.String(), primary_key=True),
+        sa.Column("channel", sa.String(), primary_key=True),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in COUNTERS),
+    )
+    op.create_index("ix_rollups_at", "rollups", ["seconds", "at"])

@@ -1,0 +1,62 @@
+"""What a run reports to the index of events. Reports travel within the process, outside of the run's history."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pydantic_core import to_json
+
+from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before every other report."""
+
+
+class EventProgress(NamedTuple):
+    """What the event's own run knows, and its parts do not."""
+
+    status: EventStatus
+    needs_attention: bool
+    """A delivery is retrying, held or failed."""
+    deliver_at: datetime | None
+    run_id: str
+    digest: str
+    size: int | None = None
+    """Bytes of the event's data as JSON; None if the reporter does not know it."""
+
+
+class RunReport(NamedTuple):
+    """The state of a run, or what has changed of it."""
+
+    tenant: str
+    event_id: str
+    type: str
+    accepted_at: datetime
+    as_of: datetime
+    """By Temporal's clock. Of two reports, the later one counts."""
+    progress: EventProgress | None
+    """None: the report of a part."""
+    deliveries: tuple[Delivery, ...]
+    """All deliveries of the run, or those that have changed."""
+    finished_at: datetime | None = None
+    """When the run has closed."""
+
+
+def first_report(event: EventInput, state: EventState, run_id: str, digest: str) -> RunReport:
+    """Return the report of an event that was just accepted. Every report of its run counts more."""
+    progress = EventProgress(
+        status=state.status,
+        needs_attention=False,
+        deliver_at=event.deliver_at,
+        run_id=run_id,
+        digest=digest,
+        size=len(to_json(event.data)),
+    )
+    return RunReport(
+        tenant=event.tenant,
+        event_id=event.id,
+        type=event.type,
+        accepted_at=event.accepted_at,
+        as_of=BEGINNING,
+        progress=progress,
+        deliveries=state.deliveries,
+    )

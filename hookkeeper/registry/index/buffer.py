@@ -1,0 +1,81 @@
+"""Collects the reports of a process, and writes them to the index many at a time, apart from what is reported.
+
+A process that is killed loses the reports of its last moments, and so does one whose buffer is full because the
+registry is unavailable. `hookkeeper.temporal.index_sweep` finds and repairs what is missing.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.index import EventIndex
+
+FLUSH_INTERVAL = 0.2
+"""Seconds between two writes."""
+RETRY_INTERVAL = 2.0
+"""Seconds until another try while the registry is unavailable."""
+MAX_REPORTS = 20_000
+"""Reports that wait. A full buffer takes no further one, and deliveries go on."""
+REPORTS_PER_WRITE = 500
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the last write of a process that stops."""
+log = structlog.get_logger("hookkeeper.index")
+
+
+class IndexBuffer:
+    """One for the process. `put` may be called in any thread."""
+
+    def __init__(self, index: EventIndex) -> None:
+        self._index = index
+        self._reports: deque[RunReport] = deque()
+        self._is_full = False
+
+    def put(self, report: RunReport) -> None:
+        """Keep the report until it is written."""
+        if len(self._reports) < MAX_REPORTS:
+            self._reports.append(report)
+        elif not self._is_full:
+            self._is_full = True
+            log.warning("index buffer full: the sweep adds what is missing", reports=MAX_REPORTS)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write what is reported until the block ends, and then the rest."""
+        task = asyncio.create_task(self._write_regularly())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await self._write_rest()
+
+    async def _write_regularly(self) -> None:
+        while True:
+            try:
+                await self.flush()
+            except RegistryUnavailable as error:
+                log.warning("index not written", error=str(error), waiting=len(self._reports))
+                await asyncio.sleep(RETRY_INTERVAL)
+            else:
+                await asyncio.sleep(FLUSH_INTERVAL)
+
+    async def flush(self) -> None:
+        """Write all reports. Raises RegistryUnavailable, and keeps what is not written then."""
+        while self._reports:
+            some = [self._reports[n] for n in range(min(REPORTS_PER_WRITE, len(self._reports)))]
+            await self._index.write(some)
+            for _ in some:
+                self._reports.popleft()
+            self._is_full = False
+
+    async def _write_rest(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self.flush()
+        except (RegistryUnavailable, TimeoutError) as error:
+            log.warning("index not written", error=str(error) or "timeout", waiting=len(self._reports))

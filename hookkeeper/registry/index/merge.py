@@ -1,0 +1,130 @@
+"""Merge reports of runs into rows of the index. Pure.
+
+Reports come late, twice and out of order. A row keeps the latest one, and counters follow the rows.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from hookkeeper.messages.event import Delivery
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.index import rollup
+from hookkeeper.registry.index.rollup import Rollups, Subject
+
+Row = Mapping[str, Any]
+
+
+class EventKey(NamedTuple):
+    accepted_at: datetime
+    tenant: str
+    event_id: str
+
+
+class DeliveryKey(NamedTuple):
+    event: EventKey
+    delivery_id: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """Rows to write, and what to add to counters."""
+
+    events: dict[EventKey, Row] = field(default_factory=dict)
+    deliveries: dict[DeliveryKey, Row] = field(default_factory=dict)
+    rollups: Rollups = field(default_factory=dict)
+
+
+def key_of(report: RunReport) -> EventKey:
+    return EventKey(report.accepted_at, report.tenant, report.event_id)
+
+
+def merge(
+    reports: Iterable[RunReport], events: Mapping[EventKey, Row], deliveries: Mapping[DeliveryKey, Row]
+) -> Changes:
+    """Return the changes that the reports make to these rows, which are those of their events."""
+    changes = Changes()
+    for report in reports:
+        key = key_of(report)
+        if report.progress is not None:
+            _merge_event(changes, report, report.progress, changes.events.get(key) or events.get(key))
+        for delivery in report.deliveries:
+            delivery_key = DeliveryKey(key, delivery.id)
+            _merge_delivery(
+                changes, report, delivery, changes.deliveries.get(delivery_key) or deliveries.get(delivery_key)
+            )
+    return changes
+
+
+def _merge_event(changes: Changes, report: RunReport, progress: EventProgress, old: Row | None) -> None:
+    key = key_of(report)
+    if old is None:
+        rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
+        changes.events[key] = _event_row(report, progress)
+    elif report.as_of >= old["as_of"]:
+        changes.events[key] = _event_row(report, progress, size=old["size"])
+    elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
+        changes.events[key] = {**old, "size": progress.size}
+
+
+def _event_row(report: RunReport, progress: EventProgress, size: int | None = None) -> Row:
+    return {
+        "accepted_at": report.accepted_at,
+        "tenant": report.tenant,
+        "id": report.event_id,
+        "type": report.type,
+        "status": progress.status,
+        "needs_attention": progress.needs_attention,
+        "deliver_at": progress.deliver_at,
+        "finished_at": report.finished_at,
+        "run_id": progress.run_id,
+        "digest": progress.digest,
+        "size": size if progress.size is None else progress.size,
+        "as_of": report.as_of,
+    }
+
+
+def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old: Row | None) -> None:
+    if old is not None and report.as_of < old["as_of"]:
+        return
+    new = _delivery_row(report, delivery)
+    subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
+    counted = old["attempts"] if old else 0
+    added = [attempt for attempt in delivery.attempts if attempt.number > counted]
+    rollup.count_attempts(changes.rollups, subject, added)
+    if old is not None:
+        rollup.count_end(changes.rollups, subject, old["status"], old["finished_at"], -1)
+    rollup.count_end(changes.rollups, subject, new["status"], new["finished_at"])
+    changes.deliveries[DeliveryKey(key_of(report), delivery.id)] = new
+
+
+def _delivery_row(report: RunReport, delivery: Delivery) -> Row:
+    latest = delivery.attempts[-1] if delivery.attempts else None
+    return {
+        "accepted_at": report.accepted_at,
+        "tenant": report.tenant,
+        "event_id": report.event_id,
+        "id": delivery.id,
+        "webhook_id": delivery.webhook_id,
+        "channel": delivery.channel,
+        "type": report.type,
+        "status": delivery.status,
+        "reason": delivery.reason,
+        "attempts": delivery.attempts_made,
+        "status_code": latest.status_code if latest else None,
+        "error": latest.error if latest else None,
+        "next_attempt_at": None if delivery.is_final else delivery.next_attempt_at,
+        "finished_at": _finished_at(report, delivery),
+        "as_of": report.as_of,
+    }
+
+
+def _finished_at(report: RunReport, delivery: Delivery) -> datetime | None:
+    """Return when the latest attempt has ended, if it has decided the delivery; otherwise when the run has closed."""
+    if not delivery.is_final:
+        return None
+    if delivery.status == "cancelled" or delivery.reason == "held_too_long" or not delivery.attempts:
+        return report.finished_at
+    latest = delivery.attempts[-1]
+    return latest.started_at + timedelta(milliseconds=latest.duration_ms)

@@ -1,0 +1,101 @@
+"""The counters of the index: what one event and one delivery add to them. Pure.
+
+Counters are sums over rows of the index. When a row changes, what it was is subtracted and what it is now is added, so
+a repeated or a late report changes nothing.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from hookkeeper.messages.event import Attempt, Channel, DeliveryStatus
+
+PERIODS = (60, 3600)
+"""Seconds of a row of counters."""
+LATENCY_BOUNDS = (
+    *(5, 10, 20, 35, 50, 75, 100, 150, 200, 300, 500, 750),
+    *(1000, 1500, 2000, 3000, 5000, 7500, 10_000, 15_000, 30_000),
+)
+"""Upper bounds in milliseconds of the buckets of the latency histogram; one more bucket has all above."""
+LATENCIES = tuple(f"latency_{n}" for n in range(len(LATENCY_BOUNDS) + 1))
+OUTCOMES = ("succeeded", "client_errors", "server_errors", "timeouts", "connection_errors", "other_errors")
+"""The outcome of an attempt: a success, HTTP 4xx (or another status that is no success), HTTP 5xx, and so on."""
+COUNTERS = (
+    "events",
+    *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
+    *("attempts", *OUTCOMES, "retries", "requested"),
+    *LATENCIES,
+)
+"""`retries`: attempts that are not the first of their delivery; `requested`: attempts made by a command."""
+CONNECTION_ERRORS = frozenset({"dns", "connection_refused", "connection_reset", "tls", "protocol"})
+
+
+class RollupKey(NamedTuple):
+    seconds: int
+    tenant: str
+    webhook_id: str
+    at: int
+    type: str
+    channel: str
+
+
+class Subject(NamedTuple):
+    """What is counted together."""
+
+    tenant: str
+    type: str
+    webhook_id: str = ""
+    channel: Channel | str = ""
+
+
+Rollups = dict[RollupKey, Counter[str]]
+
+
+def count_event(rollups: Rollups, subject: Subject, accepted_at: datetime) -> None:
+    _add(rollups, subject, accepted_at, {"events": 1})
+
+
+def count_end(
+    rollups: Rollups, subject: Subject, status: DeliveryStatus, finished_at: datetime | None, number: int = 1
+) -> None:
+    """Count the end of a delivery, if it has come."""
+    if finished_at is not None:
+        _add(rollups, subject, finished_at, {f"deliveries_{status}": number})
+
+
+def count_attempts(rollups: Rollups, subject: Subject, attempts: Iterable[Attempt]) -> None:
+    for attempt in attempts:
+        counters = {
+            "attempts": 1,
+            outcome_of(attempt): 1,
+            LATENCIES[bisect_left(LATENCY_BOUNDS, attempt.duration_ms)]: 1,
+        }
+        if attempt.number > 1:
+            counters["retries"] = 1
+        if attempt.trigger == "manual":
+            counters["requested"] = 1
+        _add(rollups, subject, attempt.started_at, counters)
+
+
+def outcome_of(attempt: Attempt) -> str:
+    """Return the counter of an attempt's outcome."""
+    if attempt.error is None:
+        return "succeeded"
+    if attempt.error == "timeout":
+        return "timeouts"
+    if attempt.error in CONNECTION_ERRORS:
+        return "connection_errors"
+    if attempt.error.startswith("http_"):
+        return "server_errors" if attempt.error.startswith("http_5") else "client_errors"
+    return "other_errors"
+
+
+def _add(rollups: Rollups, subject: Subject, when: datetime, counters: dict[str, int]) -> None:
+    second = int(when.timestamp())
+    for seconds in PERIODS:
+        key = RollupKey(
+            seconds, subject.tenant, subject.webhook_id, second - second % seconds, subject.type, subject.channel
+        )
+        rollups.setdefault(key, Counter()).update(counters)

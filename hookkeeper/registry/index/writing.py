@@ -1,0 +1,97 @@
+"""Write reports to the index, many in one transaction.
+
+One transaction at a time, of all processes: it reads the rows that the reports are about, and adds to counters what
+their changes amount to.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Table, select, text, tuple_
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.messages.run_report import BEGINNING, RunReport
+from hookkeeper.registry.database import lock
+from hookkeeper.registry.index.merge import Changes, DeliveryKey, EventKey, Row, key_of, merge
+from hookkeeper.registry.index.rollup import COUNTERS, Rollups
+from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
+
+KEYS_PER_QUERY = 500
+DAY = timedelta(days=1)
+
+
+async def write(session: AsyncSession, reports: Sequence[RunReport]) -> None:
+    """Merge the reports into the index."""
+    await lock(session, "index")
+    changes = await _changes(session, reports)
+    if session.get_bind().dialect.name == "postgresql":
+        await _make_partitions(session, {key.accepted_at for key in changes.events})
+    await _upsert(session, events, list(changes.events.values()))
+    await _upsert(session, deliveries, list(changes.deliveries.values()))
+    await _add(session, changes.rollups)
+
+
+async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
+    """Merge the reports with the rows that are there."""
+    keys = sorted({key_of(report) for report in reports})
+    old_events: dict[EventKey, Row] = {}
+    old_deliveries: dict[DeliveryKey, Row] = {}
+    for n in range(0, len(keys), KEYS_PER_QUERY):
+        some = keys[n : n + KEYS_PER_QUERY]
+        for row in (await session.execute(_with_keys(events, "id", some))).mappings():
+            old_events[EventKey(row["accepted_at"], row["tenant"], row["id"])] = dict(row)
+        for row in (await session.execute(_with_keys(deliveries, "event_id", some))).mappings():
+            key = EventKey(row["accepted_at"], row["tenant"], row["event_id"])
+            old_deliveries[DeliveryKey(key, row["id"])] = dict(row)
+    return merge(reports, old_events, old_deliveries)
+
+
+def _with_keys(table: Table, id_: str, keys: Iterable[EventKey]) -> Any:
+    return select(table).where(tuple_(table.c.accepted_at, table.c.tenant, table.c[id_]).in_(list(keys)))
+
+
+async def _upsert(session: AsyncSession, table: Table, rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    statement = _insert(session, table)
+    others = [column.name for column in table.columns if not column.primary_key]
+    statement = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in others}
+    )
+    await session.execute(statement, [dict(row) for row in rows])
+
+
+async def _add(session: AsyncSession, counters: Rollups) -> None:
+    rows = [
+        {**key._asdict(), **{name: counts.get(name, 0) for name in COUNTERS}}
+        for key, counts in sorted(counters.items())
+        if any(counts.values())
+    ]
+    if not rows:
+        return
+    statement = _insert(session, rollups)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(rollups.primary_key.columns),
+        set_={name: rollups.c[name] + statement.excluded[name] for name in COUNTERS},
+    )
+    await session.execute(statement, rows)
+
+
+def _insert(session: AsyncSession, table: Table) -> Any:
+    return (insert_postgresql if session.get_bind().dialect.name == "postgresql" else insert_sqlite)(table)
+
+
+async def _make_partitions(session: AsyncSession, times: Iterable[datetime]) -> None:
+    """Make the partitions of these days that are missing."""
+    for day in sorted({time.astimezone(UTC).date() for time in times}):
+        begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        low, high = (begin - BEGINNING) // MICROSECOND, (begin + DAY - BEGINNING) // MICROSECOND
+        for table in (events, deliveries):
+            name = f"{table.name}_{day:%Y%m%d}"
+            if await session.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
+                await session.execute(
+                    text(f"CREATE TABLE {name} PARTITION OF {table.name} FOR VALUES FROM ({low}) TO ({high})")
+                )

@@ -1,0 +1,146 @@
+"""Reports of runs become rows and counters, whatever order they come in."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.tables import deliveries, events, rollups
+
+ACCEPTED = datetime(2026, 1, 2, 9, 30, 15, 250_000, UTC)
+
+
+def attempt(number: int, error: str | None = None, minute: int = 0, duration_ms: float = 12.5) -> Attempt:
+    status_code = int(error.removeprefix("http_")) if error and error.startswith("http_") else None
+    return Attempt(
+        number=number,
+        started_at=ACCEPTED + timedelta(minutes=minute),
+        duration_ms=duration_ms,
+        status_code=200 if error is None else status_code,
+        error=error,
+    )
+
+
+def delivery(status: DeliveryStatus, *attempts: Attempt, webhook: str = "wh_1") -> Delivery:
+    return Delivery(id=webhook, webhook_id=webhook, status=status, attempts=attempts)
+
+
+def report(seconds: float | None, *states: Delivery, status: str = "delivering", **changes: Any) -> RunReport:
+    """Return a report of a run so many seconds after the event was accepted; None is the API's first report."""
+    progress = EventProgress(
+        status=status,  # type: ignore[arg-type]
+        needs_attention=False,
+        deliver_at=None,
+        run_id="run-1",
+        digest="abc",
+        size=17 if seconds is None else None,
+    )
+    as_of = BEGINNING if seconds is None else ACCEPTED + timedelta(seconds=seconds)
+    given = RunReport("acme", "evt_1", "order.paid", ACCEPTED, as_of, progress, states)
+    return given._replace(**changes)
+
+
+HISTORY = (
+    report(None, delivery("pending")),
+    report(1, delivery("retrying", attempt(1, "http_503"))),
+    report(70, delivery("retrying", attempt(1, "http_503"), attempt(2, "timeout", 1, 15_000.0))),
+    report(
+        140,
+        delivery("succeeded", attempt(1, "http_503"), attempt(2, "timeout", 1, 15_000.0), attempt(3, None, 2)),
+        status="succeeded",
+        finished_at=ACCEPTED + timedelta(seconds=140),
+    ),
+)
+"""The reports of an event that is delivered with the third attempt."""
+
+
+async def rows(engine: AsyncEngine, table: Any) -> list[dict[str, Any]]:
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(select(table))).mappings()]
+
+
+async def counters(engine: AsyncEngine, seconds: int = 60) -> dict[tuple[str, int], dict[str, int]]:
+    """Return the counters that are not zero, by webhook and minute (or hour) since the event was accepted."""
+    start = int(ACCEPTED.timestamp()) // seconds * seconds
+    found = {}
+    for row in await rows(engine, rollups):
+        if row["seconds"] == seconds:
+            counts = {name: n for name, n in row.items() if n and name not in rollups.primary_key.columns}
+            if counts:
+                found[row["webhook_id"], (row["at"] - start) // seconds] = counts
+    return found
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+async def test_the_order_of_reports_does_not_matter(engine: AsyncEngine, order: Sequence[int]) -> None:
+    index = EventIndex(Database(engine))
+    for n in order:
+        await index.write([HISTORY[n]])
+
+    (event,), (row,) = await rows(engine, events), await rows(engine, deliveries)
+    assert (event["status"], event["size"], event["accepted_at"]) == ("succeeded", 17, ACCEPTED)
+    assert event["finished_at"] == ACCEPTED + timedelta(seconds=140)
+    assert (row["status"], row["attempts"], row["status_code"], row["error"]) == ("succeeded", 3, 200, None)
+    assert row["finished_at"] == ACCEPTED + timedelta(minutes=2, milliseconds=12.5)
+    counted = await counters(engine)
+    assert counted["", 0] == {"events": 1}
+    assert counted["wh_1", 0] == {"attempts": 1, "server_errors": 1, "latency_2": 1}
+    assert counted["wh_1", 1] == {"attempts": 1, "timeouts": 1, "retries": 1, "latency_19": 1}
+    assert counted["wh_1", 2] == {
+        **{"attempts": 1, "succeeded": 1, "retries": 1, "latency_2": 1},
+        "deliveries_succeeded": 1,
+    }
+    assert (await counters(engine, 3600))["wh_1", 0]["attempts"] == 3
+
+
+async def test_all_reports_in_one_write(engine: AsyncEngine) -> None:
+    index = EventIndex(Database(engine))
+    await index.write(HISTORY)
+    once = await rows(engine, events), await rows(engine, deliveries), await counters(engine)
+    await index.write(HISTORY)
+    await index.write(HISTORY[::-1])
+    assert once == (await rows(engine, events), await rows(engine, deliveries), await counters(engine))
+    assert once[2]["wh_1", 2]["deliveries_succeeded"] == 1
+
+
+async def test_a_redelivery_takes_the_first_end_back(engine: AsyncEngine) -> None:
+    index = EventIndex(Database(engine))
+    failed = report(1, delivery("failed", attempt(1, "http_400")), status="failed", finished_at=ACCEPTED)
+    await index.write([failed])
+    assert (await counters(engine))["wh_1", 0]["deliveries_failed"] == 1
+
+    await index.write([report(60, delivery("pending", attempt(1, "http_400")))])
+    assert "deliveries_failed" not in (await counters(engine))["wh_1", 0]
+    assert [row["finished_at"] for row in await rows(engine, deliveries)] == [None]
+
+    again = delivery("succeeded", attempt(1, "http_400"), attempt(2, None, 1))
+    await index.write([report(61, again, status="succeeded", finished_at=ACCEPTED + timedelta(seconds=61))])
+    counted = await counters(engine)
+    assert (counted["wh_1", 0]["attempts"], counted["wh_1", 1]["deliveries_succeeded"]) == (1, 1)
+
+
+async def test_a_part_reports_its_deliveries_only(engine: AsyncEngine) -> None:
+    index = EventIndex(Database(engine))
+    parent = report(2, status="succeeded")
+    part = report(3, delivery("succeeded", attempt(1), webhook="wh_7"), progress=None)
+    await index.write([part, parent])
+    assert [row["status"] for row in await rows(engine, events)] == ["succeeded"]
+    assert [row["webhook_id"] for row in await rows(engine, deliveries)] == ["wh_7"]
+
+
+async def test_a_delivery_that_was_cancelled_ends_with_its_run(engine: AsyncEngine) -> None:
+    index = EventIndex(Database(engine))
+    await index.write([report(1, delivery("cancelled"))])
+    assert [row["finished_at"] for row in await rows(engine, deliveries)] == [None]
+    end = ACCEPTED + timedelta(minutes=5)
+    await index.write([report(300, delivery("cancelled"), status="cancelled", finished_at=end)])
+    assert [row["finished_at"] for row in await rows(engine, deliveries)] == [end]
+    assert (await counters(engine))["wh_1", 5] == {"deliveries_cancelled": 1}

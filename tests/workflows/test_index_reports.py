@@ -1,0 +1,84 @@
+"""The index follows every change of an event: what a run reports is what the API shows."""
+
+from datetime import UTC, datetime, timedelta
+
+from crowds import crowd
+from hookkeeper.policy import RetryPolicy
+from index_rows import until_indexed
+from instances import Instance
+from receivers import Receiver
+
+PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
+
+
+async def test_an_event_that_no_worker_has_started(idle_instance: Instance, inbox: Receiver) -> None:
+    await idle_instance.webhook(inbox.url)
+    event = await idle_instance.send(data={"a": 1})
+    await until_indexed(idle_instance, event["id"])
+
+
+async def test_success_and_failure(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    inbox.fails(200, 410)
+    for _ in range(2):
+        event = await instance.send()
+        await instance.until_closed(event["id"])
+        await until_indexed(instance, event["id"])
+
+
+async def test_an_event_without_webhooks(instance: Instance) -> None:
+    event = await instance.send()
+    await instance.until_closed(event["id"])
+    await until_indexed(instance, event["id"])
+
+
+async def test_commands(instance: Instance, inbox: Receiver) -> None:
+    """A delivery fails, is retried, fails, is held, released, cancelled, and delivered after all."""
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503, 500)
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_indexed(instance, event["id"])
+    await instance.command(event["id"], "retry")
+    await instance.until_delivery(event["id"], "retrying", attempts=2)
+    await until_indexed(instance, event["id"])
+    for command in ("hold", "release", "cancel"):
+        await instance.command(event["id"], command)
+        await until_indexed(instance, event["id"])
+    await instance.until_closed(event["id"])
+    await until_indexed(instance, event["id"])
+    await instance.command(event["id"], "redeliver")
+    await instance.until(event["id"], "succeeded")
+    await instance.until_closed(event["id"])
+    await until_indexed(instance, event["id"])
+
+
+async def test_a_scheduled_event(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    event = await instance.send(deliver_at=later.isoformat())
+    await instance.until(event["id"], "scheduled")
+    await until_indexed(instance, event["id"])
+    await instance.command(event["id"], "release")
+    await instance.until_closed(event["id"])
+    await until_indexed(instance, event["id"])
+
+
+async def test_a_paused_webhook(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    assert (await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "held")
+    await until_indexed(instance, event["id"])
+    assert (await instance.http.post(f"/v1/webhooks/{webhook['id']}/resume")).status_code == 200
+    await instance.until_closed(event["id"])
+    await until_indexed(instance, event["id"])
+
+
+async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
+    """The parts report the deliveries, and the event's own run reports the event."""
+    inbox.fails(410)
+    await crowd(instance, inbox.url, 130)
+    event = await instance.send()
+    await instance.until_closed(event["id"])
+    await until_indexed(instance, event["id"])

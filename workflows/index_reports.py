@@ -1,0 +1,53 @@
+"""Reports of a run to the index of events.
+
+They are no commands and leave nothing in history. A report that is lost with its worker is followed by another one when
+the run continues or closes, or by the sweep (`hookkeeper.temporal.index_sweep`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from temporalio import workflow
+
+from hookkeeper import ids
+from hookkeeper.messages.event import Delivery, EventInput, EventStatus
+from hookkeeper.messages.run_report import EventProgress, RunReport
+
+
+class IndexReports:
+    def __init__(self, event: EventInput) -> None:
+        self._event = event
+        self._send = workflow.extern_functions().get(ids.REPORT)
+        self._is_part = workflow.info().workflow_type == ids.PART
+
+    def send(
+        self,
+        deliveries: Iterable[Delivery],
+        *,
+        status: EventStatus,
+        needs_attention: bool,
+        deliver_at: datetime | None,
+        finished_at: datetime | None = None,
+    ) -> None:
+        """Report the event's progress and these deliveries, unless that was done before this replay."""
+        if self._send is None or workflow.unsafe.is_replaying():
+            return
+        info = workflow.info()
+        progress = EventProgress(
+            status=status,
+            needs_attention=needs_attention,
+            deliver_at=deliver_at,
+            run_id=info.run_id,
+            digest=workflow.memo_value("digest", default=""),
+        )
+        report = RunReport(
+            tenant=self._event.tenant,
+            event_id=self._event.id,
+            type=self._event.type,
+            accepted_at=self._event.accepted_at,
+            as_of=workflow.now(),
+            progress=None if self._is_part else progress,
+            deliveries=tuple(deliveries),
+            finished_at=finished_at,
+        )
+        self._send(report)
