@@ -12,8 +12,9 @@ delivery is final or, with the policy `skip`, has failed once. What can go wrong
 - An event that is enqueued twice: the caller posted it again. While it waits, this changes nothing. If it is added
   later, it is dropped at once: its run signals `done`, or is closed.
 - A run that is terminated without `done`: the queue checks on the run at its head, from one minute after the grant on.
-- A run that does not answer because its code fails: after a minute, the events behind it go on with the policy `skip`.
-  With `block`, the queue reports in its log, in the web UI and in its state that it is stuck.
+- A run that does not answer: after a minute, the queue reports in its log, in the web UI and in its state that it is
+  stuck. If the run's code has failed for a minute, the events behind it go on with the policy `skip`. A worker that is
+  slow, absent or restarting lets no event go on.
 - A run without a position: only if a person terminates the queue, or the queue exceeds its maximum. A queue that is
   started after a terminated one finds the open events of the webhook through visibility, in the order in which their
   runs were started. In addition, waiting runs enqueue again every hour. Otherwise positions are safe: an event is
@@ -52,8 +53,8 @@ FIRST_START_CHECK, MAX_START_CHECK_INTERVAL = timedelta(seconds=0.1), timedelta(
 FIRST_CHECK, MAX_CHECK_INTERVAL = timedelta(minutes=1), timedelta(minutes=10)
 """Interval of the checks on a run with a grant; doubled after each check."""
 STUCK_AFTER, SILENT_CHECK_INTERVAL = timedelta(minutes=1), timedelta(seconds=10)
-"""A run that does not answer for the first of these is stuck; until then it is checked at the second. If its worker
-was killed, a run does not answer for some seconds only."""
+"""A run that does not answer for the first of these is stuck; until then it is checked at the second. After its worker
+was killed, a run does not answer for some seconds."""
 IDLE_TIMEOUT = timedelta(minutes=1)
 """An empty queue completes after this; the next event starts it again."""
 LONG_HISTORY = 2_000
@@ -75,6 +76,8 @@ class Head:
     """For so long there has been no run."""
     silent: timedelta | None = None
     """For so long the run has not answered; None: it answered the latest check."""
+    failing: timedelta | None = None
+    """For so long the run's code has failed at each check; None: not at the latest one."""
 
     def grant(self) -> None:
         """Note that the run has received the grant."""
@@ -83,19 +86,25 @@ class Head:
     def note(self, run: QueuedRun) -> None:
         """Note the result of a check."""
         self.granted = self.granted and not run.queued
-        if run.status != "no_answer":
-            self.silent = None
-        elif self.silent is None:
-            self.silent, self.pause = timedelta(), SILENT_CHECK_INTERVAL / 2  # doubled after each check
-        else:
-            self.silent += self.pause
+        was_silent = self.silent is not None
+        self.failing = self._time_since(self.failing) if run.status == "failing" else None
+        self.silent = self._time_since(self.silent) if run.status in ("no_answer", "failing") else None
+        if self.silent is not None and not was_silent:
+            self.pause = SILENT_CHECK_INTERVAL / 2  # doubled after each check
 
     @property
     def is_stuck(self) -> bool:
         return self.silent is not None and self.silent >= STUCK_AFTER
 
+    @property
+    def may_be_skipped(self) -> bool:
+        return self.failing is not None and self.failing >= STUCK_AFTER
+
     def lengthen_pause(self) -> None:
         self.pause = min(2 * self.pause, self._max_pause)
+
+    def _time_since(self, time: timedelta | None) -> timedelta:
+        return timedelta() if time is None else time + self.pause
 
     @property
     def _max_pause(self) -> timedelta:
@@ -204,7 +213,7 @@ class OrderedQueueWorkflow:
         run = await self._check_run(position)
         head.note(run)
         if head.missing >= START_TIMEOUT or self._need_not_wait(run, head):
-            if run.status == "no_answer":
+            if head.silent is not None:
                 workflow.logger.warning("%s does not answer: the events behind it go on", position)
             self.done(position)
             return
@@ -256,8 +265,8 @@ class OrderedQueueWorkflow:
 
     def _need_not_wait(self, run: QueuedRun, head: Head) -> bool:
         """Return whether the events behind may go on, although the run has not signalled `done`."""
-        if run.status == "no_answer":
-            return run.ordered is None or (run.ordered == "skip" and head.is_stuck)
+        if head.silent is not None:
+            return run.ordered is None or (run.ordered == "skip" and head.may_be_skipped)
         if run.status == "open":
             return head.granted and (run.ordered is None or (run.ordered == "skip" and run.failed))
         return run.status == "closed"

@@ -9,9 +9,10 @@ from hookkeeper.policy import OrderPolicy
 QUEUE_LIMIT = 10_000
 """Events in a queue from which on no event of its webhook is accepted."""
 
-QueuedRunStatus = Literal["not_found", "not_started", "open", "no_answer", "closed"]
-"""`not_started`: a part that the open run of its event will start. `no_answer`: it is open, and does not answer.
-`closed`: it is closed, or has no open delivery to this webhook."""
+QueuedRunStatus = Literal["not_found", "not_started", "open", "no_answer", "failing", "closed"]
+"""`not_started`: a part that the open run of its event will start. `no_answer`: it is open, and no worker has answered
+in time. `failing`: it is open, and cannot answer because its code fails. `closed`: it is closed, or has no open
+delivery to this webhook."""
 
 
 class QueueInput(Message):

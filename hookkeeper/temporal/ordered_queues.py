@@ -34,7 +34,7 @@ from hookkeeper.messages.ordered_queue import (
 from hookkeeper.partition import PART, partition
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import QueueFull, Unavailable, translated_errors
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import find_run, task_failure
 
 log = structlog.get_logger("hookkeeper.ordered_queues")
 CAPACITY_CHECK_INTERVAL = 2.0
@@ -44,6 +44,8 @@ ANSWER_TIMEOUT = timedelta(seconds=5)
 """Time in which the run at the head of a queue must answer."""
 VISIBILITY_DELAY = 2.0
 """Seconds until a search finds a run that was started, with a margin: it takes about 15 ms."""
+DEADLOCK = "TMPRL1101"
+"""The SDK's code for a step that took more than two seconds, which can be due to a busy machine."""
 MAX_CACHED_QUEUES = 10_000
 MAX_HISTORY = 5_000
 """Events in the history of a queue, which continues as a new run at 2,000. A queue with more is served by no worker;
@@ -83,9 +85,12 @@ class OrderedQueues:
             return QueuedRun(status=await self._check_parent(position))
         if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
             return QueuedRun(status="closed")
-        state = await self._query(workflow_id)
-        if state is None:
-            return QueuedRun(status="no_answer")
+        try:
+            state = await self._query(workflow_id)
+        except (RPCError, WorkflowQueryFailedError) as error:  # Temporal itself answered a moment ago
+            status: QueuedRunStatus = "failing" if await self._is_failing(run, error) else "no_answer"
+            log.warning("a run does not answer", run=workflow_id, status=status, error=error.message)
+            return QueuedRun(status=status)
         delivery = next((delivery for delivery in state.deliveries if delivery.id == position.webhook_id), None)
         if delivery is None or delivery.is_final:
             return QueuedRun(status="closed")
@@ -159,15 +164,19 @@ class OrderedQueues:
         self._had_room[webhook_id] = now
         return _may_have_lost_positions(queue)
 
-    async def _query(self, workflow_id: str) -> EventState | None:
-        """Return the state of an open run; None if it does not answer. Temporal itself answered a moment ago."""
-        try:
-            handle = self._client.get_workflow_handle(workflow_id)
-            state: EventState = await handle.query(ids.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
-            return state
-        except (RPCError, WorkflowQueryFailedError) as error:
-            log.warning("a run does not answer", run=workflow_id, error=error.message)
-            return None
+    async def _query(self, workflow_id: str) -> EventState:
+        handle = self._client.get_workflow_handle(workflow_id)
+        state: EventState = await handle.query(ids.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
+        return state
+
+    async def _is_failing(self, run: WorkflowExecutionDescription, error: RPCError | WorkflowQueryFailedError) -> bool:
+        """Return whether a query failed because the run's code fails, and not because a worker is slow or absent."""
+        if isinstance(error, WorkflowQueryFailedError):
+            return DEADLOCK not in error.message
+        if error.status != RPCStatusCode.FAILED_PRECONDITION:
+            return False
+        failure = await task_failure(self._client, run)
+        return failure is not None and DEADLOCK not in failure
 
     async def _check_parent(self, position: QueuePosition) -> QueuedRunStatus:
         """Return, for a part without a run, whether the run of its event will start it."""

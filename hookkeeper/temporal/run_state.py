@@ -4,9 +4,11 @@ Parts of large events end earlier than their parent, and so are deleted earlier.
 history.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import (
@@ -27,7 +29,7 @@ from hookkeeper.times import utc_now
 UNSTARTED_EVENTS = 3
 """Events in the history of a run that no worker has started: its start, and a workflow task."""
 LAST_EVENTS = 50
-"""Events at the end of a cancelled run's history that contain its final state."""
+"""Events at the end of a history that contain the final state of a cancelled run, or the latest workflow task."""
 
 
 async def latest_run(
@@ -110,21 +112,40 @@ def _state_in_details(error: BaseException | None) -> EventState | None:
     return None
 
 
+async def task_failure(client: Client, run: WorkflowExecutionDescription) -> str | None:
+    """Return why the latest workflow task of a run failed; None if it succeeded or timed out."""
+    for event in await _last_events(client, run.id, run.run_id):
+        if event.event_type in (
+            EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+            EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+        ):
+            return None
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+            failure = event.workflow_task_failed_event_attributes.failure
+            return str(await client.data_converter.decode_failure(failure))
+    return None
+
+
 async def _state_at_end(client: Client, handle: WorkflowHandle[Any, Any]) -> EventState | None:
     """Find the input of `close_as_cancelled`, reading history from its end."""
-    answer = await client.workflow_service.get_workflow_execution_history_reverse(
-        GetWorkflowExecutionHistoryReverseRequest(
-            namespace=client.namespace,
-            execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.run_id or ""),
-            maximum_page_size=LAST_EVENTS,
-        )
-    )
-    for event in answer.history.events:
+    for event in await _last_events(client, handle.id, handle.run_id or ""):
         scheduled = event.activity_task_scheduled_event_attributes
         if scheduled.activity_type.name == ids.CLOSE_AS_CANCELLED:
             (run,) = await client.data_converter.decode(scheduled.input.payloads, [CancelledRun])
             return EventState.model_validate(run.state)
     return None
+
+
+async def _last_events(client: Client, workflow_id: str, run_id: str) -> Sequence[HistoryEvent]:
+    """Return the last events of a history, the latest first."""
+    answer = await client.workflow_service.get_workflow_execution_history_reverse(
+        GetWorkflowExecutionHistoryReverseRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            maximum_page_size=LAST_EVENTS,
+        )
+    )
+    return answer.history.events
 
 
 # Parts in the history of their parent

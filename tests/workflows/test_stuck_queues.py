@@ -3,11 +3,14 @@
 import asyncio
 import logging
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 from test_operators import end, temporal_cli
 
+from hookkeeper import ids
 from hookkeeper.messages.event import Command
 from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition
 from hookkeeper.temporal.ordered_queues import OrderedQueues
@@ -178,6 +181,41 @@ async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
         while (shown := await queue(instance, webhook["id"]))["waiting"]:
             await asyncio.sleep(0.1)
     assert (shown["head"], shown["stuck_since"]) == (None, None)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("status", [RPCStatusCode.CANCELLED, RPCStatusCode.FAILED_PRECONDITION])
+async def test_a_slow_worker_lets_no_event_overtake_where_the_policy_is_skip(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, status: RPCStatusCode
+) -> None:
+    """Setup: the first event is being delivered. No worker answers for its run in time, or Temporal knows of none.
+    What this proves: the queue says that it is stuck, however long that lasts, and keeps the order.
+    """
+    asked, original = 0, WorkflowHandle.query
+
+    async def query(handle: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal asked
+        if handle.id == ids.workflow_id(instance.tenant, first):
+            asked += 1
+            raise RPCError("Timeout expired", status, b"")
+        return await original(handle, *args, **kwargs)
+
+    answered = asyncio.Event()
+    inbox.answers.append(Answer(200, gate=answered))
+    webhook = await instance.webhook(inbox.url, ordered=True, order_policy="skip", timeout=30)
+    first, *others = await send_numbered(instance, 3)
+    await inbox.got(1)
+    monkeypatch.setattr(WorkflowHandle, "query", query)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while asked < 8:
+            await asyncio.sleep(0.05)
+    assert (await queue(instance, webhook["id"]))["stuck_since"]
+    assert numbers(inbox) == [0]
+    monkeypatch.setattr(WorkflowHandle, "query", original)
+    answered.set()
+    for event_id in others:
+        assert (await instance.until_final(event_id))["status"] == "succeeded"
+    assert numbers(inbox) == [0, 1, 2]
 
 
 async def test_a_webhook_without_an_order_has_no_queue(instance: Instance, inbox: Receiver) -> None:
