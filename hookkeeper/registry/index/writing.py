@@ -4,8 +4,9 @@ One transaction at a time, of all processes: it reads the rows that the reports 
 their changes amount to.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Table, select, text, tuple_
@@ -21,13 +22,14 @@ from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, ro
 
 KEYS_PER_QUERY = 500
 DAY = timedelta(days=1)
+INSERT: Mapping[str, Callable[[Table], Any]] = {"postgresql": insert_postgresql, "sqlite": insert_sqlite}
 
 
 async def write(session: AsyncSession, reports: Sequence[RunReport]) -> None:
     """Merge the reports into the index."""
     await lock(session, "index")
     changes = await _changes(session, reports)
-    if session.get_bind().dialect.name == "postgresql":
+    if _dialect(session) == "postgresql":
         await _make_partitions(session, {key.accepted_at for key in changes.events})
     await _upsert(session, events, list(changes.events.values()))
     await _upsert(session, deliveries, list(changes.deliveries.values()))
@@ -56,12 +58,7 @@ def _with_keys(table: Table, id_: str, keys: Iterable[EventKey]) -> Any:
 async def _upsert(session: AsyncSession, table: Table, rows: Sequence[Row]) -> None:
     if not rows:
         return
-    statement = _insert(session, table)
-    others = [column.name for column in table.columns if not column.primary_key]
-    statement = statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in others}
-    )
-    await session.execute(statement, [dict(row) for row in rows])
+    await session.execute(_upsert_of(table, _dialect(session)), [dict(row) for row in rows])
 
 
 async def _add(session: AsyncSession, counters: Rollups) -> None:
@@ -72,16 +69,32 @@ async def _add(session: AsyncSession, counters: Rollups) -> None:
     ]
     if not rows:
         return
-    statement = _insert(session, rollups)
-    statement = statement.on_conflict_do_update(
+    await session.execute(_addition(_dialect(session)), rows)
+
+
+def _dialect(session: AsyncSession) -> str:
+    return session.get_bind().dialect.name
+
+
+# To make a statement costs more than to execute it.
+
+
+@cache
+def _upsert_of(table: Table, dialect: str) -> Any:
+    statement = INSERT[dialect](table)
+    others = [column.name for column in table.columns if not column.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in others}
+    )
+
+
+@cache
+def _addition(dialect: str) -> Any:
+    statement = INSERT[dialect](rollups)
+    return statement.on_conflict_do_update(
         index_elements=list(rollups.primary_key.columns),
         set_={name: rollups.c[name] + statement.excluded[name] for name in COUNTERS},
     )
-    await session.execute(statement, rows)
-
-
-def _insert(session: AsyncSession, table: Table) -> Any:
-    return (insert_postgresql if session.get_bind().dialect.name == "postgresql" else insert_sqlite)(table)
 
 
 async def _make_partitions(session: AsyncSession, times: Iterable[datetime]) -> None:
