@@ -6,6 +6,7 @@ the run continues or closes, or by the sweep (`hookkeeper.temporal.index_sweep`)
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cached_property
 
 from temporalio import workflow
 
@@ -19,6 +20,11 @@ class IndexReports:
         self._event = event
         self._send = workflow.extern_functions().get(ids.REPORT)
         self._is_part = workflow.info().workflow_type == ids.PART
+
+    @cached_property
+    def _digest(self) -> str:
+        digest: str = workflow.memo_value("digest", default="")
+        return digest
 
     def send(
         self,
@@ -38,7 +44,7 @@ class IndexReports:
             needs_attention=needs_attention,
             deliver_at=deliver_at,
             run_id=info.run_id,
-            digest=workflow.memo_value("digest", default=""),
+            digest=self._digest,
         )
         report = RunReport(
             tenant=self._event.tenant,
