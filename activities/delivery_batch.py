@@ -93,13 +93,7 @@ class BatchRunner:
         )
         # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
         async with heartbeating(shared.outcomes.values):
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                if _has_to_stop():
-                    work.cancel()
-                    raise
-                return await work  # what was sent is recorded, not dropped: the next try may join it
+            return await shared.wait_for(work)
 
     async def _run(
         self,
@@ -193,12 +187,6 @@ def _heartbeat_outcomes() -> dict[str, Outcome]:
     """Return the outcomes that an earlier try of this activity has reported."""
     details = activity.info().heartbeat_details
     return {outcome.delivery: outcome for outcome in map(Outcome.model_validate, details)}
-
-
-def _has_to_stop() -> bool:
-    """Return whether the activity was cancelled because its worker stops, or because it has timed out."""
-    details = activity.cancellation_details()
-    return activity.is_worker_shutdown() or (details is not None and details.timed_out)
 
 
 async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -36,6 +36,8 @@ class SharedBatch(Generic[Result]):
         self.outcomes: dict[str, Outcome] = {}
         """By delivery."""
         self._work: asyncio.Task[Result] | None = None
+        self._waiting = 0
+        """Tries that wait for the work."""
         self._heartbeat: Callable[..., None] = activity.heartbeat
 
     def begin_try(self, earlier: Mapping[str, Outcome]) -> None:
@@ -47,11 +49,38 @@ class SharedBatch(Generic[Result]):
         """Report the outcomes to Temporal, as the latest try."""
         self._heartbeat(*self.outcomes.values())
 
-    def join(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> asyncio.Task[Result]:
+    def join(
+        self, work: Callable[[], Coroutine[Any, Any, Result]], when_done: Callable[[], None]
+    ) -> asyncio.Task[Result]:
         """Return the work that is running or has succeeded; start it if there is none, or it failed."""
-        if self._work is None or (self._work.done() and not _has_succeeded(self._work)):
+        if self._work is None or not _can_be_joined(self._work):
             self._work = asyncio.create_task(work())
+            self._work.add_done_callback(lambda _: when_done())
         return self._work
+
+    @property
+    def is_running(self) -> bool:
+        return self._work is not None and not self._work.done()
+
+    async def wait_for(self, work: asyncio.Task[Result]) -> Result:
+        """Return the result of the work to one try. If this try has to stop, and no other waits, it cancels the work.
+
+        A try that is cancelled for another reason still waits: what was sent is recorded, not dropped.
+        """
+        self._waiting += 1
+        try:
+            while True:
+                try:
+                    return await asyncio.shield(work)
+                except asyncio.CancelledError:
+                    if work.cancelled():
+                        raise
+                    if _has_to_stop():
+                        if self._waiting == 1:
+                            work.cancel()
+                        raise
+        finally:
+            self._waiting -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +114,9 @@ class RecentBatches(Generic[Result]):
         key = (info.workflow_run_id or "", info.activity_id)
         batch = self._known(key) or SharedBatch[Result]()
         batch.begin_try(earlier)
-        task = batch.join(lambda: work(batch))
-        if not task.done() and key not in self._running:
+        task = batch.join(lambda: work(batch), lambda: self._finish(key, tenant))
+        if not task.done():
             self._running[key] = batch
-            task.add_done_callback(lambda _: self._finish(key, tenant))
         return batch, task
 
     def _known(self, key: Key) -> SharedBatch[Result] | None:
@@ -98,7 +126,10 @@ class RecentBatches(Generic[Result]):
         return finished.batch if finished and finished.until > time.monotonic() else None
 
     def _finish(self, key: Key, tenant: str) -> None:
-        batch = self._running.pop(key)
+        batch = self._running.get(key)
+        if batch is None or batch.is_running:  # this work was cancelled, and has been started again since
+            return
+        del self._running[key]
         self._forget(key)
         self._finished[key] = FinishedBatch(batch, tenant, _size(batch), time.monotonic() + RETENTION_SECONDS)
         self._bytes[tenant] += self._finished[key].size
@@ -120,8 +151,16 @@ class RecentBatches(Generic[Result]):
             del self._bytes[finished.tenant]
 
 
-def _has_succeeded(work: asyncio.Task[Any]) -> bool:
+def _can_be_joined(work: asyncio.Task[Any]) -> bool:
+    if not work.done():
+        return not work.cancelling()
     return not work.cancelled() and work.exception() is None
+
+
+def _has_to_stop() -> bool:
+    """Return whether the activity was cancelled because its worker stops, or because it has timed out."""
+    details = activity.cancellation_details()
+    return activity.is_worker_shutdown() or (details is not None and details.timed_out)
 
 
 def _size(batch: SharedBatch[Any]) -> int:

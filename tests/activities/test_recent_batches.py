@@ -1,10 +1,52 @@
 """What a worker keeps of finished activities: as much as may be, and no tenant at another's cost."""
 
+import asyncio
+
 import pytest
+from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
 from activities.recent_batches import RecentBatches, SharedBatch
 from hookkeeper.outcomes import Outcome
+
+TIMED_OUT = ActivityCancellationDetails(timed_out=True)
+CANCEL_REQUESTED = ActivityCancellationDetails(cancel_requested=True)
+
+
+class Try:
+    """One try of an activity whose work waits for its answer."""
+
+    def __init__(self, recent: RecentBatches[str], answered: asyncio.Event) -> None:
+        self.environment = ActivityEnvironment()
+        self._recent = recent
+        self._answered = answered
+        self.has_started_work = False
+        self.is_work_cancelled = False
+        self.result = asyncio.ensure_future(self.environment.run(self._run))
+
+    async def _run(self) -> str:
+        batch, work = self._recent.join("acme", {}, self._work)
+        return await batch.wait_for(work)
+
+    async def _work(self, batch: SharedBatch[str]) -> str:
+        self.has_started_work = True
+        try:
+            await self._answered.wait()
+        except asyncio.CancelledError:
+            self.is_work_cancelled = True
+            await asyncio.sleep(0.01)  # connections are closed
+            raise
+        return "answered"
+
+    async def cancel(self, details: ActivityCancellationDetails) -> None:
+        self.environment.cancel(details)
+        await asyncio.sleep(0.05)
+
+
+async def begin_try(recent: RecentBatches[str], answered: asyncio.Event) -> Try:
+    begun = Try(recent, answered)
+    await asyncio.sleep(0.01)
+    return begun
 
 
 async def answer(recent: RecentBatches[str], tenant: str, run: str, *, excerpt: str = "ok", text: str = "made") -> str:
@@ -29,6 +71,55 @@ async def test_a_later_try_is_answered_with_what_the_first_came_to() -> None:
     assert await answer(recent, "acme", "run-1", text="first") == "first"
     assert await answer(recent, "acme", "run-1", text="second") == "first"
     assert await answer(recent, "acme", "run-2", text="second") == "second"
+
+
+async def test_the_time_out_of_an_earlier_try_leaves_the_work_to_a_later_one() -> None:
+    recent, answered = RecentBatches[str](), asyncio.Event()
+    first, second = await begin_try(recent, answered), await begin_try(recent, answered)
+    await first.cancel(TIMED_OUT)
+    assert first.result.cancelled()
+    assert not first.is_work_cancelled
+    answered.set()
+    assert await second.result == "answered"
+    assert not second.has_started_work
+
+
+async def test_the_last_try_that_has_to_stop_cancels_the_work() -> None:
+    recent = RecentBatches[str]()
+    first, second = await begin_try(recent, asyncio.Event()), await begin_try(recent, asyncio.Event())
+    await second.cancel(TIMED_OUT)
+    assert not first.is_work_cancelled
+    await first.cancel(TIMED_OUT)
+    assert first.is_work_cancelled
+    assert first.result.cancelled()
+    assert second.result.cancelled()
+
+
+async def test_a_try_that_is_cancelled_and_then_times_out_leaves_the_work_to_a_later_one() -> None:
+    recent, answered = RecentBatches[str](), asyncio.Event()
+    first, second = await begin_try(recent, answered), await begin_try(recent, answered)
+    await first.cancel(CANCEL_REQUESTED)
+    assert not first.result.done(), "what was sent is recorded"
+    first.result.cancel()
+    await asyncio.sleep(0.01)
+    assert not first.is_work_cancelled
+    answered.set()
+    assert await second.result == "answered"
+
+
+async def test_a_try_does_not_join_work_that_is_being_cancelled() -> None:
+    recent, answered = RecentBatches[str](), asyncio.Event()
+    first = await begin_try(recent, answered)
+    first.environment.cancel(TIMED_OUT)
+    await asyncio.sleep(0.005)
+    second = await begin_try(recent, answered)
+    assert second.has_started_work
+    await asyncio.sleep(0.05)
+    assert first.is_work_cancelled
+    third = await begin_try(recent, answered)
+    assert not third.has_started_work, "it joins the second"
+    answered.set()
+    assert [await second.result, await third.result] == ["answered", "answered"]
 
 
 async def test_what_failed_is_made_again() -> None:
