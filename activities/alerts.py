@@ -14,7 +14,8 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.delivery_batch import about, every
+from activities.attempts import about
+from activities.delivery_batch import every
 from activities.history import EventData
 from activities.memory_budget import WorkerMemory
 from activities.rendering import Renderer

@@ -5,22 +5,21 @@ continues from them. A retry in the same process joins the work that is still ru
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from temporalio import activity
 from temporalio.client import Client
 
+from activities.attempts import BatchContext, PreparedAttempt, clock_offset
 from activities.heartbeat import heartbeating
 from activities.history import EventData
 from activities.memory_budget import WorkerMemory
 from activities.recent_batches import RecentBatches, SharedBatch
 from activities.tenant_concurrency import TenantConcurrency
-from hookkeeper import outcomes
-from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
+from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
@@ -31,27 +30,14 @@ from hookkeeper.registry.store import Store
 MAX_CONCURRENT_ATTEMPTS = 100
 """Of one batch."""
 log = structlog.get_logger("hookkeeper.delivery")
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAttempt:
-    """An attempt that can be made: the webhook exists, and is enabled or the attempt was requested."""
-
-    request: AttemptRequest
-    webhook: Webhook
-    event: OutgoingEvent
-    excerpt_limit: int
-    """Bytes of response to keep."""
-
-    @property
-    def context(self) -> dict[str, Any]:
-        return context_of(self.event, about(self.webhook))
-
-
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
-AfterBatch = Callable[[DeliveryBatch, BatchResult], Awaitable[BatchResult]]
-"""Acts on the outcomes, and returns the result with what that has changed. Runs again if the activity is retried."""
+AfterBatch = Callable[[DeliveryBatch, BatchResult, Mapping[str, Webhook], timedelta], Awaitable[BatchResult]]
+"""Acts on the outcomes, and returns the result with what that has changed. Runs again if the activity is retried.
+
+It gets the webhooks as they were before the attempts, as far as this try of the activity has read them, and how far
+Temporal's clock is ahead of this machine's.
+"""
 
 
 class BatchRunner:
@@ -69,7 +55,7 @@ class BatchRunner:
         """`always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are."""
         self._store = store
         self._concurrency = concurrency
-        self.memory = memory
+        self._memory = memory
         self._data = EventData(temporal)
         self._always_alert = always_alert
         self._recent: RecentBatches[BatchResult] = RecentBatches()
@@ -82,68 +68,46 @@ class BatchRunner:
         Raises only for internal errors (`RegistryUnavailable`, Temporal is unreachable), and if the tenant is at its
         concurrency limit.
         """
+        offset = clock_offset()
+
+        async def work(shared: SharedBatch[BatchResult]) -> BatchResult:
+            webhooks = await self._make_attempts(batch, shared, offset, make_attempt)
+            result = BatchResult(outcomes=tuple(shared.outcomes[request.delivery] for request in batch.attempts))
+            return await after_batch(batch, result, webhooks, offset) if after_batch else result
+
         with self._concurrency.slot(batch.tenant):
-            return await self._run_with_heartbeats(batch, make_attempt, after_batch)
-
-    async def _run_with_heartbeats(
-        self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batch: AfterBatch | None
-    ) -> BatchResult:
-        shared, work = self._recent.join(
-            batch.tenant, _heartbeat_outcomes(), lambda shared: self._run(batch, shared, make_attempt, after_batch)
-        )
-        # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
-        async with heartbeating(shared.outcomes.values):
-            return await shared.wait_for(work)
-
-    async def _run(
-        self,
-        batch: DeliveryBatch,
-        shared: SharedBatch[BatchResult],
-        make_attempt: MakeAttempt,
-        after_batch: AfterBatch | None,
-    ) -> BatchResult:
-        requests = [request for request in batch.attempts if request.delivery not in shared.outcomes]
-        if requests:
-            data = await self._data_of(batch)
-            with self.memory.event_data(batch.tenant, data):
-                await self._make_attempts(batch, requests, data, shared, make_attempt)
-        result = BatchResult(outcomes=tuple(shared.outcomes[request.delivery] for request in batch.attempts))
-        return await after_batch(batch, result) if after_batch else result
+            shared, working = self._recent.join(batch.tenant, _heartbeat_outcomes(), work)
+            # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
+            async with heartbeating(shared.outcomes.values):
+                return await shared.wait_for(working)
 
     async def _make_attempts(
-        self,
-        batch: DeliveryBatch,
-        requests: list[AttemptRequest],
-        data: Any,
-        shared: SharedBatch[BatchResult],
-        make_attempt: MakeAttempt,
-    ) -> None:
-        webhooks = await self._store.many([request.webhook_id for request in requests])
-        event = OutgoingEvent(batch.id, batch.type, batch.tenant, batch.timestamp, data)
-        excerpt_limit = outcomes.excerpt_limit(len(batch.attempts))
-        slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)
+        self, batch: DeliveryBatch, shared: SharedBatch[BatchResult], offset: timedelta, make_attempt: MakeAttempt
+    ) -> Mapping[str, Webhook]:
+        """Make the attempts whose outcomes are not known yet; return their webhooks, as they were before."""
+        requests = [request for request in batch.attempts if request.delivery not in shared.outcomes]
+        if not requests:
+            return {}
+        data = batch.data if batch.data_inline else await self._data.of_this_run()
+        with self._memory.event_data(batch.tenant, data):
+            webhooks = await self._store.many([request.webhook_id for request in requests])
+            event = OutgoingEvent(batch.id, batch.type, batch.tenant, batch.timestamp, data)
+            context = BatchContext(batch, event, offset)
+            slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)
 
-        async def make(request: AttemptRequest) -> None:
-            webhook = webhooks.get(request.webhook_id)
-            async with slots:
-                outcome = await self._outcome(request, webhook, event, excerpt_limit, make_attempt)
-            shared.outcomes[request.delivery] = outcome
-            if len(shared.outcomes) < len(batch.attempts):  # the result itself reports the last one
-                shared.heartbeat()
-            _log_attempt(batch, request, outcome)
+            async def make(request: AttemptRequest) -> None:
+                async with slots:
+                    outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
+                shared.outcomes[request.delivery] = outcome
+                if len(shared.outcomes) < len(batch.attempts):  # the result itself reports the last one
+                    shared.heartbeat()
+                _log_attempt(batch, request, outcome)
 
-        await every(make(request) for request in requests)
-
-    async def _data_of(self, batch: DeliveryBatch) -> Any:
-        return batch.data if batch.data_inline else await self._data.of_this_run()
+            await every(make(request) for request in requests)
+        return webhooks
 
     async def _outcome(
-        self,
-        request: AttemptRequest,
-        webhook: Webhook | None,
-        event: OutgoingEvent,
-        excerpt_limit: int,
-        make_attempt: MakeAttempt,
+        self, request: AttemptRequest, webhook: Webhook | None, context: BatchContext, make_attempt: MakeAttempt
     ) -> Outcome:
         if webhook is None:
             return Outcome(delivery=request.delivery, verdict="webhook_deleted")
@@ -152,35 +116,15 @@ class BatchRunner:
             return Outcome(delivery=request.delivery, verdict="held")
         if can_be_held and webhook.paused_at:
             return Outcome(delivery=request.delivery, verdict="held", held_by="webhook_paused")
-        attempt = PreparedAttempt(request, webhook, event, excerpt_limit)
+        attempt = PreparedAttempt(request, webhook, context)
         try:
             outcome = await make_attempt(attempt)
         except ContentError as error:
-            outcome = _bad_template(attempt, error)
+            outcome = attempt.bad_template(error)
         if not (self._always_alert or webhook.on_failure is not None):
             return outcome
         recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
-
-
-def _bad_template(attempt: PreparedAttempt, error: ContentError) -> Outcome:
-    """Return the outcome of an attempt whose content cannot be rendered: no request was made, and none can be."""
-    return Outcome(
-        delivery=attempt.request.delivery,
-        verdict="bad_template",
-        started_at=datetime.now(UTC),
-        error="bad_template",
-        response_excerpt=outcomes.excerpt(str(error).encode(), attempt.excerpt_limit),
-    )
-
-
-def about(webhook: Webhook) -> WebhookContext:
-    return WebhookContext(webhook.id, webhook.name, webhook.metadata_)
-
-
-def delays_of(webhook: Webhook) -> tuple[float, ...] | None:
-    """Return the seconds before attempts 2, 3, … of the webhook's own policy."""
-    return webhook.retry.delays if webhook.retry else None
 
 
 def _heartbeat_outcomes() -> dict[str, Outcome]:

@@ -4,9 +4,9 @@ import hashlib
 
 from temporalio import activity
 
-from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
+from activities.attempts import PreparedAttempt
+from activities.delivery_batch import BatchRunner
 from activities.rendering import Renderer
-from hookkeeper import outcomes
 from hookkeeper.content.emails import RenderedEmail, render_email
 from hookkeeper.content.text import truncate
 from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
@@ -30,15 +30,14 @@ class EmailActivities:
         template = email_of(attempt.webhook, attempt.request.delivery)
         if template is None:
             return Outcome(delivery=attempt.request.delivery, verdict="webhook_deleted")
-        tenant = attempt.event.tenant
-        async with self._renderer.rendered(tenant, render_email, template, attempt.context) as (email, _):
+        async with self._renderer.rendered(attempt.tenant, render_email, template, attempt.context) as (email, _):
             return _outcome(attempt, email, await self._provider.send(email, _tags(attempt, email)))
 
 
 def _tags(attempt: PreparedAttempt, email: RenderedEmail) -> Tags:
     request = attempt.request
     return Tags(
-        tenant=attempt.event.tenant,
+        tenant=attempt.tenant,
         event_id=attempt.event.id,
         event_type=attempt.event.type,
         delivery=request.delivery,
@@ -54,18 +53,11 @@ def _digest(address: str) -> str:
 
 
 def _outcome(attempt: PreparedAttempt, email: RenderedEmail, answer: MailAnswer) -> Outcome:
-    tracked = email.tracking and answer.trackable and answer.verdict == "succeeded"
-    return Outcome(
-        delivery=attempt.request.delivery,
-        verdict=answer.verdict,
-        target=truncate(", ".join(mailbox.address for mailbox in email.to), MAX_SHOWN),
-        started_at=answer.started_at,
-        duration_ms=round(answer.duration_ms, 1),
-        status_code=answer.status_code,
-        error=answer.error,
-        response_excerpt=outcomes.excerpt(answer.text.encode(), attempt.excerpt_limit),
-        retry_after=answer.retry_after,
-        delays=delays_of(attempt.webhook),
-        reached=tuple(map(_digest, sorted(answer.accepted))) if answer.verdict == "failed" else (),
-        awaiting=tuple(address for address in email.recipients if address not in answer.excluded) if tracked else (),
-    )
+    target = truncate(", ".join(mailbox.address for mailbox in email.to), MAX_SHOWN)
+    outcome = attempt.outcome(answer, target, answer.text)
+    if answer.verdict == "failed":
+        return outcome.model_copy(update={"reached": tuple(map(_digest, sorted(answer.accepted)))})
+    if answer.verdict == "succeeded" and email.tracking and answer.trackable:
+        awaiting = tuple(address for address in email.recipients if address not in answer.excluded)
+        return outcome.model_copy(update={"awaiting": awaiting})
+    return outcome

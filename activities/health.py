@@ -5,7 +5,7 @@ them. So each batch is recorded at least once; `hookkeeper.registry.health` expl
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from temporalio import activity
@@ -49,15 +49,6 @@ class HealthRecorder:
             if reason == "failing" and self._probes:
                 await self._probes.start(batch.tenant, webhook_id)
         return _with_disabled(batch, result, disabled)
-
-
-def clock_offset() -> timedelta:
-    """Return how far Temporal's clock is ahead of this machine's, at the start of an activity.
-
-    Throttles end by Temporal's clock, like the timers that wait for their end. By this machine's clock, a request could
-    be too early.
-    """
-    return activity.info().started_time - datetime.now(UTC)
 
 
 def _result(

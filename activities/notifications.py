@@ -2,9 +2,9 @@
 
 from temporalio import activity
 
-from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
+from activities.attempts import PreparedAttempt
+from activities.delivery_batch import BatchRunner
 from activities.rendering import Renderer
-from hookkeeper import outcomes
 from hookkeeper.content.notifications import render_notification
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
@@ -27,20 +27,7 @@ class NotificationActivities:
         template = notification_of(attempt.webhook, attempt.request.delivery)
         if template is None:
             return Outcome(delivery=attempt.request.delivery, verdict="webhook_deleted")
-        tenant, webhook = attempt.event.tenant, attempt.webhook
+        tenant, keep = attempt.tenant, attempt.batch.excerpt_limit
         async with self._renderer.rendered(tenant, render_notification, template, attempt.context) as (call, waited):
-            answer = await self._notifier.send(
-                call, webhook.timeout, attempt.excerpt_limit, tenant=tenant, waited=waited
-            )
-        return Outcome(
-            delivery=attempt.request.delivery,
-            verdict=answer.verdict,
-            target=template.target,
-            started_at=answer.started_at,
-            duration_ms=round(answer.duration_ms, 1),
-            status_code=answer.status_code,
-            error=answer.error,
-            response_excerpt=outcomes.excerpt(answer.text.encode(), attempt.excerpt_limit),
-            retry_after=answer.retry_after,
-            delays=delays_of(webhook),
-        )
+            answer = await self._notifier.send(call, attempt.webhook.timeout, keep, tenant=tenant, waited=waited)
+        return attempt.outcome(answer, template.target, answer.text)

@@ -5,20 +5,19 @@ from datetime import UTC, datetime
 import httpx
 from temporalio import activity
 
-from activities.delivery_batch import BatchRunner, PreparedAttempt, delays_of
-from activities.health import HealthRecorder, clock_offset
+from activities.attempts import PreparedAttempt
+from activities.delivery_batch import BatchRunner
+from activities.health import HealthRecorder
+from activities.memory_budget import WorkerMemory
 from activities.rate_gate import RateGate
 from activities.rendering import Renderer
-from activities.webhook_concurrency import WebhookConcurrency
-from hookkeeper import outcomes
-from hookkeeper.content.payload import Body, Payload, body_of
+from hookkeeper.content.payload import Body, body_of
 from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.egress import http
 from hookkeeper.egress.link import LocalLimitReached
-from hookkeeper.egress.scrubbing import MARGIN, scrub_request
+from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.models import Webhook
 
 
 class WebhookActivities:
@@ -29,93 +28,68 @@ class WebhookActivities:
         client: httpx.AsyncClient,
         renderer: Renderer,
         user_agent: str,
-        concurrency: WebhookConcurrency,
         gate: RateGate,
+        memory: WorkerMemory,
     ) -> None:
         self._batches = batches
         self._health = health
         self._http = client
         self._renderer = renderer
         self._user_agent = user_agent
-        self._concurrency = concurrency
         self._gate = gate
+        self._memory = memory
 
     @activity.defn
     async def deliver_webhooks(self, batch: DeliveryBatch) -> BatchResult:
         """Make every attempt of the batch; record the results in the health of its webhooks."""
-        standard_body: list[Body] = []
-        before: dict[str, Webhook] = {}
-        offset, memory = clock_offset(), self._batches.memory
+        return await self._batches.run(batch, self._attempt, self._health.record)
 
-        async def send(attempt: PreparedAttempt) -> Outcome:
-            if attempt.webhook.payload:
-                return await self._send_payload(attempt, attempt.webhook.payload)
-            standard_body[:] = standard_body or [body_of(None, attempt.context)]
-            (body,) = standard_body
-            async with memory.request(batch.tenant, body.size) as reservation:
-                return await self._send(attempt, body, reservation.waited)
+    async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
+        """Send the request, or defer it if the webhook's rate or a concurrency limit does not allow it now."""
+        request, webhook, batch = attempt.request, attempt.webhook, attempt.batch
+        if not webhook.url:
+            return Outcome(delivery=request.delivery, verdict="webhook_deleted")
+        now, limited = batch.now(), batch.message.limited
+        if deferred := await self._gate.defer_by_rate(request, webhook, now, batch.message):
+            return deferred
+        with self._gate.in_flight(webhook.id, limited=limited) as is_within_limit:
+            if not (is_within_limit or request.immediate):
+                return await self._gate.defer_by_concurrency(request, webhook, now, limited=limited)
+            try:
+                return await self._send(attempt)
+            except LocalLimitReached:
+                if request.immediate:
+                    raise  # it is not deferred: the activity is retried
+                return await self._gate.defer_by_tenant(request, webhook, batch.now())
 
-        async def make_attempt(attempt: PreparedAttempt) -> Outcome:
-            request, webhook = attempt.request, attempt.webhook
-            if not webhook.url:
-                return Outcome(delivery=request.delivery, verdict="webhook_deleted")
-            now = datetime.now(UTC) + offset
-            if deferred := await self._gate.defer_by_rate(request, webhook, now, batch):
-                return deferred
-            before[webhook.id] = webhook
-            with self._concurrency.request(webhook.id, limited=batch.limited) as is_within_limit:
-                if not (is_within_limit or request.immediate):
-                    return await self._gate.defer_by_concurrency(
-                        request, webhook, now, self._concurrency.limit, limited=batch.limited
-                    )
-                try:
-                    return await send(attempt)
-                except LocalLimitReached:
-                    if request.immediate:
-                        raise  # it is not deferred: the activity is retried
-                    return await self._gate.defer_by_tenant(request, webhook, datetime.now(UTC) + offset)
+    async def _send(self, attempt: PreparedAttempt) -> Outcome:
+        """Make the body and post it. Raises LocalLimitReached if one of our limits prevents it."""
+        payload = attempt.webhook.payload
+        if payload:
+            async with self._renderer.rendered(attempt.tenant, body_of, payload, attempt.context) as (body, waited):
+                return await self._post(attempt, body, waited)
+        body = attempt.batch.standard_body
+        async with self._memory.request(attempt.tenant, body.size) as reservation:
+            return await self._post(attempt, body, reservation.waited)
 
-        async def record_health(batch: DeliveryBatch, result: BatchResult) -> BatchResult:
-            return await self._health.record(batch, result, before, offset)
-
-        return await self._batches.run(batch, make_attempt, record_health)
-
-    async def _send_payload(self, attempt: PreparedAttempt, payload: Payload) -> Outcome:
-        """Render the webhook's own body, and send it."""
-        tenant = attempt.event.tenant
-        async with self._renderer.rendered(tenant, body_of, payload, attempt.context) as (body, waited):
-            return await self._send(attempt, body, waited)
-
-    async def _send(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
-        """Send the request. Raises LocalLimitReached if one of our limits prevents it."""
-        now = datetime.now(UTC)
+    async def _post(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
+        webhook, keep = attempt.webhook, attempt.batch.excerpt_limit
         answer = await http.send(
             self._http,
             "POST",
-            attempt.webhook.url,
+            webhook.url,
             body=body.content,
-            headers=self._headers(attempt, body, now),
-            timeout=attempt.webhook.timeout,
-            keep=attempt.excerpt_limit + MARGIN,
-            tls=attempt.webhook.tls,
-            tenant=attempt.event.tenant,
+            headers=self._headers(attempt, body, datetime.now(UTC)),
+            timeout=webhook.timeout,
+            keep=keep + MARGIN,
+            tls=webhook.tls,
+            tenant=attempt.tenant,
             waited=waited,
         )
-        return Outcome(
-            delivery=attempt.request.delivery,
-            verdict=outcomes.verdict_of(answer.status_code, answer.error),
-            target=attempt.webhook.target,
-            started_at=answer.started_at,
-            duration_ms=round(answer.duration_ms, 1),
-            status_code=answer.status_code,
-            error=answer.error,
-            response_excerpt=_response_excerpt(attempt, answer.body),
-            retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), now),
-            delays=delays_of(attempt.webhook),
-            rate=attempt.webhook.current_rate,
-            degraded=attempt.webhook.is_degraded,
-            ordered=attempt.webhook.ordered,
-        )
+        # The path is no secret: the target shows it.
+        text = scrubbed_excerpt(answer.body, keep, webhook.url, webhook.headers, path=False)
+        of_webhook = {"rate": webhook.current_rate, "degraded": webhook.is_degraded, "ordered": webhook.ordered}
+        return attempt.outcome(answer, webhook.target, text).model_copy(update=of_webhook)
 
     def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:
         """Sign the attempt. Its id is that of the event, its timestamp is its own."""
@@ -133,10 +107,3 @@ class WebhookActivities:
                 "webhook-signature": signature,
             }
         )
-
-
-def _response_excerpt(attempt: PreparedAttempt, body: bytes) -> str:
-    """Return the start of the response without the webhook's secrets. Its path is none: the target shows it."""
-    text = outcomes.excerpt(body, attempt.excerpt_limit + MARGIN)
-    scrubbed = scrub_request(text, attempt.webhook.url, attempt.webhook.headers, path=False)
-    return outcomes.excerpt(scrubbed.encode(), attempt.excerpt_limit)

@@ -22,7 +22,6 @@ from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
-from activities.webhook_concurrency import WebhookConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
@@ -96,12 +95,11 @@ async def open_activities(
         mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = LinkBuilder(settings.public_url, settings.temporal_ui_url, client.namespace)
-        gate = RateGate(store.slots, rate_mode)
-        webhook_concurrency = WebhookConcurrency(settings.max_concurrent_per_webhook)
+        gate = RateGate(store.slots, rate_mode, settings.max_concurrent_per_webhook)
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthRecorder(store, settings.disable_after, probes)
-        webhooks = WebhookActivities(batches, health, web, renderer, USER_AGENT, webhook_concurrency, gate)
+        webhooks = WebhookActivities(batches, health, web, renderer, USER_AGENT, gate, memory)
         sending: list[Activity] = [
             webhooks.deliver_webhooks,
             EmailActivities(batches, mail, renderer).send_emails,

@@ -19,6 +19,7 @@ import aiohttp
 import httpx
 import yarl
 
+from hookkeeper import outcomes
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
@@ -28,6 +29,7 @@ from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
 from hookkeeper.egress.transport import Transport, public_roots
 from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.outcomes import Verdict
 
 READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body that are read."""
@@ -69,8 +71,14 @@ class HttpAnswer:
     """Headers of the response in `KEPT_HEADERS`, case-insensitive."""
     body: bytes
     """The start of the body as received, not decompressed."""
+    retry_after: float | None
+    """Seconds to wait, from the end of the request on, as its receiver requests."""
     duration_ms: float
     started_at: datetime
+
+    @property
+    def verdict(self) -> Verdict:
+        return outcomes.verdict_of(self.status_code, self.error)
 
 
 @dataclass(slots=True)
@@ -173,6 +181,7 @@ async def send(
         error=error,
         headers=received.headers,
         body=bytes(received.body),
+        retry_after=outcomes.parse_retry_after(received.headers.get("retry-after"), datetime.now(UTC)),
         duration_ms=(time.perf_counter() - start - link.waited) * 1000,
         started_at=started_at,
     )

@@ -2,14 +2,11 @@
 
 import httpx
 
-from hookkeeper import outcomes
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress import http
-from hookkeeper.egress.scrubbing import MARGIN, scrub_request
+from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.egress.services import ServiceAnswer, Services
-from hookkeeper.outcomes import Verdict
-from hookkeeper.times import utc_now
 
 
 class Notifier:
@@ -47,23 +44,13 @@ class Notifier:
             waited=waited,
         )
         return ServiceAnswer(
-            verdict=_verdict(answer),
+            # A 410 of another API does not disable the webhook.
+            verdict="rejected" if answer.verdict == "gone" else answer.verdict,
             started_at=answer.started_at,
             duration_ms=answer.duration_ms,
             status_code=answer.status_code,
             error=answer.error,
-            text=_response_text(notification, answer.body, keep),
-            retry_after=outcomes.parse_retry_after(answer.headers.get("retry-after"), utc_now()),
+            # Many receivers repeat the path of an unknown URL.
+            text=scrubbed_excerpt(answer.body, keep, notification.url, notification.headers, path=True),
+            retry_after=answer.retry_after,
         )
-
-
-def _response_text(call: RenderedHttpCall, body: bytes, keep: int) -> str:
-    """Return the response without the secrets of the call: many receivers repeat the path of an unknown URL."""
-    text = outcomes.excerpt(body, keep + MARGIN)
-    return outcomes.excerpt(scrub_request(text, call.url, call.headers, path=True).encode(), keep)
-
-
-def _verdict(answer: http.HttpAnswer) -> Verdict:
-    """Return the verdict as for a webhook, except that a 410 of another API does not disable the webhook."""
-    verdict = outcomes.verdict_of(answer.status_code, answer.error)
-    return "rejected" if verdict == "gone" else verdict

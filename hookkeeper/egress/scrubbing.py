@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from hookkeeper import outcomes
+
 MASK = "********"
 MIN_LENGTH = 4
 """Minimum characters of a secret: shorter values occur in ordinary words."""
@@ -63,6 +65,15 @@ def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool
     if path:
         secrets += [slash + below, *below.split("/"), *unquote(below).split("/")]
     return _masked(text, secrets)
+
+
+def scrubbed_excerpt(body: bytes, limit: int, url: str, headers: Mapping[str, str], *, path: bool) -> str:
+    """Return the start of a response as text of at most `limit` bytes, without the secrets of its request.
+
+    `body` has `MARGIN` bytes more, if there are so many.
+    """
+    text = outcomes.excerpt(body, limit + MARGIN)
+    return outcomes.excerpt(scrub_request(text, url, headers, path=path).encode(), limit)
 
 
 def _arguments(query: str) -> Iterator[tuple[str, str]]:

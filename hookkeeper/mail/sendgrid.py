@@ -1,8 +1,7 @@
 """SendGrid. Its library builds the message; Hookkeeper's HTTP client sends it, without blocking."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+import time
 from typing import Any
 
 import httpx
@@ -28,7 +27,6 @@ from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.egress import http
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text, without
 from hookkeeper.outcomes import Verdict
-from hookkeeper.times import utc_now
 from hookkeeper.version import VERSION
 
 TIMEOUT = 15.0
@@ -110,7 +108,7 @@ class SendGrid:
             status_code=status,
             error=None if verdict == "succeeded" else answer.error or f"http_{status}",
             text=provider_text(text, self._key),
-            retry_after=_retry_after(status, answer.headers, utc_now()),
+            retry_after=_retry_after(answer),
             trackable=self._trackable and verdict == "succeeded",
         )
 
@@ -167,10 +165,9 @@ def _error_text(body: bytes) -> str:
     return "; ".join(f"{error.field}: {error.message}" if error.field else error.message for error in errors)
 
 
-def _retry_after(status: int | None, headers: Mapping[str, str], now: datetime) -> float | None:
+def _retry_after(answer: http.HttpAnswer) -> float | None:
     """Return `retry-after`, or for a 429 `x-ratelimit-reset` (Unix seconds), which other responses have too."""
-    retry_after = outcomes.parse_retry_after(headers.get("retry-after"), now)
-    reset = headers.get("x-ratelimit-reset", "")
-    if retry_after is not None or status != 429 or not re.fullmatch(r"[0-9]{1,12}", reset):
-        return retry_after
-    return min(max(float(reset) - now.timestamp(), 0.0), outcomes.MAX_RETRY_AFTER)
+    reset = answer.headers.get("x-ratelimit-reset", "")
+    if answer.retry_after is not None or answer.status_code != 429 or not re.fullmatch(r"[0-9]{1,12}", reset):
+        return answer.retry_after
+    return min(max(float(reset) - time.time(), 0.0), outcomes.MAX_RETRY_AFTER)

@@ -25,7 +25,7 @@ def with_slot(late: float, rate: float = 1.0, missed: int = 0) -> AttemptRequest
 
 async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGate:
     await store.add(webhook)
-    return RateGate(store.slots, RateMode("timers" if keeper == "timers" else "queue"))
+    return RateGate(store.slots, RateMode("timers" if keeper == "timers" else "queue"), max_concurrent=20)
 
 
 async def test_the_first_request_is_made_at_once_and_the_next_in_their_slots(store: Store, make_webhook: Make) -> None:
@@ -88,7 +88,7 @@ async def test_a_request_over_the_concurrency_limit_reserves_a_later_slot(store:
     webhook = make_webhook()
     gated = await gate(store, webhook)
     waits = [
-        (await gated.defer_by_concurrency(REQUEST, webhook, NOW, 20, limited=limited)).retry_after
+        (await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=limited)).retry_after
         for limited in (False, False, True, True)
     ]
     assert waits == pytest.approx([0.0, 0.05, 1.0, 1.05], abs=0.001)
@@ -100,7 +100,7 @@ async def test_a_request_of_the_limited_queue_over_the_concurrency_limit_returns
 ) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook, keeper="queue")
-    outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW, 20, limited=limited)
+    outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=limited)
     assert (outcome.verdict, outcome.rate) == ("deferred", 20.0)
     assert earliest <= (outcome.retry_after or 0) <= latest
 
@@ -110,7 +110,7 @@ async def test_where_the_queue_keeps_the_rate_nothing_is_reserved(store: Store, 
     gated = await gate(store, webhook, keeper="queue")
     for outcome in [
         await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH),
-        await gated.defer_by_concurrency(REQUEST, webhook, NOW, 20, limited=False),
+        await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=False),
     ]:
         assert outcome and outcome.slot is None
     assert await store.slots.reserve("wh_1", NOW, 1.0) == NOW

@@ -3,16 +3,19 @@
 import asyncio
 from functools import partial
 from pathlib import Path
+from unittest.mock import create_autospec
 
 from temporalio.client import Client
 
-from activities.webhook_concurrency import WebhookConcurrency
+from activities.rate_gate import RateGate
+from hookkeeper.registry.slots import Slots
+from hookkeeper.temporal.rate_mode import RateMode
 from instances import running_instance
 from receivers import Answer, receiver
 
 
 def test_requests_up_to_the_limit_are_within_it() -> None:
-    request = partial(WebhookConcurrency(2).request, limited=False)
+    request = partial(RateGate(create_autospec(Slots), RateMode("queue"), max_concurrent=2).in_flight, limited=False)
     with request("a") as first, request("a") as second, request("a") as third, request("b") as other:
         assert (first, second, third, other) == (True, True, False, True)
     with request("a") as again:
@@ -20,7 +23,7 @@ def test_requests_up_to_the_limit_are_within_it() -> None:
 
 
 def test_the_limited_queue_has_twice_the_limit() -> None:
-    request = partial(WebhookConcurrency(1).request, "a")
+    request = partial(RateGate(create_autospec(Slots), RateMode("queue"), max_concurrent=1).in_flight, "a")
     with request(limited=False), request(limited=True) as more, request(limited=True) as too_many:
         assert (more, too_many) == (True, False)
 

@@ -1,0 +1,106 @@
+"""What a channel gets to make an attempt, and the outcome that it returns."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from temporalio import activity
+
+from hookkeeper import outcomes
+from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
+from hookkeeper.content.errors import ContentError
+from hookkeeper.content.payload import Body, body_of
+from hookkeeper.egress.http import HttpAnswer
+from hookkeeper.egress.services import ServiceAnswer
+from hookkeeper.mail.provider import MailAnswer
+from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.models import Webhook
+
+
+@dataclass(frozen=True)
+class BatchContext:
+    """What the attempts of a batch share."""
+
+    message: DeliveryBatch
+    event: OutgoingEvent
+    clock_offset: timedelta
+    """How far Temporal's clock is ahead of this machine's."""
+
+    def now(self) -> datetime:
+        """Return the time now by Temporal's clock."""
+        return datetime.now(UTC) + self.clock_offset
+
+    @cached_property
+    def excerpt_limit(self) -> int:
+        """Bytes of each response to keep."""
+        return outcomes.excerpt_limit(len(self.message.attempts))
+
+    @cached_property
+    def standard_body(self) -> Body:
+        """The body for webhooks without a payload of their own."""
+        return body_of(None, {"event": self.event.shown()})
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAttempt:
+    """An attempt that can be made: the webhook exists, and is enabled or the attempt was requested."""
+
+    request: AttemptRequest
+    webhook: Webhook
+    batch: BatchContext
+
+    @property
+    def event(self) -> OutgoingEvent:
+        return self.batch.event
+
+    @property
+    def tenant(self) -> str:
+        return self.event.tenant
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The variables of templates."""
+        return context_of(self.event, about(self.webhook))
+
+    def outcome(self, answer: HttpAnswer | ServiceAnswer | MailAnswer, target: str, text: str) -> Outcome:
+        """Return the outcome of the request; `text` is the receiver's response, without secrets."""
+        return Outcome(
+            delivery=self.request.delivery,
+            verdict=answer.verdict,
+            target=target,
+            started_at=answer.started_at,
+            duration_ms=round(answer.duration_ms, 1),
+            status_code=answer.status_code,
+            error=answer.error,
+            response_excerpt=self.excerpt(text),
+            retry_after=answer.retry_after,
+            delays=self.webhook.retry.delays if self.webhook.retry else None,
+        )
+
+    def bad_template(self, error: ContentError) -> Outcome:
+        """Return the outcome if the content cannot be rendered: no request was made, and none can be."""
+        return Outcome(
+            delivery=self.request.delivery,
+            verdict="bad_template",
+            started_at=datetime.now(UTC),
+            error="bad_template",
+            response_excerpt=self.excerpt(str(error)),
+        )
+
+    def excerpt(self, text: str) -> str:
+        return outcomes.excerpt(text.encode(), self.batch.excerpt_limit)
+
+
+def about(webhook: Webhook) -> WebhookContext:
+    return WebhookContext(webhook.id, webhook.name, webhook.metadata_)
+
+
+def clock_offset() -> timedelta:
+    """Return how far Temporal's clock is ahead of this machine's, at the start of an activity.
+
+    Throttles end by Temporal's clock, like the timers that wait for their end. By this machine's clock, a request could
+    be too early.
+    """
+    return activity.info().started_time - datetime.now(UTC)
