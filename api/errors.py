@@ -34,6 +34,7 @@ from hookkeeper.temporal.error_translation import (
     Conflict,
     GatewayError,
     QueueFull,
+    RequestTooLarge,
     TooManySchedules,
     Unavailable,
     UnknownEvent,
@@ -118,6 +119,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return as_problem(Invalid.field(field, str(error)))
         case TooLarge():
             return ContentTooLarge(str(error))
+        case RequestTooLarge():
+            return ContentTooLarge(_sentence(error))
         case RateLimited() | Suspended():
             return TooManyRequests(str(error), headers={"retry-after": f"{error.retry_after:g}"})
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
@@ -129,7 +132,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case QueueFull():
             return TooManyRequests(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
-            log.warning("unavailable", error=type(error).__name__, detail=str(error), **context)
+            cause = str(error.__cause__) if error.__cause__ else None
+            log.warning("unavailable", error=type(error).__name__, detail=str(error), cause=cause, **context)
             return ServiceUnavailable(
                 f"{_out_of_reach(error)} Repeat the request, with the same id if it has one.",
                 headers={"retry-after": str(RETRY_AFTER_SECONDS)},

@@ -27,7 +27,7 @@ from hookkeeper.services.errors import Invalid, TooLarge
 from hookkeeper.services.new_event import NewEvent, digest, new_event_id
 from hookkeeper.services.schema_validation import check_data
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.error_translation import RequestTooLarge, Unavailable
 from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.times import utc_now
 
@@ -106,8 +106,12 @@ class EventIngest:
         return started
 
     async def _start(self, run: EventInput, digest: str) -> Started:
-        async with self._turn(run.tenant):
-            started = await self._gateway.start(run, digest)
+        try:
+            async with self._turn(run.tenant):
+                started = await self._gateway.start(run, digest)
+        except RequestTooLarge:
+            deliveries = len(run.deliveries)
+            raise TooLarge(f"The event, with its {deliveries} deliveries, is larger than Temporal accepts.") from None
         if not started.duplicate:
             self._index.put(first_report(run, started.state, started.run_id, digest))
         return started

@@ -3,12 +3,15 @@
 GatewayError
 ├── Unavailable        Temporal, or the worker of an open run, cannot be reached: try again
 │   └── NamespaceUnprepared   the namespace lacks search attributes: `hookkeeper migrate`
+├── RequestTooLarge    Temporal accepts no request of this size
 ├── QueueFull          too many events of an ordered webhook wait: try again later
 ├── UnknownEvent       the event has no run, or its retention is over
 ├── UnknownSchedule    there is no such schedule
 ├── UnknownRecovery    there is no such recovery
 ├── TooManySchedules   the tenant has as many schedules as it may have
 └── Conflict           another event, schedule or recovery has this id
+
+An error that none of these describes is a bug, and stays an `RPCError`.
 """
 
 import asyncio
@@ -35,6 +38,8 @@ UNAVAILABLE_STATUSES = frozenset(
         RPCStatusCode.PERMISSION_DENIED,
     }
 )
+TOO_LARGE_MESSAGES = ("Blob data size exceeds limit", "received message after decompression larger than max")
+"""Texts of `INVALID_ARGUMENT` for an input, and of `RESOURCE_EXHAUSTED` for a whole request."""
 
 
 class GatewayError(Exception):
@@ -53,6 +58,10 @@ class NamespaceUnprepared(Unavailable):
             f"the Temporal namespace is not prepared: {'; '.join(details)}. Run `hookkeeper migrate`: it"
             " makes what is missing, or prints the commands for an administrator"
         )
+
+
+class RequestTooLarge(GatewayError):
+    """Nothing was done: Temporal accepts no request of this size."""
 
 
 class QueueFull(GatewayError):
@@ -98,13 +107,9 @@ async def translated_errors(not_found: type[GatewayError] = UnknownEvent) -> Asy
     except CipherError as error:
         raise Unavailable(f"the run cannot be read: it is {error}") from error
     except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            raise not_found(NOT_FOUND_MESSAGES[not_found]) from error
-        if error.status == RPCStatusCode.INVALID_ARGUMENT and (missing := _search_attribute_in(error.message)):
-            raise NamespaceUnprepared([f"search attribute {missing} is missing or has another type"]) from error
-        if error.status in UNAVAILABLE_STATUSES:
-            raise Unavailable("Temporal, or the worker of this run, cannot be reached") from error
-        raise
+        if (translated := _translated(error, not_found)) is None:
+            raise
+        raise translated from error
 
 
 @contextmanager
@@ -117,6 +122,23 @@ def not_found_suppressed() -> Iterator[None]:
             raise
 
 
-def _search_attribute_in(message: str) -> str | None:
-    """Return the search attribute in the server's message: the server has none of that name and type."""
+def _translated(error: RPCError, not_found: type[GatewayError]) -> GatewayError | None:
+    """Return the error that describes Temporal's; None if it is a bug of ours."""
+    if error.status == RPCStatusCode.NOT_FOUND:
+        return not_found(NOT_FOUND_MESSAGES[not_found])
+    if any(text in error.message for text in TOO_LARGE_MESSAGES):
+        return RequestTooLarge("Temporal accepts no request of this size")
+    if error.status == RPCStatusCode.INVALID_ARGUMENT and (missing := _missing_search_attribute(error.message)):
+        return NamespaceUnprepared([f"search attribute {missing} is missing or has another type"])
+    if error.status in UNAVAILABLE_STATUSES:
+        return Unavailable("Temporal, or the worker of this run, cannot be reached")
+    return None
+
+
+def _missing_search_attribute(message: str) -> str | None:
+    """Return the search attribute in the server's message, unless its value is too large: the server has none of that
+    name and type.
+    """
+    if "exceeds" in message:
+        return None
     return next((name for name in sorted(ids.SEARCH_ATTRIBUTES, key=len, reverse=True) if name in message), None)

@@ -45,6 +45,8 @@ from hookkeeper.temporal.schedule_conversion import (
 RESOLUTION = timedelta(microseconds=1)
 LIST_DELAY = 60.0
 """Seconds until Temporal's list has a new schedule, with a large margin."""
+BAD_TIMES_PREFIX = "Invalid schedule spec: "
+"""Begins Temporal's message about the times of a schedule."""
 PAGE_SIZE = 50
 """Schedules per page when all schedules of a key are read."""
 Change = Callable[[ScheduleSnapshot], tuple[SchedulePlan, bool, str]]
@@ -233,6 +235,6 @@ async def _translated_errors() -> AsyncIterator[None]:
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise UnknownSchedule("no such schedule") from error
-            if error.status == RPCStatusCode.INVALID_ARGUMENT:
-                raise BadTimes(error.message.removeprefix("Invalid schedule spec: ")) from error
+            if error.status == RPCStatusCode.INVALID_ARGUMENT and error.message.startswith(BAD_TIMES_PREFIX):
+                raise BadTimes(error.message.removeprefix(BAD_TIMES_PREFIX)) from error
             raise

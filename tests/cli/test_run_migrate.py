@@ -112,6 +112,10 @@ async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_pat
         answer = await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
         assert answer.status_code == 503
         assert "hookkeeper migrate" in answer.json()["detail"]
+        schedule = {"event": {"type": "a"}, "every": 86400, "tenant": instance.tenant}
+        answer = await instance.http.post("/v1/schedules", json=schedule)
+        assert answer.status_code == 503, "nothing is wrong with its times"
+        assert "hookkeeper migrate" in answer.json()["detail"]
 
         await prepare(bare, MONTH)
         async with asyncio.timeout(WAIT_TIMEOUT):

@@ -1,0 +1,106 @@
+"""Temporal refuses a request as invalid: the answer says whose input that was, and advises no retry."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from problems import problem
+from structlog.testing import capture_logs
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper import search_attributes
+from hookkeeper.services.ingest import EventIngest
+from instances import Instance
+from schedules import forgotten_at_last
+from timeouts import WAIT_TIMEOUT
+
+MORE_THAN_A_BLOB, MORE_THAN_A_MESSAGE = 2_200_000, 4_500_000
+"""Bytes: Temporal refuses such an input, and such a request."""
+
+
+@pytest.fixture
+def unchecked_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Temporal server whose limits are lower than Hookkeeper's."""
+    monkeypatch.setattr(EventIngest, "_check_size", lambda self, event: None)
+
+
+async def post_large(instance: Instance, size: int) -> dict[str, Any]:
+    """Post a large event in a batch, which may be larger than an event; return the item."""
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "large", "data": "x" * size}
+    answer = await instance.http.post("/v1/events/batch", json={"events": [event]})
+    assert answer.status_code == 207
+    (item,) = answer.json()["items"]
+    return item  # type: ignore[no-any-return]
+
+
+@pytest.mark.usefixtures("unchecked_size")
+@pytest.mark.parametrize("size", [MORE_THAN_A_BLOB, MORE_THAN_A_MESSAGE])
+async def test_an_event_that_temporal_finds_too_large_is_not_to_be_repeated(idle_instance: Instance, size: int) -> None:
+    item = await post_large(idle_instance, size)
+    assert item["status"] == item["problem"]["status"] == 413
+    assert item["problem"]["event_id"] == "large"
+    assert item["problem"]["detail"] == "The event, with its 0 deliveries, is larger than Temporal accepts."
+
+
+@pytest.mark.usefixtures("unchecked_size")
+async def test_a_scheduled_event_that_temporal_finds_too_large_is_refused(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firing that retried it would wait for ever."""
+
+    async def refuse(*args: object, **kwargs: object) -> str:
+        raise RPCError("Blob data size exceeds limit.", RPCStatusCode.INVALID_ARGUMENT, b"")
+
+    monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refuse)
+    query = {"tenant": instance.tenant}
+    async with forgotten_at_last(instance.temporal):
+        schedule = query | {"id": "daily", "cron": ["0 9 * * *"], "event": {"type": "report.due"}}
+        assert (await instance.http.post("/v1/schedules", json=schedule)).status_code == 201
+        await instance.http.post("/v1/schedules/daily/trigger", params=query)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while True:
+                shown = (await instance.http.get("/v1/schedules/daily", params=query)).json()
+                if shown["recent"] and shown["recent"][0]["status"] == "refused":
+                    break
+                await asyncio.sleep(0.05)
+    assert "larger than Temporal accepts" in shown["recent"][0]["reason"]
+
+
+async def test_a_search_attribute_that_we_made_too_large_is_our_bug(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The namespace has the attribute: nothing for `hookkeeper migrate` to make."""
+    monkeypatch.setattr(search_attributes, "fitting_ids", lambda _: ["wh_123456789012"] * 200)
+    with capture_logs() as logs:
+        answer = await idle_instance.http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
+    document = problem(answer, 500)
+    assert document["detail"] == "Internal error; it has been logged."
+    assert "retry-after" not in answer.headers
+    (line,) = logs
+    assert "exceeds size limit" in str(line["exc_info"])
+
+
+async def test_what_temporal_refuses_of_a_schedule_is_blamed_on_cron_only_if_it_is_cron(
+    idle_instance: Instance,
+) -> None:
+    schedule = {"tenant": idle_instance.tenant, "id": "s", "event": {"type": "a"}, "cron": ["0 9 * * *"]}
+    async with forgotten_at_last(idle_instance.temporal):
+        wrong = await idle_instance.http.post("/v1/schedules", json=schedule | {"cron": ["61 * * * *"]})
+        problem(wrong, 422, "cron")
+        await idle_instance.http.post("/v1/schedules", json=schedule)
+        with pytest.raises(RPCError, match="notes exceeds limit"):
+            await idle_instance.gateway.schedules.pause(idle_instance.tenant, "s", "x" * 5000)
+
+
+async def test_the_log_has_the_reason_why_temporal_is_unavailable(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*args: object, **kwargs: object) -> str:
+        raise RPCError("no such key", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refuse)
+    with capture_logs() as logs:
+        answer = await idle_instance.http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
+    assert "no such key" not in problem(answer, 503)["detail"]
+    (line,) = logs
+    assert "no such key" in line["cause"]
