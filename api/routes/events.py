@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, Tenant
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, StoreDep, Tenant
 from api.problems import KEYED, responses
 from api.schemas.events import (
     ErasureAccepted,
@@ -18,6 +18,7 @@ from api.schemas.events import (
 )
 from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import Command, EventStatus
+from hookkeeper.services import erasure
 from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime, Page
 from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.temporal.event_list import EventSearch
@@ -113,13 +114,13 @@ async def reschedule_event(
 
 @router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])
 async def erase_event(
-    event_id: PathId, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    event_id: PathId, tenant: Tenant, gateway: GatewayDep, store: StoreDep, audit: AuditDep, caller: CallerDep
 ) -> ErasureAccepted:
     """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
     be used again: the same POST would deliver it again. Repeat the request after a 503.
     """
-    runs = await gateway.erase(tenant, event_id)
+    runs = await erasure.erase(gateway, store.index, tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))
     return ErasureAccepted(id=event_id, runs=runs)

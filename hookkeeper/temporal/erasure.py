@@ -5,6 +5,8 @@ The server deletes in the background, once its queues have recorded that they ar
 pages, logs and backups of the server's database are the responsibility of that database.
 """
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -18,22 +20,34 @@ from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import find_run, input_of
 
 
-async def erase(client: Client, workflow_id: str) -> int:
-    """Delete all runs of an event and of its parts, and return their number.
+@dataclass(frozen=True, slots=True)
+class ClosedEvent:
+    """All that Temporal stores of an event whose runs are closed."""
 
-    Raises `Refused` while one is open, also if it was started meanwhile, and `RPCError` if there is none.
-    """
+    workflow_id: str
+    accepted_at: datetime
+    runs: list[tuple[str, str]]
+    """Workflow id and run id of each run. The event's own are last: while one exists, the request can be repeated."""
+
+
+async def find(client: Client, workflow_id: str) -> ClosedEvent:
+    """Return all runs of an event. Raises `Refused` if one is open, and `RPCError` if there is none."""
     handle = client.get_workflow_handle(workflow_id)
     latest = await handle.describe()
     parts = await _parts(client, handle) if latest.workflow_type == ids.LARGE_EVENT else []
-    # The event's own runs go last: while one exists, the request can be repeated.
     runs = [run for id_ in (*parts, workflow_id) for run in await _runs(client, id_)]
-    for id_, run_id in (*await _firings(client, workflow_id), *runs):
+    accepted_at = await latest.memo_value("accepted_at", default=latest.start_time, type_hint=datetime)
+    return ClosedEvent(workflow_id, accepted_at, runs)
+
+
+async def erase(client: Client, event: ClosedEvent) -> int:
+    """Delete all runs of an event, and return their number. Raises `Refused` if one was started meanwhile."""
+    for id_, run_id in (*await _firings(client, event.workflow_id), *event.runs):
         await _delete(client, id_, run_id)
-    newest = await find_run(client, workflow_id)
+    newest = await find_run(client, event.workflow_id)
     if newest and newest.status == WorkflowExecutionStatus.RUNNING:
         raise Refused("erased, but a redelivery has started meanwhile: cancel and erase it too")
-    return len(runs)
+    return len(event.runs)
 
 
 async def _parts(client: Client, handle: WorkflowHandle[Any, Any]) -> list[str]:

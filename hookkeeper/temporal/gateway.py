@@ -16,6 +16,7 @@ from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.temporal import erasure, event_list, parts, run_state
 from hookkeeper.temporal.delivery_list import DeliveryList
+from hookkeeper.temporal.erasure import ClosedEvent
 from hookkeeper.temporal.error_translation import (
     Conflict,
     QueueFull,
@@ -137,10 +138,15 @@ class Gateway:
                 return True
         return False
 
-    async def erase(self, tenant: str, event_id: str) -> int:
-        """Delete all runs of a closed event, and return their number; raise `Refused` while one is open."""
+    async def closed_event(self, tenant: str, event_id: str) -> ClosedEvent:
+        """Return all runs of an event; raise `Refused` while one is open."""
         async with translated_errors():
-            return await erasure.erase(self._client, ids.workflow_id(tenant, event_id))
+            return await erasure.find(self._client, ids.workflow_id(tenant, event_id))
+
+    async def erase(self, event: ClosedEvent) -> int:
+        """Delete all runs of an event, and return their number; raise `Refused` if one was started meanwhile."""
+        async with translated_errors():
+            return await erasure.erase(self._client, event)
 
     async def find(self, search: EventSearch, limit: int, cursor: str | None) -> tuple[list[ListedRun], str | None]:
         """Return one page of events and the cursor of the next; raise `BadCursor`."""

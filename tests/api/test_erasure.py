@@ -6,6 +6,11 @@ import pytest
 from problems import problem
 from temporalio.service import RPCError
 
+from hookkeeper.messages.event import EventState
+from hookkeeper.messages.run_report import RunReport, first_report
+from hookkeeper.registry.store import Store
+from hookkeeper.temporal.run_state import input_of
+from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -54,6 +59,40 @@ async def test_all_runs_of_a_finished_event_go(instance: Instance, inbox: Receiv
     assert (await instance.send(id=erased, data={"name": "Bob"}))["duplicate"] is False
     entries = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"]
     assert [entry["object_id"] for entry in entries if entry["action"] == "event.erase"] == [erased]
+
+
+async def test_the_index_has_no_erased_event(instance: Instance, inbox: Receiver) -> None:
+    """Setup: two events. Timeline: one is erased while a report of it waits in a buffer, and is written then.
+    What this proves: its rows are gone, and stay away; the other's stay; an event with the same id is indexed again.
+    """
+    await instance.webhook(inbox.url)
+    erased, kept = [(await instance.send())["id"] for _ in range(2)]
+    for event_id in (erased, kept):
+        await instance.until_closed(event_id)
+        await until_indexed(instance, event_id)
+    store = Store.connect(instance.settings.database_url)
+    try:
+        late = await report_of(instance, erased)
+        assert await erase(instance, erased) == (202, {"id": erased, "runs": 1})
+        await store.index.write([late])
+    finally:
+        await store.close()
+    assert await indexed(instance, erased) == {"status": None, "type": None, "run_id": None, "deliveries": {}}
+    await until_indexed(instance, kept)
+    await until_unknown(instance, erased)
+    await instance.send(id=erased)
+    await instance.until_closed(erased)
+    await until_indexed(instance, erased)
+
+
+async def report_of(instance: Instance, event_id: str) -> RunReport:
+    """Return the last report of an event's run."""
+    handle = instance.run(event_id)
+    description = await handle.describe()
+    event, state = await input_of(instance.temporal, handle), EventState.model_validate(await handle.result())
+    assert description.close_time is not None
+    report = first_report(event, state, description.run_id, "")
+    return report._replace(as_of=description.close_time, finished_at=state.finished_at)
 
 
 async def test_an_open_event_is_cancelled_first(instance: Instance, inbox: Receiver) -> None:

@@ -97,3 +97,13 @@ rollups = Table(
 
 Accepted events are counted in rows without a webhook and a channel.
 """
+
+erased_events = Table(
+    "erased_events",
+    Base.metadata,
+    Column("accepted_at", EpochTime, primary_key=True),
+    Column("tenant", String, primary_key=True),
+    Column("event_id", String, primary_key=True),
+    Column("erased_at", EpochTime, nullable=False),
+)
+"""Events whose reports are dropped: late ones would restore their rows."""

@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, select, text, tuple_
+from sqlalchemy import Table, select, text
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.database import lock
+from hookkeeper.registry.index.deletion import with_keys
+from hookkeeper.registry.index.erasure import erased_among
 from hookkeeper.registry.index.merge import Changes, DeliveryKey, EventKey, Row, key_of, merge
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
@@ -30,7 +32,7 @@ async def write(session: AsyncSession, reports: Sequence[RunReport]) -> None:
     await lock(session, "index")
     changes = await _changes(session, reports)
     if _dialect(session) == "postgresql":
-        await _make_partitions(session, {key.accepted_at for key in changes.events})
+        await _make_partitions(session, {key.accepted_at for key in _events_of(changes)})
     await _upsert(session, events, list(changes.events.values()))
     await _upsert(session, deliveries, list(changes.deliveries.values()))
     await _add(session, changes.rollups)
@@ -41,18 +43,23 @@ async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Chang
     keys = sorted({key_of(report) for report in reports})
     old_events: dict[EventKey, Row] = {}
     old_deliveries: dict[DeliveryKey, Row] = {}
+    erased: set[EventKey] = set()
     for n in range(0, len(keys), KEYS_PER_QUERY):
         some = keys[n : n + KEYS_PER_QUERY]
-        for row in (await session.execute(_with_keys(events, "id", some))).mappings():
+        erased |= await erased_among(session, some)
+        of_events = await session.execute(select(events).where(with_keys(events, "id", some)))
+        for row in of_events.mappings():
             old_events[EventKey(row["accepted_at"], row["tenant"], row["id"])] = dict(row)
-        for row in (await session.execute(_with_keys(deliveries, "event_id", some))).mappings():
+        of_deliveries = await session.execute(select(deliveries).where(with_keys(deliveries, "event_id", some)))
+        for row in of_deliveries.mappings():
             key = EventKey(row["accepted_at"], row["tenant"], row["event_id"])
             old_deliveries[DeliveryKey(key, row["id"])] = dict(row)
-    return merge(reports, old_events, old_deliveries)
+    return merge((report for report in reports if key_of(report) not in erased), old_events, old_deliveries)
 
 
-def _with_keys(table: Table, id_: str, keys: Iterable[EventKey]) -> Any:
-    return select(table).where(tuple_(table.c.accepted_at, table.c.tenant, table.c[id_]).in_(list(keys)))
+def _events_of(changes: Changes) -> set[EventKey]:
+    """Return the events with changes, also if only their deliveries have changed."""
+    return {*changes.events, *(key.event for key in changes.deliveries)}
 
 
 async def _upsert(session: AsyncSession, table: Table, rows: Sequence[Row]) -> None:

@@ -31,6 +31,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop all tables."""
+    op.drop_table("erased_events")
     op.drop_table("rollups")
     op.drop_table("deliveries")
     op.drop_table("events")
@@ -209,3 +210,10 @@ def _create_index() -> None:
         *(sa.Column(name, sa.Integer(), nullable=False) for name in COUNTERS),
     )
     op.create_index("ix_rollups_at", "rollups", ["seconds", "at"])
+    op.create_table(
+        "erased_events",
+        sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("event_id", sa.String(), primary_key=True),
+        sa.Column("erased_at", sa.BigInteger(), nullable=False),
+    )

@@ -1,0 +1,152 @@
+"""Remove what is older than the retention from the index, as Temporal removes finished events.
+
+An event is removed when it has been finished for the retention, with its deliveries. Open events stay, however old they
+are. PostgreSQL drops the partition of a day once it has only events to remove. From other partitions, and on SQLite,
+rows are deleted in small transactions.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import ColumnElement, Table, and_, or_, select, text, tuple_
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.database import Database, lock
+from hookkeeper.registry.index.deletion import (
+    PAUSE,
+    ROWS_PER_TRANSACTION,
+    delete_events,
+    delete_rows,
+    with_keys,
+)
+from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.tables import erased_events, events, rollups
+from hookkeeper.registry.index.writing import DAY
+
+MINUTE_RETENTION = timedelta(days=2)
+"""Of the counters of minutes."""
+MIN_HOUR_RETENTION = timedelta(days=30)
+"""Of the counters of hours, if events are kept for a shorter time."""
+ERASURE_RETENTION = timedelta(days=1)
+"""Of the keys of erased events. No report of such an event arrives later."""
+EVENTS_PER_QUERY = 1000
+HOUR = timedelta(hours=1)
+LOCK_TIMEOUT = "500ms"
+"""A partition is dropped with a lock that blocks readers. If a reader takes long, it is dropped another time."""
+LOCK_NOT_AVAILABLE = "55P03"
+KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
+log = structlog.get_logger("hookkeeper.index")
+
+
+async def expire(database: Database, now: datetime, retention: timedelta) -> None:
+    """Remove all that is older than the retention. Raises RegistryUnavailable; the next call continues then."""
+    before = now - retention
+    if database.dialect.name == "postgresql":
+        for day in await _days_until(database, before):
+            await _expire_day(database, day, before)
+    else:
+        await _delete_finished(database, BEGINNING, before, before)
+    await _delete_all(database, rollups, _counters(60, now - MINUTE_RETENTION))
+    await _delete_all(database, rollups, _counters(3600, now - max(retention, MIN_HOUR_RETENTION)))
+    await _delete_all(database, erased_events, erased_events.c.erased_at < now - ERASURE_RETENTION)
+
+
+def _counters(seconds: int, before: datetime) -> ColumnElement[bool]:
+    return and_(rollups.c.seconds == seconds, rollups.c.at < int(before.timestamp()))
+
+
+async def _delete_all(database: Database, table: Table, where: ColumnElement[bool]) -> None:
+    while True:
+        async with _writing(database) as session:
+            if await delete_rows(session, table, where) < ROWS_PER_TRANSACTION:
+                return
+        await asyncio.sleep(PAUSE)
+
+
+@asynccontextmanager
+async def _writing(database: Database) -> AsyncIterator[AsyncSession]:
+    """Return a session with a transaction that no report is written in."""
+    async with database.write() as session:
+        await lock(session, "index")
+        yield session
+
+
+# Rows of finished events
+
+
+async def _delete_finished(database: Database, begin: datetime, end: datetime, before: datetime) -> None:
+    """Delete the events that were accepted from `begin` until `end`, and finished before a time."""
+    after = EventKey(begin, "", "")
+    while True:
+        page = await _page(database, after, end)
+        expired = [key for key, finished_at in page if finished_at and finished_at < before]
+        for n in range(0, len(expired), ROWS_PER_TRANSACTION):
+            await _delete_events(database, expired[n : n + ROWS_PER_TRANSACTION], before)
+        if len(page) < EVENTS_PER_QUERY:
+            return
+        after, _ = page[-1]
+
+
+async def _page(database: Database, after: EventKey, end: datetime) -> list[tuple[EventKey, datetime | None]]:
+    """Return the oldest events after this one, and when they finished."""
+    query = select(*KEY, events.c.finished_at).where(tuple_(*KEY) > after, events.c.accepted_at < end)
+    async with database.read() as session:
+        rows = await session.execute(query.order_by(*KEY).limit(EVENTS_PER_QUERY))
+        return [(EventKey(*key), finished_at) for *key, finished_at in rows]
+
+
+async def _delete_events(database: Database, keys: Sequence[EventKey], before: datetime) -> None:
+    is_expired = and_(with_keys(events, "id", keys), events.c.finished_at < before)
+    while True:
+        async with _writing(database) as session:
+            # One of them may have been redelivered since they were read.
+            expired = [EventKey(*row) for row in await session.execute(select(*KEY).where(is_expired))]
+            if not expired or await delete_events(session, expired):
+                return
+        await asyncio.sleep(PAUSE)
+
+
+# Partitions of PostgreSQL
+
+
+async def _days_until(database: Database, before: datetime) -> list[datetime]:
+    """Return the days with partitions that have passed by this time, oldest first."""
+    query = text("SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'events'::regclass")
+    async with database.read() as session:
+        names = await session.scalars(query)
+        days = [datetime.strptime(name, "events_%Y%m%d").replace(tzinfo=UTC) for name in names]
+    return sorted(day for day in days if day + DAY <= before)
+
+
+async def _expire_day(database: Database, day: datetime, before: datetime) -> None:
+    if await _has_events_to_keep(database, day, before):
+        await _delete_finished(database, day, day + DAY, before)
+    else:
+        await _drop(database, day)
+
+
+async def _has_events_to_keep(database: Database, day: datetime, before: datetime) -> bool:
+    is_kept = or_(events.c.finished_at.is_(None), events.c.finished_at >= before)
+    for begin in (day + n * HOUR for n in range(24)):  # the whole day could take too long for one query
+        is_accepted = and_(events.c.accepted_at >= begin, events.c.accepted_at < begin + HOUR)
+        async with database.read() as session:
+            if await session.scalar(select(1).select_from(events).where(is_accepted, is_kept).limit(1)):
+                return True
+    return False
+
+
+async def _drop(database: Database, day: datetime) -> None:
+    try:
+        async with _writing(database) as session:
+            await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            for table in ("events", "deliveries"):
+                await session.execute(text(f"DROP TABLE {table}_{day:%Y%m%d}"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        log.info("partition not dropped: it is being read", day=f"{day:%Y-%m-%d}")
