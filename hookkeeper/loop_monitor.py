@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
 import structlog
 
@@ -158,13 +158,14 @@ class LoopMonitor:
     # The sampling thread
 
     def _sample(self) -> None:
-        while not self._stopping.wait(self._interval):
-            step = self._step
-            if step and time.perf_counter() - step.started >= self._interval:
-                self._look_at(step)
+        with tempfile.TemporaryFile() as file:  # one for all stacks: there may be no free file descriptor later
+            while not self._stopping.wait(self._interval):
+                step = self._step
+                if step and time.perf_counter() - step.started >= self._interval:
+                    self._look_at(step, file)
 
-    def _look_at(self, step: _Step) -> None:
-        stack = _stack_of(self._thread)
+    def _look_at(self, step: _Step, file: IO[bytes]) -> None:
+        stack = _stack_of(self._thread, file)
         if self._step is not step:
             return  # the stack is that of a later step
         is_at_same_position = step.samples[-1:] == [stack]
@@ -228,16 +229,17 @@ def _describe(handle: Any) -> str:
     return str(getattr(callback, "__qualname__", type(callback).__name__))
 
 
-def _stack_of(thread: int) -> traceback.StackSummary:
+def _stack_of(thread: int, file: IO[bytes]) -> traceback.StackSummary:
     """Return the calls of the step that a thread is in, at most 100, without those of the loop.
 
-    `faulthandler` writes them while no other thread runs. Walking the frames of a running thread from Python has
-    crashed the interpreter (3.11.7).
+    `faulthandler` writes them to the file while no other thread runs. Walking the frames of a running thread from
+    Python has crashed the interpreter (3.11.7).
     """
-    with tempfile.TemporaryFile() as file:
-        faulthandler.dump_traceback(file)
-        file.seek(0)
-        threads = THREAD.split(file.read().decode(errors="replace"))
+    file.seek(0)
+    file.truncate()
+    faulthandler.dump_traceback(file)
+    file.seek(0)
+    threads = THREAD.split(file.read().decode(errors="replace"))
     calls = next((text for text in threads if re.match(f"0*{thread:x} ", text)), "")
     innermost_first = [
         traceback.FrameSummary(file_name, int(line), name, lookup_line=False)

@@ -684,7 +684,9 @@ async def test_a_bad_rotation(door: Instance, known: str, body: Any, path: str) 
     problem(await door.http.post(f"{known}/rotate-secret", json=body), 422, path)
 
 
-@pytest.mark.parametrize(("body", "path"), [({"type": "a..b"}, "type"), ({"type": None}, "type"), ({"id": "x"}, "id")])
+@pytest.mark.parametrize(
+    ("body", "path"), [({"type": "a..b"}, "type"), ({"type": None}, "type"), ({"id": "a b"}, "id")]
+)
 async def test_a_bad_test(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/test", json=body), 422, path)
 

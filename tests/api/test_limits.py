@@ -285,6 +285,7 @@ def test_every_field_of_every_request_has_a_bound() -> None:
     assert set(unbounded(document)) == {
         "NewEvent.data",
         "SampleEvent.data",
+        "TestEventRequest.data",
         "EventTemplate.data",
         "EventBatch.events[]",  # each is a `NewEvent`, judged alone
         *(f"{name}.examples[]" for name in ("NewEventType", "EventTypeChanges")),

@@ -27,6 +27,8 @@ HANGING = 80
 """More than a worker has slots in one queue."""
 SLOTS = 50
 """Of one tenant in one queue."""
+NEW_SLOTS = 40
+"""Of them, those that requests get which were not refused before."""
 
 
 @dataclass
@@ -120,7 +122,8 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
     async with gate(first) as hanging:
         await hang(instance, hanging, **fields)
         async with instance.working():
-            await hanging.until_waiting(SLOTS)
+            # Requests that were refused take the rest of the slots: on a busy machine, only when others have timed out.
+            await hanging.until_waiting(NEW_SLOTS)
             event = await instance.send()
             await inbox.got(requests)
             assert hanging.ended == 0
@@ -129,7 +132,7 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
             assert [attempt["number"] for attempt in shown["deliveries"][0]["attempts"]] == [1, 2][:requests]
             health = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
             assert health["failures"] == 0
-            assert hanging.waited == SLOTS
+            assert hanging.waited <= SLOTS
             hanging.open.set()
             async with asyncio.timeout(WAIT_TIMEOUT * 2):
                 while hanging.ended < HANGING:  # none of them is lost

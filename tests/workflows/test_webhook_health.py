@@ -76,7 +76,7 @@ async def queues(instance: Instance, event_id: str) -> list[str]:
 def nobody_can_write(instance: Instance) -> Any:
     """Hold the registry's write lock."""
     path = make_url(instance.settings.database_url).database
-    connection = sqlite3.connect(str(path), isolation_level=None)
+    connection = sqlite3.connect(str(path), isolation_level=None, timeout=WAIT_TIMEOUT)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
