@@ -14,6 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
+from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.run_state import input_of
@@ -87,7 +88,7 @@ async def test_an_event_whose_time_has_just_passed_stands_in_line(instance: Inst
     (blocking,) = await send_numbered(instance, 1)
     await instance.until_delivery(blocking, "retrying")
     just_now = await instance.send(data={"n": 1}, deliver_at=rfc3339(utc_now()))
-    started = await input_of(instance.temporal, instance.run(just_now["id"]))
+    started = await input_of(instance.temporal, instance.run(just_now["id"]), EventInput)
     assert not started.deliveries[0].enqueued
     async with asyncio.timeout(WAIT_TIMEOUT):
         while just_now["id"] not in await queue_of(instance, webhook).query("positions"):
