@@ -64,7 +64,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It starts in the last pause before its position would have been dropped; its grant is a whole one."""
-    for name, seconds in (("FIRST_START_CHECK", 3), ("START_TIMEOUT", 2), ("FIRST_CHECK", 0.3)):
+    for name, seconds in (("FIRST_START_CHECK", 6), ("START_TIMEOUT", 5), ("FIRST_CHECK", 0.3)):
         monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
