@@ -21,6 +21,7 @@ from api.routes import (
     providers,
     recoveries,
     schedules,
+    stats,
     suppressions,
     webhooks,
 )
@@ -40,6 +41,7 @@ ROUTERS = (
     event_types.router,
     post_events.router,
     events.router,
+    stats.router,
     schedules.router,
     keys.router,
     audit.router,

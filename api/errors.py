@@ -26,6 +26,7 @@ from api.problems import (
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
@@ -55,6 +56,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     BadTimes,
     BadCursor,
     BadRegistryCursor,
+    StatisticsTooLarge,
     RegistryUnavailable,
     SandboxUnavailable,
 )
@@ -117,6 +119,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case BadTimes():  # values of a cron expression, or a time zone that the server does not know
             field = "timezone" if "time zone" in str(error) else "cron"
             return as_problem(Invalid.field(field, str(error)))
+        case StatisticsTooLarge():
+            return as_problem(Invalid.field("step", str(error)))
         case TooLarge():
             return ContentTooLarge(str(error))
         case RequestTooLarge():

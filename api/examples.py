@@ -23,16 +23,18 @@ from api.schemas.events import (
 )
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
+from api.statistics_views import statistics
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
 from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.index.measures import Measures
+from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import EXAMPLE_ID, Preview, RequestPreview
-from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.gateway import Run, Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)
@@ -91,7 +93,7 @@ STATE = EventState(
     deliveries=(Delivery(id=WEBHOOK_ID, webhook_id=WEBHOOK_ID, target=URL, status="succeeded", attempts=ATTEMPTS),),
 )
 INPUT = EventInput(id=EVENT_ID, type="order.paid", tenant="acme", timestamp=HAPPENED, data=DATA, accepted_at=ACCEPTED)
-EVENT = views.event(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, STATE), LINKS)
+EVENT = views.event(Run(WORKFLOW_ID, RUN_ID, INPUT, STATE), LINKS)
 DELIVERING = STATE.model_copy(update={"status": "delivering"})
 ACCEPTED_EVENT = views.accepted(Started(WORKFLOW_ID, RUN_ID, DELIVERING, duplicate=False), LINKS)
 NO_TYPE = Invalid.field("type", "Field required")
@@ -156,6 +158,25 @@ KEY = KeyView(
     revoked_at=None,
 )
 
+MIDNIGHT, NEXT_MIDNIGHT = (datetime(2026, 1, day, tzinfo=UTC) for day in (2, 3))
+COUNTED = Measures(
+    {
+        **{"deliveries_succeeded": 118, "deliveries_failed": 2},
+        **{"attempts": 131, "succeeded": 118, "server_errors": 9, "timeouts": 4, "retries": 11, "requested": 1},
+        **{"latency_2": 70, "latency_3": 40, "latency_5": 17, "latency_19": 4},
+    }
+)
+STATISTICS = statistics(
+    StatisticsQuery(MIDNIGHT, NEXT_MIDNIGHT, NEXT_MIDNIGHT, by="webhook", step=86_400),
+    Statistics(
+        since=MIDNIGHT,
+        until=NEXT_MIDNIGHT,
+        times=[MIDNIGHT],
+        groups=[Group({"tenant": "acme", "webhook_id": WEBHOOK_ID}, COUNTED, [COUNTED], held=12, retrying=3)],
+        waiting_capped=False,
+    ),
+)
+
 EXAMPLES: tuple[BaseModel, ...] = (
     views.webhook(WEBHOOK),
     views.webhook_with_secret(WEBHOOK),
@@ -175,6 +196,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
     EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[]),
     EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
     ErasureAccepted(id=EVENT_ID, runs=1),
+    STATISTICS,
     views.recovery(RECOVERY),
     RecoveryCommandAccepted(id=RECOVERY.id, command="pause"),
     SCHEDULE,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hookkeeper.cli import event_types, events, keys, recoveries, schedules, suppressions, webhooks
+from hookkeeper.cli import event_types, events, keys, recoveries, schedules, stats, suppressions, webhooks
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.datadir import DEFAULT
 from hookkeeper.version import VERSION
@@ -82,6 +82,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(keys.app, name="keys")
+app.command()(stats.stats)
 
 
 @app.command()

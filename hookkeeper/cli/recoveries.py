@@ -1,19 +1,16 @@
 """`hookkeeper recoveries …`, and `hookkeeper webhooks recover`, which starts one."""
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, out, print_fields, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, Limit
+from hookkeeper.cli.options import AsJson, Cursor, Limit, time_of
 
 app = typer.Typer(no_args_is_help=True, help="Recoveries: bulk redelivery of failed events.")
 RecoveryId = Annotated[str, typer.Argument(metavar="RECOVERY", help="The recovery's id, rec_…")]
 COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow"}
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def recover(
@@ -34,8 +31,8 @@ def recover(
         raise typer.BadParameter("give either a webhook's id or --all-of")
     if not since:
         raise typer.BadParameter("--since is required, such as 2h or 2026-01-02T03:04:05Z")
-    body = {"since": _time(since), "status": status, "rate": rate, "dry_run": dry_run}
-    body |= present(types=type_ or None, until=_time(until) if until else None, tenant=all_of)
+    body = {"since": time_of(since), "status": status, "rate": rate, "dry_run": dry_run}
+    body |= present(types=type_ or None, until=time_of(until) if until else None, tenant=all_of)
     path = ("webhooks", webhook_id, "recover") if webhook_id else ("recoveries",)
     recovery = Api.of_environment().call("POST", *path, body=body)
     print_json_or(as_json, recovery, _print_count if dry_run else _print_started)
@@ -94,14 +91,6 @@ for _name, _help in {
     "cancel": "Cancel a recovery; events that it has redelivered continue.",
 }.items():
     _add_command(_name, _help)
-
-
-def _time(text: str) -> str:
-    """Convert an age such as `2h` to a time; leave other values to the API."""
-    age = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if not age:
-        return text
-    return (datetime.now(UTC) - timedelta(**{UNITS[age[2]]: int(age[1])})).isoformat()
 
 
 def _status(row: Json) -> str:

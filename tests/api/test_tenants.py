@@ -63,6 +63,7 @@ KINDS = {
     "POST /v1/events/{event_id}/redeliver": OBJECT,
     "POST /v1/events/{event_id}/reschedule": OBJECT,
     "DELETE /v1/events/{event_id}/data": OBJECT,
+    "GET /v1/stats": LISTS,
     "POST /v1/schedules": MAKES,
     "GET /v1/schedules": LISTS,
     "GET /v1/schedules/{schedule_id}": OBJECT,

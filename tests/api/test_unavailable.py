@@ -126,6 +126,7 @@ async def everything_says_503(instance: Instance, event_id: str) -> None:
     )
     assert (await http.get("/healthz")).status_code == 200
     assert (await http.get("/v1/webhooks", params=query)).status_code == 200, "needs no Temporal"
+    assert (await http.get("/v1/stats", params=query)).status_code == 200, "needs no Temporal"
 
 
 def schedules_say_503(instance: Instance) -> list[Coroutine[Any, Any, httpx.Response]]:

@@ -8,6 +8,7 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import erasure, writing
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
+from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
 
 
 class EventIndex:
@@ -32,3 +33,8 @@ class EventIndex:
     async def restore(self, key: EventKey) -> None:
         """Accept reports of an event again that was to be erased."""
         await erasure.restore(self._database, key)
+
+    async def statistics(self, query: StatisticsQuery) -> Statistics:
+        """Add up what the query is about. Raises StatisticsTooLarge."""
+        async with self._database.read() as session:
+            return await read_statistics(session, query)

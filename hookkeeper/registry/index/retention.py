@@ -25,13 +25,12 @@ from hookkeeper.registry.index.deletion import (
     with_keys,
 )
 from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION, PERIODS
 from hookkeeper.registry.index.tables import erased_events, events, rollups
 from hookkeeper.registry.index.writing import DAY
 
-MINUTE_RETENTION = timedelta(days=2)
-"""Of the counters of minutes."""
 MIN_HOUR_RETENTION = timedelta(days=30)
-"""Of the counters of hours, if events are kept for a shorter time."""
+"""Of the counters of hours and days, if events are kept for a shorter time."""
 ERASURE_RETENTION = timedelta(days=1)
 """Of the keys of erased events. No report of such an event arrives later."""
 EVENTS_PER_QUERY = 1000
@@ -51,8 +50,9 @@ async def expire(database: Database, now: datetime, retention: timedelta) -> Non
             await _expire_day(database, day, before)
     else:
         await _delete_finished(database, BEGINNING, before, before)
-    await _delete_all(database, rollups, _counters(60, now - MINUTE_RETENTION))
-    await _delete_all(database, rollups, _counters(3600, now - max(retention, MIN_HOUR_RETENTION)))
+    for seconds in PERIODS:
+        kept = MINUTE_RETENTION if seconds == MINUTE else max(retention, MIN_HOUR_RETENTION)
+        await _delete_all(database, rollups, _counters(seconds, now - kept))
     await _delete_all(database, erased_events, erased_events.c.erased_at < now - ERASURE_RETENTION)
 
 

@@ -7,13 +7,16 @@ a repeated or a late report changes nothing.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from hookkeeper.messages.event import Attempt, Channel, DeliveryStatus
 
-PERIODS = (60, 3600)
-"""Seconds of a row of counters."""
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+PERIODS = (MINUTE, HOUR, DAY)
+"""Seconds of a row of counters. Long periods are added up from few rows."""
+MINUTE_RETENTION = timedelta(days=2)
+"""Rows of minutes are kept for so long: they are nearly as many as attempts."""
 LATENCY_BOUNDS = (
     *(5, 10, 20, 35, 50, 75, 100, 150, 200, 300, 500, 750),
     *(1000, 1500, 2000, 3000, 5000, 7500, 10_000, 15_000, 30_000),
@@ -35,8 +38,8 @@ CONNECTION_ERRORS = frozenset({"dns", "connection_refused", "connection_reset", 
 class RollupKey(NamedTuple):
     seconds: int
     tenant: str
-    webhook_id: str
     at: int
+    webhook_id: str
     type: str
     channel: str
 
@@ -96,6 +99,6 @@ def _add(rollups: Rollups, subject: Subject, when: datetime, counters: dict[str,
     second = int(when.timestamp())
     for seconds in PERIODS:
         key = RollupKey(
-            seconds, subject.tenant, subject.webhook_id, second - second % seconds, subject.type, subject.channel
+            seconds, subject.tenant, second - second % seconds, subject.webhook_id, subject.type, subject.channel
         )
         rollups.setdefault(key, Counter()).update(counters)

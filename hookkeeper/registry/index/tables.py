@@ -6,7 +6,7 @@ PostgreSQL, `events` and `deliveries` have a partition for each day on which the
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, SmallInteger, String, Table, text
 from sqlalchemy.types import TypeDecorator
 
 from hookkeeper.messages.run_report import BEGINNING
@@ -15,6 +15,7 @@ from hookkeeper.registry.models import Base
 
 MICROSECOND = timedelta(microseconds=1)
 BY_DAY = "RANGE (accepted_at)"
+IS_WAITING = text("status IN ('held', 'retrying')")
 
 
 class EpochTime(TypeDecorator[datetime]):
@@ -77,6 +78,7 @@ deliveries = Table(
     Index("ix_deliveries_webhook_status", "webhook_id", "status", "accepted_at"),
     Index("ix_deliveries_tenant_status", "tenant", "status", "accepted_at"),
     Index("ix_deliveries_tenant_error", "tenant", "error", "accepted_at"),
+    Index("ix_deliveries_waiting", "status", sqlite_where=IS_WAITING, postgresql_where=IS_WAITING),
     postgresql_partition_by=BY_DAY,
 )
 """One row a delivery. `status_code` and `error` are those of its latest attempt."""
@@ -86,14 +88,15 @@ rollups = Table(
     Base.metadata,
     Column("seconds", Integer, primary_key=True),
     Column("tenant", String, primary_key=True),
-    Column("webhook_id", String, primary_key=True),
     Column("at", BigInteger, primary_key=True),
+    Column("webhook_id", String, primary_key=True),
     Column("type", String, primary_key=True),
     Column("channel", String, primary_key=True),
     *(Column(name, Integer, nullable=False) for name in COUNTERS),
+    Index("ix_rollups_webhook_id", "webhook_id", "seconds", "at"),
     Index("ix_rollups_at", "seconds", "at"),
 )
-"""Counters of one minute or one hour (`seconds`) that begins `at`, in seconds since 1970.
+"""Counters of one minute, hour or day (`seconds`) that begins `at`, in seconds since 1970.
 
 Accepted events are counted in rows without a webhook and a channel.
 """

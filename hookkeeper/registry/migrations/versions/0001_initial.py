@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True)
+IS_WAITING = sa.text("status IN ('held', 'retrying')")
 COUNTERS = (
     "events",
     *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
@@ -199,16 +200,20 @@ def _create_index() -> None:
     op.create_index("ix_deliveries_webhook_status", "deliveries", ["webhook_id", "status", "accepted_at"])
     op.create_index("ix_deliveries_tenant_status", "deliveries", ["tenant", "status", "accepted_at"])
     op.create_index("ix_deliveries_tenant_error", "deliveries", ["tenant", "error", "accepted_at"])
+    op.create_index(
+        "ix_deliveries_waiting", "deliveries", ["status"], sqlite_where=IS_WAITING, postgresql_where=IS_WAITING
+    )
     op.create_table(
         "rollups",
         sa.Column("seconds", sa.Integer(), primary_key=True),
         sa.Column("tenant", sa.String(), primary_key=True),
-        sa.Column("webhook_id", sa.String(), primary_key=True),
         sa.Column("at", sa.BigInteger(), primary_key=True),
+        sa.Column("webhook_id", sa.String(), primary_key=True),
         sa.Column("type", sa.String(), primary_key=True),
         sa.Column("channel", sa.String(), primary_key=True),
         *(sa.Column(name, sa.Integer(), nullable=False) for name in COUNTERS),
     )
+    op.create_index("ix_rollups_webhook_id", "rollups", ["webhook_id", "seconds", "at"])
     op.create_index("ix_rollups_at", "rollups", ["seconds", "at"])
     op.create_table(
         "erased_events",

@@ -1,0 +1,75 @@
+"""Statistics from the index of events. They need neither Temporal nor a worker."""
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.access import GuardedRoute, needs
+from api.deps import AnyTenant, StoreDep
+from api.problems import KEYED
+from api.schemas.stats import StatisticsView
+from api.statistics_views import statistics
+from hookkeeper.messages.event import Channel
+from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.index.statistics import GroupBy, StatisticsQuery
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime
+from hookkeeper.times import utc_now
+
+router = APIRouter(prefix="/v1/stats", tags=["statistics"], route_class=GuardedRoute, responses=KEYED)
+DEFAULT_PERIOD = timedelta(days=1)
+MAX_STEP = 366 * 86_400
+
+
+@router.get("", dependencies=[needs("events:read")])
+async def show_statistics(
+    store: StoreDep,
+    tenant: AnyTenant,
+    by: Annotated[GroupBy, Query(description="What to count separately")] = "total",
+    since: Annotated[
+        GivenTime | None,
+        Query(description="Count from this time on; by default the last 24 hours", examples=["2026-01-02T00:00:00Z"]),
+    ] = None,
+    until: Annotated[GivenTime | None, Query(description="Count before this time; by default now")] = None,
+    step: Annotated[
+        int | None,
+        Query(
+            ge=60,
+            le=MAX_STEP,
+            multiple_of=60,
+            description="Seconds of each step, a multiple of 60. Steps begin at multiples of it since 1970, so those of"
+            " a day begin at midnight UTC. By default there are no steps",
+            examples=[3600],
+        ),
+    ] = None,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only deliveries of this webhook")] = None,
+    type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
+    channel: Annotated[Channel | None, Query(description="Only deliveries of this channel")] = None,
+) -> StatisticsView:
+    """Count events, deliveries and attempts, by tenant, webhook, channel or event type, and over time.
+
+    Events count when they were accepted, attempts when they began, and deliveries when they finished. Counts are about
+    a second behind. `since` is rounded down and `until` up, to whole steps; without `step`, to minutes in a period of
+    up to six hours, to hours in one of up to seven days, else to days. Minutes are kept for two days.
+
+    An answer has at most 3,000 points (groups × steps). A 422 says what to change.
+    """
+    now = utc_now()
+    until = max(min(until or now, now), BEGINNING)
+    query = StatisticsQuery(
+        since=max(since or until - DEFAULT_PERIOD, BEGINNING),
+        until=until,
+        now=now,
+        by=by,
+        step=step,
+        tenant=tenant,
+        webhook=webhook,
+        type=type,
+        channel=channel,
+    )
+    if query.since >= query.until:
+        raise Invalid.field("since", "must be before now and before until")
+    found = await store.index.statistics(query)
+    return await asyncio.to_thread(statistics, query, found)  # 3,000 points take a twentieth of a second

@@ -1,0 +1,200 @@
+"""Statistics from the counters of the index.
+
+An answer's cost is bounded twice: by the rows that are read and by the points (groups × steps) that are returned.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.registry.index.measures import Measures
+from hookkeeper.registry.index.rollup import COUNTERS, DAY, HOUR, MINUTE, MINUTE_RETENTION, PERIODS
+from hookkeeper.registry.index.tables import rollups
+from hookkeeper.registry.index.waiting import Waiting, count_waiting, indexed
+
+MAX_POINTS = 3000
+MAX_ROWS = 100_000
+"""Rows of counters that one answer adds up."""
+LONGEST_OF_MINUTES = 6 * HOUR
+"""Without steps, a longer period is counted in hours."""
+LONGEST_OF_HOURS = 7 * DAY
+"""Without steps, a longer period is counted in days."""
+GroupBy = Literal["total", "tenant", "webhook", "channel", "type"]
+KEYS: dict[GroupBy, tuple[str, ...]] = {
+    "total": (),
+    "tenant": ("tenant",),
+    "webhook": ("tenant", "webhook_id"),
+    "channel": ("channel",),
+    "type": ("type",),
+}
+"""The columns that name a group."""
+GroupKey = tuple[str, ...]
+
+
+class StatisticsTooLarge(Exception):
+    """The answer would have too many points, or be made of too many rows. `str()` says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsQuery:
+    since: datetime
+    until: datetime
+    """After `since`."""
+    now: datetime
+    by: GroupBy = "total"
+    step: int | None = None
+    """Seconds, a multiple of a minute."""
+    tenant: str | None = None
+    webhook: str | None = None
+    type: str | None = None
+    channel: str | None = None
+
+    @property
+    def period(self) -> int:
+        """The seconds of the rows that are added up."""
+        if self.step is not None:
+            return max(period for period in PERIODS if self.step % period == 0)
+        seconds = (self.until - self.since).total_seconds()
+        if seconds <= LONGEST_OF_MINUTES and self.has_minutes:
+            return MINUTE
+        return HOUR if seconds <= LONGEST_OF_HOURS else DAY
+
+    @property
+    def steps(self) -> range:
+        """The steps in seconds since 1970; without `step`, the whole time as one. Rows are not divided."""
+        unit = self.step or self.period
+        begin = int(self.since.timestamp()) // unit * unit
+        end = -int(-self.until.timestamp() // unit) * unit
+        return range(begin, end, self.step or end - begin)
+
+    @property
+    def has_minutes(self) -> bool:
+        """Whether the counters of minutes are still there."""
+        return self.since >= self.now - MINUTE_RETENTION
+
+    @property
+    def has_events(self) -> bool:
+        """Whether events are counted: they are counted apart from deliveries."""
+        return self.by not in ("webhook", "channel") and self.webhook is None and self.channel is None
+
+
+class Group(NamedTuple):
+    names: dict[str, str]
+    """Tenant, webhook, channel and type of what is counted, as far as they are one."""
+    total: Measures
+    steps: Sequence[Measures]
+    """In the order of the steps; none without steps."""
+    held: int
+    retrying: int
+
+
+class Statistics(NamedTuple):
+    since: datetime
+    until: datetime
+    times: Sequence[datetime]
+    """When each step begins."""
+    groups: Sequence[Group]
+    """By name; without groups that have neither counters nor waiting deliveries, except for the total."""
+    waiting_capped: bool
+    """More deliveries are held or retrying than are counted."""
+
+
+async def read_statistics(session: AsyncSession, query: StatisticsQuery) -> Statistics:
+    """Raises StatisticsTooLarge."""
+    if query.period == MINUTE and not query.has_minutes:
+        raise StatisticsTooLarge(f"must be a multiple of {HOUR} for a period that began more than two days ago")
+    if len(query.steps) > MAX_POINTS:
+        raise StatisticsTooLarge(
+            f"would be {len(query.steps)} steps, and may be {MAX_POINTS}: use a larger step or a shorter period"
+        )
+    await _check_rows(session, query)
+    rows = (await session.execute(_sums(query).limit(MAX_POINTS + 1))).all()
+    waiting = await count_waiting(session, KEYS[query.by], _filters(query))
+    points = _points(query, rows)
+    keys = sorted({*points, *waiting.counts} | ({()} if query.by == "total" else set()))
+    if len(rows) > MAX_POINTS or len(keys) * len(query.steps) > MAX_POINTS:
+        raise StatisticsTooLarge(
+            f"would be more than {MAX_POINTS} points (groups × steps): use a larger step, a shorter period or a filter"
+        )
+    return _statistics(query, keys, points, waiting)
+
+
+def _filters(query: StatisticsQuery) -> dict[str, str]:
+    given = {"tenant": query.tenant, "webhook_id": query.webhook, "type": query.type, "channel": query.channel}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+async def _check_rows(session: AsyncSession, query: StatisticsQuery) -> None:
+    """Count the rows that the index finds."""
+    found = select(rollups.c.at).where(*_conditions(query, indexed(_filters(query)))).limit(MAX_ROWS + 1)
+    if (await session.scalar(select(func.count()).select_from(found.subquery())) or 0) > MAX_ROWS:
+        raise StatisticsTooLarge(
+            f"would be the sum of more than {MAX_ROWS} counters:"
+            f" use a shorter period, a step of {DAY} (a day), or a filter by tenant or webhook"
+        )
+
+
+def _sums(query: StatisticsQuery) -> Select[Any]:
+    """Add the counters up by group and step."""
+    keys = [rollups.c[name] for name in KEYS[query.by]]
+    step = (rollups.c.at - query.steps.start) // query.steps.step
+    sums = [func.sum(rollups.c[name]).label(name) for name in COUNTERS]
+    conditions = [*_conditions(query, _filters(query)), *(key != "" for key in keys)]
+    return select(*keys, step.label("step"), *sums).where(*conditions).group_by(*keys, "step")
+
+
+def _conditions(query: StatisticsQuery, filters: dict[str, str]) -> list[ColumnElement[bool]]:
+    return [
+        rollups.c.seconds == query.period,
+        rollups.c.at >= query.steps.start,
+        rollups.c.at < query.steps.stop,
+        *(rollups.c[name] == value for name, value in filters.items()),
+    ]
+
+
+def _points(query: StatisticsQuery, rows: Iterable[Row[Any]]) -> dict[GroupKey, dict[int, Measures]]:
+    """Return the measures of each group by the number of their step."""
+    points: dict[GroupKey, dict[int, Measures]] = defaultdict(dict)
+    width = len(KEYS[query.by])
+    for row in rows:
+        counters = zip(COUNTERS, row[width + 1 :], strict=True)
+        points[tuple(row[:width])][row[width]] = Measures({name: count for name, count in counters if count})
+    return points
+
+
+def _statistics(
+    query: StatisticsQuery,
+    keys: Iterable[GroupKey],
+    points: dict[GroupKey, dict[int, Measures]],
+    waiting: Waiting,
+) -> Statistics:
+    steps = query.steps
+    nothing = Measures({})
+
+    def group(key: GroupKey) -> Group:
+        now = waiting.counts.get(key, {})
+        found = points.get(key, {})
+        return Group(
+            names={**_filters(query), **dict(zip(KEYS[query.by], key, strict=True))},
+            total=Measures.total(found.values()),
+            steps=[found.get(n, nothing) for n in range(len(steps))] if query.step else [],
+            held=now.get("held", 0),
+            retrying=now.get("retrying", 0),
+        )
+
+    return Statistics(
+        since=_time(steps.start),
+        until=_time(steps.stop),
+        times=[_time(second) for second in steps] if query.step else [],
+        groups=[group(key) for key in keys],
+        waiting_capped=waiting.is_capped,
+    )
+
+
+def _time(second: int) -> datetime:
+    return datetime.fromtimestamp(second, UTC)

@@ -1,0 +1,147 @@
+"""Statistics over HTTP. They are read from the index: no worker runs here."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from callers import calling, make_key
+from problems import problem
+
+from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.index import statistics
+from instances import Instance
+
+PATH = "/v1/stats"
+NOW = datetime.now(UTC)
+NAMES = ("tenant", "webhook_id", "channel", "type")
+
+
+def report(tenant: str, event_id: str, *errors: str | None, status: DeliveryStatus = "succeeded") -> RunReport:
+    """Return the report of an event of a minute ago with these attempts, each of 12 ms."""
+    began = NOW - timedelta(minutes=1)
+    attempts = tuple(
+        Attempt(number=n, started_at=began, duration_ms=12, error=error) for n, error in enumerate(errors, start=1)
+    )
+    webhook = f"wh_{tenant}"
+    return RunReport(
+        tenant=tenant,
+        event_id=event_id,
+        type="order.paid",
+        accepted_at=began,
+        as_of=NOW,
+        progress=EventProgress("delivering", needs_attention=False, deliver_at=None, run_id="run", digest="abc"),
+        deliveries=(Delivery(id=webhook, webhook_id=webhook, status=status, attempts=attempts),),
+    )
+
+
+async def shown(instance: Instance, **query: Any) -> dict[str, Any]:
+    answer = await instance.http.get(PATH, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def test_statistics_of_a_webhook(idle_instance: Instance) -> None:
+    tenant = idle_instance.tenant
+    await idle_instance.store.index.write(
+        [
+            report(tenant, "evt_1", None),
+            report(tenant, "evt_2", "http_503", "timeout", None),
+            report(tenant, "evt_3", "http_400", status="failed"),
+            report(tenant, "evt_4", "dns", status="retrying"),
+            report(tenant, "evt_5", status="held"),
+        ]
+    )
+    answer = await shown(idle_instance, webhook=f"wh_{tenant}", by="webhook")
+    assert (answer["by"], answer["step"], answer["waiting_capped"]) == ("webhook", None, False)
+    (group,) = answer["items"]
+    assert group == {
+        **{"tenant": tenant, "webhook_id": f"wh_{tenant}", "channel": None, "type": None},
+        "events": None,
+        **{"deliveries_succeeded": 2, "deliveries_failed": 1, "deliveries_cancelled": 0, "success_rate": 2 / 3},
+        "attempts": 6,
+        "outcomes": {
+            **{"succeeded": 2, "client_errors": 1, "server_errors": 1},
+            **{"timeouts": 1, "connection_errors": 1, "other_errors": 0},
+        },
+        **{"retries": 2, "requested": 0},
+        "latency": {"p50": 15.0, "p95": 19.5, "p99": 19.9},
+        **{"held": 1, "retrying": 1},
+        "steps": [],
+    }
+
+
+async def test_steps_cover_the_whole_time(idle_instance: Instance) -> None:
+    await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", None)])
+    since = (NOW - timedelta(hours=3)).isoformat()
+    answer = await shown(idle_instance, since=since, step=3600)
+    (group,) = answer["items"]
+    times = [datetime.fromisoformat(step["at"]) for step in group["steps"]]
+    assert times[0] == datetime.fromisoformat(answer["since"])
+    assert times[-1] + timedelta(hours=1) == datetime.fromisoformat(answer["until"])
+    assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(hours=1)}
+    assert sum(step["attempts"] for step in group["steps"]) == sum(step["events"] for step in group["steps"]) == 1
+    assert [step["latency"] for step in group["steps"] if not step["attempts"]] == [None] * (len(times) - 1)
+
+
+async def test_a_tenants_key_sees_its_tenant_only(idle_instance: Instance) -> None:
+    """Setup: two tenants with an event each.
+    Timeline: the key of one reads its statistics, by each name, and asks for the other's tenant and webhook.
+    What this proves: nothing of the other tenant is counted, and its webhook looks like one that is unknown.
+    """
+    mine, other = idle_instance.tenant, f"{idle_instance.tenant}-b"
+    await idle_instance.store.index.write([report(mine, "evt_1", None), report(other, "evt_2", None, status="held")])
+    key = await make_key(idle_instance, mine)
+    async with calling(idle_instance.app, key["key"]) as http:
+        for by in ("total", "tenant", "webhook", "channel", "type"):
+            (group,) = (await http.get(PATH, params={"by": by})).json()["items"]
+            assert (group["tenant"], group["attempts"], group["held"]) == (mine, 1, 0), by
+            assert other not in str(group)
+        foreign = (await http.get(PATH, params={"webhook": f"wh_{other}"})).json()["items"]
+        unknown = (await http.get(PATH, params={"webhook": "wh_unknown"})).json()["items"]
+        assert [{**g, "webhook_id": ""} for g in foreign] == [{**g, "webhook_id": ""} for g in unknown]
+        problem(await http.get(PATH, params={"tenant": other}), 403)
+    assert {g["tenant"] for g in (await shown(idle_instance, by="tenant"))["items"]} == {mine, other}
+    everything = (await shown(idle_instance))["items"][0]
+    assert [everything[name] for name in (*NAMES, "events", "held")] == [None, None, None, None, 2, 1]
+
+
+async def test_without_the_scope(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
+    async with calling(idle_instance.app, key["key"]) as http:
+        problem(await http.get(PATH), 403)
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ({"step": 90}, "step"),
+        ({"step": 0}, "step"),
+        ({"step": 60, "since": "2026-01-01T00:00:00Z"}, "step"),
+        ({"step": 3600, "since": "1999-01-01T00:00:00Z"}, "step"),
+        ({"by": "status"}, "by"),
+        ({"channel": "pigeon"}, "channel"),
+        ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z"}, "since"),
+        ({"since": "9999-01-01T00:00:00Z"}, "since"),
+        ({"until": "0001-01-01T00:00:00Z"}, "since"),
+        ({"since": "yesterday"}, "since"),
+    ],
+)
+async def test_bad_queries(idle_instance: Instance, query: dict[str, Any], path: str) -> None:
+    problem(await idle_instance.http.get(PATH, params=query), 422, path)
+
+
+async def test_extreme_times_are_answered(idle_instance: Instance) -> None:
+    for query in (
+        {"since": "0001-01-01T00:00:00Z"},
+        {"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z", "step": 366 * 86_400},
+    ):
+        assert (await shown(idle_instance, **query))["items"][0]["events"] == 0
+
+
+async def test_an_answer_that_would_be_too_large(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", None)])
+    monkeypatch.setattr(statistics, "MAX_ROWS", 0)
+    document = problem(await idle_instance.http.get(PATH), 422, "step")
+    assert "use a shorter period" in document["errors"][0]["detail"]

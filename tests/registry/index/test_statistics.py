@@ -1,0 +1,295 @@
+"""Statistics agree with a recount of the attempts and deliveries that were reported."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.database import Database, migrate, open_engine
+from hookkeeper.registry.index import statistics, waiting
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.measures import Measures
+from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
+from hookkeeper.registry.index.statistics import StatisticsQuery, StatisticsTooLarge
+
+NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
+DAY = timedelta(days=1)
+ERRORS = (None, None, None, "http_500", "http_404", "timeout", "dns", "bad_template")
+STATUSES: tuple[DeliveryStatus, ...] = ("pending", "retrying", "held", "succeeded", "failed", "cancelled")
+CHANNELS: tuple[Channel, ...] = ("webhook", "email")
+
+
+def made_up_events(seed: int, count: int) -> Iterator[list[RunReport]]:
+    """Yield the reports of events of ten days: each with what had happened until then."""
+    chosen = random.Random(seed)
+    for number in range(count):
+        yield _event(chosen, number)
+
+
+def _event(chosen: random.Random, number: int) -> list[RunReport]:
+    tenant = chosen.choice(("acme", "zeta"))
+    accepted_at = NOW - timedelta(seconds=chosen.uniform(0, 10 * 86_400) ** chosen.choice((0.5, 1)))
+    webhooks = chosen.sample(range(3), chosen.choice((0, 1, 2)))
+    histories = [_history(chosen, f"wh_{tenant}_{n}", CHANNELS[n % 2], accepted_at) for n in webhooks]
+    first = RunReport(
+        tenant=tenant,
+        event_id=f"evt_{number}",
+        type=chosen.choice(("order.paid", "order.sent", "invoice")),
+        accepted_at=accepted_at,
+        as_of=accepted_at,
+        progress=EventProgress("delivering", needs_attention=False, deliver_at=None, run_id="run", digest="abc"),
+        deliveries=(),
+    )
+    length = max(map(len, histories), default=1)
+    return [
+        first._replace(
+            as_of=accepted_at + timedelta(seconds=n),
+            deliveries=tuple(states[min(n, len(states) - 1)] for states in histories),
+            finished_at=accepted_at + timedelta(seconds=n),
+        )
+        for n in range(length)
+    ]
+
+
+def _history(chosen: random.Random, webhook: str, channel: Channel, accepted_at: datetime) -> list[Delivery]:
+    """Return the states of a delivery, one after each attempt. It may finish and be delivered again."""
+    attempts: list[Attempt] = []
+    states = []
+    for number in range(1, chosen.choice((1, 1, 2, 5)) + 1):
+        error = chosen.choice(ERRORS)
+        attempts.append(
+            Attempt(
+                number=number,
+                trigger=chosen.choice(("scheduled", "manual")),
+                started_at=accepted_at + timedelta(seconds=chosen.uniform(0, 4000)),
+                duration_ms=chosen.choice((5.0, 80.0, 700.0, 40_000.0)),
+                error=error,
+            )
+        )
+        states.append(
+            Delivery(
+                id=webhook,
+                webhook_id=webhook,
+                channel=channel,
+                status=chosen.choice(STATUSES),
+                attempts=tuple(attempts),
+            )
+        )
+    return states
+
+
+def recount(query: StatisticsQuery, last: Sequence[RunReport], since: datetime, until: datetime) -> dict[Any, Any]:
+    """Count by group and step what the latest reports of all events say."""
+    counts: dict[Any, dict[int, Counter[str]]] = {}
+    step = timedelta(seconds=query.step) if query.step else until - since
+
+    def count(report: RunReport, delivery: Delivery | None, at: datetime, **counters: int) -> None:
+        names = {
+            "tenant": report.tenant,
+            "webhook": delivery.webhook_id if delivery else None,
+            "channel": delivery.channel if delivery else None,
+            "type": report.type,
+        }
+        wanted = (query.tenant, query.webhook, query.channel, query.type)
+        if not since <= at < until or any(w not in (None, has) for w, has in zip(wanted, names.values(), strict=True)):
+            return
+        if (key := names.get(query.by, "")) is not None:
+            counts.setdefault(key, {}).setdefault((at - since) // step, Counter()).update(counters)
+
+    for report in last:
+        count(report, None, report.accepted_at, events=1)
+        for delivery in report.deliveries:
+            for attempt in delivery.attempts:
+                bucket = sum(attempt.duration_ms > bound for bound in LATENCY_BOUNDS)
+                is_retry, is_requested = attempt.number > 1, attempt.trigger == "manual"
+                counters = {"attempts": 1, outcome_of(attempt): 1, f"latency_{bucket}": 1}
+                counters |= {"retries": int(is_retry), "requested": int(is_requested)}
+                count(report, delivery, attempt.started_at, **counters)
+            if delivery.status in ("succeeded", "failed"):
+                final = delivery.attempts[-1]
+                ended = final.started_at + timedelta(milliseconds=final.duration_ms)
+                count(report, delivery, ended, **{f"deliveries_{delivery.status}": 1})
+            if delivery.status == "cancelled":
+                assert report.finished_at
+                count(report, delivery, report.finished_at, deliveries_cancelled=1)
+    return {key: {n: positive(steps[n]) for n in steps if positive(steps[n])} for key, steps in counts.items()}
+
+
+def positive(counters: Counter[str] | dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counters.items() if count}
+
+
+def counters_of(measures: Measures) -> dict[str, int]:
+    return positive({name: measures[name] for name in COUNTERS})
+
+
+def query(since: timedelta = DAY, until: timedelta = timedelta(0), **fields: Any) -> StatisticsQuery:
+    """Return a query for a period, given in its age."""
+    return StatisticsQuery(since=NOW - since, until=NOW - until, now=NOW, **fields)
+
+
+QUERIES = (
+    query(),
+    query(10 * DAY),
+    query(timedelta(hours=5)),
+    query(timedelta(hours=5), step=60),
+    query(timedelta(hours=5), step=900, by="type"),
+    query(9 * DAY, 2 * DAY, by="tenant"),
+    query(3 * DAY, 3 * DAY - timedelta(hours=1), by="tenant"),
+    query(10 * DAY, step=86_400, by="webhook"),
+    query(10 * DAY, step=7200, tenant="acme"),
+    query(10 * DAY, step=86_400, webhook="wh_zeta_1", by="type"),
+    query(10 * DAY, by="channel", tenant="zeta", type="order.paid"),
+    query(10 * DAY, by="webhook", channel="email", step=43_200),
+    query(10 * DAY, tenant="acme", webhook="wh_zeta_1"),
+    query(10 * DAY, by="type", type="unknown"),
+)
+
+
+async def test_statistics_agree_with_a_recount(engine: AsyncEngine) -> None:
+    """Setup: reports of 400 events with retries, redeliveries and every status.
+    Timeline: they are written in a random order, some of them twice.
+    What this proves: each query gives what a plain recount of the latest reports gives.
+    """
+    histories = list(made_up_events(12, 400))
+    reports = [report for history in histories for report in history]
+    random.Random(1).shuffle(reports)
+    index = EventIndex(Database(engine))
+    for n in range(0, len(reports), 90):
+        await index.write(reports[n : n + 100])
+
+    last = [history[-1] for history in histories]
+    for asked in QUERIES:
+        found = await index.statistics(asked)
+        wanted = recount(asked, last, found.since, found.until)
+        name = {"webhook": "webhook_id"}.get(asked.by, asked.by)
+        steps = {group.names.get(name, ""): group.steps or [group.total] for group in found.groups}
+        counted = {key: {n: counters_of(m) for n, m in enumerate(found)} for key, found in steps.items()}
+        assert {
+            key: {n: c for n, c in by_step.items() if c} for key, by_step in counted.items() if any(by_step.values())
+        } == wanted, asked
+        for group in found.groups:
+            assert counters_of(group.total) == counters_of(Measures.total(group.steps or [group.total]))
+    everything = (await index.statistics(query(10 * DAY))).groups[0]
+    statuses = Counter(delivery.status for report in last for delivery in report.deliveries)
+    assert (everything.held, everything.retrying) == (statuses["held"], statuses["retrying"])
+
+
+async def test_held_and_retrying_are_counted_by_group(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = EventIndex(Database(engine))
+    (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
+    states: tuple[tuple[str, DeliveryStatus], ...] = (("wh_1", "held"), ("wh_2", "retrying"), ("wh_3", "held"))
+    waiting_ones = tuple(Delivery(id=f"{w}.{s}", webhook_id=w, status=s) for w, s in states)
+    others = tuple(Delivery(id=f"wh_1.{status}", webhook_id="wh_1", status=status) for status in ("pending", "sent"))
+    await index.write([report._replace(tenant="acme", type="order.paid", deliveries=(*waiting_ones, *others))])
+
+    by_webhook = await index.statistics(query(by="webhook"))
+    assert [(g.names["webhook_id"], g.held, g.retrying) for g in by_webhook.groups] == [
+        ("wh_1", 1, 0),
+        ("wh_2", 0, 1),
+        ("wh_3", 1, 0),
+    ]
+    expected: tuple[tuple[dict[str, Any], tuple[int, int]], ...] = (
+        ({}, (2, 1)),
+        ({"tenant": "acme"}, (2, 1)),
+        ({"tenant": "zeta"}, (0, 0)),
+        ({"tenant": "zeta", "webhook": "wh_1"}, (0, 0)),
+        ({"tenant": "acme", "webhook": "wh_1"}, (1, 0)),
+        ({"type": "order.sent"}, (0, 0)),
+        ({"channel": "webhook", "type": "order.paid"}, (2, 1)),
+    )
+    for filters, numbers in expected:
+        found = await index.statistics(query(**filters))
+        assert (found.groups[0].held, found.groups[0].retrying) == numbers, filters
+        assert not found.waiting_capped
+
+    monkeypatch.setattr(waiting, "MAX_WAITING", 2)
+    found = await index.statistics(query())
+    assert found.waiting_capped
+    assert found.groups[0].held + found.groups[0].retrying == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "period", "since", "until"),
+    [
+        (query(timedelta(hours=6)), 60, "10T06:34", "10T12:35"),
+        (query(timedelta(hours=6, seconds=1)), 3600, "10T06:00", "10T13:00"),
+        (query(3 * DAY, 3 * DAY - timedelta(hours=1)), 3600, "07T12:00", "07T14:00"),
+        (query(7 * DAY), 3600, "03T12:00", "10T13:00"),
+        (query(8 * DAY), 86_400, "02T00:00", "11T00:00"),
+        (query(step=60), 60, "09T12:34", "10T12:35"),
+        (query(step=5400), 60, "09T12:00", "10T13:30"),
+        (query(step=7200), 3600, "09T12:00", "10T14:00"),
+        (query(step=2 * 86_400), 86_400, "09T00:00", "11T00:00"),
+    ],
+)
+async def test_times_are_rounded_to_whole_counters_and_steps(
+    asked: StatisticsQuery, period: int, since: str, until: str
+) -> None:
+    assert asked.period == period
+    begin, end = (datetime.fromtimestamp(second, UTC) for second in (asked.steps.start, asked.steps.stop))
+    assert (f"{begin:%dT%H:%M}", f"{end:%dT%H:%M}") == (since, until)
+    assert asked.steps.stop == asked.steps[-1] + asked.steps.step
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        (query(100 * DAY, step=600), "multiple of 3600"),
+        (query(200 * DAY, step=3600), "would be 4801 steps"),
+        (query(10 * DAY, by="webhook", step=3600), r"groups × steps\): use a larger step"),
+    ],
+)
+async def test_an_answer_has_a_bounded_number_of_points(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, asked: StatisticsQuery, advice: str
+) -> None:
+    index = EventIndex(Database(engine))
+    await index.write([history[-1] for history in made_up_events(1, 50)])
+    monkeypatch.setattr(statistics, "MAX_POINTS", 1000)
+    with pytest.raises(StatisticsTooLarge, match=advice):
+        await index.statistics(asked)
+
+
+async def test_the_number_of_counters_that_are_added_up_is_bounded(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EventIndex(Database(engine))
+    await index.write([history[-1] for history in made_up_events(1, 50)])
+    monkeypatch.setattr(statistics, "MAX_ROWS", 30)
+    with pytest.raises(StatisticsTooLarge, match="use a shorter period, a step of 86400"):
+        await index.statistics(query(10 * DAY, step=3600, type="unknown"))
+    await index.statistics(query(10 * DAY, webhook="wh_acme_1"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "rollups", "deliveries"),
+    [
+        ({}, "ix_rollups_at", "ix_deliveries_waiting"),
+        ({"by": "type"}, "ix_rollups_at", "ix_deliveries_waiting"),
+        ({"tenant": "acme"}, "rollups_1", "ix_deliveries_tenant_status"),
+        ({"tenant": "acme", "by": "webhook", "type": "order.paid"}, "rollups_1", "ix_deliveries_tenant_status"),
+        ({"webhook": "wh_1"}, "ix_rollups_webhook_id", "ix_deliveries_webhook_status"),
+        ({"tenant": "acme", "webhook": "wh_1"}, "ix_rollups_webhook_id", "ix_deliveries_webhook_status"),
+    ],
+)
+async def test_sqlite_finds_rows_by_an_index(
+    sqlite_url: str, fields: dict[str, Any], rollups: str, deliveries: str
+) -> None:
+    engine = open_engine(sqlite_url)
+    await migrate(engine)
+    asked = query(**fields)
+    filters = statistics._filters(asked)
+    keys = statistics.KEYS[asked.by]
+    for statement, index in ((statistics._sums(asked), rollups), (waiting._counts(keys, filters), deliveries)):
+        compiled = statement.compile(engine.sync_engine)
+        parameters = tuple(compiled.params[name] for name in compiled.positiontup or ())
+        async with engine.connect() as connection:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", parameters)
+            assert index in str(plan.all()), plan
+    await engine.dispose()
