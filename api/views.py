@@ -1,4 +1,4 @@
-"""From what the registry and Temporal know to what the API shows."""
+"""Converts rows of the registry and messages of runs to the answers of the API."""
 
 from datetime import datetime
 

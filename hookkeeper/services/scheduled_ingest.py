@@ -47,7 +47,7 @@ class ScheduledEventIngest:
 
 
 def _reason(refusal: Exception) -> str:
-    """Say in one line what is wrong."""
+    """Return the reason in one line."""
     fields = refusal.errors if isinstance(refusal, Invalid) else ()
     errors = "; ".join(f"{field.path} {field.detail}" for field in fields)
     return (errors or str(refusal))[:MAX_REASON]

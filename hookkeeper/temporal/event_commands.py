@@ -125,13 +125,13 @@ class _Dispatch:
         if part.n in self._answered or part.has_no_run_yet:
             return
         try:
-            if not await self._accepts(run, part):
+            if not await self._apply_to_part(run, part):
                 return
         except Refused as refusal:
             self._refusals.append(refusal)
         self._answered.add(part.n)
 
-    async def _accepts(self, run: LargeEventRun, part: Part) -> bool:
+    async def _apply_to_part(self, run: LargeEventRun, part: Part) -> bool:
         if part.is_open and part.handle:
             return await _update(part.handle, self._command, self._argument)
         if self._command == "reschedule":
