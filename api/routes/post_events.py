@@ -98,7 +98,7 @@ class _BatchIngest:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
         self._outage: Exception | None = None
 
-    async def accept(self, raw: Any, behind: list[Accepting]) -> EventBatchItem:
+    async def accept(self, raw: Any, earlier: list[Accepting]) -> EventBatchItem:
         """Accept one event.
 
         After an outage, later events are not tried, since each would wait as long. They get the same answer, with
@@ -115,7 +115,7 @@ class _BatchIngest:
             try:
                 if self._outage:
                     raise self._outage
-                started = await self._ingest.accept(event, event_id, behind)
+                started = await self._ingest.accept(event, event_id, earlier)
             except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
                 problem = as_event_problem(error, event_id)
                 if problem.status_code == ServiceUnavailable.status:

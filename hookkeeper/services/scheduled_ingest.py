@@ -38,7 +38,8 @@ class ScheduledEventIngest:
                     type=event.type,
                     timestamp=event.timestamp,
                     data=event.data,
-                )
+                ),
+                event.event_id,
             )
         except ValidationError as error:
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
