@@ -10,6 +10,7 @@ from hookkeeper import ids
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.index_sweep import IndexSweep
 from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
@@ -36,8 +37,8 @@ WORKFLOWS: list[type] = [
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
-    index = IndexBuffer(store.index)
-    async with index.writing(), open_activities(client, store, index, settings) as activities:
+    index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue)
+    async with index.writing(), sweep.running(), open_activities(client, store, index, settings) as activities:
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
             ServedQueue(ids.retry_queue(queue), activities.retries, slots),

@@ -1,1 +1,1 @@
-"""The HTTP layer: authentication, requests and answers. Services and the client of Temporal do the work."""
+"""The thin HTTP layer: it checks, looks up, starts and asks; it delivers nothing itself."""

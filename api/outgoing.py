@@ -1,4 +1,4 @@
-"""The requests that Hookkeeper sends, for the `webhooks` section of the OpenAPI document. None of them is served."""
+"""What Hookkeeper sends itself, for the `webhooks` section of the OpenAPI document. None of these routes is served."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any

@@ -1,6 +1,6 @@
-"""Parses JSON strictly (RFC 8259), with limits of depth, values and keys.
+"""Parse JSON strictly: RFC 8259, and no more of anything than an event may have.
 
-Values are counted before a text is parsed: `[[],[],…` takes twenty times its size in memory.
+What a text holds is counted before it is parsed: `[[],[],…` takes twenty times its size in memory.
 """
 
 import json
@@ -105,7 +105,7 @@ def _check_keys(container: dict[str, Any], location: _Location) -> None:
 
 
 def _is_text(text: str) -> bool:
-    """Return whether a string contains no lone surrogate."""
+    """Tell a string from one with half of a surrogate pair in it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -114,9 +114,9 @@ def _is_text(text: str) -> bool:
 
 
 def has_more_marks(text: bytes, limit: int) -> bool:
-    """Return whether a text has more than `limit` commas and opening brackets outside of strings.
+    """Tell whether more than `limit` commas and opening brackets stand outside of strings.
 
-    For a text that is not JSON, the result may be wrong; the parser refuses such a text anyway.
+    Text that is no JSON may be judged wrongly once it is none: the parser says so then.
     """
     if sum(text.count(mark) for mark in (b",", b"[", b"{")) <= limit:
         return False

@@ -35,6 +35,8 @@ RESTART_RELEASE = "restart"
 """Signal of a release."""
 REPORT = "report_to_index"
 """The function of a worker that takes the reports of runs for the index."""
+DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
+"""The activities that make attempts."""
 CLOSE_AS_CANCELLED = "close_as_cancelled"
 """The activity whose input keeps the final state of a cancelled run."""
 

@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.registry.index.rollup import COUNTERS
+from hookkeeper.registry.index.tables import deliveries, events, rollups
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -63,3 +64,27 @@ async def until_indexed(instance: Instance, event_id: str) -> None:
                 found = await indexed(instance, event_id)
     except TimeoutError:
         assert found == wanted
+
+
+async def all_rows(instance: Instance) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of the tenant in the index, without counters that are zero again."""
+    engine = create_async_engine(instance.settings.database_url)
+    found = {}
+    try:
+        async with engine.connect() as connection:
+            for table in (events, deliveries, rollups):
+                query = select(table).where(table.c.tenant == instance.tenant).order_by(*table.primary_key.columns)
+                found[table.name] = [dict(row) for row in (await connection.execute(query)).mappings()]
+    finally:
+        await engine.dispose()
+    found["rollups"] = [row for row in found["rollups"] if any(row[name] for name in COUNTERS)]
+    return found
+
+
+async def empty(instance: Instance) -> None:
+    """Delete all rows of the index."""
+    engine = create_async_engine(instance.settings.database_url)
+    async with engine.begin() as connection:
+        for table in (events, deliveries, rollups):
+            await connection.execute(delete(table))
+    await engine.dispose()

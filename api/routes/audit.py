@@ -1,4 +1,4 @@
-"""The audit log: changes and commands, with their keys and times."""
+"""Who changed what, and when."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""API keys: create, list, revoke. All of it needs the scope `admin`, since a new key can have any scope."""
+"""Keys to the API: make, list, revoke. Who may do so may do everything in the end: it takes the scope `admin`."""
 
 from contextlib import suppress
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Requests and answers about event types."""
+"""Event types, as the API takes and gives them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Requests and answers about events."""
+"""Events, as the API takes and gives them."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Requests and answers about recoveries, and about the deliveries of a webhook."""
+"""What the API takes and gives of recoveries, and of the deliveries of a webhook."""
 
 from typing import Literal, Self
 

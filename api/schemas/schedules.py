@@ -1,4 +1,4 @@
-"""Requests and answers about schedules."""
+"""What `/v1/schedules` takes and gives."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal

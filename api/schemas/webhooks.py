@@ -1,4 +1,4 @@
-"""Requests and answers about webhooks."""
+"""Webhooks, as the API takes and gives them."""
 
 from typing import Any, Self
 

@@ -110,6 +110,21 @@ def migrate() -> None:
 
 
 @app.command()
+def reindex(
+    since: Annotated[
+        str,
+        typer.Option(
+            help="Events since: RFC 3339, or an age such as 30m, 2h, 7d. Default: as long as Temporal keeps events."
+        ),
+    ] = "",
+) -> None:
+    """Add to the index of events what it lacks, from histories. Can be interrupted and repeated safely."""
+    from hookkeeper.cli.run_reindex import run_reindex
+
+    run_reindex(since)
+
+
+@app.command()
 def promote() -> None:
     """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
     from hookkeeper.cli.run_promote import run_promote

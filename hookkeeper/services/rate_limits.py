@@ -19,7 +19,7 @@ class RateLimits:
         self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def has_room(self, who: str, rate: str) -> bool:
-        """Return whether one more request would be within the limit, without counting it."""
+        """Tell whether one more request would be within the limit. It counts nothing."""
         return await self._window.test(parse(rate), who)
 
     async def count_for_key(self, key: ApiKey, what: str) -> None:

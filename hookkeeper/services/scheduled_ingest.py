@@ -38,8 +38,7 @@ class ScheduledEventIngest:
                     type=event.type,
                     timestamp=event.timestamp,
                     data=event.data,
-                ),
-                event.event_id,
+                )
             )
         except ValidationError as error:
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
@@ -48,7 +47,7 @@ class ScheduledEventIngest:
 
 
 def _reason(refusal: Exception) -> str:
-    """Return the reason in one line."""
+    """Say in one line what is wrong."""
     fields = refusal.errors if isinstance(refusal, Invalid) else ()
     errors = "; ".join(f"{field.path} {field.detail}" for field in fields)
     return (errors or str(refusal))[:MAX_REASON]

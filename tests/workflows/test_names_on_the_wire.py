@@ -18,6 +18,7 @@ from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.messages.release import ReleaseState
 from instances import Instance
+from workflows import dispatch
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
 NOW = datetime.now(UTC)
@@ -75,3 +76,8 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
     assert ClosingActivities.close_as_cancelled.__name__ == ids.CLOSE_AS_CANCELLED
+
+
+def test_the_activities_whose_attempts_clients_read_from_history() -> None:
+    names = {activity.__name__ for activity in dispatch.ACTIVITIES.values()}
+    assert names == ids.DELIVERING_ACTIVITIES

@@ -9,6 +9,7 @@ from hookkeeper.registry.index import erasure, writing
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
+from hookkeeper.registry.index.sweeps import SweepStore
 
 
 class EventIndex:
@@ -16,6 +17,7 @@ class EventIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.sweeps = SweepStore(database)
 
     async def write(self, reports: Sequence[RunReport]) -> None:
         """Merge reports of runs into the index. A report that was written before changes nothing."""

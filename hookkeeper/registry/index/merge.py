@@ -14,6 +14,8 @@ from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 
 Row = Mapping[str, Any]
+CHECK_DELAY = timedelta(minutes=1)
+"""From the latest report of an open event to its check by the sweep."""
 
 
 class EventKey(NamedTuple):
@@ -82,6 +84,7 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
         "digest": progress.digest,
         "size": size if progress.size is None else progress.size,
         "as_of": report.as_of,
+        "check_at": None if report.finished_at else max(report.as_of, report.accepted_at) + CHECK_DELAY,
     }
 
 

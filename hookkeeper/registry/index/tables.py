@@ -16,6 +16,7 @@ from hookkeeper.registry.models import Base
 MICROSECOND = timedelta(microseconds=1)
 BY_DAY = "RANGE (accepted_at)"
 IS_WAITING = text("status IN ('held', 'retrying')")
+IS_OPEN = text("check_at IS NOT NULL")
 
 
 class EpochTime(TypeDecorator[datetime]):
@@ -48,13 +49,15 @@ events = Table(
     Column("digest", String, nullable=False),
     Column("size", Integer),
     Column("as_of", EpochTime, nullable=False),
+    Column("check_at", EpochTime),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_tenant_type", "tenant", "type", "accepted_at"),
     Index("ix_events_tenant_status", "tenant", "status", "accepted_at"),
     Index("ix_events_tenant_id", "tenant", "id"),
+    Index("ix_events_check_at", "check_at", postgresql_where=IS_OPEN, sqlite_where=IS_OPEN),
     postgresql_partition_by=BY_DAY,
 )
-"""One row an event."""
+"""One row an event. `check_at` is its position in the sweep's checks of open events; NULL once the run has closed."""
 
 deliveries = Table(
     "deliveries",
@@ -110,3 +113,14 @@ erased_events = Table(
     Column("erased_at", EpochTime, nullable=False),
 )
 """Events whose reports are dropped: late ones would restore their rows."""
+
+index_sweep = Table(
+    "index_sweep",
+    Base.metadata,
+    Column("name", String, primary_key=True),
+    Column("since", EpochTime),
+    Column("swept_until", EpochTime),
+    Column("holder", String),
+    Column("leased_until", EpochTime),
+)
+"""How far the sweep has come, and a `hookkeeper reindex` since its begin; which process sweeps until when."""

@@ -33,6 +33,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop all tables."""
     op.drop_table("erased_events")
+    op.drop_table("index_sweep")
     op.drop_table("rollups")
     op.drop_table("deliveries")
     op.drop_table("events")
@@ -171,12 +172,15 @@ def _create_index() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("size", sa.Integer()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
+        sa.Column("check_at", sa.BigInteger()),
         postgresql_partition_by="RANGE (accepted_at)",
     )
     op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
     op.create_index("ix_events_tenant_type", "events", ["tenant", "type", "accepted_at"])
     op.create_index("ix_events_tenant_status", "events", ["tenant", "status", "accepted_at"])
     op.create_index("ix_events_tenant_id", "events", ["tenant", "id"])
+    is_open = sa.text("check_at IS NOT NULL")
+    op.create_index("ix_events_check_at", "events", ["check_at"], postgresql_where=is_open, sqlite_where=is_open)
     op.create_table(
         "deliveries",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
@@ -221,4 +225,12 @@ def _create_index() -> None:
         sa.Column("tenant", sa.String(), primary_key=True),
         sa.Column("event_id", sa.String(), primary_key=True),
         sa.Column("erased_at", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "index_sweep",
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("since", sa.BigInteger()),
+        sa.Column("swept_until", sa.BigInteger()),
+        sa.Column("holder", sa.String()),
+        sa.Column("leased_until", sa.BigInteger()),
     )

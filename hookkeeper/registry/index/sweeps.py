@@ -1,0 +1,140 @@
+"""What the sweep of the index reads and keeps in the registry."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+from hookkeeper.registry.database import Database, lock
+from hookkeeper.registry.index.deletion import delete_events
+from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.tables import deliveries, events, index_sweep
+from hookkeeper.times import utc_now
+
+KEYS_PER_QUERY = 500
+KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
+EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
+
+
+class Position(NamedTuple):
+    """How far a sweep has come."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+class IndexedEvent(NamedTuple):
+    """What the sweep compares with a run."""
+
+    run_id: str
+    finished_at: datetime | None
+    size: int | None
+    as_of: datetime
+
+
+class OpenEvent(NamedTuple):
+    """An event that is open, as far as the index knows."""
+
+    key: EventKey
+    run_id: str
+    size: int | None
+    as_of: datetime
+
+
+class SweepStore:
+    """Methods raise RegistryUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def lease(self, name: str, holder: str, seconds: float) -> Position | None:
+        """Let a process sweep for this time, and return the position; None if another one sweeps."""
+        insert = insert_postgresql if self._database.dialect.name == "postgresql" else insert_sqlite
+        now = utc_now()
+        is_free = or_(index_sweep.c.leased_until.is_(None), index_sweep.c.leased_until < now)
+        lease = (
+            update(index_sweep)
+            .where(index_sweep.c.name == name, or_(index_sweep.c.holder == holder, is_free))
+            .values(holder=holder, leased_until=now + timedelta(seconds=seconds))
+            .returning(index_sweep.c.since, index_sweep.c.swept_until)
+        )
+        async with self._database.write() as session:
+            await session.execute(insert(index_sweep).values(name=name).on_conflict_do_nothing())
+            row = (await session.execute(lease)).one_or_none()
+        return None if row is None else Position(*row)
+
+    async def release(self, name: str, holder: str) -> None:
+        """Let another process sweep at once."""
+        query = update(index_sweep).where(index_sweep.c.name == name, index_sweep.c.holder == holder)
+        async with self._database.write() as session:
+            await session.execute(query.values(leased_until=None))
+
+    async def set_position(self, name: str, position: Position) -> None:
+        query = update(index_sweep).where(index_sweep.c.name == name)
+        async with self._database.write() as session:
+            await session.execute(query.values(since=position.since, swept_until=position.until))
+
+    async def events(self, keys: Collection[EventKey]) -> dict[EventKey, IndexedEvent]:
+        """Return those of the events that the index has."""
+        columns = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of)
+        listed = sorted(keys)
+        found: dict[EventKey, IndexedEvent] = {}
+        for n in range(0, len(listed), KEYS_PER_QUERY):
+            query = select(*KEY, *columns).where(tuple_(*KEY).in_(listed[n : n + KEYS_PER_QUERY]))
+            async with self._database.read() as session:
+                for row in await session.execute(query):
+                    found[EventKey(*row[:3])] = IndexedEvent(*row[3:])
+        return found
+
+    async def attempts(self, key: EventKey) -> dict[str, int]:
+        """Return the numbers of attempts that are counted, by delivery of an event."""
+        query = select(deliveries.c.id, deliveries.c.attempts).where(tuple_(*EVENT_OF_DELIVERY) == key)
+        async with self._database.read() as session:
+            return {row.id: row.attempts for row in await session.execute(query)}
+
+    async def open_events(self, limit: int) -> list[OpenEvent]:
+        """Return the open events whose check is due first."""
+        query = select(*KEY, events.c.run_id, events.c.size, events.c.as_of).where(events.c.check_at.is_not(None))
+        async with self._database.read() as session:
+            rows = await session.execute(query.order_by(events.c.check_at).limit(limit))
+            return [OpenEvent(EventKey(*row[:3]), *row[3:]) for row in rows]
+
+    async def next_times(self, keys: Sequence[EventKey]) -> dict[EventKey, datetime]:
+        """Return when these open events are to continue, if a time is set for that."""
+        next_attempt = func.min(deliveries.c.next_attempt_at)
+        attempts = (
+            select(*EVENT_OF_DELIVERY, next_attempt)
+            .where(tuple_(*EVENT_OF_DELIVERY).in_(keys), deliveries.c.next_attempt_at.is_not(None))
+            .group_by(*EVENT_OF_DELIVERY)
+        )
+        scheduled = select(*KEY, events.c.deliver_at).where(tuple_(*KEY).in_(keys), events.c.status == "scheduled")
+        async with self._database.read() as session:
+            found = {EventKey(*row[:3]): row[3] for row in await session.execute(attempts)}
+        async with self._database.read() as session:
+            return found | {EventKey(*row[:3]): row[3] for row in await session.execute(scheduled) if row[3]}
+
+    async def check_at(self, times: Mapping[EventKey, datetime]) -> None:
+        """Set when these events are checked. One that has closed meanwhile is checked once more."""
+        if not times:
+            return
+        is_event = and_(*(column == bindparam(f"key_{column.name}", type_=column.type) for column in KEY))
+        query = update(events).where(is_event).values(check_at=bindparam("time", type_=events.c.check_at.type))
+        rows = [
+            {"key_accepted_at": key.accepted_at, "key_tenant": key.tenant, "key_id": key.event_id, "time": time}
+            for key, time in sorted(times.items())
+        ]
+        async with self._database.write() as session:
+            await lock(session, "index")
+            connection = await session.connection()
+            await connection.execute(query, rows)
+
+    async def remove(self, key: EventKey) -> None:
+        """Remove an event that Temporal does not have any more."""
+        is_removed = False
+        while not is_removed:
+            async with self._database.write() as session:
+                await lock(session, "index")
+                is_removed = await delete_events(session, [key])

@@ -1,0 +1,105 @@
+"""Check the events that are open by the index: a worker that was killed may have lost the latest report of one.
+
+A description shows, without a worker, whether a run has closed or continued. Only then is its state read. The events
+whose check is due first come first: those that have just changed, or whose next attempt was due. The longer nothing
+has changed, the later is the next check.
+"""
+
+from collections.abc import Iterable
+
+import structlog
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+
+from hookkeeper import ids
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
+from hookkeeper.registry.index.sweeps import OpenEvent
+from hookkeeper.temporal.index_reader import BATCH, IndexReader
+from hookkeeper.temporal.run_reports import Unreadable, latest_task_time
+from hookkeeper.temporal.run_state import find_run
+from hookkeeper.times import utc_now
+
+CHECKS = 1000
+"""Events of one pass of the sweep."""
+MAX_REMEMBERED = 50_000
+Lengths = tuple[tuple[str, int], ...]
+"""The history lengths of an event's open runs, with the ids of the runs."""
+log = structlog.get_logger("hookkeeper.index")
+
+
+class IndexChecks:
+    """Raises Temporal's `RPCError`, and RegistryUnavailable."""
+
+    def __init__(self, client: Client, index: EventIndex, reader: IndexReader) -> None:
+        self._client = client
+        self._index = index
+        self._reader = reader
+        self._lengths: dict[EventKey, Lengths] = {}
+        """When an event was checked last."""
+        self._changed: set[EventKey] = set()
+
+    async def run(self) -> int:
+        """Check those that are due first; return how many had changed."""
+        events = await self._index.sweeps.open_events(CHECKS)
+        changed = 0
+        for n in range(0, len(events), BATCH):
+            batch = events[n : n + BATCH]
+            self._changed.clear()
+            await self._reader.write(batch, self._check)
+            await self._check_later(event for event in batch if event.key not in self._changed)
+            changed += len(self._changed)
+        return changed
+
+    async def _check(self, event: OpenEvent) -> list[RunReport]:
+        """Return the reports of an event if the index may lack one."""
+        run = await find_run(self._client, ids.workflow_id(event.key.tenant, event.key.event_id))
+        if run is None:
+            await self._index.sweeps.remove(event.key)
+            return []
+        lengths = await self._lengths_of(run)
+        if not await self._is_indexed(event, run, lengths):
+            try:
+                reports = await self._reader.event(run, with_size=event.size is None)
+            except Unreadable as error:
+                log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
+                return []
+            self._changed.add(event.key)
+            self._remember(event.key, lengths)
+            return reports
+        self._remember(event.key, lengths)
+        return []
+
+    async def _is_indexed(self, event: OpenEvent, run: WorkflowExecutionDescription, lengths: Lengths) -> bool:
+        if run.status != WorkflowExecutionStatus.RUNNING or run.run_id != event.run_id:
+            return False
+        if self._lengths.get(event.key) == lengths:
+            return True
+        if run.workflow_type == ids.LARGE_EVENT:
+            return False
+        last = await latest_task_time(self._client, run)
+        return last is None or last <= event.as_of
+
+    async def _lengths_of(self, run: WorkflowExecutionDescription) -> Lengths:
+        parts = [await find_run(self._client, child.workflow_id) for child in run.raw_description.pending_children]
+        runs = [run, *(part for part in parts if part)] if run.workflow_type == ids.LARGE_EVENT else [run]
+        return tuple((each.run_id, each.history_length) for each in runs)
+
+    def _remember(self, key: EventKey, lengths: Lengths) -> None:
+        self._lengths.pop(key, None)
+        self._lengths[key] = lengths
+        if len(self._lengths) > MAX_REMEMBERED:
+            del self._lengths[next(iter(self._lengths))]
+
+    async def _check_later(self, events: Iterable[OpenEvent]) -> None:
+        """Check an event again when it has been unchanged for twice as long, or is to continue before."""
+        unchanged = list(events)
+        due = await self._index.sweeps.next_times([event.key for event in unchanged])
+        now = utc_now()
+        times = {}
+        for event in unchanged:
+            quiet = now - max(event.as_of, event.key.accepted_at)
+            later = now + max(quiet, CHECK_DELAY)
+            next_time = max(due.get(event.key, later), now) + CHECK_DELAY
+            times[event.key] = min(later, next_time)
+        await self._index.sweeps.check_at(times)

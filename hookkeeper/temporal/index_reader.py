@@ -1,0 +1,68 @@
+"""Read events from Temporal, a few at the same time, and write what they report to the index."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from temporalio.client import Client, WorkflowExecutionDescription
+
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.merge import key_of
+from hookkeeper.temporal.attempt_history import with_all_attempts
+from hookkeeper.temporal.run_reports import read_event, read_part
+
+BATCH = 50
+"""Events that are read before their reports are written."""
+
+Item = TypeVar("Item")
+
+
+class IndexReader:
+    """Raises Temporal's `RPCError`, and RegistryUnavailable."""
+
+    def __init__(self, client: Client, index: EventIndex, concurrency: int, pause: float) -> None:
+        self._client = client
+        self._index = index
+        self._slots = asyncio.Semaphore(concurrency)
+        self._pause = pause
+        """After each batch, in times that it has taken: the more is to do, the more is left to others."""
+
+    async def event(self, run: WorkflowExecutionDescription, *, with_size: bool) -> list[RunReport]:
+        """Return the reports of an event, whose latest run this is. Raises `Unreadable`."""
+        reports = await read_event(self._client, run, with_size=with_size)
+        return [await self._in_full(*item) for item in reports.items()]
+
+    async def part(self, run: WorkflowExecutionDescription) -> list[RunReport]:
+        """Return the reports of a part, whose latest run this is. Raises `Unreadable`."""
+        reports = await read_part(self._client, run)
+        return [await self._in_full(*item) for item in reports.items()]
+
+    async def write(self, items: Sequence[Item], read: Callable[[Item], Awaitable[Sequence[RunReport]]]) -> None:
+        """Read the items, and write their reports."""
+        for n in range(0, len(items), BATCH):
+            began = time.monotonic()
+            await self._write_batch(items[n : n + BATCH], read)
+            await asyncio.sleep(self._pause * (time.monotonic() - began))
+
+    async def _write_batch(self, items: Sequence[Item], read: Callable[[Item], Awaitable[Sequence[RunReport]]]) -> None:
+        async def read_one(item: Item) -> Sequence[RunReport]:
+            async with self._slots:
+                return await read(item)
+
+        buffer = IndexBuffer(self._index)
+        for result in await asyncio.gather(*map(read_one, items), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            for report in result:
+                buffer.put(report)
+        await buffer.flush()
+
+    async def _in_full(self, workflow_id: str, report: RunReport) -> RunReport:
+        """Add attempts that the run's state leaves out, and the index has not counted."""
+        if not any(delivery.attempts_omitted for delivery in report.deliveries):
+            return report
+        counted = await self._index.sweeps.attempts(key_of(report))
+        return await with_all_attempts(self._client, report, workflow_id, counted)

@@ -1,0 +1,139 @@
+"""Add to the index what it lacks of listed runs: whole events, and the ends of runs.
+
+Used by the sweep and by `hookkeeper reindex`.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+from temporalio.client import Client, WorkflowExecution
+
+from hookkeeper import ids
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.sweeps import IndexedEvent
+from hookkeeper.temporal.index_reader import IndexReader
+from hookkeeper.temporal.run_reports import Unreadable
+from hookkeeper.temporal.run_state import find_run
+from hookkeeper.times import utc_now
+
+MAX_TASK_TIME = timedelta(seconds=10)
+"""Between the last report of a run and its close: the timeout of a workflow task."""
+MAX_REMEMBERED = 50_000
+log = structlog.get_logger("hookkeeper.index")
+
+
+class Candidate(NamedTuple):
+    """A listed run, of which the index may lack something."""
+
+    run: WorkflowExecution
+    key: EventKey
+
+    @property
+    def event_workflow_id(self) -> str:
+        return ids.workflow_id(self.key.tenant, self.key.event_id)
+
+    @property
+    def is_part(self) -> bool:
+        return self.run.workflow_type == ids.PART
+
+
+class IndexRepair:
+    """Raises Temporal's `RPCError`, and RegistryUnavailable."""
+
+    def __init__(self, client: Client, index: EventIndex, reader: IndexReader) -> None:
+        self._client = client
+        self._index = index
+        self._reader = reader
+        self._complete: dict[str, None] = {}
+        """Ids of closed runs that are in the index, the latest last."""
+
+    async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
+        """Read those of the runs that the index lacks, or whose end it lacks; return their number."""
+        candidates = [await _candidate(run) for run in runs if run.run_id not in self._complete]
+        rows = await self._index.sweeps.events({candidate.key for candidate in candidates})
+        incomplete = self._incomplete(candidates, rows)
+
+        async def read(candidate: Candidate) -> list[RunReport]:
+            return await self._read(candidate, rows.get(candidate.key))
+
+        await self._reader.write(list(incomplete.values()), read)
+        self._remember(candidate.run for candidate in candidates if candidate.run.close_time)
+        return len(incomplete)
+
+    def _incomplete(self, candidates: Iterable[Candidate], rows: dict[EventKey, IndexedEvent]) -> dict[str, Candidate]:
+        """Return a run of each event that has to be read, and each closed part of other events: a part is in no row."""
+        events = {
+            candidate.run.id: candidate
+            for candidate in candidates
+            if not candidate.is_part and not _is_complete(candidate.run, rows.get(candidate.key))
+        }
+        parts = {
+            candidate.run.id: candidate
+            for candidate in candidates
+            if candidate.is_part and candidate.run.close_time and candidate.event_workflow_id not in events
+        }
+        return events | parts
+
+    async def _read(self, candidate: Candidate, row: IndexedEvent | None) -> list[RunReport]:
+        """Read the latest run of an event, or of a part."""
+        run = await find_run(self._client, candidate.run.id)
+        if run is None:  # deleted
+            return []
+        try:
+            if candidate.is_part:
+                return await self._reader.part(run)
+            return await self._reader.event(run, with_size=row is None or row.size is None)
+        except Unreadable as error:
+            log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
+            await self._index.sweeps.check_at({candidate.key: utc_now()})
+            return [] if candidate.is_part else [await _unread(candidate)]
+
+    def _remember(self, runs: Iterable[WorkflowExecution]) -> None:
+        self._complete.update((run.run_id, None) for run in runs)
+        for run_id in list(self._complete)[: max(0, len(self._complete) - MAX_REMEMBERED)]:
+            del self._complete[run_id]
+
+
+async def _candidate(run: WorkflowExecution) -> Candidate:
+    tenant, event_id = ids.event_of(run.id)
+    accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
+    return Candidate(run, EventKey(accepted_at, tenant, event_id))
+
+
+def _is_complete(run: WorkflowExecution, row: IndexedEvent | None) -> bool:
+    """Return whether the index has the run: an open one at all, a closed one with its end, or a later run.
+
+    A worker reports the end of a run a moment before Temporal stores it, or does not: then the run continues.
+    """
+    if row is None or row.size is None:
+        return False
+    if run.close_time is None:
+        return row.run_id == run.run_id or row.as_of > run.start_time
+    if row.run_id != run.run_id:
+        return row.as_of > run.close_time
+    return row.finished_at is not None and run.close_time - row.finished_at < MAX_TASK_TIME
+
+
+async def _unread(candidate: Candidate) -> RunReport:
+    """Return what the list shows of an event. The index then has an open event, which is checked until it is read."""
+    run, key = candidate
+    progress = EventProgress(
+        status="delivering",
+        needs_attention=False,
+        deliver_at=None,
+        run_id=run.run_id,
+        digest=await run.memo_value("digest", default=""),
+    )
+    return RunReport(
+        tenant=key.tenant,
+        event_id=key.event_id,
+        type=run.typed_search_attributes.get(ids.EVENT_TYPE, ""),
+        accepted_at=key.accepted_at,
+        as_of=run.start_time,
+        progress=progress,
+        deliveries=(),
+    )

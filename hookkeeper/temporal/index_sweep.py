@@ -1,0 +1,113 @@
+"""The sweep: compare the index of events with Temporal, again and again, and add what a killed process has left out.
+
+Each worker process runs it, and a lease in the registry lets one at a time sweep. A pass lists the runs that were
+opened or closed since the latest one, and checks events that are open. How far the passes have come is in the registry
+too, so nothing is skipped, however long Temporal, the registry or all workers were away.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.sweeps import Position
+from hookkeeper.temporal.index_checks import IndexChecks
+from hookkeeper.temporal.index_reader import IndexReader
+from hookkeeper.temporal.index_repair import IndexRepair
+from hookkeeper.temporal.run_windows import RunWindows
+
+FIRST_DELAY, INTERVAL = 10.0, 60.0
+"""Seconds before the first pass of a process, and between two passes."""
+LEASE = 120.0
+"""Seconds after which another process sweeps if one was killed."""
+OVERLAP = timedelta(minutes=2)
+"""Passes begin so long before the end of the latest one: visibility lags behind, and reports wait to be written."""
+SLICE = timedelta(minutes=10)
+"""The longest time of which the runs are listed before the position is stored."""
+FIRST_SLICE = timedelta(hours=1)
+"""What the first pass of a new registry looks at; `hookkeeper reindex` adds what is older."""
+LIST_PAUSE = 0.5
+"""Seconds between two lists: an ordinary server allows about ten requests a second to its visibility."""
+MAX_CONCURRENT_READS = 4
+log = structlog.get_logger("hookkeeper.index")
+
+
+class LeaseLost(Exception):
+    """Another process sweeps."""
+
+
+class IndexSweep:
+    """One for the worker process."""
+
+    def __init__(self, client: Client, index: EventIndex, task_queue: str) -> None:
+        self._index = index
+        self._name = task_queue
+        self._holder = uuid.uuid4().hex
+        self._windows = RunWindows(client, task_queue)
+        reader = IndexReader(client, index, MAX_CONCURRENT_READS, pause=1.0)
+        self._repair = IndexRepair(client, index, reader)
+        self._checks = IndexChecks(client, index, reader)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Sweep until the block ends."""
+        task = asyncio.create_task(self._sweep_regularly())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            with suppress(RegistryUnavailable):
+                await self._index.sweeps.release(self._name, self._holder)
+
+    async def _sweep_regularly(self) -> None:
+        await asyncio.sleep(FIRST_DELAY)
+        while True:
+            try:
+                await self.sweep()
+            except (RPCError, RegistryUnavailable, LeaseLost) as error:
+                log.warning("index not swept", error=str(error))
+            except Exception:
+                log.exception("index not swept")
+            await asyncio.sleep(INTERVAL)
+
+    async def sweep(self) -> bool:
+        """Make a pass; False if another process sweeps. Raises Temporal's `RPCError`, and RegistryUnavailable."""
+        position = await self._index.sweeps.lease(self._name, self._holder, LEASE)
+        if position is None:
+            return False
+        added = await self._add_changed(position)
+        repaired = await self._checks.run()
+        if added or repaired:
+            log.info("index swept", added=added, repaired=repaired)
+        return True
+
+    async def _add_changed(self, position: Position) -> int:
+        """Add what is missing of runs that were opened or closed since the position, and move it."""
+        latest = await self._windows.latest()
+        if latest is None:
+            return 0
+        begin = position.until or latest - FIRST_SLICE
+        added = 0
+        while True:
+            end = max(begin, min(begin + SLICE, latest))
+            async for runs in self._windows.changed(begin - OVERLAP, end):
+                added += await self._repair.repair(runs)
+                await self._renew()
+                await asyncio.sleep(LIST_PAUSE)
+            await self._renew()
+            await self._index.sweeps.set_position(self._name, Position(None, end))
+            if end >= latest:
+                return added
+            begin = end
+
+    async def _renew(self) -> None:
+        if await self._index.sweeps.lease(self._name, self._holder, LEASE) is None:
+            raise LeaseLost("another process sweeps")

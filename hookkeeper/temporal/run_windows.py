@@ -1,0 +1,72 @@
+"""List the runs of events that were opened or closed within some time, through Temporal's visibility.
+
+All times are Temporal's own, so a process with a wrong clock lists the same.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from temporalio.client import Client, WorkflowExecution
+
+from hookkeeper import ids
+from hookkeeper.temporal.visibility import quoted
+from hookkeeper.times import rfc3339
+
+PAGE = 1000
+"""The most that a server returns at once."""
+RESOLUTION = timedelta(milliseconds=1)
+"""Times in queries have milliseconds."""
+IS_RUNNING = "ExecutionStatus = 'Running'"
+
+
+class RunWindows:
+    """The runs of one task queue, and those of the parts of large events."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        types = ", ".join(map(quoted, (ids.EVENT, ids.LARGE_EVENT, ids.PART)))
+        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}"
+
+    async def latest(self) -> datetime | None:
+        """Return the latest time at which a run was opened or closed, as far as visibility knows: the present time, or
+        a time before which nothing more will appear, apart from its delay.
+        """
+        opened = await self._first(f"{self._query} AND {IS_RUNNING}")
+        closed = await self._first(f"{self._query} AND ExecutionStatus != 'Running'")
+        times = (opened and opened.start_time, closed and closed.close_time)
+        return max((time for time in times if time), default=None)
+
+    async def changed(self, begin: datetime, end: datetime) -> AsyncIterator[list[WorkflowExecution]]:
+        """Iterate over pages of the runs that were opened or closed from `begin` until `end`, including both."""
+        since, until = f">= '{rfc3339(begin)}'", f"< '{rfc3339(end + RESOLUTION)}'"
+        async for page in self._pages(f"StartTime {since} AND StartTime {until}"):
+            yield page
+        before = f"StartTime < '{rfc3339(begin)}'"
+        async for page in self._pages(f"CloseTime {since} AND CloseTime {until} AND {before}"):
+            yield page
+
+    async def open_before(self, begin: datetime) -> AsyncIterator[list[WorkflowExecution]]:
+        """Iterate over pages of open runs that were opened earlier."""
+        async for page in self._pages(f"{IS_RUNNING} AND StartTime < '{rfc3339(begin)}'"):
+            yield page
+
+    async def count_since(self, begin: datetime) -> int:
+        """Count the runs that were opened or closed since then, or are open."""
+        opened = f"StartTime >= '{rfc3339(begin)}'"
+        later = f"StartTime < '{rfc3339(begin)}' AND (CloseTime >= '{rfc3339(begin)}' OR {IS_RUNNING})"
+        return sum([(await self._client.count_workflows(self._in_full(query))).count for query in (opened, later)])
+
+    def _in_full(self, condition: str) -> str:
+        return f"{self._query} AND ExecutionStatus != 'ContinuedAsNew' AND {condition}"
+
+    async def _pages(self, condition: str) -> AsyncIterator[list[WorkflowExecution]]:
+        runs = self._client.list_workflows(self._in_full(condition), page_size=PAGE)
+        while True:
+            await runs.fetch_next_page()
+            if runs.current_page:
+                yield list(runs.current_page)
+            if not runs.next_page_token:
+                return
+
+    async def _first(self, query: str) -> WorkflowExecution | None:
+        return await anext(self._client.list_workflows(query, page_size=1, limit=1), None)

@@ -1,0 +1,222 @@
+"""The sweep adds to the index what processes that were killed have left out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.service import RPCError, RPCStatusCode
+
+from crowds import crowd
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.temporal import index_repair, index_sweep
+from hookkeeper.temporal.index_sweep import IndexSweep
+from index_rows import derived, indexed
+from instances import Instance, running_instance
+from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
+
+PATIENT, HASTY = RetryPolicy(schedule=(3600,)).model_dump(), RetryPolicy(schedule=()).model_dump()
+
+
+class ForgetfulBuffer(IndexBuffer):
+    """As in a process that is killed before it writes anything."""
+
+    def put(self, report: RunReport) -> None:
+        """Drop it."""
+
+
+@pytest.fixture(autouse=True)
+def no_other_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers do not sweep, so that a test can."""
+    monkeypatch.setattr(index_sweep, "FIRST_DELAY", 3600.0)
+
+
+@pytest.fixture(params=["api and worker", "worker"])
+async def forgetful(
+    request: pytest.FixtureRequest, temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Instance]:
+    """An instance whose reports are all lost, or those of its worker."""
+    monkeypatch.setattr("worker.IndexBuffer", ForgetfulBuffer)
+    if request.param != "worker":
+        monkeypatch.setattr("api.state.IndexBuffer", ForgetfulBuffer)
+    async with running_instance(temporal, tmp_path) as built, built.working():
+        yield built
+
+
+def sweep_of(instance: Instance) -> IndexSweep:
+    return IndexSweep(instance.temporal, instance.store.index, instance.settings.task_queue)
+
+
+async def until_swept(sweep: IndexSweep, instance: Instance, *event_ids: str) -> None:
+    """Sweep until the index agrees with the API: visibility lags behind."""
+    wanted = [derived(await instance.event(event_id)) for event_id in event_ids]
+    found: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while found != wanted:
+                assert await sweep.sweep()
+                found = [await indexed(instance, event_id) for event_id in event_ids]
+    except TimeoutError:
+        assert found == wanted
+
+
+async def test_closed_events(forgetful: Instance, inbox: Receiver) -> None:
+    """Succeeded, failed, cancelled, terminated, redelivered."""
+    await forgetful.webhook(inbox.url, retry=PATIENT, events=["order.*"])
+    await forgetful.webhook(inbox.url, retry=HASTY, events=["user.*"])
+    succeeded = await forgetful.send(data={"a": 1})
+    await forgetful.until_closed(succeeded["id"])
+    inbox.fails(*[503] * 4)
+    failed = await forgetful.send("user.created")
+    await forgetful.until_closed(failed["id"])
+    cancelled, terminated = await forgetful.send(), await forgetful.send()
+    for event in (cancelled, terminated):
+        await forgetful.until_delivery(event["id"], "retrying", attempts=1)
+    await forgetful.command(cancelled["id"], "cancel")
+    await forgetful.until_closed(cancelled["id"])
+    await forgetful.run(terminated["id"]).terminate()
+    redelivered = await forgetful.send("user.created")
+    await forgetful.until_closed(redelivered["id"])
+    await forgetful.command(redelivered["id"], "redeliver")
+    await forgetful.until(redelivered["id"], "succeeded")
+    await forgetful.until_closed(redelivered["id"])
+    events = (succeeded, failed, cancelled, terminated, redelivered)
+    await until_swept(sweep_of(forgetful), forgetful, *(event["id"] for event in events))
+
+
+async def test_open_events(forgetful: Instance, inbox: Receiver) -> None:
+    """Scheduled, retrying, held."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await forgetful.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503, 503)
+    scheduled = await forgetful.send(deliver_at=later.isoformat())
+    retrying, held = await forgetful.send(), await forgetful.send()
+    for event in (retrying, held):
+        await forgetful.until_delivery(event["id"], "retrying", attempts=1)
+    await forgetful.command(held["id"], "hold")
+    await forgetful.until_delivery(held["id"], "held")
+    ids = [event["id"] for event in (scheduled, retrying, held)]
+    sweep = sweep_of(forgetful)
+    await until_swept(sweep, forgetful, *ids)
+
+    await forgetful.command(retrying["id"], "hold")
+    await forgetful.command(held["id"], "release")
+    await forgetful.command(scheduled["id"], "cancel")
+    await forgetful.until_closed(scheduled["id"])
+    await until_swept(sweep, forgetful, *ids)
+
+
+async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
+    """While two of its deliveries retry, and when it has closed."""
+    hooks = await crowd(forgetful, inbox.url, 130)
+    for hook in (hooks[3], hooks[120]):
+        await forgetful.store.update(hook, forgetful.tenant, {"retry": RetryPolicy(schedule=(3600,))})
+        await forgetful.store.update(hook, forgetful.tenant, {"url": inbox.url + "/busy"})
+    inbox.fails(*[503] * 130)
+    event = await forgetful.send()
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while {"pending", "sent"} & {
+            delivery["status"] for delivery in (await forgetful.event(event["id"]))["deliveries"]
+        }:
+            await asyncio.sleep(0.1)
+    sweep = sweep_of(forgetful)
+    await until_swept(sweep, forgetful, event["id"])
+    await forgetful.command(event["id"], "retry")
+    await forgetful.until_closed(event["id"])
+    await until_swept(sweep, forgetful, event["id"])
+
+
+async def test_an_event_that_no_worker_has_started(
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read without a worker; also if it is terminated."""
+    monkeypatch.setattr("api.state.IndexBuffer", ForgetfulBuffer)
+    async with running_instance(temporal, tmp_path) as instance:
+        await instance.webhook(inbox.url)
+        event = await instance.send()
+        sweep = sweep_of(instance)
+        await until_swept(sweep, instance, event["id"])
+        await instance.run(event["id"]).terminate()
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await indexed(instance, event["id"]))["status"] != "cancelled":
+                await sweep.sweep()
+
+
+async def test_an_event_that_cannot_be_read_is_read_later(
+    forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminated run is queried, and only a worker can answer. It does not stop the sweep."""
+    monkeypatch.setattr("hookkeeper.temporal.run_reports.QUERY_TIMEOUT", 0.0)
+    await forgetful.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503)
+    event = await forgetful.send()
+    await forgetful.until_delivery(event["id"], "retrying", attempts=1)
+    await forgetful.run(event["id"]).terminate()
+    sweep = sweep_of(forgetful)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await indexed(forgetful, event["id"]))["status"] != "delivering":
+            assert await sweep.sweep()
+    assert await sweep.sweep()
+    monkeypatch.undo()
+    await until_swept(sweep, forgetful, event["id"])
+
+
+async def test_nothing_is_skipped_while_temporal_is_away(
+    forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+        raise RPCError("no connection", RPCStatusCode.UNAVAILABLE, b"")
+
+    await forgetful.webhook(inbox.url)
+    event = await forgetful.send()
+    await forgetful.until_closed(event["id"])
+    sweep, sweeps, queue = sweep_of(forgetful), forgetful.store.index.sweeps, forgetful.settings.task_queue
+    with monkeypatch.context() as patch:
+        patch.setattr(index_repair, "find_run", away)
+        with pytest.raises(RPCError):
+            await endlessly(sweep)
+    await sweeps.release(queue, sweep._holder)
+    position = await sweeps.lease(queue, sweep._holder, 60)
+    assert position
+    assert position.until is None or position.until < (await forgetful.run(event["id"]).describe()).start_time
+    await until_swept(sweep, forgetful, event["id"])
+
+
+async def endlessly(sweep: IndexSweep) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            await sweep.sweep()
+
+
+async def test_one_process_sweeps_at_a_time(instance: Instance) -> None:
+    first, second = sweep_of(instance), sweep_of(instance)
+    async with first.running():
+        assert await first.sweep()
+        assert not await second.sweep()
+    assert await second.sweep()
+
+
+async def test_an_event_whose_runs_were_deleted_is_removed(instance: Instance, inbox: Receiver) -> None:
+    """By an operator, with Temporal's own tools."""
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503)
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    sweep = sweep_of(instance)
+    await until_swept(sweep, instance, event["id"])
+    request = DeleteWorkflowExecutionRequest(
+        namespace=instance.temporal.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=instance.run(event["id"]).id),
+    )
+    await instance.temporal.workflow_service.delete_workflow_execution(request)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await indexed(instance, event["id"]))["status"] is not None:
+            await sweep.sweep()

@@ -1,0 +1,187 @@
+"""`Reindex` rebuilds the index from histories: what it writes into empty tables is what was there before."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from crowds import crowd
+from hookkeeper import state_size
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.index.sweeps import Position
+from hookkeeper.temporal import index_sweep, reindex
+from hookkeeper.temporal.reindex import Reindex, ReindexRunning
+from index_rows import all_rows, derived, empty, indexed, until_indexed
+from instances import Instance
+from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
+
+PATIENT, HASTY = RetryPolicy(schedule=(3600,)).model_dump(), RetryPolicy(schedule=()).model_dump()
+HOUR_AGO = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_sweep, "FIRST_DELAY", 3600.0)
+
+
+def reindex_of(instance: Instance, progress: list[tuple[int, int]] | None = None) -> Reindex:
+    def keep(done: int, total: int) -> None:
+        if progress is not None:
+            progress.append((done, total))
+
+    return Reindex(instance.temporal, instance.store.index, instance.settings.task_queue, keep)
+
+
+async def closed(instance: Instance, type_: str = "order.paid", **fields: Any) -> str:
+    event = await instance.send(type_, **fields)
+    await instance.until_closed(event["id"])
+    return str(event["id"])
+
+
+async def until_complete(instance: Instance, *event_ids: str) -> dict[str, list[dict[str, Any]]]:
+    """Wait until API and worker have written what they report; return all rows."""
+    for event_id in event_ids:
+        await until_indexed(instance, event_id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            rows = await all_rows(instance)
+            if all(event["size"] and event["finished_at"] for event in rows["events"]):
+                return rows
+            await asyncio.sleep(0.1)
+
+
+async def until_rebuilt(instance: Instance, wanted: dict[str, list[dict[str, Any]]]) -> None:
+    """Empty the index, and rebuild it, until all events are listed: visibility lags behind."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(found.get("events", ())) < len(wanted["events"]):
+            await empty(instance)
+            await reindex_of(instance).run(datetime.now(UTC) - HOUR_AGO)
+            found = await all_rows(instance)
+    for table, rows in wanted.items():
+        assert found[table] == rows
+
+
+async def test_closed_events(instance: Instance, inbox: Receiver) -> None:
+    """Succeeded, failed, without webhooks, cancelled, redelivered, scheduled."""
+    await instance.webhook(inbox.url, retry=PATIENT, events=["order.*"])
+    await instance.webhook(inbox.url, retry=HASTY, events=["user.*"])
+    events = [await closed(instance, data={"a": "é"}), await closed(instance, "nothing.listens")]
+    inbox.fails(503, 503)
+    events += [await closed(instance, "user.created"), await closed(instance, "user.created")]
+    await instance.command(events[-1], "redeliver")
+    await instance.until(events[-1], "succeeded")
+    await instance.until_closed(events[-1])
+    inbox.fails(503)
+    waiting = await instance.send()
+    await instance.until_delivery(waiting["id"], "retrying", attempts=1)
+    await instance.command(waiting["id"], "cancel")
+    await instance.until_closed(waiting["id"])
+    later = datetime.now(UTC) + timedelta(hours=1)
+    scheduled = await instance.send(deliver_at=later.isoformat())
+    await instance.until(scheduled["id"], "scheduled")
+    await instance.command(scheduled["id"], "release")
+    await instance.until_closed(scheduled["id"])
+    await until_rebuilt(instance, await until_complete(instance, *events, waiting["id"], scheduled["id"]))
+
+
+async def test_attempts_that_a_state_leaves_out(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read from the histories of all runs."""
+    monkeypatch.setattr(state_size, "ATTEMPTS_BUDGET", 2)
+    await instance.webhook(inbox.url, retry=RetryPolicy(schedule=(0.1, 0.1, 0.1)).model_dump())
+    inbox.fails(*[503] * 7)
+    event_id = await closed(instance)
+    await instance.command(event_id, "redeliver")
+    await instance.until(event_id, "succeeded")
+    event = await instance.until_closed(event_id)
+    assert event["deliveries"][0]["attempts_omitted"] == 6
+    await until_rebuilt(instance, await until_complete(instance, event_id))
+
+
+async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
+    """It fails in one part, and is redelivered there."""
+    await crowd(instance, inbox.url, 130)
+    inbox.fails(503)
+    event_id = await closed(instance)
+    await instance.command(event_id, "retry")
+    await instance.until(event_id, "succeeded")
+    await instance.until_closed(event_id)
+    await until_rebuilt(instance, await until_complete(instance, event_id))
+
+
+async def test_a_complete_index_stays_as_it_is(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    event_id = await closed(instance)
+    before = await until_complete(instance, event_id)
+    assert await reindex_of(instance).run(datetime.now(UTC) - HOUR_AGO) == 0
+    assert await all_rows(instance) == before
+
+
+async def test_open_events_from_before(instance: Instance, inbox: Receiver) -> None:
+    """Those that were open at the begin are rebuilt too, others not."""
+    await instance.webhook(inbox.url, retry=PATIENT)
+    before = await closed(instance)
+    inbox.fails(503)
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_indexed(instance, event["id"])
+    await asyncio.sleep(0.1)
+    since = datetime.now(UTC)
+    await until_counted(instance, 2)
+    await empty(instance)
+    await reindex_of(instance).run(since)
+    assert await indexed(instance, event["id"]) == derived(await instance.event(event["id"]))
+    assert (await indexed(instance, before))["status"] is None
+
+
+async def until_counted(instance: Instance, count: int) -> None:
+    query = f"TaskQueue = '{instance.settings.task_queue}' AND WorkflowType = 'EventWorkflow'"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.temporal.count_workflows(query)).count < count:
+            await asyncio.sleep(0.05)
+
+
+async def test_an_interrupted_reindex_continues(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindex, "SLICE", timedelta(milliseconds=200))
+    monkeypatch.setattr(reindex, "BATCH", 1)
+    await instance.webhook(inbox.url)
+    events = []
+    for _ in range(3):
+        events.append(await closed(instance))
+        await asyncio.sleep(0.3)
+    await until_counted(instance, 3)
+    since = (await instance.run(events[0]).describe()).start_time - timedelta(milliseconds=900)
+    await empty(instance)
+
+    class Interrupted(Exception):
+        """As with Ctrl-C."""
+
+    def interrupt(done: int, total: int) -> None:
+        assert total == 3
+        if done == 2:
+            raise Interrupted
+
+    interrupted = Reindex(instance.temporal, instance.store.index, instance.settings.task_queue, interrupt)
+    with pytest.raises(Interrupted):
+        await interrupted.run(since)
+    await empty(instance)  # so that it shows where the next one begins
+
+    progress: list[tuple[int, int]] = []
+    assert await reindex_of(instance, progress).run(since + timedelta(milliseconds=1)) == 2
+    assert sorted(set(progress)) == [(1, 2), (2, 2)]
+    assert (await indexed(instance, events[0]))["status"] is None
+    assert (await indexed(instance, events[2]))["status"] == "succeeded"
+    assert await reindex_of(instance).run(since) == 1  # that one is complete: it begins anew
+
+
+async def test_one_at_a_time(instance: Instance) -> None:
+    sweeps, name = instance.store.index.sweeps, f"reindex {instance.settings.task_queue}"
+    assert await sweeps.lease(name, "another", 60) == Position(None, None)
+    with pytest.raises(ReindexRunning):
+        await reindex_of(instance).run(datetime.now(UTC) - HOUR_AGO)
