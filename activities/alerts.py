@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.attempts import about
 from activities.delivery_batch import every
-from activities.history import EventData
+from activities.event_data import EventData
 from activities.memory_budget import WorkerMemory
 from activities.rendering import Renderer
 from activities.tenant_concurrency import TenantConcurrency

@@ -14,8 +14,8 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.attempts import BatchContext, PreparedAttempt, clock_offset
+from activities.event_data import EventData
 from activities.heartbeat import heartbeating
-from activities.history import EventData
 from activities.memory_budget import WorkerMemory
 from activities.recent_batches import RecentBatches, SharedBatch
 from activities.tenant_concurrency import TenantConcurrency

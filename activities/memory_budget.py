@@ -13,8 +13,8 @@ from typing import Any
 
 from activities.tenant_concurrency import TenantLoads
 from hookkeeper.content.sizes import MAX_BODY_BYTES, memory_of
-from hookkeeper.egress import link
-from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.egress import request_state
+from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 COPIES = 3
@@ -50,7 +50,7 @@ class MemoryBudget:
         start = time.perf_counter()
         size = min(size, self._bytes.per_tenant)
         try:
-            async with asyncio.timeout(link.SLOT_TIMEOUT):
+            async with asyncio.timeout(request_state.SLOT_TIMEOUT):
                 await self._bytes.acquire(tenant, size)
         except TimeoutError:
             raise self._refusal(tenant) from None

@@ -14,7 +14,7 @@ from activities.rendering import Renderer
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.egress import http
-from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome

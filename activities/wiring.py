@@ -25,9 +25,9 @@ from activities.tenant_concurrency import TenantConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
+from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
-from hookkeeper.egress.services import Services
 from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.index.buffer import IndexBuffer
@@ -77,7 +77,7 @@ async def open_activities(
             require_https=settings.require_https,
         ) as web,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
-        Services(settings.notification_services, allowed, require_https=settings.require_https) as services,
+        AppriseSender(settings.notification_services, allowed, require_https=settings.require_https) as services,
         Sandbox(
             children=settings.max_concurrent_sandbox_calls,
             per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,

@@ -1,1 +1,1 @@
-"""The thin HTTP layer: it checks, looks up, starts and asks; it delivers nothing itself."""
+"""The HTTP layer: authentication, requests and answers. Services and the client of Temporal do the work."""

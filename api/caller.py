@@ -1,4 +1,4 @@
-"""Who makes a request: a key with scopes, bound to one tenant or to none.
+"""The caller of a request: a key with scopes, bound to one tenant or to none.
 
 Routes pass `Caller.tenant` on to what they read: another tenant's object is not found.
 """
@@ -16,7 +16,7 @@ USUAL_SCOPES = SCOPES[:-1]
 """Default scopes of a new key: everything that concerns one tenant."""
 
 
-class Owned(Protocol):
+class HasTenant(Protocol):
     """A Pydantic model of something that is made for a tenant."""
 
     tenant: str
@@ -27,7 +27,7 @@ class Owned(Protocol):
     def model_copy(self, *, update: Mapping[str, Any]) -> Self: ...
 
 
-New = TypeVar("New", bound=Owned)
+New = TypeVar("New", bound=HasTenant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Caller:
     """The tenant that the key is bound to; None for all."""
     scopes: frozenset[str]
 
-    def own(self, new: New) -> New:
+    def with_tenant(self, new: New) -> New:
         """Set the key's tenant where the request names none. Raises Forbidden if it names another."""
         if self.tenant is None:
             return new

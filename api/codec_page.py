@@ -1,4 +1,4 @@
-"""The page `/codec`, where an operator lets the Temporal web UI read. No script, nothing from elsewhere."""
+"""The page `/codec`, where an operator signs in so that the Temporal web UI can decrypt payloads. It has no scripts."""
 
 from html import escape
 
@@ -44,11 +44,11 @@ click the glasses at the top, choose <em>Use my browser setting and ignore Clust
 
 
 def sign_in_page(error: str = "") -> str:
-    """Ask for the key."""
+    """Return the page with the form for the admin key."""
     return PAGE.format(body=FORM.format(error=f"<p role=alert><strong>{escape(error)}</strong></p>" if error else ""))
 
 
 def signed_in_page(endpoint: str, ui_url: str | None) -> str:
-    """Say what to do in the web UI."""
+    """Return the page that describes the settings of the web UI."""
     link = f' Go to <a href="{escape(ui_url)}">the web UI</a>.' if ui_url else ""
     return PAGE.format(body=SIGNED_IN.format(link=link, endpoint=escape(endpoint)))

@@ -1,7 +1,7 @@
 """The cookie of an operator who reads payloads in the Temporal web UI: proof that the admin key was entered here.
 
-It holds no key, only until when it is good and a MAC of that: all API processes take it, none has to remember it, and a
-new admin key ends it.
+It contains its expiry time and a MAC of it, made with the admin key. So all API processes accept it, none stores it,
+and a new admin key invalidates it.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ SESSION_DURATION = timedelta(hours=12)
 
 
 def make_token(admin_key: str, now: datetime) -> str:
-    """Make a cookie's value that is good from now on for `SESSION_DURATION`."""
+    """Return the value of a cookie that is valid for `SESSION_DURATION` from now on."""
     until = str(int((now + SESSION_DURATION).timestamp()))
     return f"{until}.{_mac(admin_key, until)}"
 
 
 def is_good(token: str, admin_key: str, now: datetime) -> bool:
-    """Tell whether we made the token, with this admin key, and its time is not over."""
+    """Return whether a token was made with this admin key and has not expired."""
     until, _, mac = token.partition(".")
     if not hmac.compare_digest(mac.encode(), _mac(admin_key, until).encode()):
         return False

@@ -15,7 +15,7 @@ class RequestConcurrency:
     """Limits requests by tenant, in this process. Keys of all tenants belong to the operator and have no limit."""
 
     def __init__(self, at_most: int) -> None:
-        self._limit = TenantLimit(per_tenant=at_most, max_waiting=WAITING_PER_SLOT * at_most)
+        self.limit = TenantLimit(per_tenant=at_most, max_waiting=WAITING_PER_SLOT * at_most)
 
     @asynccontextmanager
     async def slot(self, caller: Caller) -> AsyncIterator[None]:
@@ -24,14 +24,10 @@ class RequestConcurrency:
             yield
             return
         try:
-            async with self._limit.slot(caller.tenant):
+            async with self.limit.slot(caller.tenant):
                 yield
         except TooManyWaiting:
             raise RateLimited(
-                f"Tenant {caller.tenant} has too many waiting requests: {self._limit.per_tenant} are handled at once.",
+                f"Tenant {caller.tenant} has too many waiting requests: {self.limit.per_tenant} are handled at once.",
                 retry_after=1,
             ) from None
-
-    def handled(self, tenant: str) -> int:
-        """Return how many requests of a tenant are handled or waiting."""
-        return self._limit.held(tenant) + self._limit.waiting(tenant)

@@ -1,4 +1,4 @@
-"""What routes are given: the caller, whose objects are meant, a page's cursor, and parts of the API's state.
+"""Dependencies of routes: the caller, the tenant, a page's cursor, and parts of the API's state.
 
 All are coroutines: FastAPI calls a plain function in a thread, which costs more than what it does here.
 """
@@ -31,11 +31,11 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules import Schedules
 
 
-def _part(choose: Callable[[ApiState], Any]) -> Any:
-    async def give(request: Request) -> Any:
+def _from_state(choose: Callable[[ApiState], Any]) -> Any:
+    async def get(request: Request) -> Any:
         return choose(state_of(request))
 
-    return Depends(give)
+    return Depends(get)
 
 
 async def _caller(request: Request) -> Caller:
@@ -48,20 +48,20 @@ async def _check_backlog(request: Request) -> None:
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
-AuthenticatorDep = Annotated[Authenticator, _part(lambda state: state.authenticator)]
-SettingsDep = Annotated[Settings, _part(lambda state: state.settings)]
-LinksDep = Annotated[LinkBuilder, _part(lambda state: state.links)]
-SandboxDep = Annotated[Sandbox, _part(lambda state: state.sandbox)]
-IngestDep = Annotated[EventIngest, _part(lambda state: state.ingest)]
-ValidatorDep = Annotated[WebhookValidator, _part(lambda state: state.validator)]
-GatewayDep = Annotated[Gateway, _part(lambda state: state.gateway)]
-SchedulesDep = Annotated[Schedules, _part(lambda state: state.gateway.schedules)]
-HeldCountsDep = Annotated[HeldCounts, _part(lambda state: state.held_counts)]
-StoreDep = Annotated[Store, _part(lambda state: state.store)]
-CatalogueDep = Annotated[Catalogue, _part(lambda state: state.store.catalogue)]
-SuppressionsDep = Annotated[Suppressions, _part(lambda state: state.store.suppressions)]
-AuditDep = Annotated[AuditLog, _part(lambda state: state.store.audit)]
-UNLESS_LATE = Depends(_check_backlog)
+AuthenticatorDep = Annotated[Authenticator, _from_state(lambda state: state.authenticator)]
+SettingsDep = Annotated[Settings, _from_state(lambda state: state.settings)]
+LinksDep = Annotated[LinkBuilder, _from_state(lambda state: state.links)]
+SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
+IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
+ValidatorDep = Annotated[WebhookValidator, _from_state(lambda state: state.validator)]
+GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
+SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]
+HeldCountsDep = Annotated[HeldCounts, _from_state(lambda state: state.held_counts)]
+StoreDep = Annotated[Store, _from_state(lambda state: state.store)]
+CatalogueDep = Annotated[Catalogue, _from_state(lambda state: state.store.catalogue)]
+SuppressionsDep = Annotated[Suppressions, _from_state(lambda state: state.store.suppressions)]
+AuditDep = Annotated[AuditLog, _from_state(lambda state: state.store.audit)]
+CHECK_BACKLOG = Depends(_check_backlog)
 """Refuse events while too many wait."""
 
 

@@ -1,4 +1,4 @@
-"""Which error becomes which answer: `api.problems` has the answers, services and clients raise the errors."""
+"""Converts the errors of services and clients to the problem documents of `api.problems`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -155,7 +155,7 @@ def from_validation(errors: Sequence[Any]) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the app be answered as a problem document."""
+    """Install the handlers that answer each error with a problem document."""
 
     async def render(request: Request, error: Exception) -> Response:
         problem = as_problem(error, method=request.method, path=request.url.path)
@@ -168,7 +168,7 @@ def install(app: FastAPI) -> None:
 
 
 def _from_http(error: HTTPException) -> Problem:
-    """Cover what Starlette raises itself: unknown paths, wrong methods, bodies that are cut off."""
+    """Convert the errors of Starlette itself: unknown paths, wrong methods, incomplete bodies."""
     problem = Problem(str(error.detail), headers=dict(error.headers or {}))
     problem.status_code = error.status_code
     problem.kind = title(error.status_code).lower().replace(" ", "-")
@@ -185,7 +185,7 @@ def _out_of_reach(error: Exception) -> str:
 
 
 def _methods_at(app: FastAPI, path: str) -> str:
-    """List the methods of a path for `Allow`. Starlette lists those of one route; a path can have several routes."""
+    """Return the methods of a path for `Allow`. Starlette lists those of one route; a path can have several."""
     found: set[str] = set()
     for context in iter_route_contexts(app.routes):
         if context.methods and context.path_regex.match(path):

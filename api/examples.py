@@ -34,7 +34,8 @@ from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQu
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import EXAMPLE_ID, Preview, RequestPreview
-from hookkeeper.temporal.gateway import Run, Started
+from hookkeeper.temporal.event_read import EventSnapshot
+from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)
@@ -93,7 +94,7 @@ STATE = EventState(
     deliveries=(Delivery(id=WEBHOOK_ID, webhook_id=WEBHOOK_ID, target=URL, status="succeeded", attempts=ATTEMPTS),),
 )
 INPUT = EventInput(id=EVENT_ID, type="order.paid", tenant="acme", timestamp=HAPPENED, data=DATA, accepted_at=ACCEPTED)
-EVENT = views.event(Run(WORKFLOW_ID, RUN_ID, INPUT, STATE), LINKS)
+EVENT = views.event(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, STATE), LINKS)
 DELIVERING = STATE.model_copy(update={"status": "delivering"})
 ACCEPTED_EVENT = views.accepted(Started(WORKFLOW_ID, RUN_ID, DELIVERING, duplicate=False), LINKS)
 NO_TYPE = Invalid.field("type", "Field required")

@@ -54,17 +54,17 @@ DEFAULT_SUMMARY = "Successful Response"
 
 
 def operation_id(route: APIRoute) -> str:
-    """Name an operation as its function is named."""
+    """Return the name of the route's function as the id of its operation."""
     return route.name
 
 
 def tags() -> list[dict[str, str]]:
-    """Give the tags in the order of the page."""
+    """Return the tags in the order of the documentation page."""
     return [{"name": name, "description": description} for name, description in TAGS.items()]
 
 
 def servers(public_url: str) -> list[dict[str, str]]:
-    """Name the server that is asked, first: a browser may use another name for it than `HOOKKEEPER_PUBLIC_URL`."""
+    """Return the servers; the one of the request is first, since a browser may use another name than the public URL."""
     return [
         {"url": "/", "description": "The server of this document"},
         {"url": public_url, "description": "Its public URL"},
@@ -72,7 +72,7 @@ def servers(public_url: str) -> list[dict[str, str]]:
 
 
 def install(app: FastAPI) -> None:
-    """Let the app complete the document that FastAPI generates."""
+    """Make the app complete the document that FastAPI generates."""
     generate, lock = app.openapi, threading.Lock()
 
     def openapi() -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _complete_operation(operation: dict[str, Any]) -> None:
 
 
 def _summary(operation: dict[str, Any]) -> str:
-    """Write FastAPI's default, which is the function's name, as a sentence; leave others as they are."""
+    """Return the summary; FastAPI's default, made of the function's name, is written as a sentence."""
     words: str = operation["operationId"].replace("_", " ")
     summary: str = operation["summary"]
     return words.capitalize() if summary == words.title() else summary

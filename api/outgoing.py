@@ -1,4 +1,4 @@
-"""What Hookkeeper sends itself, for the `webhooks` section of the OpenAPI document. None of these routes is served."""
+"""The requests that Hookkeeper sends, for the `webhooks` section of the OpenAPI document. None of them is served."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Answers that no route gives, since there is no request yet: problem documents too. The connection is closed then."""
+"""Answers to connections without a valid request: problem documents, after which the connection is closed."""
 
 from starlette.responses import Response
 

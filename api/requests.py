@@ -1,4 +1,4 @@
-"""What the body of a request must be before any route sees it: of bounded size, and strict JSON."""
+"""Reads the body of a request, before any route: of limited size, and strict JSON."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine

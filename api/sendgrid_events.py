@@ -31,13 +31,13 @@ KINDS: dict[str, ReceiptKind] = {
     "dropped": "dropped",
     "spamreport": "spam_report",
 }
-"""The others tell of what happens before (`processed`) or after (`open`, `click`, …)."""
+"""Other events are about the time before (`processed`) or after (`open`, `click`, …)."""
 DROPPED_FOR: dict[str, Suppressing] = {"bounced address": "bounced", "spam reporting address": "spam_report"}
 """SendGrid's own suppressions, by the `reason` of a `dropped` event."""
 
 
 class NotSigned(Exception):
-    """This is not a request that SendGrid has signed; `str()` is the sentence that says why."""
+    """The request is not signed by SendGrid; `str()` is the reason."""
 
 
 class Report(NamedTuple):
@@ -139,7 +139,7 @@ def _report(raw: Any) -> Report | None:
 
 
 def _suppressing(event: _Event) -> Suppressing | None:
-    """Tell what is for good from what may pass: a `bounce` of type `blocked` says nothing of the address."""
+    """Return why the address is suppressed; None for temporary errors, such as a `bounce` of type `blocked`."""
     match event.event:
         case "bounce":
             return "bounced" if event.type == "bounce" else None
@@ -151,5 +151,5 @@ def _suppressing(event: _Event) -> Suppressing | None:
 
 
 def _detail(text: str) -> str:
-    """Keep the beginning, on one line of characters that can be printed and stored."""
+    """Return the start of a text as one line of printable characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:MAX_DETAIL]

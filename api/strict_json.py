@@ -1,6 +1,6 @@
-"""Parse JSON strictly: RFC 8259, and no more of anything than an event may have.
+"""Parses JSON strictly (RFC 8259), with limits of depth, values and keys.
 
-What a text holds is counted before it is parsed: `[[],[],…` takes twenty times its size in memory.
+Values are counted before a text is parsed: `[[],[],…` takes twenty times its size in memory.
 """
 
 import json
@@ -105,7 +105,7 @@ def _check_keys(container: dict[str, Any], location: _Location) -> None:
 
 
 def _is_text(text: str) -> bool:
-    """Tell a string from one with half of a surrogate pair in it."""
+    """Return whether a string contains no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -114,9 +114,9 @@ def _is_text(text: str) -> bool:
 
 
 def has_more_marks(text: bytes, limit: int) -> bool:
-    """Tell whether more than `limit` commas and opening brackets stand outside of strings.
+    """Return whether a text has more than `limit` commas and opening brackets outside of strings.
 
-    Text that is no JSON may be judged wrongly once it is none: the parser says so then.
+    For a text that is not JSON, the result may be wrong; the parser refuses such a text anyway.
     """
     if sum(text.count(mark) for mark in (b",", b"[", b"{")) <= limit:
         return False

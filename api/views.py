@@ -1,4 +1,4 @@
-"""From what the registry and Temporal know to what the API shows."""
+"""Converts rows of the registry and messages of runs to the answers of the API."""
 
 from datetime import datetime
 
@@ -18,7 +18,8 @@ from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.temporal.delivery_list import ListedDelivery
-from hookkeeper.temporal.gateway import Run, Started
+from hookkeeper.temporal.event_read import EventSnapshot
+from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.times import utc_now
@@ -71,15 +72,15 @@ def accepted(started: Started, links: LinkBuilder) -> AcceptedEvent:
     )
 
 
-def event(run: Run, links: LinkBuilder) -> EventView:
-    state = run.state
+def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
+    state = snapshot.state
     scheduled_for = state.deliver_at if state.status == "scheduled" else None
     return EventView.of(
         state,
-        data=run.event.data,
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        links=event_links(links, state.tenant, state.id, run.workflow_id, run.run_id),
+        data=snapshot.event.data,
+        workflow_id=snapshot.workflow_id,
+        run_id=snapshot.run_id,
+        links=event_links(links, state.tenant, state.id, snapshot.workflow_id, snapshot.run_id),
         deliveries=[_delivery(delivery, scheduled_for) for delivery in state.deliveries],
     )
 

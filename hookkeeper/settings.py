@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from hookkeeper.content.services import DEFAULT_ALLOWED
+from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
 from hookkeeper.content.urls import check_name_server, check_proxy
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.egress.addresses import parse_networks

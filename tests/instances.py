@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
@@ -108,6 +109,15 @@ class Instance:
     def run(self, event_id: str) -> WorkflowHandle[Any, Any]:
         """Give the run of an event, as the Temporal CLI would address it."""
         return self.temporal.get_workflow_handle(ids.workflow_id(self.tenant, event_id))
+
+    async def until_in_history(self, event_id: str, kind: EventType.ValueType) -> None:
+        """Wait until the history of the event's run has an event of this kind. This needs no worker."""
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while True:
+                history = await self.run(event_id).fetch_history()
+                if any(event.event_type == kind for event in history.events):
+                    return
+                await asyncio.sleep(0.05)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

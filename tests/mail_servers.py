@@ -113,6 +113,8 @@ async def sendgrid_server() -> AsyncIterator[SendGridServer]:
         state.requests.append(arrived)
         answer = state.answers.pop(0) if state.answers else state.answer(arrived)
         await asyncio.sleep(answer.delay)
+        if answer.gate:
+            await answer.gate.wait()
         return web.Response(status=answer.status, body=answer.body.encode(), headers=answer.headers)
 
     app = web.Application(client_max_size=30 * 1024 * 1024)

@@ -2,7 +2,7 @@
 
 A part (`workflows.event_part`) has the input, the search attributes and the commands of an event's run. It waits for
 `deliver_at` itself, so that all parts are delivered at that time, and each can be found, held or cancelled before. The
-parent knows the status and the search attributes of each part; `hookkeeper.temporal.parts` reads the rest.
+parent knows the status and the search attributes of each part; `hookkeeper.temporal.event_read` reads the rest.
 
 Parts are started one after another: each has the event's data (up to 1 MB), and all commands of one workflow task must
 fit into 4 MB. Termination is immediate, so the parts are terminated too (`ParentClosePolicy.TERMINATE`): with a request

@@ -1,4 +1,4 @@
-"""Who changed what, and when."""
+"""The audit log: changes and commands, with their keys and times."""
 
 from typing import Annotated, Any
 

@@ -1,8 +1,8 @@
 """Decrypts payloads for Temporal's web UI and command line: a codec server, as Temporal calls it.
 
-The web UI asks from the operator's browser and cannot send a key of ours. So the operator enters the admin key once, on
-the page `/codec`, and gets a cookie that the web UI sends along. It is sent within one site only: web UI and API must
-share a domain; the port does not count. Temporal's command line sends the key itself: `--codec-auth 'Bearer hk_…'`.
+The web UI sends its requests from the operator's browser, without a key. So the operator enters the admin key once, on
+the page `/codec`, and gets a cookie, which browsers send within one site only: web UI and API must have the same
+domain, but not the same port. Temporal's command line sends the key itself: `--codec-auth 'Bearer hk_…'`.
 """
 
 import hmac
@@ -34,7 +34,7 @@ MAX_FORM_BYTES = 4096
 
 
 class CodecRoute(StrictRoute):
-    """A route that the web UI's pages may call, and no other's, with a key or the cookie."""
+    """A route for the web UI's pages and no others, with the admin key or the cookie."""
 
     max_body_bytes = MAX_BYTES
 
@@ -90,7 +90,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.options("/decode", include_in_schema=False)
 @router.options("/encode", include_in_schema=False)
 async def may_ask() -> Response:
-    """Answer the browser's question before it asks for another origin's page."""
+    """Answer the preflight request of a browser (CORS)."""
     return Response(status_code=204)
 
 
@@ -206,7 +206,7 @@ def _cors_headers(origin: str | None, settings: Settings) -> dict[str, str]:
 
 
 def _ui_origin(settings: Settings) -> str | None:
-    """Give the web UI's origin as browsers send it."""
+    """Return the web UI's origin as browsers send it."""
     if settings.temporal_ui_url is None:
         return None
     url = urlsplit(settings.temporal_ui_url)

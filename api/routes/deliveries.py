@@ -1,4 +1,4 @@
-"""The deliveries of a webhook: what became of them, how many are held, and what waits in its order."""
+"""The deliveries of a webhook: their states, the number of held ones, and the queue of an ordered webhook."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The API's documentation page: Swagger UI, served from an installed package. A browser needs no other host for it."""
+"""The API's documentation page: Swagger UI, served from an installed package, without any other host."""
 
 import asyncio
 from importlib.resources import files
@@ -47,7 +47,7 @@ _assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
 
 @router.get("/openapi.json")
 async def show_document(request: Request) -> Response:
-    """Give the OpenAPI document. The first request generates it, in a thread: that takes 0.2 seconds."""
+    """Return the OpenAPI document. The first request generates it, in a thread: that takes 0.2 seconds."""
     return JSONResponse(await asyncio.to_thread(request.app.openapi))
 
 

@@ -1,4 +1,4 @@
-"""The event-type catalogue: what can happen, for all tenants, and what its data look like."""
+"""The catalogue of event types, for all tenants, with the schemas of their data."""
 
 from typing import Annotated, Any, Literal
 

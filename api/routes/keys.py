@@ -1,4 +1,4 @@
-"""Keys to the API: make, list, revoke. Who may do so may do everything in the end: it takes the scope `admin`."""
+"""API keys: create, list, revoke. All of it needs the scope `admin`, since a new key can have any scope."""
 
 from contextlib import suppress
 from typing import Annotated

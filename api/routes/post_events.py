@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
 from api.caller import Caller
-from api.deps import UNLESS_LATE, CallerDep, IngestDep, LinksDep
+from api.deps import CHECK_BACKLOG, CallerDep, IngestDep, LinksDep
 from api.errors import as_event_problem, from_validation, naming_event
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
@@ -33,7 +33,7 @@ IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The
         202: {"headers": NAMES_EVENT},
         **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 503).items()},
     },
-    dependencies=[needs("events:write"), UNLESS_LATE],
+    dependencies=[needs("events:write"), CHECK_BACKLOG],
 )
 async def post_event(
     event: NewEvent,
@@ -52,7 +52,7 @@ async def post_event(
     After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
-    event = caller.own(event)
+    event = caller.with_tenant(event)
     if event.id is None and idempotency_key:
         event = event.model_copy(update={"id": idempotency_key})
     event_id = event.id or new_event_id()
@@ -83,7 +83,7 @@ router.add_api_route(
     post_batch,
     methods=["POST"],
     status_code=207,
-    dependencies=[needs("events:write"), UNLESS_LATE],
+    dependencies=[needs("events:write"), CHECK_BACKLOG],
     route_class_override=GuardedBatchRoute,
 )
 
@@ -98,7 +98,7 @@ class _BatchIngest:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
         self._outage: Exception | None = None
 
-    async def accept(self, raw: Any, behind: list[Accepting]) -> EventBatchItem:
+    async def accept(self, raw: Any, earlier: list[Accepting]) -> EventBatchItem:
         """Accept one event.
 
         After an outage, later events are not tried, since each would wait as long. They get the same answer, with
@@ -106,7 +106,7 @@ class _BatchIngest:
         """
         async with self._slots:
             try:
-                event = self._caller.own(NewEvent.model_validate(raw))
+                event = self._caller.with_tenant(NewEvent.model_validate(raw))
             except ValidationError as error:
                 return _refused(from_validation(error.errors()))
             except Problem as forbidden:
@@ -115,7 +115,7 @@ class _BatchIngest:
             try:
                 if self._outage:
                     raise self._outage
-                started = await self._ingest.accept(event, event_id, behind)
+                started = await self._ingest.accept(event, event_id, earlier)
             except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
                 problem = as_event_problem(error, event_id)
                 if problem.status_code == ServiceUnavailable.status:

@@ -1,4 +1,4 @@
-"""Recoveries: deliver again, in bulk, what has failed."""
+"""Recoveries: redeliver failed deliveries in bulk."""
 
 from typing import Annotated
 
@@ -59,7 +59,7 @@ async def recover_tenant(
 
     A tenant can have one recovery at a time, and none during a recovery of one of its webhooks (409).
     """
-    fields, recovery = recovery.model_fields_set, caller.own(recovery)
+    fields, recovery = recovery.model_fields_set, caller.with_tenant(recovery)
     scope = _scope_of(recovery, recovery.tenant, None)
     if recovery.dry_run:
         response.status_code = 200
@@ -141,5 +141,5 @@ def _scope_of(recovery: RecoveryRequest, tenant: str, webhook_id: str | None) ->
 
 
 def _counted(scope: RecoveryScope, rate: float, count: int) -> RecoveryView:
-    """Show what a dry run came to."""
+    """Return the result of a dry run."""
     return views.recovery(RecoveryState(id="", scope=scope, rate=rate, found=count))

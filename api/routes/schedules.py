@@ -1,4 +1,4 @@
-"""Schedules: events that come by themselves, by cron or at an interval."""
+"""Schedules: events that are posted automatically, by cron expression or at an interval."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -67,7 +67,7 @@ async def create_schedule(
     After a 503, the schedule may or may not have been created. Repeat the request with the `schedule_id` of the problem
     as its `id`; 409 then means that it was created.
     """
-    fields, new = new.model_fields_set, caller.own(new)
+    fields, new = new.model_fields_set, caller.with_tenant(new)
     given = new.model_dump()
     plan = new_plan(given, caller.key_id, settings.min_schedule_interval)
     await check_event(ingest, plan.tenant, given["event"])

@@ -1,4 +1,4 @@
-"""Suppressed addresses get no more emails. Hard bounces and spam reports add theirs."""
+"""Suppressions: addresses that receive no more emails. Hard bounces and spam reports are added automatically."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ def _normal(address: str) -> str:
 
 
 def _known(address: str) -> str:
-    """Do the same, but accept an invalid address: a provider may have reported it."""
+    """Return an address as emails have it. Accepts invalid ones: a provider may have reported them."""
     try:
         return _normal(address)
     except ValueError:
@@ -69,7 +69,7 @@ async def create_suppression(
     new: NewSuppression, suppressions: SuppressionsDep, caller: CallerDep, response: Response
 ) -> SuppressionView:
     """Suppress an address: it receives no more emails. An existing suppression does not change (200)."""
-    fields, new = new.model_fields_set, caller.own(new)
+    fields, new = new.model_fields_set, caller.with_tenant(new)
     suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
     if await suppressions.add(suppression, caller.did("suppression.create", new.address, new.tenant, fields)):
         return SuppressionView.of(suppression)

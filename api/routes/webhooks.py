@@ -57,7 +57,7 @@ async def preview_webhook(
     if (preview.webhook is None) == (preview.webhook_id is None):
         raise Invalid("Give either webhook or webhook_id.")
     if preview.webhook:
-        new = caller.own(preview.webhook)
+        new = caller.with_tenant(preview.webhook)
         await validator.for_(new.tenant).check(dict(new))
         webhook = unsaved(dict(new))
     else:
@@ -71,7 +71,7 @@ async def create_webhook(
     new: NewWebhook, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
 ) -> schemas.WebhookWithSecret:
     """Register a webhook. The response contains its signing key."""
-    fields, new = new.model_fields_set, caller.own(new)
+    fields, new = new.model_fields_set, caller.with_tenant(new)
     scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
     webhook = await new_webhook(dict(new), scheme, validator)
     entry = caller.did("webhook.create", webhook.id, webhook.tenant, fields)

@@ -1,1 +1,1 @@
-"""What the API takes and gives, a file a resource. Unknown fields are refused; times are RFC 3339, in UTC."""
+"""Models of requests and answers, one file for each resource. Unknown fields are refused; times are in UTC."""

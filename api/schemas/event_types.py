@@ -1,4 +1,4 @@
-"""Event types, as the API takes and gives them."""
+"""Requests and answers about event types."""
 
 from typing import Any
 

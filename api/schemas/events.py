@@ -1,4 +1,4 @@
-"""Events, as the API takes and gives them."""
+"""Requests and answers about events."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""What the API takes and gives of recoveries, and of the deliveries of a webhook."""
+"""Requests and answers about recoveries, and about the deliveries of a webhook."""
 
 from typing import Literal, Self
 

@@ -1,4 +1,4 @@
-"""What `/v1/schedules` takes and gives."""
+"""Requests and answers about schedules."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Webhooks, as the API takes and gives them."""
+"""Requests and answers about webhooks."""
 
 from typing import Any, Self
 

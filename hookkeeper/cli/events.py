@@ -9,8 +9,7 @@ import typer
 from hookkeeper.cli import event_views, timeline
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
-from hookkeeper.cli.json_input import read_json
-from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, OwnEventId, Tenant
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, OwnEventId, Tenant, read_json
 from hookkeeper.commands import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")

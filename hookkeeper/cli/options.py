@@ -1,10 +1,15 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands have, and the conversion of their values."""
 
+import json
 import re
+import sys
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from hookkeeper.cli.console import Failed
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tenant = Annotated[str | None, typer.Option(help="The tenant. Default: the key's tenant, or `default`.")]
@@ -15,7 +20,29 @@ OwnEventId = Annotated[
     str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
 ]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
+STDIN = "-"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def read_json(argument: str, option: str) -> Any:
+    """Read JSON, `@file`, or `-` for standard input. Raises `Failed`, naming the option."""
+    try:
+        return json.loads(_text_of(argument))
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise Failed(f"{option} is not JSON: {error}") from error
+
+
+def read_json_file(file: str, option: str) -> Any:
+    """Read JSON from a file, or from standard input if it is `-`. Raises `Failed`, naming the option."""
+    return read_json(file if file == STDIN else f"@{file}", option)
+
+
+def _text_of(argument: str) -> str:
+    if argument == STDIN:
+        return sys.stdin.read()
+    return Path(argument[1:]).read_text() if argument.startswith("@") else argument
 
 
 def age_of(text: str) -> timedelta | None:

@@ -7,8 +7,7 @@ from rich.markup import escape
 
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, out, print_json_or, print_page, print_result
-from hookkeeper.cli.json_input import read_json
-from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, Tenant
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, Tenant, read_json
 from workflows.summaries import duration
 
 app = typer.Typer(no_args_is_help=True, help="Schedules: events by cron or at an interval.")

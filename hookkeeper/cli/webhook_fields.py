@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.json_input import read_json_file
+from hookkeeper.cli.options import read_json_file
 
 READ_ONLY = frozenset(
     {

@@ -8,8 +8,7 @@ from rich.markup import escape
 from hookkeeper.cli import event_views, recoveries, webhook_fields, webhook_views
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, print_fields, print_json_or, print_page, print_result
-from hookkeeper.cli.json_input import STDIN, read_json
-from hookkeeper.cli.options import AsJson, Cursor, Limit, OwnEventId, Tenant, WebhookId
+from hookkeeper.cli.options import STDIN, AsJson, Cursor, Limit, OwnEventId, Tenant, WebhookId, read_json
 from hookkeeper.policy import OrderPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")

@@ -6,10 +6,10 @@ the secret that it stood for only if one secret can be meant: a wrong guess woul
 
 from collections.abc import Callable, Mapping, Sequence
 
+from hookkeeper.content.apprise_services import scheme_of
 from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.http_calls import NO_HOST, HttpCall
 from hookkeeper.content.notifications import Notification
-from hookkeeper.content.schemes import scheme_of
 
 Items = Mapping[int, Notification]
 """Some notifications of a list, by their positions in it."""

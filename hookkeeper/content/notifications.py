@@ -5,11 +5,11 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hookkeeper.content import defaults, fields, http_calls
+from hookkeeper.content.apprise_services import MAX_SERVICE, scheme_of
 from hookkeeper.content.context import Context
 from hookkeeper.content.emails import Email
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.schemes import MAX_SERVICE, scheme_of
 from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
 from hookkeeper.content.text import truncate
 

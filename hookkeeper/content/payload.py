@@ -56,13 +56,12 @@ class Payload(BaseModel):
 class Body(NamedTuple):
     content: bytes
     headers: dict[str, str]
+    """`content-type`, and `ce-…` of a binary CloudEvent."""
 
     @property
     def size(self) -> int:
         """Bytes of the content."""
         return len(self.content)
-
-    """`content-type`, and `ce-…` of a binary CloudEvent."""
 
 
 def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:

@@ -15,7 +15,7 @@ from aiohttp.tracing import Trace
 
 from hookkeeper.egress import proxy
 from hookkeeper.egress.addresses import EVERYWHERE, Networks, check_connection
-from hookkeeper.egress.link import Link, ResponseReader, current_link
+from hookkeeper.egress.request_state import RequestState, ResponseReader, current_request
 from hookkeeper.egress.resolver import Lookups, Resolver
 from hookkeeper.limits.tenant_limit import TenantLimit
 
@@ -55,38 +55,38 @@ class Connector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        link = current_link.get() or Link()
-        link.trusted = self._allowed.trust(req.url.host or "")
+        state = current_request.get() or RequestState()
+        state.trusted = self._allowed.trust(req.url.host or "")
         while True:
-            connection = await self._connect(link, req, traces, timeout)
+            connection = await self._connect(state, req, traces, timeout)
             reader = connection.protocol
             assert isinstance(reader, ResponseReader)
-            link.reused = reader in self._used
+            state.reused = reader in self._used
             # aiohttp would treat data received on an idle connection as the response to this request.
-            if not (link.reused and (link.fresh or reader.should_close)):
+            if not (state.reused and (state.fresh or reader.should_close)):
                 break
             connection.close()
         self._used.add(reader)
         reader.begin()
-        link.reader = reader
+        state.reader = reader
         return connection
 
     async def _connect(
-        self, link: Link, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+        self, state: RequestState, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         if self._egress_proxy is None:
             return await super().connect(req, traces, timeout)
-        link.awaits_proxy = True
+        state.awaits_proxy = True
         with proxy.errors_translated():
             connection = await super().connect(req, traces, timeout)
-        link.awaits_proxy = False
+        state.awaits_proxy = False
         return connection
 
     async def _create_direct_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
         """Note that the egress proxy is connected; its tunnel comes next."""
         connection = await super()._create_direct_connection(*args, **kwargs)
-        if link := current_link.get():
-            link.awaits_proxy = False
+        if state := current_request.get():
+            state.awaits_proxy = False
         return connection
 
     async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
@@ -102,7 +102,7 @@ class Connector(aiohttp.TCPConnector):
     def _handshake_slot(self) -> AbstractAsyncContextManager[None]:
         if self._handshakes is None:
             return nullcontext()
-        return (current_link.get() or Link()).slot_in(self._handshakes, "TLS handshakes under way")
+        return (current_request.get() or RequestState()).slot_in(self._handshakes, "TLS handshakes under way")
 
     async def end(self) -> None:
         """Close all connections and the resolver."""
@@ -113,6 +113,6 @@ class Connector(aiohttp.TCPConnector):
 def _socket(allowed: Networks, info: AddrInfoType) -> socket.socket:
     """Create the socket for a checked address: aiohttp connects to exactly this address, without a second lookup."""
     family, kind, protocol, _, address = info
-    link = current_link.get()
-    check_connection(str(address[0]), int(address[1]), allowed, trusted=link is not None and link.trusted)
+    state = current_request.get()
+    check_connection(str(address[0]), int(address[1]), allowed, trusted=state is not None and state.trusted)
     return socket.socket(family, kind, protocol)

@@ -108,7 +108,7 @@ _WATCHED: dict[str, Callable[[Guard, tuple[Any, ...]], None]] = {
     "socket.sendmsg": lambda guard, args: guard.refuse("send datagrams"),
     "socket.bind": lambda guard, args: guard.refuse("listen"),
     "open": lambda guard, args: guard.open(*args),
-    # Python 3.11 has no event for threads; the services that start some are in `hookkeeper.content.schemes.NEVER`.
+    # Python 3.11 has no event for threads: services that start some are never allowed (`content.apprise_services`).
     "_thread.start_new_thread": lambda guard, args: guard.refuse("start a thread"),
     "_thread.start_joinable_thread": lambda guard, args: guard.refuse("start a thread"),
 } | dict.fromkeys(

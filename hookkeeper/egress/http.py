@@ -23,8 +23,8 @@ from hookkeeper import outcomes
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
-from hookkeeper.egress.link import Link, current_link
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
+from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
 from hookkeeper.egress.transport import Transport, public_roots
@@ -162,27 +162,27 @@ async def send(
             lambda tls_client: send(tls_client, method, url, **options, tls=tls, tenant=tenant)
         )
     started_at, start = datetime.now(UTC), time.perf_counter()
-    received, link = _Received(), Link(tenant, waited_before=waited)
-    token = current_link.set(link)
+    received, state = _Received(), RequestState(tenant, waited_before=waited)
+    token = current_request.set(state)
     try:
-        async with asyncio.timeout(timeout) as link.timeout:
-            await _exchange(client, _request(method, url, body, headers, tls), link, received, keep)
+        async with asyncio.timeout(timeout) as state.timeout:
+            await _exchange(client, _request(method, url, body, headers, tls), state, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
     except _REQUEST_ERRORS as exc:
         if is_internal(exc):
             raise
-        error = _attempt_error(exc, link, received, tls)
+        error = _attempt_error(exc, state, received, tls)
     finally:
-        link.end()
-        current_link.reset(token)
+        state.end()
+        current_request.reset(token)
     return HttpAnswer(
         status_code=received.status_code,
         error=error,
         headers=received.headers,
         body=bytes(received.body),
         retry_after=outcomes.parse_retry_after(received.headers.get("retry-after"), datetime.now(UTC)),
-        duration_ms=(time.perf_counter() - start - link.waited) * 1000,
+        duration_ms=(time.perf_counter() - start - state.waited) * 1000,
         started_at=started_at,
     )
 
@@ -190,21 +190,21 @@ async def send(
 def error_code(exc: BaseException) -> str:
     """Return the error code for the chain of causes; `protocol` if no other code applies."""
     chain = tuple(_causes(exc))
-    for link in chain:
-        if isinstance(link, ReceiverUnreachable):
-            return link.code
+    for cause in chain:
+        if isinstance(cause, ReceiverUnreachable):
+            return cause.code
     for code, kinds in _CODES:
-        if any(isinstance(link, kinds) for link in chain):
+        if any(isinstance(cause, kinds) for cause in chain):
             return code
     return "protocol"
 
 
-def _attempt_error(exc: BaseException, link: Link, received: _Received, tls: Tls | None) -> str:
+def _attempt_error(exc: BaseException, state: RequestState, received: _Received, tls: Tls | None) -> str:
     """Return the error code, also from the state of the connection. Raises ProxyFailed if the proxy did not connect."""
-    if link.awaits_proxy and isinstance(exc, TimeoutError):
+    if state.awaits_proxy and isinstance(exc, TimeoutError):
         raise ProxyFailed("the egress proxy cannot be reached in time") from exc
     code = error_code(exc)
-    if code == "connection_reset" and tls and tls.certificate and not (link.reused or received.status_code):
+    if code == "connection_reset" and tls and tls.certificate and not (state.reused or received.status_code):
         # In TLS 1.3, the client certificate is rejected after the handshake, and the reset can arrive before the alert.
         return "tls"
     return code
@@ -214,8 +214,8 @@ def is_internal(exc: BaseException) -> bool:
     """Return whether this machine caused the error, not the network or the receiver."""
     # A plain ClientConnectionError means that the client was closed.
     return any(
-        (isinstance(link, OSError) and link.errno in _LOCAL_ERRNOS) or type(link) is aiohttp.ClientConnectionError
-        for link in _causes(exc)
+        (isinstance(cause, OSError) and cause.errno in _LOCAL_ERRNOS) or type(cause) is aiohttp.ClientConnectionError
+        for cause in _causes(exc)
     )
 
 
@@ -251,10 +251,10 @@ def _request(method: str, url: str, body: bytes, headers: Mapping[str, str], tls
 
 
 async def _exchange(
-    client: httpx.AsyncClient, request: httpx.Request, link: Link, received: _Received, keep: int
+    client: httpx.AsyncClient, request: httpx.Request, state: RequestState, received: _Received, keep: int
 ) -> None:
     """Send the request and fill `received` while the response arrives."""
-    response = await _send(client, request, link)
+    response = await _send(client, request, state)
     if response.status_code < 100:
         await response.aclose()
         raise httpx.RemoteProtocolError(f"{response.status_code} is not a valid status")
@@ -268,12 +268,12 @@ async def _exchange(
             if read >= READ_LIMIT:
                 break
         else:
-            link.done = True
+            state.done = True
     finally:
         await response.aclose()
 
 
-async def _send(client: httpx.AsyncClient, request: httpx.Request, link: Link) -> httpx.Response:
+async def _send(client: httpx.AsyncClient, request: httpx.Request, state: RequestState) -> httpx.Response:
     """Send, and retry once over a new connection if a reused one breaks before the response.
 
     A receiver may have closed the idle connection at the same moment. If it received both requests, a webhook's
@@ -282,7 +282,7 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request, link: Link) -
     try:
         return await client.send(request, stream=True)
     except _REQUEST_ERRORS as exc:
-        if not link.reused or error_code(exc) != "connection_reset":
+        if not state.reused or error_code(exc) != "connection_reset":
             raise
-    link.fresh = True
+    state.fresh = True
     return await client.send(request, stream=True)

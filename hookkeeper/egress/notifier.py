@@ -5,14 +5,14 @@ import httpx
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress import http
+from hookkeeper.egress.apprise_sender import AppriseSender, ServiceAnswer
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
-from hookkeeper.egress.services import ServiceAnswer, Services
 
 
 class Notifier:
     """Sends both kinds of notifications."""
 
-    def __init__(self, services: Services, client: httpx.AsyncClient, user_agent: str) -> None:
+    def __init__(self, services: AppriseSender, client: httpx.AsyncClient, user_agent: str) -> None:
         self._services = services
         self._http = client
         self._user_agent = user_agent

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from pycares import errno
 
 from hookkeeper.egress.addresses import EVERYWHERE, ForbiddenAddress, Networks, ends_in_number, is_allowed
-from hookkeeper.egress.link import Link, current_link
+from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 QUERY_TIMEOUT = 1.0
@@ -62,7 +62,7 @@ class Resolver(AbstractResolver):
         """
         if ends_in_number(host):  # some parsers read 0x7f.1 as an address
             raise ForbiddenAddress(f"{host} is not a valid address")
-        async with (current_link.get() or Link()).slot_in(self._limit, "name lookups under way"):
+        async with (current_request.get() or RequestState()).slot_in(self._limit, "name lookups under way"):
             found = await self._look_up(host, family)
         allowed = EVERYWHERE if self._allowed.trust(host) else self._allowed
         addresses = [address for address in found if is_allowed(address, allowed)]

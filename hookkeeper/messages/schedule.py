@@ -36,7 +36,7 @@ class SchedulePlan(Message):
 
     @property
     def waits(self) -> bool:
-        """Tell whether a firing lasts until its event is delivered: the next may depend on it."""
+        """Whether a firing lasts until its event is delivered, because the next one may depend on it."""
         return self.overlap != "allow_all"
 
 

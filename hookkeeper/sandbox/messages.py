@@ -17,7 +17,6 @@ from hookkeeper.content.errors import ContentError
 from hookkeeper.sandbox.functions import Function
 
 LENGTH = struct.Struct("!Q")
-END = b""
 MAX_ANSWER = 16 * 1024 * 1024
 _CONTENT_ERRORS = {
     "ContentError": errors.__name__,

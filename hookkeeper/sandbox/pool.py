@@ -67,13 +67,6 @@ class Sandbox:
         """Return the share that makes this tenant's calls."""
         return Share(self, tenant)
 
-    async def call(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        """Call a function in a child. Raises its ContentError; TooCostly if it exceeds its limits or is suspended.
-
-        Raises SandboxUnavailable if no child can be started, and RuntimeError for internal errors.
-        """
-        return await self.for_("").call(function, *args, **kwargs)
-
     async def make(
         self, tenant: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], **more: Any
     ) -> list[Any]:
@@ -190,7 +183,10 @@ class Share:
         self._tenant = tenant
 
     async def call(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        """Make a call as `Sandbox.call` does."""
+        """Call a function in a child. Raises its ContentError; TooCostly if it exceeds its limits or is suspended.
+
+        Raises SandboxUnavailable if no child can be started, and RuntimeError for internal errors.
+        """
         (answer,) = await self._sandbox.make(self._tenant, function, [args], named=kwargs)
         if isinstance(answer, Exception):
             raise answer

@@ -24,7 +24,7 @@ class Imported:
 
 
 def body_schema(event_type: EventType) -> dict[str, Any]:
-    """Say what a receiver gets: the standard body around the type's own data."""
+    """Return the schema of what a receiver gets: the standard body around the type's own data."""
     return {
         "type": "object",
         "properties": {
@@ -105,7 +105,7 @@ def _operation(event_type: EventType) -> dict[str, Any]:
 
 
 def _rooted_at(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the schema an id of its own, so that its `#/$defs/…` keep pointing into it."""
+    """Return the schema with an id of its own, so that its `#/$defs/…` still point into it."""
     return schema if "$id" in schema or not schema.get("$defs") else {"$id": f"urn:event-type:{name}", **schema}
 
 
@@ -114,7 +114,7 @@ def _is_standard_body(schema: Any) -> bool:
 
 
 def _closed(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    """Bring along the components that the schema refers to."""
+    """Return the schema with the components that it refers to."""
     needed: dict[str, Any] = {}
     pending = list(_references(schema))
     while pending:
@@ -140,7 +140,7 @@ def _references(value: Any) -> Iterator[str]:
 
 
 def _moved(value: Any) -> Any:
-    """Let references to components point to definitions."""
+    """Return the schema with its references to components changed to definitions."""
     if isinstance(value, dict):
         return {
             key: child.replace(COMPONENTS, DEFINITIONS) if key == "$ref" and isinstance(child, str) else _moved(child)

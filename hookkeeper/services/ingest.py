@@ -24,7 +24,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import Invalid, TooLarge
-from hookkeeper.services.new_event import NewEvent, digest, new_event_id
+from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.schema_validation import check_data
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import RequestTooLarge, Unavailable
@@ -62,17 +62,18 @@ class EventIngest:
         self._starting = TenantLimit(MAX_CONCURRENT_STARTS)
         self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
 
-    async def accept(self, event: NewEvent, event_id: str | None = None, behind: Sequence[Future[Any]] = ()) -> Started:
-        """Start the event's run with all webhooks that match; a repeated id answers with the existing run.
+    async def accept(self, event: NewEvent, event_id: str, earlier: Sequence[Future[Any]] = ()) -> Started:
+        """Start the event's run with all webhooks that match; a repeated id returns the existing run.
 
-        An event without an id is new, and gets `event_id`. If one of its webhooks is ordered, it waits for all that it
-        is `behind`. Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal. After
-        Unavailable the outcome is not known: sent again with the same id, it is one event.
+        `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
+        until all `earlier` events of its batch are accepted. Raises Invalid, TooLarge, Suspended and the errors of the
+        registry and of Temporal. After Unavailable the outcome is not known: sent again with the same id, it is one
+        event.
         """
         self._check_size(event)
         async with _in_time():
             try:
-                return await self._accept(event, event_id or event.id or new_event_id(), behind)
+                return await self._accept(event, event_id, earlier)
             except Invalid:  # it may have been valid when it was accepted
                 if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
                     return known
@@ -90,15 +91,15 @@ class EventIngest:
         self._check_size(event)
         await self._check_type(event)
 
-    async def _accept(self, event: NewEvent, event_id: str, behind: Sequence[Future[Any]]) -> Started:
+    async def _accept(self, event: NewEvent, event_id: str, earlier: Sequence[Future[Any]]) -> Started:
         """Accept the event as things are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
         await self._check_type(event)
         listening = await self._store.matching(event.tenant, event.type)
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
-        if behind and any(webhook.ordered for webhook in webhooks):
-            await asyncio.wait(behind)
+        if earlier and any(webhook.ordered for webhook in webhooks):
+            await asyncio.wait(earlier)
         run = self._input(event, event_id, now, deliveries_to(webhooks))
         started = await self._start(run, digest(event))
         if filter_errors and not started.duplicate:
@@ -107,7 +108,7 @@ class EventIngest:
 
     async def _start(self, run: EventInput, digest: str) -> Started:
         try:
-            async with self._turn(run.tenant):
+            async with self._start_slot(run.tenant):
                 started = await self._gateway.start(run, digest)
         except RequestTooLarge:
             deliveries = len(run.deliveries)
@@ -163,8 +164,8 @@ class EventIngest:
         )
 
     @asynccontextmanager
-    async def _turn(self, tenant: str) -> AsyncIterator[None]:
-        """Wait for the tenant's turn to start a run. The time that starts take decides how many may be concurrent."""
+    async def _start_slot(self, tenant: str) -> AsyncIterator[None]:
+        """Hold one of the tenant's slots for starting runs. The duration of starts decides how many slots it has."""
         async with self._starting.slot(tenant):
             begin = time.monotonic()
             try:

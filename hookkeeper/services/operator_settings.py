@@ -3,9 +3,9 @@
 import httpx
 from pydantic import ValidationError
 
+from hookkeeper.content.apprise_services import check_service
 from hookkeeper.content.emails import check_addresses
 from hookkeeper.content.notifications import OnFailure
-from hookkeeper.content.services import check_service
 from hookkeeper.mail.capture import EmailCapture
 from hookkeeper.mail.provider import MailProvider, NoProvider
 from hookkeeper.mail.sendgrid import SendGrid

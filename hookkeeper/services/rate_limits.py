@@ -19,7 +19,7 @@ class RateLimits:
         self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def has_room(self, who: str, rate: str) -> bool:
-        """Tell whether one more request would be within the limit. It counts nothing."""
+        """Return whether one more request would be within the limit, without counting it."""
         return await self._window.test(parse(rate), who)
 
     async def count_for_key(self, key: ApiKey, what: str) -> None:

@@ -38,7 +38,8 @@ class ScheduledEventIngest:
                     type=event.type,
                     timestamp=event.timestamp,
                     data=event.data,
-                )
+                ),
+                event.event_id,
             )
         except ValidationError as error:
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
@@ -47,7 +48,7 @@ class ScheduledEventIngest:
 
 
 def _reason(refusal: Exception) -> str:
-    """Say in one line what is wrong."""
+    """Return the reason in one line."""
     fields = refusal.errors if isinstance(refusal, Invalid) else ()
     errors = "; ".join(f"{field.path} {field.detail}" for field in fields)
     return (errors or str(refusal))[:MAX_REASON]

@@ -1,4 +1,4 @@
-"""Make and change the plans of schedules by the rules that no schema can say."""
+"""Make and change the plans of schedules, by rules that a JSON Schema cannot express."""
 
 import secrets
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Check what no schema can check of a webhook: addresses, templates, filters, services, TLS.
+"""Check the parts of a webhook that a JSON Schema cannot check: addresses, templates, filters, services, TLS.
 
 Templates and filters are parsed in the sandbox, since parsing one can cost more than a request may. Templates are also
 rendered with the examples of the types that the webhook names.
@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from hookkeeper.content import emails, filters, notifications, payload, tls
+from hookkeeper.content.apprise_services import check_service
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.notifications import Notification, OnFailure
-from hookkeeper.content.services import check_service
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.registry.catalogue import Catalogue

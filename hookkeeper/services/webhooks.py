@@ -1,4 +1,4 @@
-"""Make and change webhooks by the rules that no schema can say: masks, targets, order, signing keys."""
+"""Make and change webhooks, by rules that a JSON Schema cannot express: masks, targets, order, signing keys."""
 
 import secrets
 import string

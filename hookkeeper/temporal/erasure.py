@@ -15,6 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
+from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import partition
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import find_run, input_of
@@ -51,7 +52,7 @@ async def erase(client: Client, event: ClosedEvent) -> int:
 
 
 async def _parts(client: Client, handle: WorkflowHandle[Any, Any]) -> list[str]:
-    event = await input_of(client, handle)
+    event = await input_of(client, handle, EventInput)
     return [ids.part_id(event.tenant, event.id, n) for n, _ in enumerate(partition(event.deliveries), start=1)]
 
 

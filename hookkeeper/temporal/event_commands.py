@@ -19,10 +19,10 @@ from temporalio.exceptions import ApplicationError
 from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
-from hookkeeper.temporal import parts
+from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import not_found_suppressed, translated_errors
+from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.event_start import start_again
-from hookkeeper.temporal.parts import LargeEventRun, Part
 from hookkeeper.temporal.run_state import input_of, latest_run
 
 RETRY_INTERVAL = 0.05
@@ -48,7 +48,7 @@ class EventCommands:
                 elif dispatch.is_accepted:  # by parts that have closed since
                     return
                 elif command not in ("retry", "redeliver"):
-                    snapshot = await parts.read(self._client, handle, run)
+                    snapshot = await event_read.read(self._client, handle, run)
                     raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
                 elif await start_again(self._client, self._task_queue, handle, run, command, delivery):
                     return
@@ -103,9 +103,9 @@ class _Dispatch:
         if description.workflow_type != ids.LARGE_EVENT:
             return await _update(handle, self._command, self._argument)
         if description.run_id not in self._inputs:
-            self._inputs[description.run_id] = await input_of(self._client, handle)
+            self._inputs[description.run_id] = await input_of(self._client, handle, EventInput)
         run = LargeEventRun(handle, description, self._inputs[description.run_id])
-        concerned = [part for part in await parts.parts_of(self._client, run) if self._concerns(part)]
+        concerned = [part for part in await event_read.parts_of(self._client, run) if self._concerns(part)]
         if not concerned:
             raise UnknownDelivery(f"this event has no delivery {self._delivery}")
         results = await asyncio.gather(*(self._send_to_part(run, part) for part in concerned), return_exceptions=True)
@@ -125,18 +125,18 @@ class _Dispatch:
         if part.n in self._answered or part.has_no_run_yet:
             return
         try:
-            if not await self._accepts(run, part):
+            if not await self._apply_to_part(run, part):
                 return
         except Refused as refusal:
             self._refusals.append(refusal)
         self._answered.add(part.n)
 
-    async def _accepts(self, run: LargeEventRun, part: Part) -> bool:
+    async def _apply_to_part(self, run: LargeEventRun, part: Part) -> bool:
         if part.is_open and part.handle:
             return await _update(part.handle, self._command, self._argument)
         if self._command == "reschedule":
             raise Refused("the event is not scheduled: its delivery is over")
-        state = await parts.state_of(self._client, run, part)
+        state = await event_read.part_state(self._client, run, part)
         deliveries = reopen(self._command, state.deliveries, self._delivery)
         restart = PartRestart(part=part.n, number=part.run_number, deliveries=deliveries)
         async with self._restarting:  # a run accepts ten updates at once, and there can be more parts

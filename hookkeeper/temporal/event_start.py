@@ -11,7 +11,7 @@ from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Command, EventInput
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import search_attributes
-from hookkeeper.temporal import parts
+from hookkeeper.temporal import event_read
 from hookkeeper.times import utc_now
 
 
@@ -46,7 +46,7 @@ async def start_again(
     delivery: str | None,
 ) -> bool:
     """Start a further run for the deliveries that `command` selects; False if another request just started one."""
-    snapshot = await parts.read(client, handle, description)
+    snapshot = await event_read.read(client, handle, description)
     deliveries = reopen(command, snapshot.state.deliveries, delivery)
     # An event that was cancelled before its `deliver_at` is delivered at once.
     deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None

@@ -14,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
-from hookkeeper.temporal import erasure, event_list, parts, run_state
+from hookkeeper.temporal import erasure, event_list, event_read, run_state
 from hookkeeper.temporal.delivery_list import DeliveryList
 from hookkeeper.temporal.erasure import ClosedEvent
 from hookkeeper.temporal.error_translation import (
@@ -27,6 +27,7 @@ from hookkeeper.temporal.error_translation import (
 )
 from hookkeeper.temporal.event_commands import EventCommands
 from hookkeeper.temporal.event_list import EventSearch
+from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks
@@ -34,16 +35,6 @@ from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.temporal.webhook_workflows import Releases
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """An event and the state of its latest run."""
-
-    workflow_id: str
-    run_id: str
-    event: EventInput
-    state: EventState
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +110,20 @@ class Gateway:
                 return await self._started_before(tenant, event_id, digest)
         return None
 
-    async def read(self, tenant: str, event_id: str) -> Run:
+    async def read(self, tenant: str, event_id: str) -> EventSnapshot:
         """Return an event and its state.
 
         A run that closed by itself, or that no worker has started, is read from history, which needs no worker.
         """
         async with translated_errors():
             handle, run = await run_state.latest_run(self._client, tenant, event_id)
-            snapshot = await parts.read(self._client, handle, run)
-            return Run(handle.id, run.run_id, snapshot.event, snapshot.state)
+            return await event_read.read(self._client, handle, run)
 
     async def record(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
         async with translated_errors():
             with not_found_suppressed():
-                handle = await parts.run_with_delivery(self._client, tenant, event_id, delivery)
+                handle = await event_read.run_with_delivery(self._client, tenant, event_id, delivery)
                 await handle.signal(ids.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
                 return True
         return False
@@ -173,8 +163,8 @@ class Gateway:
         if await run.memo_value("digest", default="") != digest:
             raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
-            event = await run_state.input_of(self._client, handle)
+            event = await run_state.input_of(self._client, handle, EventInput)
             scheduled = run.typed_search_attributes.get(ids.DELIVER_AT) is not None
             return Started(handle.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
-        snapshot = await parts.read(self._client, handle, run)
+        snapshot = await event_read.read(self._client, handle, run)
         return Started(handle.id, run.run_id, snapshot.state, duplicate=True)

@@ -31,8 +31,8 @@ from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.partition import is_open, merged
-from hookkeeper.temporal import parts
-from hookkeeper.temporal.parts import LargeEventRun, Part
+from hookkeeper.temporal import event_read
+from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.run_state import cut_short, find_run, input_of, state_of, unstarted_state
 
 CLOSED_BY_THEMSELVES = (
@@ -67,7 +67,7 @@ async def read_event(client: Client, run: WorkflowExecutionDescription, *, with_
         if run.workflow_type == ids.LARGE_EVENT:
             return await _read_large_event(client, run)
         snapshot = await _read(client, run)
-        event = await input_of(client, _handle(client, run)) if with_size else None
+        event = await input_of(client, _handle(client, run), EventInput) if with_size else None
         return {run.id: _report(snapshot, await _progress(run, snapshot, event))}
 
 
@@ -112,7 +112,7 @@ async def _read(client: Client, run: WorkflowExecutionDescription) -> _Snapshot:
         return _Snapshot(state, finished_at or run.start_time, finished_at)
     last_task = await latest_task_time(client, run)
     if last_task is None:
-        state = unstarted_state(await input_of(client, handle))
+        state = unstarted_state(await input_of(client, handle, EventInput))
         return _unstarted(state, run)
     state = await _queried_state(client, handle, run.status)
     finished_at = state.finished_at or run.close_time
@@ -166,8 +166,8 @@ async def _progress(run: WorkflowExecutionDescription, snapshot: _Snapshot, even
 
 async def _read_large_event(client: Client, run: WorkflowExecutionDescription) -> dict[str, RunReport]:
     """Return the report of the event without deliveries, and those of its parts."""
-    large = LargeEventRun(_handle(client, run), run, await input_of(client, _handle(client, run)))
-    snapshots = [await _read_part_of(client, large, part) for part in await parts.parts_of(client, large)]
+    large = LargeEventRun(_handle(client, run), run, await input_of(client, _handle(client, run), EventInput))
+    snapshots = [await _read_part_of(client, large, part) for part in await event_read.parts_of(client, large)]
     finished_at = await _closing_time(client, run) if run.close_time else None
     as_of = finished_at or await latest_task_time(client, run) or run.start_time
     state = merged(large.event, [snapshot.state for snapshot in snapshots], finished_at)

@@ -5,7 +5,7 @@ history.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
@@ -26,6 +26,7 @@ from hookkeeper.messages.event import CancelledRun, EventInput, EventState, even
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.times import utc_now
 
+Input = TypeVar("Input")
 UNSTARTED_EVENTS = 3
 """Events in the history of a run that no worker has started: its start, and a workflow task."""
 LAST_EVENTS = 50
@@ -63,13 +64,13 @@ def initial_state(event: EventInput, scheduled: bool) -> EventState:
     return event_state(event, event.deliveries, deliver_at=event.deliver_at, scheduled=scheduled)
 
 
-async def input_of(client: Client, handle: WorkflowHandle[Any, Any]) -> EventInput:
-    """Return a run's input, from its first event."""
+async def input_of(client: Client, handle: WorkflowHandle[Any, Any], type_: type[Input]) -> Input:
+    """Return a run's input, from the first event of its history."""
     first = await anext(handle.fetch_history_events(page_size=1))
     payloads = first.workflow_execution_started_event_attributes.input.payloads
-    (event,) = await client.data_converter.decode(payloads, [EventInput])
-    assert isinstance(event, EventInput)
-    return event
+    (decoded,) = await client.data_converter.decode(payloads, [type_])
+    assert isinstance(decoded, type_)
+    return decoded
 
 
 async def state_of(

@@ -18,7 +18,7 @@ async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_instance
         async with worker_process(idle_instance) as process:
             await inbox.got(1)
             await slow.got(1)
-            await asyncio.sleep(2.5)  # a heartbeat, at most a second apart, carries the first outcome
+            await until_reported(idle_instance, accepted["id"])
             process.kill()
         async with idle_instance.working():
             event = await idle_instance.until_final(accepted["id"])
@@ -29,6 +29,16 @@ async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_instance
         assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 1], (
             "an internal error is no attempt"
         )
+
+
+async def until_reported(instance: Instance, event_id: str) -> None:
+    """Wait until a heartbeat has carried an outcome to Temporal."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            pending = (await instance.run(event_id).describe()).raw_description.pending_activities
+            if any(activity.heartbeat_details.payloads for activity in pending):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_a_stopping_worker_finishes_attempts_in_flight(idle_instance: Instance, inbox: Receiver) -> None:

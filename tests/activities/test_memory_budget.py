@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from activities.memory_budget import MemoryBudget
-from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.egress.request_state import LocalLimitReached
 
 
 class MemoryUsers:
@@ -114,7 +114,7 @@ async def test_unneeded_memory_is_freed_at_once() -> None:
 
 
 async def test_the_wait_for_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.05)
+    monkeypatch.setattr("hookkeeper.egress.request_state.SLOT_TIMEOUT", 0.05)
     budget = MemoryBudget(16, 8)
     async with budget.reserved("a", 8):
         with pytest.raises(LocalLimitReached, match="8 of 8 bytes"):

@@ -6,7 +6,7 @@ import pytest
 from problems import problem
 from temporalio.service import RPCError
 
-from hookkeeper.messages.event import EventState
+from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.run_state import input_of
@@ -89,7 +89,10 @@ async def report_of(instance: Instance, event_id: str) -> RunReport:
     """Return the last report of an event's run."""
     handle = instance.run(event_id)
     description = await handle.describe()
-    event, state = await input_of(instance.temporal, handle), EventState.model_validate(await handle.result())
+    event, state = (
+        await input_of(instance.temporal, handle, EventInput),
+        EventState.model_validate(await handle.result()),
+    )
     assert description.close_time is not None
     report = first_report(event, state, description.run_id, "")
     return report._replace(as_of=description.close_time, finished_at=state.finished_at)

@@ -28,7 +28,7 @@ def calling() -> Iterator[Calling]:
 
         def call(function: Callable[..., Any], *args: Any) -> Any:
             try:
-                return runner.run(sandbox.call(function, *args))
+                return runner.run(sandbox.for_("").call(function, *args))
             except ContentError as error:
                 return error
 

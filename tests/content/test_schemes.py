@@ -8,7 +8,7 @@ from typing import Any
 import apprise
 import pytest
 
-from hookkeeper.content.schemes import NEVER
+from hookkeeper.content.apprise_services import NEVER
 
 NO_HTTP = {"asyncio", "ctypes", "hid", "smtplib", "socket", "subprocess", "syslog"}
 

@@ -6,8 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from hookkeeper.content.schemes import NEVER
-from hookkeeper.content.services import BadService, ServiceNotAllowed, check_service, load, service_of
+from hookkeeper.content.apprise_services import NEVER, BadService, ServiceNotAllowed, check_service, load, service_of
 
 TOKEN = "TIiajkdnlazkcOXrIdevi7FQ"
 SLACK = f"slack://T1JJ3T3L2/A1BRTD4JD/{TOKEN}"
@@ -84,6 +83,6 @@ def test_no_plugin_makes_requests_when_it_is_thrown_away() -> None:
 
 def test_apprise_is_loaded_at_first_use() -> None:
     """The API imports this module at its start, and Apprise takes 0.2 s."""
-    imports = "import hookkeeper.content.services, hookkeeper.egress.services, sys"
+    imports = "import hookkeeper.content.apprise_services, hookkeeper.egress.apprise_sender, sys"
     code = f"{imports}; assert not {{'apprise', 'requests'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

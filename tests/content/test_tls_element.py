@@ -44,7 +44,7 @@ async def test_what_can_be_used_is_taken(authority: Authority, kind: str) -> Non
             Tls(certificate=pair.certificate, key=pair.key),
             Tls(ca=authority.pem * 3, certificate=pair.certificate + authority.pem, key=pair.key),
         ):
-            await sandbox.call(check, tls, NOW)
+            await sandbox.for_("").call(check, tls, NOW)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.crypto.keyring import OVERHEAD, Ciphertext, Keyring, Undecipherable, UnknownKey, new_key
+from hookkeeper.crypto.keyring import (
+    NONCE_BYTES,
+    SALT_BYTES,
+    TAG_BYTES,
+    Ciphertext,
+    Keyring,
+    Undecipherable,
+    UnknownKey,
+    new_key,
+)
 
 OLD, NEW = new_key("old"), new_key("new")
 RING = Keyring.parse(OLD)
@@ -17,7 +26,7 @@ RING = Keyring.parse(OLD)
 def test_what_is_encrypted_comes_back(text: bytes, purpose: str) -> None:
     sealed = RING.encrypt(text, purpose)
     assert sealed.key_id == "old"
-    assert len(sealed.data) == len(text) + OVERHEAD
+    assert len(sealed.data) == len(text) + SALT_BYTES + NONCE_BYTES + TAG_BYTES
     assert RING.decrypt(sealed, purpose) == text
     assert Keyring.parse(OLD).decrypt(sealed, purpose) == text  # by another process
 

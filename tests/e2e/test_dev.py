@@ -81,7 +81,7 @@ async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, te
     What this proves: a stop leaves no process and no port; results are kept, and the retry is made when it is due.
     """
     async with processes.dev(tmp_path) as dev:
-        webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [3]})
+        webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [6]})
         done = await dev.until((await dev.send(tenant))["id"], tenant, "succeeded")
         key = dev.key
         await stops_cleanly(dev, signal.SIGINT)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
 from hookkeeper.content.notifications import RenderedNotification
-from hookkeeper.content.services import DEFAULT_ALLOWED
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.services import Services
+from hookkeeper.egress.apprise_sender import AppriseSender
 from service_servers import Reply, any_service
 from timeouts import WAIT_TIMEOUT
 
@@ -59,7 +59,7 @@ async def test_each_service_that_is_allowed_by_default_makes_one_request(tmp_pat
     rest, host = SAMPLES[scheme]
     async with any_service(tmp_path, [host]) as server:
         server.replies = [Reply(202, '{"requestId": "43a29c5c"}')] if scheme == "opsgenie" else []
-        services = Services(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
+        services = AppriseSender(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
         answer = await services.notify(
             RenderedNotification(service=f"{scheme}://{rest}", title="first", body="second"), 5
         )
@@ -105,7 +105,7 @@ async def test_a_nasty_text_costs_little(tmp_path: Path, monkeypatch: pytest.Mon
     rest, host = SAMPLES[scheme]
     costs: dict[str, float] = {}
 
-    class Timed(Services):
+    class Timed(AppriseSender):
         def _send(self, *given: Any) -> Any:
             start = time.thread_time()
             try:

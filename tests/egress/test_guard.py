@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hookkeeper.content.apprise_services import load
 from hookkeeper.content.notifications import RenderedNotification
-from hookkeeper.content.services import load
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
+from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.guard import Guard, NotPermitted
-from hookkeeper.egress.services import Services
 
 LOOPBACK = parse_networks(["127.0.0.0/8", "::1"])
 
@@ -157,7 +157,7 @@ async def test_a_plugin_that_wants_more_is_not_allowed(tmp_path: Path) -> None:
         return bool(path.write_text("x"))
 
     apprise.decorators.notify(on="greedy")(greedy)
-    services = Services(("greedy",), LOOPBACK)
+    services = AppriseSender(("greedy",), LOOPBACK)
     answer = await services.notify(RenderedNotification(service="greedy://host", title="", body="body"), 5)
     apprise.NotificationManager().remove("greedy")
     await services.close()

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import hookkeeper.egress.services
+import hookkeeper.egress.apprise_sender
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.addresses import Networks, parse_networks
-from hookkeeper.egress.services import MAX_THREADS, ServiceAnswer, Services, ServicesBusy
+from hookkeeper.egress.apprise_sender import MAX_THREADS, AppriseBusy, AppriseSender, ServiceAnswer
 from rawserver import OK, Peer, Script, make_certificate, receiving, says, server_tls
 from receivers import Answer, receiver
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -29,21 +29,21 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    services = Services(ALLOWED, LOOPBACK)
+async def services() -> AsyncIterator[AppriseSender]:
+    services = AppriseSender(ALLOWED, LOOPBACK)
     yield services
     await services.close()
 
 
 @pytest.fixture
-async def strict() -> AsyncIterator[Services]:
+async def strict() -> AsyncIterator[AppriseSender]:
     """Those of an operator who allows no private networks."""
-    services = Services(ALLOWED, Networks())
+    services = AppriseSender(ALLOWED, Networks())
     yield services
     await services.close()
 
 
-async def send(services: Services, url: str, timeout: float = WAIT_TIMEOUT, tenant: str = "") -> ServiceAnswer:
+async def send(services: AppriseSender, url: str, timeout: float = WAIT_TIMEOUT, tenant: str = "") -> ServiceAnswer:
     return await services.notify(RenderedNotification(service=url, title="title", body="body"), timeout, tenant)
 
 
@@ -61,7 +61,7 @@ async def send(services: Services, url: str, timeout: float = WAIT_TIMEOUT, tena
         "[::1]",
     ],
 )
-async def test_loopback_is_forbidden_and_sees_no_connection(strict: Services, host: str) -> None:
+async def test_loopback_is_forbidden_and_sees_no_connection(strict: AppriseSender, host: str) -> None:
     async with receiving(says(OK)) as server:
         answer = await send(strict, f"ntfy://{host}:{server.port}/topic?mode=private")
         assert answer.status_code is None
@@ -70,7 +70,7 @@ async def test_loopback_is_forbidden_and_sees_no_connection(strict: Services, ho
         assert server.peers == []
 
 
-async def test_loopback_is_reached_where_it_is_allowed(services: Services) -> None:
+async def test_loopback_is_reached_where_it_is_allowed(services: AppriseSender) -> None:
     async with receiver() as local:
         answer = await send(services, f"ntfy://localhost:{urlsplit(local.url).port}/topic")
     assert (answer.verdict, answer.status_code, answer.text) == ("succeeded", 200, "ok")
@@ -87,7 +87,9 @@ def name_server(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
-async def test_of_a_names_addresses_only_the_allowed_count(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_a_names_addresses_only_the_allowed_count(
+    services: AppriseSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with receiving(says(OK)) as server:
         url = f"ntfy://acme.example:{server.port}/topic"
         name_server(monkeypatch, "10.0.0.1", "127.0.0.1", "169.254.169.254")
@@ -99,7 +101,7 @@ async def test_of_a_names_addresses_only_the_allowed_count(services: Services, m
 
 
 @pytest.mark.parametrize("arguments", ["", "?redirect=yes"])
-async def test_redirects_are_not_followed(services: Services, arguments: str) -> None:
+async def test_redirects_are_not_followed(services: AppriseSender, arguments: str) -> None:
     async with receiving(says(OK)) as other:
         head = f"HTTP/1.1 302 Found\r\nLocation: {other.url()}\r\nContent-Length: 5\r\n\r\nmoved"
         async with receiving(says(head.encode())) as server:
@@ -110,7 +112,7 @@ async def test_redirects_are_not_followed(services: Services, arguments: str) ->
 
 
 async def test_the_environment_does_not_matter(
-    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    services: AppriseSender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password secret\n")
@@ -125,7 +127,7 @@ async def test_the_environment_does_not_matter(
 
 
 async def test_a_certificate_of_an_unknown_authority(
-    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    services: AppriseSender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     certificate = make_certificate(tmp_path, "127.0.0.1")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -156,26 +158,26 @@ async def test_a_certificate_of_an_unknown_authority(
         ),
     ],
 )
-async def test_no_whole_answer(services: Services, script: Script, error: str) -> None:
+async def test_no_whole_answer(services: AppriseSender, script: Script, error: str) -> None:
     async with receiving(script) as server:
         answer = await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
     assert (answer.verdict, answer.error) == ("failed", error)
     assert len(server.requests) == 1
 
 
-async def test_refused(services: Services) -> None:
+async def test_refused(services: AppriseSender) -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         answer = await send(services, f"ntfy://127.0.0.1:{unused.getsockname()[1]}/topic")
     assert (answer.verdict, answer.error) == ("failed", "connection_refused")
 
 
-async def test_a_name_that_leads_nowhere(services: Services) -> None:
+async def test_a_name_that_leads_nowhere(services: AppriseSender) -> None:
     answer = await send(services, "ntfy://nonexistent.invalid/topic")
     assert (answer.verdict, answer.error) == ("failed", "dns")
 
 
-async def test_no_file_descriptors_are_an_internal_error(services: Services) -> None:
+async def test_no_file_descriptors_are_an_internal_error(services: AppriseSender) -> None:
     async with receiving(says(OK)) as server:
         url = f"ntfy://127.0.0.1:{server.port}/topic"
         assert (await send(services, url)).verdict == "succeeded"
@@ -224,7 +226,7 @@ async def ends(peer: Peer) -> bool:
 
 
 @pytest.mark.parametrize(("script", "status"), [(silence, None), (trickle, 200), (endless_headers, None)])
-async def test_the_timeout_bounds_everything(services: Services, script: Script, status: int | None) -> None:
+async def test_the_timeout_bounds_everything(services: AppriseSender, script: Script, status: int | None) -> None:
     timeout = 3.0  # by when the status has arrived, where there is one
     async with receiving(script) as server:
         url = f"ntfy://127.0.0.1:{server.port}/topic"
@@ -242,7 +244,7 @@ async def test_the_timeout_bounds_everything(services: Services, script: Script,
         assert all([await ends(peer) for peer in server.peers])
 
 
-async def test_a_handshake_that_never_ends(services: Services) -> None:
+async def test_a_handshake_that_never_ends(services: AppriseSender) -> None:
     async with receiving(silence, read=False) as server:
         async with asyncio.timeout(CALL_TIMEOUT):
             answer = await send(services, f"ntfys://127.0.0.1:{server.port}/topic", timeout=0.5)
@@ -250,7 +252,7 @@ async def test_a_handshake_that_never_ends(services: Services) -> None:
         assert await ends(server.peers[0])
 
 
-async def test_cancellation_goes_through(services: Services) -> None:
+async def test_cancellation_goes_through(services: AppriseSender) -> None:
     async with receiving(silence) as server:
         task = asyncio.create_task(send(services, f"ntfy://127.0.0.1:{server.port}/topic"))
         while not server.requests:
@@ -261,7 +263,7 @@ async def test_cancellation_goes_through(services: Services) -> None:
         assert await ends(server.peers[0])
 
 
-async def test_of_a_huge_body_little_is_read(services: Services) -> None:
+async def test_of_a_huge_body_little_is_read(services: AppriseSender) -> None:
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -281,7 +283,7 @@ async def test_of_a_huge_body_little_is_read(services: Services) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
-async def test_of_a_bomb_little_is_unpacked(services: Services) -> None:
+async def test_of_a_bomb_little_is_unpacked(services: AppriseSender) -> None:
     packer = zlib.compressobj(wbits=31)
     packed = b"".join(packer.compress(b"0" * 1_000_000) for _ in range(200)) + packer.flush()
     head = b"HTTP/1.1 500 X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
@@ -296,7 +298,7 @@ async def test_of_a_bomb_little_is_unpacked(services: Services) -> None:
 # Tenants and each other
 
 
-async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Services) -> None:
+async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: AppriseSender) -> None:
     async with receiving(silence) as hanging, receiver() as local:
         stuck = [
             asyncio.create_task(send(services, f"ntfy://127.0.0.1:{hanging.port}/topic", WAIT_TIMEOUT, "hostile"))
@@ -316,7 +318,7 @@ async def test_a_hanging_service_of_one_tenant_holds_up_no_other(services: Servi
         await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> None:
+async def test_the_time_runs_from_when_there_is_a_thread(services: AppriseSender) -> None:
     async with receiver() as slow:
         slow.otherwise = Answer(delay=3)
         url = f"ntfy://127.0.0.1:{urlsplit(slow.url).port}/topic"
@@ -329,15 +331,15 @@ async def test_the_time_runs_from_when_there_is_a_thread(services: Services) -> 
 
 
 async def test_where_no_thread_comes_free_no_attempt_is_made(
-    services: Services, monkeypatch: pytest.MonkeyPatch
+    services: AppriseSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hookkeeper.egress.services, "THREAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(hookkeeper.egress.apprise_sender, "THREAD_TIMEOUT", 0.3)
     async with receiving(silence) as hanging, receiving(says(OK)) as server:
         url = f"ntfy://127.0.0.1:{hanging.port}/topic"
         stuck = asyncio.gather(*(send(services, url, timeout=6) for _ in range(MAX_THREADS // 2)))
         while len(hanging.requests) < MAX_THREADS // 2:
             await asyncio.sleep(0.01)
-        with pytest.raises(ServicesBusy, match=r"within 0\.3 s"):
+        with pytest.raises(AppriseBusy, match=r"within 0\.3 s"):
             await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
         assert {answer.error for answer in await stuck} == {"timeout"}
         assert server.peers == []
@@ -345,7 +347,7 @@ async def test_where_no_thread_comes_free_no_attempt_is_made(
 
 
 async def test_a_thread_that_cannot_be_stopped_keeps_its_tenants_turn(
-    services: Services, monkeypatch: pytest.MonkeyPatch
+    services: AppriseSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the next ones do not wait for a thread with their time running, as they did."""
     look_up, ended = socket.getaddrinfo, threading.Event()

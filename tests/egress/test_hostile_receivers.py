@@ -18,9 +18,9 @@ import pytest
 
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.notifier import Notifier
-from hookkeeper.egress.services import Services
 from rawserver import OK, Peer, RawReceiver, Script, receiving, says
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
@@ -217,7 +217,7 @@ async def sender(request: pytest.FixtureRequest) -> AsyncIterator[Sender]:
 
 @asynccontextmanager
 async def sending(kind: str) -> AsyncIterator[Sender]:
-    async with make_client(LOOPBACK) as client, Services((), LOOPBACK) as services:
+    async with make_client(LOOPBACK) as client, AppriseSender((), LOOPBACK) as services:
         yield Sender(client, Notifier(services, client, "test") if kind == "notification" else None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import HttpAnswer, make_client, send
-from hookkeeper.egress.link import LocalLimitReached
+from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.resolver import Lookups, ResolverUnavailable
 from name_servers import NameServer, name_server
 from rawserver import OK, receiving, says
@@ -71,7 +71,7 @@ async def test_time_spent_waiting_for_a_slot_is_not_the_receivers(dns: NameServe
 
 
 async def test_without_a_slot_in_time_no_attempt_is_charged(dns: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.05)
+    monkeypatch.setattr("hookkeeper.egress.request_state.SLOT_TIMEOUT", 0.05)
     async with make_client(LOOPBACK, lookups=dns.lookups(max_per_tenant=1)) as client:
         silent = asyncio.create_task(post(client, "http://h.silent.example/"))
         await dns.until_unanswered(1)

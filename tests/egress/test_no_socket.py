@@ -21,10 +21,10 @@ from forbidden import EVERY_HOST
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, call_of
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
+from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.connector import _socket
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.notifier import Notifier
-from hookkeeper.egress.services import Services
 from name_servers import NameServer, name_server
 from rawserver import OK, receiving, says
 from timeouts import WAIT_TIMEOUT
@@ -68,7 +68,7 @@ async def names() -> AsyncIterator[NameServer]:
 @pytest.fixture(params=["webhook", "notification"])
 async def deliver(request: pytest.FixtureRequest, names: NameServer) -> AsyncIterator[Any]:
     """Send as a webhook is sent, or as a call of any HTTP API is; to give the error."""
-    async with make_client(Networks(), lookups=names.lookups()) as client, Services((), Networks()) as services:
+    async with make_client(Networks(), lookups=names.lookups()) as client, AppriseSender((), Networks()) as services:
 
         async def webhook(url: str) -> str | None:
             return (await post(client, url)).error

@@ -7,9 +7,9 @@ import pytest
 
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.egress.apprise_sender import AppriseSender, ServiceAnswer
 from hookkeeper.egress.http import make_client
 from hookkeeper.egress.notifier import Notifier
-from hookkeeper.egress.services import ServiceAnswer, Services
 from receivers import Answer, Receiver
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -19,7 +19,7 @@ TOKEN = "s3cr3t-t0ken-of-the-tests"
 
 @pytest.fixture
 async def notifier() -> AsyncIterator[Notifier]:
-    async with make_client(LOOPBACK) as client, Services((), LOOPBACK) as services:
+    async with make_client(LOOPBACK) as client, AppriseSender((), LOOPBACK) as services:
         yield Notifier(services, client, "Hookkeeper/test")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.services import ServiceAnswer, Services
+from hookkeeper.egress.apprise_sender import AppriseSender, ServiceAnswer
 from rawserver import Script, receiving, says
 from service_servers import Reply, Slack, any_service, slack
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -26,22 +26,22 @@ async def workspace(tmp_path: Path) -> AsyncIterator[Slack]:
 
 
 @pytest.fixture
-async def services(workspace: Slack) -> AsyncIterator[Services]:
+async def services(workspace: Slack) -> AsyncIterator[AppriseSender]:
     """Those that reach Slack."""
-    services = Services(("slack",), LOOPBACK, transport=workspace.transport)
+    services = AppriseSender(("slack",), LOOPBACK, transport=workspace.transport)
     yield services
     await services.close()
 
 
 @pytest.fixture
-async def local() -> AsyncIterator[Services]:
+async def local() -> AsyncIterator[AppriseSender]:
     """Those that reach servers on loopback."""
-    services = Services(("ntfy", "ntfys", "mqtt", "json", "nosuch"), LOOPBACK)
+    services = AppriseSender(("ntfy", "ntfys", "mqtt", "json", "nosuch"), LOOPBACK)
     yield services
     await services.close()
 
 
-async def send(services: Services, url: str, *note: str, timeout: float = WAIT_TIMEOUT) -> ServiceAnswer:
+async def send(services: AppriseSender, url: str, *note: str, timeout: float = WAIT_TIMEOUT) -> ServiceAnswer:
     title, body = note or NOTE
     return await services.notify(RenderedNotification(service=url, title=title, body=body), timeout)
 
@@ -54,7 +54,7 @@ def says_json(status: int, body: object) -> Script:
 # What is sent
 
 
-async def test_a_note_reaches_slack_as_it_was_written(services: Services, workspace: Slack) -> None:
+async def test_a_note_reaches_slack_as_it_was_written(services: AppriseSender, workspace: Slack) -> None:
     answer = await send(services, workspace.url)
     assert (answer.verdict, answer.status_code, answer.error, answer.text) == ("succeeded", 200, None, "ok")
     assert 0 < answer.duration_ms < 1000 * CALL_TIMEOUT
@@ -69,31 +69,31 @@ async def test_a_note_reaches_slack_as_it_was_written(services: Services, worksp
 
 
 @pytest.mark.parametrize("arguments", ["", "?format=markdown", "?FORMAT=html", "?format=text"])
-async def test_a_body_is_text_whatever_the_url_says(services: Services, workspace: Slack, arguments: str) -> None:
+async def test_a_body_is_text_whatever_the_url_says(services: AppriseSender, workspace: Slack, arguments: str) -> None:
     assert (await send(services, workspace.url + arguments, "", "**paid** <b>&")).verdict == "succeeded"
     [message] = workspace.messages
     assert (message["mrkdwn"], message["attachments"][0]["text"]) == (False, "**paid** &lt;b&gt;&amp;")
 
 
-async def test_a_title_alone_is_the_body(services: Services, workspace: Slack) -> None:
+async def test_a_title_alone_is_the_body(services: AppriseSender, workspace: Slack) -> None:
     assert (await send(services, workspace.url, "paid", " ")).verdict == "succeeded"
     assert workspace.messages[0]["attachments"][0]["text"] == "paid"
 
 
-async def test_nothing_is_not_sent(services: Services, workspace: Slack) -> None:
+async def test_nothing_is_not_sent(services: AppriseSender, workspace: Slack) -> None:
     answer = await send(services, workspace.url, " ", "\n")
     assert (answer.verdict, answer.error) == ("rejected", "empty")
     assert workspace.posts == []
 
 
-async def test_a_long_body_is_cut(services: Services, workspace: Slack) -> None:
+async def test_a_long_body_is_cut(services: AppriseSender, workspace: Slack) -> None:
     assert (await send(services, workspace.url, "", "x" * 60_000)).verdict == "succeeded"
     [message] = workspace.messages
     assert len(message["attachments"][0]["text"]) == 35_000  # what Slack shows of it
     assert message["attachments"][0]["text"].endswith("x…")
 
 
-async def test_a_body_that_is_longer_as_it_is_sent_is_cut_to_fit(services: Services, workspace: Slack) -> None:
+async def test_a_body_that_is_longer_as_it_is_sent_is_cut_to_fit(services: AppriseSender, workspace: Slack) -> None:
     assert (await send(services, workspace.url, "", "&" * 60_000)).verdict == "succeeded"
     [message] = workspace.messages
     assert 20_000 < len(message["attachments"][0]["text"]) <= 35_000
@@ -114,7 +114,7 @@ async def test_a_body_that_is_longer_as_it_is_sent_is_cut_to_fit(services: Servi
         (Reply(500, "rollup_error"), "rollup_error"),
     ],
 )
-async def test_what_slack_refuses(services: Services, workspace: Slack, reply: Reply, words: str) -> None:
+async def test_what_slack_refuses(services: AppriseSender, workspace: Slack, reply: Reply, words: str) -> None:
     workspace.replies = [reply]
     answer = await send(services, workspace.url)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", reply.status, f"http_{reply.status}")
@@ -123,18 +123,18 @@ async def test_what_slack_refuses(services: Services, workspace: Slack, reply: R
     assert len(workspace.posts) == 1
 
 
-async def test_a_wrong_token_is_reported_by_slack(services: Services, workspace: Slack) -> None:
+async def test_a_wrong_token_is_reported_by_slack(services: AppriseSender, workspace: Slack) -> None:
     answer = await send(services, workspace.url.replace("xToken", "yToken"))
     assert (answer.verdict, answer.error) == ("failed", "http_403")
     assert workspace.messages == []
 
 
-async def test_how_long_to_wait_is_heard(services: Services, workspace: Slack) -> None:
+async def test_how_long_to_wait_is_heard(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [Reply(429, "rate_limited", {"Retry-After": "30"})]
     assert (await send(services, workspace.url)).retry_after == 30
 
 
-async def test_an_answer_that_only_looks_like_success(services: Services, workspace: Slack) -> None:
+async def test_an_answer_that_only_looks_like_success(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [Reply(200, "<html>maintenance</html>")]
     answer = await send(services, workspace.url)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", 200, "not_accepted")
@@ -143,14 +143,14 @@ async def test_an_answer_that_only_looks_like_success(services: Services, worksp
 async def test_a_note_of_which_apprise_makes_nothing_has_not_succeeded(tmp_path: Path) -> None:
     """Apprise says `True` here: unless its URL says `action=new`, a note that is no alarm is nothing to Opsgenie."""
     async with any_service(tmp_path, ["api.opsgenie.com"]) as server:
-        services = Services(("opsgenie",), LOOPBACK, transport=server.transport)
+        services = AppriseSender(("opsgenie",), LOOPBACK, transport=server.transport)
         answer = await send(services, "opsgenie://106b637f-78da-4d68-bcf3-aaaaaaaaaaaa")
         await services.close()
     assert (answer.verdict, answer.error) == ("rejected", "not_sent")
     assert server.posts == []
 
 
-async def test_arguments_of_the_url_change_nothing_about_retries(services: Services, workspace: Slack) -> None:
+async def test_arguments_of_the_url_change_nothing_about_retries(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [Reply(500), Reply(500)]
     answer = await send(services, workspace.url + "?retry=3&wait=0&optional=yes&rto=600&overflow=split")
     assert (answer.verdict, answer.error) == ("failed", "http_500")
@@ -162,13 +162,13 @@ async def test_discord_is_not_waited_for(tmp_path: Path) -> None:
     limited = Reply(429, "{}", {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4000000000"})
     async with any_service(tmp_path, ["discord.com"]) as server:
         server.replies = [limited, limited]
-        services = Services(("discord",), LOOPBACK, transport=server.transport)
+        services = AppriseSender(("discord",), LOOPBACK, transport=server.transport)
         answer = await send(services, "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", timeout=3)
         await services.close()
     assert (answer.verdict, answer.error) == ("failed", "http_429")
 
 
-async def test_each_of_many_notes_gets_its_own_answer(local: Services) -> None:
+async def test_each_of_many_notes_gets_its_own_answer(local: AppriseSender) -> None:
     async def one(status: int) -> tuple[int, ServiceAnswer]:
         async with receiving(says_json(status, {"code": status, "error": f"reason {status}"})) as receiver:
             return status, await send(local, f"ntfy://127.0.0.1:{receiver.port}/topic")
@@ -196,7 +196,7 @@ async def test_each_of_many_notes_gets_its_own_answer(local: Services) -> None:
         ("127.0.0.1:{port}/topic", "bad_service"),
     ],
 )
-async def test_what_is_not_allowed_opens_no_connection(local: Services, url: str, error: str) -> None:
+async def test_what_is_not_allowed_opens_no_connection(local: AppriseSender, url: str, error: str) -> None:
     async with receiving(says_json(200, {})) as receiver:
         answer = await send(local, url.format(port=receiver.port))
         assert (answer.verdict, answer.status_code, answer.error) == ("rejected", None, error)
@@ -208,7 +208,7 @@ async def test_what_is_not_allowed_opens_no_connection(local: Services, url: str
 # Secrets
 
 
-async def test_the_urls_secrets_are_in_no_text(services: Services, workspace: Slack) -> None:
+async def test_the_urls_secrets_are_in_no_text(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [
         Reply(403, f"no /services/T0TEAMTEST/B0HOOKTEST/{workspace.token} for {workspace.token.upper()}")
     ]
@@ -228,7 +228,7 @@ class Kept(logging.Handler):
 
 
 async def test_nothing_of_a_note_is_logged(
-    services: Services, workspace: Slack, caplog: pytest.LogCaptureFixture
+    services: AppriseSender, workspace: Slack, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept, root = Kept(), logging.getLogger()
     caplog.set_level(logging.DEBUG)

@@ -48,7 +48,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 async def seconds(sandbox: Sandbox, function: Callable[..., Any], *args: Any) -> float:
     started = time.perf_counter()
-    await sandbox.call(function, *args)
+    await sandbox.for_("").call(function, *args)
     return time.perf_counter() - started
 
 
@@ -83,75 +83,75 @@ BOMBS = [
 async def test_a_bomb_ends_soon_in_a_content_error(
     sandbox: Sandbox, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
-    await sandbox.call(operator.add, 1, 1)
+    await sandbox.for_("").call(operator.add, 1, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ContentError) as raised:
-        await sandbox.call(function, *args)
+        await sandbox.for_("").call(function, *args)
     assert "takes more than 60 s" not in str(raised.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before * 1.1
-    assert await sandbox.call(render, "{{ event.data.items[1] }}", CONTEXT) == "1"
+    assert await sandbox.for_("").call(render, "{{ event.data.items[1] }}", CONTEXT) == "1"
 
 
 async def test_what_is_called_is_given_and_raised(sandbox: Sandbox) -> None:
-    assert await sandbox.call(render, "{{ x }}", {"x": "<"}, escape="html") == "&lt;"
-    assert await sandbox.call(matches, "event.data.items.size() == 10", EVENT) is True
+    assert await sandbox.for_("").call(render, "{{ x }}", {"x": "<"}, escape="html") == "&lt;"
+    assert await sandbox.for_("").call(matches, "event.data.items.size() == 10", EVENT) is True
     with pytest.raises(BadTemplate) as template:
-        await sandbox.call(templates.check, "\n{% if %}")
+        await sandbox.for_("").call(templates.check, "\n{% if %}")
     assert template.value.line == 2
     with pytest.raises(BadFilter, match="gives int, not true or false"):
-        await sandbox.call(filters.check, "1")
+        await sandbox.for_("").call(filters.check, "1")
 
 
 async def test_a_bug_of_ours_is_no_content_error(sandbox: Sandbox) -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        await sandbox.call(operator.floordiv, 1, 0)
+        await sandbox.for_("").call(operator.floordiv, 1, 0)
     with pytest.raises(RuntimeError, match="is not in the sandbox's table of functions"):
-        await sandbox.call(lambda: 1)
+        await sandbox.for_("").call(lambda: 1)
     with pytest.raises(RuntimeError, match=r"system is not in"):
-        await Sandbox().call(os.system, "true")
+        await Sandbox().for_("").call(os.system, "true")
 
 
 @LINUX
 async def test_memory_is_bounded(sandbox: Sandbox) -> None:
     with pytest.raises(TooCostly, match="memory"):
-        await sandbox.call(allocate, 300 * 1024 * 1024)
-    assert await sandbox.call(allocate, 1024) == 1024
+        await sandbox.for_("").call(allocate, 300 * 1024 * 1024)
+    assert await sandbox.for_("").call(allocate, 1024) == 1024
 
 
 async def test_computing_is_bounded_and_waiting_is(sandbox: Sandbox) -> None:
     with pytest.raises(TooCostly, match="more than 100 ms of CPU time"):
-        await sandbox.call(compute, 10**12)
+        await sandbox.for_("").call(compute, 10**12)
     async with Sandbox(wall_seconds=2, functions=FUNCTIONS) as hasty:
         with pytest.raises(TooCostly, match="more than 2 s"):
-            await hasty.call(time.sleep, 60)
+            await hasty.for_("").call(time.sleep, 60)
         with pytest.raises(TooCostly, match="more than 2 s"):
-            await hasty.call(signal.raise_signal, signal.SIGSTOP)
-        assert await hasty.call(operator.add, 1, 1) == 2
+            await hasty.for_("").call(signal.raise_signal, signal.SIGSTOP)
+        assert await hasty.for_("").call(operator.add, 1, 1) == 2
 
 
 async def test_sizes_and_depths_are_bounded(sandbox: Sandbox) -> None:
     async with Sandbox(cpu_seconds=5, functions=FUNCTIONS) as patient:  # writing so much takes half of 100 ms
         with pytest.raises(TooCostly, match="has too large a result"):
-            await patient.call(operator.mul, "x", 17 * 1024 * 1024)
-    assert len(await sandbox.call(operator.mul, "x" * 1024, 1024)) == 1024 * 1024
+            await patient.for_("").call(operator.mul, "x", 17 * 1024 * 1024)
+    assert len(await sandbox.for_("").call(operator.mul, "x" * 1024, 1024)) == 1024 * 1024
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(TooCostly, match="nested too deeply"):
-        await sandbox.call(len, deep)
+        await sandbox.for_("").call(len, deep)
 
 
 async def test_a_bomb_hurts_no_other_call(sandbox: Sandbox) -> None:
-    bombs = [sandbox.call(render, TEMPLATE_BOMBS["long to read"], CONTEXT) for _ in range(3)]
-    others = [sandbox.call(render, "{{ n }}", {"n": n}) for n in range(40)]
+    bombs = [sandbox.for_("").call(render, TEMPLATE_BOMBS["long to read"], CONTEXT) for _ in range(3)]
+    others = [sandbox.for_("").call(render, "{{ n }}", {"n": n}) for n in range(40)]
     answers = await asyncio.gather(*bombs, *others, return_exceptions=True)
     assert [type(answer) for answer in answers[:3]] == [TooCostly] * 3
     assert answers[3:] == [str(n) for n in range(40)]
 
 
 async def test_one_child_where_one_will_do_and_two_for_a_tenant_at_most(sandbox: Sandbox) -> None:
-    assert len({await sandbox.call(os.getpid) for _ in range(10)}) == 1
-    assert await most_at_once(sandbox.call for _ in range(6)) == 2
+    assert len({await sandbox.for_("").call(os.getpid) for _ in range(10)}) == 1
+    assert await most_at_once(sandbox.for_("").call for _ in range(6)) == 2
     assert await most_at_once(sandbox.for_(tenant).call for tenant in "aabbcc") == 3
 
 
@@ -165,7 +165,7 @@ async def most_at_once(calls: Iterable[Callable[..., Any]]) -> int:
 
 async def test_a_call_is_quick(sandbox: Sandbox) -> None:
     first = await seconds(sandbox, os.getpid)
-    await sandbox.call(render, "{{ event.data.text }}", CONTEXT)
+    await sandbox.for_("").call(render, "{{ event.data.text }}", CONTEXT)
     times = sorted([await seconds(sandbox, render, "{{ event.data.text }}", CONTEXT) for _ in range(200)])
     print(f"start {first * 1000:.0f} ms, then {times[100] * 1000:.3f} ms")
     assert times[100] < first / 5, "no call but the first waits for a child to start"
@@ -173,63 +173,63 @@ async def test_a_call_is_quick(sandbox: Sandbox) -> None:
 
 async def test_the_answer_to_a_cancelled_call_is_dropped() -> None:
     async with Sandbox(children=1, functions=FUNCTIONS) as sandbox:
-        child = await sandbox.call(os.getpid)
+        child = await sandbox.for_("").call(os.getpid)
         for wait in (0.0, 0.001, 0.05):
-            cancelled = asyncio.create_task(sandbox.call(operator.mul, "x", 100_000))
-            slow = asyncio.create_task(sandbox.call(time.sleep, 5))
+            cancelled = asyncio.create_task(sandbox.for_("").call(operator.mul, "x", 100_000))
+            slow = asyncio.create_task(sandbox.for_("").call(time.sleep, 5))
             await asyncio.sleep(wait)
             cancelled.cancel()
             slow.cancel()
             await asyncio.gather(cancelled, slow, return_exceptions=True)
-            assert await sandbox.call(operator.add, 1, 1) == 2
-        assert await sandbox.call(os.getpid) != child
+            assert await sandbox.for_("").call(operator.add, 1, 1) == 2
+        assert await sandbox.for_("").call(os.getpid) != child
 
 
 async def test_a_call_whose_child_is_killed_is_made_again() -> None:
     async with Sandbox(children=1, functions=FUNCTIONS) as sandbox:
-        child = await sandbox.call(os.getpid)
-        call = asyncio.create_task(sandbox.call(time.sleep, 0.3))
+        child = await sandbox.for_("").call(os.getpid)
+        call = asyncio.create_task(sandbox.for_("").call(time.sleep, 0.3))
         await asyncio.sleep(0.05)
         os.kill(child, signal.SIGKILL)
         await call
-        assert await sandbox.call(os.getpid) != child
+        assert await sandbox.for_("").call(os.getpid) != child
 
 
 @pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_call_whose_children_are_killed_each_time_is_an_outage(sandbox: Sandbox, killed_by: int) -> None:
     for _ in range(4):
         with pytest.raises(SandboxUnavailable):
-            await sandbox.call(signal.raise_signal, killed_by)
-    assert await sandbox.call(operator.add, 1, 1) == 2
+            await sandbox.for_("").call(signal.raise_signal, killed_by)
+    assert await sandbox.for_("").call(operator.add, 1, 1) == 2
 
 
 async def test_a_call_survives_that_all_children_were_ended(sandbox: Sandbox) -> None:
-    children = set(await asyncio.gather(*(sandbox.call(os.getpid) for _ in range(40))))
+    children = set(await asyncio.gather(*(sandbox.for_("").call(os.getpid) for _ in range(40))))
     for child in children:
         os.kill(child, signal.SIGTERM)
-    assert await asyncio.gather(*(sandbox.call(operator.add, n, 1) for n in range(10))) == list(range(1, 11))
+    assert await asyncio.gather(*(sandbox.for_("").call(operator.add, n, 1) for n in range(10))) == list(range(1, 11))
 
 
 async def test_ctrl_c_is_for_the_parent(sandbox: Sandbox) -> None:
-    child = await sandbox.call(os.getpid)
+    child = await sandbox.for_("").call(os.getpid)
     os.kill(child, signal.SIGINT)
-    assert await sandbox.call(os.getpid) == child
-    assert await sandbox.call(os.getpgrp) == child
+    assert await sandbox.for_("").call(os.getpid) == child
+    assert await sandbox.for_("").call(os.getpgrp) == child
 
 
 async def test_a_child_inherits_no_file_and_no_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOKKEEPER_SECRET", "hush")
     with socket.create_server(("127.0.0.1", 0)) as server:
         os.set_inheritable(server.fileno(), True)
-        *files, own = await sandbox.call(os.listdir, "/dev/fd")
+        *files, own = await sandbox.for_("").call(os.listdir, "/dev/fd")
         assert sorted([*files, own])[:3] == ["0", "1", "2"]
         assert len(files) == 3, "and the one that lists them"
-    assert await sandbox.call(os.getenv, "HOOKKEEPER_SECRET") is None
+    assert await sandbox.for_("").call(os.getenv, "HOOKKEEPER_SECRET") is None
 
 
 async def test_a_child_imports_only_what_it_is_asked_to_run(sandbox: Sandbox) -> None:
-    await sandbox.call(render, "", {})
-    there = await sandbox.call(eval, "sorted(__import__('sys').modules)")
+    await sandbox.for_("").call(render, "", {})
+    there = await sandbox.for_("").call(eval, "sorted(__import__('sys').modules)")
     assert "hookkeeper.content.templates" in there
     assert not {"fastapi", "temporalio", "pydantic", "api", "workflows", "cel_expr_python"} & set(there)
 
@@ -238,8 +238,8 @@ async def test_children_end_with_their_parent() -> None:
     program = (
         "import asyncio, os, time\nfrom hookkeeper.sandbox.pool import Sandbox\n"
         "async def main():\n    sandbox = Sandbox(functions='sandbox_functions')\n"
-        "    print(await sandbox.call(os.getpid), flush=True)\n"
-        "    await sandbox.call(time.sleep, 1)\n    await asyncio.sleep(60)\n"
+        "    print(await sandbox.for_('').call(os.getpid), flush=True)\n"
+        "    await sandbox.for_('').call(time.sleep, 1)\n    await asyncio.sleep(60)\n"
         "asyncio.run(main())"
     )
     path = os.pathsep.join(folder for folder in sys.path if folder)
@@ -264,15 +264,15 @@ async def test_closing_waits_for_calls_and_leaves_nothing() -> None:
     sandbox = Sandbox(functions=FUNCTIONS)
     await sandbox.close()
     sandbox = Sandbox(children=1, functions=FUNCTIONS)
-    child = await sandbox.call(os.getpid)
-    calls = [asyncio.create_task(sandbox.call(time.sleep, 0.1)) for _ in range(3)]
+    child = await sandbox.for_("").call(os.getpid)
+    calls = [asyncio.create_task(sandbox.for_("").call(time.sleep, 0.1)) for _ in range(3)]
     await asyncio.sleep(0)
     await asyncio.gather(sandbox.close(), sandbox.close())
     assert all(call.done() and call.exception() is None for call in calls)
     await sandbox.close()
     assert not is_alive(child)
     with pytest.raises(RuntimeError, match="closed"):
-        await sandbox.call(os.getpid)
+        await sandbox.for_("").call(os.getpid)
     del sandbox
     gc.collect()
 
@@ -293,9 +293,9 @@ async def test_a_child_that_cannot_start_is_an_outage(
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", python)
         with pytest.raises(SandboxUnavailable, match="did not start"):
-            await sandbox.call(os.getpid)
+            await sandbox.for_("").call(os.getpid)
     gc.collect()
-    assert await sandbox.call(operator.add, 1, 1) == 2
+    assert await sandbox.for_("").call(operator.add, 1, 1) == 2
 
 
 async def test_no_file_descriptors_are_an_outage(sandbox: Sandbox) -> None:
@@ -307,12 +307,12 @@ async def test_no_file_descriptors_are_an_outage(sandbox: Sandbox) -> None:
             while True:
                 taken.append(socket.socket())
         with pytest.raises(SandboxUnavailable):
-            await sandbox.call(os.getpid)
+            await sandbox.for_("").call(os.getpid)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for handle in taken:
             handle.close()
-    assert await sandbox.call(operator.add, 1, 1) == 2
+    assert await sandbox.for_("").call(operator.add, 1, 1) == 2
 
 
 # Tenants and each other
@@ -372,15 +372,15 @@ async def test_what_was_too_costly_three_times_in_a_row_rests(sandbox: Sandbox) 
 async def test_now_and_then_too_costly_does_not_rest(sandbox: Sandbox) -> None:
     for _ in range(4):
         with pytest.raises(TooCostly):
-            await sandbox.call(operator.mul, "x", 17 * 1024 * 1024)
-        assert await sandbox.call(operator.mul, "x", 2) == "xx"
+            await sandbox.for_("").call(operator.mul, "x", 17 * 1024 * 1024)
+        assert await sandbox.for_("").call(operator.mul, "x", 2) == "xx"
 
 
 async def test_a_new_child_is_ready_for_what_was_called_before(sandbox: Sandbox) -> None:
-    await sandbox.call(matches, "event.data.items.size() == 10", EVENT)
+    await sandbox.for_("").call(matches, "event.data.items.size() == 10", EVENT)
     with pytest.raises(TooCostly):
-        await sandbox.call(render, BOMB, CONTEXT)
-    there = await sandbox.call(eval, "sorted(__import__('sys').modules)")
+        await sandbox.for_("").call(render, BOMB, CONTEXT)
+    there = await sandbox.for_("").call(eval, "sorted(__import__('sys').modules)")
     assert {"hookkeeper.content.templates", "hookkeeper.content.filters"} <= set(there)
 
 
@@ -409,7 +409,7 @@ async def test_what_rests_in_a_list_is_only_what_was_too_costly(sandbox: Sandbox
 async def test_many_calls_give_the_turn_back_between(tmp_path: Path) -> None:
     """Forty calls of half a second of computing in all; another tenant's call waits for one turn, and not for all."""
     async with Sandbox(children=1, functions=FUNCTIONS) as sandbox:
-        await sandbox.call(compute, 10)
+        await sandbox.for_("").call(compute, 10)
         file = tmp_path / "begun"
         many = asyncio.create_task(sandbox.for_("many").call_each(compute_and_note, [1_500_000] * 40, str(file)))
         while not file.exists():
@@ -475,14 +475,14 @@ async def test_what_a_child_answers_is_never_run(sandbox: Sandbox, tmp_path: Pat
     path = tmp_path / REMARK
     content = pickle.dumps((Malicious(path), None)) if answer is None else answer
     with pytest.raises(SandboxUnavailable, match=r"a child of the sandbox (gave an invalid answer|did not answer)"):
-        await sandbox.call(write_to_parent, (LENGTH.pack(len(content)) + content).hex())
+        await sandbox.for_("").call(write_to_parent, (LENGTH.pack(len(content)) + content).hex())
     assert not path.exists()
-    assert await sandbox.call(operator.add, 1, 1) == 2
+    assert await sandbox.for_("").call(operator.add, 1, 1) == 2
 
 
 async def test_an_answer_of_any_length_is_not_waited_for(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxUnavailable, match="too long"):
-        await sandbox.call(write_to_parent, LENGTH.pack(2**62).hex())
+        await sandbox.for_("").call(write_to_parent, LENGTH.pack(2**62).hex())
 
 
 async def test_a_result_of_another_type_is_no_answer(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,7 +493,7 @@ async def test_a_result_of_another_type_is_no_answer(sandbox: Sandbox, monkeypat
     )
     content = b'{"result": {"content": 5}}'
     with pytest.raises(SandboxUnavailable, match="gave an invalid answer"):
-        await sandbox.call(write_to_parent, (LENGTH.pack(len(content)) + content).hex())
+        await sandbox.for_("").call(write_to_parent, (LENGTH.pack(len(content)) + content).hex())
 
 
 async def test_a_tenant_may_be_given_fewer_turns() -> None:

@@ -74,7 +74,7 @@ async def test_a_delivery_without_memory_is_deferred_and_no_attempt_counted(
     """Timeline: of five requests, two fit the tenant's budget and hang; the others wait for 0.1 s only. Then all are
     answered.
     """
-    monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.1)
+    monkeypatch.setattr("hookkeeper.egress.request_state.SLOT_TIMEOUT", 0.1)
     settings = {"max_bytes_in_flight": 16 * MIB, "max_bytes_in_flight_per_tenant": 4 * MIB}
     async with running_instance(temporal, tmp_path, **settings) as instance, receiver() as slow:
         slow.otherwise = Answer(gate=asyncio.Event())

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import Message
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
@@ -100,7 +101,7 @@ async def test_nothing_is_readable_in_temporal(
     often = {"schedule": [0.1, 0.1, 0.1]}
     async with sealed.working():
         await sealed.webhook(inbox.url + "/receiver-path", emails=[email], notifications=[note], retry=often)
-        dead = (await sealed.webhook(dead_url, retry={"schedule": [1]}))["id"]
+        dead = (await sealed.webhook(dead_url, retry={"schedule": [4]}))["id"]
         event_id = (await sealed.send(data=DATA))["id"]
         assert (await sealed.until_closed(event_id))["status"] == "failed"
         check_unreadable(await seen_without_keys(temporal, sealed, event_id))
@@ -164,7 +165,7 @@ async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: 
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as before, before.working():
         await before.webhook(inbox.url, retry={"schedule": [2]})
         first = (await before.send(data=DATA))["id"]
-        await before.until_delivery(first, "retrying")
+        await before.until_in_history(first, EventType.EVENT_TYPE_TIMER_STARTED)
     same = {"task_queue": before.settings.task_queue}
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(f"{NEW},{OLD}"), **same) as both:
         both.tenant = before.tenant
@@ -204,7 +205,7 @@ async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Pat
     async with running_instance(temporal, tmp_path) as plain, plain.working():
         await plain.webhook(inbox.url, retry={"schedule": [1]})
         event_id = (await plain.send(data=DATA))["id"]
-        await plain.until_delivery(event_id, "retrying")
+        await plain.until_in_history(event_id, EventType.EVENT_TYPE_TIMER_STARTED)
     settings: dict[str, Any] = {"task_queue": plain.settings.task_queue, "encryption_keys": SecretStr(OLD)}
     async with running_instance(temporal, tmp_path, **settings) as sealed, sealed.working():
         sealed.tenant = plain.tenant

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
 from instances import Instance
@@ -140,13 +141,16 @@ async def test_a_deleted_webhook_cancels_its_deliveries(instance: Instance, inbo
 
 
 async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(instance: Instance, inbox: Receiver) -> None:
-    inbox.otherwise = Answer(500)
+    """They are changed during the first attempt, so that the next one is made later on a slow machine too."""
+    is_changed = asyncio.Event()
+    inbox.otherwise = Answer(500, gate=is_changed)
     async with receiver() as right:
         webhook = await instance.webhook(inbox.url, retry={"schedule": [0.4]})
         accepted = await instance.send()
-        await instance.until_delivery(accepted["id"], "retrying", 1)
+        await inbox.got(1)
         await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"url": right.url})
         rotated = (await instance.http.post(f"/v1/webhooks/{webhook['id']}/rotate-secret", json={"grace": 60})).json()
+        is_changed.set()
         event = await instance.until_final(accepted["id"])
         assert event["status"] == "succeeded"
         assert event["deliveries"][0]["target"] == right.url
@@ -309,14 +313,15 @@ async def test_an_internal_error_during_a_cancel_does_not_block_the_run(
 
 async def test_hold_and_release(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await instance.webhook(inbox.url, retry={"schedule": [0.6]})
+    await instance.webhook(inbox.url, retry={"schedule": [5]})
     accepted = await instance.send()
-    await instance.until_delivery(accepted["id"], "retrying", 1)
+    retrying = await instance.until_delivery(accepted["id"], "retrying", 1)
+    due = datetime.fromisoformat(retrying["deliveries"][0]["next_attempt_at"])
     assert (await instance.command(accepted["id"], "hold")).status_code == 202
     held = await instance.until_delivery(accepted["id"], "held")
     assert held["deliveries"][0]["next_attempt_at"] is None
     assert (await instance.command(accepted["id"], "hold")).status_code == 409
-    await asyncio.sleep(1.0)
+    await asyncio.sleep((due - datetime.now(UTC)).total_seconds() + 0.5)
     assert len(inbox.requests) == 1, "a held delivery stays"
     assert (await instance.command(accepted["id"], "release")).status_code == 202
     assert (await instance.until_final(accepted["id"]))["status"] == "succeeded"
@@ -489,8 +494,8 @@ async def test_a_run_survives_the_death_of_its_worker(idle_instance: Instance, i
     assert inbox.requests == [], "there is no worker yet, and the event is accepted all the same"
     async with idle_instance.working():
         await inbox.got(1)
-        await idle_instance.until_delivery(accepted["id"], "retrying", 1)
-    await asyncio.sleep(0.5)
+        await idle_instance.until_in_history(accepted["id"], EventType.EVENT_TYPE_TIMER_STARTED)
+    await idle_instance.until_in_history(accepted["id"], EventType.EVENT_TYPE_TIMER_FIRED)
     async with idle_instance.working():
         event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], codes(event)) == ("succeeded", [500, 200])

@@ -14,6 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
+from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.run_state import input_of
@@ -63,7 +64,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It starts in the last pause before its position would have been dropped; its grant is a whole one."""
-    for name, seconds in (("FIRST_START_CHECK", 3), ("START_TIMEOUT", 2), ("FIRST_CHECK", 0.3)):
+    for name, seconds in (("FIRST_START_CHECK", 6), ("START_TIMEOUT", 5), ("FIRST_CHECK", 0.3)):
         monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
@@ -87,7 +88,7 @@ async def test_an_event_whose_time_has_just_passed_stands_in_line(instance: Inst
     (blocking,) = await send_numbered(instance, 1)
     await instance.until_delivery(blocking, "retrying")
     just_now = await instance.send(data={"n": 1}, deliver_at=rfc3339(utc_now()))
-    started = await input_of(instance.temporal, instance.run(just_now["id"]))
+    started = await input_of(instance.temporal, instance.run(just_now["id"]), EventInput)
     assert not started.deliveries[0].enqueued
     async with asyncio.timeout(WAIT_TIMEOUT):
         while just_now["id"] not in await queue_of(instance, webhook).query("positions"):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from hookkeeper import ids
 from instances import Instance
 from receivers import Receiver, Request
 from timeouts import WAIT_TIMEOUT
@@ -63,17 +64,9 @@ async def test_a_failing_limited_webhook_is_retried(instance: Instance, inbox: R
 
 
 async def test_a_delivery_in_the_limited_queue_can_be_cancelled(instance: Instance, inbox: Receiver) -> None:
-    webhook = await instance.webhook(inbox.url, rate_limit=0.01)
-    events = [await instance.send() for _ in range(3)]
-    await asyncio.sleep(1)
-    waiting = [
-        accepted_event
-        for accepted_event in events
-        if (await instance.event(accepted_event["id"]))["status"] == "delivering"
-    ]
-    assert waiting
-    assert (await instance.command(waiting[-1]["id"], "cancel", webhook["id"])).status_code == 202
-    event = await instance.until_final(waiting[-1]["id"])
+    event_id = await waiting_for_its_turn(instance, inbox)
+    assert (await instance.command(event_id, "cancel")).status_code == 202
+    event = await instance.until_final(event_id)
     assert event["status"] == "cancelled"
     assert event["deliveries"][0]["attempts"] == []
 
@@ -82,10 +75,22 @@ async def waiting_for_its_turn(instance: Instance, inbox: Receiver) -> str:
     """Give an event that waits in the limited queue, for minutes."""
     await instance.webhook(inbox.url, rate_limit=0.01)
     events: list[str] = [(await instance.send())["id"] for _ in range(3)]
-    await inbox.got(1)
-    await asyncio.sleep(1)
-    waiting = [event for event in events if (await instance.event(event))["status"] == "delivering"]
-    return waiting[-1]
+    (sent,) = await inbox.got(1)
+    await instance.until_final(sent.webhook_id)
+    waiting = next(event for event in events if event != sent.webhook_id)
+    await until_in_limited_queue(instance, waiting)
+    return waiting
+
+
+async def until_in_limited_queue(instance: Instance, event_id: str) -> None:
+    limited = ids.limited_queue(instance.settings.task_queue)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            history = await instance.run(event_id).fetch_history()
+            scheduled = [event.activity_task_scheduled_event_attributes for event in history.events]
+            if any(activity.task_queue.name == limited for activity in scheduled):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_a_requested_attempt_does_not_wait_for_the_rate(instance: Instance, inbox: Receiver) -> None:
@@ -119,11 +124,12 @@ async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(
     for event_id in events:
         await instance.until_closed(event_id)
     path = f"/v1/webhooks/{webhook['id']}"
-    await instance.http.patch(path, json={"rate_limit": 0.5})
+    await instance.http.patch(path, json={"rate_limit": 0.2})
     for event_id in events:
         assert (await instance.command(event_id, "redeliver")).status_code == 202
     await inbox.got(4)
-    await asyncio.sleep(0.5)  # by now all wait in the queue
+    for event_id in events:
+        await until_in_limited_queue(instance, event_id)
     await instance.http.post(f"{path}/pause")
     for event_id in events:
         event = await instance.until_delivery(event_id, "held") if event_id != inbox.requests[3].webhook_id else None

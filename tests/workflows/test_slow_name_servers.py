@@ -41,7 +41,7 @@ async def test_a_delivery_without_a_free_lookup_is_deferred_without_an_attempt(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: the only lookup that the tenant may have is under way for 3 s, and requests wait for 0.1 s only."""
-    monkeypatch.setattr("hookkeeper.egress.link.SLOT_TIMEOUT", 0.1)
+    monkeypatch.setattr("hookkeeper.egress.request_state.SLOT_TIMEOUT", 0.1)
     async with name_server(acme_example=["127.0.0.1"]) as dns:
         settings = {"dns_servers": (dns.address,), "dns_timeout": 3.0, "max_concurrent_lookups": 1}
         async with running_instance(temporal, tmp_path, **settings) as instance:

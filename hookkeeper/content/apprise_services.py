@@ -1,18 +1,66 @@
 """Services that Apprise supports: which are allowed, and whether their URLs are valid.
 
-Apprise is loaded at first use, which takes 0.2 s and 25 MB.
+Apprise is loaded at first use, which takes 0.2 s and 25 MB. The lists of services that cannot be allowed follow Apprise
+2.3: a test checks all plugins, so a new version cannot add such a service unnoticed.
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Collection
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from hookkeeper.content import schemes
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.text import truncate
+
+MAX_SERVICE = 2048
+_SCHEME = re.compile(r"([A-Za-z0-9]+)://\S+", re.ASCII)
+
+_ON_THIS_MACHINE = {
+    "blink1",
+    "dbus",
+    "exec",
+    "file",
+    "gio",
+    "glib",
+    "gnome",
+    "kde",
+    "local",
+    "macosx",
+    "qt",
+    "syslog",
+    "windows",
+}
+"""They run programs, or use desktops, devices, logs and files of the worker's machine."""
+_OWN_SOCKETS = {
+    "amqp",
+    "amqps",
+    "aprs",
+    "deltachat",
+    "deltachats",
+    "growl",
+    "irc",
+    "ircs",
+    "mailto",
+    "mailtos",
+    "mqtt",
+    "mqtts",
+    "nostr",
+    "rsyslog",
+    "smpp",
+    "smpps",
+    "xmpp",
+    "xmpps",
+}
+"""They open connections without `requests`; `mailto` would connect to any SMTP server."""
+_ANY_REQUEST = {"apprise", "apprises", "form", "forms", "http", "https", "json", "jsons", "xml", "xmls"}
+"""They send any request to any host; `http` is for that."""
+_LOCAL_FILES = {"fcm", "vapid"}
+"""They read their keys from files that the URL names."""
+
+NEVER = frozenset(_ON_THIS_MACHINE | _OWN_SOCKETS | _ANY_REQUEST | _LOCAL_FILES)
 
 DEFAULT_ALLOWED = (
     *("slack", "discord", "workflows", "gchat", "webex", "tgram", "line", "lark", "feishu", "dingtalk", "wecombot"),
@@ -68,6 +116,14 @@ class NotificationService(NamedTuple):
         own = self.plugin.resolve_format(_text())
         converted: str = self.plugin.dialect_convert(_apprise().conversion.convert_between(_text(), own, text), own)
         return converted
+
+
+def scheme_of(service: str) -> str:
+    """Return the scheme in lower case. Raises ValueError, without any part of the URL, if it is not an Apprise URL."""
+    match = _SCHEME.fullmatch(service)
+    if not match or not service.isprintable():
+        raise ValueError("must be an Apprise URL without spaces, such as slack://…: see https://appriseit.com/services")
+    return match[1].lower()
 
 
 def load() -> None:
@@ -130,10 +186,10 @@ def _no_throttle(*_: Any, **__: Any) -> None:
 
 def _scheme(url: str, allowed: Collection[str]) -> str:
     try:
-        scheme = schemes.scheme_of(url)
+        scheme = scheme_of(url)
     except ValueError as exc:
         raise BadService(str(exc)) from None
-    usable = set(allowed) - schemes.NEVER
+    usable = set(allowed) - NEVER
     if scheme not in usable:
         raise ServiceNotAllowed(f"{scheme}:// is not allowed here; allowed: {', '.join(sorted(usable)) or 'none'}")
     return scheme
@@ -160,7 +216,7 @@ def _manager() -> Any:
     manager = _apprise().NotificationManager()
     warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)  # its plugin for emails asks
     manager.load_modules()
-    manager.disable(*schemes.NEVER)
+    manager.disable(*NEVER)
     for kind in {kind for plugin in manager.plugins() for kind in plugin.__mro__ if "__del__" in vars(kind)}:
         del kind.__del__  # it would send an unguarded logout request from any thread that collects garbage
     return manager

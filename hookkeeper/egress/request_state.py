@@ -70,7 +70,7 @@ class ResponseReader(ResponseHandler):
 
 
 @dataclass(slots=True)
-class Link:
+class RequestState:
     """The state of one request. `send` sets the first four fields, the connector the others."""
 
     tenant: str = ""
@@ -132,4 +132,4 @@ class Link:
             clock.reschedule(loop.time() + left)
 
 
-current_link: ContextVar[Link | None] = ContextVar("current_link", default=None)
+current_request: ContextVar[RequestState | None] = ContextVar("current_link", default=None)

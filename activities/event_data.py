@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from hookkeeper.content.sizes import memory_of
 from hookkeeper.messages import Message
+from hookkeeper.temporal.run_state import input_of
 
 MAX_CACHED_BYTES = 16 * 1024 * 1024
 """Approximate memory of each of a worker's two caches."""
@@ -46,8 +47,4 @@ class EventData:
 
     async def _read(self, workflow_id: str, run_id: str) -> Any:
         handle = self._temporal.get_workflow_handle(workflow_id, run_id=run_id)
-        events = handle.fetch_history_events(page_size=1)
-        first = await anext(events)
-        payloads = first.workflow_execution_started_event_attributes.input.payloads
-        (started,) = await self._temporal.data_converter.decode(payloads, [_RunInput])
-        return started.data
+        return (await input_of(self._temporal, handle, _RunInput)).data

@@ -60,32 +60,33 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class EventSnapshot:
-    """The input of an event's latest run, and the state of the event."""
+    """An event: the input of its latest run, and its state."""
 
+    workflow_id: str
+    run_id: str
+    run_number: int
+    """The highest of its latest run and that run's parts."""
     event: EventInput
     state: EventState
-    run_number: int
-    """The highest of that run and its parts."""
 
 
 async def read(
     client: Client, handle: WorkflowHandle[Any, Any], description: WorkflowExecutionDescription
 ) -> EventSnapshot:
-    """Read an event."""
-    event = await run_state.input_of(client, handle)
+    """Read an event, whose latest run is given."""
+    event = await run_state.input_of(client, handle, EventInput)
     run_number = description.typed_search_attributes.get(ids.RUN_NUMBER, 1)
     if description.workflow_type == ids.LARGE_EVENT:
-        return await _read_large(client, LargeEventRun(handle, description, event), run_number)
-    if run_state.is_unstarted(description):
-        return EventSnapshot(event, run_state.unstarted_state(event), run_number)
-    return EventSnapshot(event, await run_state.state_of(client, handle, description.status), run_number)
-
-
-async def _read_large(client: Client, run: LargeEventRun, run_number: int) -> EventSnapshot:
-    parts = await parts_of(client, run)
-    states = await asyncio.gather(*(state_of(client, run, part) for part in parts))
-    state = merged(run.event, states, run.description.close_time)
-    return EventSnapshot(run.event, state, max(run_number, *(part.run_number for part in parts)))
+        run = LargeEventRun(handle, description, event)
+        parts = await parts_of(client, run)
+        states = await asyncio.gather(*(part_state(client, run, part) for part in parts))
+        state = merged(event, states, description.close_time)
+        run_number = max(run_number, *(part.run_number for part in parts))
+    elif run_state.is_unstarted(description):
+        state = run_state.unstarted_state(event)
+    else:
+        state = await run_state.state_of(client, handle, description.status)
+    return EventSnapshot(handle.id, description.run_id, run_number, event, state)
 
 
 async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery: str) -> WorkflowHandle[Any, Any]:
@@ -93,7 +94,7 @@ async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery
     handle = client.get_workflow_handle(ids.workflow_id(tenant, event_id))
     if (await handle.describe()).workflow_type != ids.LARGE_EVENT:
         return handle
-    event = await run_state.input_of(client, handle)
+    event = await run_state.input_of(client, handle, EventInput)
     for n, deliveries in enumerate(partition(event.deliveries), start=1):
         if delivery in {candidate.id for candidate in deliveries}:
             return client.get_workflow_handle(ids.part_id(tenant, event_id, n))
@@ -110,13 +111,13 @@ async def parts_of(client: Client, run: LargeEventRun) -> list[Part]:
     return [_with_end(part, ends.get(part.n)) if part.has_no_run_yet else part for part in parts]
 
 
-async def state_of(client: Client, run: LargeEventRun, part: Part) -> EventState:
+async def part_state(client: Client, run: LargeEventRun, part: Part) -> EventState:
     """Return the state of a part."""
     if part.final_state:
         return part.final_state
     if part.handle and not part.is_unstarted:
         return await run_state.state_of(client, part.handle, part.status)
-    event = await run_state.input_of(client, part.handle) if part.handle else part.event
+    event = await run_state.input_of(client, part.handle, EventInput) if part.handle else part.event
     state = run_state.unstarted_state(event)
     return state if run.is_open else run_state.cut_short(state)
 

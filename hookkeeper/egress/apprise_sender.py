@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from hookkeeper import outcomes
+from hookkeeper.content.apprise_services import BadService, ServiceNotAllowed, load, service_of
 from hookkeeper.content.notifications import RenderedNotification
-from hookkeeper.content.services import BadService, ServiceNotAllowed, load, service_of
 from hookkeeper.egress.addresses import Networks
 from hookkeeper.egress.scrubbing import scrub
 from hookkeeper.limits.tenant_limit import TenantLimit
@@ -33,7 +33,7 @@ MAX_TEXT = 1024
 """Bytes of the messages of Apprise and the service that are kept."""
 
 
-class ServicesBusy(RuntimeError):
+class AppriseBusy(RuntimeError):
     """No thread became free in time. It does not count as an attempt."""
 
 
@@ -60,7 +60,7 @@ class ServiceAnswer:
     duration_ms: float = 0.0
 
 
-class Services:
+class AppriseSender:
     """Sends to the services that the operator allows, at allowed addresses."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Services:
             async with asyncio.timeout(THREAD_TIMEOUT):
                 await self._slots.acquire(tenant)
         except TimeoutError:
-            raise ServicesBusy(f"no thread was free within {THREAD_TIMEOUT:g} s") from None
+            raise AppriseBusy(f"no thread was free within {THREAD_TIMEOUT:g} s") from None
         started_at, start = utc_now(), time.perf_counter()
         answer = await self._send_in_thread(notification, timeout, tenant)
         return replace(answer, started_at=started_at, duration_ms=(time.perf_counter() - start) * 1000)
