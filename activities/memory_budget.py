@@ -100,14 +100,14 @@ class WorkerMemory:
     """
 
     def __init__(self, total: int, per_tenant: int, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-        self.max_body_bytes = max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self.requests = MemoryBudget(total, per_tenant)
         self.data = MemoryBudget(total, per_tenant)
         self._loads = TenantLoads()
 
     def request(self, tenant: str, body_bytes: int | None = None) -> AbstractAsyncContextManager[Reservation]:
         """Reserve the memory of a request; before its body is rendered, that of the largest body."""
-        size = self.max_body_bytes if body_bytes is None else body_bytes
+        size = self._max_body_bytes if body_bytes is None else body_bytes
         return self.requests.reserved(tenant, request_memory(size))
 
     @contextmanager

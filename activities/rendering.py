@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from activities.memory_budget import WorkerMemory, request_memory
 from hookkeeper.content.context import Context
 from hookkeeper.content.errors import ContentError
+from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.sandbox.pool import Sandbox
 
 
@@ -23,15 +24,16 @@ Content = TypeVar("Content", bound=Rendered)
 
 
 class Renderer:
-    def __init__(self, sandbox: Sandbox, memory: WorkerMemory) -> None:
+    def __init__(self, sandbox: Sandbox, memory: WorkerMemory, limits: RenderLimits) -> None:
         self._sandbox = sandbox
         self._memory = memory
+        self._limits = limits
 
     @asynccontextmanager
     async def rendered(
         self,
         tenant: str,
-        render: Callable[[Template, Context, int], Content],
+        render: Callable[[Template, Context, RenderLimits], Content],
         template: Template,
         context: Context,
         *,
@@ -42,13 +44,13 @@ class Renderer:
         Renders `fallback` if the template fails. Raises `ContentError`, and LocalLimitReached if memory is not free in
         time.
         """
-        sandbox, max_bytes = self._sandbox.for_(tenant), self._memory.max_body_bytes
+        sandbox = self._sandbox.for_(tenant)
         async with self._memory.request(tenant) as reservation:
             try:
-                content = await sandbox.call(render, template, context, max_bytes)
+                content = await sandbox.call(render, template, context, self._limits)
             except ContentError:
                 if fallback is None:
                     raise
-                content = await sandbox.call(render, fallback, context, max_bytes)
+                content = await sandbox.call(render, fallback, context, self._limits)
             reservation.shrink_to(request_memory(content.size))
             yield content, reservation.waited

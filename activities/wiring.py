@@ -88,9 +88,9 @@ async def open_activities(
         concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
         bulk_concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
         memory = WorkerMemory(
-            settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.max_body_bytes
+            settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.render_limits.body_bytes
         )
-        renderer = Renderer(sandbox, memory)
+        renderer = Renderer(sandbox, memory, settings.render_limits)
         batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
         mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
+from hookkeeper.content.sizes import MAX_HEADER_BYTES, RenderLimits
 from hookkeeper.content.urls import check_name_server, check_proxy
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.egress.addresses import parse_networks
@@ -137,6 +138,12 @@ class Settings(BaseSettings):
         description="Maximum number of addresses in the emails of one webhook, including `on_failure`; a template"
         " counts as one",
     )
+    max_header_bytes: int = Field(
+        MAX_HEADER_BYTES,
+        ge=1024,
+        le=64 * 1024,
+        description="Maximum size of the header names and values of one webhook or HTTP notification, in bytes",
+    )
     max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Maximum number of schedules of one tenant")
     min_schedule_interval: int = Field(
         10,
@@ -239,9 +246,9 @@ class Settings(BaseSettings):
     )
 
     @property
-    def max_body_bytes(self) -> int:
-        """Maximum bytes of a body that templates render for an event."""
-        return 2 * self.max_event_bytes
+    def render_limits(self) -> RenderLimits:
+        """Maximum bytes of what templates render for an event."""
+        return RenderLimits(body_bytes=2 * self.max_event_bytes, header_bytes=self.max_header_bytes)
 
     @property
     def keyring(self) -> Keyring | None:

@@ -63,7 +63,7 @@ async def preview_webhook(
     else:
         webhook = found(await store.get(preview.webhook_id or "", caller.tenant))
     data = await _data_of(preview.event, store.catalogue)
-    return await Previewer(sandbox, webhook, preview.event.type, data, settings.max_body_bytes).preview()
+    return await Previewer(sandbox, webhook, preview.event.type, data, settings.render_limits).preview()
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])

@@ -9,7 +9,7 @@ from hookkeeper.content.context import Context
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.json_text import check_size
 from hookkeeper.content.mailboxes import Mailbox, parse_mailbox
-from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body, memory_of
+from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body, memory_of
 from hookkeeper.content.text import check_line, truncate
 
 MAX_RECIPIENTS = 50
@@ -128,7 +128,7 @@ def check(email: Email) -> None:
         fields.check(name, getattr(email, name))
 
 
-def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedEmail:
+def render_email(email: Email, context: Context, limits: RenderLimits = DEFAULT_LIMITS) -> RenderedEmail:
     """Render an email for an event. Raises a `ContentError` if a field cannot be rendered."""
     seen: set[str] = set()
     to, cc, bcc = (_mailboxes(name, getattr(email, name), context, seen) for name in ("to", "cc", "bcc"))
@@ -136,7 +136,7 @@ def render_email(email: Email, context: Context, max_bytes: int = MAX_BODY_BYTES
         raise BadTemplate("to: has no address for this event")
     text, html = _texts(email, context)
     if email.text or email.html:
-        check_body("text and html", _size(text) + _size(html), max_bytes)
+        check_body("text and html", _size(text) + _size(html), limits.body_bytes)
     return RenderedEmail(
         to=to,
         cc=cc,

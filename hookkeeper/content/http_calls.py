@@ -10,7 +10,7 @@ from hookkeeper.content.context import Context
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from hookkeeper.content.payload import JSON, body_of
-from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
 from hookkeeper.content.text import check_line
 from hookkeeper.content.urls import MAX_URL, check_url
 
@@ -111,23 +111,22 @@ def check(call: HttpCall) -> None:
     fields.check("http.url", call.url)
     with fields.named("http.headers"):
         check_origin(call.headers)
-        check_total(call.headers)
     for name, value in call.headers.items():
         if fields.is_template(value):
             fields.check(f"http.headers.{name}", value)
     fields.check("http.body", call.body, "json" if call.is_json else "none")
 
 
-def call_of(call: HttpCall, context: Context, max_bytes: int = MAX_BODY_BYTES) -> RenderedHttpCall:
+def call_of(call: HttpCall, context: Context, limits: RenderLimits = DEFAULT_LIMITS) -> RenderedHttpCall:
     """Render a call for an event. Raises a `ContentError` if a field cannot be rendered."""
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
         headers["content-type"] = JSON
     with fields.named("http.headers"):
-        check_total(headers)
+        check_total(headers, limits.header_bytes)
     body = _body(call, context)
     if call.body is not None:
-        check_body("http.body", len(body), max_bytes)
+        check_body("http.body", len(body), limits.body_bytes)
     return RenderedHttpCall(method=call.method, url=_url(call.url, context), headers=headers, body=body)
 
 

@@ -10,7 +10,7 @@ from hookkeeper.content.context import Context
 from hookkeeper.content.emails import Email
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
 from hookkeeper.content.text import truncate
 
 MAX_BODY = 64 * 1024
@@ -93,16 +93,16 @@ def check(notification: Notification) -> None:
 
 
 def render_notification(
-    notification: Notification, context: Context, max_bytes: int = MAX_BODY_BYTES
+    notification: Notification, context: Context, limits: RenderLimits = DEFAULT_LIMITS
 ) -> RenderedNotification | RenderedHttpCall:
     """Render a notification for an event. Raises a `ContentError` if a field cannot be rendered."""
     if notification.http:
-        return http_calls.call_of(notification.http, context, max_bytes)
+        return http_calls.call_of(notification.http, context, limits)
     title, body = _title(notification, context), _body(notification, context)
     if not body.strip():
         raise BadTemplate("body: is empty for this event")
     if notification.body is not None:
-        check_body("body", len(body.encode()), max_bytes)
+        check_body("body", len(body.encode()), limits.body_bytes)
     return RenderedNotification(service=notification.service or "", title=title, body=body)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hookkeeper.content import cloud_events, fields, json_text
 from hookkeeper.content.context import Context
 from hookkeeper.content.json_text import compact
-from hookkeeper.content.sizes import MAX_BODY_BYTES, check_body
+from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
 
 MAX_STATIC = 16 * 1024
 MAX_TEMPLATE = 64 * 1024
@@ -64,15 +64,15 @@ class Body(NamedTuple):
         return len(self.content)
 
 
-def body_of(payload: Payload | None, context: Context, max_bytes: int = MAX_BODY_BYTES) -> Body:
+def body_of(payload: Payload | None, context: Context, limits: RenderLimits = DEFAULT_LIMITS) -> Body:
     """Return the body for an event. Raises a `ContentError` if a template cannot be rendered.
 
-    The body of a payload may have `max_bytes`. Without a payload, the body is the event, whose size is limited already.
+    The body of a payload is limited. Without a payload, the body is the event, whose size is limited already.
     """
     if payload is None:
         return _body(Payload(), context)
     body = _body(payload, context)
-    check_body(TEMPLATE if payload.template else "payload", len(body.content), max_bytes)
+    check_body(TEMPLATE if payload.template else "payload", len(body.content), limits.body_bytes)
     return body
 
 

@@ -1,12 +1,24 @@
 """Limits of rendered bodies, and the memory of an event's data."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from hookkeeper.content.errors import BadTemplate
 
 MAX_BODY_BYTES = 512 * 1024
 """Default maximum bytes of a rendered body: twice the largest event."""
+MAX_HEADER_BYTES = 16 * 1024
+"""Default maximum bytes of all headers of a request: many servers refuse more."""
+
+
+class RenderLimits(NamedTuple):
+    """Maximum bytes of what is rendered for an event."""
+
+    body_bytes: int = MAX_BODY_BYTES
+    header_bytes: int = MAX_HEADER_BYTES
+
+
+DEFAULT_LIMITS = RenderLimits()
 
 
 def check_body(field: str, size: int, max_bytes: int) -> None:

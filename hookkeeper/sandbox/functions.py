@@ -12,6 +12,9 @@ EMAIL, NOTIFICATION, PAYLOAD = (
 )
 
 
+LIMITS = "hookkeeper.content.sizes:RenderLimits"
+
+
 class Function(NamedTuple):
     """Types are written `module:Name`, so that a child imports only the types of the functions it runs."""
 
@@ -23,17 +26,19 @@ class Function(NamedTuple):
 
 FUNCTIONS: dict[str, Function] = {
     "hookkeeper.content.emails.check": Function((EMAIL,)),
-    "hookkeeper.content.emails.render_email": Function((EMAIL,), ("hookkeeper.content.emails:RenderedEmail",)),
+    "hookkeeper.content.emails.render_email": Function(
+        (EMAIL, None, LIMITS), ("hookkeeper.content.emails:RenderedEmail",)
+    ),
     "hookkeeper.content.filters.check": Function(),
     "hookkeeper.content.filters.matches": Function(),
     "hookkeeper.content.json_schemas.check": Function(),
     "hookkeeper.content.json_schemas.errors": Function(),
     "hookkeeper.content.notifications.check": Function((NOTIFICATION,)),
     "hookkeeper.content.notifications.render_notification": Function(
-        (NOTIFICATION,),
+        (NOTIFICATION, None, LIMITS),
         ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.http_calls:RenderedHttpCall"),
     ),
-    "hookkeeper.content.payload.body_of": Function((PAYLOAD,), ("hookkeeper.content.payload:Body",)),
+    "hookkeeper.content.payload.body_of": Function((PAYLOAD, None, LIMITS), ("hookkeeper.content.payload:Body",)),
     "hookkeeper.content.payload.check": Function((PAYLOAD,)),
     "hookkeeper.content.tls.check": Function(("hookkeeper.content.tls:Tls", "datetime:datetime")),
 }

@@ -14,6 +14,7 @@ from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.masking import masked_headers
 from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import body_of
+from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import patterns_for
 from hookkeeper.sandbox.pool import Sandbox
@@ -57,12 +58,12 @@ class Preview(ResponseModel):
 class Previewer:
     """Makes the request, the emails and the notifications of a webhook for one event."""
 
-    def __init__(self, sandbox: Sandbox, webhook: Webhook, type_: str, data: Any, max_body_bytes: int) -> None:
+    def __init__(self, sandbox: Sandbox, webhook: Webhook, type_: str, data: Any, limits: RenderLimits) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
         self._event = OutgoingEvent(EXAMPLE_ID, type_, webhook.tenant, utc_now(), data)
         self._context = context_of(self._event, WebhookContext(webhook.id, webhook.name, webhook.metadata_))
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
 
     async def preview(self) -> Preview:
         matches, filter_error = await self._filtered()
@@ -104,9 +105,9 @@ class Previewer:
             )
         return NotificationPreview(target=notification.target, title=rendered.title, body=rendered.body)
 
-    async def _made(self, make: Callable[[Any, Any, int], Any], element: Any) -> tuple[Any, str | None]:
+    async def _made(self, make: Callable[[Any, Any, RenderLimits], Any], element: Any) -> tuple[Any, str | None]:
         try:
-            return await self._sandbox.call(make, element, self._context, self._max_body_bytes), None
+            return await self._sandbox.call(make, element, self._context, self._limits), None
         except ContentError as error:
             return None, str(error)
 

@@ -15,7 +15,7 @@ from hookkeeper.content import emails, filters, notifications, payload, tls
 from hookkeeper.content.apprise_services import check_service
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
-from hookkeeper.content.headers import MASK
+from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
@@ -103,7 +103,7 @@ class WebhookValidator:
         async for event in self._examples(whole):
             for path, render, element in elements:
                 try:
-                    await self._sandbox.call(render, element, context_of(event, about), self._settings.max_body_bytes)
+                    await self._sandbox.call(render, element, context_of(event, about), self._settings.render_limits)
                 except ContentError as error:
                     yield BadField(path=path, detail=f"{error}; this happens for the example of {event.type}")
 
@@ -127,6 +127,8 @@ class WebhookValidator:
         if given.get("url"):
             yield "url", partial(self._check_scheme, given["url"])
             yield "url", partial(self._check_reachable, given["url"])
+        if given.get("headers"):
+            yield "headers", partial(self._check_header_bytes, given["headers"])
         if given.get("tls") and given["tls"].key != MASK:  # a preview leaves it masked
             yield "tls", partial(self._sandbox.call, tls.check, given["tls"], utc_now())
         if given.get("filter"):
@@ -147,11 +149,15 @@ class WebhookValidator:
             path = f"{prefix}notifications.{number}"
             yield path, partial(self._sandbox.call, notifications.check, notification)
             if notification.http:
+                yield f"{path}.http.headers", partial(self._check_header_bytes, notification.http.headers)
                 yield f"{path}.http.url", partial(self._check_scheme, notification.http.url)
             if notification.service:
                 yield f"{path}.service", partial(self._check_service, notification.service)
             if notification.http and notification.http.host:
                 yield f"{path}.http.url", partial(self._check_reachable, notification.http.host)
+
+    async def _check_header_bytes(self, headers: dict[str, str]) -> None:
+        check_total(headers, self._settings.max_header_bytes)
 
     async def _check_scheme(self, url: str) -> None:
         check_scheme(url, self._settings.require_https)

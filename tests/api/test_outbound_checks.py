@@ -1,6 +1,7 @@
 """What is refused when a webhook is registered or changed, as no delivery would reach it: a clear 422, and no row."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +119,28 @@ async def test_masks_do_not_hide_headers_that_are_too_large_together(door: Insta
     patch = {"notifications": [{"http": shown | {"headers": more}}]}
     problem(await door.http.patch(path, json=patch), 422)
     assert (await door.http.patch(path, json={"headers": dict.fromkeys(LARGE, MASK)})).status_code == 200
+
+
+async def test_the_operator_sets_the_size_of_headers(temporal: Client, tmp_path: Path) -> None:
+    """It bounds what is saved, and what a template makes of an event."""
+    async with running_instance(temporal, tmp_path, max_header_bytes=2048) as small:
+        large = {"x-large": "v" * 2048}
+        call = {"method": "POST", "url": URL, "headers": {"x-large": "{{ event.data.text }}"}}
+        webhook = {"url": URL, "notifications": [{"http": call}]}
+        assert "may be 2048 together" in await refused(small, {"url": URL, "headers": large}, "headers")
+        assert "may be 2048 together" in await refused(small, {"notifications": [{"http": call | {"headers": large}}]})
+        assert await previewed_problem(small, webhook, "v" * 1900) is None
+        assert "may be 2048 together" in str(await previewed_problem(small, webhook, "v" * 2048))
+
+
+async def previewed_problem(door: Instance, webhook: dict[str, Any], text: str) -> str | None:
+    """Return what is wrong with the only notification of a webhook for an event with this text."""
+    body = {"webhook": webhook, "event": {"type": "a", "data": {"text": text}}}
+    answer = await door.http.post(f"{WEBHOOKS}/preview", json=body)
+    assert answer.status_code == 200, answer.text
+    (shown,) = answer.json()["notifications"]
+    problem_: str | None = shown["problem"]
+    return problem_
 
 
 async def test_others_are_taken_and_masked(door: Instance) -> None:

@@ -12,7 +12,7 @@ from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall
 from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import Payload, body_of
-from hookkeeper.content.sizes import memory_of
+from hookkeeper.content.sizes import RenderLimits, memory_of
 
 TWICE = "{{ event.data }}{{ event.data }}"
 DATA = "é" * 40
@@ -36,13 +36,13 @@ DATA = "é" * 40
     ],
 )
 def test_a_rendered_body_has_a_largest_size(make: Any, written: Any, field: str) -> None:
-    make(written, seeing(DATA), 10_000)
+    make(written, seeing(DATA), RenderLimits(10_000))
     with pytest.raises(BadTemplate, match=f"{field}: makes [0-9,]+ bytes of this event, and may make at most 150"):
-        make(written, seeing(DATA), 150)
+        make(written, seeing(DATA), RenderLimits(150))
 
 
 def test_a_body_that_the_webhook_does_not_shape_is_as_large_as_its_event() -> None:
-    assert len(body_of(None, seeing(DATA), 10).content) > 80
+    assert len(body_of(None, seeing(DATA), RenderLimits(10)).content) > 80
 
 
 DATA_OF_MANY_SHAPES: list[Any] = [
