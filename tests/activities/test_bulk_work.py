@@ -110,7 +110,7 @@ async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store)
     await asyncio.gather(slow, return_exceptions=True)
 
 
-class Unreadable(RecoveryCandidates):
+class UnreadableCandidates(RecoveryCandidates):
     """Runs that are redelivered, except for an unreadable one."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ def batch_of(*runs: str) -> RedeliveryBatch:
 
 
 async def test_an_unreadable_run_is_skipped_after_ten_tries(store: Store) -> None:
-    lost, environment = Unreadable(), with_heartbeats()
+    lost, environment = UnreadableCandidates(), with_heartbeats()
     activities = RecoveryActivities(store, lost, SLOTS)
     with pytest.raises(ValueError, match="unreadable"):
         await environment.run(activities.redeliver_candidates, batch_of(*RUNS))
@@ -151,7 +151,7 @@ async def test_an_unreadable_run_is_skipped_after_ten_tries(store: Store) -> Non
 
 
 async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
-    lost, environment = Unreadable(), with_heartbeats()
+    lost, environment = UnreadableCandidates(), with_heartbeats()
     known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
     environment.info = replace(environment.info, heartbeat_details=[known])
     tally = await environment.run(RecoveryActivities(store, lost, SLOTS).redeliver_candidates, batch_of(*RUNS[:6]))
