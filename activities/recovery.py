@@ -47,7 +47,7 @@ class RecoveryActivities:
 
     @activity.defn
     async def count_candidates(self, scope: RecoveryScope) -> int:
-        """Count the closed events that would be redelivered."""
+        """Count the events that would be redelivered."""
         with self._concurrency.slot(scope.tenant):
             async with heartbeating():
                 return await self._candidates.count(scope)
@@ -57,8 +57,7 @@ class RecoveryActivities:
         """Find the oldest candidates."""
         with self._concurrency.slot(search.scope.tenant):
             async with heartbeating():
-                runs, end = await self._candidates.oldest(search.scope, search.after, PLAN_SIZE)
-                return RecoveryPlan(runs=tuple(runs), end=end)
+                return await self._candidates.oldest(search, PLAN_SIZE)
 
     @activity.defn
     async def redeliver_candidates(self, batch: RedeliveryBatch) -> RedeliverySummary:
@@ -92,7 +91,7 @@ class RecoveryActivities:
         self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str], tries: int
     ) -> RedeliveryResult:
         try:
-            return await self._candidates.redeliver(scope, run.workflow_id, off)
+            return await self._candidates.redeliver(scope, run, off)
         except Exception as error:  # one event that cannot be read must not block those behind it
             if tries <= MAX_TRIES:
                 raise
@@ -101,13 +100,13 @@ class RecoveryActivities:
 
 
 def _summary(batch: RedeliveryBatch, results: dict[str, RedeliveryResult]) -> RedeliverySummary:
-    counts = Counter(results[run.workflow_id] for run in batch.runs)
-    nothing = [run for run in batch.runs if results[run.workflow_id] == "nothing"]
+    counts = Counter((results[run.workflow_id], run.is_counted) for run in batch.runs)
+    discovered = counts["redelivered", False] + counts["failed", False]
     return RedeliverySummary(
-        redelivered=counts["redelivered"],
-        failed=counts["failed"],
-        skipped=counts["skipped"] + sum(not run.is_open for run in nothing),
-        discovered=sum(run.is_open and results[run.workflow_id] != "nothing" for run in batch.runs),
+        redelivered=counts["redelivered", True] + counts["redelivered", False],
+        failed=counts["failed", True] + counts["failed", False],
+        skipped=counts["skipped", True],
+        discovered=discovered,
     )
 
 

@@ -44,8 +44,7 @@ class ReleaseActivities:
             if await self._is_off(search.webhook_id):
                 return HeldRuns(off=True)
             async with heartbeating():
-                runs, end = await self._held.oldest(search.webhook_id, search.after, PLAN_SIZE)
-            return HeldRuns(runs=tuple(runs), end=end)
+                return await self._held.oldest(search, PLAN_SIZE)
 
     @activity.defn
     async def release_held(self, batch: ReleaseBatch) -> ReleaseProgress:

@@ -113,9 +113,11 @@ async def open_activities(
         firing = ScheduledEventActivities(
             ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, concurrency
         )
-        release = ReleaseActivities(store, HeldDeliveries(client), bulk_concurrency)
+        release = ReleaseActivities(store, HeldDeliveries(client, store.index.walks), bulk_concurrency)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
-        recovery = RecoveryActivities(store, RecoveryCandidates(client, gateway.commands), bulk_concurrency)
+        recovery = RecoveryActivities(
+            store, RecoveryCandidates(client, store.index.walks, gateway.commands), bulk_concurrency
+        )
         yield Activities(
             main=[
                 *sending,

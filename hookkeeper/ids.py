@@ -75,6 +75,11 @@ def part_id(tenant: str, event_id: str, part: int) -> str:
     return f"{workflow_id(tenant, event_id)}.{part}"
 
 
+def run_of(tenant: str, event_id: str, part: int) -> str:
+    """Name the run of a part of an event; 0 is the event's own run."""
+    return part_id(tenant, event_id, part) if part else workflow_id(tenant, event_id)
+
+
 def event_of(workflow: str) -> tuple[str, str]:
     """Return tenant and event id of a workflow id, also of that of a part."""
     _, tenant, event = workflow.split("-", 2)

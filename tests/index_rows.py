@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.index.tables import deliveries, events, rollups
 from instances import Instance
@@ -88,3 +89,19 @@ async def empty(instance: Instance) -> None:
         for table in (events, deliveries, rollups):
             await connection.execute(delete(table))
     await engine.dispose()
+
+
+async def forget(instance: Instance, event_id: str, *, delivery_status: str | None = None) -> None:
+    """Remove an event from the index, or give its deliveries an older status: as if a report had been lost."""
+    engine = create_async_engine(instance.settings.database_url)
+    of_event = (deliveries.c.tenant == instance.tenant, deliveries.c.event_id == event_id)
+    try:
+        async with engine.begin() as connection:
+            if delivery_status is None:
+                await connection.execute(delete(deliveries).where(*of_event))
+                await connection.execute(delete(events).where(events.c.id == event_id))
+            else:
+                older = {"status": delivery_status, "finished_at": None, "as_of": BEGINNING, "reason": None}
+                await connection.execute(update(deliveries).where(*of_event).values(older))
+    finally:
+        await engine.dispose()

@@ -55,5 +55,6 @@ class IndexReports:
             progress=None if self._is_part else progress,
             deliveries=tuple(deliveries),
             finished_at=finished_at,
+            part=ids.part_of(info.workflow_id) if self._is_part else 0,
         )
         self._send(report)

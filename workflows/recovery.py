@@ -1,5 +1,7 @@
 """Redeliver failed deliveries in bulk: oldest first, at a fixed rate, whatever is killed meanwhile.
 
+The index of events has them in order. After these follow the runs that visibility lists and the index lacks.
+
 The next step is in history before it is taken: a plan of the oldest runs, and batches of it. So a kill costs the
 results of a few redeliveries, which are read from the events themselves (`activities.recovery`).
 
@@ -45,13 +47,8 @@ class RecoveryWorkflow:
         if self._state.found is None:
             self._set(scope=_until_start(self._state.scope, workflow.info().start_time))
             self._set(found=await self._count())
-        after: datetime | None = self._state.after or self._state.scope.since
-        while after and not self._is_cancelled():
-            plan = await self._plan(after)
-            await self._redeliver(plan.runs)
-            after = plan.end
-            self._set(after=after)
-            if after and workflow.info().get_current_history_length() > LONG_HISTORY:
+        while not self._is_cancelled() and await self._redeliver_next():
+            if workflow.info().get_current_history_length() > LONG_HISTORY:
                 workflow.continue_as_new(self._state)
         self._set(status="cancelled" if self._is_cancelled() else "finished", finished_at=workflow.now())
         return self._state
@@ -74,6 +71,17 @@ class RecoveryWorkflow:
         return self._state
 
     # Steps
+
+    async def _redeliver_next(self) -> bool:
+        """Redeliver the next candidates; False if these were the last ones."""
+        plan = await self._plan()
+        await self._redeliver(plan.runs)
+        self._set(after=plan.end)
+        if plan.end is not None:
+            return True
+        is_index_done = self._state.source == "index"
+        self._set(source="visibility")
+        return is_index_done
 
     async def _redeliver(self, runs: tuple[RecoveryCandidate, ...]) -> None:
         size = min(MAX_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
@@ -123,11 +131,11 @@ class RecoveryWorkflow:
             RecoveryActivities.count_candidates, scope, tenant=scope.tenant, timeout=COUNT_TIMEOUT, summary="count"
         )
 
-    async def _plan(self, after: datetime) -> RecoveryPlan:
+    async def _plan(self) -> RecoveryPlan:
         scope = self._state.scope
         return await run_bulk_step(
             RecoveryActivities.find_candidates,
-            RecoverySearch(scope=scope, after=after),
+            RecoverySearch(scope=scope, source=self._state.source, after=self._state.after),
             tenant=scope.tenant,
             timeout=STEP_TIMEOUT,
             summary="find the oldest",

@@ -6,10 +6,12 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, KnownWebhook, Limit
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, KnownWebhook, Limit, StoreDep
 from api.problems import KEYED, Conflicting, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryRequest, RecoveryView, TenantRecoveryRequest
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.registry.index.walks import recoverable
+from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
 from hookkeeper.times import utc_now
@@ -28,6 +30,7 @@ async def recover_webhook(
     webhook: KnownWebhook,
     recovery: RecoveryRequest,
     gateway: GatewayDep,
+    store: StoreDep,
     audit: AuditDep,
     caller: CallerDep,
     response: Response,
@@ -43,7 +46,7 @@ async def recover_webhook(
     scope = _scope_of(recovery, webhook.tenant, webhook.id)
     if recovery.dry_run:
         response.status_code = 200
-        return _counted(scope, recovery.rate, await gateway.recoveries.count(scope))
+        return _counted(scope, recovery.rate, await _count(store, scope))
     state = await gateway.recoveries.start(scope, recovery.rate)
     await audit.keep(caller.did("webhook.recover", webhook.id, webhook.tenant, recovery.model_fields_set, job=state.id))
     return views.recovery(state)
@@ -53,7 +56,12 @@ async def recover_webhook(
     "/recoveries", status_code=202, responses={200: COUNTED, **responses(409)}, dependencies=[needs("events:write")]
 )
 async def recover_tenant(
-    recovery: TenantRecoveryRequest, gateway: GatewayDep, audit: AuditDep, caller: CallerDep, response: Response
+    recovery: TenantRecoveryRequest,
+    gateway: GatewayDep,
+    store: StoreDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    response: Response,
 ) -> RecoveryView:
     """Redeliver the failed deliveries of all webhooks of a tenant. Paused and disabled webhooks are skipped.
 
@@ -63,7 +71,7 @@ async def recover_tenant(
     scope = _scope_of(recovery, recovery.tenant, None)
     if recovery.dry_run:
         response.status_code = 200
-        return _counted(scope, recovery.rate, await gateway.recoveries.count(scope))
+        return _counted(scope, recovery.rate, await _count(store, scope))
     state = await gateway.recoveries.start(scope, recovery.rate)
     await audit.keep(caller.did("tenant.recover", recovery.tenant, recovery.tenant, fields, job=state.id))
     return views.recovery(state)
@@ -125,6 +133,10 @@ def _add_command(command: RecoveryCommand, description: str) -> None:
 _add_command("pause", "Pause a recovery until it is resumed. Redeliveries in progress finish, in about five seconds.")
 _add_command("resume", "Continue a paused recovery.")
 _add_command("cancel", "End a recovery. Events that it has redelivered are still delivered; the others do not change.")
+
+
+async def _count(store: Store, scope: RecoveryScope) -> int:
+    return await store.index.walks.count(recoverable(scope), scope.began)
 
 
 def _scope_of(recovery: RecoveryRequest, tenant: str, webhook_id: str | None) -> RecoveryScope:

@@ -23,9 +23,9 @@ class RecoveryRequest(RequestModel):
     model_config = with_examples({"since": "2026-01-02T03:00:00Z", "dry_run": True})
 
     since: GivenTime
-    """Only events that were accepted or last redelivered at this time or later."""
+    """Only events that were accepted at this time or later."""
     until: GivenTime | None = None
-    """Only events that were accepted or last redelivered before this time; by default now."""
+    """Only events that were accepted before this time; by default now."""
     status: RecoverableStatus = "failed"
     """Deliveries with this final status are made again."""
     types: list[EventType] = Field(default_factory=list, max_length=20)
@@ -54,7 +54,7 @@ class RecoveryView(ResponseModel):
     """Null for a recovery of the whole tenant."""
     status: Literal["running", "paused", "finished", "cancelled", "dry_run"]
     found: int | None
-    """Matching events: those finished when the recovery began, and open ones found since. Null until counted."""
+    """Events with such deliveries when the recovery began, and those found since. Null until they are counted."""
     redelivered: int
     """Events that were redelivered."""
     failed: int

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Literal
 
 from hookkeeper.messages import Message
+from hookkeeper.messages.walk import RunPosition, Source
 
 RecoverableStatus = Literal["failed", "cancelled"]
-RedeliveryResult = Literal["redelivered", "skipped", "nothing", "failed"]
-"""`skipped`: there is nothing to redeliver any more. `nothing`: an open event has nothing to redeliver, so far."""
+RedeliveryResult = Literal["redelivered", "skipped", "failed"]
+"""`skipped`: there is nothing to redeliver any more."""
 RecoveryStatus = Literal["running", "paused", "finished", "cancelled"]
 RecoveryCommand = Literal["pause", "resume", "cancel"]
 
@@ -40,29 +41,32 @@ class RecoveryState(Message):
     redelivered: int = 0
     skipped: int = 0
     failed: int = 0
-    after: datetime | None = None
-    """Events accepted before this time are processed."""
+    source: Source = "index"
+    after: RunPosition | None = None
+    """The latest run from this source that is processed."""
     finished_at: datetime | None = None
 
 
 class RecoverySearch(Message):
-    """A request for the oldest candidates that were accepted after a time."""
+    """A request for the oldest candidates after a position."""
 
     scope: RecoveryScope
-    after: datetime
+    source: Source
+    after: RunPosition | None = None
 
 
 class RecoveryCandidate(Message):
     """A run with a delivery that may have to be redelivered."""
 
     workflow_id: str
-    is_open: bool = False
+    is_counted: bool = True
+    """It had failed when the recovery began, as far as the index knew."""
 
 
 class RecoveryPlan(Message):
     runs: tuple[RecoveryCandidate, ...]
-    end: datetime | None
-    """Where the next search begins; None: there are no more."""
+    end: RunPosition | None
+    """The position to continue after; None: there are no more."""
 
 
 class RedeliveryBatch(Message):
@@ -81,7 +85,7 @@ class RedeliverySummary(Message):
     skipped: int = 0
     failed: int = 0
     discovered: int = 0
-    """Events that were open when they were found, and so not counted before."""
+    """Events that were not counted before."""
     seconds: float = 0.0
     """Duration of the batch."""
     off: bool = False

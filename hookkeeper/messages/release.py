@@ -1,9 +1,9 @@
 """The messages of releases (`workflows.release`)."""
 
-from datetime import datetime
 from typing import Literal
 
 from hookkeeper.messages import Message
+from hookkeeper.messages.walk import RunPosition, Source
 
 ReleaseStage = Literal["deciding", "sending", "sent", "held"]
 """What a run does after its release was requested."""
@@ -16,8 +16,8 @@ class ReleaseState(Message):
     tenant: str
     passes: int = 0
     """Completed passes."""
-    after: datetime | None = None
-    """The present pass has released events accepted before this time."""
+    after: RunPosition | None = None
+    """The latest run that the present pass has released."""
     released: int = 0
     """Events."""
     requested: bool = False
@@ -25,19 +25,20 @@ class ReleaseState(Message):
 
 
 class HeldSearch(Message):
-    """A request for the oldest held events that were accepted after a time."""
+    """A request for the oldest runs with a held delivery after a position."""
 
     webhook_id: str
     tenant: str
-    after: datetime | None = None
+    source: Source
+    after: RunPosition | None = None
 
 
 class HeldRuns(Message):
     """The oldest runs with a held delivery."""
 
     runs: tuple[str, ...] = ()
-    end: datetime | None = None
-    """Where the next search begins; None: there are no more."""
+    end: RunPosition | None = None
+    """The position to continue after; None: there are no more."""
     off: bool = False
     """The webhook is paused or disabled: nothing is to be released."""
 

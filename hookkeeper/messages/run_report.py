@@ -39,6 +39,8 @@ class RunReport(NamedTuple):
     """All deliveries of the run, or those that have changed."""
     finished_at: datetime | None = None
     """When the run has closed."""
+    part: int = 0
+    """The number of the part; 0 for the event's own run."""
 
 
 def first_report(event: EventInput, state: EventState, run_id: str, digest: str) -> RunReport:

@@ -1,4 +1,4 @@
-"""The client of recoveries: count, start, read, list, command.
+"""The client of recoveries: start, read, list, command.
 
 Raises the errors of `hookkeeper.temporal.error_translation`, and `Refused`.
 """
@@ -13,7 +13,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
-from hookkeeper.temporal import recovery_candidates, visibility
+from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import (
     Conflict,
     Unavailable,
@@ -30,11 +30,6 @@ class Recoveries:
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
-
-    async def count(self, scope: RecoveryScope) -> int:
-        """Count the closed events that would be redelivered."""
-        async with translated_errors(not_found=Unavailable):
-            return await recovery_candidates.count(self._client, scope)
 
     async def start(self, scope: RecoveryScope, rate: float) -> RecoveryState:
         """Start a recovery; raise `Conflict` while one of the same deliveries is running.

@@ -1,68 +1,71 @@
-"""The runs that a recovery redelivers: count them, find them oldest first, redeliver them.
+"""The runs that a recovery redelivers: find them oldest first, redeliver them.
 
-Visibility knows of each run which webhooks need attention. A query finds more than the recovery is about; the state of
-each run decides.
+The index has them in order, and visibility those that the index lacks. The state of each run decides.
 """
 
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
-from hookkeeper.messages.event import Delivery, EventState
+from hookkeeper.messages.event import FINAL, Delivery, EventState
 from hookkeeper.messages.recovery import (
     RecoverableStatus,
     RecoveryCandidate,
+    RecoveryPlan,
     RecoveryScope,
+    RecoverySearch,
     RedeliveryResult,
 )
-from hookkeeper.temporal import run_state, visibility
+from hookkeeper.messages.walk import RunPosition
+from hookkeeper.registry.index.walks import IndexedDelivery, Walks, recoverable
+from hookkeeper.temporal import run_state, unindexed_runs, visibility
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.visibility import ListedRun
-from hookkeeper.times import rfc3339
+from hookkeeper.temporal.visibility import ListedRun, quoted
+from hookkeeper.times import rfc3339, utc_now
 
 CLOSED: dict[RecoverableStatus, str] = {
     "failed": "ExecutionStatus = 'Failed'",
     # A run with a failed delivery closes as failed, also if other deliveries were cancelled.
     "cancelled": "ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut', 'Failed')",
 }
-MAX_EXACT_COUNT = 20_000
-"""With more runs, events that have been redelivered since are counted too."""
+REPORT_DELAY = timedelta(minutes=1)
+"""From the time of an attempt until its report is in the index, unless it was lost."""
 
 
 class RecoveryCandidates:
-    """Used by the activities of a recovery. Raises Temporal's `RPCError`, and `Unavailable`."""
+    """Used by the activities of a recovery. Raises Temporal's `RPCError`, `Unavailable` and RegistryUnavailable."""
 
-    def __init__(self, client: Client, commands: EventCommands) -> None:
+    def __init__(self, client: Client, walks: Walks, commands: EventCommands) -> None:
         self._client = client
+        self._walks = walks
         self._commands = commands
 
     async def count(self, scope: RecoveryScope) -> int:
-        """Count the closed events that would be redelivered."""
-        return await count(self._client, scope)
+        """Count the events that would be redelivered."""
+        return await self._walks.count(recoverable(scope), scope.began)
 
-    async def oldest(
-        self, scope: RecoveryScope, after: datetime, at_most: int
-    ) -> tuple[list[RecoveryCandidate], datetime | None]:
-        """Return the oldest candidates, each event once, and where the next search begins."""
-        found = await visibility.oldest(self._client, query_of(scope), after, scope.until, at_most)
-        later = await visibility.redeliveries(self._client, (run.workflow_id for run in found.runs))
-        candidates = [
-            RecoveryCandidate(workflow_id=run.workflow_id, is_open=run.is_open)
-            for run in found.runs
-            if _is_last_in_scope(run, later.get(run.workflow_id, ()), scope)
-        ]
-        return candidates, found.end
+    async def oldest(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:
+        """Return the oldest candidates, each run once."""
+        if search.source == "visibility":
+            return await self._unindexed(search, at_most)
+        scope = search.scope
+        found, end = await self._walks.oldest(recoverable(scope), search.after, at_most)
+        runs = tuple(
+            _candidate(scope, run.position, is_counted=run.finished_at is not None and run.finished_at < scope.began)
+            for run in found
+        )
+        return RecoveryPlan(runs=runs, end=end)
 
-    async def redeliver(self, scope: RecoveryScope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
+    async def redeliver(self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str]) -> RedeliveryResult:
         """Redeliver the deliveries of a run that are in scope, unless that was done since the recovery began.
 
         Webhooks that are `off` are skipped: a requested delivery would be sent to them all the same.
         """
-        state = await self._state(workflow_id)
+        state = await self._state(run.workflow_id)
         if state is None:
             return "skipped"
         in_scope = [delivery for delivery in state.deliveries if scope.webhook_id in (None, delivery.webhook_id)]
@@ -71,11 +74,24 @@ class RecoveryCandidates:
             for delivery in in_scope
             if delivery.webhook_id not in off and is_to_redeliver(delivery, state, scope)
         ]
-        tenant, event_id = ids.event_of(workflow_id)
+        tenant, event_id = ids.event_of(run.workflow_id)
         accepted = [await self._retry(tenant, event_id, delivery.id) for delivery in due]
-        if any(accepted) or any(was_reopened(delivery, state, scope.began) for delivery in in_scope):
-            return "redelivered"
-        return "nothing" if state.finished_at is None and not due else "skipped"
+        # What was not counted may be a run that was redelivered before.
+        is_done = run.is_counted and any(was_reopened(delivery, state, scope.began) for delivery in in_scope)
+        return "redelivered" if any(accepted) or is_done else "skipped"
+
+    async def _unindexed(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:
+        """Return the oldest runs in visibility of which the index lacks the latest state."""
+        scope, now = search.scope, utc_now()
+
+        def is_indexed(run: ListedRun, deliveries: Sequence[IndexedDelivery]) -> bool:
+            is_in_scope = scope.since <= run.accepted_at < scope.until
+            return not is_in_scope or is_up_to_date(run, deliveries, now)
+
+        found, end = await unindexed_runs.oldest(
+            self._client, self._walks, query_of(scope), scope.webhook_id, is_indexed, search.after, at_most
+        )
+        return RecoveryPlan(runs=tuple(_candidate(scope, position, is_counted=False) for position in found), end=end)
 
     async def _state(self, workflow_id: str) -> EventState | None:
         with not_found_suppressed():
@@ -92,62 +108,46 @@ class RecoveryCandidates:
         return True
 
 
-async def count(client: Client, scope: RecoveryScope) -> int:
-    """Count the closed events that would be redelivered; of cancelled ones, those that may be.
-
-    Raises Temporal's `RPCError`.
-    """
-    query = visibility.within(query_of(scope, closed_only=True), scope.since, scope.until)
-    number = await visibility.count_runs(client, query)
-    if not 0 < number <= MAX_EXACT_COUNT:
-        return number
-    later: dict[str, list[ListedRun]] = {}
-    for run in await visibility.runs_of(client, _redeliveries_query(scope)):
-        later.setdefault(run.workflow_id, []).append(run)
-    found = await visibility.runs_of(client, query)
-    return len({run.workflow_id for run in found if _is_lost([run, *later.get(run.workflow_id, ())], scope)})
+def _candidate(scope: RecoveryScope, position: RunPosition, *, is_counted: bool) -> RecoveryCandidate:
+    workflow_id = ids.run_of(scope.tenant, position.event_id, position.part)
+    return RecoveryCandidate(workflow_id=workflow_id, is_counted=is_counted)
 
 
-def query_of(scope: RecoveryScope, *, closed_only: bool = False) -> str:
-    """Write the visibility query for a recovery."""
-    closed = CLOSED[scope.status]
-    status = closed if closed_only else f"({closed} OR ExecutionStatus = 'Running')"
-    conditions = [*_scope_conditions(scope), status]
+def query_of(scope: RecoveryScope) -> str:
+    """Write the visibility query for the runs that a recovery may redeliver. The index has most of them too."""
+    conditions = [
+        visibility.DELIVERING_RUNS,
+        f"{ids.TENANT.name} = {quoted(scope.tenant)}",
+        f"({CLOSED[scope.status]} OR ExecutionStatus = 'Running')",
+        f"StartTime >= '{rfc3339(scope.since)}' AND StartTime < '{rfc3339(scope.until)}'",
+    ]
+    if scope.webhook_id:
+        conditions.append(f"{ids.WEBHOOKS.name} = {quoted(scope.webhook_id)}")
+    if scope.types:
+        conditions.append(f"{ids.EVENT_TYPE.name} IN ({', '.join(map(quoted, scope.types))})")
     if scope.status == "failed":
-        needs_attention = f"= '{scope.webhook_id}'" if scope.webhook_id else "IS NOT NULL"
+        needs_attention = f"= {quoted(scope.webhook_id)}" if scope.webhook_id else "IS NOT NULL"
         conditions.append(f"{ids.NEEDS_ATTENTION.name} {needs_attention}")
     return " AND ".join(conditions)
 
 
-def _redeliveries_query(scope: RecoveryScope) -> str:
-    since = f"StartTime >= '{rfc3339(scope.since)}'"
-    return " AND ".join([*_scope_conditions(scope), visibility.REDELIVERIES, since])
+def is_up_to_date(run: ListedRun, deliveries: Sequence[IndexedDelivery], now: datetime) -> bool:
+    """Return whether the index, which has these deliveries of a run, lacks none of its reports."""
+    if not deliveries:
+        return False
+    if run.finished_at is None:
+        return not any(_is_overdue(delivery, now) for delivery in deliveries)
+    return all(
+        delivery.as_of > run.finished_at or (delivery.status in FINAL and delivery.as_of >= run.started_at)
+        for delivery in deliveries
+    )
 
 
-def _scope_conditions(scope: RecoveryScope) -> list[str]:
-    conditions = [visibility.DELIVERING_RUNS, f"{ids.TENANT.name} = '{scope.tenant}'"]
-    if scope.webhook_id:
-        conditions.append(f"{ids.WEBHOOKS.name} = '{scope.webhook_id}'")
-    if scope.types:
-        listed = ", ".join(f"'{type_}'" for type_ in scope.types)
-        conditions.append(f"{ids.EVENT_TYPE.name} IN ({listed})")
-    return conditions
-
-
-def _is_last_in_scope(run: ListedRun, later: Iterable[ListedRun], scope: RecoveryScope) -> bool:
-    """Return whether no later run of the event was started within the scope: that run is found itself, or succeeded.
-
-    A run that was started after the scope does not count: its state is read when the event is redelivered.
-    """
-    return not any(other.run_number > run.run_number and other.started_at < scope.until for other in later)
-
-
-def _is_lost(runs: Iterable[ListedRun], scope: RecoveryScope) -> bool:
-    """Return whether the latest of an event's runs ended with the status of the scope, as far as visibility knows."""
-    latest = max(runs, key=lambda run: run.run_number)
-    if scope.status == "cancelled":
-        return latest.execution_status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
-    return latest.status == "failed" and (scope.webhook_id is None or scope.webhook_id in latest.needs_attention)
+def _is_overdue(delivery: IndexedDelivery, now: datetime) -> bool:
+    """Return whether the delivery was to have an attempt, and none is reported."""
+    if delivery.status in FINAL or delivery.status == "held":
+        return False
+    return (delivery.next_attempt_at or delivery.as_of) < now - REPORT_DELAY
 
 
 def is_to_redeliver(delivery: Delivery, state: EventState, scope: RecoveryScope) -> bool:

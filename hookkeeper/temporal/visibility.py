@@ -1,23 +1,18 @@
-"""Search runs in Temporal's visibility: pages with a cursor, and slices from the oldest run on.
-
-Visibility has one order, newest first. So a search from the oldest run on takes slices of time, each small enough to be
-sorted in memory.
-"""
+"""Search runs in Temporal's visibility, newest first: it has no other order."""
 
 import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventStatus
-from hookkeeper.times import rfc3339
 
 DELIVERING_RUNS = f"WorkflowType IN ('{ids.EVENT}', '{ids.PART}')"
 """The runs that have deliveries: those of events and of their parts."""
@@ -31,9 +26,6 @@ CLOSED_STATUSES: dict[WorkflowExecutionStatus | None, EventStatus] = {
 }
 """The status of an event whose latest run has closed."""
 
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-RESOLUTION = timedelta(milliseconds=1)
-"""The shortest slice: times in queries have milliseconds."""
 IDS_PER_QUERY = 100
 MAX_CONCURRENT_READS = 10
 """Items of a page that are read at the same time."""
@@ -76,15 +68,6 @@ class ListedRun:
         return CLOSED_STATUSES.get(self.execution_status, "scheduled" if self.deliver_at else "delivering")
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The oldest runs, in the order in which their events were accepted."""
-
-    runs: list[ListedRun]
-    end: datetime | None
-    """The start of the next slice; None after the last one."""
-
-
 async def page(
     client: Client, query: str, limit: int, cursor: str | None
 ) -> tuple[list[WorkflowExecution], str | None]:
@@ -103,27 +86,6 @@ async def read_all(items: Iterable[Item], read: Callable[[Item], Awaitable[Resul
             return await read(item)
 
     return await asyncio.gather(*map(read_one, items))
-
-
-async def oldest(client: Client, query: str, since: datetime, until: datetime, at_most: int) -> Slice:
-    """Return the oldest runs that were started from `since` on and before `until`: `at_most`, or about half of that.
-
-    Raises Temporal's `RPCError`.
-    """
-    begin, end = _to_milliseconds(since), _to_milliseconds(until)
-    count = await _count_within(client, query, begin, end)
-    while count > at_most and end - begin > RESOLUTION:
-        middle = _to_milliseconds(begin + (end - begin) / 2)
-        older = await _count_within(client, query, begin, middle)
-        if older:
-            end, count = middle, older
-        else:
-            begin = middle
-    if not count:
-        return Slice([], None)
-    runs = await runs_of(client, within(query, begin, end))
-    runs.sort(key=lambda run: (run.accepted_at, run.started_at))
-    return Slice(runs, None if end == _to_milliseconds(until) else end)
 
 
 async def redeliveries(client: Client, workflow_ids: Iterable[str]) -> dict[str, list[ListedRun]]:
@@ -148,6 +110,17 @@ async def without_superseded(client: Client, runs: Iterable[ListedRun]) -> list[
 async def runs_of(client: Client, query: str) -> list[ListedRun]:
     """Return all runs that match a query."""
     return [await listed(run) async for run in client.list_workflows(query)]
+
+
+async def pages(client: Client, query: str) -> AsyncIterator[list[ListedRun]]:
+    """Iterate over pages of the runs that match a query. No page is empty."""
+    runs = client.list_workflows(query)
+    while True:
+        await runs.fetch_next_page()
+        if runs.current_page:
+            yield [await listed(run) for run in runs.current_page]
+        if not runs.next_page_token:
+            return
 
 
 async def listed(run: WorkflowExecution) -> ListedRun:
@@ -175,11 +148,6 @@ async def listed(run: WorkflowExecution) -> ListedRun:
 async def count_runs(client: Client, query: str) -> int:
     """Count the runs that match a query."""
     return (await client.count_workflows(query)).count
-
-
-def within(query: str, begin: datetime, end: datetime) -> str:
-    """Narrow a query to runs that were started from `begin` on and before `end`."""
-    return f"{query} AND StartTime >= '{rfc3339(begin)}' AND StartTime < '{rfc3339(end)}'"
 
 
 def quoted(value: str) -> str:
@@ -210,11 +178,3 @@ def decode_cursor(query: str, cursor: str | None) -> bytes | None:
 
 def _checksum(query: str, token: bytes) -> bytes:
     return hashlib.sha256(query.encode() + b"\0" + token).digest()[:CHECKSUM_BYTES]
-
-
-async def _count_within(client: Client, query: str, begin: datetime, end: datetime) -> int:
-    return await count_runs(client, within(query, begin, end)) if begin < end else 0
-
-
-def _to_milliseconds(when: datetime) -> datetime:
-    return when.replace(microsecond=when.microsecond // 1000 * 1000)

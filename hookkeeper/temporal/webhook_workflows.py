@@ -1,6 +1,7 @@
 """The workflows of one webhook: release what it held, probe it while it is disabled for failing."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -8,13 +9,12 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 
 from hookkeeper import ids
 from hookkeeper.messages.probe import ProbeInput
-from hookkeeper.messages.release import ReleaseStage, ReleaseState
-from hookkeeper.temporal import visibility
+from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
+from hookkeeper.registry.index.walks import IndexedDelivery, Walks, held_by
+from hookkeeper.temporal import unindexed_runs, visibility
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed, translated_errors
 from hookkeeper.temporal.run_state import find_run
-
-CLOCK_MARGIN = timedelta(days=1)
-"""All open runs were started before now plus this margin, by any clock."""
+from hookkeeper.temporal.visibility import ListedRun
 
 
 class Releases:
@@ -66,16 +66,30 @@ class Probes:
 
 
 class HeldDeliveries:
-    """The runs with held deliveries. Used by the activities of a release. Raises Temporal's `RPCError`."""
+    """The runs with held deliveries. Used by the activities of a release.
 
-    def __init__(self, client: Client) -> None:
+    Raises Temporal's `RPCError`, and RegistryUnavailable.
+    """
+
+    def __init__(self, client: Client, walks: Walks) -> None:
         self._client = client
+        self._walks = walks
 
-    async def oldest(self, webhook_id: str, after: datetime | None, at_most: int) -> tuple[list[str], datetime | None]:
-        """Return the oldest runs with a held delivery to this webhook, and where the next search begins."""
-        since, until = after or visibility.BEGINNING, datetime.now(UTC) + CLOCK_MARGIN
-        found = await visibility.oldest(self._client, _held_query(webhook_id), since, until, at_most)
-        return [run.workflow_id for run in found.runs], found.end
+    async def oldest(self, search: HeldSearch, at_most: int) -> HeldRuns:
+        """Return the oldest runs with a delivery that is held because of this webhook.
+
+        Of those in visibility, the ones that the index does not list as held.
+        """
+        if search.source == "index":
+            held = held_by(search.tenant, search.webhook_id)
+            found, end = await self._walks.oldest(held, search.after, at_most)
+            positions = [run.position for run in found]
+        else:
+            query = _held_query(search.webhook_id)
+            positions, end = await unindexed_runs.oldest(
+                self._client, self._walks, query, search.webhook_id, _is_held_in_index, search.after, at_most
+            )
+        return HeldRuns(runs=tuple(ids.run_of(search.tenant, *position[1:]) for position in positions), end=end)
 
     async def release(self, workflow_id: str, webhook_id: str) -> None:
         """Signal a run to release what is held for this webhook. Nothing happens if it is closed."""
@@ -112,6 +126,10 @@ def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id:
     """
     keys = (webhook_id, ids.fairness_key(tenant, webhook_id))
     return any(activity.priority.fairness_key in keys for activity in run.pending_activities)
+
+
+def _is_held_in_index(_: ListedRun, deliveries: Sequence[IndexedDelivery]) -> bool:
+    return any(delivery.status == "held" for delivery in deliveries)
 
 
 def _held_query(webhook_id: str) -> str:

@@ -15,7 +15,14 @@ from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.error_types import TENANT_AT_LIMIT
-from hookkeeper.messages.recovery import RecoveryCandidate, RecoveryScope, RedeliveryBatch, RedeliveryResult
+from hookkeeper.messages.recovery import (
+    RecoveryCandidate,
+    RecoveryPlan,
+    RecoveryScope,
+    RecoverySearch,
+    RedeliveryBatch,
+    RedeliveryResult,
+)
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress, ReleaseStage
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
@@ -52,8 +59,8 @@ class FakeHeldDeliveries(HeldDeliveries):
         self.most = 0
         self.sent: set[str] = set()
 
-    async def oldest(self, webhook_id: str, after: datetime | None, at_most: int) -> tuple[list[str], datetime | None]:
-        return list(RUNS), None
+    async def oldest(self, search: HeldSearch, at_most: int) -> HeldRuns:
+        return HeldRuns(runs=RUNS)
 
     async def release(self, workflow_id: str, webhook_id: str) -> None:
         self.released.append(workflow_id)
@@ -88,17 +95,15 @@ async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
 
 async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store) -> None:
     class HangingHeldDeliveries(FakeHeldDeliveries):
-        async def oldest(
-            self, webhook_id: str, after: datetime | None, at_most: int
-        ) -> tuple[list[str], datetime | None]:
-            if webhook_id == "wh_1":
+        async def oldest(self, search: HeldSearch, at_most: int) -> HeldRuns:
+            if search.webhook_id == "wh_1":
                 await asyncio.Event().wait()
-            return [], None
+            return HeldRuns()
 
     activities = ReleaseActivities(store, HangingHeldDeliveries(), TenantConcurrency(3, 1))
 
     def find(webhook: str, tenant: str) -> asyncio.Task[HeldRuns]:
-        ask = HeldSearch(webhook_id=webhook, tenant=tenant)
+        ask = HeldSearch(webhook_id=webhook, tenant=tenant, source="index")
         return asyncio.create_task(with_heartbeats().run(activities.find_held, ask))
 
     slow = find("wh_1", "acme")
@@ -119,15 +124,13 @@ class UnreadableCandidates(RecoveryCandidates):
     async def count(self, scope: RecoveryScope) -> int:
         return len(RUNS)
 
-    async def oldest(
-        self, scope: RecoveryScope, after: datetime, at_most: int
-    ) -> tuple[list[RecoveryCandidate], datetime | None]:
-        return [], None
+    async def oldest(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:
+        return RecoveryPlan(runs=(), end=None)
 
-    async def redeliver(self, scope: RecoveryScope, workflow_id: str, off: Collection[str]) -> RedeliveryResult:
-        if workflow_id == STUCK:
+    async def redeliver(self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str]) -> RedeliveryResult:
+        if run.workflow_id == STUCK:
             raise ValueError("unreadable")
-        self.redelivered.append(workflow_id)
+        self.redelivered.append(run.workflow_id)
         return "redelivered"
 
 
@@ -152,8 +155,19 @@ async def test_an_unreadable_run_is_skipped_after_ten_tries(store: Store) -> Non
 
 async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     lost, environment = UnreadableCandidates(), with_heartbeats()
-    known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "nothing"}
+    known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "skipped"}
     environment.info = replace(environment.info, heartbeat_details=[known])
     tally = await environment.run(RecoveryActivities(store, lost, SLOTS).redeliver_candidates, batch_of(*RUNS[:6]))
     assert sorted(lost.redelivered) == sorted(set(RUNS[:6]) - set(known))
     assert (tally.redelivered, tally.skipped) == (4, 2)
+
+
+async def test_what_was_not_counted_is_counted_if_it_is_redelivered(store: Store) -> None:
+    """A run that the recovery itself has redelivered may be found again, and is skipped."""
+    environment = with_heartbeats()
+    known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", RUNS[1]: "skipped", RUNS[2]: "failed"}
+    environment.info = replace(environment.info, heartbeat_details=[known])
+    batch = batch_of(*RUNS[:3])
+    found = batch.model_copy(update={"runs": tuple(run.model_copy(update={"is_counted": False}) for run in batch.runs)})
+    tally = await environment.run(RecoveryActivities(store, UnreadableCandidates(), SLOTS).redeliver_candidates, found)
+    assert (tally.redelivered, tally.failed, tally.skipped, tally.discovered) == (1, 1, 0, 2)

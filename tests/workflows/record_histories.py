@@ -167,7 +167,7 @@ async def test_record_bulk_work(instance: Instance, inbox: Receiver) -> None:
         await asyncio.sleep(1)
     for event in events:
         await instance.until(event, "failed")
-    await asyncio.sleep(1)  # visibility follows
+    await asyncio.sleep(1)  # the index follows
     recovery = await instance.http.post(f"{url}/recover", json={"since": in_days(-1), "rate": 0.5})
     await asyncio.sleep(1)
     for command in ("pause", "resume"):

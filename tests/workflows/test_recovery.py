@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from holding import event_ids, send_many, until_listed
 
+from index_rows import forget
 from instances import Instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
@@ -109,6 +110,21 @@ async def test_a_failed_delivery_of_an_open_event_is_recovered(instance: Instanc
     assert counts(over) == (1, 1, 0, 0)
     shown = await instance.until_delivery(event, "succeeded", attempts=2)
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "retrying"]
+
+
+async def test_what_the_index_lacks_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
+    """Setup: events have failed. A worker was killed before it had reported some of them to the index.
+    What this proves: visibility has them; each event is redelivered once, and counted.
+    """
+    webhook, sent = await failing(instance, inbox, 6)
+    await forget(instance, sent[0])
+    await forget(instance, sent[4], delivery_status="retrying")
+    assert (await ask(instance, webhook, dry_run=True)).json()["found"] == 4
+    over = await until(instance, await recover(instance, webhook, rate=50), *OVER)
+    assert counts(over) == (6, 6, 0, 0)
+    for event in sent:
+        assert (await instance.until_final(event))["status"] == "succeeded"
+    assert sorted(event_ids(inbox)) == sorted(sent)
 
 
 async def test_a_whole_tenant_is_recovered_but_what_is_off(instance: Instance, inbox: Receiver) -> None:

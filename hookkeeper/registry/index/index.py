@@ -10,6 +10,7 @@ from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
 from hookkeeper.registry.index.sweeps import SweepStore
+from hookkeeper.registry.index.walks import Walks
 
 
 class EventIndex:
@@ -18,6 +19,7 @@ class EventIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.sweeps = SweepStore(database)
+        self.walks = Walks(database)
 
     async def write(self, reports: Sequence[RunReport]) -> None:
         """Merge reports of runs into the index. A report that was written before changes nothing."""

@@ -109,6 +109,7 @@ def _delivery_row(report: RunReport, delivery: Delivery) -> Row:
         "tenant": report.tenant,
         "event_id": report.event_id,
         "id": delivery.id,
+        "part": report.part,
         "webhook_id": delivery.webhook_id,
         "channel": delivery.channel,
         "type": report.type,

@@ -66,6 +66,7 @@ deliveries = Table(
     Column("tenant", String, primary_key=True),
     Column("event_id", String, primary_key=True),
     Column("id", String, primary_key=True),
+    Column("part", SmallInteger, nullable=False),
     Column("webhook_id", String, nullable=False),
     Column("channel", String, nullable=False),
     Column("type", String, nullable=False),
@@ -84,7 +85,9 @@ deliveries = Table(
     Index("ix_deliveries_waiting", "status", sqlite_where=IS_WAITING, postgresql_where=IS_WAITING),
     postgresql_partition_by=BY_DAY,
 )
-"""One row a delivery. `status_code` and `error` are those of its latest attempt."""
+"""One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its
+latest attempt.
+"""
 
 rollups = Table(
     "rollups",

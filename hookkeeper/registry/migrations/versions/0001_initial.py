@@ -187,6 +187,7 @@ def _create_index() -> None:
         sa.Column("tenant", sa.String(), primary_key=True),
         sa.Column("event_id", sa.String(), primary_key=True),
         sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("part", sa.SmallInteger(), nullable=False),
         sa.Column("webhook_id", sa.String(), nullable=False),
         sa.Column("channel", sa.String(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),

@@ -1,0 +1,144 @@
+"""Find runs by the status of their deliveries, oldest first: for releases and recoveries.
+
+A walk continues after the position of a run, so none is left out or found twice, whatever changes meanwhile.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, select, text, tuple_
+
+from hookkeeper.messages.event import DeliveryStatus, Reason
+from hookkeeper.messages.recovery import RecoveryScope
+from hookkeeper.messages.walk import RunPosition
+from hookkeeper.partition import PART
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.index.deletion import with_keys
+from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.tables import deliveries
+
+POSITION = (deliveries.c.accepted_at, deliveries.c.event_id, deliveries.c.part)
+NOT_SUCCEEDED = text("status <> 'succeeded'")
+"""The condition of a partial index. SQLite uses it for queries with the same words only."""
+RUNS_PER_QUERY = 500
+RUNS_PER_COUNT = 5000
+HELD_BY_WEBHOOK: tuple[Reason, ...] = ("webhook_paused", "webhook_disabled")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Deliveries of a tenant by their status. None means any."""
+
+    tenant: str
+    webhook_id: str | None
+    status: DeliveryStatus
+    reasons: tuple[Reason, ...] = ()
+    types: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> Iterable[ColumnElement[bool]]:
+        """Return the conditions of a query of these deliveries."""
+        yield deliveries.c.tenant == self.tenant
+        yield deliveries.c.status == self.status
+        if self.webhook_id is not None:
+            yield deliveries.c.webhook_id == self.webhook_id
+        if self.reasons:
+            yield deliveries.c.reason.in_(self.reasons)
+        if self.types:
+            yield deliveries.c.type.in_(self.types)
+        if self.since is not None:
+            yield deliveries.c.accepted_at >= self.since
+        if self.until is not None:
+            yield deliveries.c.accepted_at < self.until
+
+
+class FoundRun(NamedTuple):
+    """A run with selected deliveries."""
+
+    position: RunPosition
+    finished_at: datetime | None
+    """When the first of these deliveries was final."""
+
+
+class IndexedDelivery(NamedTuple):
+    """What the index has of a delivery."""
+
+    status: DeliveryStatus
+    next_attempt_at: datetime | None
+    as_of: datetime
+
+
+def held_by(tenant: str, webhook_id: str) -> Selection:
+    """Select what a webhook holds because it was paused or disabled."""
+    return Selection(tenant, webhook_id, "held", reasons=HELD_BY_WEBHOOK)
+
+
+def recoverable(scope: RecoveryScope) -> Selection:
+    """Select what a recovery redelivers."""
+    return Selection(
+        scope.tenant, scope.webhook_id, scope.status, types=scope.types, since=scope.since, until=scope.until
+    )
+
+
+class Walks:
+    """Methods raise RegistryUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def oldest(
+        self, selection: Selection, after: RunPosition | None, at_most: int
+    ) -> tuple[list[FoundRun], RunPosition | None]:
+        """Return the oldest runs after a position, and the position to continue after; None if these are all."""
+        query = select(*POSITION, deliveries.c.finished_at).where(*selection.conditions(), NOT_SUCCEEDED)
+        if after is not None:
+            query = query.where(tuple_(*POSITION) > after, deliveries.c.accepted_at >= after.accepted_at)
+        limit = at_most + PART
+        async with self._database.read() as session:
+            rows = (await session.execute(query.order_by(*POSITION).limit(limit))).all()
+        runs = _by_run(rows)
+        if len(rows) == limit:
+            del runs[-1]  # not all of its deliveries may have been read
+        is_end = len(rows) < limit and len(runs) <= at_most
+        return runs[:at_most], None if is_end else runs[:at_most][-1].position
+
+    async def count(self, selection: Selection, finished_before: datetime) -> int:
+        """Count the runs of which a selected delivery was final before this time."""
+        count, after = 0, None
+        while True:
+            runs, after = await self.oldest(selection, after, RUNS_PER_COUNT)
+            count += sum(run.finished_at is not None and run.finished_at < finished_before for run in runs)
+            if after is None:
+                return count
+
+    async def deliveries(
+        self, tenant: str, webhook_id: str | None, positions: Collection[RunPosition]
+    ) -> dict[RunPosition, list[IndexedDelivery]]:
+        """Return the deliveries of runs, by run."""
+        keys = sorted({EventKey(position.accepted_at, tenant, position.event_id) for position in positions})
+        found: dict[RunPosition, list[IndexedDelivery]] = {}
+        columns = (deliveries.c.status, deliveries.c.next_attempt_at, deliveries.c.as_of)
+        for n in range(0, len(keys), RUNS_PER_QUERY):
+            query = select(*POSITION, *columns).where(with_keys(deliveries, "event_id", keys[n : n + RUNS_PER_QUERY]))
+            if webhook_id is not None:
+                query = query.where(deliveries.c.webhook_id == webhook_id)
+            async with self._database.read() as session:
+                for accepted_at, event_id, part, *state in await session.execute(query):
+                    found.setdefault(RunPosition(accepted_at, event_id, part), []).append(IndexedDelivery(*state))
+        return found
+
+
+def _by_run(rows: Sequence[Any]) -> list[FoundRun]:
+    """Return the runs of these rows, which are sorted."""
+    return [
+        FoundRun(position, min((row.finished_at for row in group if row.finished_at), default=None))
+        for position, group in groupby(rows, key=_position_of)
+    ]
+
+
+def _position_of(row: Any) -> RunPosition:
+    return RunPosition(row.accepted_at, row.event_id, row.part)

@@ -1,0 +1,137 @@
+"""Walks over the index are in the order of acceptance, and leave nothing out between two pages."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.event import Attempt, Delivery
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.walk import RunPosition
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.index import walks
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.walks import Selection, held_by
+
+BEGAN = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+FAILED = Selection("acme", "wh_1", "failed")
+
+
+def report(
+    event_id: str, seconds: float, *webhooks: str, status: str = "failed", part: int = 0, **changes: Any
+) -> RunReport:
+    """Return the report of a run that has one attempt of a delivery to each webhook."""
+    accepted_at = BEGAN + timedelta(seconds=seconds)
+    attempt = Attempt(number=1, started_at=accepted_at, duration_ms=5, error="timeout")
+    deliveries = tuple(
+        Delivery(
+            id=f"{webhook}.{part}.{n}",
+            webhook_id=webhook,
+            status=status,
+            reason="webhook_paused" if status == "held" else None,
+            attempts=(attempt,),
+        )
+        for n, webhook in enumerate(webhooks or ("wh_1",))
+    )
+    progress = EventProgress(status="delivering", needs_attention=True, deliver_at=None, run_id="r", digest="d")
+    given = RunReport("acme", event_id, "order.paid", accepted_at, accepted_at, progress, deliveries, part=part)
+    return given._replace(**changes)
+
+
+async def index_of(engine: AsyncEngine, reports: Iterable[RunReport]) -> EventIndex:
+    index = EventIndex(Database(engine))
+    for given in reports:  # one report of each part of an event
+        await index.write([given])
+    return index
+
+
+async def walk(index: EventIndex, selection: Selection, at_most: int) -> list[tuple[str, int]]:
+    """Return all runs, page by page."""
+    met: list[tuple[str, int]] = []
+    after: RunPosition | None = None
+    while True:
+        runs, after = await index.walks.oldest(selection, after, at_most)
+        assert len(runs) <= at_most
+        met += [(run.position.event_id, run.position.part) for run in runs]
+        if after is None:
+            return met
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3, 7, 100])
+async def test_pages_are_in_order_and_whole(engine: AsyncEngine, at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setup: events that were accepted at the same microsecond, runs with several deliveries, an event in parts.
+    What this proves: each run is found once, in order, wherever a page ends, also within the deliveries of a run.
+    """
+    monkeypatch.setattr(walks, "PART", 3)
+    many = ("wh_1", "wh_1", "wh_1")
+    index = await index_of(
+        engine,
+        [
+            report("c", 0),
+            report("a", 0, *many),
+            report("b", 0, *many),
+            report("large", 2, *many, part=2, progress=None),
+            report("large", 2, *many, part=1, progress=None),
+            report("late", 3),
+            report("d", 1, *many),
+            *(report(f"e{n}", 2.5) for n in range(8)),
+        ],
+    )
+    expected = [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("large", 1), ("large", 2)]
+    assert await walk(index, FAILED, at_most) == [*expected, *((f"e{n}", 0) for n in range(8)), ("late", 0)]
+    assert await index.walks.count(FAILED, BEGAN + timedelta(days=1)) == 15
+    monkeypatch.setattr(walks, "RUNS_PER_COUNT", at_most)
+    assert await index.walks.count(FAILED, BEGAN + timedelta(seconds=1)) == 3
+
+
+async def test_only_what_is_selected_is_found(engine: AsyncEngine) -> None:
+    index = await index_of(
+        engine,
+        [
+            report("failed", 1, "wh_1", "wh_2"),
+            report("other-webhook", 2, "wh_2"),
+            report("other-tenant", 3, tenant="globex"),
+            report("other-type", 4, type="order.made"),
+            report("held", 5, status="held"),
+            report("retrying", 6, status="retrying"),
+            report("late", 60),
+        ],
+    )
+    assert await walk(index, FAILED, 10) == [("failed", 0), ("other-type", 0), ("late", 0)]
+    of_tenant = Selection("acme", None, "failed", types=("order.paid",))
+    assert await walk(index, of_tenant, 10) == [("failed", 0), ("other-webhook", 0), ("late", 0)]
+    since = Selection("acme", None, "failed", since=BEGAN + timedelta(seconds=2), until=BEGAN + timedelta(seconds=60))
+    assert await walk(index, since, 10) == [("other-webhook", 0), ("other-type", 0)]
+    assert await walk(index, held_by("acme", "wh_1"), 10) == [("held", 0)]
+    assert await walk(index, held_by("acme", "wh_9"), 10) == []
+
+
+async def test_what_is_held_by_request_is_not_the_webhooks(engine: AsyncEngine) -> None:
+    by_request = report("by-request", 1, status="held")
+    (delivery,) = by_request.deliveries
+    index = await index_of(engine, [by_request._replace(deliveries=(delivery.model_copy(update={"reason": None}),))])
+    assert await walk(index, held_by("acme", "wh_1"), 10) == []
+
+
+async def test_events_that_fail_during_a_walk(engine: AsyncEngine) -> None:
+    """What was accepted after the position is found; what is redelivered meanwhile is not found again."""
+    index = await index_of(engine, [report("a", 1), report("c", 3)])
+    runs, after = await index.walks.oldest(FAILED, None, 1)
+    assert [run.position.event_id for run in runs] == ["a"]
+    await index.write([report("b", 2), report("a", 1, status="retrying", as_of=BEGAN + timedelta(hours=1))])
+    runs, after = await index.walks.oldest(FAILED, after, 10)
+    assert [run.position.event_id for run in runs] == ["b", "c"]
+    assert after is None
+
+
+async def test_the_deliveries_of_runs(engine: AsyncEngine) -> None:
+    index = await index_of(engine, [report("a", 1, "wh_1", "wh_2"), report("b", 2, "wh_2", part=3, progress=None)])
+    a, b, unknown = (
+        RunPosition(BEGAN + timedelta(seconds=n), *run) for n, run in ((1, ("a", 0)), (2, ("b", 3)), (3, ("c", 0)))
+    )
+    found = await index.walks.deliveries("acme", None, [a, b, unknown])
+    assert {position: len(rows) for position, rows in found.items()} == {a: 2, b: 1}
+    assert list(await index.walks.deliveries("acme", "wh_1", [a, b])) == [a]
+    assert await index.walks.deliveries("globex", None, [a, b]) == {}
