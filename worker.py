@@ -8,6 +8,7 @@ from temporalio.client import Client
 from activities.wiring import MAX_CONCURRENT_BULK, open_activities
 from hookkeeper import ids
 from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.registry.index.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.index_sweep import IndexSweep
@@ -38,7 +39,13 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
     index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue)
-    async with index.writing(), sweep.running(), open_activities(client, store, index, settings) as activities:
+    retention = RetentionTask(store.index, settings.retention)
+    async with (
+        index.writing(),
+        sweep.running(),
+        retention.running(),
+        open_activities(client, store, index, settings) as activities,
+    ):
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
             ServedQueue(ids.retry_queue(queue), activities.retries, slots),

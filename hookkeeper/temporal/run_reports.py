@@ -74,7 +74,7 @@ async def read_event(client: Client, run: WorkflowExecutionDescription, *, with_
 async def read_part(client: Client, run: WorkflowExecutionDescription) -> dict[str, RunReport]:
     """Return the report of the latest run of a part. Raises `Unreadable`, and Temporal's `RPCError`."""
     with _unreadable():
-        return {run.id: _report(await _read(client, run), None)}
+        return {run.id: _report(await _read(client, run), None, ids.part_of(run.id))}
 
 
 @contextmanager
@@ -135,7 +135,7 @@ async def _queried_state(
         raise Unreadable(str(error) or "no worker answers") from error
 
 
-def _report(snapshot: _Snapshot, progress: EventProgress | None) -> RunReport:
+def _report(snapshot: _Snapshot, progress: EventProgress | None, part: int = 0) -> RunReport:
     state = snapshot.state
     return RunReport(
         tenant=state.tenant,
@@ -146,6 +146,7 @@ def _report(snapshot: _Snapshot, progress: EventProgress | None) -> RunReport:
         progress=progress,
         deliveries=state.deliveries,
         finished_at=snapshot.finished_at,
+        part=part,
     )
 
 
@@ -173,7 +174,7 @@ async def _read_large_event(client: Client, run: WorkflowExecutionDescription) -
     state = merged(large.event, [snapshot.state for snapshot in snapshots], finished_at)
     snapshot = _Snapshot(state, as_of, finished_at)
     own = _report(snapshot, await _progress(run, snapshot, large.event))._replace(deliveries=())
-    of_parts = {f"{run.id}.{n}": _report(snapshot, None) for n, snapshot in enumerate(snapshots, start=1)}
+    of_parts = {f"{run.id}.{n}": _report(snapshot, None, n) for n, snapshot in enumerate(snapshots, start=1)}
     return {run.id: own, **of_parts}
 
 

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import deletion, retention
+from hookkeeper.registry.index import deletion, retention, retention_task
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.retention_task import RetentionTask
 from hookkeeper.registry.index.tables import deliveries, erased_events, events, rollups
 from timeouts import WAIT_TIMEOUT
 
@@ -207,3 +208,28 @@ async def test_keys_of_erased_events_go_after_a_day(engine: AsyncEngine) -> None
     assert await ids(engine, erased_events, "event_id") == ["a"]
     await index.expire(now + timedelta(hours=25), RETENTION)
     assert await ids(engine, erased_events, "event_id") == []
+
+
+async def test_one_process_removes_it_once_an_hour(engine: AsyncEngine) -> None:
+    """Setup: an event that finished long ago by the clock. Timeline: two processes are to remove what is too old.
+    What this proves: the first one does so, and the other leaves it to the first for the next hour.
+    """
+    age = NOW - (datetime.now(UTC) - 2 * RETENTION)
+    index = await write(engine, [report("a", age, age)])
+    first, second = RetentionTask(index, RETENTION), RetentionTask(index, RETENTION)
+    await first.expire()
+    assert await kept(engine) == []
+    await index.write([report("b", age, age)])
+    await second.expire()
+    assert await kept(engine) == ["b"]
+    await first.expire()
+    assert await kept(engine) == []
+
+
+async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention_task, "FIRST_DELAY", 0)
+    age = NOW - (datetime.now(UTC) - 2 * RETENTION)
+    index = await write(engine, [report("a", age, age)])
+    async with RetentionTask(index, RETENTION).running(), asyncio.timeout(WAIT_TIMEOUT):
+        while await ids(engine, events, "id"):
+            await asyncio.sleep(0.01)

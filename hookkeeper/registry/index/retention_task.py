@@ -1,0 +1,57 @@
+"""Removes what is older than the retention from the index, once an hour. Each worker process runs it, and a lease in
+the registry lets one of them do so.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.times import utc_now
+
+LEASE_NAME = "retention"
+FIRST_DELAY = 60.0
+"""Seconds from the start of a process."""
+INTERVAL = 3600.0
+"""Seconds between two times, and of a lease. A lease is not given back, so no other process follows within the hour."""
+log = structlog.get_logger("hookkeeper.index")
+
+
+class RetentionTask:
+    """One for the worker process."""
+
+    def __init__(self, index: EventIndex, retention: timedelta) -> None:
+        self._index = index
+        self._retention = retention
+        self._holder = uuid.uuid4().hex
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Remove what is older than the retention, once an hour, until the block ends."""
+        task = asyncio.create_task(self._expire_regularly())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _expire_regularly(self) -> None:
+        await asyncio.sleep(FIRST_DELAY)
+        while True:
+            try:
+                await self.expire()
+            except RegistryUnavailable as error:
+                log.warning("retention not applied to the index", error=str(error))
+            except Exception:
+                log.exception("retention not applied to the index")
+            await asyncio.sleep(INTERVAL)
+
+    async def expire(self) -> None:
+        """Remove what is older than the retention, unless another process does. Raises RegistryUnavailable."""
+        if await self._index.sweeps.lease(LEASE_NAME, self._holder, INTERVAL) is not None:
+            await self._index.expire(utc_now(), self._retention)
