@@ -6,7 +6,7 @@ registry is unavailable. `hookkeeper.temporal.index_sweep` finds and repairs wha
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import islice
 
@@ -23,7 +23,7 @@ RETRY_INTERVAL = 2.0
 MAX_REPORTS = 20_000
 """Reports that wait. A full buffer takes no further one, and deliveries go on."""
 REPORTS_PER_WRITE = 200
-DELIVERIES_PER_WRITE = 1000
+DELIVERIES_PER_WRITE = 200
 """With more, the transaction would hold other writers up, and its preparation the event loop."""
 CLOSE_TIMEOUT = 5.0
 """Seconds for the last write of a process that stops."""
@@ -41,7 +41,7 @@ class IndexBuffer:
     def put(self, report: RunReport) -> None:
         """Keep the report until it is written."""
         if len(self._reports) < MAX_REPORTS:
-            self._reports.append(report)
+            self._reports.extend(_divided(report))
         elif not self._is_full:
             self._is_full = True
             log.warning("index buffer full: the sweep adds what is missing", reports=MAX_REPORTS)
@@ -82,7 +82,7 @@ class IndexBuffer:
             self._is_full = False
 
     def _oldest(self) -> list[RunReport]:
-        """Return as many reports as one write may have; one with very many deliveries has a write of its own."""
+        """Return as many reports as one write may have."""
         some: list[RunReport] = []
         size = 0
         for report in islice(self._reports.copy(), REPORTS_PER_WRITE):
@@ -98,3 +98,9 @@ class IndexBuffer:
                 await self.flush()
         except (RegistryUnavailable, TimeoutError) as error:
             log.warning("index not written", error=str(error) or "timeout", waiting=len(self._reports))
+
+
+def _divided(report: RunReport) -> Iterator[RunReport]:
+    """Divide the report of a large event."""
+    for n in range(0, len(report.deliveries) or 1, DELIVERIES_PER_WRITE):
+        yield report._replace(deliveries=report.deliveries[n : n + DELIVERIES_PER_WRITE])

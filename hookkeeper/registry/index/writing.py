@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, select, text
+from sqlalchemy import Table, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +23,7 @@ from hookkeeper.registry.index.rollup import COUNTERS, Rollups
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
 
 KEYS_PER_QUERY = 500
+DELIVERY_KEY = tuple_(*(deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id")))
 DAY = timedelta(days=1)
 INSERT: Mapping[str, Callable[[Table], Any]] = {"postgresql": insert_postgresql, "sqlite": insert_sqlite}
 
@@ -50,8 +51,10 @@ async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Chang
         of_events = await session.execute(select(events).where(with_keys(events, "id", some)))
         for row in of_events.mappings():
             old_events[EventKey(row["accepted_at"], row["tenant"], row["id"])] = dict(row)
-        of_deliveries = await session.execute(select(deliveries).where(with_keys(deliveries, "event_id", some)))
-        for row in of_deliveries.mappings():
+    delivery_keys = sorted({(*key_of(report), delivery.id) for report in reports for delivery in report.deliveries})
+    for n in range(0, len(delivery_keys), KEYS_PER_QUERY):
+        of_deliveries = select(deliveries).where(DELIVERY_KEY.in_(delivery_keys[n : n + KEYS_PER_QUERY]))
+        for row in (await session.execute(of_deliveries)).mappings():
             key = EventKey(row["accepted_at"], row["tenant"], row["event_id"])
             old_deliveries[DeliveryKey(key, row["id"])] = dict(row)
     return merge((report for report in reports if key_of(report) not in erased), old_events, old_deliveries)

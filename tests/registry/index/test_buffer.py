@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Delivery
@@ -14,13 +15,14 @@ from hookkeeper.registry.database import Database, RegistryUnavailable
 from hookkeeper.registry.index import buffer as buffers
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.tables import deliveries
 from timeouts import WAIT_TIMEOUT
 
 ACCEPTED = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def report(n: int, deliveries: int = 1) -> RunReport:
-    states = tuple(Delivery(id=f"wh_{m}", webhook_id=f"wh_{m}") for m in range(deliveries))
+def report(n: int, count: int = 1) -> RunReport:
+    states = tuple(Delivery(id=f"wh_{m}", webhook_id=f"wh_{m}") for m in range(count))
     progress = EventProgress("delivering", False, None, "run-1", "abc")
     return RunReport("acme", f"evt_{n}", "order.paid", ACCEPTED, BEGINNING, progress, states)
 
@@ -124,9 +126,15 @@ async def test_a_bug_stops_no_later_write(recorder: Recorder) -> None:
     assert recorder.written == ["evt_2"]
 
 
-async def test_one_write_has_a_bounded_number_of_deliveries(recorder: Recorder) -> None:
+async def test_one_write_has_a_bounded_number_of_deliveries(recorder: Recorder, engine: AsyncEngine) -> None:
     buffer = IndexBuffer(recorder)
-    for n, deliveries in enumerate([600, 300, 100, 1, 1500, 2]):
-        buffer.put(report(n, deliveries))
+    for n, count in enumerate([120, 60, 20, 1, 450, 2]):
+        buffer.put(report(n, count))
     await buffer.flush()
-    assert recorder.writes == [["evt_0", "evt_1", "evt_2"], ["evt_3"], ["evt_4"], ["evt_5"]]
+    assert recorder.writes == [
+        ["evt_0", "evt_1", "evt_2"],
+        *(["evt_3"], ["evt_4"], ["evt_4"]),
+        ["evt_4", "evt_5"],
+    ]
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.count()).select_from(deliveries)) == 120 + 60 + 20 + 1 + 450 + 2
