@@ -33,6 +33,7 @@ KEYS: dict[GroupBy, tuple[str, ...]] = {
     "type": ("type",),
 }
 """The columns that name a group."""
+SUMS = [func.sum(rollups.c[name]).label(name) for name in COUNTERS]
 GroupKey = tuple[str, ...]
 
 
@@ -143,9 +144,8 @@ def _sums(query: StatisticsQuery) -> Select[Any]:
     """Add the counters up by group and step."""
     keys = [rollups.c[name] for name in KEYS[query.by]]
     step = (rollups.c.at - query.steps.start) // query.steps.step
-    sums = [func.sum(rollups.c[name]).label(name) for name in COUNTERS]
     conditions = [*_conditions(query, _filters(query)), *(key != "" for key in keys)]
-    return select(*keys, step.label("step"), *sums).where(*conditions).group_by(*keys, "step")
+    return select(*keys, step.label("step"), *SUMS).where(*conditions).group_by(*keys, "step")
 
 
 def _conditions(query: StatisticsQuery, filters: dict[str, str]) -> list[ColumnElement[bool]]:
