@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, select, text, tuple_
+from sqlalchemy import ColumnElement, column, select, text, tuple_
 
 from hookkeeper.messages.event import DeliveryStatus, Reason
 from hookkeeper.messages.recovery import RecoveryScope
@@ -20,7 +20,9 @@ from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries
 
-POSITION = (deliveries.c.accepted_at, deliveries.c.event_id, deliveries.c.part)
+COLUMNS = {name: column(name, kind.type) for name, kind in deliveries.columns.items()}
+"""Without the table's name: the query names the index together with the table."""
+POSITION = tuple(COLUMNS[name] for name in ("accepted_at", "event_id", "part"))
 NOT_SUCCEEDED = text("status <> 'succeeded'")
 """The condition of a partial index. SQLite uses it for queries with the same words only."""
 RUNS_PER_QUERY = 500
@@ -40,20 +42,25 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def index(self) -> str:
+        """The name of the index that has these deliveries in order."""
+        return "ix_deliveries_webhook_status" if self.webhook_id else "ix_deliveries_tenant_status"
+
     def conditions(self) -> Iterable[ColumnElement[bool]]:
         """Return the conditions of a query of these deliveries."""
-        yield deliveries.c.tenant == self.tenant
-        yield deliveries.c.status == self.status
+        yield COLUMNS["tenant"] == self.tenant
+        yield COLUMNS["status"] == self.status
         if self.webhook_id is not None:
-            yield deliveries.c.webhook_id == self.webhook_id
+            yield COLUMNS["webhook_id"] == self.webhook_id
         if self.reasons:
-            yield deliveries.c.reason.in_(self.reasons)
+            yield COLUMNS["reason"].in_(self.reasons)
         if self.types:
-            yield deliveries.c.type.in_(self.types)
+            yield COLUMNS["type"].in_(self.types)
         if self.since is not None:
-            yield deliveries.c.accepted_at >= self.since
+            yield COLUMNS["accepted_at"] >= self.since
         if self.until is not None:
-            yield deliveries.c.accepted_at < self.until
+            yield COLUMNS["accepted_at"] < self.until
 
 
 class FoundRun(NamedTuple):
@@ -94,9 +101,12 @@ class Walks:
         self, selection: Selection, after: RunPosition | None, at_most: int
     ) -> tuple[list[FoundRun], RunPosition | None]:
         """Return the oldest runs after a position, and the position to continue after; None if these are all."""
-        query = select(*POSITION, deliveries.c.finished_at).where(*selection.conditions(), NOT_SUCCEEDED)
+        # SQLite would choose the index of all deliveries of the webhook, most of which have succeeded.
+        hint = f" INDEXED BY {selection.index}" if self._database.dialect.name == "sqlite" else ""
+        query = select(*POSITION, COLUMNS["finished_at"]).select_from(text(f"deliveries{hint}"))
+        query = query.where(*selection.conditions(), NOT_SUCCEEDED)
         if after is not None:
-            query = query.where(tuple_(*POSITION) > after, deliveries.c.accepted_at >= after.accepted_at)
+            query = query.where(tuple_(*POSITION) > after, COLUMNS["accepted_at"] >= after.accepted_at)
         limit = at_most + PART
         async with self._database.read() as session:
             rows = (await session.execute(query.order_by(*POSITION).limit(limit))).all()
@@ -121,9 +131,11 @@ class Walks:
         """Return the deliveries of runs, by run."""
         keys = sorted({EventKey(position.accepted_at, tenant, position.event_id) for position in positions})
         found: dict[RunPosition, list[IndexedDelivery]] = {}
-        columns = (deliveries.c.status, deliveries.c.next_attempt_at, deliveries.c.as_of)
+        names = (*RunPosition._fields, *IndexedDelivery._fields)
         for n in range(0, len(keys), RUNS_PER_QUERY):
-            query = select(*POSITION, *columns).where(with_keys(deliveries, "event_id", keys[n : n + RUNS_PER_QUERY]))
+            query = select(*(deliveries.c[name] for name in names)).where(
+                with_keys(deliveries, "event_id", keys[n : n + RUNS_PER_QUERY])
+            )
             if webhook_id is not None:
                 query = query.where(deliveries.c.webhook_id == webhook_id)
             async with self._database.read() as session:
