@@ -3,6 +3,7 @@
 Used by the sweep and by `hookkeeper reindex`.
 """
 
+import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -53,7 +54,7 @@ class IndexRepair:
 
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
         """Read those of the runs that the index lacks, or whose end it lacks; return their number."""
-        candidates = [await _candidate(run) for run in runs if run.run_id not in self._complete]
+        candidates = await _candidates(run for run in runs if run.run_id not in self._complete)
         rows = await self._index.sweeps.events({candidate.key for candidate in candidates})
         incomplete = self._incomplete(candidates, rows)
 
@@ -98,10 +99,16 @@ class IndexRepair:
             del self._complete[run_id]
 
 
-async def _candidate(run: WorkflowExecution) -> Candidate:
-    tenant, event_id = ids.event_of(run.id)
-    accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
-    return Candidate(run, EventKey(accepted_at, tenant, event_id))
+async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
+    """Read which events the runs belong to, and let others work in between."""
+    candidates = []
+    for run in runs:
+        tenant, event_id = ids.event_of(run.id)
+        accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
+        candidates.append(Candidate(run, EventKey(accepted_at, tenant, event_id)))
+        if len(candidates) % 50 == 0:
+            await asyncio.sleep(0)
+    return candidates
 
 
 def _is_complete(run: WorkflowExecution, row: IndexedEvent | None) -> bool:

@@ -12,8 +12,8 @@ from hookkeeper import ids
 from hookkeeper.temporal.visibility import quoted
 from hookkeeper.times import rfc3339
 
-PAGE = 1000
-"""The most that a server returns at once."""
+PAGE = 500
+"""Runs of one list. A server returns 1,000, but to decode so many would hold up the event loop."""
 RESOLUTION = timedelta(milliseconds=1)
 """Times in queries have milliseconds."""
 IS_RUNNING = "ExecutionStatus = 'Running'"
