@@ -1,4 +1,4 @@
-"""Counts that are cached for a moment: a Temporal server answers about ten such questions a second in all."""
+"""Counts that are cached for a moment, as they take a server a while."""
 
 import asyncio
 import time

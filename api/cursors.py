@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from api.problems import Malformed
 from hookkeeper.services.errors import BadField
-from hookkeeper.services.fields import Page
+from hookkeeper.services.fields import CountedPage, Page
 
 SIGNATURE_BYTES = 16
 MAX_LENGTH = 4096
@@ -30,6 +30,10 @@ class PageCursor:
     def page(self, items: Sequence[Item], end: str | None) -> Page[Item]:
         """Make a page; `end` is where the next one begins."""
         return Page(items=list(items), next_cursor=None if end is None else self._signed(end))
+
+    def counted_page(self, items: Sequence[Item], end: str | None, total: int | None) -> CountedPage[Item]:
+        """Make a page with the number of all matches."""
+        return CountedPage(items=list(items), next_cursor=None if end is None else self._signed(end), total=total)
 
     def _signed(self, text: str) -> str:
         return base64.urlsafe_b64encode(self._signature(text.encode()) + text.encode()).decode().rstrip("=")

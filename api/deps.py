@@ -17,6 +17,7 @@ from api.state import ApiState, state_of
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions
@@ -59,6 +60,7 @@ SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.sche
 HeldCountsDep = Annotated[HeldCounts, _from_state(lambda state: state.held_counts)]
 StoreDep = Annotated[Store, _from_state(lambda state: state.store)]
 CatalogueDep = Annotated[Catalogue, _from_state(lambda state: state.store.catalogue)]
+IndexDep = Annotated[EventIndex, _from_state(lambda state: state.store.index)]
 SuppressionsDep = Annotated[Suppressions, _from_state(lambda state: state.store.suppressions)]
 AuditDep = Annotated[AuditLog, _from_state(lambda state: state.store.audit)]
 CHECK_BACKLOG = Depends(_check_backlog)

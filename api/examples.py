@@ -185,7 +185,17 @@ EXAMPLES: tuple[BaseModel, ...] = (
     PREVIEW,
     HeldCount(webhook_id=WEBHOOK_ID, held=12, counted_at=ENDED),
     QueueState(webhook_id=WEBHOOK_ID, waiting=3, head=EVENT_ID, stuck_since=None),
-    WebhookDelivery.of(EVENT, event_id=EVENT_ID),
+    WebhookDelivery.of(
+        EVENT,
+        id=WEBHOOK_ID,
+        event_id=EVENT_ID,
+        channel="webhook",
+        reason=None,
+        attempts=len(ATTEMPTS),
+        status_code=ATTEMPTS[-1].status_code,
+        error=ATTEMPTS[-1].error,
+        next_attempt_at=None,
+    ),
     ACCEPTED_EVENT,
     EventBatchResult(
         items=[

@@ -16,12 +16,11 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
+from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.models import Webhook
-from hookkeeper.temporal.delivery_list import ListedDelivery
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
-from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.times import utc_now
 
 
@@ -85,15 +84,18 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
     )
 
 
-def event_summary(run: ListedRun, links: LinkBuilder) -> EventSummary:
-    run_links = event_links(links, run.tenant, run.event_id, run.workflow_id, run.run_id)
-    return EventSummary.of(run, id=run.event_id, links=run_links)
+def event_summary(row: ListedEvent, links: LinkBuilder) -> EventSummary:
+    workflow_id = ids.workflow_id(row.tenant, row.id)
+    return EventSummary.of(
+        row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.id, workflow_id, row.run_id)
+    )
 
 
-def delivery(listed: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
-    run = listed.run
-    run_links = event_links(links, run.tenant, run.event_id, run.workflow_id, run.run_id)
-    return WebhookDelivery.of(run, status=listed.status, links=run_links)
+def delivery(row: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
+    workflow_id = ids.workflow_id(row.tenant, row.event_id)
+    return WebhookDelivery.of(
+        row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.event_id, workflow_id, row.run_id)
+    )
 
 
 def event_links(links: LinkBuilder, tenant: str, event_id: str, workflow_id: str, run_id: str) -> EventLinks:

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, StoreDep, Tenant
+from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, StoreDep, Tenant
+from api.filters import EventSearch, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
     ErasureAccepted,
@@ -17,11 +18,10 @@ from api.schemas.events import (
     RescheduleRequest,
 )
 from hookkeeper.commands import COMMANDS
-from hookkeeper.messages.event import Command, EventStatus
+from hookkeeper.messages.event import Command
 from hookkeeper.services import erasure
-from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime, Page
+from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
-from hookkeeper.temporal.event_list import EventSearch
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -30,35 +30,18 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
-    cursor: Cursor,
-    gateway: GatewayDep,
-    links: LinksDep,
-    tenant: AnyTenant,
-    type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events that match this webhook")] = None,
-    status: EventStatus | None = None,
-    needs_attention: Annotated[
-        bool | None, Query(description="Only events with (or without) a delivery that is retrying, held or failed")
-    ] = None,
-    since: Annotated[GivenTime | None, Query(description="Accepted or redelivered at this time or later")] = None,
-    until: Annotated[GivenTime | None, Query(description="Accepted or redelivered before this time")] = None,
-    limit: Limit = 50,
-) -> Page[EventSummary]:
-    """List events: open ones first, then finished ones, each newest first.
+    cursor: Cursor, index: IndexDep, links: LinksDep, search: EventSearch, total: Total = False, limit: Limit = 50
+) -> CountedPage[EventSummary]:
+    """List events, newest first. A list is about a quarter of a second behind.
+
+    A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
+    `error` and `min_attempts`.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    search = EventSearch(
-        tenant=tenant,
-        type=type,
-        webhook=webhook,
-        status=status,
-        needs_attention=needs_attention,
-        since=since,
-        until=until,
-    )
-    rows, next_cursor = await gateway.find(search, limit, cursor.start)
-    return cursor.page([views.event_summary(row, links) for row in rows], next_cursor)
+    rows, next_cursor = await index.events(search, limit, cursor.start)
+    count = await index.count_events(search) if total else None
+    return cursor.counted_page([views.event_summary(row, links) for row in rows], next_cursor, count)
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])

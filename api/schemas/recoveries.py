@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from api.schemas.events import EventLinks
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.messages.event import Channel, DeliveryStatus, Reason
 from hookkeeper.messages.recovery import RecoverableStatus
 from hookkeeper.services.fields import (
     EventType,
@@ -79,15 +79,25 @@ class RecoveryCommandAccepted(ResponseModel):
 
 
 class WebhookDelivery(ResponseModel):
-    """An event's delivery to one webhook. Of several deliveries, `status` is that of the one furthest from success."""
+    """A delivery of an event to one target of the webhook."""
 
+    id: str
     event_id: str
     type: str
     tenant: str
+    channel: Channel
     status: DeliveryStatus
+    reason: Reason | None
+    attempts: int
+    """Number of attempts."""
+    status_code: int | None
+    """Of the latest attempt."""
+    error: str | None
+    """Of the latest attempt."""
+    next_attempt_at: Time | None
     accepted_at: Time
     finished_at: Time | None
-    """When all deliveries of the event were finished."""
+    """When the delivery ended."""
     workflow_id: str
     run_id: str
     links: EventLinks
@@ -96,7 +106,7 @@ class WebhookDelivery(ResponseModel):
 class HeldCount(ResponseModel):
     webhook_id: str
     held: int
-    """Events with held deliveries, for any reason."""
+    """Events with held deliveries, for any reason. At most 100,000 are counted."""
     counted_at: Time
     """A count is cached for a few seconds."""
 

@@ -24,6 +24,7 @@ MIGRATION_TIMEOUT = 60.0
 MIGRATION_LOCK = 0x686F6F6B
 """An arbitrary number, unique in the database."""
 
+PLANS_THAT_READ_ALL = ("enable_sort", "enable_seqscan", "enable_bitmapscan", "enable_hashagg", "jit")
 OUTAGES = ("08", "53", "57", "58")
 """PostgreSQL's SQLSTATE classes: connection, out of resources, operator intervention, system error."""
 
@@ -61,6 +62,20 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Return a session for single statements that only read."""
         async with errors_translated(), self._reads() as session:
+            yield session
+
+    @asynccontextmanager
+    async def scan(self) -> AsyncIterator[AsyncSession]:
+        """Return a session for queries that follow an index and stop early.
+
+        PostgreSQL would rather read and sort all rows if it expects few.
+        """
+        if self.dialect.name != "postgresql":
+            async with self.read() as session:
+                yield session
+            return
+        async with errors_translated(), self._writes.begin() as session:
+            await session.execute(select(*(func.set_config(name, "off", True) for name in PLANS_THAT_READ_ALL)))
             yield session
 
     @asynccontextmanager

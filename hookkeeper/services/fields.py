@@ -130,3 +130,11 @@ class Page(BaseModel, Generic[Item]):  # no attribute docstrings: Pydantic fails
     next_cursor: str | None = Field(
         None, description="Pass it as `cursor` to get the next page; null on the last page."
     )
+
+
+class CountedPage(Page[Item], Generic[Item]):
+    total: int | None = Field(
+        None,
+        description="Number of all matches, if `total=true` was requested. Null above 1,000, and if too many others "
+        "would have to be read to count them.",
+    )

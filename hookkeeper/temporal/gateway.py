@@ -1,4 +1,4 @@
-"""The client of events: start, read, list, erase. Commands, ordered queues, schedules and so on have a client each.
+"""The client of events: start, read, erase. Commands, ordered queues, schedules and so on have a client each.
 
 Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hookkeeper.commands`.
 """
@@ -14,8 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
-from hookkeeper.temporal import erasure, event_list, event_read, run_state
-from hookkeeper.temporal.delivery_list import DeliveryList
+from hookkeeper.temporal import erasure, event_read, run_state
 from hookkeeper.temporal.erasure import ClosedEvent
 from hookkeeper.temporal.error_translation import (
     Conflict,
@@ -26,14 +25,12 @@ from hookkeeper.temporal.error_translation import (
     translated_errors,
 )
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_list import EventSearch
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
-from hookkeeper.temporal.visibility import ListedRun
 from hookkeeper.temporal.webhook_workflows import Releases
 
 
@@ -55,7 +52,6 @@ class Gateway:
         self._task_queue = task_queue
         self._readiness = Readiness(client, task_queue)
         self.commands = EventCommands(client, task_queue)
-        self.deliveries = DeliveryList(client)
         self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
@@ -137,11 +133,6 @@ class Gateway:
         """Delete all runs of an event, and return their number; raise `Refused` if one was started meanwhile."""
         async with translated_errors():
             return await erasure.erase(self._client, event)
-
-    async def find(self, search: EventSearch, limit: int, cursor: str | None) -> tuple[list[ListedRun], str | None]:
-        """Return one page of events and the cursor of the next; raise `BadCursor`."""
-        async with translated_errors():
-            return await event_list.find(self._client, search, limit, cursor)
 
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
         """Return whether the event's run closes within the time. One that was deleted is closed. Raises `RPCError`."""

@@ -12,7 +12,6 @@ from hookkeeper import ids
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
 from hookkeeper.search_attributes import fitting_ids
-from hookkeeper.temporal.event_list import EventSearch, query_of
 from workflows import summaries
 
 HOUR = timedelta(hours=1)
@@ -127,27 +126,3 @@ def test_the_timer_of_a_hold_says_so(reason: Reason | None, time: str, words: st
     assert summaries.alert_summary(recovered) == "alert: https://a.b/hook works again"
     disabled = failed.model_copy(update={"kind": "disabled"})
     assert summaries.alert_summary(disabled) == "alert: https://a.b/hook is disabled"
-
-
-def test_searches_are_written_in_visibilitys_language() -> None:
-    everything = EventSearch(
-        tenant="acme",
-        type="order.paid",
-        webhook="wh_1",
-        status="delivering",
-        needs_attention=True,
-        since=datetime(2026, 1, 1, tzinfo=UTC),
-        until=datetime(2026, 1, 2, tzinfo=UTC),
-    )
-    assert query_of(everything) == (
-        "(WorkflowType = 'EventPartWorkflow' OR (WorkflowType = 'EventWorkflow' AND ExecutionStatus = 'Running'"
-        " AND HookDeliverAt IS NULL AND HookNeedsAttention IS NOT NULL AND StartTime < '2026-01-02T00:00:00.000Z'))"
-        " AND ExecutionStatus != 'ContinuedAsNew' AND HookTenant = 'acme' AND HookEventType = 'order.paid'"
-        " AND StartTime >= '2026-01-01T00:00:00.000Z' AND HookWebhooks = 'wh_1'"
-    )
-    assert query_of(EventSearch(needs_attention=False)) == (
-        "WorkflowType IN ('EventWorkflow', 'LargeEventWorkflow') AND ExecutionStatus != 'ContinuedAsNew'"
-        " AND HookTenant IS NOT NULL AND HookNeedsAttention IS NULL"
-    )
-    with pytest.raises(ValueError, match="not an id"):
-        query_of(EventSearch(tenant="x' OR '1'='1"))

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import erasure, writing
+from hookkeeper.registry.index import erasure, listing, writing
+from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
+from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
 from hookkeeper.registry.index.sweeps import SweepStore
 from hookkeeper.registry.index.walks import Walks
@@ -42,3 +44,33 @@ class EventIndex:
         """Add up what the query is about. Raises StatisticsTooLarge."""
         async with self._database.read() as session:
             return await read_statistics(session, query)
+
+    async def events(self, search: Search, limit: int, cursor: str | None) -> tuple[list[ListedEvent], str | None]:
+        """Return a page of events, newest first, and the next cursor. Raises BadRegistryCursor.
+
+        A page can have fewer than `limit` events and not be the last.
+        """
+        async with self._database.scan() as session:
+            return await listing.list_events(session, search, limit, cursor)
+
+    async def deliveries(
+        self, search: Search, limit: int, cursor: str | None
+    ) -> tuple[list[ListedDelivery], str | None]:
+        """Return such a page of the deliveries to the webhook of the search."""
+        async with self._database.scan() as session:
+            return await listing.list_deliveries(session, search, limit, cursor)
+
+    async def count_events(self, search: Search) -> int | None:
+        """Return how many events meet the search; None if there are too many to count."""
+        async with self._database.scan() as session:
+            return await listing.count_events(session, search)
+
+    async def count_deliveries(self, search: Search) -> int | None:
+        """Do the same for the deliveries to the webhook of the search."""
+        async with self._database.scan() as session:
+            return await listing.count_deliveries(session, search)
+
+    async def count_held(self, webhook_id: str) -> int:
+        """Count the events with a held delivery to the webhook, at most `MAX_HELD`."""
+        async with self._database.scan() as session:
+            return await listing.count_held(session, webhook_id)

@@ -117,6 +117,7 @@ def _delivery_row(report: RunReport, delivery: Delivery) -> Row:
         "reason": delivery.reason,
         "attempts": delivery.attempts_made,
         "status_code": latest.status_code if latest else None,
+        "status_class": latest.status_code // 100 if latest and latest.status_code else None,
         "error": latest.error if latest else None,
         "next_attempt_at": None if delivery.is_final else delivery.next_attempt_at,
         "finished_at": _finished_at(report, delivery),

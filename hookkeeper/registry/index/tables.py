@@ -2,11 +2,26 @@
 
 Times are integers, in microseconds since 1970 in UTC: they are in every index, and a SQLite date takes 26 bytes. On
 PostgreSQL, `events` and `deliveries` have a partition for each day on which their events were accepted.
+
+Most events succeed at once. So what is rarer has indexes of its own, which are partial and therefore small. SQLite uses
+such an index only for a query that has its condition word for word.
 """
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, SmallInteger, String, Table, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    TextClause,
+    text,
+)
 from sqlalchemy.types import TypeDecorator
 
 from hookkeeper.messages.run_report import BEGINNING
@@ -15,6 +30,14 @@ from hookkeeper.registry.models import Base
 
 MICROSECOND = timedelta(microseconds=1)
 BY_DAY = "RANGE (accepted_at)"
+KEY_TEXT = String().with_variant(String(collation="C"), "postgresql")
+"""Sorted by bytes, as Python does; ids that begin with the same text are together."""
+NOT_SUCCEEDED = text("status <> 'succeeded'")
+NEEDS_ATTENTION = text("needs_attention")
+WITH_ERROR = text("error IS NOT NULL")
+FAILURE_CLASS = text("status_class > 2")
+RETRIED = text("attempts > 1")
+OTHER_CHANNEL = text("channel <> 'webhook'")
 IS_WAITING = text("status IN ('held', 'retrying')")
 IS_OPEN = text("check_at IS NOT NULL")
 
@@ -34,12 +57,16 @@ class EpochTime(TypeDecorator[datetime]):
         return None if value is None else BEGINNING + timedelta(microseconds=value)
 
 
+def _partial(name: str, condition: TextClause, *columns: str) -> Index:
+    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
 events = Table(
     "events",
     Base.metadata,
     Column("accepted_at", EpochTime, primary_key=True),
-    Column("tenant", String, primary_key=True),
-    Column("id", String, primary_key=True),
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("id", KEY_TEXT, primary_key=True),
     Column("type", String, nullable=False),
     Column("status", String, nullable=False),
     Column("needs_attention", Boolean, nullable=False),
@@ -51,10 +78,11 @@ events = Table(
     Column("as_of", EpochTime, nullable=False),
     Column("check_at", EpochTime),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
-    Index("ix_events_tenant_type", "tenant", "type", "accepted_at"),
-    Index("ix_events_tenant_status", "tenant", "status", "accepted_at"),
-    Index("ix_events_tenant_id", "tenant", "id"),
-    Index("ix_events_check_at", "check_at", postgresql_where=IS_OPEN, sqlite_where=IS_OPEN),
+    Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
+    Index("ix_events_id", "id", "tenant", "accepted_at"),
+    _partial("ix_events_status", NOT_SUCCEEDED, "status", "accepted_at", "tenant", "id"),
+    _partial("ix_events_needs_attention", NEEDS_ATTENTION, "accepted_at", "tenant", "id"),
+    _partial("ix_events_check_at", IS_OPEN, "check_at"),
     postgresql_partition_by=BY_DAY,
 )
 """One row an event. `check_at` is its position in the sweep's checks of open events; NULL once the run has closed."""
@@ -63,8 +91,8 @@ deliveries = Table(
     "deliveries",
     Base.metadata,
     Column("accepted_at", EpochTime, primary_key=True),
-    Column("tenant", String, primary_key=True),
-    Column("event_id", String, primary_key=True),
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("event_id", KEY_TEXT, primary_key=True),
     Column("id", String, primary_key=True),
     Column("part", SmallInteger, nullable=False),
     Column("webhook_id", String, nullable=False),
@@ -74,19 +102,26 @@ deliveries = Table(
     Column("reason", String),
     Column("attempts", Integer, nullable=False),
     Column("status_code", SmallInteger),
+    Column("status_class", SmallInteger),
     Column("error", String),
     Column("next_attempt_at", EpochTime),
     Column("finished_at", EpochTime),
     Column("as_of", EpochTime, nullable=False),
-    Index("ix_deliveries_webhook_accepted_at", "webhook_id", "accepted_at", "event_id"),
-    Index("ix_deliveries_webhook_status", "webhook_id", "status", "accepted_at"),
-    Index("ix_deliveries_tenant_status", "tenant", "status", "accepted_at"),
-    Index("ix_deliveries_tenant_error", "tenant", "error", "accepted_at"),
-    Index("ix_deliveries_waiting", "status", sqlite_where=IS_WAITING, postgresql_where=IS_WAITING),
+    Index("ix_deliveries_webhook_accepted_at", "webhook_id", "accepted_at", "tenant", "event_id"),
+    _partial(
+        "ix_deliveries_webhook_status", NOT_SUCCEEDED, "webhook_id", "status", "accepted_at", "tenant", "event_id"
+    ),
+    _partial("ix_deliveries_tenant_status", NOT_SUCCEEDED, "tenant", "status", "accepted_at", "event_id"),
+    _partial("ix_deliveries_status", NOT_SUCCEEDED, "status", "accepted_at", "tenant", "event_id"),
+    _partial("ix_deliveries_error", WITH_ERROR, "error", "accepted_at", "tenant", "event_id"),
+    _partial("ix_deliveries_class", FAILURE_CLASS, "status_class", "accepted_at", "tenant", "event_id"),
+    _partial("ix_deliveries_attempts", RETRIED, "attempts", "accepted_at", "tenant", "event_id"),
+    _partial("ix_deliveries_channel", OTHER_CHANNEL, "channel", "accepted_at", "tenant", "event_id"),
+    _partial("ix_deliveries_waiting", IS_WAITING, "status"),
     postgresql_partition_by=BY_DAY,
 )
 """One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its
-latest attempt.
+latest attempt, and `status_class` is 5 for 503.
 """
 
 rollups = Table(
@@ -111,8 +146,8 @@ erased_events = Table(
     "erased_events",
     Base.metadata,
     Column("accepted_at", EpochTime, primary_key=True),
-    Column("tenant", String, primary_key=True),
-    Column("event_id", String, primary_key=True),
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("event_id", KEY_TEXT, primary_key=True),
     Column("erased_at", EpochTime, nullable=False),
 )
 """Events whose reports are dropped: late ones would restore their rows."""

@@ -9,7 +9,8 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True)
-IS_WAITING = sa.text("status IN ('held', 'retrying')")
+KEY_TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+NOT_SUCCEEDED = "status <> 'succeeded'"
 COUNTERS = (
     "events",
     *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
@@ -161,8 +162,8 @@ def _create_index() -> None:
     op.create_table(
         "events",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
-        sa.Column("tenant", sa.String(), primary_key=True),
-        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("id", KEY_TEXT, primary_key=True),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("needs_attention", sa.Boolean(), nullable=False),
@@ -176,16 +177,16 @@ def _create_index() -> None:
         postgresql_partition_by="RANGE (accepted_at)",
     )
     op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
-    op.create_index("ix_events_tenant_type", "events", ["tenant", "type", "accepted_at"])
-    op.create_index("ix_events_tenant_status", "events", ["tenant", "status", "accepted_at"])
-    op.create_index("ix_events_tenant_id", "events", ["tenant", "id"])
-    is_open = sa.text("check_at IS NOT NULL")
-    op.create_index("ix_events_check_at", "events", ["check_at"], postgresql_where=is_open, sqlite_where=is_open)
+    op.create_index("ix_events_type", "events", ["type", "accepted_at", "tenant", "id"])
+    op.create_index("ix_events_id", "events", ["id", "tenant", "accepted_at"])
+    _create_partial("ix_events_status", NOT_SUCCEEDED, ["status", "accepted_at", "tenant", "id"])
+    _create_partial("ix_events_needs_attention", "needs_attention", ["accepted_at", "tenant", "id"])
+    _create_partial("ix_events_check_at", "check_at IS NOT NULL", ["check_at"])
     op.create_table(
         "deliveries",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
-        sa.Column("tenant", sa.String(), primary_key=True),
-        sa.Column("event_id", sa.String(), primary_key=True),
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("event_id", KEY_TEXT, primary_key=True),
         sa.Column("id", sa.String(), primary_key=True),
         sa.Column("part", sa.SmallInteger(), nullable=False),
         sa.Column("webhook_id", sa.String(), nullable=False),
@@ -195,19 +196,23 @@ def _create_index() -> None:
         sa.Column("reason", sa.String()),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("status_code", sa.SmallInteger()),
+        sa.Column("status_class", sa.SmallInteger()),
         sa.Column("error", sa.String()),
         sa.Column("next_attempt_at", sa.BigInteger()),
         sa.Column("finished_at", sa.BigInteger()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
         postgresql_partition_by="RANGE (accepted_at)",
     )
-    op.create_index("ix_deliveries_webhook_accepted_at", "deliveries", ["webhook_id", "accepted_at", "event_id"])
-    op.create_index("ix_deliveries_webhook_status", "deliveries", ["webhook_id", "status", "accepted_at"])
-    op.create_index("ix_deliveries_tenant_status", "deliveries", ["tenant", "status", "accepted_at"])
-    op.create_index("ix_deliveries_tenant_error", "deliveries", ["tenant", "error", "accepted_at"])
-    op.create_index(
-        "ix_deliveries_waiting", "deliveries", ["status"], sqlite_where=IS_WAITING, postgresql_where=IS_WAITING
-    )
+    key = ["accepted_at", "tenant", "event_id"]
+    op.create_index("ix_deliveries_webhook_accepted_at", "deliveries", ["webhook_id", *key])
+    _create_partial("ix_deliveries_webhook_status", NOT_SUCCEEDED, ["webhook_id", "status", *key])
+    _create_partial("ix_deliveries_tenant_status", NOT_SUCCEEDED, ["tenant", "status", "accepted_at", "event_id"])
+    _create_partial("ix_deliveries_status", NOT_SUCCEEDED, ["status", *key])
+    _create_partial("ix_deliveries_error", "error IS NOT NULL", ["error", *key])
+    _create_partial("ix_deliveries_class", "status_class > 2", ["status_class", *key])
+    _create_partial("ix_deliveries_attempts", "attempts > 1", ["attempts", *key])
+    _create_partial("ix_deliveries_channel", "channel <> 'webhook'", ["channel", *key])
+    _create_partial("ix_deliveries_waiting", "status IN ('held', 'retrying')", ["status"])
     op.create_table(
         "rollups",
         sa.Column("seconds", sa.Integer(), primary_key=True),
@@ -223,8 +228,8 @@ def _create_index() -> None:
     op.create_table(
         "erased_events",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
-        sa.Column("tenant", sa.String(), primary_key=True),
-        sa.Column("event_id", sa.String(), primary_key=True),
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("event_id", KEY_TEXT, primary_key=True),
         sa.Column("erased_at", sa.BigInteger(), nullable=False),
     )
     op.create_table(
@@ -235,3 +240,9 @@ def _create_index() -> None:
         sa.Column("holder", sa.String()),
         sa.Column("leased_until", sa.BigInteger()),
     )
+
+
+def _create_partial(name: str, condition: str, columns: list[str]) -> None:
+    """Create an index of the rows that meet the condition. Its name has that of the table in it."""
+    where = sa.text(condition)
+    op.create_index(name, name.split("_")[1], columns, sqlite_where=where, postgresql_where=where)

@@ -1,0 +1,147 @@
+"""The filters of lists of events and deliveries."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, NamedTuple, TypeVar
+
+from fastapi import Depends, Query
+
+from api.deps import AnyTenant, KnownWebhook
+from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
+from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime
+from hookkeeper.times import utc_now
+
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+MAX_VALUES = 20
+"""Of a filter that can be repeated."""
+Value = TypeVar("Value")
+
+
+class _Period(NamedTuple):
+    """The time of acceptance."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+class _Outcome(NamedTuple):
+    """Conditions on a delivery and its latest attempt."""
+
+    status_codes: StatusCodes | None
+    error: str | None
+    min_attempts: int | None
+    channel: Channel | None
+
+
+async def _period(
+    since: Annotated[GivenTime | None, Query(description="Accepted at this time or later")] = None,
+    until: Annotated[GivenTime | None, Query(description="Accepted before this time")] = None,
+    last: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[1-9][0-9]{0,3}[mhd]$",
+            description="Accepted in the last minutes, hours or days: `15m`, `24h`, `7d`. Not together with `since`",
+            examples=["24h"],
+        ),
+    ] = None,
+) -> _Period:
+    if last is None:
+        return _Period(since, until)
+    if since is not None:
+        raise Invalid.field("last", "cannot be combined with since")
+    return _Period(utc_now() - int(last[:-1]) * UNITS[last[-1]], until)
+
+
+async def _outcome(
+    status_code: Annotated[
+        str | None,
+        Query(
+            pattern=r"^([1-5]xx|[1-5][0-9]{2})$",
+            description="Status code of the latest attempt, such as `503`, or its class, such as `5xx`",
+            examples=["5xx"],
+        ),
+    ] = None,
+    error: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[a-z0-9_]{1,64}$",
+            description="Error of the latest attempt, such as `timeout`, `dns` or `http_503`",
+            examples=["timeout"],
+        ),
+    ] = None,
+    min_attempts: Annotated[int | None, Query(ge=1, le=10_000, description="At least this many attempts")] = None,
+    channel: Annotated[Channel | None, Query(description="Kind of target")] = None,
+) -> _Outcome:
+    return _Outcome(status_codes(status_code) if status_code else None, error, min_attempts, channel)
+
+
+PeriodDep = Annotated[_Period, Depends(_period)]
+OutcomeDep = Annotated[_Outcome, Depends(_outcome)]
+Types = Annotated[
+    list[EventType] | None, Query(max_length=MAX_VALUES, description="Events of exactly this type; can be repeated")
+]
+IdPrefix = Annotated[str | None, Query(pattern=EVENT_ID, description="The event's id begins with this text")]
+Total = Annotated[bool, Query(description="Count the matches: see `total` of the response")]
+
+
+async def _event_search(
+    tenant: AnyTenant,
+    period: PeriodDep,
+    outcome: OutcomeDep,
+    type: Types = None,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Events that match this webhook")] = None,
+    status: Annotated[
+        list[EventStatus] | None,
+        Query(max_length=MAX_VALUES, description="Events with this status; can be repeated"),
+    ] = None,
+    needs_attention: Annotated[
+        bool | None, Query(description="Only events with (or without) a delivery that is retrying, held or failed")
+    ] = None,
+    delivery_status: Annotated[
+        list[DeliveryStatus] | None,
+        Query(max_length=MAX_VALUES, description="Events with a delivery of this status; can be repeated"),
+    ] = None,
+    id_prefix: IdPrefix = None,
+) -> Search:
+    return Search(
+        tenant=tenant,
+        types=_once(type),
+        id_prefix=id_prefix,
+        **period._asdict(),
+        statuses=_once(status),
+        needs_attention=needs_attention,
+        webhook=webhook,
+        delivery_statuses=_once(delivery_status),
+        **outcome._asdict(),
+    )
+
+
+async def _delivery_search(
+    webhook: KnownWebhook,
+    period: PeriodDep,
+    outcome: OutcomeDep,
+    type: Types = None,
+    status: Annotated[
+        list[DeliveryStatus] | None,
+        Query(max_length=MAX_VALUES, description="Deliveries with this status; can be repeated"),
+    ] = None,
+    id_prefix: IdPrefix = None,
+) -> Search:
+    return Search(
+        tenant=webhook.tenant,
+        webhook=webhook.id,
+        types=_once(type),
+        id_prefix=id_prefix,
+        **period._asdict(),
+        delivery_statuses=_once(status),
+        **outcome._asdict(),
+    )
+
+
+EventSearch = Annotated[Search, Depends(_event_search)]
+DeliverySearch = Annotated[Search, Depends(_delivery_search)]
+
+
+def _once(values: list[Value] | None) -> tuple[Value, ...]:
+    return tuple(dict.fromkeys(values or ()))

@@ -1,0 +1,167 @@
+"""Pages of events and deliveries, and counts of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Table, case, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.index import tables
+from hookkeeper.registry.index.scan import Key, find_deliveries, find_events
+from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events
+from hookkeeper.registry.paging import BadRegistryCursor
+
+MAX_TOTAL = 1000
+MAX_HELD = 100_000
+MAX_LISTED_WEBHOOKS = 100
+"""Webhooks of an event in a list."""
+ATTENTION = ("retrying", "held", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEvent:
+    id: str
+    type: str
+    tenant: str
+    status: EventStatus
+    accepted_at: datetime
+    finished_at: datetime | None
+    deliver_at: datetime | None
+    run_id: str
+    webhooks: list[str]
+    needs_attention: list[str]
+    """Webhooks with a delivery that is retrying, held or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDelivery:
+    id: str
+    event_id: str
+    type: str
+    tenant: str
+    channel: Channel
+    status: DeliveryStatus
+    reason: Reason | None
+    attempts: int
+    status_code: int | None
+    error: str | None
+    next_attempt_at: datetime | None
+    accepted_at: datetime
+    finished_at: datetime | None
+    run_id: str
+
+
+async def list_events(
+    session: AsyncSession, search: Search, limit: int, cursor: str | None
+) -> tuple[list[ListedEvent], str | None]:
+    """Return a page of events, newest first, and the next cursor. Raises BadRegistryCursor."""
+    found = await find_events(session, search, limit, _read_cursor(cursor, 2))
+    rows = await session.execute(select(events).where(*_with_keys(events, found.keys)))
+    by_key = {(row["accepted_at"], row["tenant"], row["id"]): row for row in rows.mappings()}
+    webhooks = await _webhooks(session, found.keys)
+    listed = [
+        ListedEvent(
+            **{name: by_key[key][name] for name in ListedEvent.__slots__[:8]},
+            webhooks=webhooks.get(key, ([], []))[0],
+            needs_attention=webhooks.get(key, ([], []))[1],
+        )
+        for key in found.keys
+        if key in by_key
+    ]
+    return listed, _write_cursor(found.end)
+
+
+async def list_deliveries(
+    session: AsyncSession, search: Search, limit: int, cursor: str | None
+) -> tuple[list[ListedDelivery], str | None]:
+    """Return a page of the deliveries to the webhook of the search, newest first, and the next cursor.
+
+    Raises BadRegistryCursor.
+    """
+    found = await find_deliveries(session, search, limit, _read_cursor(cursor, 3))
+    same_event = (
+        (events.c.accepted_at == deliveries.c.accepted_at)
+        & (events.c.tenant == deliveries.c.tenant)
+        & (events.c.id == deliveries.c.event_id)
+    )
+    query = select(deliveries, events.c.run_id).join(events, same_event)
+    of_webhook = deliveries.c.webhook_id == search.webhook
+    rows = await session.execute(query.where(of_webhook, *_with_keys(deliveries, found.keys)))
+    by_key = {(row["accepted_at"], row["tenant"], row["event_id"], row["id"]): row for row in rows.mappings()}
+    listed = [
+        ListedDelivery(**{name: by_key[key][name] for name in ListedDelivery.__slots__})
+        for key in found.keys
+        if key in by_key
+    ]
+    return listed, _write_cursor(found.end)
+
+
+async def count_events(session: AsyncSession, search: Search) -> int | None:
+    """Return how many events meet the search; None if they are many, or many have to be read to count them."""
+    found = await find_events(session, search, MAX_TOTAL, None)
+    return None if found.end else len(found.keys)
+
+
+async def count_deliveries(session: AsyncSession, search: Search) -> int | None:
+    """Do the same for the deliveries to the webhook of the search."""
+    found = await find_deliveries(session, search, MAX_TOTAL, None)
+    return None if found.end else len(found.keys)
+
+
+async def count_held(session: AsyncSession, webhook_id: str) -> int:
+    """Count the events with a held delivery to the webhook, at most `MAX_HELD`."""
+    columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id
+    is_held = deliveries.c.webhook_id == webhook_id, deliveries.c.status == "held", tables.NOT_SUCCEEDED
+    found = select(*columns).where(*is_held).distinct().limit(MAX_HELD).subquery()
+    return await session.scalar(select(func.count()).select_from(found)) or 0
+
+
+async def _webhooks(session: AsyncSession, keys: Sequence[Key]) -> dict[Key, tuple[list[str], list[str]]]:
+    """Return the webhooks of these events, and those that need attention."""
+    needs_attention = deliveries.c.status.in_(ATTENTION)
+    columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id
+    order = case((needs_attention, 0), else_=1), deliveries.c.id
+    number = func.row_number().over(partition_by=columns, order_by=order).label("number")
+    found = (
+        select(*columns, deliveries.c.webhook_id, needs_attention.label("needs_attention"), number)
+        .where(*_with_keys(deliveries, keys))
+        .subquery()
+    )
+    listed: dict[Key, tuple[list[str], list[str]]] = {}
+    query = select(found).where(found.c.number <= MAX_LISTED_WEBHOOKS).order_by(found.c.webhook_id)
+    for row in await session.execute(query):
+        webhooks, attention = listed.setdefault((row.accepted_at, row.tenant, row.event_id), ([], []))
+        if row.webhook_id not in webhooks[-1:]:
+            webhooks.append(row.webhook_id)
+        if row.needs_attention and row.webhook_id not in attention[-1:]:
+            attention.append(row.webhook_id)
+    return listed
+
+
+def _with_keys(table: Table, keys: Sequence[Key]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return conditions for the rows of these events. Few events are accepted in the same microsecond."""
+    event_id = table.c.id if table is events else table.c.event_id
+    return table.c.accepted_at.in_({key[0] for key in keys}), event_id.in_({key[2] for key in keys})
+
+
+def _write_cursor(key: Key | None) -> str | None:
+    if key is None:
+        return None
+    time, *others = key
+    return " ".join((str((time - BEGINNING) // MICROSECOND), *others))
+
+
+def _read_cursor(cursor: str | None, others: int) -> Key | None:
+    if cursor is None:
+        return None
+    time, *key = cursor.split(" ", others)
+    if len(key) != others or not time.lstrip("-").isdecimal():
+        raise BadRegistryCursor("invalid cursor")
+    try:
+        return BEGINNING + timedelta(microseconds=int(time)), *key
+    except OverflowError:
+        raise BadRegistryCursor("invalid cursor") from None

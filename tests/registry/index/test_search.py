@@ -1,0 +1,322 @@
+"""Lists from the index hold what a recount of the same events in Python holds, in the same order."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from random import Random
+from typing import Any, get_args
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus, event_status
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.index import drivers, listing, scan
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.search import Search, status_codes
+from hookkeeper.registry.paging import BadRegistryCursor
+
+BEGIN = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
+"""Half an hour before the end of a partition."""
+TENANTS, TYPES = ("a", "b"), ("order.paid", "order.sent", "user.new")
+WEBHOOKS = {"a": ("wh_1", "wh_2", "wh_3"), "b": ("wh_4",)}
+CHANNELS: tuple[Channel, ...] = ("webhook", "email")
+ERRORS = ("http_500", "http_503", "http_404", "timeout", "smtp_550")
+EVENTS = 240
+
+FILTERS: dict[str, list[dict[str, Any]]] = {
+    "tenant": [{"tenant": "a"}, {"tenant": "b"}],
+    "types": [{"types": ("order.paid",)}, {"types": ("user.new", "order.sent")}, {"types": ("none",)}],
+    "id_prefix": [{"id_prefix": "e-1"}, {"id_prefix": "e-17"}, {"id_prefix": "e"}, {"id_prefix": "_"}],
+    "since": [{"since": BEGIN + timedelta(minutes=40)}],
+    "until": [{"until": BEGIN + timedelta(minutes=20)}],
+    "statuses": [{"statuses": ("succeeded",)}, {"statuses": ("failed",)}, {"statuses": ("delivering", "cancelled")}],
+    "needs_attention": [{"needs_attention": True}, {"needs_attention": False}],
+    "webhook": [{"webhook": "wh_1"}, {"webhook": "wh_4"}, {"webhook": "wh_5"}],
+    "delivery_statuses": [
+        {"delivery_statuses": ("succeeded",)},
+        {"delivery_statuses": ("held",)},
+        {"delivery_statuses": ("failed", "retrying", "pending")},
+        {"delivery_statuses": ("succeeded", "failed")},
+    ],
+    "status_codes": [{"status_codes": status_codes(text)} for text in ("2xx", "5xx", "503", "3xx")],
+    "error": [{"error": "timeout"}, {"error": "http_503"}, {"error": "dns"}],
+    "min_attempts": [{"min_attempts": number} for number in (1, 2, 4, 9)],
+    "channel": [{"channel": "webhook"}, {"channel": "email"}, {"channel": "notification"}],
+}
+"""Values of each filter."""
+
+
+def made_up_reports(seed: int, count: int = EVENTS, begin: datetime = BEGIN) -> list[RunReport]:
+    """Return the last reports of so many events over an hour; some are accepted in the same microsecond."""
+    random = Random(seed)
+    return [_report(random, number, begin + timedelta(seconds=random.randrange(3600))) for number in range(count)]
+
+
+def _report(random: Random, number: int, accepted_at: datetime) -> RunReport:
+    tenant = random.choice(TENANTS)
+    targets = [(webhook, channel) for webhook in WEBHOOKS[tenant] for channel in CHANNELS]
+    deliveries = tuple(
+        _delivery(random, webhook, channel, accepted_at)
+        for webhook, channel in random.sample(targets, random.randrange(len(targets)))
+    )
+    status = event_status(deliveries)
+    return RunReport(
+        tenant=tenant,
+        event_id=f"e-{number}",
+        type=random.choice(TYPES),
+        accepted_at=accepted_at,
+        as_of=accepted_at + timedelta(minutes=1),
+        progress=EventProgress(
+            status=status,
+            needs_attention=any(delivery.status in listing.ATTENTION for delivery in deliveries),
+            deliver_at=None,
+            run_id=f"run-{number}",
+            digest="abc",
+        ),
+        deliveries=deliveries,
+        finished_at=None if status == "delivering" else accepted_at + timedelta(minutes=1),
+    )
+
+
+def _delivery(random: Random, webhook: str, channel: Channel, accepted_at: datetime) -> Delivery:
+    status: DeliveryStatus = random.choice((*get_args(DeliveryStatus), "succeeded", "succeeded"))
+    errors = [random.choice(ERRORS) for _ in range(0 if status == "pending" else random.randrange(5))]
+    results = [*errors, None] if status == "succeeded" else errors
+    attempts = tuple(
+        Attempt(
+            number=number,
+            started_at=accepted_at,
+            duration_ms=5,
+            status_code=200 if error is None else int(error[-3:]) if error[-3:].isdecimal() else None,
+            error=error,
+        )
+        for number, error in enumerate(results, start=1)
+    )
+    id_ = webhook if channel == "webhook" else f"{webhook}.email.1"
+    return Delivery(id=id_, webhook_id=webhook, channel=channel, status=status, attempts=attempts)
+
+
+# The recount
+
+
+def event_matches(search: Search, report: RunReport) -> bool:
+    assert report.progress is not None
+    return (
+        _shared_matches(search, report)
+        and (not search.statuses or report.progress.status in search.statuses)
+        and search.needs_attention in (None, report.progress.needs_attention)
+        and (not _has_delivery_conditions(search) or any(delivery_matches(search, one) for one in report.deliveries))
+    )
+
+
+def _shared_matches(search: Search, report: RunReport) -> bool:
+    return (
+        search.tenant in (None, report.tenant)
+        and (not search.types or report.type in search.types)
+        and report.event_id.startswith(search.id_prefix or "")
+        and (search.since is None or report.accepted_at >= search.since)
+        and (search.until is None or report.accepted_at < search.until)
+    )
+
+
+def _has_delivery_conditions(search: Search) -> bool:
+    names = ("webhook", "delivery_statuses", "status_codes", "error", "min_attempts", "channel")
+    return any(getattr(search, name) for name in names)
+
+
+def delivery_matches(search: Search, delivery: Delivery) -> bool:
+    latest = delivery.attempts[-1] if delivery.attempts else None
+    code, error = (latest.status_code, latest.error) if latest else (None, None)
+    codes = search.status_codes
+    return (
+        search.webhook in (None, delivery.webhook_id)
+        and (not search.delivery_statuses or delivery.status in search.delivery_statuses)
+        and (codes is None or (code is not None and codes.first <= code <= codes.last))
+        and search.error in (None, error)
+        and len(delivery.attempts) >= (search.min_attempts or 0)
+        and search.channel in (None, delivery.channel)
+    )
+
+
+def expected_events(search: Search, reports: Iterable[RunReport]) -> list[str]:
+    found = [report for report in reports if event_matches(search, report)]
+    return [report.event_id for report in sorted(found, key=_key, reverse=True)]
+
+
+def expected_deliveries(search: Search, reports: Iterable[RunReport]) -> list[tuple[str, str]]:
+    return [
+        (report.event_id, delivery.id)
+        for report in sorted(reports, key=_key, reverse=True)
+        if _shared_matches(search, report)
+        for delivery in sorted(report.deliveries, key=lambda one: one.id, reverse=True)
+        if delivery_matches(search, delivery)
+    ]
+
+
+def _key(report: RunReport) -> tuple[datetime, str, str]:
+    return report.accepted_at, report.tenant, report.event_id
+
+
+# The lists
+
+
+@pytest.fixture
+async def reports(engine: AsyncEngine) -> list[RunReport]:
+    """Write the events to the index."""
+    found = made_up_reports(seed=1)
+    await EventIndex(Database(engine)).write(found)
+    return found
+
+
+@pytest.fixture
+def index(engine: AsyncEngine) -> EventIndex:
+    return EventIndex(Database(engine))
+
+
+@pytest.fixture(params=["small", "usual"])
+def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set bounds that many of these few events exceed, or leave the usual ones."""
+    if request.param == "small":
+        monkeypatch.setattr(scan, "MAX_SCANNED", 60)
+        monkeypatch.setattr(drivers, "PROBED_ENTRIES", 10)
+        monkeypatch.setattr(drivers, "MAX_RANGE", 80)
+        monkeypatch.setattr(drivers, "MAX_KEYS", 20)
+
+
+def searches(*, of_events: bool, seed: int = 1) -> Iterator[Search]:
+    """Yield a search for each value of each filter, and for each pair of filters with random values."""
+    random = Random(seed)
+    known = (
+        FILTERS if of_events else {name: values for name, values in FILTERS.items() if name not in NOT_OF_DELIVERIES}
+    )
+    for values in known.values():
+        yield from (Search(**value) for value in values)
+    for first, second in combinations(known, 2):
+        yield Search(**random.choice(known[first]), **random.choice(known[second]))
+        yield Search(**random.choice(known[first]), **random.choice(known[second]))
+
+
+NOT_OF_DELIVERIES = ("tenant", "webhook", "statuses", "needs_attention")
+
+
+async def all_events(index: EventIndex, search: Search, limit: int) -> list[str]:
+    """Return the ids on all pages."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        items, cursor = await index.events(search, limit, cursor)
+        assert len(items) <= limit
+        found += [event.id for event in items]
+        if cursor is None:
+            return found
+
+
+async def all_deliveries(index: EventIndex, search: Search, limit: int) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    cursor: str | None = None
+    while True:
+        items, cursor = await index.deliveries(search, limit, cursor)
+        assert len(items) <= limit
+        found += [(delivery.event_id, delivery.id) for delivery in items]
+        if cursor is None:
+            return found
+
+
+@pytest.mark.usefixtures("bounds")
+async def test_each_filter_and_each_pair_of_filters(index: EventIndex, reports: list[RunReport]) -> None:
+    for search in (Search(), *searches(of_events=True)):
+        assert await all_events(index, search, 40) == expected_events(search, reports), search
+
+
+@pytest.mark.usefixtures("bounds")
+async def test_each_filter_of_deliveries(index: EventIndex, reports: list[RunReport]) -> None:
+    for search in searches(of_events=False):
+        of_webhook = replace(search, tenant="a", webhook="wh_1")
+        assert await all_deliveries(index, of_webhook, 25) == expected_deliveries(of_webhook, reports), search
+
+
+async def test_pages_of_any_size(index: EventIndex, reports: list[RunReport]) -> None:
+    for limit in (1, 3, 100):
+        for search in (Search(tenant="a"), Search(error="timeout"), Search(types=TYPES[:2])):
+            assert await all_events(index, search, limit) == expected_events(search, reports)
+
+
+async def test_a_row(index: EventIndex, reports: list[RunReport]) -> None:
+    by_id = {report.event_id: report for report in reports}
+    for row in (await index.events(Search(), EVENTS, None))[0]:
+        report = by_id[row.id]
+        assert report.progress is not None
+        assert (row.tenant, row.type, row.status) == (report.tenant, report.type, report.progress.status)
+        assert (row.accepted_at, row.finished_at) == (report.accepted_at, report.finished_at)
+        assert row.webhooks == sorted({delivery.webhook_id for delivery in report.deliveries})
+        troubled = [delivery for delivery in report.deliveries if delivery.status in listing.ATTENTION]
+        assert row.needs_attention == sorted({delivery.webhook_id for delivery in troubled})
+
+
+async def test_an_event_of_many_webhooks(index: EventIndex) -> None:
+    """The webhooks that need attention are listed, however many others there are."""
+    names = [f"wh_{number:03}" for number in range(150)]
+    deliveries = tuple(
+        Delivery(id=name, webhook_id=name, status="held" if number > 140 else "succeeded")
+        for number, name in enumerate(names)
+    )
+    (report,) = made_up_reports(seed=1, count=1)
+    await index.write([report._replace(deliveries=deliveries)])
+    ((row,), _) = await index.events(Search(), 10, None)
+    assert row.needs_attention == names[141:]
+    assert len(row.webhooks) == listing.MAX_LISTED_WEBHOOKS
+
+
+# Cursors
+
+
+@pytest.mark.usefixtures("bounds")
+@pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1), Search(types=TYPES)], ids=str)
+async def test_cursors_while_events_are_added(index: EventIndex, reports: list[RunReport], search: Search) -> None:
+    """Setup: events in the index. Timeline: after each page, newer and older events are added.
+    What this proves: the pages have each of the first events once, and none of the newer ones.
+    """
+    found: list[str] = []
+    cursor: str | None = None
+    for number in range(1000):
+        items, cursor = await index.events(search, 7, cursor)
+        found += [event.id for event in items]
+        if cursor is None:
+            break
+        for begin in (BEGIN + timedelta(hours=number + 1), BEGIN - timedelta(hours=number + 1)):
+            added = made_up_reports(seed=number, count=3 if number < 3 else 0, begin=begin)
+            named = f"n-{number}" if begin > BEGIN else f"o-{number}"
+            await index.write([report._replace(event_id=f"{named}-{report.event_id}") for report in added])
+    assert len(found) == len(set(found))
+    assert not [event_id for event_id in found if event_id.startswith("n-")]
+    assert [event_id for event_id in found if event_id.startswith("e-")] == expected_events(search, reports)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "1", "1 a", "x a e", "99999999999999999999999 a e", "- a e"])
+async def test_a_cursor_of_no_list(index: EventIndex, cursor: str) -> None:
+    with pytest.raises(BadRegistryCursor):
+        await index.events(Search(), 10, cursor)
+
+
+# Counts
+
+
+async def test_totals(index: EventIndex, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch) -> None:
+    of_webhook = Search(tenant="a", webhook="wh_1")
+    assert await index.count_events(Search()) == EVENTS
+    assert await index.count_events(Search(error="timeout")) == len(expected_events(Search(error="timeout"), reports))
+    assert await index.count_deliveries(of_webhook) == len(expected_deliveries(of_webhook, reports))
+    monkeypatch.setattr(listing, "MAX_TOTAL", EVENTS - 1)
+    assert await index.count_events(Search()) is None
+    monkeypatch.setattr(scan, "MAX_SCANNED", EVENTS // 2)
+    assert await index.count_events(Search(types=("none",))) == 0
+    assert await index.count_events(Search(needs_attention=False, channel="webhook")) is None, "too many to read"
+
+
+async def test_held_events_are_counted_once(index: EventIndex, reports: list[RunReport]) -> None:
+    held = Search(webhook="wh_1", delivery_statuses=("held",))
+    assert await index.count_held("wh_1") == len(expected_events(held, reports)) > 0
+    assert await index.count_held("wh_5") == 0
