@@ -82,6 +82,8 @@ def print_page(as_json: bool, page: Json, header: Sequence[str], cells: Callable
         print_table(header, [cells(item) for item in page["items"]])
         if page["next_cursor"]:
             out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
+        if (total := page.get("total")) is not None:
+            out.print(f"[dim]Total: {total}[/dim]")
 
     print_json_or(as_json, page, print_rows)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hookkeeper.cli import event_views, timeline
+from hookkeeper.cli import event_views, options, timeline
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
 from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, OwnEventId, Tenant, read_json
@@ -56,19 +56,32 @@ def _follow(api: Api, accepted: Json, as_json: bool) -> None:
 @app.command("list")
 def list_events(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
+    type_: options.Types = None,
     webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
-    status: Annotated[str | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated."),
+    ] = None,
     needs_attention: Annotated[
         bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Accepted at or after this time (RFC 3339).")] = None,
-    until: Annotated[str | None, typer.Option(help="Accepted before this time (RFC 3339).")] = None,
+    delivery_status: Annotated[
+        list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
+    ] = None,
+    status_code: options.StatusCode = None,
+    error: options.Error = None,
+    min_attempts: options.MinAttempts = None,
+    channel: options.OfChannel = None,
+    id_prefix: options.IdPrefix = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    last: options.Last = None,
+    total: options.Total = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
-    """List events: open ones first, then finished ones, newest first."""
+    """List events, newest first."""
     page = Api.of_environment().call(
         "GET",
         "events",
@@ -77,8 +90,16 @@ def list_events(
         webhook=webhook,
         status=status,
         needs_attention=needs_attention,
+        delivery_status=delivery_status,
+        status_code=status_code,
+        error=error,
+        min_attempts=min_attempts,
+        channel=channel,
+        id_prefix=id_prefix,
         since=since,
         until=until,
+        last=last,
+        total=total,
         limit=limit,
         cursor=cursor,
     )

@@ -55,3 +55,17 @@ def time_of(text: str) -> str:
     """Convert an age such as `2h` to a time; leave other values to the API."""
     age = age_of(text)
     return text if age is None else (datetime.now(UTC) - age).isoformat()
+
+
+Types = Annotated[list[str] | None, typer.Option("--type", help="Only this type; can be repeated.")]
+StatusCode = Annotated[
+    str | None, typer.Option(help="Status code of the latest attempt, such as 503, or its class, such as 5xx.")
+]
+Error = Annotated[str | None, typer.Option(help="Error of the latest attempt, such as timeout, dns or http_503.")]
+MinAttempts = Annotated[int | None, typer.Option(min=1, help="At least this many attempts.")]
+OfChannel = Annotated[str | None, typer.Option("--channel", help="webhook, email or notification.")]
+IdPrefix = Annotated[str | None, typer.Option(help="Text that the event's id begins with.")]
+Since = Annotated[str | None, typer.Option(help="Accepted at or after this time (RFC 3339).")]
+Until = Annotated[str | None, typer.Option(help="Accepted before this time (RFC 3339).")]
+Last = Annotated[str | None, typer.Option(help="Accepted in the last minutes, hours or days: 15m, 24h, 7d.")]
+Total = Annotated[bool, typer.Option("--total", help="Count all matches, up to 1,000.")]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import event_views, recoveries, webhook_fields, webhook_views
+from hookkeeper.cli import event_views, options, recoveries, webhook_fields, webhook_views
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, print_fields, print_json_or, print_page, print_result
 from hookkeeper.cli.options import STDIN, AsJson, Cursor, Limit, OwnEventId, Tenant, WebhookId, read_json
@@ -207,20 +207,56 @@ def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 def deliveries(
     webhook_id: WebhookId,
     status: Annotated[
-        str | None, typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled.")
+        list[str] | None,
+        typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled; can be repeated."),
     ] = None,
+    type_: options.Types = None,
+    status_code: options.StatusCode = None,
+    error: options.Error = None,
+    min_attempts: options.MinAttempts = None,
+    channel: options.OfChannel = None,
+    id_prefix: options.IdPrefix = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    last: options.Last = None,
+    total: options.Total = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the deliveries of a webhook: open ones first, then finished ones, newest first."""
-    api = Api.of_environment()
-    page = api.call("GET", "webhooks", webhook_id, "deliveries", status=status, limit=limit, cursor=cursor)
+    """List the deliveries of a webhook, newest first."""
+    page = Api.of_environment().call(
+        "GET",
+        "webhooks",
+        webhook_id,
+        "deliveries",
+        status=status,
+        type=type_,
+        status_code=status_code,
+        error=error,
+        min_attempts=min_attempts,
+        channel=channel,
+        id_prefix=id_prefix,
+        since=since,
+        until=until,
+        last=last,
+        total=total,
+        limit=limit,
+        cursor=cursor,
+    )
     print_page(
         as_json,
         page,
-        ("Event", "Type", "Status", "Accepted"),
-        lambda row: (row["event_id"], row["type"], event_views.colored(row["status"]), row["accepted_at"]),
+        ("Event", "Type", "Channel", "Status", "Attempts", "Result", "Accepted"),
+        lambda row: (
+            row["event_id"],
+            row["type"],
+            row["channel"],
+            event_views.colored(row["status"]),
+            str(row["attempts"]),
+            escape(str(row["error"] or row["status_code"] or "")),
+            row["accepted_at"],
+        ),
     )
 
 

@@ -99,14 +99,6 @@ async def redeliveries(client: Client, workflow_ids: Iterable[str]) -> dict[str,
     return by_id
 
 
-async def without_superseded(client: Client, runs: Iterable[ListedRun]) -> list[ListedRun]:
-    """Leave out runs that were followed by a redelivery."""
-    runs = list(runs)
-    later = await redeliveries(client, (run.workflow_id for run in runs if not run.is_open))
-    latest = {id_: max(run.run_number for run in redelivered) for id_, redelivered in later.items()}
-    return [run for run in runs if run.run_number >= latest.get(run.workflow_id, 1)]
-
-
 async def runs_of(client: Client, query: str) -> list[ListedRun]:
     """Return all runs that match a query."""
     return [await listed(run) async for run in client.list_workflows(query)]

@@ -141,7 +141,11 @@ async def test_any_change(door: Instance, value: dict[str, Any]) -> None:
     path=st.sampled_from(PATHS),
     query=st.dictionaries(
         st.sampled_from(
-            ["limit", "cursor", "since", "until", "tenant", "type", "event", "webhook", "status", "needs_attention"]
+            [
+                *("limit", "cursor", "since", "until", "tenant", "type", "event", "webhook", "status"),
+                *("needs_attention", "delivery_status", "status_code", "error", "min_attempts", "channel"),
+                *("id_prefix", "last", "total"),
+            ]
         ),
         st.text(st.characters(codec="utf-8"), max_size=10) | times | st.integers(-5, 200).map(str),
         max_size=4,

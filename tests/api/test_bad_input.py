@@ -579,12 +579,26 @@ BAD_EVENT_QUERIES: list[tuple[str, str]] = [
     *(("type", type_) for type_ in ("", "order.*", "a'b", "a..b", "a" * 129)),
     *(("tenant", tenant) for tenant in ("", "a.b", "a' OR 'a'='a", "a\n", "a" * 65)),
     *(("webhook", webhook) for webhook in ("", "a.b", "a'", "wh 1", "a" * 129)),
+    *(("delivery_status", status) for status in ("", "done", "scheduled")),
+    *(("status_code", code) for code in ("", "5x", "6xx", "0xx", "5XX", "600", "99", "1000", "5xx ")),
+    *(("error", error) for error in ("", "a b", "TIMEOUT", "a'", "a" * 65)),
+    *(("min_attempts", number) for number in ("", "0", "-1", "1.5", "10001", "9" * 5000)),
+    *(("channel", channel) for channel in ("", "sms")),
+    *(("id_prefix", prefix) for prefix in ("", "a%", "a'", "a.b", "a" * 129)),
+    *(("last", period) for period in ("", "0h", "1", "h", "1w", "-1h", "99999d", "1.5h")),
+    *(("total", total) for total in ("", "maybe")),
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_EVENT_QUERIES, ids=lambda part: ascii(part)[:40])
 async def test_a_bad_query_of_events(door: Instance, name: str, value: str) -> None:
     problem(await door.http.get(EVENT, params={name: value}), 400 if name == "cursor" else 422, name)
+
+
+async def test_filters_that_exclude_each_other_or_are_too_many(door: Instance) -> None:
+    both = {"since": "2026-01-01T00:00:00Z", "last": "1h"}
+    problem(await door.http.get(EVENT, params=both), 422, "last")
+    problem(await door.http.get(EVENT, params={"type": [f"t{n}" for n in range(21)]}), 422, "type")
 
 
 # Base64 of what is no token of Temporal's: "x", three NULs, "[]", two bytes.

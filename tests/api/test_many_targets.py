@@ -60,7 +60,7 @@ async def test_a_search_by_any_webhook_finds_the_event_once(instance: Instance, 
     await until(instance, "many", {"failed": 249, "retrying": 1})
 
     (row,) = await until_listed(instance, {"many": "delivering"}, webhook=last)
-    assert row["webhooks"][-1] == last
+    assert last in row["webhooks"]
     assert (row["workflow_id"], row["links"]["self"]) == (
         ids.workflow_id(instance.tenant, "many"),
         f"{instance.settings.public_url}/v1/events/many?tenant={instance.tenant}",

@@ -175,7 +175,7 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
 
 
 async def until_listed(two: Two, http: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
-    """Wait until Temporal's visibility has caught up: a list of events follows what was accepted."""
+    """Wait until the index has caught up: a list of events follows what was accepted."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while len(items := (await http.get("/v1/events")).json()["items"]) < count:
             await asyncio.sleep(0.05)

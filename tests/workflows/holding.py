@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-from hookkeeper.registry.index.walks import Selection
 from instances import Instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -15,26 +14,18 @@ async def send_many(instance: Instance, count: int, type_: str = "order.paid") -
 
 
 async def until_held(instance: Instance, webhook: str, count: int, seconds: float = WAIT_TIMEOUT) -> None:
-    """Wait until visibility and the index know of so many events that hold a delivery of the webhook."""
+    """Wait until the index has so many events that hold a delivery of the webhook."""
     async with asyncio.timeout(seconds):
-        while await instance.gateway.releases.held(webhook) != count:
+        while await instance.store.index.count_held(webhook) != count:
             await asyncio.sleep(0.05)
-        await _until_indexed(instance, webhook, "held", count)
 
 
 async def until_listed(instance: Instance, webhook: str, status: str, count: int) -> list[dict[str, Any]]:
-    """Wait until the webhook's list has so many deliveries of a status, and the index as well."""
+    """Wait until the webhook's list has so many deliveries of a status."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while len(items := await listed(instance, webhook, status)) != count:
             await asyncio.sleep(0.05)
-        await _until_indexed(instance, webhook, status, count)
     return items
-
-
-async def _until_indexed(instance: Instance, webhook: str, status: str, count: int) -> None:
-    selection = Selection(instance.tenant, webhook, status)  # type: ignore[arg-type]
-    while status != "succeeded" and len((await instance.store.index.walks.oldest(selection, None, 1000))[0]) != count:
-        await asyncio.sleep(0.05)
 
 
 async def listed(instance: Instance, webhook: str, status: str | None = None) -> list[dict[str, Any]]:

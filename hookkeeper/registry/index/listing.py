@@ -62,7 +62,7 @@ async def list_events(
     found = await find_events(session, search, limit, _read_cursor(cursor, 2))
     rows = await session.execute(select(events).where(*_with_keys(events, found.keys)))
     by_key = {(row["accepted_at"], row["tenant"], row["id"]): row for row in rows.mappings()}
-    webhooks = await _webhooks(session, found.keys)
+    webhooks = await _webhooks(session, found.keys, search.webhook)
     listed = [
         ListedEvent(
             **{name: by_key[key][name] for name in ListedEvent.__slots__[:8]},
@@ -120,11 +120,16 @@ async def count_held(session: AsyncSession, webhook_id: str) -> int:
     return await session.scalar(select(func.count()).select_from(found)) or 0
 
 
-async def _webhooks(session: AsyncSession, keys: Sequence[Key]) -> dict[Key, tuple[list[str], list[str]]]:
-    """Return the webhooks of these events, and those that need attention."""
+async def _webhooks(
+    session: AsyncSession, keys: Sequence[Key], searched: str | None
+) -> dict[Key, tuple[list[str], list[str]]]:
+    """Return the webhooks of these events, and those that need attention.
+
+    Of many, these come first, and before them the one of the search.
+    """
     needs_attention = deliveries.c.status.in_(ATTENTION)
     columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id
-    order = case((needs_attention, 0), else_=1), deliveries.c.id
+    order = case((deliveries.c.webhook_id == searched, 0), (needs_attention, 1), else_=2), deliveries.c.id
     number = func.row_number().over(partition_by=columns, order_by=order).label("number")
     found = (
         select(*columns, deliveries.c.webhook_id, needs_attention.label("needs_attention"), number)
