@@ -32,7 +32,7 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 async def list_events(
     cursor: Cursor, index: IndexDep, links: LinksDep, search: EventSearch, total: Total = False, limit: Limit = 50
 ) -> CountedPage[EventSummary]:
-    """List events, newest first. A list is about a quarter of a second behind.
+    """List events, newest first. Lists are half a second behind at most.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
     `error` and `min_attempts`.

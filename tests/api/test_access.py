@@ -48,6 +48,7 @@ NEEDS = {
     "POST /v1/events": "events:write",
     "POST /v1/events/batch": "events:write",
     "GET /v1/events": "events:read",
+    "GET /v1/stats": "events:read",
     "GET /v1/events/{event_id}": "events:read",
     "POST /v1/events/{event_id}/retry": "events:write",
     "POST /v1/events/{event_id}/cancel": "events:write",
