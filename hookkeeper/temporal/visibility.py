@@ -137,11 +137,6 @@ async def listed(run: WorkflowExecution) -> ListedRun:
     )
 
 
-async def count_runs(client: Client, query: str) -> int:
-    """Count the runs that match a query."""
-    return (await client.count_workflows(query)).count
-
-
 def quoted(value: str) -> str:
     """Quote an id, an event type or a tenant; the API accepts none with a quote in it."""
     if "'" in value or "\\" in value:

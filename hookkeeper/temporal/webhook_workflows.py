@@ -38,11 +38,6 @@ class Releases:
                 static_summary=f"release what {webhook_id} held · {tenant}",
             )
 
-    async def held(self, webhook_id: str) -> int:
-        """Count the events, or parts of events, whose deliveries to this webhook are held. Raises `Unavailable`."""
-        async with translated_errors(not_found=Unavailable):
-            return await visibility.count_runs(self._client, _held_query(webhook_id))
-
 
 class Probes:
     """All probes. Used by the activities that disable webhooks. Raises Temporal's `RPCError`."""

@@ -183,8 +183,8 @@ async def test_a_redelivered_event_is_listed_once_with_its_latest_status(instanc
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, retry={"schedule": []})
     await instance.send(id="redelivered")
-    await instance.send("without.webhook", id="other", tenant=instance.tenant)
     await instance.until_final("redelivered")
+    await instance.send("without.webhook", id="other", tenant=instance.tenant)
     await instance.until_final("other")
     await until_listed(instance, {"redelivered": "failed", "other": "succeeded"})
     for times in (2, 3):

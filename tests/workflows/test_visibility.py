@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.temporal import visibility
 from hookkeeper.times import utc_now
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
@@ -28,7 +27,7 @@ async def test_a_run_that_was_started_with_other_tools_is_not_listed(idle_instan
         ids.EVENT, event, id=foreign, task_queue=instance.settings.task_queue
     )
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while not await visibility.count_runs(instance.temporal, f"WorkflowId = '{foreign}'"):
+        while not (await instance.temporal.count_workflows(f"WorkflowId = '{foreign}'")).count:
             await asyncio.sleep(0.05)
     assert (await instance.http.get("/v1/events")).status_code == 200
     await handle.terminate()
