@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import bulk, fault_drill, neighbour, ordered, report, waiting
+from drills import bulk, fault_drill, index, neighbour, ordered, report, waiting
 from drills.fault_drill import DrillPlan
 from drills.schedule import KINDS, USUAL
 from hookkeeper.cli.console import Failed, print_failure
@@ -64,6 +64,11 @@ async def _recovery(arguments: argparse.Namespace) -> bool:
     return report.print_recovery(await bulk.recovery(arguments.seed, events, rate, report.print_step))
 
 
+async def _index(arguments: argparse.Namespace) -> bool:
+    events, rate = arguments.events or index.EVENTS, arguments.rate or index.RATE
+    return report.print_index(await index.run(arguments.seed, events, rate, report.print_step))
+
+
 async def _neighbour(arguments: argparse.Namespace) -> bool:
     seconds = min(arguments.seconds, MAX_NEIGHBOUR_SECONDS)
     return report.print_neighbour(await neighbour.run(arguments.seed, seconds, arguments.factor, report.print_step))
@@ -75,6 +80,7 @@ DRILLS = {
     "ordered": _ordered,
     "release": _release,
     "recovery": _recovery,
+    "index": _index,
     "neighbour": _neighbour,
 }
 
@@ -89,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
     add("--keep", type=Path, help="faults: an empty folder in which data, logs and observations are kept")
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
-    add("--events", type=int, help="number of events (ordered: 100, release: 1000, recovery: 2000)")
+    add("--events", type=int, help="number of events (ordered: 100, release: 1000, recovery and index: 2000)")
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
     return parser
 

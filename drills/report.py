@@ -7,6 +7,7 @@ from rich.table import Table
 
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
 from drills.fault_drill import DrillPlan, DrillResult
+from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.ordered import Ordered
 from drills.verdict import Verdict
@@ -90,6 +91,26 @@ def print_recovery(result: Recovery) -> bool:
     logged = f"{result.logged_attempts} of {result.logged_events} events (wanted: {2 * result.summary.wanted})"
     out.print(_table({**_summary(result.summary), "the recovery": counts, "attempts in the log": logged}))
     return _print_verdict(result.passed)
+
+
+def print_index(result: Indexed) -> bool:
+    rows = {
+        "events": f"{result.events} ({_named(result.statuses)})",
+        "attempts": result.attempts,
+        "commands": _named(result.commands),
+        "processes killed": result.kills,
+        "events not accepted or not finished": result.unaccepted,
+        "from the last finished event to a complete index": f"{result.seconds:.0f} s",
+        "differences": len(result.differences),
+    }
+    out.print(_table(rows))
+    for difference in result.differences[:MAX_SHOWN]:
+        out.print(f"    {difference}", markup=False)
+    return _print_verdict(result.passed)
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def print_neighbour(result: Neighbour) -> bool:

@@ -1,0 +1,230 @@
+"""The index drill: events with random outcomes and commands while processes are killed. Afterwards lists and statistics
+agree with a recount of all events.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import httpx
+
+from drills import answers
+from drills.answers import PlannedAnswer
+from drills.environment import TENANT, Environment, Report, environment
+from drills.receiver import Answers
+from drills.schedule import REGISTRY, TARGETS, WORKERS, Fault
+
+EVENTS, RATE = 2000, 20.0
+KILLED = (*WORKERS, "api", REGISTRY)
+KILL_EVERY = 5.0
+COMMAND_EVERY = 0.1
+LATEST = 40
+"""Commands are for one of so many events, of which some are still open."""
+COMMANDS = ("retry", "cancel", "redeliver", "redeliver", "hold")
+FINAL_TIMEOUT = 900.0
+"""Seconds in which all events become final after the last one was posted."""
+SWEEP_TIMEOUT = 300.0
+"""Seconds in which the index has to be complete then."""
+HASTY: dict[str, Any] = {"schedule": [1.0, 1.0]}
+MAX_CONCURRENT_READS = 8
+
+Counts = dict[str, Counter[str]]
+"""Deliveries and attempts, by webhook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """The result of the drill."""
+
+    events: int
+    attempts: int
+    statuses: dict[str, int]
+    commands: dict[str, int]
+    kills: int
+    unaccepted: int
+    seconds: float
+    """From the last final event until the index agreed."""
+    differences: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences and not self.unaccepted
+
+
+async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
+    """Post events, send commands and kill processes; then compare."""
+    async with environment(seed) as env:
+        since = datetime.now(UTC)
+        await env.register("flaky", _flaky_or_hopeless(seed), retry=HASTY)
+        await env.register("steady", lambda event_id, number: answers.steady(seed, event_id, number), retry=HASTY)
+        report(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
+        commands = await _post_and_kill(env, seed, events / rate, rate)
+        for name in TARGETS:
+            await env.cluster.until_ready(name)
+        report("waiting until all events are final")
+        event_ids = [accepted.event_id for accepted in env.load.accepted]
+        found = await _until_final(env, event_ids)
+        report("comparing lists and statistics with all events")
+        began = time.time()
+        differences = await _until_indexed(env, found, since)
+        wanted = _recount(found)
+        return Indexed(
+            events=len(found),
+            attempts=sum(counts["attempts"] for counts in wanted.values()),
+            statuses=dict(Counter(event["status"] for event in found)),
+            commands=dict(commands),
+            kills=len(env.faults.windows),
+            unaccepted=len(env.load.unaccepted) + len(env.load.refused) + len(event_ids) - len(found),
+            seconds=time.time() - began,
+            differences=tuple(differences),
+        )
+
+
+def _flaky_or_hopeless(seed: int) -> Answers:
+    """Answer as a flaky receiver; fail a fifth of the events always."""
+
+    def answer(event_id: str, number: int) -> PlannedAnswer:
+        if Random(f"{seed} hopeless {event_id}").random() < 0.2:
+            return PlannedAnswer(503, 0.0)
+        return answers.flaky(seed, event_id, number)
+
+    return answer
+
+
+async def _post_and_kill(env: Environment, seed: int, seconds: float, rate: float) -> Counter[str]:
+    random = Random(f"{seed} index")
+    times = (n * KILL_EVERY for n in range(1, int(seconds / KILL_EVERY)))
+    faults = [Fault(at, "kill", random.choice(KILLED)) for at in times]
+    commands: Counter[str] = Counter()
+    commanding = asyncio.create_task(_send_commands(env, random, commands))
+    try:
+        await asyncio.gather(env.load.post(seconds, rate), env.faults.inject(faults))
+    finally:
+        commanding.cancel()
+        with suppress(asyncio.CancelledError):
+            await commanding
+    return commands
+
+
+async def _send_commands(env: Environment, random: Random, commands: Counter[str]) -> None:
+    """Send commands to random events among the latest, and count those that were accepted."""
+    while True:
+        await asyncio.sleep(COMMAND_EVERY)
+        if env.load.accepted:
+            event_id, command = random.choice(env.load.accepted[-LATEST:]).event_id, random.choice(COMMANDS)
+            if await _command(env, event_id, command):
+                commands[command] += 1
+
+
+async def _command(env: Environment, event_id: str, command: str) -> bool:
+    with suppress(httpx.TransportError):
+        path = f"/v1/events/{event_id}/{command}"
+        return (await env.http.post(path, params={"tenant": TENANT}, json={})).is_success
+    return False
+
+
+async def _until_final(env: Environment, event_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Release what is held, and wait until all events are finished; return them."""
+    slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
+
+    async def finished(event_id: str) -> dict[str, Any] | None:
+        async with slots:
+            while True:
+                event = await _get(env, f"/v1/events/{event_id}", {})
+                if event and event["finished_at"]:
+                    return event
+                if event and any(delivery["status"] == "held" for delivery in event["deliveries"]):
+                    await _command(env, event_id, "release")
+                await asyncio.sleep(1)
+
+    waiting = [asyncio.create_task(finished(event_id)) for event_id in event_ids]
+    done, open_ = await asyncio.wait(waiting, timeout=FINAL_TIMEOUT)
+    for task in open_:
+        task.cancel()
+    return [event for task in done if (event := task.result())]
+
+
+async def _until_indexed(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
+    """Return what differs once nothing does, or after the timeout."""
+    began = time.time()
+    while differences := await _differences(env, events, since):
+        if time.time() - began > SWEEP_TIMEOUT:
+            break
+        await asyncio.sleep(5)
+    return differences
+
+
+async def _differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
+    listed = await _listed(env)
+    statistics = await _statistics(env, since)
+    if listed is None or statistics is None:
+        return ["lists and statistics cannot be read"]
+    wanted = {event["id"]: event["status"] for event in events}
+    ids = sorted(wanted.keys() | listed.keys())
+    of_events = [
+        f"{event_id} is listed as {listed.get(event_id)}: it is {wanted.get(event_id)}"
+        for event_id in ids
+        if listed.get(event_id) != wanted.get(event_id)
+    ]
+    counted = _recount(events)
+    of_counts = [
+        f"{webhook} {name}: {statistics.get(webhook, Counter())[name]} in the statistics, {count} in all events"
+        for webhook, counts in sorted(counted.items())
+        for name, count in sorted(counts.items())
+        if statistics.get(webhook, Counter())[name] != count
+    ]
+    return of_events + of_counts
+
+
+def _recount(events: Iterable[dict[str, Any]]) -> Counts:
+    """Count the deliveries and attempts of all events."""
+    found: Counts = {}
+    for event in events:
+        for delivery in event["deliveries"]:
+            counts = found.setdefault(delivery["webhook_id"], Counter())
+            counts[f"deliveries_{delivery['status']}"] += 1
+            for attempt in delivery["attempts"]:
+                error = attempt["error"] or ""
+                counts["attempts"] += 1
+                counts["succeeded"] += not error
+                counts["server_errors"] += error.startswith("http_5")
+                counts["timeouts"] += error == "timeout"
+                counts["retries"] += attempt["number"] > 1
+                counts["requested"] += attempt["trigger"] == "manual"
+    return found
+
+
+async def _statistics(env: Environment, since: datetime) -> Counts | None:
+    answer = await _get(env, "/v1/stats", {"by": "webhook", "since": since.isoformat()})
+    return answer and {item["webhook_id"]: Counter(_numbers(item) | item["outcomes"]) for item in answer["items"]}
+
+
+def _numbers(item: dict[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in item.items() if isinstance(value, int)}
+
+
+async def _listed(env: Environment) -> dict[str, str] | None:
+    """Return the statuses of all events, as lists show them."""
+    found: dict[str, str] = {}
+    cursor: dict[str, str] = {}
+    while True:
+        page = await _get(env, "/v1/events", {"limit": 100, **cursor})
+        if page is None:
+            return None
+        found |= {event["id"]: event["status"] for event in page["items"]}
+        if not page["next_cursor"]:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+async def _get(env: Environment, path: str, query: dict[str, Any]) -> dict[str, Any] | None:
+    with suppress(httpx.TransportError):
+        response = await env.http.get(path, params={"tenant": TENANT, **query})
+        return response.json() if response.status_code == 200 else None
+    return None
