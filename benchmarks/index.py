@@ -29,6 +29,7 @@ from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database, RegistryUnavailable, migrate, open_engine
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION
+from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.index.statistics import StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
 from hookkeeper.times import utc_now
@@ -61,6 +62,13 @@ def _statistics(days: int, **fields: Any) -> Query:
     return query
 
 
+def _list(**conditions: Any) -> Query:
+    async def query(index: EventIndex) -> None:
+        await index.events(Search(**conditions), 50, None)
+
+    return query
+
+
 WEBHOOK, TENANT = webhook_id(0, 0), tenant_name(0)
 QUERIES: dict[str, Query] = {
     "statistics of a webhook, 30 days": _statistics(30, webhook=WEBHOOK),
@@ -70,6 +78,15 @@ QUERIES: dict[str, Query] = {
     "statistics of a tenant's webhooks, 30 days by day": _statistics(30, tenant=TENANT, by="webhook", step=86_400),
     "statistics of all tenants, 30 days by day": _statistics(30, by="tenant", step=86_400),
     "statistics of all, 1 day by hour": _statistics(1, step=3600),
+    "events": _list(),
+    "events of a tenant": _list(tenant=TENANT),
+    "events, failed, of a type": _list(statuses=("failed",), types=("order.created",)),
+    "events, 5xx, of two types": _list(status_codes=status_codes("5xx"), types=("order.created", "order.closed")),
+    "events of a tenant, timeout": _list(tenant=TENANT, error="timeout"),
+    "events of a tenant, failed email": _list(tenant=TENANT, channel="email", delivery_statuses=("failed",)),
+    "events of a webhook, 4 attempts or more": _list(webhook=WEBHOOK, min_attempts=4),
+    "events, succeeded, with a 5xx (rare)": _list(statuses=("succeeded",), status_codes=status_codes("5xx")),
+    "events of a webhook, of an unknown type (none)": _list(webhook=WEBHOOK, types=("none",)),
 }
 """The largest tenant has a fifth of all events, and five webhooks."""
 
