@@ -38,7 +38,6 @@ WITH_ERROR = text("error IS NOT NULL")
 FAILURE_CLASS = text("status_class > 2")
 RETRIED = text("attempts > 1")
 OTHER_CHANNEL = text("channel <> 'webhook'")
-IS_WAITING = text("status IN ('held', 'retrying')")
 IS_OPEN = text("check_at IS NOT NULL")
 
 
@@ -117,7 +116,6 @@ deliveries = Table(
     _partial("ix_deliveries_class", FAILURE_CLASS, "status_class", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_attempts", RETRIED, "attempts", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_channel", OTHER_CHANNEL, "channel", "accepted_at", "tenant", "event_id"),
-    _partial("ix_deliveries_waiting", IS_WAITING, "status"),
     postgresql_partition_by=BY_DAY,
 )
 """One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, and_, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.registry.index.tables import IS_WAITING, NOT_SUCCEEDED, deliveries
+from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 
+STATUSES = ("held", "retrying")
 MAX_WAITING = 20_000
 """Deliveries that are counted."""
 
@@ -42,7 +43,11 @@ def _counts(keys: Sequence[str], filters: Mapping[str, str]) -> Select[Any]:
     columns = sorted({*keys, *filters, "status"})
     found = (
         select(*(deliveries.c[name] for name in columns))
-        .where(IS_WAITING, NOT_SUCCEEDED, *(deliveries.c[name] == value for name, value in indexed(filters).items()))
+        .where(
+            deliveries.c.status.in_(STATUSES),
+            NOT_SUCCEEDED,
+            *(deliveries.c[name] == value for name, value in indexed(filters).items()),
+        )
         .limit(MAX_WAITING)
         .subquery()
     )

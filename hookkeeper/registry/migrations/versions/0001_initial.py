@@ -212,7 +212,6 @@ def _create_index() -> None:
     _create_partial("ix_deliveries_class", "status_class > 2", ["status_class", *key])
     _create_partial("ix_deliveries_attempts", "attempts > 1", ["attempts", *key])
     _create_partial("ix_deliveries_channel", "channel <> 'webhook'", ["channel", *key])
-    _create_partial("ix_deliveries_waiting", "status IN ('held', 'retrying')", ["status"])
     op.create_table(
         "rollups",
         sa.Column("seconds", sa.Integer(), primary_key=True),
