@@ -18,13 +18,11 @@ from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.tables import deliveries
+from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 
 COLUMNS = {name: column(name, kind.type) for name, kind in deliveries.columns.items()}
 """Without the table's name: the query names the index together with the table."""
 POSITION = tuple(COLUMNS[name] for name in ("accepted_at", "event_id", "part"))
-NOT_SUCCEEDED = text("status <> 'succeeded'")
-"""The condition of a partial index. SQLite uses it for queries with the same words only."""
 RUNS_PER_QUERY = 500
 RUNS_PER_COUNT = 5000
 HELD_BY_WEBHOOK: tuple[Reason, ...] = ("webhook_paused", "webhook_disabled")
