@@ -99,7 +99,8 @@ def print_index(result: Indexed) -> bool:
         "attempts": result.attempts,
         "commands": _named(result.commands),
         "processes killed": result.kills,
-        "events not accepted or not finished": result.unaccepted,
+        "events not accepted": result.unaccepted,
+        "events not finished, or never accepted": result.unfinished,
         "from the last finished event to a complete index": f"{result.seconds:.0f} s",
         "differences": len(result.differences),
     }
