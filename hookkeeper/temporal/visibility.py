@@ -9,24 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecution
 
 from hookkeeper import ids
-from hookkeeper.messages.event import EventStatus
 
 DELIVERING_RUNS = f"WorkflowType IN ('{ids.EVENT}', '{ids.PART}')"
 """The runs that have deliveries: those of events and of their parts."""
-REDELIVERIES = f"{ids.RUN_NUMBER.name} IS NOT NULL"
-CLOSED_STATUSES: dict[WorkflowExecutionStatus | None, EventStatus] = {
-    WorkflowExecutionStatus.COMPLETED: "succeeded",
-    WorkflowExecutionStatus.FAILED: "failed",
-    WorkflowExecutionStatus.CANCELED: "cancelled",
-    WorkflowExecutionStatus.TERMINATED: "cancelled",
-    WorkflowExecutionStatus.TIMED_OUT: "cancelled",
-}
-"""The status of an event whose latest run has closed."""
-
-IDS_PER_QUERY = 100
 MAX_CONCURRENT_READS = 10
 """Items of a page that are read at the same time."""
 CHECKSUM_BYTES = 8
@@ -44,28 +32,12 @@ class ListedRun:
     """A run of an event, or of a part, as visibility lists it."""
 
     workflow_id: str
-    run_id: str
-    run_number: int
     event_id: str
-    type: str
     tenant: str
-    execution_status: WorkflowExecutionStatus | None
     accepted_at: datetime
     started_at: datetime
     """Later than `accepted_at` if the run is a redelivery."""
     finished_at: datetime | None
-    deliver_at: datetime | None
-    webhooks: tuple[str, ...]
-    needs_attention: tuple[str, ...]
-    held: tuple[str, ...]
-
-    @property
-    def is_open(self) -> bool:
-        return self.execution_status == WorkflowExecutionStatus.RUNNING
-
-    @property
-    def status(self) -> EventStatus:
-        return CLOSED_STATUSES.get(self.execution_status, "scheduled" if self.deliver_at else "delivering")
 
 
 async def page(
@@ -88,17 +60,6 @@ async def read_all(items: Iterable[Item], read: Callable[[Item], Awaitable[Resul
     return await asyncio.gather(*map(read_one, items))
 
 
-async def redeliveries(client: Client, workflow_ids: Iterable[str]) -> dict[str, list[ListedRun]]:
-    """Return the runs with these ids that are redeliveries, by id."""
-    sorted_ids = sorted(set(workflow_ids))
-    by_id: dict[str, list[ListedRun]] = {}
-    for n in range(0, len(sorted_ids), IDS_PER_QUERY):
-        listed = ", ".join(map(quoted, sorted_ids[n : n + IDS_PER_QUERY]))
-        for run in await runs_of(client, f"WorkflowId IN ({listed}) AND {REDELIVERIES}"):
-            by_id.setdefault(run.workflow_id, []).append(run)
-    return by_id
-
-
 async def runs_of(client: Client, query: str) -> list[ListedRun]:
     """Return all runs that match a query."""
     return [await listed(run) async for run in client.list_workflows(query)]
@@ -118,22 +79,13 @@ async def pages(client: Client, query: str) -> AsyncIterator[list[ListedRun]]:
 async def listed(run: WorkflowExecution) -> ListedRun:
     """Convert a run as Temporal lists it."""
     tenant, event_id = ids.event_of(run.id)
-    attributes = run.typed_search_attributes
     return ListedRun(
         workflow_id=run.id,
-        run_id=run.run_id,
-        run_number=attributes.get(ids.RUN_NUMBER, 1),
         event_id=event_id,
-        type=attributes.get(ids.EVENT_TYPE, ""),
         tenant=tenant,
-        execution_status=run.status,
         accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
         started_at=run.start_time,
         finished_at=run.close_time,
-        deliver_at=attributes.get(ids.DELIVER_AT),
-        webhooks=tuple(attributes.get(ids.WEBHOOKS, ())),
-        needs_attention=tuple(attributes.get(ids.NEEDS_ATTENTION, ())),
-        held=tuple(attributes.get(ids.HELD, ())),
     )
 
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, EventState
 from hookkeeper.messages.recovery import RecoveryScope
@@ -72,19 +71,11 @@ def listed(finished_at: datetime | None) -> ListedRun:
     """Return a run that was started at `BEFORE`."""
     return ListedRun(
         workflow_id="event-acme-evt_1",
-        run_id="r",
-        run_number=1,
         event_id="evt_1",
-        type="order.paid",
         tenant="acme",
-        execution_status=WorkflowExecutionStatus.FAILED if finished_at else WorkflowExecutionStatus.RUNNING,
         accepted_at=BEFORE,
         started_at=BEFORE,
         finished_at=finished_at,
-        deliver_at=None,
-        webhooks=("wh_1",),
-        needs_attention=("wh_1",),
-        held=(),
     )
 
 
