@@ -1,5 +1,6 @@
 """Ids, names on the wire, task queues and search attributes: each is spelled here and nowhere else."""
 
+import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from zlib import crc32
@@ -64,6 +65,8 @@ SEARCH_ATTRIBUTES = {
     RUN_NUMBER.name: "Int",
 }
 
+EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
+
 
 def workflow_id(tenant: str, event_id: str) -> str:
     """Return the id of an event's run: `event-<tenant>-<event id>`."""
@@ -78,6 +81,11 @@ def part_id(tenant: str, event_id: str, part: int) -> str:
 def run_of(tenant: str, event_id: str, part: int) -> str:
     """Name the run of a part of an event; 0 is the event's own run."""
     return part_id(tenant, event_id, part) if part else workflow_id(tenant, event_id)
+
+
+def is_event_run(workflow: str) -> bool:
+    """Return whether this is the workflow id of an event or of a part. Temporal's own tools start runs with any id."""
+    return EVENT_RUN.fullmatch(workflow) is not None
 
 
 def event_of(workflow: str) -> tuple[str, str]:

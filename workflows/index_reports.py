@@ -18,7 +18,8 @@ from hookkeeper.messages.run_report import EventProgress, RunReport
 class IndexReports:
     def __init__(self, event: EventInput) -> None:
         self._event = event
-        self._send = workflow.extern_functions().get(ids.REPORT)
+        is_known = ids.is_event_run(workflow.info().workflow_id)
+        self._send = workflow.extern_functions().get(ids.REPORT) if is_known else None
         self._is_part = workflow.info().workflow_type == ids.PART
 
     @cached_property

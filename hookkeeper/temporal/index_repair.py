@@ -103,6 +103,8 @@ async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
     """Read which events the runs belong to, and let others work in between."""
     candidates = []
     for run in runs:
+        if not ids.is_event_run(run.id):
+            continue
         tenant, event_id = ids.event_of(run.id)
         accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
         candidates.append(Candidate(run, EventKey(accepted_at, tenant, event_id)))

@@ -62,7 +62,7 @@ async def read_all(items: Iterable[Item], read: Callable[[Item], Awaitable[Resul
 
 async def runs_of(client: Client, query: str) -> list[ListedRun]:
     """Return all runs that match a query."""
-    return [await listed(run) async for run in client.list_workflows(query)]
+    return [await listed(run) async for run in client.list_workflows(query) if ids.is_event_run(run.id)]
 
 
 async def pages(client: Client, query: str) -> AsyncIterator[list[ListedRun]]:
@@ -70,8 +70,8 @@ async def pages(client: Client, query: str) -> AsyncIterator[list[ListedRun]]:
     runs = client.list_workflows(query)
     while True:
         await runs.fetch_next_page()
-        if runs.current_page:
-            yield [await listed(run) for run in runs.current_page]
+        if page := [await listed(run) for run in runs.current_page or () if ids.is_event_run(run.id)]:
+            yield page
         if not runs.next_page_token:
             return
 

@@ -13,11 +13,14 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from crowds import crowd
+from hookkeeper import ids
+from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.temporal import index_repair, index_sweep
 from hookkeeper.temporal.index_sweep import IndexSweep
+from hookkeeper.temporal.run_state import input_of
 from index_rows import derived, indexed
 from instances import Instance, running_instance
 from receivers import Receiver
@@ -92,6 +95,19 @@ async def test_closed_events(forgetful: Instance, inbox: Receiver) -> None:
     await until_swept(sweep_of(forgetful), forgetful, *(event["id"] for event in events))
 
 
+async def test_runs_with_ids_of_their_own(forgetful: Instance, inbox: Receiver) -> None:
+    """Started with Temporal's own tools: they work, and stop no sweep."""
+    await forgetful.webhook(inbox.url)
+    event = await forgetful.send()
+    await forgetful.until_closed(event["id"])
+    copy = await input_of(forgetful.temporal, forgetful.run(event["id"]), EventInput)
+    for workflow_type, workflow_id in ((ids.EVENT, "mine"), (ids.PART, "event-of-mine.x"), (ids.PART, "a-b")):
+        unique = f"{forgetful.tenant}-{workflow_id}"
+        queue = forgetful.settings.task_queue
+        await forgetful.temporal.execute_workflow(workflow_type, copy, id=unique, task_queue=queue)
+    await until_swept(sweep_of(forgetful), forgetful, event["id"])
+
+
 async def test_open_events(forgetful: Instance, inbox: Receiver) -> None:
     """Scheduled, retrying, held."""
     later = datetime.now(UTC) + timedelta(hours=1)
@@ -103,15 +119,15 @@ async def test_open_events(forgetful: Instance, inbox: Receiver) -> None:
         await forgetful.until_delivery(event["id"], "retrying", attempts=1)
     await forgetful.command(held["id"], "hold")
     await forgetful.until_delivery(held["id"], "held")
-    ids = [event["id"] for event in (scheduled, retrying, held)]
+    event_ids = [event["id"] for event in (scheduled, retrying, held)]
     sweep = sweep_of(forgetful)
-    await until_swept(sweep, forgetful, *ids)
+    await until_swept(sweep, forgetful, *event_ids)
 
     await forgetful.command(retrying["id"], "hold")
     await forgetful.command(held["id"], "release")
     await forgetful.command(scheduled["id"], "cancel")
     await forgetful.until_closed(scheduled["id"])
-    await until_swept(sweep, forgetful, *ids)
+    await until_swept(sweep, forgetful, *event_ids)
 
 
 async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
