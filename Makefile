@@ -11,6 +11,7 @@ UV_VERSION := 0.13.9
 MADE := $(VENV)/.stamp-made
 RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
+BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test check format docs fuzz drill bench audit lock clean FORCE
@@ -50,23 +51,24 @@ drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRIL
 	@$(BIN)/python -m drills $(if $(DRILL_SECONDS),--seconds $(DRILL_SECONDS)) $(if $(DRILL_RATE),--rate $(DRILL_RATE)) \
 	  $(if $(DRILL_SEED),--seed $(DRILL_SEED)) $(ARGS)
 
-bench: $(DEV) ## Measure the time from an event to its delivery
-	@$(BIN)/python -m benchmarks.latency $(ARGS)
+bench: $(BENCH) ## Compare throughput, latency and CPU with bare Temporal and Celery (S=throughput: one scenario)
+	@$(BIN)/python -m benchmarks $(S) $(if $(C),--contenders $(C)) $(ARGS)
 
 # The last line of its error output has the result. If the service does not answer, that is a failure too.
 audit: $(DEV) ## Check locked packages for known vulnerabilities, in PyPI's list (ARGS="-s osv": OSV's)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
-	  -r requirements.lock -r requirements-dev.lock $(ARGS) 2>$(VENV)/.audit; code=$$?; tail -n 1 $(VENV)/.audit >&2; \
+	  -r requirements.lock -r requirements-dev.lock -r requirements-bench.lock $(ARGS) 2>$(VENV)/.audit; code=$$?; tail -n 1 $(VENV)/.audit >&2; \
 	  test $$code = 0 || grep -q '^Found ' $(VENV)/.audit || echo "Not every package could be checked." >&2; \
 	  exit $$code
 
 # The build backend is locked too: the project itself is installed without build isolation.
-lock: $(MADE) ## Update both lock files from pyproject.toml (ARGS=--upgrade for the newest versions)
+lock: $(MADE) ## Update the lock files from pyproject.toml (ARGS=--upgrade for the newest versions)
 	@$(PIP) uv==$(UV_VERSION)
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 	  | tr ' ' '\n' | $(COMPILE) pyproject.toml - --output-file requirements.lock
 	@$(COMPILE) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	@echo "Wrote requirements.lock and requirements-dev.lock"
+	@$(COMPILE) pyproject.toml --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	@echo "Wrote requirements.lock, requirements-dev.lock and requirements-bench.lock"
 
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
@@ -96,4 +98,9 @@ $(RUNTIME): $(MADE) requirements.lock pyproject.toml
 $(DEV): $(RUNTIME) requirements-dev.lock
 	@echo "Installing the tools for tests and checks (once)…"
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BENCH): $(RUNTIME) requirements-bench.lock
+	@echo "Installing what the benchmarks compare with (once)…"
+	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@

@@ -1,1 +1,1 @@
-"""Measurements, not tests: numbers are printed for people to compare."""
+"""Measurements, not tests: `make bench` compares contenders, and prints figures."""

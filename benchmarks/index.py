@@ -23,7 +23,7 @@ from sqlalchemy import delete, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.index_reports import reports, tenant_name, webhook_id
-from benchmarks.rig import out
+from hookkeeper.cli.console import out
 from hookkeeper.cli.processes import run
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database, RegistryUnavailable, migrate, open_engine

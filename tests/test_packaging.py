@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OURS = ("migrate", "api", "worker", "promote")
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
 
 
 def entries(lock: str) -> list[str]:
@@ -66,7 +66,8 @@ def test_no_lock_says_where_packages_come_from(lock: str) -> None:
 
 def test_the_locks_have_what_the_project_asks_for() -> None:
     runtime = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
-    wanted = {LOCKS[0]: runtime, LOCKS[1]: PROJECT["project"]["optional-dependencies"]["dev"]}
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = dict(zip(LOCKS, (runtime, extras["dev"], extras["bench"]), strict=True))
     for lock, requirements in wanted.items():
         present = locked(lock)
         for requirement in map(Requirement, requirements):
@@ -82,6 +83,12 @@ def test_tests_run_with_the_versions_that_are_installed_to_work() -> None:
             assert version(tools[name][0]) == version(requirements[0])
         else:
             assert tools[name] == requirements
+
+
+def test_benchmarks_run_with_the_versions_that_are_tested() -> None:
+    tested = locked(LOCKS[1])
+    for name, requirements in locked(LOCKS[2]).items():
+        assert name not in tested or set(map(version, requirements)) <= set(map(version, tested[name]))
 
 
 def test_the_image_gets_all_code_and_no_more() -> None:

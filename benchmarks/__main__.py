@@ -1,0 +1,134 @@
+"""`python -m benchmarks`: measure Hookkeeper beside other systems that deliver events.
+
+Each contender runs as on a real machine, as processes of its own, and so do the receiver and the load generator.
+Compare ratios within one run, not absolute figures of different runs. The exit code is 1 if a measurement failed.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import suite
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.table import CONTENDERS
+from benchmarks.report import markdown
+from benchmarks.results import Results, new_file
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios.scenario import Scenario
+from hookkeeper.cli.console import Failed, print_failure
+from hookkeeper.cli.processes import run, until_stopped
+
+RESULTS = Path(__file__).parent / "results"
+DEFAULT_TURNS, NAMED_TURNS = 3, 5
+DEFAULT_MINUTES, NAMED_MINUTES = 15.0, 240.0
+
+
+def main() -> None:
+    """Measure, and exit with the code."""
+    if not sys.platform.startswith("linux"):
+        print_failure(Failed("the benchmarks need Linux: CPU time and memory come from /proc"))
+        sys.exit(1)
+    parser = _parser()
+    arguments = parser.parse_args()
+    if unknown := set(arguments.scenarios) - set(SCENARIOS):
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    plan, skipped = _plan(arguments)
+    results = Results(new_file(arguments.results), _options(arguments), skipped=skipped)
+    for name, why in skipped.items():
+        _print(f"{CONTENDERS[name].title} is skipped: {why}")
+    began = time.monotonic()
+
+    async def work() -> None:
+        async with until_stopped():
+            await suite.run(plan, results, _print)
+
+    run(work())
+    _finish(results, time.monotonic() - began)
+    sys.exit(1 if results.failures or not results.samples else 0)
+
+
+def _finish(results: Results, seconds: float) -> None:
+    results.save()
+    table = results.file.with_suffix(".md")
+    table.write_text(markdown(results))
+    _print(f"\n{markdown(results)}")
+    state = "All" if results.is_complete else "Not all measurements; these"
+    _print(f"{state} took {seconds / 60:.1f} minutes. Results: {results.file}, tables: {table}")
+    for sample in results.failures:
+        _print(f"FAILED: {sample.scenario}, {sample.contender}, turn {sample.turn + 1}: {sample.error}")
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _plan(arguments: argparse.Namespace) -> tuple[suite.Plan, dict[str, str]]:
+    """Return what to measure, and the contenders that cannot run here with the reason."""
+    named = bool(arguments.scenarios)
+    scenarios = [
+        scenario
+        for name, scenario in SCENARIOS.items()
+        if (name in arguments.scenarios if named else scenario.is_default)
+    ]
+    wanted = _wanted(arguments.contenders, needed=None if arguments.contenders else scenarios)
+    reasons = {contender.name: contender.why_missing() for contender in wanted}
+    plan = suite.Plan(
+        contenders=[contender for contender in wanted if reasons[contender.name] is None],
+        scenarios=scenarios,
+        chosen=bool(arguments.contenders),
+        turns=arguments.turns or (NAMED_TURNS if named else DEFAULT_TURNS),
+        minutes=arguments.minutes or (NAMED_MINUTES if named else DEFAULT_MINUTES),
+        scale=arguments.scale,
+        encrypt=arguments.encrypt,
+        closed=tuple(sorted(arguments.closed)),
+    )
+    return plan, {name: why for name, why in reasons.items() if why is not None}
+
+
+def _wanted(names: list[str] | None, needed: list[Scenario] | None) -> list[Contender]:
+    """Return the named contenders, or all that a scenario needs."""
+    if names:
+        return [contender for name, contender in CONTENDERS.items() if name in names]
+    scenarios = needed or []
+    return [
+        contender
+        for name, contender in CONTENDERS.items()
+        if any(scenario.contenders is None or name in scenario.contenders for scenario in scenarios)
+    ]
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, object]:
+    return {name: value for name, value in vars(arguments).items() if name != "results"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = "\n".join(
+        f"  {name:<11} {scenario.title}{'' if scenario.is_default else ' (only if named)'}"
+        for name, scenario in SCENARIOS.items()
+    )
+    contenders = "\n".join(f"  {name:<11} {contender.title}" for name, contender in CONTENDERS.items())
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description=__doc__,
+        epilog=f"scenarios:\n{listed}\n\ncontenders:\n{contenders}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("scenarios", nargs="*", metavar="SCENARIO", help="default: most of them")
+    add("--contenders", nargs="+", metavar="NAME", choices=CONTENDERS, help="default: those that the scenario needs")
+    add("--turns", type=int, help=f"turns of each contender ({DEFAULT_TURNS}; of named scenarios: {NAMED_TURNS})")
+    add(
+        "--minutes",
+        type=float,
+        help=f"no turn begins that would end later ({DEFAULT_MINUTES:g}; named: {NAMED_MINUTES:g})",
+    )
+    add("--scale", type=float, default=1.0, help="multiplies numbers of events and durations")
+    add("--encrypt", action="store_true", help="Hookkeeper encrypts")
+    add("--closed", type=int, nargs="+", default=[0, 10_000, 100_000], help="growth: numbers of closed events")
+    add("--results", type=Path, default=RESULTS, help="the folder for JSON and tables")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

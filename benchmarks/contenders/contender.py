@@ -1,0 +1,94 @@
+"""What a contender is, and what runs while it is measured."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from hookkeeper.cli.supervisor import Supervisor
+
+REGISTER_TIMEOUT = 30.0
+READY_POLL_INTERVAL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running contender. All have Hookkeeper's routes `/readyz`, `/v1/webhooks` and `/v1/events`."""
+
+    port: int
+    key: str
+    supervisor: Supervisor
+    services: tuple[str, ...]
+
+    def pids(self) -> dict[str, int]:
+        """Return the process of each service; services that are down are left out."""
+        found = {name: self.supervisor.pid(name) for name in self.services}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    async def register(self, tenant: str, urls: list[str], **fields: Any) -> None:
+        """Register a webhook for each URL."""
+        async with self.client() as http:
+            for url in urls:
+                answer = await http.post("/v1/webhooks", json={"tenant": tenant, "url": url, **fields})
+                answer.raise_for_status()
+
+    async def register_all(self, webhooks: dict[str, str]) -> None:
+        """Register the webhook of each tenant, several at once."""
+        slots = asyncio.Semaphore(8)
+
+        async def register(http: httpx.AsyncClient, tenant: str, url: str) -> None:
+            async with slots:
+                (await http.post("/v1/webhooks", json={"tenant": tenant, "url": url})).raise_for_status()
+
+        async with self.client() as http:
+            await asyncio.gather(*(register(http, tenant, url) for tenant, url in webhooks.items()))
+
+    def kill(self) -> None:
+        """End all processes at once with `kill -9`; they are started again."""
+        for pid in self.pids().values():
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    async def ready(self, seconds: float) -> float:
+        """Wait until the API is ready, and return the time. Raises `TimeoutError`."""
+        async with asyncio.timeout(seconds), self.client() as http:
+            while not await is_ready(http):
+                await asyncio.sleep(READY_POLL_INTERVAL)
+        return time.monotonic()
+
+    def client(self) -> httpx.AsyncClient:
+        """Make a client of the API."""
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", headers=headers, trust_env=False, timeout=REGISTER_TIMEOUT
+        )
+
+
+async def is_ready(http: httpx.AsyncClient) -> bool:
+    try:
+        return (await http.get("/readyz", timeout=2)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _nothing() -> None:
+    """Nothing is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A system to measure."""
+
+    name: str
+    title: str
+    running: Callable[[Path, bool], AbstractAsyncContextManager[Target]]
+    """Runs it with its data in a folder, encrypted or not (only Hookkeeper encrypts), until the block ends."""
+    why_missing: Callable[[], str | None] = _nothing
+    """Returns why it cannot run on this machine."""

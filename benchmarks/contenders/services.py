@@ -1,0 +1,24 @@
+"""The supervised processes of the contenders other than Hookkeeper."""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+
+import httpx
+
+from benchmarks.contenders.contender import is_ready
+from hookkeeper.cli.supervisor import Service
+
+STOP_TIMEOUT = 5.0
+
+
+def python_service(name: str, module: str, ready: Callable[[], Awaitable[bool]], env: Mapping[str, str]) -> Service:
+    """Describe the process `python -m <module> <name>`."""
+    return Service(name, [sys.executable, "-m", module, name], ready, env, stop_timeout=STOP_TIMEOUT)
+
+
+def api_answers(port: int) -> Callable[[], Awaitable[bool]]:
+    async def answers() -> bool:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            return await is_ready(http)
+
+    return answers

@@ -1,0 +1,16 @@
+"""The contenders. They are not in `__init__.py`, because their processes would import all of them."""
+
+from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper
+from benchmarks.contenders.contender import Contender
+
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        Contender("bare", "bare Temporal, one run an event", bare_temporal.running),
+        Contender("unshared", "Hookkeeper, sharing off", hookkeeper.running_unshared, hookkeeper.why_no_sharing),
+        Contender("hookkeeper", "Hookkeeper", hookkeeper.running),
+        Contender("celery", "Celery and Redis", celery_redis.running, celery_redis.why_missing),
+    )
+}
+"""By name, in the order of their turns. Ratios compare with the first one that runs."""
+HOOKKEEPER = ("unshared", "hookkeeper")

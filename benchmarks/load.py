@@ -1,0 +1,169 @@
+"""The load generator: a process that posts events and measures the time until each is answered."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+from benchmarks.child import Child, Json, running_child, serve
+from benchmarks.http_connection import ConnectionPool
+from benchmarks.stream import Posted, Stream
+
+REQUEST_TIMEOUT = 60.0
+REPEAT_INTERVAL = 0.05
+TOO_MANY_REQUESTS = 429
+STOP_MARGIN = 30.0
+
+
+class Load:
+    """The load generator, as the benchmarks use it."""
+
+    def __init__(self, child: Child, port: int, key: str) -> None:
+        self._child = child
+        self._target = {"port": port, "key": key}
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    async def post(self, stream: Stream) -> Posted:
+        """Post the events of a stream."""
+        request = {"do": "post", "stream": asdict(stream), **self._target}
+        return Posted(**await self._child.ask(request, stream.seconds + REQUEST_TIMEOUT + STOP_MARGIN))
+
+    async def stop(self, group: str) -> None:
+        """End the stream of a group, even if events are left."""
+        await self._child.ask({"do": "stop", "group": group}, STOP_MARGIN)
+
+
+@asynccontextmanager
+async def running_load(port: int, key: str) -> AsyncIterator[Load]:
+    """Run a load generator in a process of its own. It posts to this port, with this API key."""
+    async with running_child("load generator", "benchmarks.load") as child:
+        yield Load(child, port, key)
+
+
+class _Refusal(NamedTuple):
+    reason: str
+    is_permanent: bool = False
+
+
+@dataclass
+class _Poster:
+    """Posts one stream."""
+
+    stream: Stream
+    pool: ConnectionPool
+    is_stopped: bool = False
+    sent: list[float] = field(default_factory=list)
+    answered: list[float | None] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)
+    _bodies: list[bytes] = field(init=False)
+    _deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._bodies = [_body(self.stream, number) for number in range(0, self.stream.events, self.stream.batch)]
+        self._deadline = time.monotonic() + self.stream.seconds
+
+    async def post_all(self) -> Posted:
+        """Post until all events are posted, or the time is over."""
+        stream = self.stream
+        if stream.rate is None:
+            await asyncio.gather(*(self._post_in_turn() for _ in range(stream.clients)))
+        else:
+            await self._post_at_rate(stream.rate)
+        return Posted(self.sent, self.answered, dict(self.refusals))
+
+    @property
+    def _is_over(self) -> bool:
+        return self.is_stopped or len(self.sent) >= self.stream.events or time.monotonic() > self._deadline
+
+    async def _post_in_turn(self) -> None:
+        while not self._is_over:
+            await self._post(self._next())
+            if self.stream.pause:
+                await asyncio.sleep(self.stream.pause)
+
+    async def _post_at_rate(self, rate: float) -> None:
+        due = time.monotonic() + self.stream.shift
+        async with asyncio.TaskGroup() as posting:
+            while not self._is_over:
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                for _ in range(self.stream.burst):
+                    posting.create_task(self._post(self._next()))
+                due += 1 / rate
+
+    def _next(self) -> int:
+        """Take the next event, or the first of the next batch."""
+        number = len(self.sent)
+        count = min(self.stream.batch, self.stream.events - number)
+        self.sent += [time.monotonic()] * count
+        self.answered += [None] * count
+        return number
+
+    async def _post(self, number: int) -> None:
+        """Post an event or a batch, again and again with the same ids while it is refused for now."""
+        body = self._bodies[number // self.stream.batch]
+        while refusal := await self._refusal_of(body):
+            self.refusals[refusal.reason] += 1
+            if refusal.is_permanent or time.monotonic() > self._deadline:
+                return
+            await asyncio.sleep(REPEAT_INTERVAL)
+        now = time.monotonic()
+        for index in range(number, min(number + self.stream.batch, len(self.answered))):
+            self.answered[index] = now
+
+    async def _refusal_of(self, body: bytes) -> _Refusal | None:
+        """Post a body; return None if it was accepted."""
+        path = "/v1/events" if self.stream.batch == 1 else "/v1/events/batch"
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                status, answer = await self.pool.post(path, body)
+        except (OSError, EOFError, TimeoutError) as error:
+            return _Refusal(type(error).__name__)
+        if status // 100 != 2:
+            return _Refusal(f"status {status}", is_permanent=status < 500 and status != TOO_MANY_REQUESTS)
+        if self.stream.batch > 1 and _failed_of_batch(answer):
+            return _Refusal("events of a batch")
+        return None
+
+
+def _failed_of_batch(answer: bytes) -> int:
+    return sum(event["status"] // 100 != 2 for event in json.loads(answer)["items"])
+
+
+def _body(stream: Stream, number: int) -> bytes:
+    """Return an event, or a batch."""
+    numbers = range(number, min(number + stream.batch, stream.events))
+    events = [_event(stream, n) for n in numbers]
+    return json.dumps(events[0] if stream.batch == 1 else {"events": events}).encode()
+
+
+def _event(stream: Stream, number: int) -> Json:
+    tenant = stream.tenants[number % len(stream.tenants)]
+    event: Json = {"id": f"{stream.group}-{number}", "type": stream.type, "tenant": tenant, "data": {"text": ""}}
+    return {**event, "data": {"text": "x" * max(0, stream.size - len(json.dumps(event)))}}
+
+
+async def _main() -> None:
+    posters: dict[str, _Poster] = {}
+
+    async def handle(request: Json) -> Json:
+        if request["do"] == "stop":
+            if poster := posters.get(request["group"]):
+                poster.is_stopped = True
+            return {}
+        stream = Stream(**request["stream"])
+        async with ConnectionPool(request["port"], request["key"], stream.clients) as pool:
+            posters[stream.group] = _Poster(stream, pool)
+            return asdict(await posters[stream.group].post_all())
+
+    await serve(handle)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

@@ -1,0 +1,57 @@
+"""What a dead endpoint, or a flood of another tenant, does to a healthy endpoint."""
+
+import asyncio
+
+from benchmarks.receiver import ACCEPT, HANG
+from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
+from benchmarks.scenarios.times import percentiles, to_socket
+from benchmarks.stream import Stream
+
+RATE, SECONDS, WARMUP_SECONDS = 10.0, 10.0, 2.0
+FLOOD_EVENTS, QUIET_RATE, MAX_QUIET_EVENTS = 5000, 4.0, 1200
+FLOOD_TIMEOUT = 240.0
+
+
+async def dead_endpoint(bench: Bench) -> Metrics:
+    """Measure alone, beside a healthy endpoint (the effect of the load) and beside a dead one."""
+    tenant = "isolation"
+    for name, behaviour in (("measured", ACCEPT), ("healthy", ACCEPT), ("dead", HANG)):
+        await bench.target.register(tenant, [bench.receiver.url(name, 0, behaviour)], events=[f"bench.{name}"])
+    await _times(bench, tenant, "warmup", WARMUP_SECONDS)
+    alone = await _times(bench, tenant, "alone", bench.seconds(SECONDS))
+    metrics = percentiles("alone", alone, 50, 99)
+    for other in ("healthy", "dead"):
+        beside = _stream(tenant, other, other, bench.seconds(SECONDS), shift=0.5 / RATE)
+        noise = asyncio.create_task(bench.load.post(beside))
+        metrics |= percentiles(other, await _times(bench, tenant, f"beside-{other}", bench.seconds(SECONDS)), 50, 99)
+        check_accepted(await noise)
+    return {**metrics, "dead_ratio": metrics["dead_p99_ms"] / metrics["alone_p99_ms"]}
+
+
+def _stream(tenant: str, group: str, webhook: str, seconds: float, shift: float = 0.0) -> Stream:
+    events = max(2, int(RATE * seconds))
+    return Stream(group=group, tenants=(tenant,), type=f"bench.{webhook}", events=events, rate=RATE, shift=shift)
+
+
+async def _times(bench: Bench, tenant: str, group: str, seconds: float) -> list[float]:
+    """Post to the measured endpoint, and return the times from POST to socket."""
+    stream = _stream(tenant, group, "measured", seconds)
+    before = (await bench.receiver.arrivals("measured")).deliveries
+    posted = await bench.load.post(stream)
+    check_accepted(posted)
+    return to_socket(stream, posted, await bench.delivered("measured", before + len(posted.sent)))
+
+
+async def flood(bench: Bench) -> Metrics:
+    quiet, loud = await bench.group("quiet"), await bench.group("loud")
+    stream = Stream(group=quiet, tenants=(quiet,), events=MAX_QUIET_EVENTS, rate=QUIET_RATE)
+    measuring = asyncio.create_task(bench.load.post(stream))
+    events = bench.count(FLOOD_EVENTS)
+    flooded = await bench.load.post(Stream(group=loud, tenants=(loud,), events=events))
+    check_accepted(flooded)
+    arrivals = await bench.delivered(loud, events, FLOOD_TIMEOUT)
+    await bench.load.stop(quiet)
+    posted = await measuring
+    check_accepted(posted)
+    times = to_socket(stream, posted, await bench.delivered(quiet, len(posted.sent)))
+    return {**percentiles("quiet", times, 50, 95), "flood_s": arrivals.last - flooded.sent[0]}

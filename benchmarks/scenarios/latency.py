@@ -1,0 +1,50 @@
+"""Events at a rate that a contender should keep up with: one at a time, in bursts, of many tenants."""
+
+from benchmarks.scenarios.scenario import Bench, Metrics
+from benchmarks.scenarios.times import percentiles, to_answer, to_socket
+from benchmarks.stream import Stream
+
+IDLE_EVENTS, IDLE_PAUSE = 50, 0.08
+BURST, BURSTS, BURST_INTERVAL = 50, 5, 2.0
+TENANTS, TENANTS_SECONDS = 500, 8.0
+TICKS_PER_S = 100
+CONNECTIONS = 200
+ON_TIME_MS = 1000.0
+
+
+async def idle(bench: Bench) -> Metrics:
+    group = await bench.group("idle")
+    stream = Stream(
+        group=group, tenants=(group,), events=bench.count(IDLE_EVENTS), clients=1, pause=IDLE_PAUSE, size=512
+    )
+    done = await bench.deliver(stream)
+    socket = to_socket(stream, done.posted, done.arrivals)
+    return {**percentiles("answered", to_answer(done.posted), 50, 95), **percentiles("socket", socket, 50, 95)}
+
+
+async def bursts(bench: Bench) -> Metrics:
+    group = await bench.group("bursts")
+    events = BURST * min(BURSTS, bench.count(BURSTS))
+    stream = Stream(group=group, tenants=(group,), events=events, rate=1 / BURST_INTERVAL, burst=BURST)
+    done = await bench.deliver(stream)
+    socket = to_socket(stream, done.posted, done.arrivals)
+    return {**percentiles("socket", socket, 50, 95), **done.cpu_metrics()}
+
+
+async def tenants(bench: Bench) -> Metrics:
+    count = bench.count(TENANTS)
+    names = tuple(f"tenant-{number}" for number in range(count))
+    group = "tenants"
+    await bench.target.register_all({name: bench.receiver.url(group) for name in names})
+    stream = Stream(
+        group=group,
+        tenants=names,
+        events=count * int(TENANTS_SECONDS),
+        rate=TICKS_PER_S,
+        burst=max(1, count // TICKS_PER_S),
+        clients=CONNECTIONS,
+    )
+    done = await bench.deliver(stream)
+    socket = to_socket(stream, done.posted, done.arrivals)
+    on_time = 100 * sum(time <= ON_TIME_MS for time in socket) / len(socket)
+    return {**percentiles("socket", socket, 50, 95), "within_1s_percent": on_time, **done.cpu_metrics()}

@@ -1,0 +1,51 @@
+"""Events as fast as they are accepted."""
+
+import os
+import signal
+
+from benchmarks import measure
+from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
+from benchmarks.stream import Stream
+
+EVENTS, BATCHED_EVENTS, FANOUT_EVENTS, INGEST_EVENTS = 1000, 2000, 300, 500
+WEBHOOKS = 10
+BATCH, BATCH_CLIENTS = 100, 4
+
+
+async def throughput(bench: Bench) -> Metrics:
+    group = await bench.group("throughput")
+    done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(EVENTS)))
+    return {"events_per_s": done.events_per_s, **done.cpu_metrics(), **done.memory_metrics()}
+
+
+async def batches(bench: Bench) -> Metrics:
+    group = await bench.group("batches")
+    events = bench.count(BATCHED_EVENTS)
+    stream = Stream(group=group, tenants=(group,), events=events, batch=BATCH, clients=BATCH_CLIENTS)
+    done = await bench.deliver(stream)
+    return {"events_per_s": done.events_per_s, **done.cpu_metrics()}
+
+
+async def fanout(bench: Bench) -> Metrics:
+    group = await bench.group("fanout", WEBHOOKS)
+    done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(FANOUT_EVENTS)), WEBHOOKS)
+    return {"deliveries_per_s": WEBHOOKS * done.events_per_s, **done.cpu_metrics()}
+
+
+async def ingest(bench: Bench) -> Metrics:
+    """Measure only the accepting: the worker is stopped, and the stack is thrown away afterwards."""
+    group = await bench.group("ingest")
+    os.killpg(bench.target.pids()["worker"], signal.SIGSTOP)
+    try:
+        before = measure.cpu_seconds(bench.pids())
+        posted = await bench.load.post(Stream(group=group, tenants=(group,), events=bench.count(INGEST_EVENTS)))
+        check_accepted(posted)
+        await measure.settle(bench.target.pids)
+        after = measure.cpu_seconds(bench.pids())
+    finally:
+        os.killpg(bench.target.pids()["worker"], signal.SIGCONT)
+    seconds = max(filter(None, posted.answered)) - posted.sent[0]
+    cpu = {name: 1e3 * (after[name] - before[name]) / len(posted.sent) for name in after}
+    parts = {f"cpu_ms.{name}": value for name, value in cpu.items()}
+    total = sum(cpu[name] for name in bench.target.services)
+    return {"accepted_per_s": len(posted.sent) / seconds, "cpu_ms": total, **parts}

@@ -1,0 +1,60 @@
+"""Many events at once: waiting for a retry, or closed."""
+
+import asyncio
+
+from benchmarks import measure
+from benchmarks.receiver import REFUSE
+from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
+from benchmarks.stream import Stream
+
+WAITING_EVENTS, RETRY_AFTER, BESIDE_EVENTS = 10_000, 3600, 500
+WAITING_TIMEOUT, IDLE_SECONDS = 600.0, 5.0
+GROWTH_EVENTS, FILL_TIMEOUT = 1000, 3600.0
+
+
+async def waiting(bench: Bench) -> Metrics:
+    group, events = "waiting", bench.count(WAITING_EVENTS)
+    url = bench.receiver.url(group, 0, REFUSE)
+    await bench.target.register(group, [url], retry={"schedule": [RETRY_AFTER]})
+    stream = Stream(group=group, tenants=(group,), events=events, seconds=WAITING_TIMEOUT)
+    check_accepted(await bench.load.post(stream))
+    await bench.delivered(group, events, WAITING_TIMEOUT)
+    await measure.settle(bench.target.pids)
+    memory, before = measure.memory_mb(bench.target.pids()), sum(measure.cpu_seconds(bench.target.pids()).values())
+    await asyncio.sleep(IDLE_SECONDS)
+    idle = sum(measure.cpu_seconds(bench.target.pids()).values()) - before
+    beside = await bench.group("beside")
+    done = await bench.deliver(Stream(group=beside, tenants=(beside,), events=bench.count(BESIDE_EVENTS)))
+    return {
+        **{f"{name}_mb": value for name, value in memory.items()},
+        "idle_cpu_percent": 100 * idle / IDLE_SECONDS,
+        "events_per_s": done.events_per_s,
+    }
+
+
+async def growth(bench: Bench) -> Metrics:
+    """Measure throughput at each number of closed events. Events of 512 bytes fill the databases."""
+    metrics: Metrics = {}
+    closed = 0
+    fill = await bench.group("fill")
+    for size in bench.closed:
+        await _fill(bench, fill, closed, size)
+        group = await bench.group("growth")
+        done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(GROWTH_EVENTS)))
+        closed = max(closed, size)
+        metrics |= {f"events_per_s_{size}": done.events_per_s, f"cpu_ms_{size}": done.cpu_metrics()["cpu_ms"]}
+    first, last = bench.closed[0], bench.closed[-1]
+    for metric in ("events_per_s", "cpu_ms"):
+        metrics |= {f"{metric}_empty": metrics[f"{metric}_{first}"], f"{metric}_full": metrics[f"{metric}_{last}"]}
+    return {**metrics, "growth_ratio": metrics["events_per_s_full"] / metrics["events_per_s_empty"]}
+
+
+async def _fill(bench: Bench, tenant: str, closed: int, size: int) -> None:
+    """Post and deliver events until so many are closed."""
+    if size <= closed:
+        return
+    group = f"fill-to-{size}"
+    stream = Stream(group=group, tenants=(tenant,), events=size - closed, size=512, seconds=FILL_TIMEOUT)
+    check_accepted(await bench.load.post(stream))
+    await bench.delivered(tenant, size, FILL_TIMEOUT)
+    await measure.settle(bench.target.pids)
