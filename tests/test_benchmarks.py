@@ -16,7 +16,7 @@ from benchmarks.scenarios.times import percentile, to_socket
 from benchmarks.stream import Arrivals, Posted, Stream
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT = 240
+TIMEOUT = 400
 
 
 @pytest.mark.alone
