@@ -65,9 +65,11 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-def store(engine: AsyncEngine) -> Store:
+async def store(engine: AsyncEngine) -> AsyncIterator[Store]:
     """Make the store under test."""
-    return Store(engine)
+    store = Store(engine)
+    yield store
+    await store.close()
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from sqlalchemy import Index, or_, select, update
+from sqlalchemy import Index, bindparam, inspect, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database
+from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
 from hookkeeper.times import utc_now
@@ -46,6 +47,10 @@ class ApiKey(Base, kw_only=True, eq=False, repr=False):
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
+COLUMNS = tuple(column.key for column in inspect(ApiKey).column_attrs)
+BY_DIGEST = select(*(getattr(ApiKey, name) for name in COLUMNS)).where(ApiKey.digest == bindparam("digest"))
+
+
 def new_key_id() -> str:
     return f"key_{secrets.token_hex(8)}"
 
@@ -62,8 +67,10 @@ def digest_of(key: str) -> str:
 class ApiKeys:
     """Stores API keys. Methods raise RegistryUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, direct: DirectReads) -> None:
         self._database = database
+        self._direct = direct
+        self._by_digest = CompiledRead(BY_DIGEST, direct.dialect)
 
     async def add(self, key: ApiKey, entry: AuditEntry | None = None) -> None:
         """Add a key."""
@@ -75,8 +82,9 @@ class ApiKeys:
         """Return a key, even if revoked or expired, or None."""
         if KEY.fullmatch(key) is None:
             return None
-        async with self._database.read() as session:
-            return await session.scalar(select(ApiKey).where(ApiKey.digest == digest_of(key)))
+        digest = digest_of(key)
+        rows = await self._direct.fetch(self._by_digest, digest, {"digest": digest})
+        return ApiKey(**dict(zip(COLUMNS, rows[0], strict=True))) if rows else None
 
     async def get(self, key_id: str) -> ApiKey | None:
         """Return a key by its id, or None."""

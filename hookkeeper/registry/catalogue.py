@@ -3,13 +3,14 @@
 Methods raise RegistryUnavailable.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database
+from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import EventType
 from hookkeeper.times import utc_now
 
@@ -20,11 +21,23 @@ class EventTypeExists(Exception):
     """The catalogue has an event type of this name."""
 
 
+class TypeRules(NamedTuple):
+    """What the catalogue requires of new events of a type."""
+
+    archived: bool
+    schema: dict[str, Any] | None
+
+
+RULES = select(EventType.archived, EventType.schema).where(EventType.name == bindparam("name"))
+
+
 class Catalogue:
     """Stores event types. Returned objects are detached; change them through the catalogue only."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, direct: DirectReads) -> None:
         self._database = database
+        self._direct = direct
+        self._rules = CompiledRead(RULES, direct.dialect)
 
     async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
         """Add an event type. Raises EventTypeExists."""
@@ -39,6 +52,11 @@ class Catalogue:
         """Return an event type, or None."""
         async with self._database.read() as session:
             return await session.get(EventType, name)
+
+    async def rules(self, tenant: str, name: str) -> TypeRules | None:
+        """Return the rules for a tenant's event of this type, or None."""
+        rows = await self._direct.fetch(self._rules, tenant, {"name": name})
+        return TypeRules(*rows[0]) if rows else None
 
     async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
         """Return up to `limit` event types by name, and the name for `after`; None on the last page."""

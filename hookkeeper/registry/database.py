@@ -19,6 +19,12 @@ from hookkeeper.registry.encryption import use_keyring
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
+DIRECT_CONNECTIONS = 4
+"""Connections that `hookkeeper.registry.direct_reads` keeps."""
+POOLED_CONNECTIONS = 5
+"""Connections that stay open for everything else. More are closed after use."""
+MAX_CONNECTIONS = 15
+"""Of a process."""
 MIGRATION_TIMEOUT = 60.0
 """Seconds to wait for another process that migrates."""
 MIGRATION_LOCK = 0x686F6F6B
@@ -36,7 +42,13 @@ class RegistryUnavailable(Exception):
 def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
     """Make an engine, which connects at first use. With keys, secret columns are encrypted."""
     # For asyncpg the time to connect, for SQLite the time to wait for another writer.
-    engine = create_async_engine(database_url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT})
+    engine = create_async_engine(
+        database_url,
+        pool_pre_ping=True,
+        pool_size=POOLED_CONNECTIONS + DIRECT_CONNECTIONS,
+        max_overflow=MAX_CONNECTIONS - POOLED_CONNECTIONS - DIRECT_CONNECTIONS,
+        connect_args={"timeout": CONNECT_TIMEOUT},
+    )
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)

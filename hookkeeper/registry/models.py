@@ -211,25 +211,40 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     @property
     def target(self) -> str:
         """The URL for display, without user, password, query and fragment, which can be secrets."""
-        url = urlsplit(self.url)
-        return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
+        return without_secrets(self.url)
 
     @property
     def is_degraded(self) -> bool:
         """Whether the latest requests have timed out."""
-        return (self.timeouts or 0) >= DEGRADED_AFTER
+        return is_degraded(self.timeouts)
 
     @property
     def current_rate(self) -> float | None:
         """Requests a second that the webhook accepts at present; None: any number."""
-        if not self.is_degraded:
-            return self.rate_limit
-        return min(DEGRADED_RATE, self.rate_limit or DEGRADED_RATE)
+        return rate_at_present(self.rate_limit, self.timeouts)
 
     def signing_secrets(self, now: datetime) -> list[str]:
         """Return the keys that sign at this time; during the grace period after a rotation, also the previous one."""
         in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
         return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def is_degraded(timeouts: int | None) -> bool:
+    """Return whether so many timeouts in a row make a webhook degraded."""
+    return (timeouts or 0) >= DEGRADED_AFTER
+
+
+def rate_at_present(rate_limit: float | None, timeouts: int | None) -> float | None:
+    """Return the requests a second that a webhook with this limit and these timeouts accepts; None: any number."""
+    if not is_degraded(timeouts):
+        return rate_limit
+    return min(DEGRADED_RATE, rate_limit or DEGRADED_RATE)
 
 
 class EventType(Base, kw_only=True, eq=False):

@@ -18,8 +18,10 @@ from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditEntry, AuditLog, execute, note
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated, lock, migrate, open_engine
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import HealthStore, reset_health
 from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page
@@ -55,12 +57,14 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._database = database = Database(engine)
-        self.catalogue = Catalogue(database)
+        self._direct = DirectReads(engine, database)
+        self._matching = Matching(self._direct)
+        self.catalogue = Catalogue(database, self._direct)
         self.suppressions = Suppressions(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)
         self.slots = Slots(database)
-        self.api_keys = ApiKeys(database)
+        self.api_keys = ApiKeys(database, self._direct)
         self.audit = AuditLog(database)
         self.index = EventIndex(database)
 
@@ -71,6 +75,7 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._direct.close()
         await self._engine.dispose()
 
     async def ping(self) -> None:
@@ -119,11 +124,9 @@ class Store:
             found = await session.scalars(select(Webhook).where(Webhook.id.in_(ids)))
             return {webhook.id: webhook for webhook in found}
 
-    async def matching(self, tenant: str, event_type: str) -> list[Webhook]:
+    async def matching(self, tenant: str, event_type: str) -> list[MatchingWebhook]:
         """Return the tenant's webhooks with a matching pattern, oldest first, including disabled ones."""
-        query = select(Webhook).where(_listens_to(event_type, tenant)).order_by(Webhook.created_at, Webhook.id)
-        async with self._database.read() as session:
-            return list(await session.scalars(query))
+        return await self._matching.find(tenant, event_type)
 
     async def page(
         self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
@@ -230,17 +233,6 @@ class Store:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
         query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
         return await execute(self._database, query, entry)
-
-
-def patterns_for(event_type: str) -> tuple[str, ...]:
-    """Return every pattern that matches an event type, the most specific first.
-
-    A pattern is an event type (`order.created`), a prefix (`order.*`: every type below `order`, but not `order`
-    itself) or `*`.
-    """
-    groups = event_type.split(".")
-    prefixes = (".".join(groups[:length]) for length in range(len(groups) - 1, 0, -1))
-    return (event_type, *(f"{prefix}.*" for prefix in prefixes), "*")
 
 
 def _renumber(webhook: Webhook, changes: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.content.text import truncate
 from hookkeeper.messages.event import Channel
+from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.numbering import Numbers, Part, first
 
@@ -27,7 +28,7 @@ class Target(NamedTuple):
     """For display, without secrets."""
 
 
-def targets_of(webhook: Webhook) -> list[Target]:
+def targets_of(webhook: Webhook | MatchingWebhook) -> list[Target]:
     """Return all targets, in the order of their definition."""
     url = [Target(webhook.id, "webhook", webhook.target)] if webhook.url else []
     emails = [Target(id_, "email", recipients(email)) for id_, email in _emails(webhook)]
@@ -49,11 +50,11 @@ def recipients(email: Email) -> str:
     return truncate(", ".join(email.to), MAX_SHOWN)
 
 
-def _emails(webhook: Webhook) -> Iterator[tuple[str, Email]]:
+def _emails(webhook: Webhook | MatchingWebhook) -> Iterator[tuple[str, Email]]:
     return _numbered(f"{webhook.id}.email", webhook.emails, webhook.email_numbers)
 
 
-def _notifications(webhook: Webhook) -> Iterator[tuple[str, Notification]]:
+def _notifications(webhook: Webhook | MatchingWebhook) -> Iterator[tuple[str, Notification]]:
     return _numbered(f"{webhook.id}.notification", webhook.notifications, webhook.notification_numbers)
 
 

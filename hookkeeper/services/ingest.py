@@ -19,6 +19,7 @@ from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
@@ -124,7 +125,7 @@ class EventIngest:
 
     async def _check_type(self, event: NewEvent) -> None:
         """Check the event against the catalogue."""
-        known = await self._store.catalogue.get(event.type)
+        known = await self._store.catalogue.rules(event.tenant, event.type)
         if known is None:
             if self._settings.require_known_event_types:
                 raise Invalid.field("type", "is not in the catalogue of event types")
@@ -134,8 +135,8 @@ class EventIngest:
             await check_data(self._sandbox, event.tenant, event.type, known.schema, event.data)
 
     async def _filter(
-        self, webhooks: Sequence[Webhook], event: NewEvent, event_id: str, now: datetime
-    ) -> tuple[list[Webhook], dict[str, str]]:
+        self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime
+    ) -> tuple[list[MatchingWebhook], dict[str, str]]:
         """Return the webhooks whose filter matches, and the errors of filters by webhook; an error means no match."""
         filtered = [webhook for webhook in webhooks if webhook.filter is not None]
         if not filtered:
@@ -193,7 +194,7 @@ async def _in_time() -> AsyncIterator[None]:
         raise Unavailable("the registry and Temporal together took too long") from None
 
 
-def deliveries_to(webhooks: Sequence[Webhook], *, manual: bool = False) -> tuple[Delivery, ...]:
+def deliveries_to(webhooks: Sequence[Webhook | MatchingWebhook], *, manual: bool = False) -> tuple[Delivery, ...]:
     """Return a delivery for each target of each webhook. Raises Invalid for too many."""
     deliveries = tuple(_delivery(webhook, target, manual) for webhook in webhooks for target in targets_of(webhook))
     if len(deliveries) > MAX_TARGETS:
@@ -216,7 +217,7 @@ def _check_times(event: NewEvent, now: datetime) -> None:
         raise Invalid.field("timestamp", "is before 1970 or more than a day ahead")
 
 
-def _delivery(webhook: Webhook, target: Target, manual: bool) -> Delivery:
+def _delivery(webhook: Webhook | MatchingWebhook, target: Target, manual: bool) -> Delivery:
     to_url = target.channel == "webhook"
     return Delivery(
         id=target.id,

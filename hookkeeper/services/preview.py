@@ -15,8 +15,8 @@ from hookkeeper.content.masking import masked_headers
 from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
+from hookkeeper.registry.matching import patterns_for
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import patterns_for
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.fields import ResponseModel
 from hookkeeper.times import utc_now

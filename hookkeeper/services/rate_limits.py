@@ -2,13 +2,14 @@
 
 import math
 import time
+from functools import lru_cache
 
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from hookkeeper.registry.api_keys import ApiKey
 from hookkeeper.services.errors import RateLimited
-from limits import parse
+from limits import RateLimitItem, parse
 
 
 class RateLimits:
@@ -20,7 +21,7 @@ class RateLimits:
 
     async def has_room(self, who: str, rate: str) -> bool:
         """Return whether one more request would be within the limit, without counting it."""
-        return await self._window.test(parse(rate), who)
+        return await self._window.test(_parsed(rate), who)
 
     async def count_for_key(self, key: ApiKey, what: str) -> None:
         """Count a request or an event of a key, if it has a limit. Raises RateLimited."""
@@ -29,7 +30,12 @@ class RateLimits:
 
     async def count(self, who: str, rate: str, refusal: str) -> None:
         """Count a request. Raises RateLimited if it is one too many."""
-        limit = parse(rate)
+        limit = _parsed(rate)
         if not await self._window.hit(limit, who):
             stats = await self._window.get_window_stats(limit, who)
             raise RateLimited(refusal, retry_after=max(1, math.ceil(stats.reset_time - time.time())))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(rate: str) -> RateLimitItem:
+    return parse(rate)

@@ -10,12 +10,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry.api_keys import KEY, ApiKey, ApiKeys, digest_of, new_key, new_key_id
-from hookkeeper.registry.database import Database
+from hookkeeper.registry.store import Store
 
 
 @pytest.fixture
-def keys(engine: AsyncEngine) -> ApiKeys:
-    return ApiKeys(Database(engine))
+def keys(store: Store) -> ApiKeys:
+    return store.api_keys
 
 
 async def made(keys: ApiKeys, **fields: Any) -> tuple[str, str]:

@@ -1,16 +1,15 @@
 """The catalogue of event types, on SQLite and PostgreSQL."""
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry.catalogue import Catalogue, EventTypeExists
-from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import EventType
+from hookkeeper.registry.store import Store
 
 
 @pytest.fixture
-def catalogue(engine: AsyncEngine) -> Catalogue:
-    return Catalogue(Database(engine))
+def catalogue(store: Store) -> Catalogue:
+    return store.catalogue
 
 
 async def test_an_event_type_comes_back_as_it_was_given(catalogue: Catalogue) -> None:

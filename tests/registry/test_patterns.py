@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hookkeeper.registry.store import patterns_for
+from hookkeeper.registry.matching import patterns_for
 from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, MAX_EVENT_TYPE
 
 EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)])

@@ -1,0 +1,84 @@
+"""Find the webhooks that listen to an event."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Select, bindparam, select
+
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.policy import OrderPolicy
+from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.models import Webhook, WebhookPattern, is_degraded, rate_at_present, without_secrets
+from hookkeeper.registry.numbering import Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingWebhook:
+    """What accepting an event needs to know of a webhook."""
+
+    id: str
+    url: str
+    filter: str | None
+    ordered: OrderPolicy | None
+    rate_limit: float | None
+    timeouts: int | None
+    emails: tuple[Email, ...]
+    notifications: tuple[Notification, ...]
+    email_numbers: Numbers | None
+    notification_numbers: Numbers | None
+
+    @property
+    def target(self) -> str:
+        """The URL for display, without secrets."""
+        return without_secrets(self.url)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the latest requests have timed out."""
+        return is_degraded(self.timeouts)
+
+    @property
+    def current_rate(self) -> float | None:
+        """Requests a second that the webhook accepts at present; None: any number."""
+        return rate_at_present(self.rate_limit, self.timeouts)
+
+
+class Matching:
+    """Reads the registry at each event: a change counts at once, in all processes. Raises RegistryUnavailable."""
+
+    def __init__(self, reads: DirectReads) -> None:
+        self._reads = reads
+        self._compiled: dict[int, CompiledRead] = {}
+        """By the number of patterns; an event type has at most 65."""
+
+    async def find(self, tenant: str, event_type: str) -> list[MatchingWebhook]:
+        """Return the tenant's webhooks with a matching pattern, oldest first, including disabled ones."""
+        patterns = patterns_for(event_type)
+        read = self._compiled.get(len(patterns))
+        if read is None:
+            read = self._compiled[len(patterns)] = CompiledRead(_query(len(patterns)), self._reads.dialect)
+        parameters = {f"pattern_{number}": pattern for number, pattern in enumerate(patterns)}
+        rows = await self._reads.fetch(read, tenant, {"tenant": tenant, **parameters})
+        return [MatchingWebhook(*row) for row in rows]
+
+
+def patterns_for(event_type: str) -> tuple[str, ...]:
+    """Return every pattern that matches an event type, the most specific first.
+
+    A pattern is an event type (`order.created`), a prefix (`order.*`: every type below `order`, but not `order`
+    itself) or `*`.
+    """
+    groups = event_type.split(".")
+    prefixes = (".".join(groups[:length]) for length in range(len(groups) - 1, 0, -1))
+    return (event_type, *(f"{prefix}.*" for prefix in prefixes), "*")
+
+
+def _query(patterns: int) -> Select[*tuple[Any, ...]]:
+    """Return the query for the webhooks with one of so many patterns. A join would return one for each of them."""
+    listeners = select(WebhookPattern.webhook_id).where(
+        WebhookPattern.tenant == bindparam("tenant"),
+        WebhookPattern.pattern.in_([bindparam(f"pattern_{number}") for number in range(patterns)]),
+    )
+    columns = [getattr(Webhook, field.name) for field in fields(MatchingWebhook)]
+    return select(*columns).where(Webhook.id.in_(listeners)).order_by(Webhook.created_at, Webhook.id)

@@ -1,0 +1,93 @@
+"""Reads with the driver return what sessions return, and survive what sessions survive."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
+from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
+from hookkeeper.registry.matching import MatchingWebhook
+from hookkeeper.registry.models import EventType, Webhook
+from hookkeeper.registry.store import Store
+
+LOSE_OTHER_CONNECTIONS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+Make = Callable[..., Webhook]
+
+
+async def test_a_matching_webhook_has_the_values_of_the_webhook(store: Store, make_webhook: Make) -> None:
+    email = Email.model_validate({"to": ["a@example.com"], "subject": "s", "text": "t"})
+    notification = Notification.model_validate({"http": {"url": "https://chat.example/x"}})
+    full = {"emails": (email, email), "notifications": (notification,), "filter": "event.data.a > 1", "rate_limit": 0.5}
+    await store.add(make_webhook("wh_1", **full, ordered="strict", url="https://u:p@acme.example/hook?secret=1"))
+    await store.add(make_webhook("wh_2"))
+    await store.update("wh_1", "acme", {"emails": (email,)})
+    found = await store.matching("acme", "order.paid")
+    assert [webhook.id for webhook in found] == ["wh_1", "wh_2"]
+    for webhook in found:
+        stored = await store.get(webhook.id)
+        assert stored is not None
+        for name in (*(field.name for field in fields(MatchingWebhook)), "target", "is_degraded", "current_rate"):
+            assert getattr(webhook, name) == getattr(stored, name), name
+
+
+async def test_rules_are_those_of_the_catalogue(store: Store) -> None:
+    await store.catalogue.add(EventType(name="order.paid", schema={"type": "object"}))
+    await store.catalogue.add(EventType(name="order.lost", archived=True))
+    assert await store.catalogue.rules("acme", "order.paid") == (False, {"type": "object"})
+    assert await store.catalogue.rules("acme", "order.lost") == (True, None)
+    assert await store.catalogue.rules("acme", "order") is None
+
+
+async def test_a_change_of_another_process_counts_at_once(database_url: str, store: Store, make_webhook: Make) -> None:
+    other = Store.connect(database_url)
+    for number in range(5):
+        assert len(await store.matching("acme", "order.paid")) == number
+        await other.add(make_webhook(f"wh_{number}"))
+    await other.close()
+
+
+async def test_a_connection_lost_between_reads_is_not_noticed(postgres_url: str, make_webhook: Make) -> None:
+    store, other = Store.connect(postgres_url), open_engine(postgres_url)
+    await store.migrate()
+    await store.add(make_webhook())
+    assert len(await store.matching("acme", "order.paid")) == 1
+    async with other.connect() as connection:
+        await connection.execute(LOSE_OTHER_CONNECTIONS)
+    for _ in range(2):
+        assert len(await store.matching("acme", "order.paid")) == 1
+    await store.close()
+    await other.dispose()
+
+
+async def test_cancelled_reads_leave_the_others_alone(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    for rounds in range(20):
+        reads = [asyncio.create_task(store.matching(f"tenant{n % 3}", "order.paid")) for n in range(12)]
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+    assert len(await store.matching("acme", "order.paid")) == 1
+
+
+async def test_few_connections_serve_many_reads(engine: AsyncEngine, store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    found = await asyncio.gather(*(store.matching(f"tenant{n}", "order.paid") for n in range(200)))
+    assert found == [[]] * 200
+    assert engine.pool.checkedout() <= DIRECT_CONNECTIONS  # type: ignore[attr-defined]
+
+
+async def test_a_database_that_cannot_be_opened_is_unavailable() -> None:
+    store = Store.connect("sqlite+aiosqlite:////nowhere/registry.db")
+    with pytest.raises(RegistryUnavailable):
+        await store.matching("acme", "order.paid")
+    await store.close()
