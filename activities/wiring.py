@@ -38,6 +38,7 @@ from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.rate_mode import keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.webhook_workflows import HeldDeliveries, Probes
@@ -113,10 +114,11 @@ async def open_activities(
         firing = ScheduledEventActivities(
             ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit), gateway, concurrency
         )
-        release = ReleaseActivities(store, HeldDeliveries(client, store.index.walks), bulk_concurrency)
+        catch_up = IndexCatchUp(client, store.index, settings.task_queue)
+        release = ReleaseActivities(store, HeldDeliveries(client, store.index.walks, catch_up), bulk_concurrency)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
         recovery = RecoveryActivities(
-            store, RecoveryCandidates(client, store.index.walks, gateway.commands), bulk_concurrency
+            store, RecoveryCandidates(client, store.index.walks, catch_up, gateway.commands), bulk_concurrency
         )
         yield Activities(
             main=[

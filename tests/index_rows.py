@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.index.tables import deliveries, events, rollups
+from hookkeeper.times import utc_now
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -103,5 +104,7 @@ async def forget(instance: Instance, event_id: str, *, delivery_status: str | No
             else:
                 older = {"status": delivery_status, "finished_at": None, "as_of": BEGINNING, "reason": None}
                 await connection.execute(update(deliveries).where(*of_event).values(older))
+                open_event = {"status": "delivering", "finished_at": None, "as_of": BEGINNING, "check_at": utc_now()}
+                await connection.execute(update(events).where(events.c.id == event_id).values(open_event))
     finally:
         await engine.dispose()

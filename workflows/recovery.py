@@ -1,6 +1,6 @@
 """Redeliver failed deliveries in bulk: oldest first, at a fixed rate, whatever is killed meanwhile.
 
-The index of events has them in order. After these follow the runs that visibility lists and the index lacks.
+The index of events has them in order. Before they are counted, it is brought up to date.
 
 The next step is in history before it is taken: a plan of the oldest runs, and batches of it. So a kill costs the
 results of a few redeliveries, which are read from the events themselves (`activities.recovery`).
@@ -77,11 +77,7 @@ class RecoveryWorkflow:
         plan = await self._plan()
         await self._redeliver(plan.runs)
         self._set(after=plan.end)
-        if plan.end is not None:
-            return True
-        is_index_done = self._state.source == "index"
-        self._set(source="visibility")
-        return is_index_done
+        return plan.end is not None
 
     async def _redeliver(self, runs: tuple[RecoveryCandidate, ...]) -> None:
         size = min(MAX_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
@@ -135,7 +131,7 @@ class RecoveryWorkflow:
         scope = self._state.scope
         return await run_bulk_step(
             RecoveryActivities.find_candidates,
-            RecoverySearch(scope=scope, source=self._state.source, after=self._state.after),
+            RecoverySearch(scope=scope, after=self._state.after),
             tenant=scope.tenant,
             timeout=STEP_TIMEOUT,
             summary="find the oldest",

@@ -1,8 +1,8 @@
 """Release what a webhook held, once it is resumed or enabled: oldest first, whatever is killed meanwhile.
 
 A release makes several passes: attempts that were in flight when the webhook was resumed are held a moment later, and
-the index of events lags behind. The last pass reads visibility, which lacks nothing that a killed worker has not
-reported to the index. A delivery that even this pass misses checks its webhook itself within the hour. A release that
+the index of events lags behind. Before the last pass, what a killed worker has not reported to the index is added to
+it. A delivery that even this pass misses checks its webhook itself within the hour. A release that
 is requested again while it runs starts over. It ends if the webhook is paused or disabled again.
 
 This code is permanent, like that of `workflows.event`.
@@ -25,7 +25,7 @@ from workflows import timers
 from workflows.activities import run_bulk_step
 
 PASS_DELAYS = (0.0, 2.0, 10.0, 60.0, 0.0)
-"""Seconds before each pass. The last one finds in visibility what the index lacks."""
+"""Seconds before each pass. The last one brings the index up to date."""
 LONG_HISTORY = 2_000
 """Events of history after which a release continues as a new run."""
 
@@ -92,8 +92,8 @@ class ReleaseWorkflow:
             HeldSearch(
                 webhook_id=state.webhook_id,
                 tenant=state.tenant,
-                source="visibility" if is_last_pass else "index",
                 after=state.after,
+                catch_up=is_last_pass and state.after is None,
             ),
             tenant=state.tenant,
             timeout=timedelta(minutes=10),

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.walk import RunPosition, Source
+from hookkeeper.messages.walk import RunPosition
 
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]
@@ -41,9 +41,8 @@ class RecoveryState(Message):
     redelivered: int = 0
     skipped: int = 0
     failed: int = 0
-    source: Source = "index"
     after: RunPosition | None = None
-    """The latest run from this source that is processed."""
+    """The latest run that is processed."""
     finished_at: datetime | None = None
 
 
@@ -51,7 +50,6 @@ class RecoverySearch(Message):
     """A request for the oldest candidates after a position."""
 
     scope: RecoveryScope
-    source: Source
     after: RunPosition | None = None
 
 
@@ -60,7 +58,7 @@ class RecoveryCandidate(Message):
 
     workflow_id: str
     is_counted: bool = True
-    """It had failed when the recovery began, as far as the index knew."""
+    """It had failed when the recovery began."""
 
 
 class RecoveryPlan(Message):

@@ -3,9 +3,9 @@
 from typing import Literal
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.walk import RunPosition, Source
+from hookkeeper.messages.walk import RunPosition
 
-ReleaseStage = Literal["deciding", "sending", "sent", "held"]
+ReleaseStage = Literal["deciding", "sending", "sent"]
 """What a run does after its release was requested."""
 
 
@@ -29,8 +29,9 @@ class HeldSearch(Message):
 
     webhook_id: str
     tenant: str
-    source: Source
     after: RunPosition | None = None
+    catch_up: bool = False
+    """Add to the index first what it lacks of the tenant's runs."""
 
 
 class HeldRuns(Message):
@@ -55,5 +56,5 @@ class ReleaseProgress(Message):
     completed: int = 0
     """Completed runs, counted from the beginning of the batch."""
     released: int = 0
-    """Those that had something to release; the others may be held by request."""
+    """Those that have reacted to it."""
     off: bool = False

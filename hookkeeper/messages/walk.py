@@ -1,10 +1,7 @@
 """The messages of a walk over runs with deliveries, the events that were accepted first being first."""
 
 from datetime import datetime
-from typing import Literal, NamedTuple
-
-Source = Literal["index", "visibility"]
-"""Where runs are found: the index of events has them in order, and visibility has those that the index lacks so far."""
+from typing import NamedTuple
 
 
 class RunPosition(NamedTuple):

@@ -5,7 +5,8 @@ whose check is due first come first: those that have just changed, or whose next
 has changed, the later is the next check.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -41,7 +42,14 @@ class IndexChecks:
 
     async def run(self) -> int:
         """Check those that are due first; return how many had changed."""
-        events = await self._index.sweeps.open_events(CHECKS)
+        return await self._check_all(await self._index.sweeps.open_events(CHECKS))
+
+    async def run_for(self, tenant: str, until: datetime) -> None:
+        """Check all events of a tenant whose check is due until then. Each is due later after that."""
+        while events := await self._index.sweeps.open_events(CHECKS, tenant, until):
+            await self._check_all(events)
+
+    async def _check_all(self, events: Sequence[OpenEvent]) -> int:
         changed = 0
         for n in range(0, len(events), BATCH):
             batch = events[n : n + BATCH]

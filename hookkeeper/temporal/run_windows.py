@@ -20,12 +20,13 @@ IS_RUNNING = "ExecutionStatus = 'Running'"
 
 
 class RunWindows:
-    """The runs of one task queue, and those of the parts of large events."""
+    """The runs of one task queue, and those of the parts of large events; only a tenant's if one is given."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, tenant: str | None = None) -> None:
         self._client = client
         types = ", ".join(map(quoted, (ids.EVENT, ids.LARGE_EVENT, ids.PART)))
-        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}"
+        of_tenant = f" AND {ids.TENANT.name} = {quoted(tenant)}" if tenant is not None else ""
+        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}{of_tenant}"
 
     async def latest(self) -> datetime | None:
         """Return the latest time at which a run was opened or closed, as far as visibility knows: the present time, or

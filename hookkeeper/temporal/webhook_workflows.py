@@ -1,6 +1,5 @@
 """The workflows of one webhook: release what it held, probe it while it is disabled for failing."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
@@ -10,11 +9,10 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from hookkeeper import ids
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
-from hookkeeper.registry.index.walks import IndexedDelivery, Walks, held_by
-from hookkeeper.temporal import unindexed_runs, visibility
+from hookkeeper.registry.index.walks import Walks, held_by
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed, translated_errors
+from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.run_state import find_run
-from hookkeeper.temporal.visibility import ListedRun
 
 
 class Releases:
@@ -34,7 +32,7 @@ class Releases:
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 start_signal=ids.RESTART_RELEASE,
-                search_attributes=_search_attributes(tenant, webhook_id),
+                search_attributes=_search_attributes(tenant),
                 static_summary=f"release what {webhook_id} held · {tenant}",
             )
 
@@ -55,7 +53,7 @@ class Probes:
             id=ids.probe_id(webhook_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=_search_attributes(tenant, webhook_id),
+            search_attributes=_search_attributes(tenant),
             static_summary=f"probe {webhook_id} · {tenant}",
         )
 
@@ -66,25 +64,18 @@ class HeldDeliveries:
     Raises Temporal's `RPCError`, and RegistryUnavailable.
     """
 
-    def __init__(self, client: Client, walks: Walks) -> None:
+    def __init__(self, client: Client, walks: Walks, catch_up: IndexCatchUp) -> None:
         self._client = client
         self._walks = walks
+        self._catch_up = catch_up
 
     async def oldest(self, search: HeldSearch, at_most: int) -> HeldRuns:
-        """Return the oldest runs with a delivery that is held because of this webhook.
-
-        Of those in visibility, the ones that the index does not list as held.
-        """
-        if search.source == "index":
-            held = held_by(search.tenant, search.webhook_id)
-            found, end = await self._walks.oldest(held, search.after, at_most)
-            positions = [run.position for run in found]
-        else:
-            query = _held_query(search.webhook_id)
-            positions, end = await unindexed_runs.oldest(
-                self._client, self._walks, query, search.webhook_id, _is_held_in_index, search.after, at_most
-            )
-        return HeldRuns(runs=tuple(ids.run_of(search.tenant, *position[1:]) for position in positions), end=end)
+        """Return the oldest runs with a delivery that is held because of this webhook."""
+        if search.catch_up:
+            await self._catch_up.run(search.tenant)
+        held = held_by(search.tenant, search.webhook_id)
+        found, end = await self._walks.oldest(held, search.after, at_most)
+        return HeldRuns(runs=tuple(ids.run_of(search.tenant, *run.position[1:]) for run in found), end=end)
 
     async def release(self, workflow_id: str, webhook_id: str) -> None:
         """Signal a run to release what is held for this webhook. Nothing happens if it is closed."""
@@ -103,15 +94,11 @@ class HeldDeliveries:
         if raw.HasField("pending_workflow_task"):
             return "deciding"
         tenant, _ = ids.event_of(workflow_id)
-        if _is_sending(raw, tenant, webhook_id):
-            return "sending"
-        return "held" if webhook_id in run.typed_search_attributes.get(ids.HELD, ()) else "sent"
+        return "sending" if _is_sending(raw, tenant, webhook_id) else "sent"
 
 
-def _search_attributes(tenant: str, webhook_id: str) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [SearchAttributePair(ids.TENANT, tenant), SearchAttributePair(ids.WEBHOOKS, [webhook_id])]
-    )
+def _search_attributes(tenant: str) -> TypedSearchAttributes:
+    return TypedSearchAttributes([SearchAttributePair(ids.TENANT, tenant)])
 
 
 def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:
@@ -121,11 +108,3 @@ def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id:
     """
     keys = (webhook_id, ids.fairness_key(tenant, webhook_id))
     return any(activity.priority.fairness_key in keys for activity in run.pending_activities)
-
-
-def _is_held_in_index(_: ListedRun, deliveries: Sequence[IndexedDelivery]) -> bool:
-    return any(delivery.status == "held" for delivery in deliveries)
-
-
-def _held_query(webhook_id: str) -> str:
-    return f"{visibility.DELIVERING_RUNS} AND {ids.HELD.name} = '{webhook_id}' AND ExecutionStatus = 'Running'"

@@ -103,7 +103,7 @@ async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store)
     activities = ReleaseActivities(store, HangingHeldDeliveries(), TenantConcurrency(3, 1))
 
     def find(webhook: str, tenant: str) -> asyncio.Task[HeldRuns]:
-        ask = HeldSearch(webhook_id=webhook, tenant=tenant, source="index")
+        ask = HeldSearch(webhook_id=webhook, tenant=tenant)
         return asyncio.create_task(with_heartbeats().run(activities.find_held, ask))
 
     slow = find("wh_1", "acme")

@@ -114,7 +114,7 @@ async def test_a_failed_delivery_of_an_open_event_is_recovered(instance: Instanc
 
 async def test_what_the_index_lacks_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
     """Setup: events have failed. A worker was killed before it had reported some of them to the index.
-    What this proves: visibility has them; each event is redelivered once, and counted.
+    What this proves: they are read from Temporal first; each event is redelivered once, and counted.
     """
     webhook, sent = await failing(instance, inbox, 6)
     await forget(instance, sent[0])
@@ -125,6 +125,23 @@ async def test_what_the_index_lacks_is_recovered_too(instance: Instance, inbox: 
     for event in sent:
         assert (await instance.until_final(event))["status"] == "succeeded"
     assert sorted(event_ids(inbox)) == sorted(sent)
+
+
+async def test_a_lost_failure_in_an_open_event_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
+    """Setup: one delivery of an event has failed, another is retried. The worker was killed before it had reported it.
+    What this proves: open events that were to report are read as well.
+    """
+    inbox.otherwise = Answer(503)
+    failed = (await instance.webhook(f"{inbox.url}/failed", retry={"schedule": []}))["id"]
+    await instance.webhook(f"{inbox.url}/retrying", retry={"schedule": [3600]})
+    event = (await instance.send())["id"]
+    await until_listed(instance, failed, "failed", 1)
+    await forget(instance, event, delivery_status="pending")
+    inbox.otherwise = Answer()
+    over = await until(instance, await recover(instance, failed), *OVER)
+    assert counts(over) == (1, 1, 0, 0)
+    shown = await instance.until_delivery(event, "succeeded", attempts=2)
+    assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "retrying"]
 
 
 async def test_a_whole_tenant_is_recovered_but_what_is_off(instance: Instance, inbox: Receiver) -> None:

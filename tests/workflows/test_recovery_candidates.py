@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, EventState
+from hookkeeper.messages.event import Attempt, Delivery, EventState
 from hookkeeper.messages.recovery import RecoveryScope
-from hookkeeper.registry.index.walks import IndexedDelivery
-from hookkeeper.temporal.recovery_candidates import is_to_redeliver, is_up_to_date, was_reopened
-from hookkeeper.temporal.visibility import ListedRun
+from hookkeeper.temporal.recovery_candidates import is_to_redeliver, was_reopened
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BEFORE, AFTER = BEGAN - timedelta(minutes=1), BEGAN + timedelta(minutes=1)
@@ -65,49 +63,3 @@ def test_what_is_redelivered(_: str, delivery: Delivery, finished_at: datetime |
 def test_what_was_sent_by_hand_long_ago_was_not_reopened() -> None:
     test_event = delivery(BEFORE, requested=True)
     assert not was_reopened(test_event, state(test_event, BEFORE), BEGAN)
-
-
-def listed(finished_at: datetime | None) -> ListedRun:
-    """Return a run that was started at `BEFORE`."""
-    return ListedRun(
-        workflow_id="event-acme-evt_1",
-        event_id="evt_1",
-        tenant="acme",
-        accepted_at=BEFORE,
-        started_at=BEFORE,
-        finished_at=finished_at,
-    )
-
-
-def indexed(status: DeliveryStatus, as_of: datetime, next_attempt_at: datetime | None = None) -> IndexedDelivery:
-    return IndexedDelivery(status, next_attempt_at, as_of)
-
-
-LONG_BEFORE, LONG_AFTER = BEGAN - timedelta(hours=1), BEGAN + timedelta(hours=1)
-INDEXED = [
-    ("closed, and its end is there", BEGAN, [indexed("failed", BEGAN)], True),
-    ("closed, and its end is missing", BEGAN, [indexed("retrying", BEFORE)], False),
-    (
-        "closed, and the end of one delivery is missing",
-        BEGAN,
-        [indexed("failed", BEGAN), indexed("sent", BEFORE)],
-        False,
-    ),
-    ("closed, and only the end of an earlier run is there", BEGAN, [indexed("succeeded", LONG_BEFORE)], False),
-    ("closed, and followed by another run", BEGAN, [indexed("pending", AFTER)], True),
-    ("nothing is there", BEGAN, [], False),
-    ("open, and nothing is there", None, [], False),
-    ("open, and its next attempt is to come", None, [indexed("retrying", LONG_BEFORE, LONG_AFTER)], True),
-    ("open, and its next attempt was due", None, [indexed("retrying", LONG_BEFORE, BEGAN)], False),
-    ("open, and its attempt is in flight", None, [indexed("pending", AFTER)], True),
-    ("open, and its first attempt was due", None, [indexed("pending", BEGAN)], False),
-    ("open, and held", None, [indexed("held", LONG_BEFORE, LONG_BEFORE)], True),
-    ("open, and one delivery has failed", None, [indexed("failed", LONG_BEFORE)], True),
-]
-
-
-@pytest.mark.parametrize(("_", "finished_at", "deliveries", "expected"), INDEXED, ids=[case[0] for case in INDEXED])
-def test_what_the_index_lacks(
-    _: str, finished_at: datetime | None, deliveries: list[IndexedDelivery], expected: bool
-) -> None:
-    assert is_up_to_date(listed(finished_at), deliveries, BEGAN + timedelta(minutes=1, seconds=30)) is expected

@@ -115,7 +115,7 @@ async def test_what_the_index_lacks_is_released_by_the_last_pass(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: a paused webhook holds events. A worker was killed before it had reported some of them to the index.
-    What this proves: visibility has them, so they are released as well.
+    What this proves: the last pass reads them from Temporal, so they are released as well.
     """
     monkeypatch.setattr(release, "PASS_DELAYS", (0.0, 0.0))
     webhook = (await instance.webhook(inbox.url))["id"]

@@ -72,6 +72,12 @@ class SweepStore:
         async with self._database.write() as session:
             await session.execute(query.values(leased_until=None))
 
+    async def swept_until(self, name: str) -> datetime | None:
+        """Return the time of Temporal until which all runs are in the index; None before the first sweep."""
+        query = select(index_sweep.c.swept_until).where(index_sweep.c.name == name)
+        async with self._database.read() as session:
+            return (await session.execute(query)).scalar_one_or_none()
+
     async def set_position(self, name: str, position: Position) -> None:
         query = update(index_sweep).where(index_sweep.c.name == name)
         async with self._database.write() as session:
@@ -95,9 +101,15 @@ class SweepStore:
         async with self._database.read() as session:
             return {row.id: row.attempts for row in await session.execute(query)}
 
-    async def open_events(self, limit: int) -> list[OpenEvent]:
-        """Return the open events whose check is due first."""
+    async def open_events(
+        self, limit: int, tenant: str | None = None, until: datetime | None = None
+    ) -> list[OpenEvent]:
+        """Return the open events whose check is due first: all, or those of a tenant that are due until some time."""
         query = select(*KEY, events.c.run_id, events.c.size, events.c.as_of).where(events.c.check_at.is_not(None))
+        if tenant is not None:
+            query = query.where(events.c.tenant == tenant)
+        if until is not None:
+            query = query.where(events.c.check_at <= until)
         async with self._database.read() as session:
             rows = await session.execute(query.order_by(events.c.check_at).limit(limit))
             return [OpenEvent(EventKey(*row[:3]), *row[3:]) for row in rows]

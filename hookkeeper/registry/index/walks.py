@@ -3,7 +3,7 @@
 A walk continues after the position of a run, so none is left out or found twice, whatever changes meanwhile.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -16,14 +16,11 @@ from hookkeeper.messages.recovery import RecoveryScope
 from hookkeeper.messages.walk import RunPosition
 from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.deletion import with_keys
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 
 COLUMNS = {name: column(name, kind.type) for name, kind in deliveries.columns.items()}
 """Without the table's name: the query names the index together with the table."""
 POSITION = tuple(COLUMNS[name] for name in ("accepted_at", "event_id", "part"))
-RUNS_PER_QUERY = 500
 RUNS_PER_COUNT = 5000
 HELD_BY_WEBHOOK: tuple[Reason, ...] = ("webhook_paused", "webhook_disabled")
 
@@ -67,14 +64,6 @@ class FoundRun(NamedTuple):
     position: RunPosition
     finished_at: datetime | None
     """When the first of these deliveries was final."""
-
-
-class IndexedDelivery(NamedTuple):
-    """What the index has of a delivery."""
-
-    status: DeliveryStatus
-    next_attempt_at: datetime | None
-    as_of: datetime
 
 
 def held_by(tenant: str, webhook_id: str) -> Selection:
@@ -122,24 +111,6 @@ class Walks:
             count += sum(run.finished_at is not None and run.finished_at < finished_before for run in runs)
             if after is None:
                 return count
-
-    async def deliveries(
-        self, tenant: str, webhook_id: str | None, positions: Collection[RunPosition]
-    ) -> dict[RunPosition, list[IndexedDelivery]]:
-        """Return the deliveries of runs, by run."""
-        keys = sorted({EventKey(position.accepted_at, tenant, position.event_id) for position in positions})
-        found: dict[RunPosition, list[IndexedDelivery]] = {}
-        names = (*RunPosition._fields, *IndexedDelivery._fields)
-        for n in range(0, len(keys), RUNS_PER_QUERY):
-            query = select(*(deliveries.c[name] for name in names)).where(
-                with_keys(deliveries, "event_id", keys[n : n + RUNS_PER_QUERY])
-            )
-            if webhook_id is not None:
-                query = query.where(deliveries.c.webhook_id == webhook_id)
-            async with self._database.read() as session:
-                for accepted_at, event_id, part, *state in await session.execute(query):
-                    found.setdefault(RunPosition(accepted_at, event_id, part), []).append(IndexedDelivery(*state))
-        return found
 
 
 def _by_run(rows: Sequence[Any]) -> list[FoundRun]:

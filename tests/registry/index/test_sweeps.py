@@ -8,7 +8,7 @@ from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
 from hookkeeper.registry.index.sweeps import Position
 
 ACCEPTED = datetime(2026, 1, 2, 9, 30, 15, 250_000, UTC)
@@ -66,6 +66,25 @@ async def test_the_open_event_that_is_due_first_comes_first(engine: AsyncEngine)
 
     await index.write([opened("evt_2", seconds=2)._replace(as_of=ACCEPTED, finished_at=ACCEPTED)])
     assert [event.key.event_id for event in await index.sweeps.open_events(3)] == ["evt_3", "evt_1"]
+
+
+async def test_the_open_events_of_a_tenant_that_are_due(engine: AsyncEngine) -> None:
+    index = EventIndex(Database(engine))
+    of_other = opened("evt_9")._replace(tenant="globex")
+    await index.write([of_other, *(opened(f"evt_{n}", seconds=n) for n in (1, 2))])
+    due = ACCEPTED + CHECK_DELAY + timedelta(seconds=1)
+    found = await index.sweeps.open_events(10, "acme", due)
+    assert [event.key.event_id for event in found] == ["evt_1"]
+    assert await index.sweeps.open_events(10, "acme", ACCEPTED) == []
+
+
+async def test_how_far_a_sweep_has_come(engine: AsyncEngine) -> None:
+    sweeps = EventIndex(Database(engine)).sweeps
+    assert await sweeps.swept_until("queue") is None
+    await sweeps.lease("queue", "first", 60)
+    assert await sweeps.swept_until("queue") is None
+    await sweeps.set_position("queue", Position(None, ACCEPTED))
+    assert await sweeps.swept_until("queue") == ACCEPTED
 
 
 async def test_an_event_that_was_redelivered_is_open_again(engine: AsyncEngine) -> None:

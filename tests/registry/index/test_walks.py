@@ -124,14 +124,3 @@ async def test_events_that_fail_during_a_walk(engine: AsyncEngine) -> None:
     runs, after = await index.walks.oldest(FAILED, after, 10)
     assert [run.position.event_id for run in runs] == ["b", "c"]
     assert after is None
-
-
-async def test_the_deliveries_of_runs(engine: AsyncEngine) -> None:
-    index = await index_of(engine, [report("a", 1, "wh_1", "wh_2"), report("b", 2, "wh_2", part=3, progress=None)])
-    a, b, unknown = (
-        RunPosition(BEGAN + timedelta(seconds=n), *run) for n, run in ((1, ("a", 0)), (2, ("b", 3)), (3, ("c", 0)))
-    )
-    found = await index.walks.deliveries("acme", None, [a, b, unknown])
-    assert {position: len(rows) for position, rows in found.items()} == {a: 2, b: 1}
-    assert list(await index.walks.deliveries("acme", "wh_1", [a, b])) == [a]
-    assert await index.walks.deliveries("globex", None, [a, b]) == {}
