@@ -41,28 +41,26 @@ DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_noti
 CLOSE_AS_CANCELLED = "close_as_cancelled"
 """The activity whose input keeps the final state of a cancelled run."""
 
+RUN_NUMBER = "run_number"
+"""Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
+
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
 EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
-WEBHOOKS = SearchAttributeKey.for_keyword_list("HookWebhooks")
 NEEDS_ATTENTION = SearchAttributeKey.for_keyword_list("HookNeedsAttention")
-"""Webhooks whose delivery is retrying, held or failed; absent if there are none."""
-HELD = SearchAttributeKey.for_keyword_list("HookHeld")
-"""Webhooks whose delivery is held; absent if there are none."""
+"""On an open run: webhooks whose delivery is retrying, held or failed; absent if there are none."""
 DELIVER_AT = SearchAttributeKey.for_datetime("HookDeliverAt")
-"""Only while a run waits for its `deliver_at`."""
-RUN_NUMBER = SearchAttributeKey.for_int("HookRunNumber")
-"""Only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
+"""On the first run of a scheduled event: when it is delivered."""
+ORDERED = SearchAttributeKey.for_keyword_list("HookOrdered")
+"""Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
 FIRED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
 
 SEARCH_ATTRIBUTES = {
     TENANT.name: "Keyword",
     EVENT_TYPE.name: "Keyword",
-    WEBHOOKS.name: "KeywordList",
     NEEDS_ATTENTION.name: "KeywordList",
-    HELD.name: "KeywordList",
     DELIVER_AT.name: "Datetime",
-    RUN_NUMBER.name: "Int",
+    ORDERED.name: "KeywordList",
 }
 
 EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")

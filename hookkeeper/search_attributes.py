@@ -1,4 +1,4 @@
-"""The search attributes of an event's run: its first ones, and how webhook ids are listed."""
+"""What Temporal lists of an event's run: its first search attributes, and its memo."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,29 +7,38 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
+from hookkeeper.partition import PART
 
 LISTED_BYTES = 1900
 """Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
 
 
 def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:
-    """Return the search attributes with which a run is started, by the API or by a parent run."""
-    webhooks = fitting_ids(delivery.webhook_id for delivery in event.deliveries)
-    attention = (delivery for delivery in event.deliveries if delivery.status in ("held", "failed"))
-    needs_attention = fitting_ids(delivery.webhook_id for delivery in attention)
+    """Return the search attributes with which a run is started, by the API or by a parent run.
+
+    A large event has those of its deliveries on the runs of its parts.
+    """
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ids.TENANT, event.tenant),
         SearchAttributePair(ids.EVENT_TYPE, event.type),
     ]
-    if webhooks:
-        pairs.append(SearchAttributePair(ids.WEBHOOKS, webhooks))
-    if needs_attention:
+    if len(event.deliveries) > PART:
+        return TypedSearchAttributes(pairs)
+    attention = (delivery for delivery in event.deliveries if delivery.status in ("held", "failed"))
+    ordered = (delivery for delivery in event.deliveries if delivery.ordered and not delivery.is_final)
+    if needs_attention := fitting_ids(delivery.webhook_id for delivery in attention):
         pairs.append(SearchAttributePair(ids.NEEDS_ATTENTION, needs_attention))
+    if queues := fitting_ids(delivery.webhook_id for delivery in ordered):
+        pairs.append(SearchAttributePair(ids.ORDERED, queues))
     if event.deliver_at and run_number == 1:
         pairs.append(SearchAttributePair(ids.DELIVER_AT, event.deliver_at))
-    if run_number > 1:
-        pairs.append(SearchAttributePair(ids.RUN_NUMBER, run_number))
     return TypedSearchAttributes(pairs)
+
+
+def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
+    """Return the memo with which a run is started, by the API or by a parent run."""
+    number = {ids.RUN_NUMBER: run_number} if run_number > 1 else {}
+    return {"digest": digest, "accepted_at": event.accepted_at, **number}
 
 
 def fitting_ids(webhook_ids: Iterable[str]) -> list[str]:

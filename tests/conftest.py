@@ -52,11 +52,9 @@ def free_event_loop() -> Iterator[None]:
 SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
     ids.TENANT,
     ids.EVENT_TYPE,
-    ids.WEBHOOKS,
     ids.NEEDS_ATTENTION,
-    ids.HELD,
     ids.DELIVER_AT,
-    ids.RUN_NUMBER,
+    ids.ORDERED,
 ]
 
 

@@ -5,8 +5,7 @@ from datetime import datetime
 
 from temporalio import workflow
 
-from hookkeeper import ids
-from workflows import summaries, timers
+from workflows import memo, summaries, timers
 from workflows.search_attributes import SearchAttributes
 
 
@@ -16,8 +15,8 @@ class DeliverAt:
     def __init__(self, time: datetime | None, search_attributes: SearchAttributes) -> None:
         self.time = time
         self._search_attributes = search_attributes
-        self._has_come = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is None
-        """The timer has fired, or the event was released."""
+        self._has_come = memo.run_number() > 1 or workflow.info().continued_run_id is not None
+        """The timer has fired, the event was released, or an earlier run has waited. A run continues after that."""
 
     @property
     def is_pending(self) -> bool:
@@ -30,12 +29,13 @@ class DeliverAt:
     def release(self) -> None:
         """Deliver now."""
         self.time, self._has_come = workflow.now(), True
+        self._search_attributes.unset_deliver_at()
 
     async def wait(self, is_over: Callable[[], bool]) -> None:
         """Wait until the time has come, or the event is over."""
         while self.time is not None and self.is_pending and not is_over():
             await self._wait_for(self.time, is_over)
-        self._search_attributes.unset_deliver_at()
+        self._search_attributes.deliver_at_has_come()
 
     async def _wait_for(self, time: datetime, is_over: Callable[[], bool]) -> None:
         has_fired = await timers.passes(

@@ -156,10 +156,11 @@ class EventWorkflow:
                 delivery.schedule_recheck(workflow.now())
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
-        """Report changed deliveries: update the search attributes and the index, send the alerts that are due."""
-        self._search_attributes.update()
+        """Report changed deliveries: update the index and the search attributes, send the alerts that are due."""
         self._report_to_index(deliveries)
         self._alerts.send_due(deliveries)
+        if not self._is_over():
+            self._search_attributes.update()
         if not self._alerts.are_done and self._are_all_final():
             workflow.set_current_details(ALERTS_PENDING)
 

@@ -1,5 +1,5 @@
-"""A part of a large event: the run of an event that also reports its search attributes to its parent, by which the
-event is listed.
+"""A part of a large event: the run of an event that also reports to its parent whether it waits for its time, and
+whether a delivery needs attention.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from temporalio.exceptions import FailureError
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, EventState
+from workflows import memo
 from workflows.deliver_at import DeliverAt
 from workflows.event import EventWorkflow
 from workflows.relay import PartReport
@@ -23,34 +24,23 @@ class ParentReports:
         self._reported = self._present()
 
     def send(self, moved_to: datetime | None) -> None:
-        """Report if the parent's search attributes may change.
-
-        Not for each webhook that no longer needs attention, only for the last one: a thousand reports would keep the
-        parent as busy as its parts.
-        """
-        if moved_to is None and not self._has_changed():
+        """Report what has changed."""
+        present = self._present()
+        if moved_to is None and present == self._reported:
             return
-        info = workflow.info()
+        self._reported = present
+        scheduled, needs_attention = present
         report = PartReport(
-            workflow_id=info.workflow_id,
-            number=info.typed_search_attributes.get(ids.RUN_NUMBER, 1),
-            scheduled=self._deliver_at.is_pending,
-            needs_attention=tuple(self._search_attributes.needs_attention),
+            workflow_id=workflow.info().workflow_id,
+            number=memo.run_number(),
+            scheduled=scheduled,
+            needs_attention=needs_attention,
             deliver_at=moved_to,
         )
         asyncio.create_task(_send_to_parent(report))  # noqa: RUF006 - a workflow's loop keeps its tasks
 
-    def _has_changed(self) -> bool:
-        is_pending, needs_attention = present = self._present()
-        was_pending, reported = self._reported
-        is_covered = needs_attention <= reported and bool(needs_attention) == bool(reported)
-        if is_pending == was_pending and is_covered:
-            return False
-        self._reported = present
-        return True
-
-    def _present(self) -> tuple[bool, frozenset[str]]:
-        return self._deliver_at.is_pending, frozenset(self._search_attributes.needs_attention)
+    def _present(self) -> tuple[bool, bool]:
+        return self._deliver_at.is_pending, self._search_attributes.needs_attention
 
 
 async def _send_to_parent(report: PartReport) -> None:

@@ -13,6 +13,7 @@ from temporalio import workflow
 from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
+from workflows import memo
 
 
 class IndexReports:
@@ -24,8 +25,7 @@ class IndexReports:
 
     @cached_property
     def _digest(self) -> str:
-        digest: str = workflow.memo_value("digest", default="")
-        return digest
+        return memo.digest()
 
     def send(
         self,

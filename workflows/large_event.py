@@ -2,13 +2,13 @@
 
 A part (`workflows.event_part`) has the input, the search attributes and the commands of an event's run. It waits for
 `deliver_at` itself, so that all parts are delivered at that time, and each can be found, held or cancelled before. The
-parent knows the status and the search attributes of each part; `hookkeeper.temporal.event_read` reads the rest.
+parent knows the status of each part, and whether it needs attention; `hookkeeper.temporal.event_read` reads the rest.
 
 Parts are started one after another: each has the event's data (up to 1 MB), and all commands of one workflow task must
 fit into 4 MB. Termination is immediate, so the parts are terminated too (`ParentClosePolicy.TERMINATE`): with a request
 to cancel, a part that is stuck would stay open and be listed nowhere. A cancellation is passed on as a cancellation.
 
-This run never continues as new: a part adds a dozen history events, and a few for each change of its search attributes.
+This run never continues as new: a part adds a dozen history events, and a few for each report.
 Redeliveries could still make the history too large: `restart_part` is refused before that.
 
 This code is permanent, like that of `workflows.event`.
@@ -27,8 +27,9 @@ from hookkeeper.commands import Refused, RunIsClosing
 from hookkeeper.messages import Message
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, EventStatus, PartRestart
 from hookkeeper.partition import part_input, partition
+from hookkeeper.search_attributes import memo as run_memo
 from hookkeeper.search_attributes import search_attributes
-from workflows import closing, timers
+from workflows import closing, memo, timers
 from workflows.commands import signal_handler
 from workflows.event_part import EventPartWorkflow
 from workflows.index_reports import IndexReports
@@ -58,8 +59,8 @@ class LargeEventWorkflow:
     def __init__(self, event: EventInput) -> None:
         self._event = event
         self._parts = {n: PartState.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
-        self._number = workflow.info().typed_search_attributes.get(ids.RUN_NUMBER, 1)
-        self.commands = Relay(self._parts)
+        self._number = memo.run_number()
+        self.commands = Relay(self._parts, is_scheduled=event.deliver_at is not None and self._number == 1)
         self._index = IndexReports(event)
         self._deliver_at = event.deliver_at
         self._starting = asyncio.Lock()
@@ -92,6 +93,7 @@ class LargeEventWorkflow:
     async def _start(self, n: int, event: EventInput, number: int) -> None:
         part = self._parts[n]
         part.status, part.number, part.handle = "delivering", number, None
+        part.count_failures(event.deliveries)
         async with self._starting:
             part.handle = await self._started(n, event, number)
         if part.handle is None:
@@ -110,7 +112,7 @@ class LargeEventWorkflow:
                     event,
                     id=ids.part_id(event.tenant, event.id, n),
                     parent_close_policy=ParentClosePolicy.TERMINATE,
-                    memo={"digest": workflow.memo_value("digest", default=""), "accepted_at": event.accepted_at},
+                    memo=run_memo(event, memo.digest(), number),
                     search_attributes=search_attributes(event, number),
                     static_summary=f"{event.type} · {event.tenant} · part {n} of {len(self._parts)}",
                 )
@@ -126,7 +128,6 @@ class LargeEventWorkflow:
             part.end(error.cause)
         else:
             part.succeed()
-        self.commands.update_search_attributes()
         self._report()
 
     def _report(self, finished_at: datetime | None = None) -> None:
@@ -189,7 +190,7 @@ class LargeEventWorkflow:
     async def receipt(self, report: DeliveryReceipt) -> None:
         await self.commands.pass_on(ids.RECEIPT, report, lambda delivery: delivery.id == report.delivery)
 
-    @workflow.signal(name=ids.REPORT_PART, description="The search attributes of a part.")
+    @workflow.signal(name=ids.REPORT_PART, description="What a part shows.")
     def report_part(self, report: PartReport) -> None:
         self.commands.add_report(report)
         self._deliver_at = report.deliver_at or self._deliver_at

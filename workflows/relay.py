@@ -1,6 +1,4 @@
-"""Between the run of a large event and its parts: signals are passed on to the parts, and their search attributes are
-reported back.
-"""
+"""Between the run of a large event and its parts: signals are passed on to the parts, and the parts report back."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,17 +12,16 @@ from temporalio.workflow import ChildWorkflowHandle
 from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.messages.event import Command, Delivery, EventState, EventStatus, event_status
-from workflows.search_attributes import WebhookList
 
 
 class PartReport(Message):
-    """The search attributes of a part."""
+    """What a part has of its own, and its event shows."""
 
     workflow_id: str
     number: int
     """Of the part's run."""
     scheduled: bool
-    needs_attention: tuple[str, ...]
+    needs_attention: bool
     deliver_at: datetime | None = None
     """The time to which it has just been moved."""
 
@@ -40,7 +37,7 @@ class PartState:
     """Of its latest run under this parent."""
     handle: ChildWorkflowHandle[Any, EventState] | None = None
     failed: int = 0
-    needs_attention: tuple[str, ...] = ()
+    needs_attention: bool = False
     pending_signals: list[tuple[str, Any]] = field(default_factory=list)
     """Signals that came before the run was started."""
 
@@ -55,8 +52,8 @@ class PartState:
         return self.status == "delivering"
 
     def count_failures(self, deliveries: Iterable[Delivery]) -> None:
-        failed = [delivery.webhook_id for delivery in deliveries if delivery.status == "failed"]
-        self.failed, self.needs_attention = len(failed), tuple(failed)
+        self.failed = sum(delivery.status == "failed" for delivery in deliveries)
+        self.needs_attention = self.failed > 0
 
     def succeed(self) -> None:
         self.status = "succeeded"
@@ -64,7 +61,7 @@ class PartState:
 
     def end(self, cause: BaseException | None) -> None:
         """Record that its run has failed, or was cancelled or terminated."""
-        self.status, self.failed, self.needs_attention = "cancelled", 0, ()
+        self.status, self.failed, self.needs_attention = "cancelled", 0, False
         if isinstance(cause, ApplicationError):
             self.status = "failed"
             self.count_failures(EventState.model_validate(cause.details[0]).deliveries if cause.details else ())
@@ -88,17 +85,16 @@ class PartState:
 
 
 class Relay:
-    """Passes signals on to the parts of a large event, and keeps its search attributes up to date."""
+    """Passes signals on to the parts of a large event, and keeps what they report."""
 
-    def __init__(self, parts: Mapping[int, PartState]) -> None:
+    def __init__(self, parts: Mapping[int, PartState], *, is_scheduled: bool) -> None:
         self._parts = parts
-        self.is_scheduled = workflow.info().typed_search_attributes.get(ids.DELIVER_AT) is not None
-        self._needs_attention = WebhookList(ids.NEEDS_ATTENTION)
+        self.is_scheduled = is_scheduled
 
     @property
     def needs_attention(self) -> bool:
         """A part has a delivery that needs attention."""
-        return bool(self._needs_attention.webhook_ids)
+        return any(part.needs_attention for part in self._parts.values())
 
     async def signal(self, command: Command, delivery: str | None) -> None:
         """Pass a command on to the parts that have the delivery; None is all of them."""
@@ -114,17 +110,3 @@ class Relay:
         if part.is_open and part.number == report.number:
             part.needs_attention = report.needs_attention
             self.is_scheduled = self.is_scheduled and report.scheduled
-            self.update_search_attributes(report.deliver_at)
-
-    def update_search_attributes(self, moved_to: datetime | None = None) -> None:
-        """Derive the event's search attributes from its parts. Only on change: each is an event in the history."""
-        parts = self._parts.values()
-        updates = self._needs_attention.change(webhook_id for part in parts for webhook_id in part.needs_attention)
-        waits = self.is_scheduled and any(part.is_open for part in parts)
-        listed = workflow.info().typed_search_attributes.get(ids.DELIVER_AT)
-        if not waits and listed is not None:
-            updates.append(ids.DELIVER_AT.value_unset())
-        elif waits and moved_to not in (None, listed):
-            updates.append(ids.DELIVER_AT.value_set(moved_to))
-        if updates:
-            workflow.upsert_search_attributes(updates)

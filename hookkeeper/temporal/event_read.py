@@ -75,7 +75,7 @@ async def read(
 ) -> EventSnapshot:
     """Read an event, whose latest run is given."""
     event = await run_state.input_of(client, handle, EventInput)
-    run_number = description.typed_search_attributes.get(ids.RUN_NUMBER, 1)
+    run_number = await run_state.number_of(description)
     if description.workflow_type == ids.LARGE_EVENT:
         run = LargeEventRun(handle, description, event)
         parts = await parts_of(client, run)
@@ -137,7 +137,7 @@ async def _part(client: Client, run: LargeEventRun, n: int, event: EventInput) -
     return Part(
         n,
         event,
-        run_number=description.typed_search_attributes.get(ids.RUN_NUMBER, 1),
+        run_number=await run_state.number_of(description),
         handle=client.get_workflow_handle(part_id, run_id=description.run_id),
         status=description.status,
         is_unstarted=run_state.is_unstarted(description),

@@ -10,7 +10,7 @@ from hookkeeper import ids
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Command, EventInput
 from hookkeeper.partition import PART
-from hookkeeper.search_attributes import search_attributes
+from hookkeeper.search_attributes import memo, search_attributes
 from hookkeeper.temporal import event_read
 from hookkeeper.times import utc_now
 
@@ -28,7 +28,7 @@ async def start_run(client: Client, task_queue: str, event: EventInput, digest: 
         task_queue=task_queue,
         id_reuse_policy=(WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE),
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-        memo={"digest": digest, "accepted_at": event.accepted_at},
+        memo=memo(event, digest, run_number),
         search_attributes=search_attributes(event, run_number),
         static_summary=f"{event.type} · {event.tenant}",
         priority=Priority(fairness_key=event.tenant),

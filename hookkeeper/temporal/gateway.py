@@ -32,6 +32,7 @@ from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.temporal.webhook_workflows import Releases
+from hookkeeper.times import utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,9 @@ class Gateway:
             raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
             event = await run_state.input_of(self._client, handle, EventInput)
-            scheduled = run.typed_search_attributes.get(ids.DELIVER_AT) is not None
+            is_large = run.workflow_type == ids.LARGE_EVENT
+            deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(ids.DELIVER_AT)
+            scheduled = deliver_at is not None and deliver_at > utc_now()
             return Started(handle.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
         snapshot = await event_read.read(self._client, handle, run)
         return Started(handle.id, run.run_id, snapshot.state, duplicate=True)

@@ -7,11 +7,12 @@ between the two; `workflows.ordered_queue` handles a position whose run is never
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from temporalio.client import (
     Client,
+    WorkflowExecution,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
@@ -32,9 +33,9 @@ from hookkeeper.messages.ordered_queue import (
     WaitingEventsQuery,
 )
 from hookkeeper.partition import PART, partition
-from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import QueueFull, Unavailable, translated_errors
 from hookkeeper.temporal.run_state import find_run, task_failure
+from hookkeeper.times import rfc3339, utc_now
 
 log = structlog.get_logger("hookkeeper.ordered_queues")
 CAPACITY_CHECK_INTERVAL = 2.0
@@ -102,10 +103,10 @@ class OrderedQueues:
         Some of them may already have left the queue; their runs report `done` when they receive a grant.
         """
         await asyncio.sleep(VISIBILITY_DELAY)
-        runs = await visibility.runs_of(self._client, _waiting_query(query.webhook_id))
-        runs.sort(key=lambda run: run.started_at)
-        before = [run for run in runs if run.started_at < query.started_at]
-        after = [run for run in runs if run.started_at >= query.started_at]
+        waiting = self._client.list_workflows(_waiting_query(query.webhook_id, utc_now()))
+        runs = sorted([run async for run in waiting if ids.is_event_run(run.id)], key=lambda run: run.start_time)
+        before = [run for run in runs if run.start_time < query.started_at]
+        after = [run for run in runs if run.start_time >= query.started_at]
         return WaitingEvents(before=_positions(query.tenant, before), after=_positions(query.tenant, after))
 
     async def state(self, webhook_id: str) -> OrderedQueueState:
@@ -192,20 +193,14 @@ def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool
     return queue is not None and queue.status != WorkflowExecutionStatus.COMPLETED
 
 
-def _waiting_query(webhook_id: str) -> str:
-    """Write the query for open runs that were started with this webhook, and are not scheduled for later."""
-    conditions = (
-        visibility.DELIVERING_RUNS,
-        f"{ids.WEBHOOKS.name} = '{webhook_id}'",
-        "ExecutionStatus = 'Running'",
-        f"{ids.DELIVER_AT.name} IS NULL",
-        f"{ids.RUN_NUMBER.name} IS NULL",
-    )
-    return " AND ".join(conditions)
+def _waiting_query(webhook_id: str, now: datetime) -> str:
+    """Write the query for open runs that were started with this ordered webhook, and are not scheduled for later."""
+    has_come = f"({ids.DELIVER_AT.name} IS NULL OR {ids.DELIVER_AT.name} <= '{rfc3339(now)}')"
+    return f"{ids.ORDERED.name} = '{webhook_id}' AND ExecutionStatus = 'Running' AND {has_come}"
 
 
-def _positions(tenant: str, runs: Sequence[visibility.ListedRun]) -> tuple[str, ...]:
-    return tuple(ids.position_of(tenant, run.workflow_id) for run in runs[:QUEUE_LIMIT])
+def _positions(tenant: str, runs: Sequence[WorkflowExecution]) -> tuple[str, ...]:
+    return tuple(ids.position_of(tenant, run.id) for run in runs[:QUEUE_LIMIT])
 
 
 async def _is_full(queue: WorkflowExecutionDescription) -> bool:

@@ -71,7 +71,7 @@ class Recoveries:
         if tenant is not None:
             conditions.append(f"{ids.TENANT.name} = '{tenant}'")
         if webhook_id is not None:
-            conditions.append(f"{ids.WEBHOOKS.name} = '{webhook_id}'")
+            conditions.append(f"WorkflowId = '{ids.recovery_workflow_id(ids.recovery_id('', '', webhook_id))}'")
         async with translated_errors(not_found=Unavailable):
             runs, next_cursor = await visibility.page(self._client, " AND ".join(conditions), limit, cursor)
             states = await visibility.read_all(runs, self._state_if_present)
@@ -80,9 +80,6 @@ class Recoveries:
     async def _start(self, state: RecoveryState) -> None:
         scope, workflow_id = state.scope, ids.recovery_workflow_id(state.id)
         assert workflow_id is not None
-        pairs: list[SearchAttributePair[Any]] = [SearchAttributePair(ids.TENANT, scope.tenant)]
-        if scope.webhook_id:
-            pairs.append(SearchAttributePair(ids.WEBHOOKS, [scope.webhook_id]))
         await self._client.start_workflow(
             ids.RECOVERY,
             state,
@@ -90,7 +87,7 @@ class Recoveries:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             memo={"recovery": state.id},
-            search_attributes=TypedSearchAttributes(pairs),
+            search_attributes=TypedSearchAttributes([SearchAttributePair(ids.TENANT, scope.tenant)]),
             static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
         )
 

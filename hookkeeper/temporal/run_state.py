@@ -7,7 +7,7 @@ history.
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Memo, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
@@ -18,7 +18,6 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.converter import decode_typed_search_attributes
 from temporalio.exceptions import ApplicationError
 
 from hookkeeper import ids
@@ -47,6 +46,12 @@ async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescrip
     with not_found_suppressed():
         return await client.get_workflow_handle(workflow_id).describe()
     return None
+
+
+async def number_of(run: WorkflowExecutionDescription) -> int:
+    """Return the number of a run: 2 is the first redelivery."""
+    number: int = await run.memo_value(ids.RUN_NUMBER, default=1)
+    return number
 
 
 def is_unstarted(run: WorkflowExecutionDescription) -> bool:
@@ -167,14 +172,20 @@ async def ends_of_parts(client: Client, parent: WorkflowHandle[Any, Any]) -> dic
     async for event in parent.fetch_history_events():
         if event.HasField("start_child_workflow_execution_initiated_event_attributes"):
             initiated = event.start_child_workflow_execution_initiated_event_attributes
-            attributes = decode_typed_search_attributes(initiated.search_attributes)
             part = ids.part_of(initiated.workflow_id)
-            numbers[part] = attributes.get(ids.RUN_NUMBER, 1)
+            numbers[part] = await _number_in(client, initiated.memo)
             ends.pop(part, None)
         elif workflow_id := _ended_child(event):
             part = ids.part_of(workflow_id)
             ends[part] = PartEnd(numbers[part], await _state_of_ended_child(client, event))
     return ends
+
+
+async def _number_in(client: Client, memo: Memo) -> int:
+    if ids.RUN_NUMBER not in memo.fields:
+        return 1
+    (number,) = await client.data_converter.decode([memo.fields[ids.RUN_NUMBER]], [int])
+    return int(number)
 
 
 def _ended_child(event: HistoryEvent) -> str | None:

@@ -4,17 +4,11 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecution
 
-from hookkeeper import ids
-
-DELIVERING_RUNS = f"WorkflowType IN ('{ids.EVENT}', '{ids.PART}')"
-"""The runs that have deliveries: those of events and of their parts."""
 MAX_CONCURRENT_READS = 10
 """Items of a page that are read at the same time."""
 CHECKSUM_BYTES = 8
@@ -25,19 +19,6 @@ Result = TypeVar("Result")
 
 class BadCursor(ValueError):
     """Not a cursor of this list."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListedRun:
-    """A run of an event, or of a part, as visibility lists it."""
-
-    workflow_id: str
-    event_id: str
-    tenant: str
-    accepted_at: datetime
-    started_at: datetime
-    """Later than `accepted_at` if the run is a redelivery."""
-    finished_at: datetime | None
 
 
 async def page(
@@ -58,35 +39,6 @@ async def read_all(items: Iterable[Item], read: Callable[[Item], Awaitable[Resul
             return await read(item)
 
     return await asyncio.gather(*map(read_one, items))
-
-
-async def runs_of(client: Client, query: str) -> list[ListedRun]:
-    """Return all runs that match a query."""
-    return [await listed(run) async for run in client.list_workflows(query) if ids.is_event_run(run.id)]
-
-
-async def pages(client: Client, query: str) -> AsyncIterator[list[ListedRun]]:
-    """Iterate over pages of the runs that match a query. No page is empty."""
-    runs = client.list_workflows(query)
-    while True:
-        await runs.fetch_next_page()
-        if page := [await listed(run) for run in runs.current_page or () if ids.is_event_run(run.id)]:
-            yield page
-        if not runs.next_page_token:
-            return
-
-
-async def listed(run: WorkflowExecution) -> ListedRun:
-    """Convert a run as Temporal lists it."""
-    tenant, event_id = ids.event_of(run.id)
-    return ListedRun(
-        workflow_id=run.id,
-        event_id=event_id,
-        tenant=tenant,
-        accepted_at=await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime),
-        started_at=run.start_time,
-        finished_at=run.close_time,
-    )
 
 
 def quoted(value: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from conftest import binary
+from conftest import SEARCH_ATTRIBUTES, binary
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import EventInput
@@ -282,7 +282,7 @@ async def test_what_temporal_itself_refuses_is_not_promised(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
         data_converter=data_converter(),
-        search_attributes=[ids.TENANT, ids.EVENT_TYPE, ids.WEBHOOKS, ids.NEEDS_ATTENTION, ids.HELD],
+        search_attributes=SEARCH_ATTRIBUTES,
         dev_server_extra_args=few_signals,
     )
     async with environment, running_instance(environment.client, tmp_path) as instance:

@@ -1,0 +1,90 @@
+"""The search attributes of a run: what the Temporal web UI finds, and what it costs."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+
+from hookkeeper import ids
+from hookkeeper.commands import reopen
+from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.search_attributes import memo, search_attributes
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
+CLOSES = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+}
+
+
+def event(*deliveries: Delivery, deliver_at: datetime | None = None) -> EventInput:
+    return EventInput(
+        id="evt_1",
+        type="order.paid",
+        tenant="acme",
+        timestamp=NOW,
+        accepted_at=NOW,
+        data={},
+        deliver_at=deliver_at,
+        deliveries=deliveries,
+    )
+
+
+def attributes(event: EventInput, run_number: int = 1) -> dict[str, object]:
+    return {pair.key.name: pair.value for pair in search_attributes(event, run_number)}
+
+
+OF_EVERY_EVENT = {"HookTenant": "acme", "HookEventType": "order.paid"}
+PLAIN = Delivery(id="wh_1", webhook_id="wh_1")
+IN_ORDER = Delivery(id="wh_2", webhook_id="wh_2", ordered="block")
+LATER = NOW + timedelta(days=1)
+
+
+def test_an_event_without_anything_special_has_two() -> None:
+    assert attributes(event(PLAIN)) == OF_EVERY_EVENT
+    assert memo(event(PLAIN), "abc", 1) == {"digest": "abc", "accepted_at": NOW}
+
+
+def test_what_a_person_looks_for() -> None:
+    held = PLAIN.model_copy(update={"status": "held"})
+    assert attributes(event(held, IN_ORDER, deliver_at=LATER)) == OF_EVERY_EVENT | {
+        "HookNeedsAttention": ["wh_1"],
+        "HookOrdered": ["wh_2"],
+        "HookDeliverAt": LATER,
+    }
+
+
+def test_a_redelivery_waits_neither_for_its_time_nor_in_a_queue() -> None:
+    failed = IN_ORDER.model_copy(update={"status": "failed"})
+    again = event(*reopen("retry", [PLAIN.model_copy(update={"status": "succeeded"}), failed], None), deliver_at=LATER)
+    assert attributes(again, 2) == OF_EVERY_EVENT
+    assert memo(again, "abc", 2) == {"digest": "abc", "accepted_at": NOW, "run_number": 2}
+
+
+def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:
+    deliveries = [Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", ordered="block") for n in range(101)]
+    assert attributes(event(*deliveries, deliver_at=LATER)) == OF_EVERY_EVENT
+
+
+def test_each_attribute_is_registered() -> None:
+    keys = (ids.TENANT, ids.EVENT_TYPE, ids.NEEDS_ATTENTION, ids.DELIVER_AT, ids.ORDERED)
+    assert {key.name for key in keys} == set(ids.SEARCH_ATTRIBUTES)
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+def test_the_step_that_closes_a_run_writes_none(path: Path) -> None:
+    """A write would be an event in history, and one more write of visibility, just before that of the close."""
+    history: list[HistoryEvent] = list(WorkflowHistory.from_json(path.stem, path.read_text()).events)
+    if history[-1].event_type not in CLOSES:
+        return
+    last_task = max(
+        n for n, event in enumerate(history) if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    )
+    assert not any(
+        event.event_type == EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES for event in history[last_task:]
+    )
