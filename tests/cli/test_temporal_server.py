@@ -27,7 +27,7 @@ from timeouts import WAIT_TIMEOUT
 
 HOST = "127.0.0.1"
 TENANT = SearchAttributeKey.for_keyword("HookTenant")
-ATTRIBUTES = {"HookTenant": "Keyword", "HookWebhooks": "KeywordList"}
+ATTRIBUTES = {"HookTenant": "Keyword", "HookNeedsAttention": "KeywordList"}
 
 
 def temporal(data_dir: Path) -> tuple[Service, int]:
