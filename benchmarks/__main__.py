@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--minutes",
         type=float,
-        help=f"no turn begins that would end later ({DEFAULT_MINUTES:g}; named: {NAMED_MINUTES:g})",
+        help=f"no scenario begins after them ({DEFAULT_MINUTES:g}; named: {NAMED_MINUTES:g})",
     )
     add("--scale", type=float, default=1.0, help="multiplies numbers of events and durations")
     add("--encrypt", action="store_true", help="Hookkeeper encrypts")

@@ -31,7 +31,7 @@ def _circumstances(results: Results) -> str:
 def _table(results: Results, scenario: Scenario) -> str:
     samples = [sample for sample in results.samples if sample.scenario == scenario.name]
     names = [name for name in CONTENDERS if any(sample.contender == name for sample in samples)]
-    reference = names[0]
+    reference = next((name for name in names if any(s.contender == name and not s.error for s in samples)), names[0])
     header = ["", *_titles(scenario, reference, has_ratios=len(names) > 1), "Runs"]
     rows = [_row(scenario, samples, name, reference, has_ratios=len(names) > 1) for name in names]
     lines = [header, ["---"] * len(header), *rows]

@@ -8,19 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
-from benchmarks.child import ChildFailed
 from benchmarks.contenders.contender import Contender
 from benchmarks.load import running_load
 from benchmarks.receiver import running_receiver
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios.scenario import Bench, Metrics, Scenario, ScenarioFailed
 from benchmarks.stream import Stream
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.supervisor import ServiceFailed
 
-START_TIMEOUT = 120.0
+START_TIMEOUT = 180.0
 WARMUP_EVENTS, WARMUP_TIMEOUT = 20, 60.0
 Report = Callable[[str], None]
 
@@ -35,7 +30,7 @@ class Plan:
     """The contenders were named: each is measured in all scenarios."""
     turns: int
     minutes: float
-    """No turn begins that would probably end later."""
+    """The time of the run; the scenario that has begun is measured to its end."""
     scale: float
     encrypt: bool
     closed: tuple[int, ...]
@@ -48,16 +43,22 @@ class Plan:
 
 
 async def run(plan: Plan, results: Results, report: Report) -> None:
-    """Measure all contenders in each turn, and add the samples to the results."""
-    began, longest = time.monotonic(), 0.0
+    """Measure all contenders in each turn, and add the samples to the results.
+
+    No turn begins that would probably exceed the time, and no scenario begins after it.
+    """
+    began, longest, limit = time.monotonic(), 0.0, 60 * plan.minutes
     for turn in range(plan.turns):
         turn_began = time.monotonic()
-        if turn and turn_began - began + longest > 60 * plan.minutes:
-            report(f"Turn {turn + 1} would exceed {plan.minutes:g} minutes (--minutes)")
+        if turn_began - began + longest > limit:
+            report(f"  Turn {turn + 1} would exceed {plan.minutes:g} minutes (--minutes)")
             return
         for contender in plan.contenders:
-            await _Turn(plan, contender, turn, results, report).run()
+            await _Turn(plan, contender, turn, began + limit, results, report).run()
         longest = max(longest, time.monotonic() - turn_began)
+        if time.monotonic() > began + limit:
+            report(f"  {plan.minutes:g} minutes are over (--minutes)")
+            return
     results.is_complete = True
 
 
@@ -68,26 +69,37 @@ class _Turn:
     plan: Plan
     contender: Contender
     turn: int
+    deadline: float
     results: Results
     report: Report
 
     async def run(self) -> None:
         """Measure all scenarios, with a new stack after each that failed or left work behind."""
         remaining = self.plan.scenarios_of(self.contender)
-        while remaining:
-            before = len(remaining)
+        while remaining and not self._is_over:
+            is_running = False
             try:
                 async with self._running() as bench:
-                    while remaining:
-                        scenario = remaining.pop(0)
-                        if await self._measure(scenario, bench) or scenario.needs_fresh_stack_after:
-                            break
-            except (Failed, ServiceFailed, ScenarioFailed, ChildFailed, OSError, httpx.HTTPError) as error:
-                failed = remaining.pop(0) if len(remaining) == before else None
-                if failed:
-                    self._add(failed, 0.0, {}, f"the stack did not start: {error}")
-                else:
-                    self.report(f"  {self.contender.name}: the stack did not stop: {error}")
+                    is_running = True
+                    await self._measure_until_used_up(remaining, bench)
+            except Exception as error:  # noqa: BLE001 - the other contenders are measured all the same
+                if is_running:
+                    self.report(f"  {self.contender.name}: the stack did not stop: {error!r}")
+                    continue
+                for scenario in remaining:
+                    self._add(scenario, 0.0, {}, f"the stack did not start: {error!r}")
+                return
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    async def _measure_until_used_up(self, remaining: list[Scenario], bench: Bench) -> None:
+        """Measure scenarios, up to one that failed or left work behind, and take them off the list."""
+        while remaining and not self._is_over:
+            scenario = remaining.pop(0)
+            if await self._measure(scenario, bench) or scenario.needs_fresh_stack_after:
+                return
 
     async def _measure(self, scenario: Scenario, bench: Bench) -> str | None:
         """Measure a scenario; return why it failed, if it did."""
@@ -99,8 +111,10 @@ class _Turn:
                 metrics = await scenario.run(bench)
         except TimeoutError:
             error = f"it took more than {scenario.timeout:g} s"
-        except (ScenarioFailed, ChildFailed, OSError, httpx.HTTPError) as failure:
-            error = str(failure) or repr(failure)
+        except ScenarioFailed as failure:
+            error = str(failure)
+        except Exception as failure:  # noqa: BLE001 - the other scenarios are measured all the same
+            error = repr(failure)
         self._add(scenario, time.monotonic() - began, metrics, error)
         return error
 
@@ -120,7 +134,8 @@ class _Turn:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="hookkeeper-bench-", ignore_cleanup_errors=True)
             )
-            target = await stack.enter_async_context(self.contender.running(Path(folder), self.plan.encrypt))
+            async with asyncio.timeout(START_TIMEOUT):
+                target = await stack.enter_async_context(self.contender.running(Path(folder), self.plan.encrypt))
             receiver = await stack.enter_async_context(running_receiver())
             load = await stack.enter_async_context(running_load(target.port, target.key))
             bench = Bench(target, load, receiver, self.plan.scale, self.plan.closed)

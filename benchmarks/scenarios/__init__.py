@@ -85,6 +85,7 @@ SCENARIOS = {
             ),
             contenders=("hookkeeper",),
             is_default=False,
+            timeout=600,
         ),
         Scenario(
             "keys",

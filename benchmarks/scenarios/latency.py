@@ -24,7 +24,7 @@ async def idle(bench: Bench) -> Metrics:
 
 async def bursts(bench: Bench) -> Metrics:
     group = await bench.group("bursts")
-    events = BURST * min(BURSTS, bench.count(BURSTS))
+    events = BURST * bench.count(BURSTS)
     stream = Stream(group=group, tenants=(group,), events=events, rate=1 / BURST_INTERVAL, burst=BURST)
     done = await bench.deliver(stream)
     socket = to_socket(stream, done.posted, done.arrivals)
