@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-untyped]
 
 from hookkeeper.messages.event import Receipt, ReceiptKind
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
@@ -111,6 +110,8 @@ def read(body: bytes) -> ReportBatch:
 
 
 def _webhook(verification_key: str) -> Any:
+    from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-untyped]
+
     try:
         webhook = EventWebhook(verification_key.strip())
     except (ValueError, UnsupportedAlgorithm):

@@ -41,8 +41,12 @@ class DataDir:
         return self.path / "emails"
 
     @property
+    def registry(self) -> Path:
+        return self.path / "registry.db"
+
+    @property
     def database_url(self) -> str:
-        return f"sqlite+aiosqlite:///{self.path / 'registry.db'}"
+        return f"sqlite+aiosqlite:///{self.registry}"
 
     def admin_key(self) -> str:
         """Return the admin key of this directory, creating it the first time."""

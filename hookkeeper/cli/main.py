@@ -12,6 +12,7 @@ import typer
 from hookkeeper.cli import event_types, events, keys, recoveries, schedules, stats, suppressions, webhooks
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.datadir import DEFAULT
+from hookkeeper.cli.processes import start_without_collections
 from hookkeeper.version import VERSION
 
 app = typer.Typer(
@@ -88,6 +89,7 @@ app.command()(stats.stats)
 @app.command()
 def api() -> None:
     """Serve the API. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
+    start_without_collections()
     from hookkeeper.cli.run_api import run_api
 
     run_api()
@@ -96,6 +98,7 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
+    start_without_collections()
     from hookkeeper.cli.run_worker import run_worker
 
     run_worker()

@@ -60,6 +60,11 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
+def start_without_collections() -> None:
+    """Collect no garbage until `freeze_objects`: imports make none, and scanning takes a tenth of their time."""
+    gc.disable()
+
+
 def freeze_objects() -> None:
     """Exclude existing objects, mostly modules, from garbage collection.
 
@@ -67,3 +72,4 @@ def freeze_objects() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
-from temporalio.client import Client
 
 from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.console import Failed
@@ -22,12 +21,16 @@ from hookkeeper.cli.ports import LOCALHOST, Ports, check_ports
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
 from hookkeeper.cli.startup import read_settings
 from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
+from hookkeeper.registry import migrations
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.namespace import prepare
-from hookkeeper.temporal.readiness import is_polled
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
 
 API_STOP_TIMEOUT = 25.0
 """Seconds after which the API is killed if it has not stopped."""
+START_TIMEOUT = 120.0
+"""Seconds in which a worker or the API has to be ready; this includes the start of Temporal."""
 API_TIMEOUT = 2.0
 """Seconds in which the API has to answer a readiness check."""
 
@@ -68,7 +71,7 @@ class Stack:
     """The mail provider, if any."""
     encrypted_by: str | None
     """The source of the keys; None without encryption."""
-    client: Client
+    client: "Client"
     supervisor: Supervisor
     services: Mapping[str, Service]
 
@@ -102,14 +105,14 @@ async def running(
         data.store_api(url, admin_key)
         try:
             temporal_server.check_version(data.path)
+            temporal_server.keep_version(data.path)
             codec_endpoint = f"{url}/codec" if encrypted_by else None
             temporal = temporal_server.service(data.path, ports, settings.dev_synchronous, codec_endpoint)
-            servers = [temporal, *([plan.database] if plan.database else ())]
-            await asyncio.gather(*map(supervisor.start, servers))
-            client = await _prepare_servers(data, ports, settings)
-            on_ready("Temporal")
-            hookkeeper = _hookkeeper_services(plan, settings, client, http)
-            await asyncio.gather(*(_start(supervisor, service, on_ready) for service in hookkeeper))
+            connecting = asyncio.create_task(_start_temporal(supervisor, temporal, ports, settings, on_ready))
+            hookkeeper = _hookkeeper_services(plan, settings, connecting, http)
+            client, _ = await asyncio.gather(
+                connecting, _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready)
+            )
         except (temporal_server.EmbeddedServerError, ServiceFailed) as error:
             raise Failed(str(error)) from error
         yield Stack(
@@ -123,7 +126,7 @@ async def running(
             encrypted_by=encrypted_by,
             client=client,
             supervisor=supervisor,
-            services={service.name: service for service in (*servers, *hookkeeper)},
+            services={service.name: service for service in (temporal, *_database(plan), *hookkeeper)},
         )
 
 
@@ -132,17 +135,48 @@ def shutdown_time(settings: Settings) -> timedelta:
     return timedelta(seconds=API_STOP_TIMEOUT + _worker_stop_timeout(settings) + temporal_server.STOP_TIMEOUT)
 
 
-async def _prepare_servers(data: DataDir, ports: Ports, settings: Settings) -> Client:
-    temporal_server.keep_version(data.path)
+async def _start_temporal(
+    supervisor: Supervisor, service: Service, ports: Ports, settings: Settings, on_ready: Callable[[str], None]
+) -> "Client":
+    await supervisor.start(service)
+    # Workers and API import their modules meanwhile.
+    from temporalio.client import Client
+
+    from hookkeeper.temporal.namespace import prepare
+
     client = await Client.connect(f"{LOCALHOST}:{ports.temporal}")
     await prepare(client, settings.retention)
-    from hookkeeper.cli.run_migrate import migrate_registry  # takes a second, so import it after the first output
-
-    await migrate_registry(settings)
+    on_ready("Temporal")
     return client
 
 
-def _hookkeeper_services(plan: Plan, settings: Settings, client: Client, http: httpx.AsyncClient) -> list[Service]:
+async def _start_hookkeeper(
+    supervisor: Supervisor, plan: Plan, settings: Settings, services: list[Service], on_ready: Callable[[str], None]
+) -> None:
+    """Start the workers and the API as soon as the registry has its tables. They wait for Temporal themselves."""
+    for database in _database(plan):
+        await supervisor.start(database)
+    if not _is_migrated(plan, settings):
+        from hookkeeper.cli.run_migrate import migrate_registry  # with SQLAlchemy and Alembic
+
+        await migrate_registry(settings)
+    await asyncio.gather(*(_start(supervisor, service, on_ready) for service in services))
+
+
+def _database(plan: Plan) -> tuple[Service, ...]:
+    return (plan.database,) if plan.database else ()
+
+
+def _is_migrated(plan: Plan, settings: Settings) -> bool:
+    """Return whether the registry is known to be up to date. With keys, rows may have to be encrypted again."""
+    if settings.encryption_keys or settings.database_url != plan.data.database_url:
+        return False
+    return migrations.is_newest(plan.data.registry)
+
+
+def _hookkeeper_services(
+    plan: Plan, settings: Settings, connecting: "asyncio.Task[Client]", http: httpx.AsyncClient
+) -> list[Service]:
     """Describe the workers and the API."""
 
     async def answers() -> bool:
@@ -155,9 +189,20 @@ def _hookkeeper_services(plan: Plan, settings: Settings, client: Client, http: h
 
     def service(command: str, name: str, ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
         argv = [sys.executable, "-m", "hookkeeper", command]
-        return Service(name, argv, ready, {**shared, **plan.environments.get(name, {})}, stop_timeout=stop_timeout)
+        return Service(
+            name,
+            argv,
+            ready,
+            {**shared, **plan.environments.get(name, {})},
+            stop_timeout=stop_timeout,
+            start_timeout=START_TIMEOUT,
+        )
 
-    polls = partial(is_polled, client, settings.task_queue)
+    async def polls() -> bool:
+        from hookkeeper.temporal.readiness import is_polled
+
+        return await is_polled(await connecting, settings.task_queue)
+
     workers = [service("worker", name, polls, _worker_stop_timeout(settings)) for name in plan.workers]
     return [*workers, service("api", "api", answers, API_STOP_TIMEOUT)]
 

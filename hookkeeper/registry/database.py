@@ -5,10 +5,8 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL, Connection, event, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from hookkeeper.crypto.keyring import CipherError, Keyring
 from hookkeeper.registry.encryption import use_keyring
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
@@ -98,8 +99,9 @@ class Database:
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    """Enable WAL, foreign keys and overwriting of deleted data."""
+    """Enable WAL, foreign keys, overwriting of deleted data, and waiting for the disk at each commit."""
     cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")  # the default in most builds of SQLite, not in all
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA secure_delete=ON")
     try:
@@ -153,8 +155,10 @@ async def lock(session: AsyncSession, name: str) -> None:
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
-def alembic(connection: Connection | None = None) -> Config:
+def alembic(connection: Connection | None = None) -> "Config":
     """Configure Alembic for the migrations of this package, wherever it is installed."""
+    from alembic.config import Config  # only migrations need Alembic
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "hookkeeper.registry:migrations")
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
@@ -163,6 +167,8 @@ def alembic(connection: Connection | None = None) -> Config:
 
 async def migrate(engine: AsyncEngine) -> None:
     """Bring the schema up to date in one transaction; a second process waits, and finds nothing to do."""
+    from alembic import command
+
     _make_directory(engine.url)
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":

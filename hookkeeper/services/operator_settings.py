@@ -8,8 +8,6 @@ from hookkeeper.content.emails import check_addresses
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.mail.capture import EmailCapture
 from hookkeeper.mail.provider import MailProvider, NoProvider
-from hookkeeper.mail.sendgrid import SendGrid
-from hookkeeper.mail.smtp import Smtp
 from hookkeeper.settings import BadSetting, Settings
 
 
@@ -24,10 +22,14 @@ def mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider
 def _provider_of(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
     sender = settings.email_from
     if settings.sendgrid_api_key:
+        from hookkeeper.mail.sendgrid import SendGrid  # with SendGrid's library, which few installations use
+
         key = settings.sendgrid_api_key.get_secret_value()
         trackable = settings.sendgrid_verification_key is not None
         return SendGrid(client, api_key=key, host=settings.sendgrid_host, sender=sender, trackable=trackable)
     if settings.smtp_url:
+        from hookkeeper.mail.smtp import Smtp
+
         return Smtp(settings.smtp_url.get_secret_value(), sender=sender)
     return EmailCapture(settings.email_capture_dir, sender=sender) if settings.email_capture_dir else NoProvider()
 

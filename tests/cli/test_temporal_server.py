@@ -137,6 +137,15 @@ def test_unfinished_database_is_removed(tmp_path: Path, make: Callable[[Path], N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("make", [_empty, _half_made])
+def test_unfinished_database_of_a_known_version_is_removed(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """The version is written before the server creates its database."""
+    make(tmp_path / temporal_server.DATABASE)
+    temporal_server.keep_version(tmp_path)
+    temporal_server.check_version(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [temporal_server.VERSION_FILE]
+
+
 def test_foreign_file_is_kept(tmp_path: Path) -> None:
     (tmp_path / temporal_server.DATABASE).write_text("my diary, chapter one\n" * 100)
     with pytest.raises(VersionMismatch):

@@ -4,16 +4,19 @@ import asyncio
 import socket
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hookkeeper.registry import migrations
 from hookkeeper.registry.database import RegistryUnavailable, alembic, errors_translated, open_engine
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.store import Store
@@ -180,3 +183,20 @@ async def test_writers_of_sqlite_take_turns(sqlite_url: str) -> None:
     await asyncio.gather(*writers)
     assert order == list(range(40))
     await store.close()
+
+
+async def test_a_migrated_file_is_recognised_without_alembic(sqlite_url: str, tmp_path: Path) -> None:
+    """Proves: a missing, foreign or older file counts as not migrated, and the latest revision is Alembic's."""
+    database = Path(sqlite_url.partition("///")[2])
+    assert not migrations.is_newest(database)
+    store = Store.connect(sqlite_url)
+    await store.migrate()
+    await store.close()
+    assert migrations.is_newest(database)
+    assert ScriptDirectory.from_config(alembic()).get_current_head() == migrations.newest()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    assert not migrations.is_newest(database)
+    foreign = tmp_path / "foreign.db"
+    foreign.write_text("my diary, chapter one\n" * 100)
+    assert not migrations.is_newest(foreign)

@@ -1,0 +1,30 @@
+"""Processes import what each of them needs: packages that few installations use are imported when they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+FEW_NEED = ("alembic", "aiosmtplib", "apprise", "cloudevents.core.bindings.http", "sendgrid")
+CLIENTS = ("temporalio.client", "sqlalchemy", "alembic", "fastapi", "worker", "api.app")
+"""What `dev` imports only after it has started the other processes, or not at all."""
+
+
+def imported(module: str) -> set[str]:
+    """Return all modules that are loaded once a new process has imported one."""
+    program = f"import sys, {module}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("module", ["hookkeeper.cli.run_worker", "hookkeeper.cli.run_api"])
+def test_worker_and_api_start_without_what_few_need(module: str) -> None:
+    assert imported(module).isdisjoint(FEW_NEED)
+
+
+def test_dev_starts_processes_before_it_imports_clients() -> None:
+    assert imported("hookkeeper.cli.dev").isdisjoint(CLIENTS)
+
+
+def test_the_worker_needs_no_web_framework() -> None:
+    assert imported("hookkeeper.cli.run_worker").isdisjoint({"fastapi", "uvicorn"})
