@@ -94,7 +94,8 @@ def _wanted(names: list[str] | None, needed: list[Scenario] | None) -> list[Cont
     return [
         contender
         for name, contender in CONTENDERS.items()
-        if any(scenario.contenders is None or name in scenario.contenders for scenario in scenarios)
+        if contender.is_default
+        and any(scenario.contenders is None or name in scenario.contenders for scenario in scenarios)
     ]
 
 

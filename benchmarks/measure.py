@@ -37,6 +37,12 @@ def memory_mb(pids: Pids) -> dict[str, float]:
     return {name: sum(_pss_kb(pid) for pid in _tree(root, stats)) / 1024 for name, root in pids.items()}
 
 
+def child_with(parent: int, argument: str) -> int | None:
+    """Return the child that has this argument in its command line."""
+    children = [pid for pid, stat in _read_stats().items() if stat.parent == parent]
+    return next((pid for pid in children if argument in _arguments(pid)), None)
+
+
 async def settle(pids: Callable[[], Pids]) -> None:
     """Wait until the processes are idle, so that what they do after the last delivery is counted; at most 10 s."""
     deadline = time.monotonic() + MAX_SETTLE_TIME
@@ -73,6 +79,12 @@ def _tree(root: int, stats: Mapping[int, _Stat]) -> list[int]:
     for pid in found:
         found += children[pid]
     return found
+
+
+def _arguments(pid: int) -> list[str]:
+    with suppress(OSError):
+        return (PROC / str(pid) / "cmdline").read_bytes().decode().split("\0")
+    return []
 
 
 def _pss_kb(pid: int) -> int:

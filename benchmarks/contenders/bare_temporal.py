@@ -33,4 +33,4 @@ async def running(folder: Path, _: bool) -> AsyncIterator[Target]:
 
         await supervisor.start(python_service("worker", MODULE, is_working, env))
         await supervisor.start(python_service("api", MODULE, api_answers(ports.api), env))
-        yield Target(ports.api, "none", supervisor, ("temporal", "worker", "api"))
+        yield Target(ports.api, "none", supervisor.pid, ("temporal", "worker", "api"))

@@ -51,7 +51,7 @@ async def running(folder: Path, _: bool) -> AsyncIterator[Target]:
         )
         await supervisor.start(Service("worker", worker, is_working, env, stop_timeout=STOP_TIMEOUT))
         await supervisor.start(python_service("api", MODULE, api_answers(ports.api), env))
-        yield Target(ports.api, "none", supervisor, ("redis", "worker", "api"))
+        yield Target(ports.api, "none", supervisor.pid, ("redis", "worker", "api"))
 
 
 def _redis(port: int, folder: Path) -> list[str]:

@@ -12,8 +12,6 @@ from typing import Any
 
 import httpx
 
-from hookkeeper.cli.supervisor import Supervisor
-
 REGISTER_TIMEOUT = 30.0
 READY_POLL_INTERVAL = 0.02
 
@@ -24,12 +22,13 @@ class Target:
 
     port: int
     key: str
-    supervisor: Supervisor
+    pid: Callable[[str], int | None]
+    """Returns the process of a service; None while it is down."""
     services: tuple[str, ...]
 
     def pids(self) -> dict[str, int]:
         """Return the process of each service; services that are down are left out."""
-        found = {name: self.supervisor.pid(name) for name in self.services}
+        found = {name: self.pid(name) for name in self.services}
         return {name: pid for name, pid in found.items() if pid is not None}
 
     async def register(self, tenant: str, urls: list[str], **fields: Any) -> None:
@@ -92,3 +91,5 @@ class Contender:
     """Runs it with its data in a folder, encrypted or not (only Hookkeeper encrypts), until the block ends."""
     why_missing: Callable[[], str | None] = _nothing
     """Returns why it cannot run on this machine."""
+    is_default: bool = True
+    """Measured unless others are named."""

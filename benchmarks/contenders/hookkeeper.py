@@ -25,7 +25,7 @@ async def running(folder: Path, encrypt: bool, variables: Mapping[str, str] | No
     environments = {name: variables or {} for name in ("worker", "api")}
     plan = stack.Plan(data=DataDir(folder), ports=ports, send_emails=False, encrypt=encrypt, environments=environments)
     async with stack.running(plan) as running_stack:
-        yield Target(ports.api, running_stack.admin_key, running_stack.supervisor, tuple(running_stack.services))
+        yield Target(ports.api, running_stack.admin_key, running_stack.supervisor.pid, tuple(running_stack.services))
 
 
 @asynccontextmanager

@@ -1,12 +1,19 @@
 """The contenders. They are not in `__init__.py`, because their processes would import all of them."""
 
-from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper
+from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper, other_checkout
 from benchmarks.contenders.contender import Contender
 
 CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("bare", "bare Temporal, one run an event", bare_temporal.running),
+        Contender(
+            "before",
+            "Hookkeeper of another checkout",
+            other_checkout.running,
+            other_checkout.why_missing,
+            is_default=False,
+        ),
         Contender("unshared", "Hookkeeper, sharing off", hookkeeper.running_unshared, hookkeeper.why_no_sharing),
         Contender("hookkeeper", "Hookkeeper", hookkeeper.running),
         Contender("celery", "Celery and Redis", celery_redis.running, celery_redis.why_missing),
