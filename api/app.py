@@ -32,6 +32,8 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.version import VERSION
 
 ROUTERS = (
+    post_events.router,
+    events.router,
     health.router,
     providers.router,
     webhooks.router,
@@ -39,8 +41,6 @@ ROUTERS = (
     recoveries.router,
     suppressions.router,
     event_types.router,
-    post_events.router,
-    events.router,
     stats.router,
     schedules.router,
     keys.router,
@@ -50,7 +50,8 @@ ROUTERS = (
     codec.page_router,
     docs.router,
 )
-"""In the order of the documentation page."""
+"""In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
+page has the order of `openapi.tags`."""
 
 
 class NoAdminKey(Exception):

@@ -4,7 +4,7 @@ All are coroutines: FastAPI calls a plain function in a thread, which costs more
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import Field
@@ -44,8 +44,19 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-async def _check_backlog(request: Request) -> None:
-    await state_of(request).backlog.check()
+class EventEntry(NamedTuple):
+    """What a request with events needs. One dependency, because FastAPI takes 0.02 ms for each."""
+
+    caller: Caller
+    ingest: EventIngest
+    links: LinkBuilder
+
+
+async def _event_entry(request: Request) -> EventEntry:
+    """Refuse events while too many wait."""
+    state = state_of(request)
+    await state.backlog.check()
+    return EventEntry(request.state.caller, state.ingest, state.links)
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
@@ -63,8 +74,7 @@ CatalogueDep = Annotated[Catalogue, _from_state(lambda state: state.store.catalo
 IndexDep = Annotated[EventIndex, _from_state(lambda state: state.store.index)]
 SuppressionsDep = Annotated[Suppressions, _from_state(lambda state: state.store.suppressions)]
 AuditDep = Annotated[AuditLog, _from_state(lambda state: state.store.audit)]
-CHECK_BACKLOG = Depends(_check_backlog)
-"""Refuse events while too many wait."""
+EventEntryDep = Annotated[EventEntry, Depends(_event_entry)]
 
 
 async def _owner(

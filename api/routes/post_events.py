@@ -8,14 +8,11 @@ from pydantic import ValidationError
 
 from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
-from api.caller import Caller
-from api.deps import CHECK_BACKLOG, CallerDep, IngestDep, LinksDep
+from api.deps import EventEntry, EventEntryDep
 from api.errors import as_event_problem, from_validation, naming_event
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
-from hookkeeper.links import LinkBuilder
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent, new_event_id
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -33,14 +30,12 @@ IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The
         202: {"headers": NAMES_EVENT},
         **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 503).items()},
     },
-    dependencies=[needs("events:write"), CHECK_BACKLOG],
+    dependencies=[needs("events:write")],
 )
 async def post_event(
     event: NewEvent,
     response: Response,
-    caller: CallerDep,
-    ingest: IngestDep,
-    links: LinksDep,
+    entry: EventEntryDep,
     idempotency_key: IdempotencyKey = None,
 ) -> AcceptedEvent:
     """Accept an event and start delivering it.
@@ -52,25 +47,25 @@ async def post_event(
     After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
-    event = caller.with_tenant(event)
+    event = entry.caller.with_tenant(event)
     if event.id is None and idempotency_key:
         event = event.model_copy(update={"id": idempotency_key})
     event_id = event.id or new_event_id()
     response.headers[EVENT_ID_HEADER] = event_id
     with naming_event(event_id):
-        started = await ingest.accept(event, event_id)
+        started = await entry.ingest.accept(event, event_id)
     if started.duplicate:
         response.status_code = 200
-    return views.accepted(started, links)
+    return views.accepted(started, entry.links)
 
 
-async def post_batch(batch: EventBatch, caller: CallerDep, ingest: IngestDep, links: LinksDep) -> EventBatchResult:
+async def post_batch(batch: EventBatch, entry: EventEntryDep) -> EventBatchResult:
     """Accept up to 100 events. The response has one item for each event, in the same order; each is accepted or refused
     independently of the others.
 
     Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
     """
-    batch_ingest = _BatchIngest(ingest, links, caller)
+    batch_ingest = _BatchIngest(entry)
     accepting: list[Accepting] = []
     async with asyncio.TaskGroup() as group:
         for raw in batch.events:
@@ -83,7 +78,7 @@ router.add_api_route(
     post_batch,
     methods=["POST"],
     status_code=207,
-    dependencies=[needs("events:write"), CHECK_BACKLOG],
+    dependencies=[needs("events:write")],
     route_class_override=GuardedBatchRoute,
 )
 
@@ -91,10 +86,8 @@ router.add_api_route(
 class _BatchIngest:
     """Accepts the events of one batch, each with its own answer."""
 
-    def __init__(self, ingest: EventIngest, links: LinkBuilder, caller: Caller) -> None:
-        self._ingest = ingest
-        self._links = links
-        self._caller = caller
+    def __init__(self, entry: EventEntry) -> None:
+        self._caller, self._ingest, self._links = entry
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
         self._outage: Exception | None = None
 

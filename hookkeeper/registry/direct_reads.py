@@ -15,7 +15,7 @@ from sqlalchemy import Dialect, Float, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hookkeeper.limits.tenant_limit import TenantLimit
-from hookkeeper.registry.database import DIRECT_CONNECTIONS, Database, errors_translated
+from hookkeeper.registry.database import CALL_TIMEOUT, DIRECT_CONNECTIONS, Database, errors_translated
 
 Convert = Callable[[Any], Any]
 
@@ -42,7 +42,7 @@ class CompiledRead:
 
 
 class DirectReads:
-    """Runs compiled reads on a few connections, of which each tenant and key takes at most half. They stay open."""
+    """Runs compiled reads on a few connections, which stay open. Each tenant and key takes at most half of them."""
 
     def __init__(self, engine: AsyncEngine, database: Database) -> None:
         self.dialect = engine.dialect
@@ -50,24 +50,63 @@ class DirectReads:
         self._database = database
         self._slots = TenantLimit(DIRECT_CONNECTIONS)
         self._idle: list[AsyncConnection] = []
+        self._waiting: dict[tuple[str, tuple[Any, ...], str], asyncio.Task[Sequence[Any]]] = {}
+        """Reads that have not begun."""
+        self._tasks: set[asyncio.Task[Sequence[Any]]] = set()
+        """These, and those of them that have begun."""
         self._fetch_with: Callable[[Any, str, tuple[Any, ...]], Any] = (
             _fetch_with_asyncpg if engine.dialect.name == "postgresql" else _fetch_with_aiosqlite
         )
 
     async def close(self) -> None:
-        """Close the connections that no read uses."""
+        """Close the connections, after the reads that are under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._idle:
             await self._idle.pop().close()
 
     async def fetch(self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]) -> list[tuple[Any, ...]]:
-        """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable."""
+        """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable.
+
+        A read that waits for a connection serves all that wait for the same: it begins after each of them.
+        """
         values = read.ordered(parameters)
         async with errors_translated():
-            async with self._slots.slot(sharer):
-                rows = await self._fetch(read.text, values)
+            if self._slots.acquire_now(sharer):
+                rows = await self._fetch(read.text, values, sharer)
+            else:
+                rows = await asyncio.shield(self._waiting_read(read.text, values, sharer))
             return [read.row(row) for row in rows]
 
-    async def _fetch(self, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    def _waiting_read(self, text: str, values: tuple[Any, ...], sharer: str) -> asyncio.Task[Sequence[Any]]:
+        key = (text, values, sharer)
+        if (waiting := self._waiting.get(key)) is None:
+            waiting = self._waiting[key] = asyncio.create_task(self._fetch_later(key))
+            self._tasks.add(waiting)
+            waiting.add_done_callback(self._forget)
+        return waiting
+
+    def _forget(self, task: asyncio.Task[Sequence[Any]]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # all that waited for it may be cancelled
+
+    async def _fetch_later(self, key: tuple[str, tuple[Any, ...], str]) -> Sequence[Any]:
+        text, values, sharer = key
+        async with asyncio.timeout(CALL_TIMEOUT):
+            try:
+                await self._slots.acquire(sharer)
+            finally:
+                del self._waiting[key]
+            return await self._fetch(text, values, sharer)
+
+    async def _fetch(self, text: str, values: tuple[Any, ...], sharer: str) -> Sequence[Any]:
+        """Read with a slot of the sharer, and release it."""
+        try:
+            return await self._fetch_with_driver(text, values)
+        finally:
+            self._slots.release(sharer)
+
+    async def _fetch_with_driver(self, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
         connection = self._idle.pop() if self._idle else await self._engine.connect()
         try:
             raw = await connection.get_raw_connection()

@@ -1,8 +1,9 @@
 """Reads with the driver return what sessions return, and survive what sessions survive."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.store import Store
@@ -84,6 +86,42 @@ async def test_few_connections_serve_many_reads(engine: AsyncEngine, store: Stor
     found = await asyncio.gather(*(store.matching(f"tenant{n}", "order.paid") for n in range(200)))
     assert found == [[]] * 200
     assert engine.pool.checkedout() <= DIRECT_CONNECTIONS  # type: ignore[attr-defined]
+
+
+async def test_reads_that_wait_together_are_one_and_see_all_earlier_changes(
+    store: Store, make_webhook: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = 0
+    fetch = DirectReads._fetch_with_driver
+
+    async def counted(self: DirectReads, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
+        nonlocal begun
+        begun += 1
+        return await fetch(self, text, values)
+
+    monkeypatch.setattr(DirectReads, "_fetch_with_driver", counted)
+    early = [asyncio.create_task(store.matching("acme", "order.paid")) for _ in range(50)]
+    await store.add(make_webhook())
+    late = [asyncio.create_task(store.matching("acme", "order.paid")) for _ in range(50)]
+    await asyncio.gather(*early)
+    assert [len(found) for found in await asyncio.gather(*late)] == [1] * 50
+    assert begun <= 2 * (DIRECT_CONNECTIONS // 2 + 1)
+
+
+async def test_a_failed_read_that_many_wait_for_fails_for_all(
+    store: Store, make_webhook: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Sequence[Any]:
+        await asyncio.sleep(0)
+        raise OSError("no connection")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectReads, "_fetch_with_driver", fail)
+        reads = (store.matching("acme", "order.paid") for _ in range(20))
+        results = await asyncio.gather(*reads, return_exceptions=True)
+    assert {type(result) for result in results} == {RegistryUnavailable}
+    await store.add(make_webhook())
+    assert len(await store.matching("acme", "order.paid")) == 1
 
 
 async def test_a_database_that_cannot_be_opened_is_unavailable() -> None:
