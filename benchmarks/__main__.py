@@ -21,7 +21,7 @@ from hookkeeper.cli.processes import run, until_stopped
 
 RESULTS = Path(__file__).parent / "results"
 DEFAULT_TURNS, NAMED_TURNS = 3, 5
-DEFAULT_MINUTES, NAMED_MINUTES = 15.0, 240.0
+DEFAULT_MINUTES, NAMED_MINUTES = 16.0, 240.0
 
 
 def main() -> None:

@@ -20,4 +20,3 @@ CONTENDERS = {
     )
 }
 """By name, in the order of their turns. Ratios compare with the first one that runs."""
-HOOKKEEPER = ("unshared", "hookkeeper")

@@ -1,6 +1,5 @@
 """The scenarios: what is measured of each contender."""
 
-from benchmarks.contenders.table import HOOKKEEPER
 from benchmarks.scenarios import isolation, keys, latency, recovery, throughput, volume
 from benchmarks.scenarios.scenario import Column, Scenario
 
@@ -21,7 +20,7 @@ SCENARIOS = {
             "2,000 events of 1 KB in requests of 100 events, one webhook",
             throughput.batches,
             (Column("events_per_s", "Events/s", is_ratio=True), CPU),
-            contenders=HOOKKEEPER,
+            contenders=("hookkeeper",),
         ),
         Scenario(
             "fanout",
@@ -118,7 +117,7 @@ SCENARIOS = {
                 Column("lost", "Lost"),
                 Column("duplicates", "Duplicates"),
             ),
-            contenders=("bare", "hookkeeper"),
+            contenders=("hookkeeper",),
             needs_fresh_stack_after=True,
         ),
         Scenario(

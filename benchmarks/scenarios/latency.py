@@ -5,7 +5,7 @@ from benchmarks.scenarios.times import percentiles, to_answer, to_socket
 from benchmarks.stream import Stream
 
 IDLE_EVENTS, IDLE_PAUSE = 50, 0.08
-BURST, BURSTS, BURST_INTERVAL = 50, 5, 2.0
+BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
 TENANTS, TENANTS_SECONDS = 500, 8.0
 TICKS_PER_S = 100
 CONNECTIONS = 200
