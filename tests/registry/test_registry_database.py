@@ -81,9 +81,11 @@ async def test_sqlite_holds_foreign_keys_and_lets_readers_read(sqlite_url: str, 
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     engine = open_engine(sqlite_url)
     async with engine.connect() as connection:
-        settings = [await connection.scalar(text(f"PRAGMA {name}")) for name in ("foreign_keys", "journal_mode")]
+        names = ("foreign_keys", "journal_mode", "synchronous")
+        settings = [await connection.scalar(text(f"PRAGMA {name}")) for name in names]
     await engine.dispose()
-    assert settings == [1, "wal"]
+    full = 2
+    assert settings == [1, "wal", full]
 
 
 async def test_sqlite_opens_while_another_process_prepares_the_file(tmp_path: Path) -> None:
