@@ -14,7 +14,6 @@ CONTENDERS = {
             other_checkout.why_missing,
             is_default=False,
         ),
-        Contender("unshared", "Hookkeeper, sharing off", hookkeeper.running_unshared, hookkeeper.why_no_sharing),
         Contender("hookkeeper", "Hookkeeper", hookkeeper.running),
         Contender("celery", "Celery and Redis", celery_redis.running, celery_redis.why_missing),
     )
