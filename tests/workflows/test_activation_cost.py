@@ -15,7 +15,7 @@ from temporalio.worker import Replayer, _workflow
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import SANDBOX
+from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
@@ -54,7 +54,7 @@ async def test_the_costliest_activations(
     monkeypatch.setattr(_workflow._RunningWorkflow, "activate", measure(_workflow._RunningWorkflow.activate))
     for _ in range(REPLAYS):
         taken.clear()
-        replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
+        replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER)
         await replayer.replay_workflow(history)
         for n, (jobs, cost) in enumerate(taken):
             costs[n] = (jobs, min(cost, costs.get(n, (0, cost))[1]))

@@ -15,7 +15,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import SANDBOX
+from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from worker import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,6 @@ def set_clock(history: WorkflowHistory, clock: Callable[[Timestamp], Timestamp])
 async def test_a_history_replays_whatever_the_clock_says(path: Path, clock: Callable[[WorkflowHistory], None]) -> None:
     history = WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text())
     clock(history)
-    await Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX).replay_workflow(
-        history
-    )
+    await Replayer(
+        workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER
+    ).replay_workflow(history)

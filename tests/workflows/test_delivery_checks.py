@@ -17,7 +17,7 @@ from hookkeeper.messages.schedule import EventReference, ScheduledEvent, Schedul
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.workers import SANDBOX
+from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from workflows.scheduled_event import ScheduledEventWorkflow
 
 MONTH = timedelta(days=30)
@@ -60,7 +60,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
             task_queue=QUEUE,
             workflows=[ScheduledEventWorkflow],
             activities=[firing.accept_scheduled_event],
-            workflow_runner=SANDBOX,
+            workflow_runner=WORKFLOW_RUNNER,
         ),
         Worker(environment.client, task_queue=ids.retry_queue(QUEUE), activities=[firing.await_delivery]),
     ):

@@ -17,7 +17,7 @@ from temporalio.worker import Replayer
 from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_key
 from hookkeeper.crypto.payload_codec import EncryptionCodec
 from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import SANDBOX
+from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
@@ -216,7 +216,7 @@ async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Pat
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_plain_history_replays_with_keys(path: Path) -> None:
     converter = data_converter(Keyring.parse(OLD))
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=converter, workflow_runner=SANDBOX)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=converter, workflow_runner=WORKFLOW_RUNNER)
     await replayer.replay_workflow(WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text()))
 
 

@@ -15,7 +15,7 @@ from temporalio.worker import Replayer
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
 from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import SANDBOX
+from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from instances import Instance
 from receivers import Answer, Receiver
 from worker import WORKFLOWS
@@ -25,7 +25,7 @@ from worker_processes import worker_process
 async def timers_of(instance: Instance, event_id: str) -> int:
     """Count the timers of a run, after it has been replayed: that fails where two workers did not agree."""
     history = await instance.run(event_id).fetch_history()
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER)
     await replayer.replay_workflow(history)
     return sum(event.HasField("timer_started_event_attributes") for event in history.events)
 

@@ -16,7 +16,7 @@ from temporalio.worker import Replayer
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import SANDBOX
+from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
@@ -321,7 +321,9 @@ async def test_an_event_is_erased_with_its_firing(instance: Instance, inbox: Rec
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_saved_firing_replays(path: Path) -> None:
-    replayer = Replayer(workflows=[ScheduledEventWorkflow], data_converter=data_converter(), workflow_runner=SANDBOX)
+    replayer = Replayer(
+        workflows=[ScheduledEventWorkflow], data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER
+    )
     history = WorkflowHistory.from_json(f"firing-{path.stem}", path.read_text())
     assert len(history.events) > 3
     await replayer.replay_workflow(history)
