@@ -90,7 +90,7 @@ class BatchRunner:
             return {}
         data = batch.data if batch.data_inline else await self._data.of_this_run()
         with self._memory.event_data(batch.tenant, data):
-            webhooks = await self._store.many([request.webhook_id for request in requests])
+            webhooks = await self._store.many([request.webhook_id for request in requests], batch.tenant)
             event = OutgoingEvent(batch.id, batch.type, batch.tenant, batch.timestamp, data)
             context = BatchContext(batch, event, offset)
             slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from operator import methodcaller
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hookkeeper.content.emails import Email
+from hookkeeper.content.payload import Payload
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
@@ -110,6 +112,35 @@ async def test_many_returns_those_that_exist(store: Store, make_webhook: Make) -
     found = await store.many(["wh_a", "wh_b", "wh_none"])
     assert {webhook_id: webhook.tenant for webhook_id, webhook in found.items()} == {"wh_a": "acme", "wh_b": "bolt"}
     assert await store.many([]) == {}
+
+
+async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhook: Make) -> None:
+    given = {
+        "url": "https://acme.example/hook?token=1",
+        "headers": {"x-b": "2"},
+        "retry": RetryPolicy(initial=2),
+        "payload": Payload.model_validate({"static": {"source": "shop"}}),
+        "emails": (Email.model_validate({"to": ["ann@acme.example"]}),),
+        "metadata_": {"k": "v"},
+        "previous_secret": "whsec_b25l",
+        "previous_secret_expires_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "rate_limit": 2.5,
+        "paused_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    }
+    await store.add(make_webhook(**given))
+    kept, read = await store.get("wh_1"), (await store.many(["wh_1"]))["wh_1"]
+    assert {name: getattr(read, name) for name in given} == given
+    names = [attribute.key for attribute in inspect(Webhook).column_attrs]
+    assert [getattr(read, name) for name in names] == [getattr(kept, name) for name in names]
+    assert read.signing_secrets(datetime.now(UTC)) == [read.secret]
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 64, 65, 130])
+async def test_many_of_any_number(store: Store, make_webhook: Make, count: int) -> None:
+    ids = [f"wh_{number}" for number in range(count)]
+    for webhook_id in ids:
+        await store.add(make_webhook(webhook_id))
+    assert set(await store.many([*ids, *ids, "wh_none"])) == set(ids)
 
 
 async def test_matching_is_each_webhook_once_oldest_first(store: Store, make_webhook: Make) -> None:
