@@ -224,9 +224,9 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs: `console` or `json`")
     dev_synchronous: Literal["normal", "full"] = Field(
-        "full",
-        description="Write mode of the Temporal database in `hookkeeper dev` and `demo`. `full` waits for the disk at"
-        " each write, so a power cut loses nothing; with `normal`, it can lose the latest writes, also after a 202",
+        "normal",
+        description="Write mode of the Temporal database in `hookkeeper dev` and `demo`. With `normal`, a power cut can"
+        " lose the latest writes, also after a 202; `full` waits for the disk at each write, so it loses nothing",
     )
     shutdown_timeout: timedelta = Field(
         timedelta(seconds=30),

@@ -101,7 +101,7 @@ def find_binary() -> Path:
 def service(
     data_dir: Path,
     ports: Ports,
-    synchronous: Synchronous = "full",
+    synchronous: Synchronous = "normal",
     codec_endpoint: str | None = None,
     search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
 ) -> Service:
