@@ -69,18 +69,30 @@ async def promote(client: Client, task_queue: str, version: str, timeout: float)
     """
     try:
         async with asyncio.timeout(timeout):
-            while await current_version(client, task_queue) != version:
-                if await _serves_all(client, task_queue, version):
-                    await _set_current(client, task_queue, version)
-                else:
-                    await asyncio.sleep(POLL_INTERVAL)
+            while True:
+                if await _is_promoted(client, task_queue, version):
+                    return True
+                await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
         raise VersionNotReady(f"no workers of version {version} serve all task queues") from None
     except RPCError as error:
         if not _is_unsupported(error):
             raise
         return False
-    return True
+
+
+async def _is_promoted(client: Client, task_queue: str, version: str) -> bool:
+    """Make a version current if its workers serve all task queues; return whether it is current now."""
+    try:
+        if await current_version(client, task_queue) == version:
+            return True
+        if await _serves_all(client, task_queue, version):
+            await _set_current(client, task_queue, version)
+            return True
+    except RPCError as error:
+        if error.status != RPCStatusCode.CANCELLED:  # a busy server drops a call now and then
+            raise
+    return False
 
 
 async def current_version(client: Client, task_queue: str) -> str:

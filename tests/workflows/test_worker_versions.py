@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.supervisor import Supervisor
@@ -108,6 +109,25 @@ async def test_a_version_without_workers_is_not_promoted(idle_instance: Instance
         with pytest.raises(VersionNotReady, match=r"no workers of version 2\.0 serve all task queues"):
             await promote(idle_instance, "2.0", timeout=1)
         assert await current(idle_instance) == "1.0"
+
+
+async def test_a_call_that_the_server_drops_is_repeated(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe, calls = worker_versions.current_version, 0
+
+    async def dropped_once(client: Client, task_queue: str) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RPCError("operation was canceled", RPCStatusCode.CANCELLED, b"")
+        return await describe(client, task_queue)
+
+    async with with_version(idle_instance, "1.0").working(), with_version(idle_instance, "2.0").working():
+        monkeypatch.setattr(worker_versions, "current_version", dropped_once)
+        assert await promote(idle_instance, "2.0")
+    assert calls >= 2
+    assert await describe(idle_instance.temporal, idle_instance.settings.task_queue) == "2.0"
 
 
 async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance: Instance, inbox: Receiver) -> None:
