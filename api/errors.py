@@ -30,7 +30,7 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
-from hookkeeper.services.errors import Invalid, NotFound, RateLimited, ServiceError, Suspended, TooLarge
+from hookkeeper.services.errors import Invalid, NotFound, Postponed, ServiceError, TooLarge
 from hookkeeper.temporal.error_translation import (
     Conflict,
     GatewayError,
@@ -125,7 +125,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return ContentTooLarge(str(error))
         case RequestTooLarge():
             return ContentTooLarge(_sentence(error))
-        case RateLimited() | Suspended():
+        case Postponed():
             return TooManyRequests(str(error), headers={"retry-after": f"{error.retry_after:g}"})
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return Missing(_sentence(error))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from hookkeeper.content import defaults, fields
+from hookkeeper.content import defaults, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.json_text import check_size
@@ -112,7 +112,7 @@ def check_addresses(email: Email) -> list[tuple[str, str]]:
     errors = []
     for field, entry in email.entries:
         try:
-            if not fields.is_template(entry):
+            if not template_fields.is_template(entry):
                 parse_mailbox(entry)
         except ValueError as error:
             errors.append((field, str(error)))
@@ -122,10 +122,10 @@ def check_addresses(email: Email) -> list[tuple[str, str]]:
 def check(email: Email) -> None:
     """Raise BadTemplate, with the field's name, for an invalid template."""
     for field, entry in email.entries:
-        if fields.is_template(entry):
-            fields.check(field, entry)
+        if template_fields.is_template(entry):
+            template_fields.check(field, entry)
     for name in ("subject", "text", "html"):
-        fields.check(name, getattr(email, name))
+        template_fields.check(name, getattr(email, name))
 
 
 def render_email(email: Email, context: Context, limits: RenderLimits = DEFAULT_LIMITS) -> RenderedEmail:
@@ -165,16 +165,16 @@ def _mailboxes(name: str, entries: tuple[str, ...], context: Context, seen: set[
 
 def _mailbox(field: str, entry: str, context: Context) -> Mailbox | None:
     """Return the mailbox of an entry; None if its template renders to nothing."""
-    if fields.is_template(entry):
-        entry = fields.fill(field, entry, context).strip()
-    with fields.named(field):
+    if template_fields.is_template(entry):
+        entry = template_fields.fill(field, entry, context).strip()
+    with template_fields.named(field):
         return parse_mailbox(entry) if entry else None
 
 
 def _subject(email: Email, context: Context) -> str:
     if email.subject is None:
         return defaults.subject(context)
-    subject = fields.fill_line("subject", email.subject, context).strip()
+    subject = template_fields.fill_line("subject", email.subject, context).strip()
     if not subject:
         raise BadTemplate("subject: is empty for this event")
     return truncate(subject, defaults.MAX_LINE)
@@ -186,8 +186,8 @@ def _texts(email: Email, context: Context) -> tuple[str | None, str | None]:
         return None, None
     if email.text is None and email.html is None:
         return defaults.text(context), None
-    text = fields.fill("text", email.text, context) if email.text else ""
-    html = fields.fill("html", email.html, context, "html") if email.html else ""
+    text = template_fields.fill("text", email.text, context) if email.text else ""
+    html = template_fields.fill("html", email.html, context, "html") if email.html else ""
     if not text.strip() and not html.strip():
         raise BadTemplate(f"{'html' if email.html else 'text'}: the email is empty for this event")
     return text if text.strip() else None, html if html.strip() else None

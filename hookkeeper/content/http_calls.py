@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from hookkeeper.content import fields, json_text
+from hookkeeper.content import json_text, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
@@ -39,7 +39,7 @@ class HttpCall(BaseModel):
     def _reachable(cls, url: str) -> str:
         if url in NO_HOST:
             return url
-        if not fields.is_template(url):
+        if not template_fields.is_template(url):
             return check_url(url)
         check_line(url)
         if not _START.match(url):
@@ -55,7 +55,7 @@ class HttpCall(BaseModel):
         for name, value in headers.items():
             if len(value) > MAX_VALUE:
                 raise ValueError(f"the value of {name} is longer than {MAX_VALUE} characters")
-            if not fields.is_template(value):
+            if not template_fields.is_template(value):
                 check_value(name, value)
             if name.lower() == "content-type" and not _MEDIA_TYPE.fullmatch(value):
                 raise ValueError(f"{name} must be a media type such as {JSON}, and no template")
@@ -108,13 +108,13 @@ class RenderedHttpCall(BaseModel):
 
 def check(call: HttpCall) -> None:
     """Raise BadTemplate, with the field's name, for an invalid template, or a reserved header."""
-    fields.check("http.url", call.url)
-    with fields.named("http.headers"):
+    template_fields.check("http.url", call.url)
+    with template_fields.named("http.headers"):
         check_origin(call.headers)
     for name, value in call.headers.items():
-        if fields.is_template(value):
-            fields.check(f"http.headers.{name}", value)
-    fields.check("http.body", call.body, "json" if call.is_json else "none")
+        if template_fields.is_template(value):
+            template_fields.check(f"http.headers.{name}", value)
+    template_fields.check("http.body", call.body, "json" if call.is_json else "none")
 
 
 def call_of(call: HttpCall, context: Context, limits: RenderLimits = DEFAULT_LIMITS) -> RenderedHttpCall:
@@ -122,7 +122,7 @@ def call_of(call: HttpCall, context: Context, limits: RenderLimits = DEFAULT_LIM
     headers = {name: _value(name, value, context) for name, value in call.headers.items()}
     if call.method != "GET" and not any(name.lower() == "content-type" for name in headers):
         headers["content-type"] = JSON
-    with fields.named("http.headers"):
+    with template_fields.named("http.headers"):
         check_total(headers, limits.header_bytes)
     body = _body(call, context)
     if call.body is not None:
@@ -131,7 +131,9 @@ def call_of(call: HttpCall, context: Context, limits: RenderLimits = DEFAULT_LIM
 
 
 def _url(template: str, context: Context) -> str:
-    url = fields.fill_line("http.url", template, context) if fields.is_template(template) else template
+    url = (
+        template_fields.fill_line("http.url", template, context) if template_fields.is_template(template) else template
+    )
     try:
         check_url(url)
     except ValueError as error:
@@ -143,8 +145,12 @@ def _url(template: str, context: Context) -> str:
 
 def _value(name: str, template: str, context: Context) -> str:
     field = f"http.headers.{name}"
-    value = fields.fill_line(field, template, context).strip() if fields.is_template(template) else template
-    with fields.named(field):
+    value = (
+        template_fields.fill_line(field, template, context).strip()
+        if template_fields.is_template(template)
+        else template
+    )
+    with template_fields.named(field):
         check_value(name, value)
     return value
 
@@ -154,7 +160,7 @@ def _body(call: HttpCall, context: Context) -> bytes:
         return b""
     if call.body is None:
         return _the_event(context)
-    text = fields.fill("http.body", call.body, context, "json" if call.is_json else "none")
+    text = template_fields.fill("http.body", call.body, context, "json" if call.is_json else "none")
     if call.is_json:
         json_text.parse("http.body", text)
     return text.encode()

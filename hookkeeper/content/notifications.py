@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hookkeeper.content import defaults, fields, http_calls
+from hookkeeper.content import defaults, http_calls, template_fields
 from hookkeeper.content.apprise_services import MAX_SERVICE, scheme_of
 from hookkeeper.content.context import Context
 from hookkeeper.content.emails import Email
@@ -88,8 +88,8 @@ def check(notification: Notification) -> None:
     if notification.http:
         http_calls.check(notification.http)
         return
-    fields.check("title", notification.title)
-    fields.check("body", notification.body)
+    template_fields.check("title", notification.title)
+    template_fields.check("body", notification.body)
 
 
 def render_notification(
@@ -109,10 +109,10 @@ def render_notification(
 def _title(notification: Notification, context: Context) -> str:
     if notification.title is None:
         return defaults.subject(context)
-    return truncate(fields.fill_line("title", notification.title, context).strip(), defaults.MAX_LINE)
+    return truncate(template_fields.fill_line("title", notification.title, context).strip(), defaults.MAX_LINE)
 
 
 def _body(notification: Notification, context: Context) -> str:
     if notification.body is None:
         return defaults.text(context, MAX_DEFAULT_BODY)
-    return fields.fill("body", notification.body, context)
+    return template_fields.fill("body", notification.body, context)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hookkeeper.content import cloud_events, fields, json_text
+from hookkeeper.content import cloud_events, json_text, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.json_text import compact
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
@@ -83,14 +83,14 @@ def _body(payload: Payload, context: Context) -> Body:
         case "application/json":
             return Body(_json(payload, context).encode(), {"content-type": JSON})
         case "text/plain":
-            text = fields.fill(TEMPLATE, payload.template or "", _with_static(payload, context))
+            text = template_fields.fill(TEMPLATE, payload.template or "", _with_static(payload, context))
             return Body(text.encode(), {"content-type": f"{TEXT}; charset=utf-8"})
     return Body(_form(payload, context).encode(), {"content-type": FORM})
 
 
 def check(payload: Payload) -> None:
     """Raise BadTemplate, with the field's name, for a template that is wrong for every event."""
-    fields.check(TEMPLATE, payload.template, "none" if payload.content_type == TEXT else "json")
+    template_fields.check(TEMPLATE, payload.template, "none" if payload.content_type == TEXT else "json")
 
 
 def _cloud_event(payload: Payload, context: Context) -> Body:
@@ -133,7 +133,7 @@ def _filled(payload: Payload, context: Context) -> str | None:
     """Render the template, if any, as JSON."""
     if payload.template is None:
         return None
-    return fields.fill(TEMPLATE, payload.template, _with_static(payload, context), "json")
+    return template_fields.fill(TEMPLATE, payload.template, _with_static(payload, context), "json")
 
 
 def _with_static(payload: Payload, context: Context) -> dict[str, Any]:

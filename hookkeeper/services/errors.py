@@ -4,8 +4,9 @@ ServiceError
 ├── NotFound       there is no such object, or it belongs to another tenant
 ├── Invalid        not acceptable; names each bad field
 ├── TooLarge       larger than an event may be
-├── RateLimited    too many requests; acceptable after some seconds
-├── Suspended      events of this type were too costly to check; acceptable after some seconds
+├── Postponed      acceptable after some seconds
+│   ├── RateLimited    too many requests
+│   └── Suspended      events of this type were too costly to check
 └── EventRefused   the event of a schedule is refused for good
 """
 
@@ -64,7 +65,7 @@ class TooLarge(ServiceError):
     """An event is larger than events may be."""
 
 
-class RateLimited(ServiceError):
+class Postponed(ServiceError):
     """The same is acceptable after `retry_after` seconds."""
 
     def __init__(self, detail: str, retry_after: float) -> None:
@@ -72,12 +73,12 @@ class RateLimited(ServiceError):
         self.retry_after = retry_after
 
 
-class Suspended(ServiceError):
-    """Events of this type were too costly to check several times in a row. They are checked again after a rest."""
+class RateLimited(Postponed):
+    """Too many requests."""
 
-    def __init__(self, detail: str, retry_after: float) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
+
+class Suspended(Postponed):
+    """Events of this type were too costly to check several times in a row. They are checked again after a rest."""
 
 
 class EventRefused(ServiceError):
