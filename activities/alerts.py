@@ -20,7 +20,7 @@ from activities.event_data import EventData
 from activities.memory_budget import WorkerMemory
 from activities.rendering import Renderer
 from activities.tenant_concurrency import TenantConcurrency
-from hookkeeper import error_types
+from hookkeeper import error_types, metrics
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.errors import ContentError
@@ -124,6 +124,7 @@ class AlertActivities:
             nonlocal progress
             reached = frozenset(progress.reached.get(name, ()))
             result = await self._send_to(recipients[name], alert, name, context, reached)
+            metrics.ALERTS.labels(alert.kind, result.verdict).inc()
             log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=result.verdict)
             progress = progress.with_result(name, result)
             activity.heartbeat(progress)

@@ -19,6 +19,7 @@ from activities.heartbeat import heartbeating
 from activities.memory_budget import WorkerMemory
 from activities.recent_batches import RecentBatches, SharedBatch
 from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper import metrics
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
@@ -26,6 +27,7 @@ from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.alerts import has_recovered
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.targets import channel_of
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Of one batch."""
@@ -142,6 +144,8 @@ async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome) -> None:
+    seconds = outcome.duration_ms / 1000 if outcome.started_at else None
+    metrics.count_attempt(channel_of(request.delivery), outcome.verdict, outcome.error, seconds)
     log.info(
         "attempt",
         tenant=batch.tenant,

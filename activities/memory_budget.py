@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from activities.tenant_concurrency import TenantLoads
+from hookkeeper import metrics
 from hookkeeper.content.sizes import MAX_BODY_BYTES, memory_of
 from hookkeeper.egress import request_state
 from hookkeeper.egress.request_state import LocalLimitReached
@@ -73,6 +74,7 @@ class MemoryBudget:
 
     def _refusal(self, tenant: str) -> LocalLimitReached:
         held, limit = self._bytes.held(tenant), self._bytes.per_tenant
+        metrics.count_limit("memory")
         return LocalLimitReached(f"this tenant has {held} of {limit} bytes of memory in use in this worker")
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from hookkeeper import metrics
 from hookkeeper.error_types import TENANT_AT_LIMIT
 
 MIN_DELAY = 1.0
@@ -134,6 +135,7 @@ class TenantConcurrency:
         if load.has_refused and activity.info().attempt == 1:
             limit -= int(RESERVED_FOR_RETRIES * limit)
         if load.count >= limit:
+            metrics.count_limit("tenant_activities")
             raise load.refusal(
                 f"this tenant has {load.count} running activities in this queue, and may have no more: waiting for a"
                 " free slot"

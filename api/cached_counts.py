@@ -7,6 +7,7 @@ from datetime import datetime
 
 from cachetools import TTLCache
 
+from hookkeeper import metrics
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
@@ -35,6 +36,7 @@ class Backlog:
             self._counted_at = now  # other requests use the previous count meanwhile
             self._waiting = await self._gateway.waiting()
         if self._waiting > self._at_most:
+            metrics.count_limit("backlog")
             raise RateLimited(
                 "Too many deliveries are waiting: no new events are accepted until there are fewer.", RETRY_AFTER
             )

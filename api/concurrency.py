@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from api.caller import Caller
+from hookkeeper import metrics
 from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
 from hookkeeper.services.errors import RateLimited
 
@@ -27,6 +28,7 @@ class RequestConcurrency:
             async with self.limit.slot(caller.tenant):
                 yield
         except TooManyWaiting:
+            metrics.count_limit("tenant_requests")
             raise RateLimited(
                 f"Tenant {caller.tenant} has too many waiting requests: {self.limit.per_tenant} are handled at once.",
                 retry_after=1,

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.refusals import FULL, HEAD_TOO_LARGE, MAX_HEAD, MAX_HEADERS, MAX_URL, NO_HTTP, TOO_SLOW, URL_TOO_LONG, written
+from hookkeeper import metrics
 
 BYTES_PER_SECOND = 16 * 1024
 """Minimum rate of a body or an answer, once the timeout of its stage is over."""
@@ -242,6 +243,7 @@ class BoundedProtocol(HttpToolsProtocol):
             connections.discard(longest)
             longest.transport.abort()
         else:
+            metrics.count_limit("connections")
             self.app = cast(Any, FULL)
 
 

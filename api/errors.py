@@ -23,6 +23,7 @@ from api.problems import (
     as_response,
     title,
 )
+from hookkeeper import metrics
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.database import RegistryUnavailable
@@ -61,6 +62,8 @@ EXPECTED: tuple[type[Exception], ...] = (
     SandboxUnavailable,
 )
 """Errors that have an answer of their own. Any other is a bug, which the server logs too."""
+EVENT_PATHS = ("/v1/events", "/v1/events/batch")
+"""Where events are posted, and therefore refused."""
 RETRY_AFTER_SECONDS = 5
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is unavailable.",
@@ -159,6 +162,8 @@ def install(app: FastAPI) -> None:
 
     async def render(request: Request, error: Exception) -> Response:
         problem = as_problem(error, method=request.method, path=request.url.path)
+        if request.method == "POST" and request.url.path in EVENT_PATHS:
+            metrics.count_refusal(problem.kind)
         if problem.status_code == 405:
             problem.headers = {"allow": _methods_at(app, request.scope["path"])}
         return as_response(problem)

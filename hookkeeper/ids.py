@@ -176,6 +176,16 @@ def bulk_queue(task_queue: str) -> str:
     return f"{task_queue}-bulk"
 
 
+def task_queues(task_queue: str) -> dict[str, str]:
+    """Return the names of all task queues by their kinds."""
+    return {
+        "main": task_queue,
+        "retry": retry_queue(task_queue),
+        "limited": limited_queue(task_queue),
+        "bulk": bulk_queue(task_queue),
+    }
+
+
 KEYS_PER_TENANT = 16
 """Fairness keys of one tenant's webhooks together."""
 MAX_FAIRNESS_KEY = 64

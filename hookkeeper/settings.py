@@ -16,6 +16,7 @@ from hookkeeper.egress.addresses import parse_networks
 NameServer = Annotated[str, AfterValidator(check_name_server)]
 DAY = timedelta(days=1)
 MIB = 1024 * 1024
+MAX_PORT = 65535
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 """A rate limit: `100/second`."""
 
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
         " comma-separated. The first key encrypts, all keys decrypt",
     )
     host: str = Field("127.0.0.1", description="Address on which the API listens")
-    port: int = Field(8080, ge=1, le=65535, description="Port on which the API listens")
+    port: int = Field(8080, ge=1, le=MAX_PORT, description="Port on which the API listens")
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Private networks (CIDR) and host names, comma-separated, to which deliveries are allowed;"
@@ -222,6 +223,12 @@ class Settings(BaseSettings):
         description="Version of the workers in Temporal, such as a release: tasks go to the current version only"
         " ([worker versions](changing-workflows.md#worker-versions)). If not set, workers have no version",
     )
+    metrics_address: str | None = Field(
+        None,
+        pattern=r"^(\[[0-9a-f:]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$",
+        description="Address and port at which a process serves its [metrics](metrics.md), without a key:"
+        " `127.0.0.1:9464`. If not set, it serves none; `dev` sets it",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs: `console` or `json`")
     dev_synchronous: Literal["normal", "full"] = Field(
         "normal",
@@ -271,6 +278,7 @@ class Settings(BaseSettings):
     @field_validator(
         "deployment_version",
         "email_capture_dir",
+        "metrics_address",
         "disable_after",
         "probe_interval",
         "rate_limit",
@@ -299,6 +307,13 @@ class Settings(BaseSettings):
         if value is None or not value.get_secret_value():
             return None
         check_proxy(value.get_secret_value())
+        return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _has_port(cls, value: str | None) -> str | None:
+        if value is not None and int(value.rpartition(":")[2]) > MAX_PORT:
+            raise ValueError(f"the port may be at most {MAX_PORT}")
         return value
 
     @field_validator("public_url", "temporal_ui_url")

@@ -12,6 +12,7 @@ from api.deps import EventEntry, EventEntryDep
 from api.errors import as_event_problem, from_validation, naming_event
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
+from hookkeeper import metrics
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.new_event import NewEvent, new_event_id
 
@@ -119,4 +120,5 @@ class _BatchIngest:
 
 
 def _refused(problem: Problem) -> EventBatchItem:
+    metrics.count_refusal(problem.kind)
     return EventBatchItem(status=problem.status_code, problem=document(problem))

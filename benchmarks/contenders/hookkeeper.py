@@ -12,7 +12,7 @@ from hookkeeper.cli.ports import free_ports
 
 @asynccontextmanager
 async def running(folder: Path, encrypt: bool, variables: Mapping[str, str] | None = None) -> AsyncIterator[Target]:
-    ports = free_ports()
+    ports = free_ports(metrics=True)
     environments = {name: variables or {} for name in ("worker", "api")}
     plan = stack.Plan(data=DataDir(folder), ports=ports, send_emails=False, encrypt=encrypt, environments=environments)
     async with stack.running(plan) as running_stack:

@@ -76,7 +76,7 @@ async def _demo(once: bool) -> None:
         )
         running = await services.enter_async_context(
             stack.running(
-                stack.Plan(data=DataDir(DEFAULT), ports=free_ports(), send_emails=False),
+                stack.Plan(data=DataDir(DEFAULT), ports=free_ports(metrics=True), send_emails=False),
                 on_ready=progress_printer(),
                 on_event=print_event,
             )

@@ -69,6 +69,7 @@ def print_addresses(running: stack.Stack, capture_reason: str = "no provider is 
         "Admin key": running.admin_key,
         "Data, logs": str(running.data_dir),
         "Emails": saved if running.emails else f"sent through {running.mail_provider}",
+        **({"Metrics": " and ".join(running.metrics)} if running.metrics else {}),
         **({"Encryption": _encryption(running)} if running.encrypted_by else {}),
     }
     out.print()

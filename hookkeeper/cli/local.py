@@ -66,6 +66,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "PUBLIC_URL": settings.public_url,
         "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
         "DEPLOYMENT_VERSION": "",  # one worker: there is nothing to switch
+        "METRICS_ADDRESS": "",  # one for each process: see `metrics_address`
         "HOST": settings.host,
         "PORT": str(settings.port),
     }
@@ -78,6 +79,16 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "TEMPORAL_TLS": "false",
     }
     return {f"HOOKKEEPER_{name}": value for name, value in hookkeeper.items()} | temporal
+
+
+def metrics_address(process: str, ports: Ports) -> dict[str, str]:
+    """Return the variable that lets a process serve its metrics, if it does."""
+    port = ports.of_metrics.get(process)
+    return {} if port is None else {"HOOKKEEPER_METRICS_ADDRESS": f"{LOCALHOST}:{port}"}
+
+
+def metrics_urls(ports: Ports) -> tuple[str, ...]:
+    return tuple(f"http://{LOCALHOST}:{port}/metrics" for port in ports.of_metrics.values())
 
 
 def _secret(secret: SecretStr | None) -> str:

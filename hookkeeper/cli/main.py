@@ -29,6 +29,9 @@ def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8080,
     temporal_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal server.")] = 7233,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal web UI.")] = 8233,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65534, help="Port of the API's metrics; the worker's have the next. 0: none.")
+    ] = 9464,
     encrypt: Annotated[
         bool, typer.Option("--encrypt", help="Encrypt all data, with a key in the data directory.")
     ] = False,
@@ -37,7 +40,7 @@ def dev(
     from hookkeeper.cli.dev import run_dev
     from hookkeeper.cli.ports import Ports
 
-    run_dev(data_dir, host, Ports(port, temporal_port, ui_port), encrypt=encrypt)
+    run_dev(data_dir, host, Ports(port, temporal_port, ui_port, metrics_port or None), encrypt=encrypt)
 
 
 @app.command()

@@ -1,24 +1,23 @@
 """`hookkeeper api`."""
 
 import asyncio
-import socket
 from datetime import timedelta
-from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from temporalio.client import Client
 
 from api.app import create_app
 from api.connections import BoundedProtocol, ClientTimeouts, bounded
 from hookkeeper import logs
 from hookkeeper.cli.console import Failed
+from hookkeeper.cli.listeners import listen
 from hookkeeper.cli.processes import freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
-from hookkeeper.cli.startup import connect, read_settings
+from hookkeeper.cli.startup import connect, open_metrics, read_settings
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
+from hookkeeper.services.system_state import SystemState
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
@@ -42,38 +41,14 @@ async def _serve(settings: Settings) -> None:
     store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped(deadline=deadline):
-            client = await connect(keyring)
-            await _serve_http(settings, store, client)
+            metrics = open_metrics(settings.metrics_address)
+            client = await connect(keyring, metrics.runtime)
+            gateway = Gateway(client, settings.task_queue)
+            async with metrics.serving(SystemState(store, gateway).registries):
+                await _serve_http(settings, store, gateway)
     finally:
         deadline.begin()
         await store.close()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the port here, because uvicorn would end the process with a traceback."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        family, kind, protocol, _, address = addresses[0]
-        return _listen_on(socket.socket(family, kind, protocol), address)
-    except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]
-        raise Failed(f"cannot listen on {host}, port {port}: {reason}") from error
-
-
-def _listen_on(listener: socket.socket, address: Any) -> socket.socket:
-    """Listen on a socket that was made with its protocol.
-
-    asyncio disables Nagle's algorithm only for such sockets; otherwise each response on a kept-alive connection takes
-    40 ms.
-    """
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def server_config(
@@ -91,10 +66,10 @@ def server_config(
     )
 
 
-async def _serve_http(settings: Settings, store: Store, client: Client) -> None:
+async def _serve_http(settings: Settings, store: Store, gateway: Gateway) -> None:
     """Serve until cancelled."""
     listener = listen(settings.host, settings.port)
-    app = create_app(settings, store, Gateway(client, settings.task_queue))
+    app = create_app(settings, store, gateway)
     protocol = bounded(settings.max_connections, ClientTimeouts())
     server = uvicorn.Server(server_config(app, protocol, settings.shutdown_timeout))
     freeze_objects()

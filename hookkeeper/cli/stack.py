@@ -71,6 +71,8 @@ class Stack:
     """The mail provider, if any."""
     encrypted_by: str | None
     """The source of the keys; None without encryption."""
+    metrics: tuple[str, ...]
+    """URLs of the metrics of API and worker."""
     client: "Client"
     supervisor: Supervisor
     services: Mapping[str, Service]
@@ -124,6 +126,7 @@ async def running(
             emails=None if mail_provider else settings.email_capture_dir,
             mail_provider=mail_provider,
             encrypted_by=encrypted_by,
+            metrics=local.metrics_urls(ports),
             client=client,
             supervisor=supervisor,
             services={service.name: service for service in (temporal, *_database(plan), *hookkeeper)},
@@ -193,7 +196,7 @@ def _hookkeeper_services(
             name,
             argv,
             ready,
-            {**shared, **plan.environments.get(name, {})},
+            {**shared, **local.metrics_address(name, plan.ports), **plan.environments.get(name, {})},
             stop_timeout=stop_timeout,
             start_timeout=START_TIMEOUT,
         )

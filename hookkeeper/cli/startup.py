@@ -1,6 +1,8 @@
 """What a process begins with: its settings and its connection to Temporal. Errors are sentences for operators."""
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -10,6 +12,9 @@ from hookkeeper.settings import Settings
 
 if TYPE_CHECKING:
     from temporalio.client import Client
+    from temporalio.runtime import Runtime
+
+    from hookkeeper.cli.metrics_server import MetricsServer, ReadState
 
 
 def read_settings() -> Settings:
@@ -21,13 +26,33 @@ def read_settings() -> Settings:
         raise Failed("invalid settings:" + "".join(lines)) from invalid
 
 
-async def connect(keyring: Keyring | None = None) -> "Client":
+async def connect(keyring: Keyring | None = None, runtime: "Runtime | None" = None) -> "Client":
     """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
     from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
 
     try:
-        return await connection.connect(keyring)
+        return await connection.connect(keyring, runtime=runtime)
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
     except RuntimeError as error:
         raise Failed(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
+
+
+class NoMetrics:
+    """Serves no metrics."""
+
+    runtime: "Runtime | None" = None
+
+    def serving(self, read_state: "ReadState | None" = None) -> AbstractAsyncContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+
+def open_metrics(address: str | None) -> "MetricsServer | NoMetrics":
+    """Listen for readers of metrics at this address, if there is one. Raises `Failed`."""
+    if address is None:
+        return NoMetrics()
+    from hookkeeper.cli.metrics_server import MetricsServer  # with an HTTP server
+
+    parts = urlsplit(f"//{address}")
+    return MetricsServer(parts.hostname or "", parts.port or 0)

@@ -11,6 +11,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from hookkeeper import metrics
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 SLOT_TIMEOUT = 20.0
@@ -112,6 +113,7 @@ class RequestState:
                     async with asyncio.timeout(SLOT_TIMEOUT - self.waited_before - self.waited):
                         await slot.enter_async_context(limit.slot(self.tenant))
             except TimeoutError:
+                metrics.count_limit("lookups_and_handshakes")
                 raise LocalLimitReached(f"the tenant already has {limit.per_tenant} {operations}") from None
             finally:
                 self.waited += time.perf_counter() - start

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import selectinload
 
+from hookkeeper import metrics
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
@@ -29,6 +30,7 @@ from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.webhook_reads import WebhookReads
+from hookkeeper.registry.webhook_states import count_by_state
 from hookkeeper.times import utc_now
 
 CHANGEABLE = frozenset(
@@ -111,6 +113,7 @@ class Store:
                 await lock(session, f"webhooks of {webhook.tenant}")
                 query = select(func.count()).select_from(Webhook).where(Webhook.tenant == webhook.tenant)
                 if (await session.scalar(query) or 0) >= at_most:
+                    metrics.count_limit("webhooks")
                     raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
             session.add(webhook)
             note(session, entry)
@@ -193,6 +196,10 @@ class Store:
                 webhook.updated_at = now
                 note(session, entry)
         return webhook
+
+    async def count_by_state(self) -> dict[str, int]:
+        """Return the number of webhooks in each state that has any."""
+        return await count_by_state(self._database)
 
     async def inactive(self, tenant: str) -> frozenset[str]:
         """Return the ids of the tenant's webhooks that are paused or disabled."""

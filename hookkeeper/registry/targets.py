@@ -36,6 +36,17 @@ def targets_of(webhook: Webhook | MatchingWebhook) -> list[Target]:
     return url + emails + notifications
 
 
+def channel_of(target_id: str) -> Channel:
+    """Return the channel of a target by its id."""
+    match target_id.split("."):
+        case [_, "email", _]:
+            return "email"
+        case [_, "notification", _]:
+            return "notification"
+        case _:
+            return "webhook"
+
+
 def email_of(webhook: Webhook, target_id: str) -> Email | None:
     """Return the email of this target, or None if the webhook no longer has it."""
     return dict(_emails(webhook)).get(target_id)

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from hookkeeper import metrics
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
@@ -77,6 +78,7 @@ class EventIngest:
                 return await self._accept(event, event_id, earlier)
             except Invalid:  # it may have been valid when it was accepted
                 if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
+                    metrics.count_accepted(duplicate=True)
                     return known
                 raise
 
@@ -114,6 +116,7 @@ class EventIngest:
         except RequestTooLarge:
             deliveries = len(run.deliveries)
             raise TooLarge(f"The event, with its {deliveries} deliveries, is larger than Temporal accepts.") from None
+        metrics.count_accepted(duplicate=started.duplicate)
         if not started.duplicate:
             self._index.put(first_report(run, started.state, started.run_id, digest))
         return started
@@ -188,8 +191,9 @@ class EventIngest:
 async def _in_time() -> AsyncIterator[None]:
     """Raise Unavailable if the block takes too long."""
     try:
-        async with asyncio.timeout(ACCEPT_TIMEOUT):
-            yield
+        with metrics.accepting():
+            async with asyncio.timeout(ACCEPT_TIMEOUT):
+                yield
     except TimeoutError:
         raise Unavailable("the registry and Temporal together took too long") from None
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
+from hookkeeper import metrics
 from hookkeeper.registry.api_keys import ApiKey
 from hookkeeper.services.errors import RateLimited
 from limits import RateLimitItem, parse
@@ -32,6 +33,7 @@ class RateLimits:
         """Count a request. Raises RateLimited if it is one too many."""
         limit = _parsed(rate)
         if not await self._window.hit(limit, who):
+            metrics.count_limit("rate")
             stats = await self._window.get_window_stats(limit, who)
             raise RateLimited(refusal, retry_after=max(1, math.ceil(stats.reset_time - time.time())))
 

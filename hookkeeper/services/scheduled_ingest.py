@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from hookkeeper import metrics
 from hookkeeper.messages.schedule import ScheduledEvent
 from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.services.errors import EventRefused, Invalid, TooLarge
@@ -10,6 +11,8 @@ from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.temporal.error_translation import Conflict
 
+REFUSALS: dict[type[Exception], str] = {Invalid: "invalid", TooLarge: "too-large", Conflict: "conflict"}
+"""How they are counted."""
 MAX_REASON = 1000
 """Characters: it is kept in history, and shown in lists."""
 
@@ -42,8 +45,10 @@ class ScheduledEventIngest:
                 event.event_id,
             )
         except ValidationError as error:
+            metrics.count_refusal("invalid")
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
         except (Invalid, TooLarge, Conflict) as refusal:
+            metrics.count_refusal(REFUSALS[type(refusal)])
             raise EventRefused(_reason(refusal)) from None
 
 

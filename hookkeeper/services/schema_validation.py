@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hookkeeper import metrics
 from hookkeeper.content import json_schemas
 from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
 from hookkeeper.sandbox.breaker import SUSPENSION_SECONDS
@@ -36,6 +37,7 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
     """
     (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
     if isinstance(answer, TooCostlyLately):
+        metrics.count_limit("schema_cost")
         raise Suspended(f"Validating events of the type {type_} against its schema {answer}.", SUSPENSION_SECONDS)
     if isinstance(answer, TooCostly):
         sentence = f"cannot be validated against the schema of this event type, which {answer}"

@@ -81,6 +81,13 @@ class Gateway:
         async with translated_errors():
             return await count_waiting_tasks(self._client, self._task_queue)
 
+    async def backlog(self) -> dict[str, int]:
+        """Return the number of tasks that wait in each task queue, by the queue's kind."""
+        async with translated_errors():
+            queues = ids.task_queues(self._task_queue)
+            counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
+            return dict(zip(queues, counts, strict=True))
+
     async def start(self, event: EventInput, digest: str) -> Started:
         """Start the run of an event; return once Temporal has stored it.
 

@@ -20,7 +20,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
+from hookkeeper import ids, metrics
 from hookkeeper.messages.event import Delivery, EventInput, EventState
 from hookkeeper.messages.ordered_queue import (
     QUEUE_LIMIT,
@@ -159,6 +159,7 @@ class OrderedQueues:
             return True
         queue = await find_run(self._client, ids.ordered_queue_id(webhook_id))
         if queue and queue.status == WorkflowExecutionStatus.RUNNING and await _is_full(queue):
+            metrics.count_limit("ordered_queue")
             raise QueueFull(f"too many events of the ordered webhook {webhook_id} are waiting")
         if len(self._had_room) >= MAX_CACHED_QUEUES:
             self._had_room.clear()

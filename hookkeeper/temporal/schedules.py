@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, ScheduleBackfill, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
+from hookkeeper import ids, metrics
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 from hookkeeper.temporal import visibility
@@ -99,6 +99,7 @@ class Schedules:
         existing = {schedule.id for schedule in found.current_page or ()}
         existing |= {id_ for id_ in self._created if ids.schedule_of(id_)[0] == plan.tenant}
         if len(existing) >= at_most and ids.schedule_id(plan.tenant, plan.id) not in existing:
+            metrics.count_limit("schedules")
             raise TooManySchedules(f"tenant {plan.tenant} has {at_most} schedules, which is the maximum")
 
     async def made_by(self, key_id: str, tenant: str | None) -> list[ScheduleSnapshot]:

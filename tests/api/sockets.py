@@ -10,7 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.connections import ClientTimeouts, bounded
-from hookkeeper.cli.run_api import listen, server_config
+from hookkeeper.cli.listeners import listen
+from hookkeeper.cli.run_api import server_config
 from timeouts import WAIT_TIMEOUT
 
 

@@ -128,6 +128,8 @@ class DevPorts:
     api: int
     temporal: int
     ui: int
+    metrics: int = 0
+    """0: it serves none."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -135,6 +137,7 @@ class DevPorts:
             *("--port", str(self.api)),
             *("--temporal-port", str(self.temporal)),
             *("--ui-port", str(self.ui)),
+            *("--metrics-port", str(self.metrics)),
         )
 
     def are_free(self) -> bool:
@@ -237,16 +240,29 @@ async def dev(
         assert HELD not in (text := log.read_text()), text
 
 
-def free_ports() -> DevPorts:
-    """Return three free ports."""
+def free_ports(*, metrics: bool = False) -> DevPorts:
+    """Return free ports; with `metrics`, also two in a row for these."""
     sockets = [socket.socket() for _ in range(3)]
     try:
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
-        return DevPorts(*(sock.getsockname()[1] for sock in sockets))
+        api, temporal, ui = (sock.getsockname()[1] for sock in sockets)
+        return DevPorts(api, temporal, ui, _two_in_a_row() if metrics else 0)
     finally:
         for sock in sockets:
             sock.close()
+
+
+def _two_in_a_row() -> int:
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
 
 
 def _is_free(port: int) -> bool:

@@ -204,7 +204,7 @@ async def test_reports_why_it_cannot_start(running_dev: processes.Dev, tmp_path:
             *("--ui-port", str(used), "--data-dir", "b"),
         ),
         refused(
-            "the API, Temporal and the Temporal web UI need different ports\n",
+            "the API, Temporal, the Temporal web UI need different ports\n",
             *("--port", "17233", "--temporal-port", "17233", "--data-dir", "c"),
         ),
         refused(

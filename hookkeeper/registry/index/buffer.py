@@ -12,6 +12,7 @@ from itertools import islice
 
 import structlog
 
+from hookkeeper import metrics
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
@@ -46,13 +47,16 @@ class IndexBuffer:
         """Keep the report until it is written."""
         if len(self._reports) < MAX_REPORTS:
             self._reports.extend(_divided(report))
-        elif not self._is_full:
+            return
+        metrics.INDEX_REPORTS_DROPPED.inc()
+        if not self._is_full:
             self._is_full = True
             log.warning("index buffer full: the sweep adds what is missing", reports=MAX_REPORTS)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Write what is reported until the block ends, and then the rest."""
+        metrics.watch_index_buffer(self._reports.__len__, MAX_REPORTS)
         task = asyncio.create_task(self._write_regularly())
         try:
             yield

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from hookkeeper import metrics
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import erasure, listing, writing
@@ -10,6 +11,7 @@ from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
 from hookkeeper.registry.index.sweeps import SweepStore
 from hookkeeper.registry.index.walks import Walks
@@ -26,7 +28,11 @@ class EventIndex:
     async def write(self, reports: Sequence[RunReport]) -> None:
         """Merge reports of runs into the index. A report that was written before changes nothing."""
         async with self._database.write() as session:
-            await writing.write(session, reports)
+            changes = await writing.write(session, reports)
+        for delay in changes.first_attempts:
+            metrics.FIRST_ATTEMPT_DELAY.labels(delay.channel).observe(delay.seconds)
+        for delay in changes.successes:
+            metrics.SUCCESS_DELAY.labels(delay.channel).observe(delay.seconds)
 
     async def expire(self, now: datetime, retention: timedelta) -> None:
         """Remove what is older than the retention."""
@@ -44,6 +50,11 @@ class EventIndex:
         """Add up what the query is about. Raises StatisticsTooLarge."""
         async with self._database.read() as session:
             return await read_statistics(session, query)
+
+    async def state(self, now: datetime) -> IndexState:
+        """Return what is pending, and what waits."""
+        async with self._database.scan() as session:
+            return await read_state(session, now)
 
     async def events(self, search: Search, limit: int, cursor: str | None) -> tuple[list[ListedEvent], str | None]:
         """Return a page of events, newest first, and the next cursor. Raises BadRegistryCursor.

@@ -29,13 +29,22 @@ class DeliveryKey(NamedTuple):
     delivery_id: str
 
 
+class Delay(NamedTuple):
+    """How long a delivery has taken, from the acceptance of its event or its `deliver_at`."""
+
+    channel: str
+    seconds: float
+
+
 @dataclass(slots=True)
 class Changes:
-    """Rows to write, and what to add to counters."""
+    """Rows to write, what to add to counters, and what has happened for the first time."""
 
     events: dict[EventKey, Row] = field(default_factory=dict)
     deliveries: dict[DeliveryKey, Row] = field(default_factory=dict)
     rollups: Rollups = field(default_factory=dict)
+    first_attempts: list[Delay] = field(default_factory=list)
+    successes: list[Delay] = field(default_factory=list)
 
 
 def key_of(report: RunReport) -> EventKey:
@@ -53,9 +62,11 @@ def merge(
             _merge_event(changes, report, report.progress, changes.events.get(key) or events.get(key))
         for delivery in report.deliveries:
             delivery_key = DeliveryKey(key, delivery.id)
-            _merge_delivery(
-                changes, report, delivery, changes.deliveries.get(delivery_key) or deliveries.get(delivery_key)
-            )
+            old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key)
+            if _merge_delivery(changes, report, delivery, old):
+                event = changes.events.get(key) or events.get(key)
+                due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
+                _note_delays(changes, changes.deliveries[delivery_key], delivery, old, due_at)
     return changes
 
 
@@ -88,9 +99,10 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
     }
 
 
-def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old: Row | None) -> None:
+def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old: Row | None) -> bool:
+    """Return whether the report is no older than the row."""
     if old is not None and report.as_of < old["as_of"]:
-        return
+        return False
     new = _delivery_row(report, delivery)
     subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
     counted = old["attempts"] if old else 0
@@ -100,6 +112,21 @@ def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old
         rollup.count_end(changes.rollups, subject, old["status"], old["finished_at"], -1)
     rollup.count_end(changes.rollups, subject, new["status"], new["finished_at"])
     changes.deliveries[DeliveryKey(key_of(report), delivery.id)] = new
+    return True
+
+
+def _note_delays(changes: Changes, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:
+    """Note the first attempt and the success of a delivery, unless they were noted before or it was redelivered."""
+    if delivery.redelivered_from:
+        return
+    if delivery.attempts and delivery.attempts[0].number == 1 and not (old and old["attempts"]):
+        changes.first_attempts.append(_delay(delivery, due_at, delivery.attempts[0].started_at))
+    if new["status"] == "succeeded" and new["finished_at"] and not (old and old["status"] == "succeeded"):
+        changes.successes.append(_delay(delivery, due_at, new["finished_at"]))
+
+
+def _delay(delivery: Delivery, due_at: datetime, at: datetime) -> Delay:
+    return Delay(delivery.channel, max((at - due_at).total_seconds(), 0.0))
 
 
 def _delivery_row(report: RunReport, delivery: Delivery) -> Row:

@@ -28,8 +28,8 @@ DAY = timedelta(days=1)
 INSERT: Mapping[str, Callable[[Table], Any]] = {"postgresql": insert_postgresql, "sqlite": insert_sqlite}
 
 
-async def write(session: AsyncSession, reports: Sequence[RunReport]) -> None:
-    """Merge the reports into the index."""
+async def write(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
+    """Merge the reports into the index; return what has changed."""
     await lock(session, "index")
     changes = await _changes(session, reports)
     if _dialect(session) == "postgresql":
@@ -37,6 +37,7 @@ async def write(session: AsyncSession, reports: Sequence[RunReport]) -> None:
     await _upsert(session, events, list(changes.events.values()))
     await _upsert(session, deliveries, list(changes.deliveries.values()))
     await _add(session, changes.rollups)
+    return changes
 
 
 async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:

@@ -1,0 +1,40 @@
+"""The metrics of Temporal's SDK. It serves them itself, so they cost no Python; a process adds them to its own."""
+
+import socket
+from dataclasses import dataclass
+
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+
+LOOPBACK = "127.0.0.1"
+MAX_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SdkMetrics:
+    runtime: Runtime
+    """For the client of the process."""
+    url: str
+    """Where the SDK serves its metrics, in Prometheus' text format."""
+
+
+def open_sdk_metrics() -> SdkMetrics:
+    """Let the SDK count, and serve its metrics on a free port of the loopback address. Raises RuntimeError."""
+    for tries_left in reversed(range(MAX_TRIES)):
+        address = f"{LOOPBACK}:{_free_port()}"
+        config = PrometheusConfig(
+            bind_address=address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True
+        )
+        telemetry = TelemetryConfig(metrics=config, attach_service_name=False)
+        try:
+            return SdkMetrics(Runtime(telemetry=telemetry), f"http://{address}/metrics")
+        except (ValueError, RuntimeError):  # another process was faster to take the port
+            if not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,112 @@
+"""What the metrics say about the index: the oldest pending delivery, what waits, and delays."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.merge import Changes, Delay, EventKey, merge
+from hookkeeper.registry.index.state import _oldest_pending
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def report(
+    name: str, age: timedelta, *statuses: DeliveryStatus, event: Any = "delivering", due: timedelta | None = None
+) -> RunReport:
+    """Return the report of an event that was accepted, and is due, so long ago."""
+    deliver_at = None if due is None else NOW - due
+    progress = EventProgress(event, needs_attention=False, deliver_at=deliver_at, run_id="run", digest="abc")
+    deliveries = tuple(Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status=status) for n, status in enumerate(statuses))
+    return RunReport("acme", name, "order.paid", NOW - age, NOW - age, progress, deliveries)
+
+
+async def test_the_oldest_pending_delivery_of_an_event_that_is_due(engine: AsyncEngine) -> None:
+    index = EventIndex(Database(engine))
+    assert await index.state(NOW) == (0.0, 0, 0)
+    await index.write(
+        [
+            report("retrying", 9 * MINUTE, "retrying", "held", "held"),
+            report("scheduled", 8 * MINUTE, "pending", event="scheduled", due=-MINUTE),
+            report("was-scheduled", 7 * MINUTE, "pending", due=2 * MINUTE),
+            report("waits", 5 * MINUTE, "succeeded", "pending"),
+            report("new", MINUTE, "pending"),
+        ]
+    )
+    assert await index.state(NOW) == (300.0, 2, 1)
+
+
+async def test_it_is_found_behind_many_that_are_not_due(engine: AsyncEngine) -> None:
+    """Scheduled events and retrying ones are the candidates that are in the way, but rarely both."""
+    index = EventIndex(Database(engine))
+    scheduled = [report(f"s-{n}", 9 * MINUTE, "pending", event="scheduled", due=-MINUTE) for n in range(2100)]
+    await index.write([*scheduled, report("waits", 5 * MINUTE, "pending")])
+    assert (await index.state(NOW)).oldest_pending == 300.0
+
+
+async def test_it_is_read_with_indexes(engine: AsyncEngine) -> None:
+    database = Database(engine)
+    await EventIndex(database).write([report("waits", 5 * MINUTE, "pending")])
+    async with database.scan() as session:
+        for query in _oldest_pending():
+            compiled = query.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})
+            explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+            plan = " ".join(str(row) for row in await session.execute(text(f"{explain} {compiled}")))
+            assert "ix_events_status" in plan or "ix_deliveries_status" in plan or "status_accepted_at" in plan, plan
+            assert "TEMP B-TREE" not in plan and "Sort" not in plan, plan
+
+
+# Delays
+
+ACCEPTED = NOW - timedelta(hours=1)
+KEY = EventKey(ACCEPTED, "acme", "evt_1")
+
+
+def attempt(number: int, seconds: float) -> Attempt:
+    return Attempt(number=number, started_at=ACCEPTED + timedelta(seconds=seconds), duration_ms=500)
+
+
+def of_event(seconds: float, delivery: Delivery, deliver_at: datetime | None = None) -> RunReport:
+    progress = EventProgress("delivering", needs_attention=False, deliver_at=deliver_at, run_id="run", digest="abc")
+    as_of = ACCEPTED + timedelta(seconds=seconds)
+    return RunReport("acme", "evt_1", "order.paid", ACCEPTED, as_of, progress, (delivery,), finished_at=None)
+
+
+def delays(changes: Changes) -> tuple[list[Delay], list[Delay]]:
+    return changes.first_attempts, changes.successes
+
+
+def test_each_delay_counts_once_however_often_it_is_reported() -> None:
+    first = Delivery(id="wh_1", webhook_id="wh_1", status="retrying", attempts=(attempt(1, 2),))
+    last = first.model_copy(update={"status": "succeeded", "attempts": (attempt(1, 2), attempt(2, 60))})
+    begin = merge([of_event(3, first), of_event(3, first)], {}, {})
+    assert delays(begin) == ([Delay("webhook", 2.0)], [])
+    end = merge([of_event(61, last), of_event(61, last), of_event(3, first)], begin.events, begin.deliveries)
+    assert delays(end) == ([], [Delay("webhook", 60.5)])
+    assert delays(merge([of_event(61, last)], end.events, end.deliveries)) == ([], [])
+
+
+def test_a_delay_begins_when_the_event_is_due() -> None:
+    done = Delivery(
+        id="wh_1.email.1", webhook_id="wh_1", channel="email", status="succeeded", attempts=(attempt(1, 61),)
+    )
+    due = ACCEPTED + MINUTE
+    assert delays(merge([of_event(62, done, due)], {}, {})) == ([Delay("email", 1.0)], [Delay("email", 1.5)])
+    part = of_event(62, done)._replace(progress=None, part=1)
+    known = merge([of_event(1, done.model_copy(update={"attempts": (), "status": "pending"}), due)], {}, {})
+    assert delays(merge([part], known.events, known.deliveries)) == ([Delay("email", 1.0)], [Delay("email", 1.5)])
+
+
+def test_a_redelivery_has_no_delay() -> None:
+    failed = Delivery(id="wh_1", webhook_id="wh_1", status="failed", attempts=(attempt(1, 2),))
+    again = failed.model_copy(
+        update={"status": "succeeded", "attempts": (attempt(1, 2), attempt(2, 3000)), "redelivered_from": 2}
+    )
+    known = merge([of_event(3, failed)], {}, {})
+    assert delays(merge([of_event(3001, again)], known.events, known.deliveries)) == ([], [])
