@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response, params
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
 
-from api.caller import Scope
+from api.caller import Caller, Scope
 from api.requests import MAX_BATCH_BYTES, StrictRoute
 from api.state import state_of
 
@@ -25,6 +25,7 @@ KEYLESS = frozenset(
         "/openapi.json",
         "/v1/providers/sendgrid/events",  # signed
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves
+        *("/login", "/logout", "/static/{asset}"),  # pages need a session: see `api.pages.routes`
     }
 )
 """Paths that need no key."""
@@ -54,11 +55,15 @@ class GuardedRoute(StrictRoute):
 
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
-            request.state.caller = await state.authenticator.authenticate(request, scopes)
+            request.state.caller = await self.authenticate(request, scopes)
             async with state.concurrency.slot(request.state.caller):
                 return await handle(request)
 
         return handle_guarded
+
+    async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
+        """Return who makes the request. Raises Unauthorized, RateLimited, Forbidden."""
+        return await state_of(request).authenticator.authenticate(request, scopes)
 
 
 class GuardedBatchRoute(GuardedRoute):

@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
+from api.pages import event, login, static
+from api.pages import events as events_page
 from api.problems import responses
 from api.routes import (
     audit,
@@ -49,6 +51,11 @@ ROUTERS = (
     event_types.export_router,
     codec.page_router,
     docs.router,
+    login.router,
+    static.router,
+    events_page.start_router,
+    events_page.router,
+    event.router,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `openapi.tags`."""

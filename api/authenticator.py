@@ -44,6 +44,8 @@ class Authenticator:
         self._limits = RateLimits(rate_limit)
         self._found: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
         """By digest: the time before the last lookup, from which on the key is trusted, and what it found."""
+        self._of_sessions: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
+        """The same by key id, for sessions."""
         self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
         """Digests of keys that the registry did not have."""
         self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)
@@ -57,16 +59,20 @@ class Authenticator:
         """Read a key again at its next request."""
         for digest in [digest for digest, (_, key) in self._found.items() if key.id == key_id]:
             del self._found[digest]
+        self._of_sessions.pop(key_id, None)
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             _refuse("A key is required: `Authorization: Bearer <key>`.")
-        caller = await self._holder(key.strip(), request)
-        if scopes.isdisjoint(caller.scopes):
-            raise Forbidden(f"The key lacks the scope {' or '.join(sorted(scopes))}.")
-        return caller
+        return with_scope(await self.identify(key.strip(), request), scopes)
+
+    async def resume(self, key_id: str) -> Caller:
+        """Return who has begun a session with this key; the cookie proves it. Raises Unauthorized and RateLimited."""
+        if key_id == ADMIN.key_id:
+            return ADMIN
+        return await self._counted(await self._find_by_id(key_id))
 
     async def count_failure(self, request: Request) -> None:
         """Count a request with a bad key. Raises RateLimited."""
@@ -78,16 +84,22 @@ class Authenticator:
             await self.count_failure(request)
         await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, TOO_MANY_FAILURES)
 
-    async def _holder(self, key: str, request: Request) -> Caller:
+    async def identify(self, key: str, request: Request) -> Caller:
+        """Return whose key it is. Raises Unauthorized and RateLimited."""
         digest = digest_of(key)
         if hmac.compare_digest(digest, self._admin):
             return ADMIN
         if digest not in self._found and not await self._limits.has_room(_address(request), FAILURES):
             await self._refuse_guess(request, digest)
         known = await self._find(key, digest)
+        if _refusal(known):
+            await self.count_failure(request)
+        return await self._counted(known)
+
+    async def _counted(self, known: ApiKey | None) -> Caller:
+        """Return the caller with this key, whose use is counted. Raises Unauthorized and RateLimited."""
         refusal = _refusal(known)
         if known is None or refusal:
-            await self.count_failure(request)
             _refuse(refusal)
         self._note_use(known.id)
         await self._limits.count_for_key(known, "requests")
@@ -105,6 +117,15 @@ class Authenticator:
             self._found[digest] = (now, known)
         return known
 
+    async def _find_by_id(self, key_id: str) -> ApiKey | None:
+        now = time.monotonic()
+        found_at, known = self._of_sessions.get(key_id, (0.0, None))
+        if known is None or now - found_at > TRUSTED:
+            known = await self._keys.get(key_id)
+            if known is not None:
+                self._of_sessions[key_id] = (now, known)
+        return known
+
     def _note_use(self, key_id: str) -> None:
         """Record the time of use in the background."""
         if key_id not in self._noted:
@@ -118,6 +139,13 @@ class Authenticator:
             await self._keys.note_use(key_id)
         except RegistryUnavailable as error:
             log.warning("use of a key not recorded", key=key_id, detail=str(error))
+
+
+def with_scope(caller: Caller, scopes: frozenset[str]) -> Caller:
+    """Return the caller. Raises Forbidden if it has none of the scopes."""
+    if scopes.isdisjoint(caller.scopes):
+        raise Forbidden(f"The key lacks the scope {' or '.join(sorted(scopes))}.")
+    return caller
 
 
 def _address(request: Request) -> str:

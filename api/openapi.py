@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from api.codec_session import COOKIE
 from api.examples import EXAMPLES
 from api.problems import title
+from api.sessions import CODEC
 
 DESCRIPTION = """Durable webhook delivery: each event is a Temporal workflow, and its history is the delivery log.
 
@@ -44,7 +44,7 @@ SECURITY_SCHEMES = {
     SESSION_SCHEME: {
         "type": "apiKey",
         "in": "cookie",
-        "name": COOKIE,
+        "name": CODEC.name,
         "description": "The cookie that `POST /codec` sets for the admin key, for 12 hours.",
     }
 }

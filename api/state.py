@@ -18,6 +18,8 @@ from hookkeeper.temporal.gateway import Gateway
 
 MAX_CONCURRENT_PARSES = 4
 """Large bodies that are parsed in threads at the same time, half of them of one tenant."""
+MAX_CONCURRENT_RENDERS = 4
+"""Pages that are rendered in threads at the same time, half of them of one tenant."""
 
 
 class ApiState:
@@ -35,6 +37,7 @@ class ApiState:
         self.authenticator = Authenticator(admin_key, store.api_keys, settings.rate_limit)
         self.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
+        self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)
         self.cursor_key = cursor_key(admin_key)
         self.backlog = Backlog(gateway, settings.max_backlog)
         self.held_counts = HeldCounts()

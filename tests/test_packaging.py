@@ -10,6 +10,7 @@ import sysconfig
 import threading
 import tomllib
 import venv
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -113,6 +114,9 @@ def test_the_wheel_has_all_that_the_demo_needs(tmp_path: Path) -> None:
     run(sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    names = zipfile.ZipFile(wheel).namelist()
+    for folder in ("templates", "static"):
+        assert {str(path.relative_to(ROOT)) for path in (ROOT / "api" / folder).iterdir()} <= set(names)
     out = run(str(environment / "bin" / "hookkeeper"), "demo", "--once", cwd=tmp_path)
     assert "✓ Notification" in out
 

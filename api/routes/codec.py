@@ -8,7 +8,7 @@ domain, but not the same port. Temporal's command line sends the key itself: `--
 import hmac
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -16,12 +16,12 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from temporalio.api.common.v1 import Payloads
 
 from api import codec_page
-from api.codec_session import COOKIE, SESSION_DURATION, is_good, make_token
 from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
 from api.openapi import SESSION_SCHEME
 from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
 from api.requests import StrictRoute
+from api.sessions import CODEC, read_form
 from api.state import state_of
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.services.errors import Invalid, ServiceError
@@ -31,6 +31,8 @@ from hookkeeper.times import utc_now
 MAX_BYTES = 16 * 1024 * 1024
 """Of the payloads of one request; Temporal's largest messages have 4 MB."""
 MAX_FORM_BYTES = 4096
+OPERATOR = "operator"
+"""The subject of the cookie: there is one admin key."""
 
 
 class CodecRoute(StrictRoute):
@@ -138,29 +140,16 @@ async def show_page(request: Request, settings: SettingsDep) -> Response:
 )
 async def sign_in(request: Request, settings: SettingsDep, authenticator: AuthenticatorDep) -> Response:
     """Set the cookie if the form field `key` has the admin key; delete it if the form has the field `end`."""
-    body = b"".join([chunk async for chunk in request.stream()])
-    form = parse_qs(body.decode(errors="replace"))
-    if "key" in form and not _is_admin_key(form["key"][0], settings):
+    form = await read_form(request)
+    if "key" in form and not _is_admin_key(form["key"], settings):
         await authenticator.count_failure(request)
         return _page(codec_page.sign_in_page("This is not the admin key."), 401)
     response = Response(status_code=303, headers={"location": "/codec", **codec_page.SECURE_HEADERS})
     if "key" in form:
-        _set_cookie(response, make_token(_admin_key(settings), utc_now()), settings)
+        CODEC.put(response, CODEC.token(OPERATOR, settings, utc_now()), settings)
     elif "end" in form and _has_cookie(request, settings):  # a form of another site comes without the cookie
-        _set_cookie(response, "", settings)
+        CODEC.put(response, "", settings)
     return response
-
-
-def _set_cookie(response: Response, token: str, settings: Settings) -> None:
-    response.set_cookie(
-        COOKIE,
-        token,
-        max_age=int(SESSION_DURATION.total_seconds()) if token else 0,
-        path="/codec",
-        secure=settings.public_url.startswith("https:"),
-        httponly=True,
-        samesite="strict",
-    )
 
 
 def _page(html: str, status: int = 200) -> Response:
@@ -214,13 +203,9 @@ def _ui_origin(settings: Settings) -> str | None:
 
 
 def _has_cookie(request: Request, settings: Settings) -> bool:
-    return is_good(request.cookies.get(COOKIE, ""), _admin_key(settings), utc_now())
+    return CODEC.subject(CODEC.of(request), settings, utc_now()) == OPERATOR
 
 
 def _is_admin_key(key: str, settings: Settings) -> bool:
-    return hmac.compare_digest(key.encode(), _admin_key(settings).encode())
-
-
-def _admin_key(settings: Settings) -> str:
     assert settings.admin_key is not None
-    return settings.admin_key.get_secret_value()
+    return hmac.compare_digest(key.encode(), settings.admin_key.get_secret_value().encode())

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 
 from api import views
 from api.access import GuardedRoute, needs
+from api.caller import Caller
 from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, StoreDep, Tenant
 from api.filters import EventSearch, Total
 from api.problems import KEYED, responses
@@ -19,9 +20,11 @@ from api.schemas.events import (
 )
 from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import Command
+from hookkeeper.registry.audit import AuditLog
 from hookkeeper.services import erasure
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -50,6 +53,21 @@ async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, ten
     return views.event(await gateway.read(tenant, event_id), links)
 
 
+async def send_command(
+    command: Command,
+    event_id: str,
+    tenant: str,
+    delivery: str | None,
+    gateway: Gateway,
+    audit: AuditLog,
+    caller: Caller,
+) -> None:
+    """Send a command to one delivery of an event, or to all, and record it."""
+    await gateway.commands.send(tenant, event_id, command, delivery)
+    meant = {"delivery": delivery} if delivery else {}
+    await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
+
+
 def _add_command(command: Command, summary: str, description: str) -> None:
     async def act(
         event_id: PathId,
@@ -60,9 +78,7 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         request: EventCommandRequest | None = None,
     ) -> EventCommandAccepted:
         delivery = request.delivery if request else None
-        await gateway.commands.send(tenant, event_id, command, delivery)
-        meant = {"delivery": delivery} if delivery else {}
-        await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
+        await send_command(command, event_id, tenant, delivery, gateway, audit, caller)
         return EventCommandAccepted(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(

@@ -62,6 +62,7 @@ def print_addresses(running: stack.Stack, capture_reason: str = "no provider is 
     """Print the addresses of all services, and where emails go."""
     saved = f"saved to {running.emails}: {capture_reason}"
     rows = {
+        "Dashboard": running.url,
         "API": running.url,
         "API docs": f"{running.url}/docs",
         "Temporal UI": running.ui_url,

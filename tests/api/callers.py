@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from api.access import GuardedRoute, scopes_of
+from api.pages.routes import PageRoute
 from instances import Instance
 
 
@@ -33,6 +34,6 @@ def guarded(app: FastAPI) -> dict[str, frozenset[str]]:
     return {
         f"{method} {context.path}": scopes_of(context.original_route)
         for context in iter_route_contexts(app.routes)
-        if isinstance(context.original_route, GuardedRoute)
+        if isinstance(context.original_route, GuardedRoute) and not isinstance(context.original_route, PageRoute)
         for method in context.methods or ()
     }

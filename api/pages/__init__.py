@@ -1,0 +1,1 @@
+"""The dashboard: pages for operators and, with a tenant's key, for customers."""

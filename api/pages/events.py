@@ -1,0 +1,48 @@
+"""The list of events, with the filters of `GET /v1/events`."""
+
+from typing import get_args
+
+from fastapi import APIRouter, Request, Response
+
+from api import views
+from api.access import needs
+from api.deps import CallerDep, Cursor, IndexDep, LinksDep
+from api.filters import EventSearch
+from api.pages.rendering import given_filters, query, redirect, render
+from api.pages.routes import PageRoute
+from hookkeeper.messages.event import DeliveryStatus, EventStatus
+
+router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
+start_router = APIRouter(include_in_schema=False, route_class=PageRoute)
+EVENTS_ON_PAGE = 50
+PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+
+
+@start_router.get("/", dependencies=[needs("events:read")])
+async def start() -> Response:
+    """Go to the list of events."""
+    return redirect("/events")
+
+
+@router.get("", dependencies=[needs("events:read")])
+async def list_events(
+    request: Request, cursor: Cursor, index: IndexDep, links: LinksDep, caller: CallerDep, search: EventSearch
+) -> Response:
+    """Show a page of events, newest first."""
+    rows, end = await index.events(search, EVENTS_ON_PAGE, cursor.start)
+    page = cursor.page([views.event_summary(row, links) for row in rows], end)
+    given = given_filters(request)
+    return await render(
+        request,
+        "events.html",
+        events=page.items,
+        older=page.next_cursor and query("/events", **given, cursor=page.next_cursor),
+        newest=query("/events", **given),
+        is_first=cursor.start is None,
+        given=request.query_params,
+        is_filtered=bool(given),
+        statuses=get_args(EventStatus),
+        delivery_statuses=get_args(DeliveryStatus),
+        periods=PERIODS,
+        all_tenants=caller.tenant is None,
+    )

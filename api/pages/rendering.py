@@ -1,0 +1,120 @@
+"""Renders pages: Jinja2 templates with escaping, in a thread, and with headers that allow nothing of another origin."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from api.caller import Caller
+from api.pages.static import versioned
+from api.problems import Problem, title
+from api.sessions import SESSION
+from api.state import state_of
+from hookkeeper.times import rfc3339, utc_now
+
+PROOF = "proof"
+"""The hidden field of each form."""
+SECURE_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+MAX_SHOWN_JSON = 64 * 1024
+"""Characters of an event's data on a page."""
+NAVIGATION = (("/events", "Events", "events:read"),)
+"""Path, name and scope of what the menu has."""
+
+
+async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """Render a template to a page. A thread does it, because a page with long texts takes a tenth of a second."""
+    state = state_of(request)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    always = {
+        "caller": caller,
+        "path": request.url.path,
+        "proof": SESSION.proof(SESSION.of(request), state.settings),
+        "navigation": [entry for entry in NAVIGATION if caller and entry[2] in caller.scopes],
+        "now": utc_now(),
+    }
+    async with state.rendering.slot((caller and caller.tenant) or ""):
+        html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
+    return HTMLResponse(html, status, headers=SECURE_HEADERS)
+
+
+async def error_page(request: Request, problem: Problem) -> Response:
+    """Render the page of a problem. The form of a command belongs to the page above its own path."""
+    path, status = request.url.path, problem.status_code
+    path = path if request.method == "GET" else path.rpartition("/")[0]
+    again = path + (f"?{request.url.query}" if request.url.query else "")
+    page = await render(request, "error.html", status, problem=problem, title=title(status), again=again)
+    page.headers.update(problem.headers or {})
+    return page
+
+
+def redirect(url: str) -> Response:
+    """Go to another page of ours, with GET."""
+    return Response(status_code=303, headers={"location": url, **SECURE_HEADERS})
+
+
+def duration(milliseconds: float) -> str:
+    """Write a duration: `84 ms`, `1.2 s`, `3 min`."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+def percent(share: float | None) -> str:
+    """Write a share, rounded down: only all is 100 %."""
+    if share is None:
+        return "–"
+    return "100 %" if share == 1 else f"{int(share * 1000) / 10:g} %"
+
+
+def json_text(value: Any) -> str:
+    """Write JSON for reading, cut off where it is long."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN_JSON else f"{text[:MAX_SHOWN_JSON]}\n… {len(text) - MAX_SHOWN_JSON} more"
+
+
+def query(path: str, **parameters: str | int | Sequence[str] | None) -> str:
+    """Write a URL with those parameters that have a value."""
+    given = urlencode({name: value for name, value in parameters.items() if value}, doseq=True)
+    return f"{path}?{given}" if given else path
+
+
+def given_filters(request: Request) -> dict[str, list[str]]:
+    """Return the parameters of a list without the cursor, for links to its other pages."""
+    return {name: request.query_params.getlist(name) for name in request.query_params if name != "cursor"}
+
+
+def minute(when: datetime) -> str:
+    """Write a time for a browser without scripts; a script shows it in the reader's zone."""
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("api"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(duration=duration, percent=percent, json_text=json_text, minute=minute, rfc3339=rfc3339)
+    environment.globals.update(url=query, static=versioned, PROOF=PROOF)
+    return environment
+
+
+TEMPLATES = _environment()

@@ -1,0 +1,82 @@
+"""The route of a page: like a route of the API, but with a session instead of a key, and with errors as pages.
+
+    @router.get("/events", dependencies=[needs("events:read")])
+
+A page declares its scopes as a route of the API does, and reads and changes through the same dependencies. A form is
+accepted only with the proof that we made it for this session.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api.access import GuardedRoute
+from api.authenticator import with_scope
+from api.caller import Caller
+from api.errors import EXPECTED, as_problem
+from api.pages.rendering import PROOF, error_page, redirect, render
+from api.problems import Forbidden, Unauthorized
+from api.requests import StrictRequest
+from api.sessions import SESSION, read_form
+from api.state import state_of
+from hookkeeper.times import utc_now
+
+MAX_FORM_BYTES = 64 * 1024
+SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidationError)
+"""Errors that are shown as a page. Any other is a bug, which the app answers."""
+
+
+class PageRoute(GuardedRoute):
+    """A page that needs a session, and the forms on it."""
+
+    async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
+        """Return who has begun the session; of a form, read the fields into `request.state.form` too."""
+        state = state_of(request)
+        token = SESSION.of(request)
+        key_id = SESSION.subject(token, state.settings, utc_now())
+        if key_id is None:
+            raise Unauthorized("Log in first.")
+        request.state.caller = caller = await state.authenticator.resume(key_id)
+        if request.method != "GET":
+            form = StrictRequest(request.scope, request.receive)
+            form.limit = MAX_FORM_BYTES
+            request.state.form = await read_form(form)
+            if not SESSION.is_proof(request.state.form.get(PROOF, ""), token, state.settings):
+                raise Forbidden("This form was not made for your session. Go back, reload the page, and send it again.")
+        return with_scope(caller, scopes)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_page(request: Request) -> Response:
+            request = Request(without_blanks(request.scope), request.receive)
+            try:
+                return await handle(request)
+            except Unauthorized:
+                return await _log_in(request)
+            except SHOWN as error:
+                return await error_page(request, as_problem(error, method=request.method, path=request.url.path))
+
+        return handle_page
+
+
+def without_blanks(scope: Any) -> Any:
+    """Drop the empty parameters of a URL: a browser sends each field of a filter form, also one without a value."""
+    return {**scope, "query_string": urlencode(parse_qsl(scope["query_string"].decode("latin-1"))).encode()}
+
+
+async def _log_in(request: Request) -> Response:
+    """Ask for a key.
+
+    A browser that follows a link from another site sends no cookie yet: a page of our own lets it try again.
+    """
+    if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
+        return await render(request, "same_site.html")
+    if request.method == "GET" and request.url.path != "/":
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return redirect(f"/login?{urlencode({'next': target})}")
+    return redirect("/login")

@@ -1,0 +1,87 @@
+"""The cookies of browsers: proof that a key was entered here, without the key.
+
+A cookie has a subject, the time at which it expires, and a MAC of both, made with the admin key. So all API processes
+accept it, none stores it, and a new admin key invalidates it.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import parse_qs
+
+from fastapi import Request, Response
+
+from api.problems import Malformed
+from hookkeeper.settings import Settings
+
+SESSION_DURATION = timedelta(hours=12)
+MAX_FIELDS = 100
+"""Of a form."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """A cookie of one purpose, which its name is."""
+
+    name: str
+    path: str
+    duration: timedelta = SESSION_DURATION
+
+    def token(self, subject: str, settings: Settings, now: datetime) -> str:
+        """Return the value of a cookie that is valid from now on. The subject contains no dot."""
+        text = f"{subject}.{int((now + self.duration).timestamp())}"
+        return f"{text}.{self._mac(text, settings)}"
+
+    def subject(self, token: str, settings: Settings, now: datetime) -> str | None:
+        """Return the subject of a token; None unless it was made with this admin key and has not expired."""
+        text, _, mac = token.rpartition(".")
+        if not hmac.compare_digest(mac.encode(), self._mac(text, settings).encode()):
+            return None
+        subject, _, until = text.rpartition(".")
+        return subject if now.timestamp() < int(until) else None
+
+    def of(self, request: Request) -> str:
+        """Return the token that came with a request; empty without one."""
+        return request.cookies.get(self.name, "")
+
+    def proof(self, token: str, settings: Settings) -> str:
+        """Return the hidden field of a form, which no other site can know (CSRF): it proves that we made the form."""
+        return self._mac(f"form {token}", settings)
+
+    def is_proof(self, given: str, token: str, settings: Settings) -> bool:
+        """Return whether a form was made for the session of this token."""
+        return hmac.compare_digest(given.encode(), self.proof(token, settings).encode())
+
+    def put(self, response: Response, token: str, settings: Settings) -> None:
+        """Set the cookie; an empty token deletes it."""
+        response.set_cookie(
+            self.name,
+            token,
+            max_age=int(self.duration.total_seconds()) if token else 0,
+            path=self.path,
+            secure=settings.public_url.startswith("https:"),
+            httponly=True,
+            samesite="strict",
+        )
+
+    def _mac(self, text: str, settings: Settings) -> str:
+        assert settings.admin_key is not None
+        key = hashlib.sha256(f"{self.name} session\0{settings.admin_key.get_secret_value()}".encode()).digest()
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+SESSION = SessionCookie("hookkeeper_session", path="/")
+"""Of the dashboard. Its subject is the id of the key."""
+CODEC = SessionCookie("hookkeeper_codec", path="/codec")
+"""Of an operator who reads payloads in the Temporal web UI."""
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Read the fields of a form; of a repeated one, the first. The route limits its size."""
+    body = b"".join([chunk async for chunk in request.stream()])
+    try:
+        fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise Malformed("The form has too many fields.") from None
+    return {name: values[0] for name, values in fields.items()}

@@ -1,0 +1,138 @@
+"""The pages in Chromium: what scripts, the content security policy and a person's clicks do together.
+
+Each test fails for an error in the browser's console, and for a request to another host.
+"""
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from sockets import serving
+
+from index_rows import until_indexed
+from instances import KEY, Instance
+from receivers import Receiver
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+PATIENCE = 15_000
+"""Milliseconds; a busy machine takes long for an attempt."""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: `.ci/run` installs it")
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def reading(
+    chromium: Browser, instance: Instance, scheme: Literal["light", "dark"] = "light", width: int = 1280
+) -> AsyncIterator[Page]:
+    """Give a page of the instance, at the login."""
+    complaints: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def watch(request: Request) -> None:
+        if not request.url.startswith(origin):
+            complaints.append(f"request to {request.url}")
+
+    async with serving(instance.app) as server:
+        origin = f"http://127.0.0.1:{server.port}"
+        context = await chromium.new_context(
+            base_url=origin,
+            color_scheme=scheme,
+            viewport={"width": width, "height": 860},
+        )
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", hear)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", watch)
+        try:
+            await page.goto("/events")
+            yield page
+        finally:
+            await context.close()
+    assert complaints == []
+
+
+async def log_in(page: Page, key: str = KEY) -> None:
+    await page.get_by_label("API key").fill(key)
+    await page.get_by_label("API key").press("Enter")
+    await page.wait_for_url("**/events")
+
+
+async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
+    chromium: Browser, instance: Instance, inbox: Receiver
+) -> None:
+    """Setup: a receiver that fails once, a schedule of an hour. Timeline: log in, send, open the event, retry.
+
+    What this proves: list and event follow what happens by themselves, and the button does what the command does.
+    """
+    inbox.fails(503)
+    await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
+    async with reading(chromium, instance) as page:
+        await log_in(page)
+        await expect(page.get_by_text("No events yet")).to_be_visible()
+        await page.evaluate("window.notReloaded = true")
+        event = await instance.send(data={"order": 4711})
+        await page.get_by_role("link", name="order.paid").click(timeout=PATIENCE)
+        await expect(page.get_by_text("Attempt 1")).to_be_visible()
+        await expect(page.get_by_text(re.compile(r"Next attempt in \d+ minutes"))).to_be_visible()
+        await page.get_by_text("Answer", exact=True).click()
+        await expect(page.get_by_text("answer 503")).to_be_visible()
+        await page.get_by_role("button", name="Retry now").first.click()
+        await expect(page.get_by_text("An attempt was requested.")).to_be_visible()
+        await expect(page.get_by_text("Attempt 2")).to_be_visible()
+        await expect(page.locator("h1")).to_contain_text("succeeded")
+        await expect(page.locator("article")).to_contain_text("200 OK")
+        assert len(inbox.requests) == 2
+        assert event["id"] in page.url
+
+
+async def test_news_can_be_paused_and_keeps_what_is_open(
+    chromium: Browser, instance: Instance, inbox: Receiver
+) -> None:
+    inbox.fails(500)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    async with reading(chromium, instance) as page:
+        await log_in(page)
+        await page.goto(f"/events/{event['id']}?tenant={instance.tenant}")
+        await page.get_by_text("Answer", exact=True).click()
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("status")).to_have_text("Paused")
+        await instance.command(event["id"], "hold")
+        await instance.until_delivery(event["id"], "held")
+        await page.wait_for_timeout(1500)
+        await expect(page.locator("article")).to_have_class(re.compile("retrying"))
+        await page.get_by_role("button", name="Continue").click()
+        await expect(page.locator("article")).to_have_class(re.compile("held"))
+        await expect(page.get_by_text("answer 500")).to_be_visible()  # still unfolded
+
+
+async def test_the_keyboard_is_enough_and_the_narrow_page_fits(chromium: Browser, idle_instance: Instance) -> None:
+    event = await idle_instance.send("a." + "long-type-" * 12)
+    await until_indexed(idle_instance, event["id"])
+    async with reading(chromium, idle_instance, scheme="dark", width=360) as page:
+        await page.keyboard.type(KEY)
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/events")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_text("Skip to content")).to_be_focused()
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"

@@ -1,0 +1,117 @@
+"""Log in with an API key, and log out: sessions, forms of other sites, guesses."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from browsers import browsing
+from callers import make_key
+from temporalio.client import Client
+
+from api.sessions import SESSION
+from instances import KEY, Instance, running_instance
+
+
+def cookie_of(answer: httpx.Response, name: str = SESSION.name) -> str:
+    (found,) = [value for value in answer.headers.get_list("set-cookie") if value.startswith(f"{name}=")]
+    return found
+
+
+async def test_a_key_begins_a_session_and_log_out_ends_it(idle_instance: Instance) -> None:
+    async with browsing(idle_instance.app, key=None) as browser:
+        answer = await browser.get("/events?status=failed")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fevents%3Fstatus%3Dfailed")
+        answer = await browser.log_in(KEY, then="/events?status=failed")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/events?status=failed")
+        cookie = cookie_of(answer)
+        for part in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"):
+            assert part in cookie
+        assert KEY not in cookie
+        assert (await browser.get("/events")).status_code == 200
+        answer = await browser.submit("/events", "/logout")
+        assert answer.headers["location"] == "/login"
+        assert "Max-Age=0" in cookie_of(answer)
+        assert (await browser.get("/events")).headers["location"].startswith("/login")
+
+
+async def test_over_https_the_cookie_goes_by_https_only(temporal: Client, tmp_path: Path) -> None:
+    built = running_instance(temporal, tmp_path, public_url="https://hooks.test")
+    async with built as instance, browsing(instance.app, key=None) as browser:
+        browser.http.base_url = httpx.URL("https://hooks.test")
+        assert "Secure" in cookie_of(await browser.log_in(KEY))
+
+
+async def test_a_wrong_key_is_refused_and_not_shown(idle_instance: Instance) -> None:
+    async with browsing(idle_instance.app, key=None) as browser:
+        answer = await browser.log_in('"><script>alert(1)</script>')
+        assert answer.status_code == 401
+        assert "The key is unknown." in answer.text
+        assert "<script>alert" not in answer.text
+        assert (await browser.get("/events")).status_code == 303
+
+
+async def test_guesses_are_limited_as_those_of_the_api(idle_instance: Instance) -> None:
+    guess = "hk_" + "x" * 43
+    async with browsing(idle_instance.app, key=None, address="192.0.2.77") as browser:
+        answers = [(await browser.log_in(guess)).status_code for _ in range(25)]
+        assert answers == [401] * 20 + [429] * 5
+        api = await browser.http.get("/v1/webhooks", headers={"authorization": f"Bearer {guess}"})
+        assert api.status_code == 429, "pages and API share the limit"
+        assert (await browser.log_in(KEY)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.test", "/\\evil.test", "https://evil.test", "javascript:alert(1)", "/a\r\nb", ""]
+)
+async def test_a_login_goes_to_a_page_of_ours(idle_instance: Instance, path: str) -> None:
+    async with browsing(idle_instance.app, key=None) as browser:
+        assert (await browser.log_in(KEY, then=path)).headers["location"] == "/"
+
+
+async def test_another_site_logs_nobody_in(idle_instance: Instance) -> None:
+    """A form of another site comes without the cookie of our form, or with another proof."""
+    async with browsing(idle_instance.app, key=None) as browser:
+        proof = await browser.proof("/login")
+        browser.http.cookies.clear()
+        for fields in ({"key": KEY}, {"key": KEY, "proof": proof}, {"key": KEY, "proof": ""}):
+            answer = await browser.http.post("/login", data=fields)
+            assert answer.status_code == 403
+            assert SESSION.name not in answer.headers["set-cookie"]
+            browser.http.cookies.clear()
+
+
+async def test_another_site_does_not_log_out(idle_instance: Instance) -> None:
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.http.post("/logout", data={"proof": "0" * 64})
+        assert "set-cookie" not in answer.headers
+        assert (await browser.get("/events")).status_code == 200
+
+
+async def test_a_revoked_key_ends_its_sessions(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        assert (await browser.get("/events")).status_code == 200
+        await idle_instance.http.delete(f"/v1/keys/{key['id']}")
+        assert (await browser.get("/events")).headers["location"].startswith("/login")
+
+
+async def test_a_link_from_another_site_finds_the_session(idle_instance: Instance) -> None:
+    """The browser sends no cookie with the first request (SameSite=Strict): a page of ours repeats it."""
+    async with browsing(idle_instance.app, key=None) as browser:
+        answer = await browser.http.get("/events", headers={"sec-fetch-site": "cross-site"})
+        assert (answer.status_code, "data-reload" in answer.text) == (200, True)
+        answer = await browser.http.get("/events", headers={"sec-fetch-site": "same-origin"})
+        assert answer.status_code == 303
+
+
+async def test_a_session_uses_the_rate_limit_of_its_key(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant, rate_limit="3/minute")
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        statuses = [(await browser.get("/events")).status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+
+
+async def test_a_session_is_no_key_of_the_api(idle_instance: Instance) -> None:
+    async with browsing(idle_instance.app) as browser:
+        assert (await browser.http.get("/v1/events")).status_code == 401
+        assert (await browser.http.get("/codec")).text.count('type="password"') == 1
