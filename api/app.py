@@ -25,6 +25,7 @@ from api.routes import (
     schedules,
     stats,
     suppressions,
+    system,
     webhooks,
 )
 from api.state import ApiState
@@ -44,6 +45,7 @@ ROUTERS = (
     suppressions.router,
     event_types.router,
     stats.router,
+    system.router,
     schedules.router,
     keys.router,
     audit.router,

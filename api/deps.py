@@ -25,6 +25,7 @@ from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import found
 from hookkeeper.settings import Settings
@@ -74,6 +75,7 @@ CatalogueDep = Annotated[Catalogue, _from_state(lambda state: state.store.catalo
 IndexDep = Annotated[EventIndex, _from_state(lambda state: state.store.index)]
 SuppressionsDep = Annotated[Suppressions, _from_state(lambda state: state.store.suppressions)]
 AuditDep = Annotated[AuditLog, _from_state(lambda state: state.store.audit)]
+SystemDep = Annotated[SystemState, _from_state(lambda state: state.system)]
 EventEntryDep = Annotated[EventEntry, Depends(_event_entry)]
 
 

@@ -23,6 +23,7 @@ from api.schemas.events import (
 )
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
+from api.schemas.system import Backlog, SystemView, WaitingDeliveries, WebhookCounts
 from api.statistics_views import statistics
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
@@ -178,6 +179,13 @@ STATISTICS = statistics(
     ),
 )
 
+SYSTEM = SystemView(
+    as_of=ENDED,
+    deliveries=WaitingDeliveries(oldest_pending=0.4, held=12, retrying=3),
+    webhooks=WebhookCounts(active=87, failing=2, paused=1, disabled=4, disabled_by_failures=0),
+    backlog=Backlog(main=5, retry=3, limited=40, bulk=0),
+)
+
 EXAMPLES: tuple[BaseModel, ...] = (
     views.webhook(WEBHOOK),
     views.webhook_with_secret(WEBHOOK),
@@ -208,6 +216,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
     EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
     ErasureAccepted(id=EVENT_ID, runs=1),
     STATISTICS,
+    SYSTEM,
     views.recovery(RECOVERY),
     RecoveryCommandAccepted(id=RECOVERY.id, command="pause"),
     SCHEDULE,

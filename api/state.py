@@ -12,6 +12,7 @@ from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
@@ -41,6 +42,7 @@ class ApiState:
         self.cursor_key = cursor_key(admin_key)
         self.backlog = Backlog(gateway, settings.max_backlog)
         self.held_counts = HeldCounts()
+        self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)
         self.ingest = EventIngest(gateway, store, self.index, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)

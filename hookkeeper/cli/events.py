@@ -111,6 +111,20 @@ def list_events(
     )
 
 
+@app.command("tail")
+def tail_events(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    type_: options.Types = None,
+    webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=0, max=100, help="Show so many earlier events.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event.")] = False,
+) -> None:
+    """Print events as they are accepted, until Ctrl-C."""
+    from hookkeeper.cli.tail import run_tail
+
+    run_tail(Api.of_environment(), number, as_json=as_json, tenant=tenant, type=type_, webhook=webhook)
+
+
 @app.command()
 def show(event_id: EventId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show an event with all its attempts."""

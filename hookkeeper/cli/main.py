@@ -79,6 +79,19 @@ def listen(
     run_listen(port, Behaviour(fail=fail, status=status, delay=delay), secret or [], as_json=as_json)
 
 
+@app.command()
+def top(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant; without the queues of all.")] = None,
+    interval: Annotated[float, typer.Option(min=0.5, help="Seconds between two frames.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
+) -> None:
+    """Show rates, queues and failing webhooks, live, until Ctrl-C."""
+    from hookkeeper.cli.client import Api
+    from hookkeeper.cli.top import run_top
+
+    run_top(Api.of_environment(), tenant, interval, once=once)
+
+
 app.add_typer(events.app, name="events")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(recoveries.app, name="recoveries")

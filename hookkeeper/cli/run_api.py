@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.connections import BoundedProtocol, ClientTimeouts, bounded
+from api.state import ApiState
 from hookkeeper import logs
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.listeners import listen
@@ -17,7 +18,6 @@ from hookkeeper.cli.shutdown import ShutdownDeadline
 from hookkeeper.cli.startup import connect, open_metrics, read_settings
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
-from hookkeeper.services.system_state import SystemState
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
@@ -43,9 +43,10 @@ async def _serve(settings: Settings) -> None:
         async with until_stopped(deadline=deadline):
             metrics = open_metrics(settings.metrics_address)
             client = await connect(keyring, metrics.runtime)
-            gateway = Gateway(client, settings.task_queue)
-            async with metrics.serving(SystemState(store, gateway).registries):
-                await _serve_http(settings, store, gateway)
+            app = create_app(settings, store, Gateway(client, settings.task_queue))
+            state: ApiState = app.state.api
+            async with metrics.serving(state.system.registries):
+                await _serve_http(settings, app)
     finally:
         deadline.begin()
         await store.close()
@@ -66,10 +67,9 @@ def server_config(
     )
 
 
-async def _serve_http(settings: Settings, store: Store, gateway: Gateway) -> None:
+async def _serve_http(settings: Settings, app: FastAPI) -> None:
     """Serve until cancelled."""
     listener = listen(settings.host, settings.port)
-    app = create_app(settings, store, gateway)
     protocol = bounded(settings.max_connections, ClientTimeouts())
     server = uvicorn.Server(server_config(app, protocol, settings.shutdown_timeout))
     freeze_objects()

@@ -1,8 +1,10 @@
-"""The state of the whole installation, for the metrics of an API process: what waits, and the states of webhooks."""
+"""The state of the whole installation: what waits, and the states of webhooks. API processes show it."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -10,58 +12,79 @@ from prometheus_client import CollectorRegistry
 from hookkeeper import metrics
 from hookkeeper.metrics import Source
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.state import IndexState
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 MAX_AGE = 15.0
-"""Seconds for which what was read is shown, however often metrics are read."""
-log = structlog.get_logger("hookkeeper.metrics")
+"""Seconds for which what was read is shown, however often it is asked for."""
+log = structlog.get_logger("hookkeeper.state")
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSnapshot:
+    """None is what could not be read: old values would hide that."""
+
+    as_of: datetime
+    deliveries: IndexState | None = None
+    webhooks: Mapping[str, int] | None = None
+    """By each of `metrics.WEBHOOK_STATES`."""
+    backlog: Mapping[str, int] | None = None
+    """Tasks that wait for a worker, by each of `metrics.QUEUES`."""
 
 
 class SystemState:
-    """Reads the state when metrics are read, and at most every `MAX_AGE` seconds."""
+    """Reads the state when it is asked for, and at most every `MAX_AGE` seconds."""
 
     def __init__(self, store: Store, gateway: Gateway) -> None:
         self._store = store
         self._gateway = gateway
-        self._reads: Mapping[Source, Callable[[], Awaitable[None]]] = {
-            "registry": self._read_registry,
-            "temporal": self._read_temporal,
-        }
-        self._readable: set[Source] = set()
+        self._snapshot = SystemSnapshot(utc_now())
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    async def registries(self) -> list[CollectorRegistry]:
-        """Return the metrics that could be read. Those of a source that is away are left out."""
+    async def read(self) -> SystemSnapshot:
         async with self._reading:
             if time.monotonic() - self._read_at >= MAX_AGE:
-                await asyncio.gather(*map(self._read, self._reads))
+                self._snapshot = SystemSnapshot(utc_now())
+                await asyncio.gather(
+                    self._try("registry", self._read_registry()), self._try("temporal", self._read_temporal())
+                )
                 self._read_at = time.monotonic()
-        return [metrics.SOURCES_UP, *(metrics.STATE[source] for source in sorted(self._readable))]
+            return self._snapshot
 
-    async def _read(self, source: Source) -> None:
+    async def registries(self) -> list[CollectorRegistry]:
+        """Return the metrics that could be read."""
+        snapshot = await self.read()
+        found: dict[Source, bool] = {
+            "registry": snapshot.deliveries is not None,
+            "temporal": snapshot.backlog is not None,
+        }
+        for source, is_up in found.items():
+            metrics.SOURCE_UP.labels(source).set(is_up)
+        return [metrics.SOURCES_UP, *(metrics.STATE[source] for source, is_up in found.items() if is_up)]
+
+    async def _try(self, source: Source, reading: Awaitable[None]) -> None:
         try:
-            await self._reads[source]()
+            await reading
         except (RegistryUnavailable, Unavailable) as error:
             log.warning("state not read", source=source, error=str(error))
-            self._readable.discard(source)
-            metrics.SOURCE_UP.labels(source).set(0)
-        else:
-            self._readable.add(source)
-            metrics.SOURCE_UP.labels(source).set(1)
 
     async def _read_registry(self) -> None:
-        state = await self._store.index.state(utc_now())
-        webhooks = await self._store.count_by_state()
-        metrics.OLDEST_PENDING.set(state.oldest_pending)
-        metrics.DELIVERIES_WAITING.labels("held").set(state.held)
-        metrics.DELIVERIES_WAITING.labels("retrying").set(state.retrying)
-        for name in metrics.WEBHOOK_STATES:
-            metrics.WEBHOOKS.labels(name).set(webhooks.get(name, 0))
+        index = await self._store.index.state(self._snapshot.as_of)
+        counts = await self._store.count_by_state()
+        webhooks = {state: counts.get(state, 0) for state in metrics.WEBHOOK_STATES}
+        self._snapshot = replace(self._snapshot, deliveries=index, webhooks=webhooks)
+        metrics.OLDEST_PENDING.set(index.oldest_pending)
+        metrics.DELIVERIES_WAITING.labels("held").set(index.held)
+        metrics.DELIVERIES_WAITING.labels("retrying").set(index.retrying)
+        for state, count in webhooks.items():
+            metrics.WEBHOOKS.labels(state).set(count)
 
     async def _read_temporal(self) -> None:
-        for kind, count in (await self._gateway.backlog()).items():
-            metrics.BACKLOG.labels(kind).set(count)
+        backlog = await self._gateway.backlog()
+        self._snapshot = replace(self._snapshot, backlog=backlog)
+        for queue, count in backlog.items():
+            metrics.BACKLOG.labels(queue).set(count)

@@ -76,6 +76,7 @@ NEEDS = {
     "GET /v1/keys": "admin",
     "DELETE /v1/keys/{key_id}": "admin",
     "GET /v1/audit": "admin",
+    "GET /v1/system": "admin",
 }
 """What each route takes, written down a second time: a route that is new or changed has to be looked at."""
 ADDRESSES = count()

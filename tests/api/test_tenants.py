@@ -83,6 +83,7 @@ KINDS = {
     "GET /v1/keys": ADMIN,
     "DELETE /v1/keys/{key_id}": ADMIN,
     "GET /v1/audit": ADMIN,
+    "GET /v1/system": ADMIN,
 }
 
 

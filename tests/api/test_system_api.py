@@ -1,0 +1,24 @@
+"""The state of the whole installation, for operators."""
+
+from callers import calling, make_key
+
+from instances import Instance
+
+
+async def test_what_waits_and_the_states_of_webhooks(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("https://acme.example/hook")
+    await idle_instance.webhook("https://acme.example/other")
+    await idle_instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
+    await idle_instance.send()
+    shown = (await idle_instance.http.get("/v1/system")).json()
+    assert shown["webhooks"] == {"active": 1, "failing": 0, "paused": 1, "disabled": 0, "disabled_by_failures": 0}
+    assert shown["backlog"] == {"main": 1, "retry": 0, "limited": 0, "bulk": 0}
+    assert set(shown["deliveries"]) == {"oldest_pending", "held", "retrying"}
+    assert (await idle_instance.http.get("/v1/system")).json() == shown  # it is not read again
+
+
+async def test_it_is_for_operators(idle_instance: Instance) -> None:
+    for tenant, scopes in ((idle_instance.tenant, ["events:read"]), (None, ["events:read", "webhooks:read"])):
+        key = await make_key(idle_instance, tenant, scopes=scopes)
+        async with calling(idle_instance.app, key["key"]) as http:
+            assert (await http.get("/v1/system")).status_code == 403
