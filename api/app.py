@@ -7,8 +7,9 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
-from api.pages import event, login, static
+from api.pages import event, login, overview, static, webhook
 from api.pages import events as events_page
+from api.pages import webhooks as webhooks_page
 from api.problems import responses
 from api.routes import (
     audit,
@@ -55,9 +56,11 @@ ROUTERS = (
     docs.router,
     login.router,
     static.router,
-    events_page.start_router,
+    overview.router,
     events_page.router,
     event.router,
+    webhooks_page.router,
+    webhook.router,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `openapi.tags`."""

@@ -8,20 +8,13 @@ from api import views
 from api.access import needs
 from api.deps import CallerDep, Cursor, IndexDep, LinksDep
 from api.filters import EventSearch
-from api.pages.rendering import given_filters, query, redirect, render
+from api.pages.rendering import given_filters, query, render
 from api.pages.routes import PageRoute
 from hookkeeper.messages.event import DeliveryStatus, EventStatus
 
 router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
-start_router = APIRouter(include_in_schema=False, route_class=PageRoute)
 EVENTS_ON_PAGE = 50
 PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
-
-
-@start_router.get("/", dependencies=[needs("events:read")])
-async def start() -> Response:
-    """Go to the list of events."""
-    return redirect("/events")
 
 
 @router.get("", dependencies=[needs("events:read")])

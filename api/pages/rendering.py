@@ -31,7 +31,11 @@ SECURE_HEADERS = {
 }
 MAX_SHOWN_JSON = 64 * 1024
 """Characters of an event's data on a page."""
-NAVIGATION = (("/events", "Events", "events:read"),)
+NAVIGATION = (
+    ("/", "Overview", "events:read"),
+    ("/events", "Events", "events:read"),
+    ("/webhooks", "Webhooks", "webhooks:read"),
+)
 """Path, name and scope of what the menu has."""
 
 

@@ -69,8 +69,7 @@ class Live {
 
   pause(paused) {
     this.paused = paused;
-    this.toggle.setAttribute("aria-pressed", String(paused));
-    this.toggle.textContent = paused ? "Continue" : "Pause";
+    this.toggle.textContent = paused ? "Resume updates" : "Pause updates";
     this.say(paused ? "Paused" : "Live", paused ? "paused" : "");
     this.schedule(0);
   }

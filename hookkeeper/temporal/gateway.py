@@ -28,7 +28,7 @@ from hookkeeper.temporal.event_commands import EventCommands
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
-from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks
+from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks, is_polled
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.temporal.webhook_workflows import Releases
@@ -75,6 +75,11 @@ class Gateway:
     async def readiness(self) -> str:
         """Return what keeps the rates of webhooks; raise `NamespaceUnprepared` if the namespace lacks something."""
         return await self._readiness.check()
+
+    async def has_worker(self) -> bool:
+        """Return whether a worker asks for tasks; False also if Temporal does not answer."""
+        async with translated_errors():
+            return await is_polled(self._client, self._task_queue)
 
     async def waiting(self) -> int:
         """Return the number of tasks that wait for a worker."""

@@ -10,6 +10,7 @@ import httpx
 from callers import calling
 from fastapi import FastAPI
 
+from hookkeeper.messages.run_report import RunReport
 from instances import KEY
 
 
@@ -38,6 +39,12 @@ class Page(HTMLParser):
             for tag, attributes in self.tags
             if tag == "form" and attributes.get("method") == "post"
         ]
+
+
+def needing_attention(report: RunReport) -> RunReport:
+    """Return the report of an event that needs attention."""
+    assert report.progress
+    return report._replace(progress=report.progress._replace(needs_attention=True))
 
 
 class Browser:

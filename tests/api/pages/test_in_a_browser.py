@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 from sockets import serving
 
@@ -19,6 +20,7 @@ from receivers import Receiver
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PATIENCE = 15_000
 """Milliseconds; a busy machine takes long for an attempt."""
 
@@ -92,7 +94,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
         await page.get_by_role("link", name="order.paid").click(timeout=PATIENCE)
         await expect(page.get_by_text("Attempt 1")).to_be_visible()
         await expect(page.get_by_text(re.compile(r"Next attempt in \d+ minutes"))).to_be_visible()
-        await page.get_by_text("Answer", exact=True).click()
+        await page.get_by_text("Response", exact=True).click()
         await expect(page.get_by_text("answer 503")).to_be_visible()
         await page.get_by_role("button", name="Retry now").first.click()
         await expect(page.get_by_text("An attempt was requested.")).to_be_visible()
@@ -113,14 +115,14 @@ async def test_news_can_be_paused_and_keeps_what_is_open(
     async with reading(chromium, instance) as page:
         await log_in(page)
         await page.goto(f"/events/{event['id']}?tenant={instance.tenant}")
-        await page.get_by_text("Answer", exact=True).click()
-        await page.get_by_role("button", name="Pause").click()
+        await page.get_by_text("Response", exact=True).click()
+        await page.get_by_role("button", name="Pause updates").click()
         await expect(page.get_by_role("status")).to_have_text("Paused")
         await instance.command(event["id"], "hold")
         await instance.until_delivery(event["id"], "held")
         await page.wait_for_timeout(1500)
         await expect(page.locator("article")).to_have_class(re.compile("retrying"))
-        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_role("button", name="Resume updates").click()
         await expect(page.locator("article")).to_have_class(re.compile("held"))
         await expect(page.get_by_text("answer 500")).to_be_visible()  # still unfolded
 
@@ -136,3 +138,49 @@ async def test_the_keyboard_is_enough_and_the_narrow_page_fits(chromium: Browser
         await expect(page.get_by_text("Skip to content")).to_be_focused()
         assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"
+
+
+async def test_a_webhook_is_tested_paused_and_resumed(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, name="Shop")
+    async with reading(chromium, instance) as page:
+        await log_in(page)
+        await page.get_by_role("link", name="Webhooks").click()
+        await page.get_by_role("link", name="Shop").click()
+        await page.get_by_label("Data (JSON)").fill('{"order": 4711}')
+        await page.get_by_role("button", name="Send").click()
+        await page.wait_for_url("**/events/evt_*")
+        await expect(page.locator("article")).to_contain_text("200 OK")
+        assert b"4711" in inbox.requests[0].body
+        await page.get_by_role("link", name="Shop").click()
+        await page.get_by_role("button", name="Pause", exact=True).click()
+        await expect(page.get_by_text("The webhook is paused")).to_be_visible()
+        assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["paused_at"]
+        await page.get_by_role("button", name="Resume", exact=True).click()
+        await expect(page.get_by_text("The webhook was resumed")).to_be_visible()
+
+
+async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
+    """What this proves: axe finds no violation on any page, light or dark, with waiting and succeeded deliveries."""
+    inbox.fails(500)
+    webhook = await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await instance.send("order.sent")
+    await until_indexed(instance, event["id"])
+    found = {}
+    async with reading(chromium, instance) as page:
+
+        async def check(path: str) -> None:
+            for scheme in SCHEMES:
+                await page.emulate_media(color_scheme=scheme)
+                results = await Axe().run(page)
+                found[f"{path}, {scheme}"] = results.generate_report() if results.violations_count else ""
+
+        await check("/login")
+        await log_in(page)
+        event_path = f"/events/{event['id']}?tenant={instance.tenant}"
+        for path in ("/", "/events", event_path, "/webhooks", f"/webhooks/{webhook['id']}"):
+            await page.goto(path)
+            await check(path)
+    assert {path: report for path, report in found.items() if report} == {}
+    assert len(found) == 12

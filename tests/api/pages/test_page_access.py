@@ -16,7 +16,7 @@ from api.pages.routes import PageRoute
 from instances import Instance
 
 NEEDS = {
-    "GET /": "events:read",
+    "GET /": "events:read webhooks:read",
     "GET /events": "events:read",
     "GET /events/{event_id}": "events:read",
     "POST /events/{event_id}/retry": "events:write",
@@ -24,6 +24,12 @@ NEEDS = {
     "POST /events/{event_id}/hold": "events:write",
     "POST /events/{event_id}/release": "events:write",
     "POST /events/{event_id}/redeliver": "events:write",
+    "GET /webhooks": "webhooks:read",
+    "GET /webhooks/{webhook_id}": "webhooks:read",
+    "POST /webhooks/{webhook_id}/pause": "webhooks:write",
+    "POST /webhooks/{webhook_id}/resume": "webhooks:write",
+    "POST /webhooks/{webhook_id}/enable": "webhooks:write",
+    "POST /webhooks/{webhook_id}/test": "webhooks:write",
 }
 """What each page takes, written down a second time, as for the routes of the API."""
 ALLOWED = {"default-src": "'none'", "base-uri": "'none'", "frame-ancestors": "'none'"}
@@ -76,15 +82,16 @@ async def test_a_scope_opens_its_pages_and_no_others(idle_instance: Instance, sc
 
 @pytest.mark.parametrize("proof", ["", "0" * 64, "ü"])
 async def test_a_form_without_its_proof_changes_nothing(instance: Instance, proof: str) -> None:
-    event = await instance.send()
+    event, webhook = await instance.send(), await instance.webhook("http://127.0.0.1:9000/")
     async with browsing(instance.app) as browser:
         for route in NEEDS:
             if route.startswith("POST"):
-                path = route.split()[1].replace("{event_id}", event["id"])
+                path = route.split()[1].replace("{event_id}", event["id"]).replace("{webhook_id}", webhook["id"])
                 answer = await browser.http.post(f"{path}?tenant={instance.tenant}", data={"proof": proof})
                 assert answer.status_code == 403, route
                 assert "not made for your session" in answer.text
     assert (await instance.event(event["id"]))["status"] in ("delivering", "succeeded")
+    assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["paused_at"] is None
 
 
 async def test_the_proof_of_another_session_is_none(idle_instance: Instance) -> None:
@@ -101,7 +108,7 @@ async def policy_of(browser: Browser, path: str) -> dict[str, str]:
     return dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
 
 
-@pytest.mark.parametrize("path", ["/events", "/login", "/events/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/events", "/webhooks", "/login", "/events/nowhere"])
 async def test_a_page_runs_nothing_but_our_script(idle_instance: Instance, path: str) -> None:
     async with browsing(idle_instance.app) as browser:
         policy = await policy_of(browser, path)

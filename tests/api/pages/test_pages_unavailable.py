@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from browsers import browsing
+from browsers import browsing, needing_attention
 from callers import make_key
 from temporalio.client import Client
 from test_stats_api import report
@@ -21,9 +21,14 @@ async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_pat
     client = await Client.connect(f"127.0.0.1:{server.ports.temporal}", data_converter=data_converter())
     async with running_instance(client, tmp_path) as instance, browsing(instance.app) as browser:
         await server.kill()
-        await instance.store.index.write([report(instance.tenant, "evt_1", "http_503", status="retrying")])
+        await instance.store.index.write(
+            [needing_attention(report(instance.tenant, "evt_1", "http_503", status="retrying"))]
+        )
         page = await browser.page(f"/events?tenant={instance.tenant}")
         assert "evt_1" in page.text
+        page = await browser.page("/")
+        assert "does not answer: new events are refused with 503" in page.text
+        assert any("evt_1" in link for link in page.links())
         answer = await browser.get(f"/events/evt_1?tenant={instance.tenant}")
         assert answer.status_code == 503
         for text in ("Temporal", "evt_1", "order.paid", "1 webhook", "data-reload"):
@@ -45,6 +50,9 @@ async def test_without_the_registry_the_admin_key_shows_events(idle_instance: In
         assert answer.status_code == 503
         assert "The registry is unavailable" in answer.text
         assert "secret-password" not in answer.text
+        answer = await browser.get("/")
+        assert (answer.status_code, "deliveries wait until it does" in answer.text) == (503, True)
+        assert (await browser.get("/webhooks")).status_code == 503
         page = await browser.page(f"/events/{event['id']}?tenant={idle_instance.tenant}")
         assert '"order": 4711' in page.text
     async with browsing(app, key=None) as browser:

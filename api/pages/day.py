@@ -1,0 +1,35 @@
+"""What the index has counted in the last 24 hours, by hour."""
+
+from datetime import timedelta
+
+from api.pages.charts import Chart, chart
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.rollup import HOUR
+from hookkeeper.registry.index.statistics import Group, StatisticsQuery
+from hookkeeper.times import utc_now
+
+DAY = timedelta(days=1)
+MAX_COMPARED = 5
+"""Webhooks that the overview names."""
+
+
+async def last_day(
+    index: EventIndex, height: float, *, tenant: str | None = None, webhook: str | None = None
+) -> tuple[Group, Chart]:
+    """Count what happened in all, and draw the attempts of each hour."""
+    now = utc_now()
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, step=HOUR, tenant=tenant, webhook=webhook)
+    found = await index.statistics(query)
+    return found.groups[0], chart(found.times, found.groups[0].steps, height)
+
+
+async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:
+    """Return the webhooks with most failed attempts and waiting deliveries. Raises StatisticsTooLarge."""
+    now = utc_now()
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant)
+    groups = [group for group in (await index.statistics(query)).groups if _trouble(group)]
+    return sorted(groups, key=_trouble, reverse=True)[:MAX_COMPARED]
+
+
+def _trouble(group: Group) -> int:
+    return group.total["attempts"] - group.total["succeeded"] + group.held + group.retrying

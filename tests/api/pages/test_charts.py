@@ -1,0 +1,25 @@
+"""Bars of a chart: to scale, and visible."""
+
+from datetime import UTC, datetime, timedelta
+
+from api.pages.charts import chart
+from hookkeeper.registry.index.measures import Measures
+
+HOURS = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3)]
+
+
+def test_the_highest_bar_has_the_height_and_few_are_visible() -> None:
+    steps = [
+        Measures({"attempts": 1000, "succeeded": 999}),
+        Measures({}),
+        Measures({"attempts": 500, "succeeded": 500}),
+    ]
+    drawn = chart(HOURS, steps, 102.0)
+    heights = [(bar.succeeded_height, bar.failed_height) for bar in drawn.bars]
+    assert heights == [(99.9, 2.0), (0.0, 0.0), (50.0, 0.0)]
+    assert (drawn.succeeded, drawn.failed, drawn.is_empty) == (1499, 1, False)
+
+
+def test_an_empty_chart() -> None:
+    assert chart(HOURS, [Measures({})] * 3, 100).is_empty
+    assert chart([], [], 100).bars == []

@@ -1,0 +1,168 @@
+"""The list of webhooks and the page of one: health, settings without secrets, commands, deliveries, a test event."""
+
+import re
+
+import pytest
+from browsers import Page, browsing
+from callers import make_key
+
+from index_rows import until_indexed
+from instances import Instance
+from receivers import Receiver
+
+HOSTILE = '"><script>alert(1)</script>'
+
+
+async def test_webhooks_are_listed_with_their_last_day(instance: Instance, inbox: Receiver) -> None:
+    shop = await instance.webhook(inbox.url, name="Shop", events=["order.*"])
+    await instance.webhook(f"{inbox.url}/crm", name="CRM", events=["customer.*"], enabled=False)
+    inbox.fails(500)
+    event = await instance.send()
+    await instance.command(event["id"], "retry")
+    async with browsing(instance.app) as browser:
+        page = await browser.page(f"/webhooks?tenant={instance.tenant}")
+        for text in ("Shop", "CRM", "disabled", "order.*"):
+            assert text in page.text, text
+        assert f"/webhooks/{shop['id']}" in page.links()
+        page = await browser.page(f"/webhooks?tenant={instance.tenant}&event=order.paid&enabled=")
+        assert ("Shop" in page.text, "CRM" in page.text) == (True, False)
+        page = await browser.page(f"/webhooks?tenant={instance.tenant}&enabled=false")
+        assert ("Shop" in page.text, "CRM" in page.text) == (False, True)
+
+
+async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
+    for n in range(25):
+        await idle_instance.webhook(f"http://127.0.0.1:9000/{n}", name=f"hook-{n:02}")
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        first = await browser.page("/webhooks")
+        (older,) = [link for link in first.links() if "cursor=" in link]
+        second = await browser.page(older)
+    shown = re.findall(r"hook-\d\d", first.text), re.findall(r"hook-\d\d", second.text)
+    assert [len(set(names)) for names in shown] == [20, 5]
+    assert len({*shown[0], *shown[1]}) == 25
+
+
+async def test_a_webhook_shows_its_day_and_no_secret(instance: Instance, inbox: Receiver) -> None:
+    inbox.fails(500)
+    webhook = await instance.webhook(
+        f"{inbox.url}?token=url-secret",
+        name="Shop",
+        headers={"x-token": "header-secret"},
+        retry={"schedule": [3600]},
+        filter="event.data.n > 0",
+    )
+    event = await instance.send(data={"n": 1})
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_indexed(instance, event["id"])
+    async with browsing(instance.app) as browser:
+        page = await browser.page(f"/webhooks/{webhook['id']}")
+        for text in (
+            "Shop",
+            "failing",
+            "http://127.0.0.1",
+            "event.data.n > 0",
+            event["id"],
+            "500",
+            "x-token",
+            "1 failed",
+        ):
+            assert text in page.text, text
+        for secret in (webhook["secret"], "header-secret", "url-secret"):
+            assert secret not in page.text
+        page = await browser.page(f"/webhooks/{webhook['id']}?status=succeeded")
+        assert event["id"] not in page.text
+        page = await browser.page(f"/webhooks/{webhook['id']}?status=retrying&status_code=5xx&type=&error=&last=1h")
+        assert event["id"] in page.text
+
+
+async def test_pause_resume_and_enable(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(instance.app) as browser:
+        answer = await browser.submit(path, f"{path}/pause")
+        page = await browser.page(answer.headers["location"])
+        assert "The webhook is paused" in page.text
+        assert {f"{path}/resume"} == {action for action in page.actions() if action.startswith(path)} - {f"{path}/test"}
+        event = await instance.send()
+        await instance.until_delivery(event["id"], "held")
+        assert (await browser.submit(path, f"{path}/resume")).status_code == 303
+        await instance.until_final(event["id"])
+        await instance.http.patch(f"/v1{path}", json={"enabled": False})
+        page = await browser.page(path)
+        assert "Disabled by a person or a program" in page.text
+        assert (await browser.submit(path, f"{path}/enable")).status_code == 303
+        assert "Disabled by" not in (await browser.page(path)).text
+    actions = [item["action"] for item in (await instance.http.get("/v1/audit")).json()["items"]]
+    assert {"webhook.pause", "webhook.resume", "webhook.update"} <= set(actions)
+
+
+async def test_a_test_event_is_sent_and_shown(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, events=["order.*"])
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(instance.app) as browser:
+        answer = await browser.submit(path, f"{path}/test", type="my.test", data='{"n": 1}')
+        assert answer.status_code == 303
+        await inbox.got(1)
+        assert b'"n":1' in inbox.requests[0].body.replace(b" ", b"")
+        assert "my.test" in (await browser.page(answer.headers["location"])).text
+
+
+async def test_a_test_event_is_sent_once(instance: Instance, inbox: Receiver) -> None:
+    """The form has the id of its event, so that a second click sends none."""
+    webhook = await instance.webhook(inbox.url)
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(instance.app) as browser:
+        html = (await browser.get(path)).text
+        (event_id,) = re.findall(r'name="id" value="(evt_\w+)"', html)
+        for _ in range(2):
+            answer = await browser.submit(path, f"{path}/test", id=event_id)
+            assert answer.headers["location"] == f"/events/{event_id}?tenant={instance.tenant}"
+    await instance.until_final(event_id)
+    assert len(inbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "text"),
+    [
+        ({"data": '{"a": '}, 400, "not JSON"),
+        ({"data": "[" * 100 + "]" * 100}, 422, "nested deeper"),
+        ({"type": "no type!"}, 422, "type"),
+        ({"data": HOSTILE}, 400, "not JSON"),
+    ],
+)
+async def test_a_bad_test_event_is_explained_and_kept(
+    idle_instance: Instance, fields: dict[str, str], status: int, text: str
+) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name=HOSTILE)
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit(path, f"{path}/test", **fields)
+    assert answer.status_code == status
+    assert text in answer.text
+    assert "<script>alert" not in answer.text
+    page = Page(answer.text)
+    assert fields.get("data", "") in page.text
+
+
+async def test_another_tenants_webhooks_are_not_there(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Theirs")
+    key = await make_key(idle_instance, "someone-else")
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        assert "Theirs" not in (await browser.page("/webhooks")).text
+        assert (await browser.get(f"/webhooks?tenant={idle_instance.tenant}")).status_code == 403
+        assert (await browser.get(path)).status_code == 404
+        for command in ("pause", "resume", "enable", "test"):
+            assert (await browser.submit("/webhooks", f"{path}/{command}")).status_code == 404, command
+    assert (await idle_instance.http.get(f"/v1{path}")).json()["paused_at"] is None
+
+
+async def test_a_key_that_reads_webhooks_sees_neither_buttons_nor_deliveries(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    key = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        page = await browser.page(f"/webhooks/{webhook['id']}")
+        assert page.actions() == ["/logout"]
+        assert "Deliveries" not in page.text
+        assert "Success rate" not in (await browser.page("/webhooks")).text
