@@ -1,12 +1,13 @@
 """The worker process: its workflows, and the activities of each task queue, which `activities.wiring` makes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from temporalio.client import Client
 
 from activities.wiring import MAX_CONCURRENT_BULK, open_activities
-from hookkeeper import ids
+from hookkeeper import ids, tracing
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.index.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
@@ -34,6 +35,16 @@ WORKFLOWS: list[type] = [
 ]
 
 
+def traced(report: Callable[[RunReport], None]) -> Callable[[RunReport], None]:
+    """Return a function that also traces the end of each run."""
+
+    def report_and_trace(run: RunReport) -> None:
+        report(run)
+        tracing.end_run(run)
+
+    return report_and_trace
+
+
 @asynccontextmanager
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
@@ -52,5 +63,5 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
             ServedQueue(ids.limited_queue(queue), activities.limited, slots),
             ServedQueue(ids.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
         ]
-        async with serve(client, settings, queues, index.put):
+        async with serve(client, settings, queues, traced(index.put) if settings.otlp_endpoint else index.put):
             yield

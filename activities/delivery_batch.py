@@ -19,7 +19,8 @@ from activities.heartbeat import heartbeating
 from activities.memory_budget import WorkerMemory
 from activities.recent_batches import RecentBatches, SharedBatch
 from activities.tenant_concurrency import TenantConcurrency
-from hookkeeper import metrics
+from activities.traced import traced
+from hookkeeper import metrics, tracing
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
@@ -120,7 +121,7 @@ class BatchRunner:
             return Outcome(delivery=request.delivery, verdict="held", held_by="webhook_paused")
         attempt = PreparedAttempt(request, webhook, context)
         try:
-            outcome = await make_attempt(attempt)
+            outcome = await traced(make_attempt, attempt)
         except ContentError as error:
             outcome = attempt.bad_template(error)
         if not (self._always_alert or webhook.on_failure is not None):
@@ -159,4 +160,6 @@ def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome
         error=outcome.error,
         duration_ms=outcome.duration_ms,
         target=outcome.target,
+        run_id=activity.info().workflow_run_id,
+        trace_id=tracing.trace_id_of(batch.traceparent),
     )

@@ -11,6 +11,7 @@ from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.rate_gate import RateGate
 from activities.rendering import Renderer
+from hookkeeper import tracing
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.egress import http
@@ -30,6 +31,8 @@ class WebhookActivities:
         user_agent: str,
         gate: RateGate,
         memory: WorkerMemory,
+        *,
+        send_traceparent: bool = False,
     ) -> None:
         self._batches = batches
         self._health = health
@@ -38,6 +41,7 @@ class WebhookActivities:
         self._user_agent = user_agent
         self._gate = gate
         self._memory = memory
+        self._send_traceparent = send_traceparent
 
     @activity.defn
     async def deliver_webhooks(self, batch: DeliveryBatch) -> BatchResult:
@@ -97,8 +101,10 @@ class WebhookActivities:
         signature = sign(
             attempt.webhook.signing_secrets(now), message_id=attempt.event.id, timestamp=timestamp, body=body.content
         )
+        context = tracing.current() if self._send_traceparent else None
         return (
-            attempt.webhook.headers
+            ({tracing.HEADER: context} if context else {})
+            | attempt.webhook.headers
             | body.headers
             | {
                 "user-agent": self._user_agent,

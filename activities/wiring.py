@@ -100,7 +100,9 @@ async def open_activities(
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthRecorder(store, settings.disable_after, probes)
-        webhooks = WebhookActivities(batches, health, web, renderer, USER_AGENT, gate, memory)
+        webhooks = WebhookActivities(
+            batches, health, web, renderer, USER_AGENT, gate, memory, send_traceparent=settings.send_traceparent
+        )
         sending: list[Activity] = [
             webhooks.deliver_webhooks,
             EmailActivities(batches, mail, renderer).send_emails,

@@ -30,6 +30,7 @@ from api.routes import (
     webhooks,
 )
 from api.state import ApiState
+from api.tracing import TELEMETRY, PassedContext
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
@@ -75,6 +76,8 @@ def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
     if settings.admin_key is None:
         raise NoAdminKey("HOOKKEEPER_ADMIN_KEY is not set")
     app = bare_app(settings)
+    if settings.traces_events and settings.otlp_endpoint is None:
+        app.add_middleware(PassedContext)
     app.state.api = ApiState(settings, settings.admin_key.get_secret_value(), store, gateway)
     return app
 
@@ -91,6 +94,7 @@ def bare_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
         openapi_url=None,  # `api.routes.docs` serves the document and its page
         lifespan=_lifespan,
+        telemetry=TELEMETRY,
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
     )
     for router in ROUTERS:

@@ -229,6 +229,17 @@ class Settings(BaseSettings):
         description="Address and port at which a process serves its [metrics](metrics.md), without a key:"
         " `127.0.0.1:9464`. If not set, it serves none; `dev` sets it",
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector to which [traces](tracing.md) are exported with OTLP over HTTP:"
+        " `http://127.0.0.1:4318`. Needs the extra `otel`",
+    )
+    send_traceparent: bool = Field(
+        False,
+        description="Send the header `traceparent` to webhooks: the context of the attempt, or without an exporter the"
+        " one that came with the event",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs: `console` or `json`")
     dev_synchronous: Literal["normal", "full"] = Field(
         "normal",
@@ -258,6 +269,11 @@ class Settings(BaseSettings):
         return RenderLimits(body_bytes=2 * self.max_event_bytes, header_bytes=self.max_header_bytes)
 
     @property
+    def traces_events(self) -> bool:
+        """Whether events keep the context of their trace."""
+        return self.send_traceparent or self.otlp_endpoint is not None
+
+    @property
     def keyring(self) -> Keyring | None:
         """A new keyring of the encryption keys. Processes create one at their start and share it."""
         return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
@@ -279,6 +295,7 @@ class Settings(BaseSettings):
         "deployment_version",
         "email_capture_dir",
         "metrics_address",
+        "otlp_endpoint",
         "disable_after",
         "probe_interval",
         "rate_limit",

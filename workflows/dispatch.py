@@ -49,6 +49,7 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
         data=event.data if is_inline else None,
         data_inline=is_inline,
         attempts=requests,
+        traceparent=event.traceparent,
         limited=first.paced_rate is not None,
         pace=first.paced_rate,
     )

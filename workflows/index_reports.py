@@ -57,5 +57,6 @@ class IndexReports:
             deliveries=tuple(deliveries),
             finished_at=finished_at,
             part=ids.part_of(info.workflow_id) if self._is_part else 0,
+            traceparent=self._event.traceparent,
         )
         self._send(report)

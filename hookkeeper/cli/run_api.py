@@ -15,7 +15,7 @@ from hookkeeper.cli.console import Failed
 from hookkeeper.cli.listeners import listen
 from hookkeeper.cli.processes import freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
-from hookkeeper.cli.startup import connect, open_metrics, read_settings
+from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -41,11 +41,15 @@ async def _serve(settings: Settings) -> None:
     store = Store.connect(settings.database_url, keyring)
     try:
         async with until_stopped(deadline=deadline):
+            traces = exporting_traces(settings.otlp_endpoint, "api")
             metrics = open_metrics(settings.metrics_address)
             client = await connect(keyring, metrics.runtime)
             app = create_app(settings, store, Gateway(client, settings.task_queue))
             state: ApiState = app.state.api
-            async with metrics.serving(state.system.registries):
+            async with (
+                traces,
+                metrics.serving(state.system.registries),
+            ):
                 await _serve_http(settings, app)
     finally:
         deadline.begin()

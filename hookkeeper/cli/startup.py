@@ -56,3 +56,14 @@ def open_metrics(address: str | None) -> "MetricsServer | NoMetrics":
 
     parts = urlsplit(f"//{address}")
     return MetricsServer(parts.hostname or "", parts.port or 0)
+
+
+def exporting_traces(endpoint: str | None, process: str) -> AbstractAsyncContextManager[None]:
+    """Export traces of the process until the block ends, if there is a collector. Raises `Failed`."""
+    if endpoint is None:
+        return nullcontext()
+    try:
+        from hookkeeper.cli.trace_export import exporting_traces
+    except ModuleNotFoundError as error:
+        raise Failed("HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install 'hookkeeper[otel]'") from error
+    return exporting_traces(endpoint, process)

@@ -38,6 +38,8 @@ class DeliveryBatch(Message):
     data_inline: bool = True
     """False: the data is read from the first event of the run's own history."""
     attempts: tuple[AttemptRequest, ...]
+    traceparent: str | None = None
+    """The context in which the attempts are traced."""
     limited: bool = False
     """It came through the rate-limited queue."""
     pace: float | None = None

@@ -153,6 +153,8 @@ class EventInput(Message):
     deliveries: tuple[Delivery, ...] = ()
     max_hold: float | None = None
     """Seconds after which a held delivery fails; None: never."""
+    traceparent: str | None = None
+    """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     pending_alerts: tuple[Alert, ...] = ()
     """Alerts that were pending when the run was continued as new."""
 

@@ -41,6 +41,8 @@ class RunReport(NamedTuple):
     """When the run has closed."""
     part: int = 0
     """The number of the part; 0 for the event's own run."""
+    traceparent: str | None = None
+    """The context in which the run is traced."""
 
 
 def first_report(event: EventInput, state: EventState, run_id: str, digest: str) -> RunReport:

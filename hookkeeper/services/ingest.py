@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from hookkeeper import metrics
+from hookkeeper import metrics, tracing
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
@@ -165,6 +165,9 @@ class EventIngest:
             deliver_at=event.deliver_at,
             deliveries=deliveries,
             max_hold=self._settings.max_hold.total_seconds(),
+            traceparent=(
+                tracing.of_new_event(event.tenant, event_id, event.type) if self._settings.traces_events else None
+            ),
         )
 
     @asynccontextmanager

@@ -1,0 +1,30 @@
+"""Trace the attempts of events that came with, or were given, a context."""
+
+from collections.abc import Awaitable, Callable
+
+from temporalio import activity
+
+from activities.attempts import PreparedAttempt
+from hookkeeper import ids, tracing
+from hookkeeper.outcomes import Outcome
+
+
+async def traced(make_attempt: Callable[[PreparedAttempt], Awaitable[Outcome]], attempt: PreparedAttempt) -> Outcome:
+    """Make the attempt in a span of its own."""
+    batch, request = attempt.batch.message, attempt.request
+    if batch.traceparent is None:
+        return await make_attempt(attempt)
+    info = activity.info()
+    attributes: dict[str, str | int] = {
+        "hookkeeper.tenant": batch.tenant,
+        "hookkeeper.event_id": batch.id,
+        "hookkeeper.event_type": batch.type,
+        "hookkeeper.delivery": request.delivery,
+        "hookkeeper.attempt": request.number,
+        "hookkeeper.run_id": info.workflow_run_id or "",
+    }
+    run_id = None if info.workflow_type == ids.PART else info.workflow_run_id
+    with tracing.attempt(batch.traceparent, run_id, attributes) as record:
+        outcome = await make_attempt(attempt)
+        record(outcome)
+        return outcome
