@@ -16,7 +16,7 @@ from api.pages.static import versioned
 from api.problems import Problem, title
 from api.sessions import SESSION
 from api.state import state_of
-from hookkeeper.times import rfc3339, utc_now
+from hookkeeper.times import rfc3339
 
 PROOF = "proof"
 """The hidden field of each form."""
@@ -48,7 +48,7 @@ async def render(request: Request, template: str, status: int = 200, **context: 
         "path": request.url.path,
         "proof": SESSION.proof(SESSION.of(request), state.settings),
         "navigation": [entry for entry in NAVIGATION if caller and entry[2] in caller.scopes],
-        "now": utc_now(),
+        "back": back_to(request),
     }
     async with state.rendering.slot((caller and caller.tenant) or ""):
         html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
@@ -56,13 +56,22 @@ async def render(request: Request, template: str, status: int = 200, **context: 
 
 
 async def error_page(request: Request, problem: Problem) -> Response:
-    """Render the page of a problem. The form of a command belongs to the page above its own path."""
-    path, status = request.url.path, problem.status_code
-    path = path if request.method == "GET" else path.rpartition("/")[0]
-    again = path + (f"?{request.url.query}" if request.url.query else "")
+    """Render the page of a problem."""
+    status, again = problem.status_code, back_to(request) or _with_query(request, request.url.path)
     page = await render(request, "error.html", status, problem=problem, title=title(status), again=again)
     page.headers.update(problem.headers or {})
     return page
+
+
+def back_to(request: Request) -> str | None:
+    """Return the page that a form is on: its path is one step above that of the form. None for a page itself."""
+    if request.method == "GET":
+        return None
+    return _with_query(request, request.url.path.rpartition("/")[0])
+
+
+def _with_query(request: Request, path: str) -> str:
+    return path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def redirect(url: str) -> Response:

@@ -58,6 +58,7 @@ class Live {
     this.text = document.querySelector("[data-live-text]");
     this.toggle = document.querySelector("[data-live-toggle]");
     this.seconds = Number(region.dataset.live);
+    this.from = region.dataset.from || location.href; // an answer to a form names the page that it shows
     this.source = region.outerHTML; // as the server has sent it
     this.paused = false;
     this.failures = 0;
@@ -86,7 +87,7 @@ class Live {
 
   async refresh() {
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+      const answer = await fetch(this.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
       if (new URL(answer.url).pathname === "/login") return location.reload();
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("#live");

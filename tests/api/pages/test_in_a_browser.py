@@ -140,12 +140,19 @@ async def test_the_keyboard_is_enough_and_the_narrow_page_fits(chromium: Browser
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"
 
 
-async def test_a_webhook_is_tested_paused_and_resumed(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
-    webhook = await instance.webhook(inbox.url, name="Shop")
+async def test_a_webhook_is_registered_tested_paused_and_resumed(
+    chromium: Browser, instance: Instance, inbox: Receiver
+) -> None:
     async with reading(chromium, instance) as page:
         await log_in(page)
         await page.get_by_role("link", name="Webhooks").click()
-        await page.get_by_role("link", name="Shop").click()
+        await page.get_by_role("link", name="New webhook").click()
+        await page.get_by_label("Tenant").fill(instance.tenant)
+        await page.get_by_label("URL").fill(inbox.url)
+        await page.get_by_label("Name").fill("Shop")
+        await page.get_by_role("button", name="Register").click()
+        await expect(page.get_by_text("The webhook is registered")).to_be_visible()
+        webhook_id = re.findall(r"wh_[a-z0-9]+", page.url)[0]
         await page.get_by_label("Data (JSON)").fill('{"order": 4711}')
         await page.get_by_role("button", name="Send").click()
         await page.wait_for_url("**/events/evt_*")
@@ -154,7 +161,7 @@ async def test_a_webhook_is_tested_paused_and_resumed(chromium: Browser, instanc
         await page.get_by_role("link", name="Shop").click()
         await page.get_by_role("button", name="Pause", exact=True).click()
         await expect(page.get_by_text("The webhook is paused")).to_be_visible()
-        assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["paused_at"]
+        assert (await instance.http.get(f"/v1/webhooks/{webhook_id}")).json()["paused_at"]
         await page.get_by_role("button", name="Resume", exact=True).click()
         await expect(page.get_by_text("The webhook was resumed")).to_be_visible()
 
@@ -179,8 +186,8 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
         await check("/login")
         await log_in(page)
         event_path = f"/events/{event['id']}?tenant={instance.tenant}"
-        for path in ("/", "/events", event_path, "/webhooks", f"/webhooks/{webhook['id']}"):
+        for path in ("/", "/events", event_path, "/webhooks", f"/webhooks/{webhook['id']}", "/webhooks/new"):
             await page.goto(path)
             await check(path)
     assert {path: report for path, report in found.items() if report} == {}
-    assert len(found) == 12
+    assert len(found) == 14

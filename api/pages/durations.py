@@ -1,0 +1,34 @@
+"""Durations as people write them: `30s`, `5m`, `2h`, `1d`."""
+
+import re
+from collections.abc import Sequence
+
+from hookkeeper.services.errors import Invalid
+
+UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd]?)", re.ASCII)
+MAX_DURATIONS = 100
+NEVER = "never"
+
+
+def read_durations(text: str, field: str) -> list[float]:
+    """Read `5s, 5m, 2h` as seconds; a number without a unit is seconds, and `never` none at all. Raises Invalid."""
+    if text.strip() == NEVER:
+        return []
+    parts = text.replace(",", " ").split()
+    found = [DURATION.fullmatch(part) for part in parts[:MAX_DURATIONS]]
+    if len(parts) > MAX_DURATIONS or not all(found):
+        raise Invalid.field(field, "must be durations such as 5s, 5m, 2h")
+    return [float(match[1]) * UNITS[match[2] or "s"] for match in found if match]
+
+
+def write_durations(seconds: Sequence[float]) -> str:
+    """Write what `read_durations` reads, each in the largest unit without a fraction."""
+    return ", ".join(map(_written, seconds)) or NEVER
+
+
+def _written(seconds: float) -> str:
+    unit, size = next(
+        ((unit, size) for unit, size in UNITS.items() if seconds >= size and seconds % size == 0), ("s", 1)
+    )
+    return f"{seconds / size:g}{unit}"

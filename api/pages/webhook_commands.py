@@ -1,0 +1,159 @@
+"""The forms on the page of a webhook. They call what the routes of the API call."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from api import views
+from api.access import needs
+from api.deps import (
+    AuditDep,
+    CallerDep,
+    CatalogueDep,
+    GatewayDep,
+    IngestDep,
+    KnownWebhook,
+    LinksDep,
+    SandboxDep,
+    SettingsDep,
+    StoreDep,
+    ValidatorDep,
+)
+from api.errors import as_problem, from_validation
+from api.filters import UNITS
+from api.pages.rendering import query, redirect
+from api.pages.routes import PageRoute
+from api.pages.webhook import show_again
+from api.problems import Problem, ServiceUnavailable, Unprocessable
+from api.routes import recoveries
+from api.routes import webhooks as api
+from api.schemas.recoveries import RecoveryRequest
+from api.schemas.webhooks import PreviewRequest, TestEventRequest, WebhookChanges
+from api.strict_json import parse
+from hookkeeper.temporal.error_translation import Conflict
+from hookkeeper.times import rfc3339, utc_now
+
+router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
+RECOVERABLE_PERIODS = ("1h", "6h", "24h", "7d", "30d")
+_WRITES = [needs("webhooks:write")]
+
+
+@router.post("/{webhook_id}/pause", dependencies=_WRITES)
+async def pause_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> Response:
+    """Pause a webhook."""
+    await api.pause_webhook(webhook, store, caller)
+    return _done(webhook.id, "pause")
+
+
+@router.post("/{webhook_id}/resume", dependencies=_WRITES)
+async def resume_webhook(webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> Response:
+    """Resume a webhook."""
+    await api.resume_webhook(webhook, store, gateway, caller)
+    return _done(webhook.id, "resume")
+
+
+@router.post("/{webhook_id}/enable", dependencies=_WRITES)
+async def enable_webhook(
+    webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep, validator: ValidatorDep
+) -> Response:
+    """Enable a webhook that was disabled, for failures or by a person."""
+    await api.change_webhook(webhook.id, WebhookChanges(enabled=True), store, caller, gateway, validator)
+    return _done(webhook.id, "enable")
+
+
+@router.post("/{webhook_id}/test", dependencies=_WRITES)
+async def send_test(
+    request: Request,
+    webhook: KnownWebhook,
+    store: StoreDep,
+    caller: CallerDep,
+    catalogue: CatalogueDep,
+    ingest: IngestDep,
+    links: LinksDep,
+) -> Response:
+    """Send a test event, and go to its page, where the response appears."""
+    form: dict[str, str] = request.state.form
+    try:
+        accepted = await api.send_test(webhook, Response(), catalogue, ingest, links, TestEventRequest(**_sample(form)))
+    except ServiceUnavailable:
+        raise
+    except (Problem, ValidationError) as error:
+        return await show_again(request, webhook, store, caller, problem=_problem(error), form=form)
+    return redirect(query(f"/events/{accepted.id}", tenant=accepted.tenant))
+
+
+@router.post("/{webhook_id}/preview", dependencies=[needs("webhooks:read")])
+async def preview(
+    request: Request,
+    webhook: KnownWebhook,
+    store: StoreDep,
+    caller: CallerDep,
+    sandbox: SandboxDep,
+    validator: ValidatorDep,
+    settings: SettingsDep,
+) -> Response:
+    """Show what the webhook would send for an event."""
+    form: dict[str, str] = request.state.form
+    try:
+        sample = {name: value for name, value in _sample(form).items() if name != "id"}
+        wanted = PreviewRequest(webhook_id=webhook.id, event=sample)
+        shown = await api.preview_webhook(wanted, store, caller, sandbox, validator, settings)
+    except (Problem, ValidationError) as error:
+        return await show_again(request, webhook, store, caller, problem=_problem(error), form=form)
+    return await show_again(request, webhook, store, caller, preview=shown, form=form)
+
+
+@router.post("/{webhook_id}/secret", dependencies=_WRITES)
+async def show_secret(
+    request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep, audit: AuditDep
+) -> Response:
+    """Show the signing key, and record that it was shown."""
+    await audit.keep(caller.did("webhook.show-secret", webhook.id, webhook.tenant))
+    return await show_again(request, webhook, store, caller, secret=views.secret(webhook))
+
+
+@router.post("/{webhook_id}/rotate-secret", dependencies=_WRITES)
+async def rotate_secret(request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> Response:
+    """Set a new signing key and show it. For a day, the previous one signs too."""
+    secret = await api.rotate_secret(webhook, store, caller)
+    return await show_again(request, webhook, store, caller, secret=secret)
+
+
+@router.post("/{webhook_id}/recover", dependencies=[needs("events:write")])
+async def recover_webhook(
+    request: Request, webhook: KnownWebhook, gateway: GatewayDep, store: StoreDep, audit: AuditDep, caller: CallerDep
+) -> Response:
+    """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
+    form: dict[str, str] = request.state.form
+    is_confirmed = "since" in form
+    try:
+        wanted = RecoveryRequest(since=form["since"] if is_confirmed else _since(form), dry_run=not is_confirmed)
+        state = await recoveries.recover_webhook(webhook, wanted, gateway, store, audit, caller, Response())
+    except (Problem, ValidationError, Conflict) as error:
+        return await show_again(request, webhook, store, caller, problem=_problem(error))
+    if is_confirmed:
+        return _done(webhook.id, "recover")
+    return await show_again(request, webhook, store, caller, recovery=state)
+
+
+def _done(webhook_id: str, what: str) -> Response:
+    return redirect(query(f"/webhooks/{webhook_id}", done=what))
+
+
+def _sample(form: dict[str, str]) -> dict[str, Any]:
+    """Read the form of an event. Raises Problem. Without data, the type's example is sent."""
+    given = {name: form[name].strip() for name in ("id", "type") if form.get(name, "").strip()}
+    text = form.get("data", "").strip()
+    return given | ({"data": parse(text.encode())} if text else {})
+
+
+def _since(form: dict[str, str]) -> str:
+    last = form.get("last", "")
+    if last not in RECOVERABLE_PERIODS:
+        raise Unprocessable("Choose one of the times.")
+    return rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]])
+
+
+def _problem(error: Exception) -> Problem:
+    return from_validation(error.errors()) if isinstance(error, ValidationError) else as_problem(error)
