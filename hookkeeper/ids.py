@@ -3,12 +3,15 @@
 import re
 from datetime import UTC, datetime
 from hashlib import sha256
+from secrets import token_hex
 from zlib import crc32
 
 from temporalio.common import SearchAttributeKey
 
 EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
 """Workflow types: the run of an event; the run of a large event, and those of its parts."""
+SHARED_RUN = "SharedRunWorkflow"
+"""The workflow type of a run that makes the first attempts of several events."""
 ORDERED_QUEUE = "OrderedQueueWorkflow"
 """The workflow type of the queue of an ordered webhook."""
 QUEUE_FULL = "full"
@@ -24,6 +27,8 @@ PROBE = "ProbeWorkflow"
 
 STATE = "state"
 """The query for the public state of a workflow."""
+COMMAND = "command"
+"""Update of a shared run: a command to one of its events."""
 RECEIPT, RELEASE_WEBHOOK, GRANT = "receipt", "release_webhook", "grant"
 """Signals of an event's run. Its commands are updates, and signals as well: `messages.event.Command`."""
 RESCHEDULE = "reschedule"
@@ -36,6 +41,8 @@ RESTART_RELEASE = "restart"
 """Signal of a release."""
 REPORT = "report_to_index"
 """The function of a worker that takes the reports of runs for the index."""
+DELIVER_TOGETHER = "deliver_events_together"
+"""The activity of a shared run."""
 DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
 """The activities that make attempts."""
 CLOSE_AS_CANCELLED = "close_as_cancelled"
@@ -52,6 +59,8 @@ DELIVER_AT = SearchAttributeKey.for_datetime("HookDeliverAt")
 """On the first run of a scheduled event: when it is delivered."""
 ORDERED = SearchAttributeKey.for_keyword_list("HookOrdered")
 """Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
+EVENTS = SearchAttributeKey.for_keyword_list("HookEvents")
+"""On a shared run: the ids of its events."""
 FIRED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
 
@@ -61,6 +70,7 @@ SEARCH_ATTRIBUTES = {
     NEEDS_ATTENTION.name: "KeywordList",
     DELIVER_AT.name: "Datetime",
     ORDERED.name: "KeywordList",
+    EVENTS.name: "KeywordList",
 }
 
 EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
@@ -69,6 +79,19 @@ EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
 def workflow_id(tenant: str, event_id: str) -> str:
     """Return the id of an event's run: `event-<tenant>-<event id>`."""
     return f"event-{_dotted(tenant)}-{event_id}"
+
+
+SHARED_PREFIX = "shared-"
+
+
+def shared_run_id() -> str:
+    """Name a new shared run: `shared-<24 hexadecimal digits>`."""
+    return f"{SHARED_PREFIX}{token_hex(12)}"
+
+
+def is_shared_run(workflow: str) -> bool:
+    """Return whether this is the workflow id of a shared run."""
+    return workflow.startswith(SHARED_PREFIX)
 
 
 def part_id(tenant: str, event_id: str, part: int) -> str:

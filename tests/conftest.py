@@ -55,6 +55,7 @@ SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
     ids.NEEDS_ATTENTION,
     ids.DELIVER_AT,
     ids.ORDERED,
+    ids.EVENTS,
 ]
 
 

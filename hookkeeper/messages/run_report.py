@@ -20,6 +20,8 @@ class EventProgress(NamedTuple):
     deliver_at: datetime | None
     run_id: str
     digest: str
+    shared_run: str | None = None
+    """The workflow id of the shared run that has the event; None: it has a run of its own."""
     size: int | None = None
     """Bytes of the event's data as JSON; None if the reporter does not know it."""
 
@@ -45,7 +47,9 @@ class RunReport(NamedTuple):
     """The context in which the run is traced."""
 
 
-def first_report(event: EventInput, state: EventState, run_id: str, digest: str) -> RunReport:
+def first_report(
+    event: EventInput, state: EventState, run_id: str, digest: str, shared_run: str | None = None
+) -> RunReport:
     """Return the report of an event that was just accepted. Every report of its run counts more."""
     progress = EventProgress(
         status=state.status,
@@ -53,6 +57,7 @@ def first_report(event: EventInput, state: EventState, run_id: str, digest: str)
         deliver_at=event.deliver_at,
         run_id=run_id,
         digest=digest,
+        shared_run=shared_run,
         size=len(to_json(event.data)),
     )
     return RunReport(

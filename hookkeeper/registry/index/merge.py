@@ -93,6 +93,7 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
         "finished_at": report.finished_at,
         "run_id": progress.run_id,
         "digest": progress.digest,
+        "shared_run": progress.shared_run,
         "size": size if progress.size is None else progress.size,
         "as_of": report.as_of,
         "check_at": None if report.finished_at else max(report.as_of, report.accepted_at) + CHECK_DELAY,

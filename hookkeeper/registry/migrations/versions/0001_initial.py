@@ -171,6 +171,7 @@ def _create_index() -> None:
         sa.Column("finished_at", sa.BigInteger()),
         sa.Column("run_id", sa.String(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("shared_run", sa.String()),
         sa.Column("size", sa.Integer()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
         sa.Column("check_at", sa.BigInteger()),

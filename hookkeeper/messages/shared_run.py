@@ -1,0 +1,58 @@
+"""The messages of a shared run, which makes the first attempts of several events (`workflows.shared_run`).
+
+An event is named by the workflow id that its own run has, or would have: `ids.workflow_id(tenant, event id)`.
+"""
+
+from hookkeeper import ids
+from hookkeeper.messages import Message
+from hookkeeper.messages.batch import BatchResult, DeliveryBatch
+from hookkeeper.messages.event import Command, EventInput, EventState
+
+
+class SharedEvent(Message):
+    """An event of a shared run. All its deliveries are to URLs, without an order, a rate or a time."""
+
+    event: EventInput
+    digest: str
+
+    @property
+    def key(self) -> str:
+        """The workflow id of the event's own run."""
+        return ids.workflow_id(self.event.tenant, self.event.id)
+
+
+class SharedRunInput(Message):
+    """What starts a shared run. Without events, the run only takes its id, so that no other can have it."""
+
+    events: tuple[SharedEvent, ...] = ()
+    finished: tuple[EventState, ...] = ()
+    """The final states of all events, if the run replaces one of which an event was erased: it sends nothing."""
+
+
+class SharedRunResult(Message):
+    """How a shared run has ended."""
+
+    finished: tuple[EventState, ...]
+    """The events that have succeeded."""
+    continued: tuple[str, ...] = ()
+    """The keys of all others: each has a run of its own."""
+
+
+class SharedCommand(Message):
+    """A command to one event of a shared run."""
+
+    event: str
+    command: Command
+    delivery: str | None = None
+
+
+class TogetherBatch(Message):
+    """The first attempts of several events, which one activity makes."""
+
+    batches: tuple[DeliveryBatch, ...]
+
+
+class TogetherResult(Message):
+    """One result for each batch, in the same order; None: no attempt was made, because the tenant was at its limit."""
+
+    results: tuple[BatchResult | None, ...]
