@@ -85,7 +85,9 @@ events = Table(
     _partial("ix_events_check_at", IS_OPEN, "check_at"),
     postgresql_partition_by=BY_DAY,
 )
-"""One row an event. `shared_run` is the workflow id of the shared run that has it, NULL for a run of its own. `check_at` is its position in the sweep's checks of open events; NULL once the run has closed."""
+"""One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
+`check_at` is its position in the sweep's checks of open events; NULL once the run has closed.
+"""
 
 deliveries = Table(
     "deliveries",
