@@ -110,7 +110,7 @@ async def open_activities(
         ]
         closing = ClosingActivities(client)
         alerts = AlertActivities(store, client, mail, notifier, renderer, links, operators, concurrency, memory)
-        gateway = Gateway(client, settings.task_queue)
+        gateway = Gateway(client, settings.task_queue, store.claims)
         ingest = EventIngest(gateway, store, index, sandbox, settings)
         ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
         firing = ScheduledEventActivities(

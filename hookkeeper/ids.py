@@ -48,6 +48,8 @@ DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_noti
 CLOSE_AS_CANCELLED = "close_as_cancelled"
 """The activity whose input keeps the final state of a cancelled run."""
 
+EVENT_COUNT = "events"
+"""Memo of a shared run: the number of its events."""
 RUN_NUMBER = "run_number"
 """Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
 

@@ -1,16 +1,19 @@
-"""What Temporal lists of an event's run: its first search attributes, and its memo."""
+"""What Temporal lists of a run of events: its first search attributes, its memo, and its summary."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 
 LISTED_BYTES = 1900
 """Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
+SUMMARY_BYTES = 200
+"""Bytes of the summary of a shared run."""
 
 
 def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:
@@ -41,13 +44,38 @@ def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     return {"digest": digest, "accepted_at": event.accepted_at, **number}
 
 
-def fitting_ids(webhook_ids: Iterable[str]) -> list[str]:
+def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttributes:
+    """Return the search attributes of a shared run: the ids of its events, and the tenant and the type of all."""
+    pairs: list[SearchAttributePair[Any]] = []
+    if listed := fitting_ids(shared.event.id for shared in events):
+        pairs.append(SearchAttributePair(ids.EVENTS, listed))
+    if len(tenants := {shared.event.tenant for shared in events}) == 1:
+        pairs.append(SearchAttributePair(ids.TENANT, *tenants))
+    if len(types := {shared.event.type for shared in events}) == 1:
+        pairs.append(SearchAttributePair(ids.EVENT_TYPE, *types))
+    return TypedSearchAttributes(pairs)
+
+
+def shared_summary(events: Sequence[SharedEvent]) -> str:
+    """`37 events: evt_1, evt_2, …`: their number, and the first of their ids."""
+    if not events:
+        return "no events"
+    summary = f"{len(events)} events: {events[0].event.id}"
+    for shared in events[1:]:
+        longer = f"{summary}, {shared.event.id}"
+        if len(longer.encode()) > SUMMARY_BYTES - 5:
+            return f"{summary}, …"
+        summary = longer
+    return summary
+
+
+def fitting_ids(all_ids: Iterable[str]) -> list[str]:
     """Return the ids for a search attribute: without duplicates, sorted, and as many as fit (about 100)."""
     ids_: list[str] = []
     size = 2
-    for webhook_id in sorted(set(webhook_ids)):
-        size += len(webhook_id.encode()) + 3
+    for id_ in sorted(set(all_ids)):
+        size += len(id_.encode()) + 3
         if size > LISTED_BYTES:
             break
-        ids_.append(webhook_id)
+        ids_.append(id_)
     return ids_

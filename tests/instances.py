@@ -171,7 +171,7 @@ async def running_instance(temporal: Client, folder: Path, **settings: Any) -> A
         await store.migrate()
         if keyring:
             temporal = with_keys(temporal, keyring)
-        gateway = Gateway(temporal, chosen.task_queue)
+        gateway = Gateway(temporal, chosen.task_queue, store.claims)
         app = create_app(chosen, store, gateway)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {KEY}"}

@@ -44,7 +44,7 @@ async def _serve(settings: Settings) -> None:
             traces = exporting_traces(settings.otlp_endpoint, "api")
             metrics = open_metrics(settings.metrics_address)
             client = await connect(keyring, metrics.runtime)
-            app = create_app(settings, store, Gateway(client, settings.task_queue))
+            app = create_app(settings, store, Gateway(client, settings.task_queue, store.claims))
             state: ApiState = app.state.api
             async with (
                 traces,

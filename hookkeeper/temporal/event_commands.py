@@ -24,6 +24,7 @@ from hookkeeper.temporal.error_translation import not_found_suppressed, translat
 from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.event_start import start_again
 from hookkeeper.temporal.run_state import input_of, latest_run
+from hookkeeper.temporal.shared_runs import SharedRuns
 
 RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
@@ -32,9 +33,10 @@ RETRY_INTERVAL = 0.05
 class EventCommands:
     """Commands to all events. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, shared_runs: SharedRuns) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._shared_runs = shared_runs
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
         """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""

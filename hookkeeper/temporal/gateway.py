@@ -14,6 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
+from hookkeeper.registry.claims import Claims
 from hookkeeper.temporal import erasure, event_read, run_state
 from hookkeeper.temporal.erasure import ClosedEvent
 from hookkeeper.temporal.error_translation import (
@@ -31,6 +32,7 @@ from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks, is_polled
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.temporal.shared_runs import SharedRuns
 from hookkeeper.temporal.webhook_workflows import Releases
 from hookkeeper.times import utc_now
 
@@ -48,11 +50,12 @@ class Started:
 class Gateway:
     """The whole client of Temporal. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
         self._client = client
         self._task_queue = task_queue
         self._readiness = Readiness(client, task_queue)
-        self.commands = EventCommands(client, task_queue)
+        self.shared_runs = SharedRuns(client, task_queue, claims)
+        self.commands = EventCommands(client, task_queue, self.shared_runs)
         self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)

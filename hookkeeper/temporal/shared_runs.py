@@ -1,0 +1,132 @@
+"""Shared runs: start them, and find the one that has an event.
+
+The id of a shared run is chosen before it is started and written into the claims of its events, and a run with this id
+is started once. So a claim can be checked at any time: look at the run, or take its id, and no run with it follows.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from hookkeeper import ids
+from hookkeeper.messages.event import EventInput, EventState
+from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
+from hookkeeper.registry.claims import Claims
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.search_attributes import shared_search_attributes, shared_summary
+from hookkeeper.temporal import event_read
+from hookkeeper.temporal.error_translation import Unavailable, translated_errors
+from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, state_of
+from hookkeeper.temporal.visibility import quoted
+
+SEVERAL_TENANTS = "shared"
+"""Fairness key of a run with events of several tenants."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventInRun:
+    """An event that a shared run has."""
+
+    workflow_id: str
+    run_id: str
+    digest: str
+    state: EventState
+
+
+class SharedRuns:
+    """All shared runs. One for the process."""
+
+    def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._claims = claims
+
+    async def start(self, workflow_id: str, events: Sequence[SharedEvent]) -> str | None:
+        """Start a shared run, and return its run id once Temporal has stored it; None if a run with this id exists.
+
+        Raises `Unavailable` and `RequestTooLarge`.
+        """
+        async with translated_errors(not_found=Unavailable):
+            return await start_shared_run(
+                self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
+            )
+
+    async def block(self, workflow_id: str) -> bool:
+        """Start an empty run with this id, so that no other start can succeed; False if a run with this id exists."""
+        return await self.start(workflow_id, ()) is not None
+
+    async def event_in(self, workflow_id: str, tenant: str, event_id: str) -> EventInRun | None:
+        """Return an event of a shared run; None if there is no such run, or it lacks the event.
+
+        While the event is open, its state is the first one of its latest run, which needs no worker.
+        """
+        async with translated_errors():
+            run = await find_shared_run(self._client, workflow_id)
+            if run is None or (shared := run.event(tenant, event_id)) is None:
+                return None
+            if not run.is_open and (own := await find_run(self._client, shared.key)):
+                handle = self._client.get_workflow_handle(own.id, run_id=own.run_id)
+                return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, handle, own))
+            state = None if run.is_open else await state_of(run, shared.event)
+            return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
+
+    async def find(self, tenant: str, event_id: str) -> SharedRun | None:
+        """Return the shared run that has an event: the one in its claim, or the latest that Temporal lists with it.
+
+        Raises Temporal's `RPCError`.
+        """
+        try:
+            claim = await self._claims.find(tenant, event_id)
+            while claim is not None and (workflow_id := claim.shared_run) is not None:
+                run = await find_shared_run(self._client, workflow_id)
+                if run is not None and run.event(tenant, event_id):
+                    return run
+                claim = await self._claims.find(tenant, event_id)
+                if claim is not None and claim.shared_run == workflow_id:
+                    break
+            if claim is not None and claim.shared_run is None:
+                return None
+        except RegistryUnavailable:
+            pass
+        return await self.find_listed(tenant, event_id)
+
+    async def find_listed(self, tenant: str, event_id: str) -> SharedRun | None:
+        """Return the latest shared run with this event that Temporal lists. Raises Temporal's `RPCError`."""
+        query = f"{ids.EVENTS.name} = {quoted(event_id)} AND WorkflowType = {quoted(ids.SHARED_RUN)}"
+        async for listed in self._client.list_workflows(query):
+            run = await find_shared_run(self._client, listed.id)
+            if run is not None and run.event(tenant, event_id):
+                return run
+        return None
+
+
+async def start_shared_run(client: Client, task_queue: str, workflow_id: str, run: SharedRunInput) -> str | None:
+    """Start a shared run, and return its run id; None if a run with this id exists. Raises Temporal's `RPCError`."""
+    tenants = {shared.event.tenant for shared in run.events}
+    with suppress(WorkflowAlreadyStartedError):
+        handle = await client.start_workflow(
+            ids.SHARED_RUN,
+            run,
+            id=workflow_id,
+            task_queue=task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            memo={ids.EVENT_COUNT: len(run.events)},
+            search_attributes=shared_search_attributes(run.events),
+            static_summary=shared_summary(run.events),
+            priority=Priority(fairness_key=tenants.pop() if len(tenants) == 1 else SEVERAL_TENANTS),
+        )
+        return handle.result_run_id
+    return None
+
+
+async def _state_of(client: Client, handle: WorkflowHandle[Any, Any], run: WorkflowExecutionDescription) -> EventState:
+    if run.status == WorkflowExecutionStatus.RUNNING:
+        return first_state(await input_of(client, handle, EventInput))
+    return (await event_read.read(client, handle, run)).state
