@@ -22,9 +22,12 @@ CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
 DIRECT_CONNECTIONS = 4
 """Connections that `hookkeeper.registry.direct_reads` keeps."""
+DIRECT_WRITERS = 1
+"""The connection that `hookkeeper.registry.direct_writes` keeps."""
 POOLED_CONNECTIONS = 5
 """Connections that stay open for everything else. More are closed after use."""
-MAX_CONNECTIONS = 15
+KEPT_CONNECTIONS = POOLED_CONNECTIONS + DIRECT_CONNECTIONS + DIRECT_WRITERS
+MAX_CONNECTIONS = 16
 """Of a process."""
 MIGRATION_TIMEOUT = 60.0
 """Seconds to wait for another process that migrates."""
@@ -46,8 +49,8 @@ def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngin
     engine = create_async_engine(
         database_url,
         pool_pre_ping=True,
-        pool_size=POOLED_CONNECTIONS + DIRECT_CONNECTIONS,
-        max_overflow=MAX_CONNECTIONS - POOLED_CONNECTIONS - DIRECT_CONNECTIONS,
+        pool_size=KEPT_CONNECTIONS,
+        max_overflow=MAX_CONNECTIONS - KEPT_CONNECTIONS,
         connect_args={"timeout": CONNECT_TIMEOUT},
     )
     if engine.dialect.name == "sqlite":
@@ -67,7 +70,7 @@ class Database:
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         # SQLite has one writer, and others retry with growing pauses: some wait far too long, each with a connection
         # that readers need. With a lock, writers proceed in order and without pauses.
-        self._writing: AbstractAsyncContextManager[None] = (
+        self.writing: AbstractAsyncContextManager[None] = (
             asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
         )
 
@@ -94,7 +97,7 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Return a session with a transaction, which is committed when the block ends."""
-        async with errors_translated(), self._writing, self._writes.begin() as session:
+        async with errors_translated(), self.writing, self._writes.begin() as session:
             yield session
 
 

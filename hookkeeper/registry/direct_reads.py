@@ -7,7 +7,7 @@ which replaces lost connections and translates errors.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.registry.database import CALL_TIMEOUT, DIRECT_CONNECTIONS, Database, errors_translated
 
 Convert = Callable[[Any], Any]
+Fetch = Callable[[Any, str, tuple[Any, ...]], Awaitable[Any]]
 
 
 class CompiledRead:
@@ -54,9 +55,7 @@ class DirectReads:
         """Reads that have not begun."""
         self._tasks: set[asyncio.Task[Sequence[Any]]] = set()
         """These, and those of them that have begun."""
-        self._fetch_with: Callable[[Any, str, tuple[Any, ...]], Any] = (
-            _fetch_with_asyncpg if engine.dialect.name == "postgresql" else _fetch_with_aiosqlite
-        )
+        self._fetch_with = driver_fetch(engine.dialect)
 
     async def close(self) -> None:
         """Close the connections, after the reads that are under way."""
@@ -112,10 +111,10 @@ class DirectReads:
             raw = await connection.get_raw_connection()
             rows: Sequence[Any] = await self._fetch_with(raw.driver_connection, text, values)
         except asyncio.CancelledError:  # the read may still be running
-            await _discard(connection)
+            await discard(connection)
             raise
         except Exception:  # noqa: BLE001 - the session raises it again, unless a new connection helps
-            await _discard(connection)
+            await discard(connection)
             return await self._fetch_with_session(text, values)
         self._idle.append(connection)
         return rows
@@ -125,7 +124,13 @@ class DirectReads:
             return (await (await session.connection()).exec_driver_sql(text, values)).all()
 
 
-async def _discard(connection: AsyncConnection) -> None:
+def driver_fetch(dialect: Dialect) -> Fetch:
+    """Return what executes a statement with the driver, and returns its rows."""
+    return _fetch_with_asyncpg if dialect.name == "postgresql" else _fetch_with_aiosqlite
+
+
+async def discard(connection: AsyncConnection) -> None:
+    """Close a connection in an unknown state."""
     with suppress(Exception):
         await connection.invalidate()
     with suppress(Exception):

@@ -18,8 +18,10 @@ from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditEntry, AuditLog, execute, note
 from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.claims import Claims
 from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated, lock, migrate, open_engine
 from hookkeeper.registry.direct_reads import DirectReads
+from hookkeeper.registry.direct_writes import DirectWrites
 from hookkeeper.registry.health import HealthStore, reset_health
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
@@ -71,6 +73,8 @@ class Store:
         self.api_keys = ApiKeys(database, self._direct)
         self.audit = AuditLog(database)
         self.index = EventIndex(database)
+        self._direct_writes = DirectWrites(engine, database)
+        self.claims = Claims(database, self._direct, self._direct_writes)
 
     @classmethod
     def connect(cls, database_url: str, keyring: Keyring | None = None) -> Self:
@@ -79,6 +83,8 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.claims.close()
+        await self._direct_writes.close()
         await self._direct.close()
         await self._engine.dispose()
 

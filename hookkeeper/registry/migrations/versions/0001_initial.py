@@ -29,10 +29,12 @@ def upgrade() -> None:
     _create_api_keys()
     _create_audit_log()
     _create_index()
+    _create_claims()
 
 
 def downgrade() -> None:
     """Drop all tables."""
+    op.drop_table("claims")
     op.drop_table("erased_events")
     op.drop_table("index_sweep")
     op.drop_table("rollups")
@@ -80,6 +82,7 @@ def _create_webhooks() -> None:
         sa.Column("failures", sa.Integer()),
         sa.Column("timeouts", sa.Integer()),
         sa.Column("last_success_at", TIME),
+        sa.Column("slow_at", TIME),
         sa.Column("throttled_until", TIME),
         sa.Column("metadata", sa.JSON(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
@@ -240,6 +243,19 @@ def _create_index() -> None:
         sa.Column("holder", sa.String()),
         sa.Column("leased_until", sa.BigInteger()),
     )
+
+
+def _create_claims() -> None:
+    op.create_table(
+        "claims",
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("event_id", KEY_TEXT, primary_key=True),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
+        sa.Column("shared_run", sa.String()),
+    )
+    op.create_index("ix_claims_accepted_at", "claims", ["accepted_at", "tenant", "event_id"])
+    _create_partial("ix_claims_shared_run", "shared_run IS NOT NULL", ["shared_run"])
 
 
 def _create_partial(name: str, condition: str, columns: list[str]) -> None:
