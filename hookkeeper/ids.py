@@ -96,6 +96,18 @@ def is_shared_run(workflow: str) -> bool:
     return workflow.startswith(SHARED_PREFIX)
 
 
+def replaced_shared_run(workflow: str) -> tuple[str, int]:
+    """Return the id of the first shared run that this one replaces, and how many were replaced since then."""
+    first, _, count = workflow.partition(".")
+    return first, int(count or 0)
+
+
+def shared_run_after(workflow: str) -> str:
+    """Name the shared run that replaces this one: `shared-…`, `shared-….1`, `shared-….2`."""
+    first, count = replaced_shared_run(workflow)
+    return f"{first}.{count + 1}"
+
+
 def part_id(tenant: str, event_id: str, part: int) -> str:
     """Name the run of a part of an event: `event-<tenant>-<event id>.<n>`. An event id contains no dot."""
     return f"{workflow_id(tenant, event_id)}.{part}"

@@ -7,52 +7,78 @@ pages, logs and backups of the server's database are the responsibility of that 
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import partition
-from hookkeeper.temporal.error_translation import not_found_suppressed
-from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.temporal.error_translation import NOT_FOUND_MESSAGES, UnknownEvent
+from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.shared_read import SharedRun
+from hookkeeper.temporal.shared_run_erasure import SharedRunErasure, delete_run
+from hookkeeper.temporal.shared_runs import SharedRuns
+
+STILL_OPEN = "cannot erase: the event is still open, cancel it first"
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedEvent:
     """All that Temporal stores of an event whose runs are closed."""
 
-    workflow_id: str
+    tenant: str
+    event_id: str
     accepted_at: datetime
     runs: list[tuple[str, str]]
-    """Workflow id and run id of each run. The event's own are last: while one exists, the request can be repeated."""
+    """Workflow id and run id of each run of its own. Those of parts come first."""
+    shared_runs: list[SharedRun]
+    """The runs that it shared. They come last of all: while one exists, the request can be repeated."""
 
 
-async def find(client: Client, workflow_id: str) -> ClosedEvent:
-    """Return all runs of an event. Raises `Refused` if one is open, and `RPCError` if there is none."""
-    handle = client.get_workflow_handle(workflow_id)
-    latest = await handle.describe()
-    parts = await _parts(client, handle) if latest.workflow_type == ids.LARGE_EVENT else []
-    runs = [run for id_ in (*parts, workflow_id) for run in await _runs(client, id_)]
-    accepted_at = await latest.memo_value("accepted_at", default=latest.start_time, type_hint=datetime)
-    return ClosedEvent(workflow_id, accepted_at, runs)
+class Erasure:
+    """Methods raise Temporal's `RPCError`."""
+
+    def __init__(self, client: Client, shared_runs: SharedRuns, shared_run_erasure: SharedRunErasure) -> None:
+        self._client = client
+        self._shared_runs = shared_runs
+        self._shared_run_erasure = shared_run_erasure
+
+    async def find(self, tenant: str, event_id: str) -> ClosedEvent:
+        """Return all runs of an event. Raises `Refused` if one is open, and UnknownEvent."""
+        workflow_id = ids.workflow_id(tenant, event_id)
+        latest = await find_run(self._client, workflow_id)
+        shared_runs = await self._shared_runs.find_all(tenant, event_id)
+        if any(run.is_open for run in shared_runs):
+            raise Refused(STILL_OPEN)
+        accepted = [shared.event.accepted_at for run in shared_runs if (shared := run.event(tenant, event_id))]
+        if latest is None:
+            if not accepted:
+                raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+            return ClosedEvent(tenant, event_id, accepted[0], [], shared_runs)
+        parts = await _parts(self._client, latest) if latest.workflow_type == ids.LARGE_EVENT else []
+        runs = [run for id_ in (*parts, workflow_id) for run in await _runs(self._client, id_)]
+        accepted_at = await latest.memo_value("accepted_at", default=latest.start_time, type_hint=datetime)
+        return ClosedEvent(tenant, event_id, accepted_at, runs, shared_runs)
+
+    async def erase(self, event: ClosedEvent) -> int:
+        """Delete all runs of an event, and return their number.
+
+        Raises `Refused` if one was started meanwhile, and RegistryUnavailable.
+        """
+        workflow_id = ids.workflow_id(event.tenant, event.event_id)
+        for id_, run_id in (*await _firings(self._client, workflow_id), *event.runs):
+            await delete_run(self._client, id_, run_id)
+        if event.shared_runs:
+            await self._shared_run_erasure.erase(event.shared_runs, event.tenant, event.event_id)
+        newest = await find_run(self._client, workflow_id)
+        if newest and newest.status == WorkflowExecutionStatus.RUNNING:
+            raise Refused("erased, but a redelivery has started meanwhile: cancel and erase it too")
+        return len(event.runs) + len(event.shared_runs)
 
 
-async def erase(client: Client, event: ClosedEvent) -> int:
-    """Delete all runs of an event, and return their number. Raises `Refused` if one was started meanwhile."""
-    for id_, run_id in (*await _firings(client, event.workflow_id), *event.runs):
-        await _delete(client, id_, run_id)
-    newest = await find_run(client, event.workflow_id)
-    if newest and newest.status == WorkflowExecutionStatus.RUNNING:
-        raise Refused("erased, but a redelivery has started meanwhile: cancel and erase it too")
-    return len(event.runs)
-
-
-async def _parts(client: Client, handle: WorkflowHandle[Any, Any]) -> list[str]:
-    event = await input_of(client, handle, EventInput)
+async def _parts(client: Client, run: WorkflowExecutionDescription) -> list[str]:
+    event = await input_of(client, handle_of(client, run), EventInput)
     return [ids.part_id(event.tenant, event.id, n) for n, _ in enumerate(partition(event.deliveries), start=1)]
 
 
@@ -68,15 +94,7 @@ async def _runs(client: Client, workflow_id: str) -> list[tuple[str, str]]:
     """Return all runs; raise `Refused` if one is open."""
     latest = await find_run(client, workflow_id)
     if latest and latest.status == WorkflowExecutionStatus.RUNNING:
-        raise Refused("cannot erase: the event is still open, cancel it first")
+        raise Refused(STILL_OPEN)
     # Visibility lags behind: it may not list the latest run yet.
     runs = {run.run_id async for run in client.list_workflows(f"WorkflowId = '{workflow_id}'")}
     return [(workflow_id, run_id) for run_id in sorted(runs | ({latest.run_id} if latest else set()))]
-
-
-async def _delete(client: Client, workflow_id: str, run_id: str) -> None:
-    request = DeleteWorkflowExecutionRequest(
-        namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
-    )
-    with not_found_suppressed():  # visibility still lists runs that are deleted
-        await client.workflow_service.delete_workflow_execution(request)

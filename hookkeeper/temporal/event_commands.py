@@ -1,4 +1,5 @@
-"""Send a command to an event: to its open run, to each of its parts, or to a further run that is started for it.
+"""Send a command to an event: to its open run, to each of its parts, to the shared run that has it, or to a further run
+that is started for it.
 
 Raises `Refused` and `UnknownDelivery` of `hookkeeper.commands`, as the run does.
 """
@@ -19,15 +20,24 @@ from temporalio.exceptions import ApplicationError
 from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
+from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
 from hookkeeper.temporal import event_read
-from hookkeeper.temporal.error_translation import not_found_suppressed, translated_errors
+from hookkeeper.temporal.error_translation import (
+    NOT_FOUND_MESSAGES,
+    UnknownEvent,
+    not_found_suppressed,
+    translated_errors,
+)
 from hookkeeper.temporal.event_read import LargeEventRun, Part
-from hookkeeper.temporal.event_start import start_again
-from hookkeeper.temporal.run_state import input_of, latest_run
+from hookkeeper.temporal.event_start import start_after_shared_run, start_again
+from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.shared_read import SharedRun, state_of
 from hookkeeper.temporal.shared_runs import SharedRuns
 
 RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
+AFTER_END = ("retry", "redeliver")
+"""Commands that start a further run of an event that is over."""
 
 
 class EventCommands:
@@ -43,16 +53,7 @@ class EventCommands:
         dispatch = _Dispatch(self._client, command, delivery)
         async with translated_errors():
             while True:
-                handle, run = await latest_run(self._client, tenant, event_id)
-                if run.status == WorkflowExecutionStatus.RUNNING:
-                    if await dispatch.send(handle, run):
-                        return
-                elif dispatch.is_accepted:  # by parts that have closed since
-                    return
-                elif command not in ("retry", "redeliver"):
-                    snapshot = await event_read.read(self._client, handle, run)
-                    raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
-                elif await start_again(self._client, self._task_queue, handle, run, command, delivery):
+                if await self._send(dispatch, tenant, event_id, command, delivery):
                     return
                 await asyncio.sleep(RETRY_INTERVAL)
 
@@ -61,12 +62,52 @@ class EventCommands:
         dispatch = _Dispatch(self._client, "reschedule", deliver_at=deliver_at)
         async with translated_errors():
             while True:
-                handle, run = await latest_run(self._client, tenant, event_id)
-                if run.status != WorkflowExecutionStatus.RUNNING:
+                run = await find_run(self._client, ids.workflow_id(tenant, event_id))
+                if run is None:
+                    await self._shared_run(tenant, event_id)
+                if run is None or run.status != WorkflowExecutionStatus.RUNNING:
                     raise Refused("the event is not scheduled: its delivery is over")
-                if await dispatch.send(handle, run):
+                if await dispatch.send(handle_of(self._client, run), run):
                     return
                 await asyncio.sleep(RETRY_INTERVAL)
+
+    async def _send(
+        self, dispatch: "_Dispatch", tenant: str, event_id: str, command: Command, delivery: str | None
+    ) -> bool:
+        """Send a command to the run as it is now; False if it changed meanwhile."""
+        run = await find_run(self._client, ids.workflow_id(tenant, event_id))
+        if run is None:
+            return await self._send_to_shared(tenant, event_id, command, delivery)
+        handle = handle_of(self._client, run)
+        if run.status == WorkflowExecutionStatus.RUNNING:
+            return await dispatch.send(handle, run)
+        if dispatch.is_accepted:  # by parts that have closed since
+            return True
+        if command not in AFTER_END:
+            snapshot = await event_read.read(self._client, handle, run)
+            raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
+        return await start_again(self._client, self._task_queue, handle, run, command, delivery)
+
+    async def _send_to_shared(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
+        """Send a command to an event of a shared run; False if it has a run of its own by now."""
+        run, shared = await self._shared_run(tenant, event_id)
+        if run.is_open:
+            return await _update(
+                run.handle, ids.COMMAND, SharedCommand(event=shared.key, command=command, delivery=delivery)
+            )
+        state = await state_of(run, shared.event)
+        if state is None:
+            await self._client.get_workflow_handle(shared.key).describe()  # `UnknownEvent` if it was deleted
+            return False
+        if command not in AFTER_END:
+            raise Refused(f"cannot {command}: the event has already {_ended(state)}")
+        return await start_after_shared_run(self._client, self._task_queue, shared, state, command, delivery)
+
+    async def _shared_run(self, tenant: str, event_id: str) -> tuple[SharedRun, SharedEvent]:
+        run = await self._shared_runs.find(tenant, event_id)
+        if run is None or (shared := run.event(tenant, event_id)) is None:
+            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+        return run, shared
 
 
 def _ended(state: EventState) -> str:

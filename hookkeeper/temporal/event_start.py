@@ -1,4 +1,7 @@
-"""Start the run of an event: the first one, and a further one for a redelivery."""
+"""Start the run of an event: the first one, and a further one for a redelivery.
+
+An event of a shared run that is redelivered has its first run of its own, with the number 2.
+"""
 
 from typing import Any
 
@@ -8,19 +11,22 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids
 from hookkeeper.commands import reopen
-from hookkeeper.messages.event import Command, EventInput
+from hookkeeper.messages.event import Command, EventInput, EventState
+from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, search_attributes
 from hookkeeper.temporal import event_read
 from hookkeeper.times import utc_now
 
 
-async def start_run(client: Client, task_queue: str, event: EventInput, digest: str, run_number: int = 1) -> str:
+async def start_run(
+    client: Client, task_queue: str, event: EventInput, digest: str, run_number: int = 1, *, is_first: bool = True
+) -> str:
     """Start a run, and return its id once Temporal has stored it: one with parts for more than a hundred deliveries.
 
-    Raises `WorkflowAlreadyStartedError` if one is open; a first run, also if there was one before.
+    Raises `WorkflowAlreadyStartedError` if one is open; one that is the first of its workflow id, also if there was one
+    before.
     """
-    is_first = run_number == 1
     handle = await client.start_workflow(
         ids.LARGE_EVENT if len(event.deliveries) > PART else ids.EVENT,
         event,
@@ -53,7 +59,22 @@ async def start_again(
     event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
     digest = await description.memo_value("digest", default="")
     try:
-        await start_run(client, task_queue, event, digest, snapshot.run_number + 1)
+        await start_run(client, task_queue, event, digest, snapshot.run_number + 1, is_first=False)
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
+
+
+async def start_after_shared_run(
+    client: Client, task_queue: str, shared: SharedEvent, state: EventState, command: Command, delivery: str | None
+) -> bool:
+    """Start a run for the deliveries that `command` selects, of an event that a shared run has finished.
+
+    False if it has a run of its own already.
+    """
+    event = shared.event.model_copy(update={"deliveries": reopen(command, state.deliveries, delivery)})
+    try:
+        await start_run(client, task_queue, event, shared.digest, run_number=2)
     except WorkflowAlreadyStartedError:
         return False
     return True

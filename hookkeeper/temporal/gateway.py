@@ -15,9 +15,10 @@ from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.registry.claims import Claims
-from hookkeeper.temporal import erasure, event_read, run_state
-from hookkeeper.temporal.erasure import ClosedEvent
+from hookkeeper.temporal import event_read, run_state
+from hookkeeper.temporal.erasure import ClosedEvent, Erasure
 from hookkeeper.temporal.error_translation import (
+    NOT_FOUND_MESSAGES,
     Conflict,
     QueueFull,
     Unavailable,
@@ -32,6 +33,7 @@ from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks, is_polled
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.temporal.shared_run_erasure import SharedRunErasure
 from hookkeeper.temporal.shared_runs import SharedRuns
 from hookkeeper.temporal.webhook_workflows import Releases
 from hookkeeper.times import utc_now
@@ -56,6 +58,7 @@ class Gateway:
         self._readiness = Readiness(client, task_queue)
         self.shared_runs = SharedRuns(client, task_queue, claims)
         self.commands = EventCommands(client, task_queue, self.shared_runs)
+        self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, claims))
         self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
@@ -120,6 +123,9 @@ class Gateway:
         async with translated_errors():
             with not_found_suppressed():
                 return await self._started_before(tenant, event_id, digest)
+            if shared := await self.shared_runs.claimed(tenant, event_id):
+                _check_digest(tenant, event_id, digest, shared.digest)
+                return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
         return None
 
     async def read(self, tenant: str, event_id: str) -> EventSnapshot:
@@ -128,8 +134,11 @@ class Gateway:
         A run that closed by itself, or that no worker has started, is read from history, which needs no worker.
         """
         async with translated_errors():
-            handle, run = await run_state.latest_run(self._client, tenant, event_id)
-            return await event_read.read(self._client, handle, run)
+            # The last for an event that has left its shared run meanwhile.
+            for read in (self._read_own, self.shared_runs.read, self._read_own):
+                if snapshot := await read(tenant, event_id):
+                    return snapshot
+            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
     async def record(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
@@ -143,12 +152,15 @@ class Gateway:
     async def closed_event(self, tenant: str, event_id: str) -> ClosedEvent:
         """Return all runs of an event; raise `Refused` while one is open."""
         async with translated_errors():
-            return await erasure.find(self._client, ids.workflow_id(tenant, event_id))
+            return await self._erasure.find(tenant, event_id)
 
     async def erase(self, event: ClosedEvent) -> int:
-        """Delete all runs of an event, and return their number; raise `Refused` if one was started meanwhile."""
+        """Delete all runs of an event, and return their number; raise `Refused` if one was started meanwhile.
+
+        The other events of a shared run get a run that replaces it. Raises RegistryUnavailable.
+        """
         async with translated_errors():
-            return await erasure.erase(self._client, event)
+            return await self._erasure.erase(event)
 
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
         """Return whether the event's run closes within the time. One that was deleted is closed. Raises `RPCError`."""
@@ -165,10 +177,16 @@ class Gateway:
         with suppress(Refused, UnknownEvent):
             await self.commands.send(tenant, event_id, "cancel", None)
 
+    async def _read_own(self, tenant: str, event_id: str) -> EventSnapshot | None:
+        """Return an event that has a run of its own; None otherwise."""
+        with not_found_suppressed():
+            handle, run = await run_state.latest_run(self._client, tenant, event_id)
+            return await event_read.read(self._client, handle, run)
+        return None
+
     async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started:
         handle, run = await run_state.latest_run(self._client, tenant, event_id)
-        if await run.memo_value("digest", default="") != digest:
-            raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")
+        _check_digest(tenant, event_id, digest, await run.memo_value("digest", default=""))
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
             event = await run_state.input_of(self._client, handle, EventInput)
             is_large = run.workflow_type == ids.LARGE_EVENT
@@ -177,3 +195,8 @@ class Gateway:
             return Started(handle.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
         snapshot = await event_read.read(self._client, handle, run)
         return Started(handle.id, run.run_id, snapshot.state, duplicate=True)
+
+
+def _check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:
+    if digest != accepted:
+        raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")

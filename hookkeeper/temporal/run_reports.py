@@ -33,7 +33,7 @@ from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.partition import is_open, merged
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.event_read import LargeEventRun, Part
-from hookkeeper.temporal.run_state import cut_short, find_run, input_of, state_of, unstarted_state
+from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, input_of, state_of, unstarted_state
 
 CLOSED_BY_THEMSELVES = (
     WorkflowExecutionStatus.COMPLETED,
@@ -67,7 +67,7 @@ async def read_event(client: Client, run: WorkflowExecutionDescription, *, with_
         if run.workflow_type == ids.LARGE_EVENT:
             return await _read_large_event(client, run)
         snapshot = await _read(client, run)
-        event = await input_of(client, _handle(client, run), EventInput) if with_size else None
+        event = await input_of(client, handle_of(client, run), EventInput) if with_size else None
         return {run.id: _report(snapshot, await _progress(run, snapshot, event))}
 
 
@@ -105,7 +105,7 @@ async def latest_task_time(client: Client, run: WorkflowExecutionDescription) ->
 
 async def _read(client: Client, run: WorkflowExecutionDescription) -> _Snapshot:
     """Read the run of an event with its deliveries, or of a part."""
-    handle = _handle(client, run)
+    handle = handle_of(client, run)
     if run.status in CLOSED_BY_THEMSELVES:
         state = await state_of(client, handle, run.status)
         finished_at = state.finished_at or run.close_time
@@ -167,7 +167,7 @@ async def _progress(run: WorkflowExecutionDescription, snapshot: _Snapshot, even
 
 async def _read_large_event(client: Client, run: WorkflowExecutionDescription) -> dict[str, RunReport]:
     """Return the report of the event without deliveries, and those of its parts."""
-    large = LargeEventRun(_handle(client, run), run, await input_of(client, _handle(client, run), EventInput))
+    large = LargeEventRun(handle_of(client, run), run, await input_of(client, handle_of(client, run), EventInput))
     snapshots = [await _read_part_of(client, large, part) for part in await event_read.parts_of(client, large)]
     finished_at = await _closing_time(client, run) if run.close_time else None
     as_of = finished_at or await latest_task_time(client, run) or run.start_time
@@ -230,7 +230,3 @@ async def _latest_events(client: Client, run: WorkflowExecutionDescription) -> A
 def _time_of(event: HistoryEvent) -> datetime:
     """Return the time as `workflow.now()` rounds it: a row made from it equals that of the run's own report."""
     return datetime.fromtimestamp(event.event_time.ToNanoseconds() / 1e9, UTC)
-
-
-def _handle(client: Client, run: WorkflowExecutionDescription) -> WorkflowHandle[Any, Any]:
-    return client.get_workflow_handle(run.id, run_id=run.run_id)

@@ -48,6 +48,11 @@ async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescrip
     return None
 
 
+def handle_of(client: Client, run: WorkflowExecutionDescription) -> WorkflowHandle[Any, Any]:
+    """Return the handle of this run, not of a later one with the same workflow id."""
+    return client.get_workflow_handle(run.id, run_id=run.run_id)
+
+
 async def number_of(run: WorkflowExecutionDescription) -> int:
     """Return the number of a run: 2 is the first redelivery."""
     number: int = await run.memo_value(ids.RUN_NUMBER, default=1)

@@ -3,6 +3,7 @@
 A run that closed by itself, or that no worker has started, is read from history, which needs no worker.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRunResult
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import cut_short, find_run, initial_state, input_of, is_unstarted
+from hookkeeper.temporal.visibility import quoted, read_all
 
 UNSTARTED_EVENTS_AT_END = 4
 """Events in the history of a run that was terminated before a worker started it."""
@@ -20,11 +22,11 @@ UNSTARTED_EVENTS_AT_END = 4
 
 @dataclass(frozen=True, slots=True)
 class SharedRun:
-    """A shared run and its events."""
+    """A shared run and its input."""
 
     handle: WorkflowHandle[Any, Any]
     description: WorkflowExecutionDescription
-    events: tuple[SharedEvent, ...]
+    input: SharedRunInput
 
     @property
     def id(self) -> str:
@@ -35,8 +37,13 @@ class SharedRun:
         return self.description.run_id
 
     @property
+    def events(self) -> tuple[SharedEvent, ...]:
+        return self.input.events
+
+    @property
     def is_open(self) -> bool:
-        return self.description.status == WorkflowExecutionStatus.RUNNING
+        """Its events may still change. Those of a run that replaces another one do not."""
+        return self.description.status == WorkflowExecutionStatus.RUNNING and not self.input.finished
 
     def event(self, tenant: str, event_id: str) -> SharedEvent | None:
         """Return an event of the run; None if the run lacks it."""
@@ -51,8 +58,18 @@ async def find_shared_run(client: Client, workflow_id: str) -> SharedRun | None:
         return None
     handle = client.get_workflow_handle(workflow_id, run_id=description.run_id)
     with not_found_suppressed():  # deleted meanwhile
-        return SharedRun(handle, description, (await input_of(client, handle, SharedRunInput)).events)
+        return SharedRun(handle, description, await input_of(client, handle, SharedRunInput))
     return None
+
+
+async def listed_runs(client: Client, tenant: str, event_id: str) -> list[SharedRun]:
+    """Return the shared runs with this event that Temporal lists, the latest first: usually one.
+
+    One that was replaced when an event of it was erased is listed until it is deleted.
+    """
+    query = f"{ids.EVENTS.name} = {quoted(event_id)} AND WorkflowType = {quoted(ids.SHARED_RUN)}"
+    found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
+    return [run for run in found if run is not None and run.event(tenant, event_id)]
 
 
 async def state_of(run: SharedRun, event: EventInput) -> EventState | None:
@@ -60,15 +77,15 @@ async def state_of(run: SharedRun, event: EventInput) -> EventState | None:
 
     A run that has started and is open, or was terminated, is queried, which needs a worker.
     """
-    if run.description.status == WorkflowExecutionStatus.COMPLETED:
-        return state_in(await result_of(run), event)
+    if (finished := await finished_in(run)) is not None:
+        return state_in(finished, event)
     if is_unstarted(run.description):
         return first_state(event)
     if run.is_open:
-        return await _queried(run, event)
+        return await _queried_state(run, event)
     if run.description.history_length <= UNSTARTED_EVENTS_AT_END:
         return cut_short(first_state(event))
-    return cut_short(await _queried(run, event))
+    return cut_short(await _queried_state(run, event))
 
 
 def first_state(event: EventInput) -> EventState:
@@ -76,16 +93,31 @@ def first_state(event: EventInput) -> EventState:
     return initial_state(event, scheduled=False)
 
 
-async def result_of(run: SharedRun) -> SharedRunResult:
-    """Return the result of a run that has completed."""
-    return SharedRunResult.model_validate(await run.handle.result(follow_runs=False))
+async def final_states(client: Client, run: SharedRun, events: Sequence[SharedEvent]) -> dict[str, EventState | None]:
+    """Return the states of events of a closed run, by their keys; None for those that have a run of their own."""
+    if (finished := await finished_in(run)) is not None:
+        return {shared.key: state_in(finished, shared.event) for shared in events}
+
+    async def read(shared: SharedEvent) -> EventState | None:
+        return None if await find_run(client, shared.key) else await state_of(run, shared.event)
+
+    return dict(zip((shared.key for shared in events), await read_all(events, read), strict=True))
 
 
-def state_in(result: SharedRunResult, event: EventInput) -> EventState | None:
-    """Return the final state of an event; None if it continues in a run of its own."""
-    return next((state for state in result.finished if (state.tenant, state.id) == (event.tenant, event.id)), None)
+async def finished_in(run: SharedRun) -> tuple[EventState, ...] | None:
+    """Return the final states of the events that the run has finished; None if it is open, or was terminated."""
+    if run.input.finished:
+        return run.input.finished
+    if run.description.status != WorkflowExecutionStatus.COMPLETED:
+        return None
+    return SharedRunResult.model_validate(await run.handle.result(follow_runs=False)).finished
 
 
-async def _queried(run: SharedRun, event: EventInput) -> EventState:
+def state_in(finished: tuple[EventState, ...], event: EventInput) -> EventState | None:
+    """Return the final state of an event among those of a run; None if it is not there."""
+    return next((state for state in finished if (state.tenant, state.id) == (event.tenant, event.id)), None)
+
+
+async def _queried_state(run: SharedRun, event: EventInput) -> EventState:
     key = ids.workflow_id(event.tenant, event.id)
     return EventState.model_validate(await run.handle.query(ids.STATE, key, result_type=EventState))

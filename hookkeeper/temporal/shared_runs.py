@@ -21,9 +21,9 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.search_attributes import shared_search_attributes, shared_summary
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
+from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.run_state import find_run, input_of
-from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, state_of
-from hookkeeper.temporal.visibility import quoted
+from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, listed_runs, state_of
 
 SEVERAL_TENANTS = "shared"
 """Fairness key of a run with events of several tenants."""
@@ -76,34 +76,50 @@ class SharedRuns:
             state = None if run.is_open else await state_of(run, shared.event)
             return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
 
+    async def claimed(self, tenant: str, event_id: str) -> EventInRun | None:
+        """Return an event as `event_in` does, of the run in its claim; None if it has none, or the registry is away."""
+        with suppress(RegistryUnavailable):
+            claim = await self._claims.find(tenant, event_id)
+            if claim is not None and claim.shared_run is not None:
+                return await self.event_in(claim.shared_run, tenant, event_id)
+        return None
+
     async def find(self, tenant: str, event_id: str) -> SharedRun | None:
         """Return the shared run that has an event: the one in its claim, or the latest that Temporal lists with it.
 
         Raises Temporal's `RPCError`.
         """
-        try:
+        with suppress(RegistryUnavailable):
             claim = await self._claims.find(tenant, event_id)
-            while claim is not None and (workflow_id := claim.shared_run) is not None:
-                run = await find_shared_run(self._client, workflow_id)
+            while claim is not None and (claimed := claim.shared_run) is not None:
+                run = await find_shared_run(self._client, claimed)
                 if run is not None and run.event(tenant, event_id):
                     return run
                 claim = await self._claims.find(tenant, event_id)
-                if claim is not None and claim.shared_run == workflow_id:
+                if claim is not None and claim.shared_run == claimed:  # it was not replaced meanwhile
                     break
             if claim is not None and claim.shared_run is None:
                 return None
-        except RegistryUnavailable:
-            pass
-        return await self.find_listed(tenant, event_id)
+        return next(iter(await listed_runs(self._client, tenant, event_id)), None)
 
-    async def find_listed(self, tenant: str, event_id: str) -> SharedRun | None:
-        """Return the latest shared run with this event that Temporal lists. Raises Temporal's `RPCError`."""
-        query = f"{ids.EVENTS.name} = {quoted(event_id)} AND WorkflowType = {quoted(ids.SHARED_RUN)}"
-        async for listed in self._client.list_workflows(query):
-            run = await find_shared_run(self._client, listed.id)
-            if run is not None and run.event(tenant, event_id):
-                return run
-        return None
+    async def find_all(self, tenant: str, event_id: str) -> list[SharedRun]:
+        """Return the shared run that has an event, and those that it replaces and Temporal still has.
+
+        Raises Temporal's `RPCError`.
+        """
+        found = [await self.find(tenant, event_id), *await listed_runs(self._client, tenant, event_id)]
+        return list({run.run_id: run for run in found if run is not None}.values())
+
+    async def read(self, tenant: str, event_id: str) -> EventSnapshot | None:
+        """Return an event as a shared run has it; None if none has it, or it continues in a run of its own.
+
+        Raises Temporal's `RPCError`.
+        """
+        run = await self.find(tenant, event_id)
+        if run is None or (shared := run.event(tenant, event_id)) is None:
+            return None
+        state = await state_of(run, shared.event)
+        return EventSnapshot(run.id, run.run_id, 1, shared.event, state) if state else None
 
 
 async def start_shared_run(client: Client, task_queue: str, workflow_id: str, run: SharedRunInput) -> str | None:

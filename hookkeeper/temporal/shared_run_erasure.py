@@ -1,0 +1,97 @@
+"""Erase one event of a shared run: start a run with the other events, which sends nothing, and delete the shared run.
+
+First the run that replaces it is started, then the claims of its events are moved, then the shared run is deleted, and
+at last the claim of the erased event. So each event can be found at any time, a request that was interrupted can be
+repeated, and several events of a run can be erased at once: whose start comes second continues with the run of the
+first. An event that has left the shared run for a run of its own is not in the new one.
+"""
+
+from collections.abc import Iterable
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+
+from hookkeeper import ids
+from hookkeeper.messages.event import EventState
+from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
+from hookkeeper.registry.claims import Claims
+from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed
+from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.shared_read import SharedRun, final_states, find_shared_run
+from hookkeeper.temporal.shared_runs import start_shared_run
+
+
+class SharedRunErasure:
+    """Raises Temporal's `RPCError`, RegistryUnavailable, and Unavailable if the run was replaced meanwhile."""
+
+    def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._claims = claims
+
+    async def erase(self, runs: Iterable[SharedRun], tenant: str, event_id: str) -> None:
+        """Erase an event from closed shared runs: from its own, and from what an interrupted request has left."""
+        for run in sorted(runs, key=lambda run: ids.replaced_shared_run(run.id)):
+            latest: SharedRun | None = run
+            while latest is not None and latest.event(tenant, event_id):
+                latest = await self._replace(latest, tenant, event_id)
+        await self._claims.remove(tenant, event_id)
+
+    async def _replace(self, run: SharedRun, tenant: str, event_id: str) -> SharedRun | None:
+        """Replace a shared run by one without the event; return it, or None if no other event is left."""
+        claim = await self._claims.find(tenant, event_id)
+        if claim is not None and claim.shared_run and _is_later(claim.shared_run, run.id):  # it was replaced before
+            await delete_run(self._client, run.id, run.run_id)
+            return None
+        others = [shared for shared in run.events if shared.key != ids.workflow_id(tenant, event_id)]
+        states = await final_states(self._client, run, others)
+        finished = [(shared, state) for shared in others if (state := states[shared.key])]
+        if finished:
+            await self._start(run, finished, tenant, event_id)
+        replacement = await find_shared_run(self._client, ids.shared_run_after(run.id))
+        if replacement is not None:
+            kept = [shared.event for shared, _ in finished if replacement.event(shared.event.tenant, shared.event.id)]
+            await self._claims.move([(event.tenant, event.id) for event in kept], run.id, replacement.id)
+        elif finished:
+            raise Unavailable("the shared run was replaced meanwhile: try again")
+        continued = [shared.event for shared in others if states[shared.key] is None]
+        await self._claims.move([(event.tenant, event.id) for event in continued], run.id, None)
+        await delete_run(self._client, run.id, run.run_id)
+        return replacement
+
+    async def _start(
+        self, run: SharedRun, finished: list[tuple[SharedEvent, EventState]], tenant: str, event_id: str
+    ) -> None:
+        """Start the run that replaces this one, unless that was done before.
+
+        The id is free again if the replacement was replaced and deleted: the present run is out of date then.
+        """
+        events, states = zip(*finished, strict=True)
+        workflow_id = ids.shared_run_after(run.id)
+        replacement = SharedRunInput(events=events, finished=states)
+        run_id = await start_shared_run(self._client, self._task_queue, workflow_id, replacement)
+        if run_id is not None and not await self._is_present(run, tenant, event_id):
+            await delete_run(self._client, workflow_id, run_id)
+            raise Unavailable("the shared run was replaced meanwhile: try again")
+
+    async def _is_present(self, run: SharedRun, tenant: str, event_id: str) -> bool:
+        claim = await self._claims.find(tenant, event_id)
+        if claim is not None:
+            return claim.shared_run == run.id
+        return await find_run(self._client, run.id) is not None
+
+
+async def delete_run(client: Client, workflow_id: str, run_id: str) -> None:
+    """Delete a run with its history, if it still exists."""
+    request = DeleteWorkflowExecutionRequest(
+        namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
+    )
+    with not_found_suppressed():  # visibility still lists runs that are deleted
+        await client.workflow_service.delete_workflow_execution(request)
+
+
+def _is_later(workflow_id: str, than: str) -> bool:
+    """Return whether a shared run replaces another one."""
+    (first, count), (other_first, other_count) = map(ids.replaced_shared_run, (workflow_id, than))
+    return first == other_first and count > other_count
