@@ -85,14 +85,14 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
 
 
 def event_summary(row: ListedEvent, links: LinkBuilder) -> EventSummary:
-    workflow_id = ids.workflow_id(row.tenant, row.id)
+    workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.id)
     return EventSummary.of(
         row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.id, workflow_id, row.run_id)
     )
 
 
 def delivery(row: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
-    workflow_id = ids.workflow_id(row.tenant, row.event_id)
+    workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.event_id)
     return WebhookDelivery.of(
         row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.event_id, workflow_id, row.run_id)
     )

@@ -108,6 +108,12 @@ def shared_run_after(workflow: str) -> str:
     return f"{first}.{count + 1}"
 
 
+def is_later_shared_run(workflow: str, than: str) -> bool:
+    """Return whether a shared run replaces another one."""
+    (first, count), (other_first, other_count) = map(replaced_shared_run, (workflow, than))
+    return first == other_first and count > other_count
+
+
 def part_id(tenant: str, event_id: str, part: int) -> str:
     """Name the run of a part of an event: `event-<tenant>-<event id>.<n>`. An event id contains no dot."""
     return f"{workflow_id(tenant, event_id)}.{part}"

@@ -24,6 +24,12 @@ class _Batch(Message):
     attempts: tuple[AttemptRequest, ...]
 
 
+class _Deliveries(Message):
+    """An `EventInput` without the event's data."""
+
+    deliveries: tuple[Delivery, ...]
+
+
 async def with_all_attempts(client: Client, report: RunReport, workflow_id: str, counted: dict[str, int]) -> RunReport:
     """Add the attempts that the report leaves out, except those that are counted. Raises Temporal's `RPCError`."""
     missing = {
@@ -62,9 +68,18 @@ async def _runs(client: Client, workflow_id: str) -> AsyncIterator[str]:
 
 
 async def _attempts(client: Client, workflow_id: str, run_id: str) -> AsyncIterator[tuple[str, Attempt]]:
-    """Iterate over the attempts in a run's history. One that was made again after an internal error comes last."""
+    """Iterate over the attempts in a run's history. One that was made again after an internal error comes last.
+
+    Those of the shared run that an event has left are in the input of its own run.
+    """
     scheduled: dict[int, HistoryEvent] = {}
     async for event in client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events():
+        if event.HasField("workflow_execution_started_event_attributes"):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            (started,) = await client.data_converter.decode(payloads, [_Deliveries])
+            for delivery in started.deliveries:
+                for attempt in delivery.attempts:
+                    yield delivery.id, attempt
         if event.activity_task_scheduled_event_attributes.activity_type.name in ids.DELIVERING_ACTIVITIES:
             scheduled[event.event_id] = event
         completed = event.activity_task_completed_event_attributes

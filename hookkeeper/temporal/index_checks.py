@@ -19,6 +19,7 @@ from hookkeeper.registry.index.sweeps import OpenEvent
 from hookkeeper.temporal.index_reader import BATCH, IndexReader
 from hookkeeper.temporal.run_reports import Unreadable, latest_task_time
 from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
 from hookkeeper.times import utc_now
 
 CHECKS = 1000
@@ -63,8 +64,7 @@ class IndexChecks:
         """Return the reports of an event if the index may lack one."""
         run = await find_run(self._client, ids.workflow_id(event.key.tenant, event.key.event_id))
         if run is None:
-            await self._index.sweeps.remove(event.key)
-            return []
+            return await self._check_shared(event)
         lengths = await self._lengths_of(run)
         if not await self._is_indexed(event, run, lengths):
             try:
@@ -77,6 +77,30 @@ class IndexChecks:
             return reports
         self._remember(event.key, lengths)
         return []
+
+    async def _check_shared(self, event: OpenEvent) -> list[RunReport]:
+        """Return the report of an event without a run of its own, if its shared run is over."""
+        run = await self._shared_run_of(event)
+        if run is None or (shared := run.event(event.key.tenant, event.key.event_id)) is None:
+            await self._index.sweeps.remove(event.key)
+            return []
+        if run.is_open and run.run_id == event.run_id:
+            return []
+        try:
+            reports = await self._reader.shared(run, [shared])
+        except Unreadable as error:
+            log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
+            return []
+        self._changed.add(event.key)
+        return reports
+
+    async def _shared_run_of(self, event: OpenEvent) -> SharedRun | None:
+        """Return the shared run in the event's row, or the one that has replaced it."""
+        if event.shared_run is None:
+            return None
+        if run := await find_shared_run(self._client, event.shared_run):
+            return run
+        return next(iter(await listed_runs(self._client, event.key.tenant, event.key.event_id)), None)
 
     async def _is_indexed(self, event: OpenEvent, run: WorkflowExecutionDescription, lengths: Lengths) -> bool:
         if run.status != WorkflowExecutionStatus.RUNNING or run.run_id != event.run_id:

@@ -8,11 +8,14 @@ from typing import TypeVar
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from hookkeeper.messages.run_report import RunReport
+from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import key_of
 from hookkeeper.temporal.attempt_history import with_all_attempts
-from hookkeeper.temporal.run_reports import read_event, read_part
+from hookkeeper.temporal.run_reports import read_event, read_part, read_shared_run
+from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.shared_read import SharedRun
 
 BATCH = 50
 """Events that are read before their reports are written."""
@@ -39,6 +42,19 @@ class IndexReader:
         """Return the reports of a part, whose latest run this is. Raises `Unreadable`."""
         reports = await read_part(self._client, run)
         return [await self._in_full(*item) for item in reports.items()]
+
+    async def shared(self, run: SharedRun, events: Sequence[SharedEvent]) -> list[RunReport]:
+        """Return the reports of events of a shared run; of those that have left it, those of their own runs.
+
+        Raises `Unreadable`.
+        """
+        reports: list[RunReport] = []
+        for key, report in (await read_shared_run(self._client, run, events)).items():
+            if report is not None:
+                reports.append(report)
+            elif own := await find_run(self._client, key):
+                reports += await self.event(own, with_size=True)
+        return reports
 
     async def write(self, items: Sequence[Item], read: Callable[[Item], Awaitable[Sequence[RunReport]]]) -> None:
         """Read the items, and write their reports."""

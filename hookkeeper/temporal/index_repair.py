@@ -19,6 +19,7 @@ from hookkeeper.registry.index.sweeps import IndexedEvent
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.run_reports import Unreadable
 from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.shared_run_repair import SharedRunRepair
 from hookkeeper.times import utc_now
 
 MAX_TASK_TIME = timedelta(seconds=10)
@@ -49,12 +50,15 @@ class IndexRepair:
         self._client = client
         self._index = index
         self._reader = reader
+        self._shared_runs = SharedRunRepair(client, index, reader)
         self._complete: dict[str, None] = {}
         """Ids of closed runs that are in the index, the latest last."""
 
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
-        """Read those of the runs that the index lacks, or whose end it lacks; return their number."""
-        candidates = await _candidates(run for run in runs if run.run_id not in self._complete)
+        """Read the events that the index lacks, or whose end it lacks; return their number."""
+        new = [run for run in runs if run.run_id not in self._complete]
+        shared_runs = [run for run in new if run.workflow_type == ids.SHARED_RUN]
+        candidates = await _candidates(run for run in new if run.workflow_type != ids.SHARED_RUN)
         rows = await self._index.sweeps.events({candidate.key for candidate in candidates})
         incomplete = self._incomplete(candidates, rows)
 
@@ -62,8 +66,9 @@ class IndexRepair:
             return await self._read(candidate, rows.get(candidate.key))
 
         await self._reader.write(list(incomplete.values()), read)
-        self._remember(candidate.run for candidate in candidates if candidate.run.close_time)
-        return len(incomplete)
+        repaired = len(incomplete) + await self._shared_runs.repair(shared_runs)
+        self._remember(run for run in new if run.close_time)
+        return repaired
 
     def _incomplete(self, candidates: Iterable[Candidate], rows: dict[EventKey, IndexedEvent]) -> dict[str, Candidate]:
         """Return a run of each event that has to be read, and each closed part of other events: a part is in no row."""

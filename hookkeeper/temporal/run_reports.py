@@ -1,11 +1,11 @@
-"""Read from Temporal what the runs of an event have reported to the index, or would have: an event's latest run, and
-the latest run of each of its parts.
+"""Read from Temporal what the runs of an event have reported to the index, or would have: an event's latest run, the
+latest run of each of its parts, and the shared run that has it.
 
 A run that closed by itself is read from its history. An open or terminated run is queried, which needs a worker.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -30,10 +30,12 @@ from hookkeeper import ids
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import is_open, merged
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, input_of, state_of, unstarted_state
+from hookkeeper.temporal.shared_read import SharedRun, final_states, first_state
 
 CLOSED_BY_THEMSELVES = (
     WorkflowExecutionStatus.COMPLETED,
@@ -75,6 +77,29 @@ async def read_part(client: Client, run: WorkflowExecutionDescription) -> dict[s
     """Return the report of the latest run of a part. Raises `Unreadable`, and Temporal's `RPCError`."""
     with _unreadable():
         return {run.id: _report(await _read(client, run), None, ids.part_of(run.id))}
+
+
+async def read_shared_run(client: Client, run: SharedRun, events: Sequence[SharedEvent]) -> dict[str, RunReport | None]:
+    """Return the reports of events of a shared run, by their keys; None for those that have a run of their own.
+
+    While it is open, its events have their first state: a run of its own, or the end of this one, soon follows. Raises
+    `Unreadable`, and Temporal's `RPCError`.
+    """
+    if run.is_open:
+        return {shared.key: first_report_of(run, shared) for shared in events}
+    with _unreadable():
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                states = await final_states(client, run, events)
+        except TimeoutError:
+            raise Unreadable("no worker answers") from None
+    return {shared.key: _shared_report(run, shared, states[shared.key]) for shared in events}
+
+
+def first_report_of(run: SharedRun, shared: SharedEvent) -> RunReport:
+    """Return the report of an event of a shared run as it was accepted."""
+    snapshot = _Snapshot(first_state(shared.event), run.description.start_time, None)
+    return _report(snapshot, _shared_progress(run, shared, snapshot.state))
 
 
 @contextmanager
@@ -159,6 +184,28 @@ async def _progress(run: WorkflowExecutionDescription, snapshot: _Snapshot, even
         run_id=run.run_id,
         digest=await run.memo_value("digest", default=""),
         size=None if event is None else len(to_json(event.data)),
+    )
+
+
+# Shared runs
+
+
+def _shared_report(run: SharedRun, shared: SharedEvent, state: EventState | None) -> RunReport | None:
+    if state is None:
+        return None
+    finished_at = state.finished_at or run.description.close_time or run.description.start_time
+    return _report(_Snapshot(state, finished_at, finished_at), _shared_progress(run, shared, state))
+
+
+def _shared_progress(run: SharedRun, shared: SharedEvent, state: EventState) -> EventProgress:
+    return EventProgress(
+        status=state.status,
+        needs_attention=any(delivery.status in NEEDS_ATTENTION for delivery in state.deliveries),
+        deliver_at=None,
+        run_id=run.run_id,
+        digest=shared.digest,
+        shared_run=run.id,
+        size=len(to_json(shared.event.data)),
     )
 
 

@@ -20,12 +20,15 @@ IS_RUNNING = "ExecutionStatus = 'Running'"
 
 
 class RunWindows:
-    """The runs of one task queue, and those of the parts of large events; only a tenant's if one is given."""
+    """The runs of one task queue, and those of the parts of large events; only a tenant's if one is given, and the
+    shared runs of several tenants.
+    """
 
     def __init__(self, client: Client, task_queue: str, tenant: str | None = None) -> None:
         self._client = client
-        types = ", ".join(map(quoted, (ids.EVENT, ids.LARGE_EVENT, ids.PART)))
-        of_tenant = f" AND {ids.TENANT.name} = {quoted(tenant)}" if tenant is not None else ""
+        types = ", ".join(map(quoted, (ids.EVENT, ids.LARGE_EVENT, ids.PART, ids.SHARED_RUN)))
+        name = ids.TENANT.name
+        of_tenant = f" AND ({name} = {quoted(tenant)} OR {name} IS NULL)" if tenant is not None else ""
         self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}{of_tenant}"
 
     async def latest(self) -> datetime | None:

@@ -94,12 +94,17 @@ def first_state(event: EventInput) -> EventState:
 
 
 async def final_states(client: Client, run: SharedRun, events: Sequence[SharedEvent]) -> dict[str, EventState | None]:
-    """Return the states of events of a closed run, by their keys; None for those that have a run of their own."""
+    """Return the states of events of a closed run, by their keys; None for those that have a run of their own.
+
+    Events that a terminated run has left unfinished have ended with it.
+    """
     if (finished := await finished_in(run)) is not None:
         return {shared.key: state_in(finished, shared.event) for shared in events}
 
     async def read(shared: SharedEvent) -> EventState | None:
-        return None if await find_run(client, shared.key) else await state_of(run, shared.event)
+        if await find_run(client, shared.key) or (state := await state_of(run, shared.event)) is None:
+            return None
+        return state.model_copy(update={"finished_at": state.finished_at or run.description.close_time})
 
     return dict(zip((shared.key for shared in events), await read_all(events, read), strict=True))
 

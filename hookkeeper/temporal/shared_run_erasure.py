@@ -41,7 +41,9 @@ class SharedRunErasure:
     async def _replace(self, run: SharedRun, tenant: str, event_id: str) -> SharedRun | None:
         """Replace a shared run by one without the event; return it, or None if no other event is left."""
         claim = await self._claims.find(tenant, event_id)
-        if claim is not None and claim.shared_run and _is_later(claim.shared_run, run.id):  # it was replaced before
+        if (
+            claim is not None and claim.shared_run and ids.is_later_shared_run(claim.shared_run, run.id)
+        ):  # it was replaced before
             await delete_run(self._client, run.id, run.run_id)
             return None
         others = [shared for shared in run.events if shared.key != ids.workflow_id(tenant, event_id)]
@@ -89,9 +91,3 @@ async def delete_run(client: Client, workflow_id: str, run_id: str) -> None:
     )
     with not_found_suppressed():  # visibility still lists runs that are deleted
         await client.workflow_service.delete_workflow_execution(request)
-
-
-def _is_later(workflow_id: str, than: str) -> bool:
-    """Return whether a shared run replaces another one."""
-    (first, count), (other_first, other_count) = map(ids.replaced_shared_run, (workflow_id, than))
-    return first == other_first and count > other_count

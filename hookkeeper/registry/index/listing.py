@@ -32,6 +32,8 @@ class ListedEvent:
     finished_at: datetime | None
     deliver_at: datetime | None
     run_id: str
+    shared_run: str | None
+    """The workflow id of the shared run that has it; None: it has a run of its own."""
     webhooks: list[str]
     needs_attention: list[str]
     """Webhooks with a delivery that is retrying, held or failed."""
@@ -53,6 +55,7 @@ class ListedDelivery:
     accepted_at: datetime
     finished_at: datetime | None
     run_id: str
+    shared_run: str | None
 
 
 async def list_events(
@@ -65,7 +68,7 @@ async def list_events(
     webhooks = await _webhooks(session, found.keys, search.webhook)
     listed = [
         ListedEvent(
-            **{name: by_key[key][name] for name in ListedEvent.__slots__[:8]},
+            **{name: by_key[key][name] for name in ListedEvent.__slots__[:9]},
             webhooks=webhooks.get(key, ([], []))[0],
             needs_attention=webhooks.get(key, ([], []))[1],
         )
@@ -88,7 +91,7 @@ async def list_deliveries(
         & (events.c.tenant == deliveries.c.tenant)
         & (events.c.id == deliveries.c.event_id)
     )
-    query = select(deliveries, events.c.run_id).join(events, same_event)
+    query = select(deliveries, events.c.run_id, events.c.shared_run).join(events, same_event)
     of_webhook = deliveries.c.webhook_id == search.webhook
     rows = await session.execute(query.where(of_webhook, *_with_keys(deliveries, found.keys)))
     by_key = {(row["accepted_at"], row["tenant"], row["event_id"], row["id"]): row for row in rows.mappings()}

@@ -16,6 +16,7 @@ from hookkeeper.times import utc_now
 
 KEYS_PER_QUERY = 500
 KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
+INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of, events.c.shared_run)
 EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
 
 
@@ -33,6 +34,7 @@ class IndexedEvent(NamedTuple):
     finished_at: datetime | None
     size: int | None
     as_of: datetime
+    shared_run: str | None = None
 
 
 class OpenEvent(NamedTuple):
@@ -42,6 +44,7 @@ class OpenEvent(NamedTuple):
     run_id: str
     size: int | None
     as_of: datetime
+    shared_run: str | None = None
 
 
 class SweepStore:
@@ -85,14 +88,27 @@ class SweepStore:
 
     async def events(self, keys: Collection[EventKey]) -> dict[EventKey, IndexedEvent]:
         """Return those of the events that the index has."""
-        columns = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of)
         listed = sorted(keys)
         found: dict[EventKey, IndexedEvent] = {}
         for n in range(0, len(listed), KEYS_PER_QUERY):
-            query = select(*KEY, *columns).where(tuple_(*KEY).in_(listed[n : n + KEYS_PER_QUERY]))
+            query = select(*KEY, *INDEXED).where(tuple_(*KEY).in_(listed[n : n + KEYS_PER_QUERY]))
             async with self._database.read() as session:
                 for row in await session.execute(query):
                     found[EventKey(*row[:3])] = IndexedEvent(*row[3:])
+        return found
+
+    async def in_shared_runs(
+        self, event_ids: Collection[str], begin: datetime, end: datetime
+    ) -> dict[str, list[IndexedEvent]]:
+        """Return the events of shared runs with these ids that were accepted from `begin` until `end`, by run."""
+        found: dict[str, list[IndexedEvent]] = {}
+        listed = sorted(event_ids)
+        is_shared = events.c.shared_run.is_not(None), events.c.accepted_at.between(begin, end)
+        for n in range(0, len(listed), KEYS_PER_QUERY):
+            query = select(*INDEXED).where(events.c.id.in_(listed[n : n + KEYS_PER_QUERY]), *is_shared)
+            async with self._database.read() as session:
+                for row in await session.execute(query):
+                    found.setdefault(row.shared_run, []).append(IndexedEvent(*row))
         return found
 
     async def attempts(self, key: EventKey) -> dict[str, int]:
@@ -105,7 +121,8 @@ class SweepStore:
         self, limit: int, tenant: str | None = None, until: datetime | None = None
     ) -> list[OpenEvent]:
         """Return the open events whose check is due first: all, or those of a tenant that are due until some time."""
-        query = select(*KEY, events.c.run_id, events.c.size, events.c.as_of).where(events.c.check_at.is_not(None))
+        columns = (events.c.run_id, events.c.size, events.c.as_of, events.c.shared_run)
+        query = select(*KEY, *columns).where(events.c.check_at.is_not(None))
         if tenant is not None:
             query = query.where(events.c.tenant == tenant)
         if until is not None:

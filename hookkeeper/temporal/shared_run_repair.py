@@ -1,0 +1,94 @@
+"""Add to the index what it lacks of listed shared runs.
+
+Temporal lists a shared run with the ids of its events and with their number. If the index has so many of them in this
+run, complete, the run is not read.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+import structlog
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowExecution
+
+from hookkeeper import ids
+from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.sweeps import IndexedEvent
+from hookkeeper.temporal.index_reader import IndexReader
+from hookkeeper.temporal.run_reports import Unreadable, first_report_of
+from hookkeeper.temporal.shared_read import SharedRun, find_shared_run
+from hookkeeper.times import utc_now
+
+MAX_SKEW = timedelta(hours=1)
+"""Between the clocks of the API and of Temporal. If it is more, the runs are read."""
+log = structlog.get_logger("hookkeeper.index")
+
+
+class SharedRunRepair:
+    """Raises Temporal's `RPCError`, and RegistryUnavailable."""
+
+    def __init__(self, client: Client, index: EventIndex, reader: IndexReader) -> None:
+        self._client = client
+        self._index = index
+        self._reader = reader
+        self._repaired = 0
+
+    async def repair(self, runs: Sequence[WorkflowExecution]) -> int:
+        """Read the events that the index lacks, or whose end it lacks; return their number."""
+        self._repaired = 0
+        await self._reader.write(await self._incomplete(runs), self._read)
+        return self._repaired
+
+    async def _incomplete(self, runs: Sequence[WorkflowExecution]) -> list[WorkflowExecution]:
+        if not runs:
+            return []
+        times = [run.start_time for run in runs]
+        event_ids = {id_ for run in runs for id_ in run.typed_search_attributes.get(ids.EVENTS, ())}
+        rows = await self._index.sweeps.in_shared_runs(event_ids, min(times) - MAX_SKEW, max(times) + MAX_SKEW)
+        return [run for run in runs if not await _has_all(run, rows.get(run.id, ()))]
+
+    async def _read(self, listed: WorkflowExecution) -> list[RunReport]:
+        try:
+            run = await find_shared_run(self._client, listed.id)
+        except (CipherError, ValidationError) as error:
+            log.warning("shared run not indexed", workflow=listed.id, error=str(error))
+            return []
+        if run is None:  # deleted
+            return []
+        keys = {_key_of(shared): shared for shared in run.events}
+        rows = await self._index.sweeps.events(keys)
+        missing = [shared for key, shared in keys.items() if not _is_complete(run, rows.get(key))]
+        self._repaired += len(missing)
+        try:
+            return await self._reader.shared(run, missing)
+        except Unreadable as error:
+            log.warning("shared run not indexed: another try follows", workflow=listed.id, error=str(error))
+            await self._index.sweeps.check_at({_key_of(shared): utc_now() for shared in missing})
+            return [first_report_of(run, shared) for shared in missing]
+
+
+async def _has_all(run: WorkflowExecution, rows: Collection[IndexedEvent]) -> bool:
+    """Return whether these are all events of a listed run, and complete."""
+    count = await run.memo_value(ids.EVENT_COUNT, default=-1)
+    return len(rows) == count and all(_has_run(row, run.run_id, is_closed=run.close_time is not None) for row in rows)
+
+
+def _is_complete(run: SharedRun, row: IndexedEvent | None) -> bool:
+    """Return whether the index has an event of the run: with its end, or from a later run."""
+    if row is None or row.size is None:
+        return False
+    if row.shared_run is None or ids.is_later_shared_run(row.shared_run, run.id):
+        return True
+    return _has_run(row, run.run_id, is_closed=not run.is_open)
+
+
+def _has_run(row: IndexedEvent, run_id: str, *, is_closed: bool) -> bool:
+    return row.size is not None and row.run_id == run_id and (row.finished_at is not None or not is_closed)
+
+
+def _key_of(shared: SharedEvent) -> EventKey:
+    return EventKey(shared.event.accepted_at, shared.event.tenant, shared.event.id)
