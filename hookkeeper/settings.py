@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(
         256 * 1024, ge=1024, le=1024 * 1024, description="Maximum size of the request body of one event, in bytes"
     )
+    max_events_per_run: int = Field(
+        50,
+        ge=1,
+        le=100,
+        description="Events that are accepted at the same time and share a run for their first attempts, at most;"
+        " with `1`, each event has a run of its own",
+    )
     max_bytes_in_flight: int = Field(
         192 * MIB,
         ge=16 * MIB,

@@ -17,9 +17,8 @@ from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.new_event import NewEvent, new_event_id
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
-MAX_CONCURRENT_EVENTS = 20
-"""Events of a batch that are accepted at the same time."""
-Accepting = asyncio.Task[EventBatchItem]
+MAX_CONCURRENT_EVENTS = 100
+"""Events of a batch that are accepted at the same time: as many as share two runs."""
 IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
 
 
@@ -61,16 +60,14 @@ async def post_event(
 
 
 async def post_batch(batch: EventBatch, entry: EventEntryDep) -> EventBatchResult:
-    """Accept up to 100 events. The response has one item for each event, in the same order; each is accepted or refused
-    independently of the others.
+    """Accept up to 1,000 events. The response has one item for each event, in the same order; each is accepted or
+    refused independently of the others.
 
     Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
     """
-    batch_ingest = _BatchIngest(entry)
-    accepting: list[Accepting] = []
+    batch_ingest = _BatchIngest(entry, len(batch.events))
     async with asyncio.TaskGroup() as group:
-        for raw in batch.events:
-            accepting.append(group.create_task(batch_ingest.accept(raw, accepting.copy())))
+        accepting = [group.create_task(batch_ingest.accept(raw, n)) for n, raw in enumerate(batch.events)]
     return EventBatchResult(items=[task.result() for task in accepting])
 
 
@@ -87,36 +84,69 @@ router.add_api_route(
 class _BatchIngest:
     """Accepts the events of one batch, each with its own answer."""
 
-    def __init__(self, entry: EventEntry) -> None:
+    def __init__(self, entry: EventEntry, size: int) -> None:
         self._caller, self._ingest, self._links = entry
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
+        self._progress = _Progress(size)
         self._outage: Exception | None = None
 
-    async def accept(self, raw: Any, earlier: list[Accepting]) -> EventBatchItem:
+    async def accept(self, raw: Any, position: int) -> EventBatchItem:
+        """Accept the event at this position."""
+        try:
+            async with self._slots:
+                return await self._accept(raw, self._progress.earlier(position))
+        finally:
+            self._progress.end(position)
+
+    async def _accept(self, raw: Any, earlier: asyncio.Future[None]) -> EventBatchItem:
         """Accept one event.
 
         After an outage, later events are not tried, since each would wait as long. They get the same answer, with
         their own ids.
         """
-        async with self._slots:
-            try:
-                event = self._caller.with_tenant(NewEvent.model_validate(raw))
-            except ValidationError as error:
-                return _refused(from_validation(error.errors()))
-            except Problem as forbidden:
-                return _refused(forbidden)
-            event_id = event.id or new_event_id()
-            try:
-                if self._outage:
-                    raise self._outage
-                started = await self._ingest.accept(event, event_id, earlier)
-            except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
-                problem = as_event_problem(error, event_id)
-                if problem.status_code == ServiceUnavailable.status:
-                    self._outage = self._outage or error
-                return _refused(problem)
-            accepted = views.accepted(started, self._links)
-            return EventBatchItem(status=200 if started.duplicate else 202, event=accepted)
+        try:
+            event = self._caller.with_tenant(NewEvent.model_validate(raw))
+        except ValidationError as error:
+            return _refused(from_validation(error.errors()))
+        except Problem as forbidden:
+            return _refused(forbidden)
+        event_id = event.id or new_event_id()
+        try:
+            if self._outage:
+                raise self._outage
+            started = await self._ingest.accept(event, event_id, earlier)
+        except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
+            problem = as_event_problem(error, event_id)
+            if problem.status_code == ServiceUnavailable.status:
+                self._outage = self._outage or error
+            return _refused(problem)
+        accepted = views.accepted(started, self._links)
+        return EventBatchItem(status=200 if started.duplicate else 202, event=accepted)
+
+
+class _Progress:
+    """Tells the events of a batch when all before them have ended. Each would otherwise wait for up to 999 others."""
+
+    def __init__(self, size: int) -> None:
+        self._ended = [False] * size
+        self._first_open = 0
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    def earlier(self, position: int) -> asyncio.Future[None]:
+        """Return a future that is done when all events before this position have ended."""
+        earlier = self._waiting[position] = asyncio.get_running_loop().create_future()
+        self._tell()
+        return earlier
+
+    def end(self, position: int) -> None:
+        self._ended[position] = True
+        while self._first_open < len(self._ended) and self._ended[self._first_open]:
+            self._first_open += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if (earlier := self._waiting.get(self._first_open)) and not earlier.done():
+            earlier.set_result(None)
 
 
 def _refused(problem: Problem) -> EventBatchItem:

@@ -19,7 +19,7 @@ class EventBatch(RequestModel):
         }
     )
 
-    events: list[Any] = Field(min_length=1, max_length=100)
+    events: list[Any] = Field(min_length=1, max_length=1000)
     """Events in the format of `POST /v1/events`."""
 
 

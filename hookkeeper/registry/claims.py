@@ -35,7 +35,7 @@ claims = Table(
     Index("ix_claims_accepted_at", "accepted_at", "tenant", "event_id"),
     Index("ix_claims_shared_run", "shared_run", sqlite_where=IS_SHARED, postgresql_where=IS_SHARED),
 )
-"""One row an accepted event. `shared_run` is the workflow id of the shared run that has it; NULL: it has its own run."""
+"""One row an accepted event. `shared_run` is the workflow id of the shared run that has it; NULL: an own run."""
 
 INSERT = {
     "sqlite": """

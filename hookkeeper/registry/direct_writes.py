@@ -1,4 +1,4 @@
-"""Single statements that write, with the database's own driver: what `hookkeeper.registry.direct_reads` is for reads."""
+"""Single statements that write, with the database's own driver, as `hookkeeper.registry.direct_reads` reads."""
 
 import asyncio
 from collections.abc import Sequence

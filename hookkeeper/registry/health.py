@@ -1,7 +1,7 @@
 """The health of a webhook's URL, from the results of its requests.
 
 Each result is a single UPDATE without a read, so workers can record concurrently. A success of a healthy webhook is
-recorded once a minute only (`needs_recording`).
+recorded once a minute only (`needs_recording`), and so is one that took long.
 
 A result may be recorded twice if its activity is retried: a success is idempotent, a failure increases the counter but
 changes no time. The counters are approximate; the run's history is exact.
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Executable, Row, Update, and_, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Executable, Row, Update, and_, case, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from hookkeeper.registry.audit import AuditEntry, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import UtcDateTime, Webhook
 
-SUCCESS_INTERVAL = timedelta(minutes=1)
-"""How often successes of a healthy webhook are recorded."""
+RECORDING_INTERVAL = timedelta(minutes=1)
+"""How often successes of a healthy webhook are recorded, and slow attempts."""
 AUTOMATIC = "hookkeeper"
 """The key in audit entries of webhooks that are disabled or enabled automatically."""
 
@@ -43,6 +44,8 @@ class RequestResult:
     """It accepts no requests before."""
     knowingly: bool = False
     """The webhook was known to be throttled, so that a success ends the throttling."""
+    slow: bool = False
+    """It took over a second."""
 
 
 class HealthStore:
@@ -61,8 +64,8 @@ class HealthStore:
         """
         disabled: dict[str, DisabledReason] = {}
         async with self._database.write() as session:
-            # Ordered by id, so that batches with the same webhooks do not deadlock.
-            for result in sorted(results, key=lambda result: result.webhook_id):
+            # Ordered by id, so that batches with the same webhooks do not deadlock; those of a webhook by time.
+            for result in sorted(results, key=lambda result: (result.webhook_id, result.at)):
                 if result.answer == "succeeded":
                     await session.execute(_success(result))
                     continue
@@ -92,13 +95,18 @@ class HealthStore:
         return True
 
 
-def needs_recording(webhook: Webhook, now: datetime) -> bool:
+def needs_recording(webhook: Webhook, now: datetime, *, slow: bool = False) -> bool:
     """Return whether a success must be recorded, based on the webhook as it was before the request.
 
     A failure recorded during the request is cleared by a later success, within a minute.
     """
-    last = webhook.last_success_at
-    return last is None or last <= now - SUCCESS_INTERVAL or any(getattr(webhook, name) for name in CLEAN)
+    if slow and _is_over(webhook.slow_at, now):
+        return True
+    return _is_over(webhook.last_success_at, now) or any(getattr(webhook, name) for name in CLEAN)
+
+
+def _is_over(last: datetime | None, now: datetime) -> bool:
+    return last is None or last <= now - RECORDING_INTERVAL
 
 
 def reset_health(webhook: Webhook) -> None:
@@ -124,9 +132,15 @@ def _success(result: RequestResult) -> Update:
     if not result.knowingly:
         over = Webhook.throttled_until <= result.at
         values["throttled_until"] = case((over, None), else_=Webhook.throttled_until)
-    is_due = [Webhook.last_success_at.is_(None), Webhook.last_success_at <= result.at - SUCCESS_INTERVAL]
-    unhealthy = [getattr(Webhook, name).is_not(None) for name in CLEAN]
-    return update(Webhook).where(Webhook.id == result.webhook_id, or_(*is_due, *unhealthy)).values(values)
+    is_due = [_is_due(Webhook.last_success_at, result), *(getattr(Webhook, name).is_not(None) for name in CLEAN)]
+    if result.slow:
+        values["slow_at"] = result.at
+        is_due.append(_is_due(Webhook.slow_at, result))
+    return update(Webhook).where(Webhook.id == result.webhook_id, or_(*is_due)).values(values)
+
+
+def _is_due(recorded: InstrumentedAttribute[datetime | None], result: RequestResult) -> ColumnElement[bool]:
+    return or_(recorded.is_(None), recorded <= result.at - RECORDING_INTERVAL)
 
 
 def _failure(result: RequestResult) -> Executable:
@@ -138,6 +152,8 @@ def _failure(result: RequestResult) -> Executable:
         "timeouts": timeouts,
         "failing_since": func.coalesce(Webhook.failing_since, at),
     }
+    if result.slow:
+        values["slow_at"] = at
     if result.throttled_until:
         until = literal(result.throttled_until, UtcDateTime())
         longer = and_(Webhook.throttled_until.is_not(None), Webhook.throttled_until > until)

@@ -1,6 +1,7 @@
 """Find the webhooks that listen to an event."""
 
 from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, bindparam, select
@@ -11,6 +12,9 @@ from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import Webhook, WebhookPattern, is_degraded, rate_at_present, without_secrets
 from hookkeeper.registry.numbering import Numbers
+
+SLOW_FOR = timedelta(minutes=10)
+"""After an attempt that took over a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,11 @@ class MatchingWebhook:
     ordered: OrderPolicy | None
     rate_limit: float | None
     timeouts: int | None
+    failures: int | None
+    enabled: bool
+    paused_at: datetime | None
+    throttled_until: datetime | None
+    slow_at: datetime | None
     emails: tuple[Email, ...]
     notifications: tuple[Notification, ...]
     email_numbers: Numbers | None
@@ -42,6 +51,12 @@ class MatchingWebhook:
     def current_rate(self) -> float | None:
         """Requests a second that the webhook accepts at present; None: any number."""
         return rate_at_present(self.rate_limit, self.timeouts)
+
+    def is_quick(self, now: datetime) -> bool:
+        """Return whether its next attempt can be expected to succeed within a second."""
+        if not self.enabled or self.paused_at or self.failures or self.throttled_until:
+            return False
+        return self.slow_at is None or self.slow_at <= now - SLOW_FOR
 
 
 class Matching:

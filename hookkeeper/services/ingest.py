@@ -1,12 +1,10 @@
 """Accept an event: check it, find the webhooks that want it, start its run. Once `accept` returns, Temporal has it."""
 
 import asyncio
-import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
@@ -14,10 +12,7 @@ from hookkeeper import metrics, tracing
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
-from hookkeeper.limits.adaptive_limit import AdaptiveLimit
-from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.matching import MatchingWebhook
@@ -26,8 +21,10 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import Invalid, TooLarge
+from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.schema_validation import check_data
+from hookkeeper.services.start_queue import NewRun
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import RequestTooLarge, Unavailable
 from hookkeeper.temporal.gateway import Gateway, Started
@@ -36,11 +33,6 @@ from hookkeeper.times import utc_now
 log = structlog.get_logger("hookkeeper.ingest")
 ACCEPT_TIMEOUT = 4.8
 """Seconds. Within five, a client knows whether its event is in Temporal."""
-MAX_CONCURRENT_STARTS = 32
-"""Runs that a process starts at the same time, half of them of one tenant. Excess starts wait here, tenant by tenant,
-so that a flood of one tenant does not delay others in Temporal."""
-MIN_STARTS_PER_TENANT = 1
-"""Concurrent starts of a tenant while Temporal is so busy that starts take long."""
 MAX_TARGETS = 1000
 """Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
@@ -59,23 +51,23 @@ class EventIngest:
         self._settings = settings
         self._gateway = gateway
         self._store = store
-        self._index = index
         self._sandbox = sandbox
-        self._starting = TenantLimit(MAX_CONCURRENT_STARTS)
-        self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
+        self._starts = EventStarts(gateway, store.claims, index, settings.max_events_per_run)
 
-    async def accept(self, event: NewEvent, event_id: str, earlier: Sequence[Future[Any]] = ()) -> Started:
-        """Start the event's run with all webhooks that match; a repeated id returns the existing run.
+    async def accept(
+        self, event: NewEvent, event_id: str, earlier: Future[None] | None = None, *, may_share: bool = True
+    ) -> Started:
+        """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
-        until all `earlier` events of its batch are accepted. Raises Invalid, TooLarge, Suspended and the errors of the
-        registry and of Temporal. After Unavailable the outcome is not known: sent again with the same id, it is one
-        event.
+        until all `earlier` events of its batch are accepted. Without `may_share`, the event has a run of its own.
+        Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal. After Unavailable the
+        outcome is not known: sent again with the same id, it is one event.
         """
-        self._check_size(event)
+        size = self._check_size(event)
         async with _in_time():
             try:
-                return await self._accept(event, event_id, earlier)
+                return await self._accept(event, event_id, size, earlier, may_share)
             except Invalid:  # it may have been valid when it was accepted
                 if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
                     metrics.count_accepted(duplicate=True)
@@ -84,47 +76,53 @@ class EventIngest:
 
     async def accept_test(self, event: NewEvent, event_id: str, webhook: Webhook) -> Started:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled."""
-        self._check_size(event)
+        size = self._check_size(event)
         run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True))
         async with _in_time():
-            return await self._start(run, digest(event, only_to=webhook.id))
+            return await self._start(NewRun(run, digest(event, only_to=webhook.id), size, given=True))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
         self._check_size(event)
         await self._check_type(event)
 
-    async def _accept(self, event: NewEvent, event_id: str, earlier: Sequence[Future[Any]]) -> Started:
+    async def _accept(
+        self, event: NewEvent, event_id: str, size: int, earlier: Future[None] | None, may_share: bool
+    ) -> Started:
         """Accept the event as things are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
         await self._check_type(event)
         listening = await self._store.matching(event.tenant, event.type)
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
-        if earlier and any(webhook.ordered for webhook in webhooks):
-            await asyncio.wait(earlier)
-        run = self._input(event, event_id, now, deliveries_to(webhooks))
-        started = await self._start(run, digest(event))
+        if earlier is not None and any(webhook.ordered for webhook in webhooks):
+            await asyncio.wait([earlier])
+        run = NewRun(
+            self._input(event, event_id, now, deliveries_to(webhooks)), digest(event), size, given=event.id is not None
+        )
+        are_quick = all(webhook.is_quick(now) for webhook in webhooks)
+        started = await self._start(run, may_share=may_share and are_quick)
         if filter_errors and not started.duplicate:
             await self._count_filter_errors(filter_errors)
         return started
 
-    async def _start(self, run: EventInput, digest: str) -> Started:
+    async def _start(self, run: NewRun, *, may_share: bool = False) -> Started:
         try:
-            async with self._start_slot(run.tenant):
-                started = await self._gateway.start(run, digest)
+            started = await self._starts.start(run, may_share=may_share)
         except RequestTooLarge:
-            deliveries = len(run.deliveries)
+            deliveries = len(run.event.deliveries)
             raise TooLarge(f"The event, with its {deliveries} deliveries, is larger than Temporal accepts.") from None
         metrics.count_accepted(duplicate=started.duplicate)
-        if not started.duplicate:
-            self._index.put(first_report(run, started.state, started.run_id, digest))
         return started
 
-    def _check_size(self, event: NewEvent) -> None:
-        """Refuse an event that is too large as it is stored: `1e15` arrives as 4 bytes and is written as 18."""
-        if len(event.model_dump_json(exclude_unset=True).encode()) > self._settings.max_event_bytes:
+    def _check_size(self, event: NewEvent) -> int:
+        """Return the bytes of the event as it is stored: `1e15` arrives as 4 bytes and is written as 18.
+
+        Raises TooLarge.
+        """
+        if (size := len(event.model_dump_json(exclude_unset=True).encode())) > self._settings.max_event_bytes:
             raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
+        return size
 
     async def _check_type(self, event: NewEvent) -> None:
         """Check the event against the catalogue."""
@@ -169,17 +167,6 @@ class EventIngest:
                 tracing.of_new_event(event.tenant, event_id, event.type) if self._settings.traces_events else None
             ),
         )
-
-    @asynccontextmanager
-    async def _start_slot(self, tenant: str) -> AsyncIterator[None]:
-        """Hold one of the tenant's slots for starting runs. The duration of starts decides how many slots it has."""
-        async with self._starting.slot(tenant):
-            begin = time.monotonic()
-            try:
-                yield
-            finally:
-                self._starts_per_tenant.record(time.monotonic() - begin)
-                self._starting.per_tenant = self._starts_per_tenant.value
 
     async def _count_filter_errors(self, errors: dict[str, str]) -> None:
         """Count them in the registry. The event is accepted by now, whether they can be counted or not."""

@@ -43,6 +43,7 @@ class ScheduledEventIngest:
                     data=event.data,
                 ),
                 event.event_id,
+                may_share=False,
             )
         except ValidationError as error:
             metrics.count_refusal("invalid")

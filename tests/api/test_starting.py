@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hookkeeper.messages.event import EventInput
-from hookkeeper.services.ingest import MAX_CONCURRENT_STARTS
+from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
 from hookkeeper.temporal.gateway import Started
 from instances import Instance
 

@@ -1,0 +1,115 @@
+"""Start the runs of events. Whatever happens, an event is in one run only.
+
+Every event is first claimed for the run that it will be in (`hookkeeper.registry.claims`). An earlier claim leads to
+the run that has the event. If that is a shared run that does not exist, because the process with the claim has died, an
+empty run takes its id, so that no start of it can succeed any more; then the event starts its own run.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from hookkeeper.limits.adaptive_limit import AdaptiveLimit
+from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.messages.run_report import first_report
+from hookkeeper.registry.claims import Claim, Claims
+from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.services.shared_starts import SharedStarts, start_own
+from hookkeeper.services.start_queue import NewRun
+from hookkeeper.temporal.error_translation import Conflict
+from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.shared_runs import EventInRun
+from hookkeeper.times import utc_now
+
+MAX_CONCURRENT_STARTS = 32
+"""Own runs that a process starts at the same time, half of them of one tenant. Excess starts wait here, tenant by
+tenant, so that a flood of one tenant does not delay others in Temporal."""
+MIN_STARTS_PER_TENANT = 1
+"""Concurrent starts of a tenant while Temporal is so busy that starts take long."""
+START_TIME = timedelta(seconds=3)
+"""A shared run that does not exist so long after its events came is replaced."""
+CONFLICT = "an event with id {1} and other content was accepted before for tenant {0}"
+LOOK_INTERVAL = 0.1
+"""Seconds until another look for a shared run that another process may be starting."""
+
+
+class EventStarts:
+    """Starts runs, one for each event. Methods raise the errors of the registry and of Temporal.
+
+    After Unavailable and RegistryUnavailable the outcome is not known: started again, it is one event.
+    """
+
+    def __init__(self, gateway: Gateway, claims: Claims, index: IndexBuffer, max_events_per_run: int) -> None:
+        self._gateway = gateway
+        self._claims = claims
+        self._index = index
+        self._writes_claims = max_events_per_run > 1
+        self._shared = SharedStarts(gateway, claims, index, max_events_per_run)
+        self._starting = TenantLimit(MAX_CONCURRENT_STARTS)
+        self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
+
+    async def start(self, run: NewRun, *, may_share: bool = False) -> Started:
+        """Start a run for the event, or return the one that has it, once Temporal has stored it.
+
+        The id decides: another event with this id and the same digest is the same event; with another digest, it raises
+        `Conflict`. Raises `QueueFull`.
+        """
+        if not (self._writes_claims and may_share and run.is_plain()):
+            return await self._start_alone(run)
+        answer = await self._shared.start(run)
+        return answer if isinstance(answer, Started) else await self._start_alone(run, answer.shared_run)
+
+    async def _start_alone(self, run: NewRun, refused: str | None = None) -> Started:
+        """Start the event's own run, unless a shared one has it.
+
+        `refused`: Temporal has refused a start of this shared run with the event, because the run exists.
+        """
+        while (claim := await self._earlier_claim(run)) is not None and (shared_run := claim.shared_run) is not None:
+            is_ours = shared_run == refused
+            if found := await self._find(claim, shared_run, is_patient=not is_ours):
+                if found.digest != run.digest:
+                    raise Conflict(CONFLICT.format(*run.key))
+                if is_ours and found.workflow_id == shared_run:
+                    self._index.put(first_report(run.event, found.state, found.run_id, run.digest, shared_run))
+                return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)
+            await self._claims.move([run.key], shared_run, None)
+        async with self._start_slot(run.event.tenant):
+            return await start_own(self._gateway, self._index, run)
+
+    async def _earlier_claim(self, run: NewRun) -> Claim | None:
+        """Claim the event for its own run; return the claim that was there before."""
+        if self._writes_claims:
+            given = [run.key] if run.given else ()
+            return (await self._claims.claim([run.claim(None)], given)).get(run.key)
+        return await self._claims.find(*run.key) if run.given else None
+
+    async def _find(self, claim: Claim, shared_run: str, *, is_patient: bool) -> EventInRun | None:
+        """Return the event in its shared run. None: it is not there, and will not be.
+
+        `is_patient`: the start of the run may be under way, here or in another process.
+        """
+        await self._shared.ended(shared_run)
+        begin = utc_now()
+        while True:
+            if found := await self._gateway.shared_runs.event_in(shared_run, *claim.key):
+                return found
+            now = utc_now()
+            if not is_patient or max(now - begin, now - claim.accepted_at) > START_TIME:
+                break
+            await asyncio.sleep(LOOK_INTERVAL)
+        if await self._gateway.shared_runs.block(shared_run):
+            return None
+        return await self._gateway.shared_runs.event_in(shared_run, *claim.key)
+
+    @asynccontextmanager
+    async def _start_slot(self, tenant: str) -> AsyncIterator[None]:
+        """Hold one of the tenant's slots for starting runs. The duration of starts decides how many slots it has."""
+        async with self._starting.slot(tenant):
+            begin = time.monotonic()
+            try:
+                yield
+            finally:
+                self._starts_per_tenant.record(time.monotonic() - begin)
+                self._starting.per_tenant = self._starts_per_tenant.value

@@ -1,0 +1,105 @@
+"""Start events that may share a run: one alone has its own run at once; those that come meanwhile share the next."""
+
+import asyncio
+from collections.abc import Sequence
+
+from hookkeeper import ids
+from hookkeeper.messages.run_report import first_report
+from hookkeeper.registry.claims import Claims, Key
+from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.services.start_queue import NewRun, NotStarted, StartQueue, WaitingRun
+from hookkeeper.temporal.error_translation import RequestTooLarge
+from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.run_state import unstarted_state
+
+MAX_CONCURRENT_GROUPS = 2
+"""Concurrent starts. The fewer, the more events share one."""
+
+
+class SharedStarts:
+    """Starts events in groups. A group's start goes on when the requests of its events have ended."""
+
+    def __init__(self, gateway: Gateway, claims: Claims, index: IndexBuffer, max_events_per_run: int) -> None:
+        self._gateway = gateway
+        self._claims = claims
+        self._index = index
+        self._queue = StartQueue(max_events_per_run)
+        self._known: dict[Key, WaitingRun] = {}
+        """All events that wait, or are being started."""
+        self._groups: set[asyncio.Task[None]] = set()
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        """The groups whose shared runs are being started, by the ids of these."""
+
+    async def start(self, run: NewRun) -> Started | NotStarted:
+        """Start the event, alone or with others that wait, unless its id was claimed before."""
+        if (same := self._known.get(run.key)) is not None:
+            await asyncio.wait([same.answer])
+            return NotStarted()
+        waiting = self._known[run.key] = WaitingRun(run)
+        self._queue.put(waiting)
+        self._serve()
+        try:
+            return await waiting.answer
+        finally:
+            self._queue.remove(waiting)
+            del self._known[run.key]
+
+    async def ended(self, shared_run: str) -> None:
+        """Return when this process does not start the shared run, or not any more."""
+        if (group := self._starting.get(shared_run)) is not None:
+            await asyncio.wait([group])
+
+    def _serve(self) -> None:
+        while self._queue and len(self._groups) < MAX_CONCURRENT_GROUPS:
+            group = self._queue.take()
+            shared_run = ids.shared_run_id() if len(group) > 1 else None
+            task = asyncio.create_task(self._start_group(group, shared_run))
+            self._groups.add(task)
+            if shared_run is not None:
+                self._starting[shared_run] = task
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._groups.discard(task)
+        self._starting = {run: group for run, group in self._starting.items() if group is not task}
+        self._serve()
+
+    async def _start_group(self, group: Sequence[WaitingRun], shared_run: str | None) -> None:
+        try:
+            given = [waiting.run.key for waiting in group if waiting.run.given]
+            earlier = await self._claims.claim([waiting.run.claim(shared_run) for waiting in group], given)
+            for waiting in group:
+                if waiting.run.key in earlier:
+                    waiting.resolve(NotStarted())
+            new = [waiting for waiting in group if waiting.run.key not in earlier]
+            if shared_run is None:
+                for waiting in new:
+                    waiting.resolve(await start_own(self._gateway, self._index, waiting.run))
+            elif new:
+                await self._start_shared(new, shared_run)
+        except Exception as error:  # noqa: BLE001 - each request raises it
+            for waiting in group:
+                waiting.fail(error)
+
+    async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
+        try:
+            run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
+        except RequestTooLarge:
+            await self._claims.move([waiting.run.key for waiting in group], shared_run, None)
+            run_id = None
+        for waiting in group:
+            if run_id is None:
+                waiting.resolve(NotStarted(shared_run))
+                continue
+            run = waiting.run
+            started = Started(shared_run, run_id, unstarted_state(run.event), duplicate=False)
+            self._index.put(first_report(run.event, started.state, run_id, run.digest, shared_run))
+            waiting.resolve(started)
+
+
+async def start_own(gateway: Gateway, index: IndexBuffer, run: NewRun) -> Started:
+    """Start the event's own run, which may exist already."""
+    started = await gateway.start(run.event, run.digest)
+    if not started.duplicate:
+        index.put(first_report(run.event, started.state, started.run_id, run.digest))
+    return started

@@ -1,0 +1,124 @@
+"""Events that wait for a start which they can share, and the choice of those that start together."""
+
+import asyncio
+from dataclasses import dataclass
+
+from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.partition import PART
+from hookkeeper.registry.claims import Claim, Key
+from hookkeeper.search_attributes import LISTED_BYTES
+from hookkeeper.temporal.gateway import Started
+
+MAX_SHARED_BYTES = 512 * 1024
+"""Of all events of a shared run."""
+MAX_EVENT_BYTES = 8 * 1024
+"""Of an event that shares a run."""
+LISTED_FRAME, LISTED_SEPARATOR = 2, 3
+"""Bytes in the search attribute around all ids, and around each."""
+DELIVERY_BYTES = 400
+"""Of a delivery at most, without its URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """An event that is to be started."""
+
+    event: EventInput
+    digest: str
+    size: int
+    """Bytes of the event as it was posted."""
+    given: bool
+    """The client gave the event's id, so the event may have been accepted before."""
+
+    @property
+    def key(self) -> Key:
+        return self.event.tenant, self.event.id
+
+    def claim(self, shared_run: str | None) -> Claim:
+        """Return the claim of the event's id for this run."""
+        event = self.event
+        return Claim(event.tenant, event.id, self.digest, event.accepted_at, shared_run)
+
+    def is_plain(self) -> bool:
+        """Return whether the event may share a run: it is small, and nothing delays its first attempts."""
+        event = self.event
+        if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
+            return False
+        return all(
+            delivery.channel == "webhook" and delivery.rate is delivery.ordered is None and not delivery.degraded
+            for delivery in event.deliveries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The event was not started together with others. `shared_run`: the run that it was to share exists already."""
+
+    shared_run: str | None = None
+
+
+class WaitingRun:
+    """An event that waits for a start; `answer` tells what came of it."""
+
+    def __init__(self, run: NewRun) -> None:
+        self.run = run
+        self.tenant = run.event.tenant
+        self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
+        self.listed_bytes = len(run.event.id) + LISTED_SEPARATOR
+        self.answer: asyncio.Future[Started | NotStarted] = asyncio.get_running_loop().create_future()
+
+    @property
+    def shared_event(self) -> SharedEvent:
+        return SharedEvent(event=self.run.event, digest=self.run.digest)
+
+    def resolve(self, answer: Started | NotStarted) -> None:
+        """Answer the request, unless it has ended."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Let the request raise this error, unless it has ended."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class StartQueue:
+    """Serves tenants in turn, one event each, so that a tenant with many events delays only itself."""
+
+    def __init__(self, max_events: int) -> None:
+        self._max_events = max_events
+        self._waiting: dict[str, dict[WaitingRun, None]] = {}
+        """By tenant, each tenant's oldest first; the tenant to be served next comes first."""
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def put(self, waiting: WaitingRun) -> None:
+        self._waiting.setdefault(waiting.tenant, {})[waiting] = None
+
+    def remove(self, waiting: WaitingRun) -> None:
+        """Remove an event, unless it was taken."""
+        of_tenant = self._waiting.get(waiting.tenant, {})
+        if waiting in of_tenant:
+            del of_tenant[waiting]
+            if not of_tenant:
+                del self._waiting[waiting.tenant]
+
+    def take(self) -> list[WaitingRun]:
+        """Take the events of the next start: as many as may share a run."""
+        group: list[WaitingRun] = []
+        size, listed = 0, LISTED_FRAME
+        while self._waiting and len(group) < self._max_events:
+            tenant, of_tenant = next(iter(self._waiting.items()))
+            waiting = next(iter(of_tenant))
+            size += waiting.size
+            listed += waiting.listed_bytes
+            if group and (size > MAX_SHARED_BYTES or listed > LISTED_BYTES):
+                break
+            group.append(waiting)
+            del of_tenant[waiting]
+            del self._waiting[tenant]
+            if of_tenant:
+                self._waiting[tenant] = of_tenant  # behind all others
+        return group
