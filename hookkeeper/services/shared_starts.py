@@ -12,8 +12,10 @@ from hookkeeper.temporal.error_translation import RequestTooLarge
 from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.temporal.run_state import unstarted_state
 
-MAX_CONCURRENT_GROUPS = 2
-"""Concurrent starts. The fewer, the more events share one."""
+MAX_CONCURRENT_GROUPS = 3
+SLOW_START = 0.1
+"""Seconds. While a start is under way, another one begins with as many events as can share a run, or after this time.
+The fewer starts, the more events share each."""
 
 
 class SharedStarts:
@@ -27,6 +29,7 @@ class SharedStarts:
         self._known: dict[Key, WaitingRun] = {}
         """All events that wait, or are being started."""
         self._groups: set[asyncio.Task[None]] = set()
+        self._latest_start = float("-inf")
         self._starting: dict[str, asyncio.Task[None]] = {}
         """The groups whose shared runs are being started, by the ids of these."""
 
@@ -50,7 +53,10 @@ class SharedStarts:
             await asyncio.wait([group])
 
     def _serve(self) -> None:
-        while self._queue and len(self._groups) < MAX_CONCURRENT_GROUPS:
+        loop = asyncio.get_running_loop()
+        while self._queue and self._may_start(loop.time()):
+            self._latest_start = loop.time()
+            loop.call_later(SLOW_START, self._serve)
             group = self._queue.take()
             shared_run = ids.shared_run_id() if len(group) > 1 else None
             task = asyncio.create_task(self._start_group(group, shared_run))
@@ -58,6 +64,12 @@ class SharedStarts:
             if shared_run is not None:
                 self._starting[shared_run] = task
             task.add_done_callback(self._end)
+
+    def _may_start(self, now: float) -> bool:
+        if not self._groups:
+            return True
+        is_due = self._queue.is_full or now - self._latest_start >= SLOW_START
+        return is_due and len(self._groups) < MAX_CONCURRENT_GROUPS
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._groups.discard(task)

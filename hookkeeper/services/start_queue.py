@@ -90,18 +90,26 @@ class StartQueue:
         self._max_events = max_events
         self._waiting: dict[str, dict[WaitingRun, None]] = {}
         """By tenant, each tenant's oldest first; the tenant to be served next comes first."""
+        self._size = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many events wait as can share a run."""
+        return self._size >= self._max_events
 
     def put(self, waiting: WaitingRun) -> None:
         self._waiting.setdefault(waiting.tenant, {})[waiting] = None
+        self._size += 1
 
     def remove(self, waiting: WaitingRun) -> None:
         """Remove an event, unless it was taken."""
         of_tenant = self._waiting.get(waiting.tenant, {})
         if waiting in of_tenant:
             del of_tenant[waiting]
+            self._size -= 1
             if not of_tenant:
                 del self._waiting[waiting.tenant]
 
@@ -121,4 +129,5 @@ class StartQueue:
             del self._waiting[tenant]
             if of_tenant:
                 self._waiting[tenant] = of_tenant  # behind all others
+        self._size -= len(group)
         return group
