@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
+from claimed_runs import share, until_listed
 from crowds import crowd
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.messages.run_report import RunReport
+from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.buffer import IndexBuffer
-from hookkeeper.temporal import index_repair, index_sweep
+from hookkeeper.temporal import index_repair, index_sweep, shared_run_repair
+from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.index_sweep import IndexSweep
 from hookkeeper.temporal.run_state import input_of
-from index_rows import derived, indexed
+from index_rows import derived, indexed, until_indexed
 from instances import Instance, running_instance
-from receivers import Receiver
+from receivers import Answer, Receiver
+from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 PATIENT, HASTY = RetryPolicy(schedule=(3600,)).model_dump(), RetryPolicy(schedule=()).model_dump()
@@ -148,6 +152,101 @@ async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
     await forgetful.command(event["id"], "retry")
     await forgetful.until_closed(event["id"])
     await until_swept(sweep, forgetful, event["id"])
+
+
+async def test_shared_runs(forgetful: Instance, inbox: Receiver) -> None:
+    """Succeeded, without webhooks, continued in a run of its own, redelivered; of two tenants."""
+    inbox.fails(503)
+    webhook = await forgetful.webhook(inbox.url, retry=PATIENT)
+    ids_ = [f"e{n}" for n in range(3)]
+    events = [event_to(webhook, id=event_id, tenant=forgetful.tenant) for event_id in ids_]
+    silent = [event_to(id="silent", tenant=tenant) for tenant in (forgetful.tenant, f"{forgetful.tenant}-b")]
+    run = await share(forgetful, [*events, *silent])
+    result = await run.result()
+    (continued,) = [ids.event_of(key)[1] for key in result.continued]
+    redelivered = next(event_id for event_id in ids_ if event_id != continued)
+    await forgetful.command(redelivered, "redeliver")
+    await forgetful.until_closed(redelivered)
+    sweep = sweep_of(forgetful)
+    await until_swept(sweep, forgetful, *ids_, "silent")
+    other = replace(forgetful, tenant=f"{forgetful.tenant}-b")
+    await until_swept(sweep, other, "silent")
+    assert (await indexed(other, "silent"))["run_id"] == (await run.handle.describe()).run_id
+    await forgetful.command(continued, "cancel")
+    await forgetful.until_closed(continued)
+    await until_swept(sweep, forgetful, continued)
+
+
+async def test_a_shared_run_that_is_in_the_index_is_not_read(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker has reported all of it."""
+
+    async def unexpected(client: Client, workflow_id: str) -> None:
+        pytest.fail(f"{workflow_id} was read")
+
+    webhook = await instance.webhook(inbox.url)
+    events = [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(3)]
+    run = await share(instance, events)
+    state = (await run.result()).finished[0]
+    run_id = (await run.handle.describe()).run_id
+    for shared in events:
+        first = first_report(shared.event, state, run_id, shared.digest, run.handle.id)
+        await instance.store.index.write([first._replace(deliveries=())])
+        await until_indexed(instance, shared.event.id)
+    await until_listed(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_run_repair, "find_shared_run", unexpected)
+        assert await sweep_of(instance).sweep()
+
+
+async def test_a_terminated_shared_run(forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is queried. While no worker answers, the index has its events as open, and they are checked until one does."""
+    monkeypatch.setattr("hookkeeper.temporal.run_reports.QUERY_TIMEOUT", 0.0)
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(gate=gate)
+    webhook = await forgetful.webhook(inbox.url)
+    run = await share(forgetful, [event_to(webhook, id=f"e{n}", tenant=forgetful.tenant) for n in range(2)])
+    await inbox.got(2)
+    await run.handle.terminate()
+    gate.set()
+    sweep = sweep_of(forgetful)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await indexed(forgetful, "e1"))["status"] != "delivering":
+            assert await sweep.sweep()
+    assert await sweep.sweep()
+    monkeypatch.undo()
+    await until_swept(sweep, forgetful, "e0", "e1")
+
+
+async def test_shared_runs_that_no_worker_has_started(
+    temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their events are open; once the run is deleted, they are removed, and not before."""
+    monkeypatch.setattr("api.state.IndexBuffer", ForgetfulBuffer)
+    async with running_instance(temporal, tmp_path) as instance:
+        run = await share(instance, [event_to(id=f"e{n}", tenant=instance.tenant) for n in range(2)])
+        sweep = sweep_of(instance)
+        await until_swept(sweep, instance, "e0", "e1")
+        assert await sweep.sweep()
+        assert (await indexed(instance, "e0"))["status"] == "succeeded"
+        workflow = WorkflowExecution(workflow_id=run.handle.id)
+        request = DeleteWorkflowExecutionRequest(namespace=instance.temporal.namespace, workflow_execution=workflow)
+        await instance.temporal.workflow_service.delete_workflow_execution(request)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await indexed(instance, "e0"))["status"] is not None:
+                await sweep.sweep()
+
+
+async def test_the_catch_up_of_a_tenant_reads_what_it_shares_with_others(forgetful: Instance, inbox: Receiver) -> None:
+    webhook = await forgetful.webhook(inbox.url)
+    mine = event_to(webhook, id="e0", tenant=forgetful.tenant)
+    run = await share(forgetful, [mine, event_to(id="e1", tenant=f"{forgetful.tenant}-b")])
+    await run.result()
+    catch_up = IndexCatchUp(forgetful.temporal, forgetful.store.index, forgetful.settings.task_queue)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await indexed(forgetful, "e0"))["status"] != "succeeded":
+            await catch_up.run(forgetful.tenant)
 
 
 async def test_an_event_that_no_worker_has_started(

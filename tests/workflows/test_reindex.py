@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
+from claimed_runs import share
 from crowds import crowd
-from hookkeeper import state_size
+from hookkeeper import ids, state_size
+from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.sweeps import Position
 from hookkeeper.temporal import index_sweep, reindex
 from hookkeeper.temporal.reindex import Reindex, ReindexRunning
+from hookkeeper.temporal.shared_read import first_state
 from index_rows import all_rows, derived, empty, indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
+from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 PATIENT, HASTY = RetryPolicy(schedule=(3600,)).model_dump(), RetryPolicy(schedule=()).model_dump()
@@ -63,6 +67,32 @@ async def until_rebuilt(instance: Instance, wanted: dict[str, list[dict[str, Any
             found = await all_rows(instance)
     for table, rows in wanted.items():
         assert found[table] == rows
+
+
+async def test_shared_runs(instance: Instance, inbox: Receiver) -> None:
+    """Succeeded, without webhooks, retrying in a run of its own, redelivered."""
+    inbox.fails(503)
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    names = [f"e{n}" for n in range(3)]
+    events = [*(event_to(webhook, id=name, tenant=instance.tenant) for name in names)]
+    events.append(event_to(id="silent", tenant=instance.tenant))
+    run = await share(instance, events)
+    run_id = (await run.handle.describe()).run_id
+    await instance.store.index.write(
+        [
+            first_report(shared.event, first_state(shared.event), run_id, shared.digest, run.handle.id)
+            for shared in events
+        ]
+    )
+    result = await run.result()
+    (continued,) = result.continued
+    redelivered = next(state.id for state in result.finished if state.id != "silent")
+    await instance.command(redelivered, "redeliver")
+    await instance.until_closed(redelivered)
+    assert ids.event_of(continued)[1] in names
+    rows = await until_complete(instance, *names, "silent")
+    assert [row["shared_run"] for row in rows["events"] if row["id"] == "silent"] == [run.handle.id]
+    await until_rebuilt(instance, rows)
 
 
 async def test_closed_events(instance: Instance, inbox: Receiver) -> None:
