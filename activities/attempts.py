@@ -27,6 +27,10 @@ class BatchContext:
     event: OutgoingEvent
     clock_offset: timedelta
     """How far Temporal's clock is ahead of this machine's."""
+    targets: int
+    """Attempts of the activity, whose outcomes share one result."""
+    is_together: bool = False
+    """The activity has batches of several events."""
 
     def now(self) -> datetime:
         """Return the time now by Temporal's clock."""
@@ -35,7 +39,7 @@ class BatchContext:
     @cached_property
     def excerpt_limit(self) -> int:
         """Bytes of each response to keep."""
-        return outcomes.excerpt_limit(len(self.message.attempts))
+        return outcomes.excerpt_limit(self.targets)
 
     @cached_property
     def standard_body(self) -> Body:

@@ -1,28 +1,30 @@
-"""Make the attempts of a batch, for all channels. An attempt whose outcome is known is not made again.
+"""Make the attempts of batches, for all channels. An attempt whose outcome is known is not made again.
 
 Outcomes travel in the activity's heartbeats, so that a retry after a worker was killed, or after an internal error,
 continues from them. A retry in the same process joins the work that is still running (`activities.recent_batches`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 
 from activities.attempts import BatchContext, PreparedAttempt, clock_offset
 from activities.event_data import EventData
 from activities.heartbeat import heartbeating
 from activities.memory_budget import WorkerMemory
-from activities.recent_batches import RecentBatches, SharedBatch
+from activities.recent_batches import BatchProgress, RecentBatches, reported_outcomes
 from activities.tenant_concurrency import TenantConcurrency
 from activities.traced import traced
 from hookkeeper import metrics, tracing
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
+from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.alerts import has_recovered
@@ -31,16 +33,22 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
 
 MAX_CONCURRENT_ATTEMPTS = 100
-"""Of one batch."""
+"""Of one tenant in one activity."""
+SEVERAL = "shared"
+"""Stands for the tenants of an activity that has batches of several."""
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
-AfterBatch = Callable[[DeliveryBatch, BatchResult, Mapping[str, Webhook], timedelta], Awaitable[BatchResult]]
-"""Acts on the outcomes, and returns the result with what that has changed. Runs again if the activity is retried.
+AfterBatches = Callable[
+    [Sequence[DeliveryBatch], Sequence[BatchResult], Mapping[str, Webhook], timedelta], Awaitable[Sequence[BatchResult]]
+]
+"""Acts on the outcomes of a tenant's batches, and returns the results with what that has changed. Runs again if the
+activity is retried.
 
 It gets the webhooks as they were before the attempts, as far as this try of the activity has read them, and how far
 Temporal's clock is ahead of this machine's.
 """
+Results = tuple[BatchResult | None, ...]
 
 
 class BatchRunner:
@@ -61,53 +69,111 @@ class BatchRunner:
         self._memory = memory
         self._data = EventData(temporal)
         self._always_alert = always_alert
-        self._recent: RecentBatches[BatchResult] = RecentBatches()
+        self._recent: RecentBatches[Results] = RecentBatches()
 
     async def run(
-        self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batch: AfterBatch | None = None
+        self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batches: AfterBatches | None = None
     ) -> BatchResult:
         """Make every attempt of the batch; return one outcome for each, in their order.
 
         Raises only for internal errors (`RegistryUnavailable`, Temporal is unreachable), and if the tenant is at its
         concurrency limit.
         """
-        offset = clock_offset()
+        tenant, offset, targets = batch.tenant, clock_offset(), len(batch.attempts)
 
-        async def work(shared: SharedBatch[BatchResult]) -> BatchResult:
-            webhooks = await self._make_attempts(batch, shared, offset, make_attempt)
-            result = BatchResult(outcomes=tuple(shared.outcomes[request.delivery] for request in batch.attempts))
-            return await after_batch(batch, result, webhooks, offset) if after_batch else result
+        async def work(progress: BatchProgress[Results]) -> Results:
+            part = TenantPart(tenant, {0: batch}, progress, offset, targets)
+            return tuple((await self._work_on(part, make_attempt, after_batches)).values())
 
-        with self._concurrency.slot(batch.tenant):
-            shared, working = self._recent.join(batch.tenant, _heartbeat_outcomes(), work)
-            # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
-            async with heartbeating(shared.outcomes.values):
-                return await shared.wait_for(working)
+        with self._concurrency.slot(tenant):
+            (result,) = await self._share(tenant, work)
+        assert result is not None
+        return result
+
+    async def run_together(
+        self, batches: Sequence[DeliveryBatch], make_attempt: MakeAttempt, after_batches: AfterBatches
+    ) -> Results:
+        """Make every attempt of the batches, which may be of several tenants. The data of all is inline.
+
+        A tenant that is at its limit, of slots or of memory, does not delay the others: the results of its batches are
+        None, unless a try of this activity has made some of their attempts. Raises as `run` does.
+        """
+        offset, targets = clock_offset(), sum(len(batch.attempts) for batch in batches)
+        by_tenant: dict[str, dict[int, DeliveryBatch]] = {}
+        for number, batch in enumerate(batches):
+            by_tenant.setdefault(batch.tenant, {})[number] = batch
+        is_of_one = len(by_tenant) == 1
+
+        async def work(progress: BatchProgress[Results]) -> Results:
+            results: dict[int, BatchResult] = {}
+
+            async def work_for(part: TenantPart) -> None:
+                try:
+                    with of_tenant(part.tenant):
+                        results.update(await self._work_on(part, make_attempt, after_batches))
+                except ApplicationError as error:
+                    if error.type != TENANT_AT_LIMIT or is_of_one or part.has_outcomes:
+                        raise
+
+            with self._concurrency.shared_slot() as of_tenant:
+                parts = (
+                    TenantPart(tenant, of_one, progress, offset, targets, is_together=True)
+                    for tenant, of_one in by_tenant.items()
+                )
+                await every(work_for(part) for part in parts)
+            return tuple(results.get(number) for number in range(len(batches)))
+
+        return await self._share(next(iter(by_tenant)) if is_of_one else SEVERAL, work)
+
+    async def _share(
+        self, tenant: str, work: Callable[[BatchProgress[Results]], Coroutine[Any, Any, Results]]
+    ) -> Results:
+        """Return the results of the work of the present activity, which all its tries in this process share."""
+        progress, working = self._recent.join(tenant, reported_outcomes(), work)
+        # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
+        async with heartbeating(progress.details):
+            try:
+                return await progress.wait_for(working)
+            except BaseException:
+                progress.heartbeat()
+                raise
+
+    async def _work_on(
+        self, part: "TenantPart", make_attempt: MakeAttempt, after_batches: AfterBatches | None
+    ) -> Mapping[int, BatchResult]:
+        """Make the attempts of a tenant's batches whose outcomes are not known yet; return the results by number."""
+        missing = part.missing()
+        webhooks = await self._make_attempts(part, missing, make_attempt) if missing else {}
+        results: Sequence[BatchResult] = part.results()
+        if after_batches:
+            results = await after_batches([*part.batches.values()], results, webhooks, part.clock_offset)
+        return dict(zip(part.batches, results, strict=True))
 
     async def _make_attempts(
-        self, batch: DeliveryBatch, shared: SharedBatch[BatchResult], offset: timedelta, make_attempt: MakeAttempt
+        self, part: "TenantPart", missing: Mapping[int, Sequence[AttemptRequest]], make_attempt: MakeAttempt
     ) -> Mapping[str, Webhook]:
-        """Make the attempts whose outcomes are not known yet; return their webhooks, as they were before."""
-        requests = [request for request in batch.attempts if request.delivery not in shared.outcomes]
-        if not requests:
-            return {}
-        data = batch.data if batch.data_inline else await self._data.of_this_run()
-        with self._memory.event_data(batch.tenant, data):
-            webhooks = await self._store.many([request.webhook_id for request in requests], batch.tenant)
-            event = OutgoingEvent(batch.id, batch.type, batch.tenant, batch.timestamp, data)
-            context = BatchContext(batch, event, offset)
+        """Make these attempts; return their webhooks, as they were before."""
+        events = {number: await self._event(part.batches[number]) for number in missing}
+        with self._memory.event_data(part.tenant, [event.data for event in events.values()]):
+            ids = {request.webhook_id for requests in missing.values() for request in requests}
+            webhooks = await self._store.many(ids, part.tenant)
             slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)
 
-            async def make(request: AttemptRequest) -> None:
+            async def make(number: int, request: AttemptRequest, context: BatchContext) -> None:
                 async with slots:
                     outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
-                shared.outcomes[request.delivery] = outcome
-                if len(shared.outcomes) < len(batch.attempts):  # the result itself reports the last one
-                    shared.heartbeat()
-                _log_attempt(batch, request, outcome)
+                part.progress.add((number, request.delivery), outcome)
+                _log_attempt(context.message, request, outcome)
 
-            await every(make(request) for request in requests)
+            contexts = {number: part.context(number, event) for number, event in events.items()}
+            await every(
+                make(number, request, contexts[number]) for number, requests in missing.items() for request in requests
+            )
         return webhooks
+
+    async def _event(self, batch: DeliveryBatch) -> OutgoingEvent:
+        data = batch.data if batch.data_inline else await self._data.of_this_run()
+        return OutgoingEvent(batch.id, batch.type, batch.tenant, batch.timestamp, data)
 
     async def _outcome(
         self, request: AttemptRequest, webhook: Webhook | None, context: BatchContext, make_attempt: MakeAttempt
@@ -130,10 +196,41 @@ class BatchRunner:
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
 
 
-def _heartbeat_outcomes() -> dict[str, Outcome]:
-    """Return the outcomes that an earlier try of this activity has reported."""
-    details = activity.info().heartbeat_details
-    return {outcome.delivery: outcome for outcome in map(Outcome.model_validate, details)}
+@dataclass(frozen=True, slots=True)
+class TenantPart:
+    """The batches of one tenant in an activity, by their numbers."""
+
+    tenant: str
+    batches: Mapping[int, DeliveryBatch]
+    progress: BatchProgress[Results]
+    clock_offset: timedelta
+    targets: int
+    """Attempts of the whole activity."""
+    is_together: bool = False
+
+    @property
+    def has_outcomes(self) -> bool:
+        return any(number in self.batches for number, _ in self.progress.outcomes)
+
+    def missing(self) -> dict[int, list[AttemptRequest]]:
+        """Return the attempts whose outcomes are not known, by the number of their batch."""
+        known = self.progress.outcomes
+        missing = {
+            number: [request for request in batch.attempts if (number, request.delivery) not in known]
+            for number, batch in self.batches.items()
+        }
+        return {number: requests for number, requests in missing.items() if requests}
+
+    def results(self) -> list[BatchResult]:
+        """Return the results of all batches. Every outcome must be known."""
+        known = self.progress.outcomes
+        return [
+            BatchResult(outcomes=tuple(known[number, request.delivery] for request in batch.attempts))
+            for number, batch in self.batches.items()
+        ]
+
+    def context(self, number: int, event: OutgoingEvent) -> BatchContext:
+        return BatchContext(self.batches[number], event, self.clock_offset, self.targets, self.is_together)
 
 
 async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:

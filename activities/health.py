@@ -1,11 +1,13 @@
-"""Record the results of a batch in the health of its webhooks, after all its attempts.
+"""Record the results of batches in the health of their webhooks, after all their attempts.
 
 If the registry is unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and records
 them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Literal
 
 import structlog
 from temporalio import activity
@@ -18,6 +20,8 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import Probes
 
+SLOW_MS = 1000
+"""Of an attempt. The events of a webhook with such attempts do not share runs with others."""
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -29,26 +33,47 @@ class HealthRecorder:
         self._probes = probes
 
     async def record(
-        self, batch: DeliveryBatch, result: BatchResult, before: Mapping[str, Webhook], offset: timedelta
-    ) -> BatchResult:
-        """Record the outcomes of the batch; mark those whose webhook was disabled by them.
+        self,
+        batches: Sequence[DeliveryBatch],
+        results: Sequence[BatchResult],
+        before: Mapping[str, Webhook],
+        offset: timedelta,
+    ) -> Sequence[BatchResult]:
+        """Record the outcomes of a tenant's batches; mark those whose webhook was disabled by them.
 
         `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
         `offset` is that of Temporal's clock.
         """
-        pairs = zip(batch.attempts, result.outcomes, strict=True)
-        results = [_result(request, outcome, before.get(request.webhook_id), offset) for request, outcome in pairs]
-        changes = [change for change in results if change]
+        changes = list(_changes(batches, results, before, offset))
         if not changes:
-            return result
-        activity.heartbeat(*result.outcomes)  # they are known, whether this write succeeds or not
+            return results
         again = activity.info().attempt > 1
         disabled = await self._store.health.record(changes, self._disable_after, again=again)
+        tenant = batches[0].tenant
         for webhook_id, reason in disabled.items():
-            log.warning("webhook disabled", webhook=webhook_id, tenant=batch.tenant, reason=reason)
+            log.warning("webhook disabled", webhook=webhook_id, tenant=tenant, reason=reason)
             if reason == "failing" and self._probes:
-                await self._probes.start(batch.tenant, webhook_id)
-        return _with_disabled(batch, result, disabled)
+                await self._probes.start(tenant, webhook_id)
+        return [_with_disabled(batch, result, disabled) for batch, result in zip(batches, results, strict=True)]
+
+
+def _changes(
+    batches: Sequence[DeliveryBatch], results: Sequence[BatchResult], before: Mapping[str, Webhook], offset: timedelta
+) -> Iterator[RequestResult]:
+    """Yield what is to be recorded: of the successes of a webhook, the latest."""
+    successes: dict[str, RequestResult] = {}
+    for batch, result in zip(batches, results, strict=True):
+        for request, outcome in zip(batch.attempts, result.outcomes, strict=True):
+            change = _result(request, outcome, before.get(request.webhook_id), offset)
+            if change is None:
+                continue
+            if change.answer != "succeeded":
+                yield change
+                continue
+            other = successes.get(change.webhook_id, change)
+            latest = max(other, change, key=lambda success: success.at)
+            successes[change.webhook_id] = replace(latest, slow=other.slow or change.slow)
+    yield from successes.values()
 
 
 def _result(
@@ -58,15 +83,18 @@ def _result(
     if outcome.started_at is None or outcome.verdict == "bad_template":
         return None
     at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
+    slow = outcome.duration_ms > SLOW_MS
     if outcome.verdict == "succeeded":
-        if before and not needs_recording(before, at):
+        if before and not needs_recording(before, at, slow=slow):
             return None
-        return RequestResult(request.webhook_id, "succeeded", at, knowingly=bool(before and before.throttled_until))
+        knowingly = bool(before and before.throttled_until)
+        return RequestResult(request.webhook_id, "succeeded", at, knowingly=knowingly, slow=slow)
     if outcome.verdict == "gone":
-        return RequestResult(request.webhook_id, "gone", at)
+        return RequestResult(request.webhook_id, "gone", at, slow=slow)
     throttle = throttled_for(before, outcome)
     until = at + timedelta(seconds=throttle) if throttle else None
-    return RequestResult(request.webhook_id, "timed_out" if outcome.error == "timeout" else "failed", at, until)
+    answer: Literal["timed_out", "failed"] = "timed_out" if outcome.error == "timeout" else "failed"
+    return RequestResult(request.webhook_id, answer, at, until, slow=slow)
 
 
 def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[str, object]) -> BatchResult:
@@ -75,7 +103,9 @@ def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[
     pairs = zip(batch.attempts, result.outcomes, strict=True)
     return BatchResult(
         outcomes=tuple(
-            outcome.model_copy(update={"disabled": True}) if request.webhook_id in disabled else outcome
+            outcome.model_copy(update={"disabled": True})
+            if request.webhook_id in disabled and outcome.verdict != "succeeded"
+            else outcome
             for request, outcome in pairs
         )
     )

@@ -5,12 +5,10 @@ reserves its time in the registry, and its run waits for that time with a durabl
 backlog of thousands nor a server without fairness delays another webhook.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from activities import pacing
+from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
 from hookkeeper.outcomes import Outcome, Slot
 from hookkeeper.registry.models import Webhook
@@ -29,24 +27,10 @@ class RateGate:
     """Defers requests that may not be made now."""
 
     def __init__(self, slots: Slots, mode: RateMode, max_concurrent: int) -> None:
-        """`max_concurrent`: requests to one webhook at once in this process, so that one that hangs cannot occupy all
-        slots; twice as many with those of the rate-limited queue.
-        """
+        """`max_concurrent`: requests to one webhook at once in this process."""
         self._slots = slots
         self._mode = mode
-        self._max_concurrent = max_concurrent
-        self._in_flight: Counter[str] = Counter()
-
-    @contextmanager
-    def in_flight(self, webhook_id: str, *, limited: bool) -> Iterator[bool]:
-        """Count a request for the length of the block; yield whether it is within the concurrency limit."""
-        self._in_flight[webhook_id] += 1
-        try:
-            yield self._in_flight[webhook_id] <= self._max_concurrent * (2 if limited else 1)
-        finally:
-            self._in_flight[webhook_id] -= 1
-            if not self._in_flight[webhook_id]:
-                del self._in_flight[webhook_id]
+        self.concurrency = WebhookConcurrency(max_concurrent)
 
     async def defer_by_rate(
         self, request: AttemptRequest, webhook: Webhook, now: datetime, batch: DeliveryBatch
@@ -76,7 +60,7 @@ class RateGate:
         rate-limited queue (`limited`) returns after a second or two: a server without fairness would let it through at
         once.
         """
-        rate = webhook.current_rate or float(self._max_concurrent)
+        rate = webhook.current_rate or float(self.concurrency.limit)
         return await self._defer(request, webhook, now, rate, wait=1.0 if limited else 0.0)
 
     async def defer_by_tenant(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:

@@ -9,16 +9,19 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from pydantic import TypeAdapter
 from temporalio import activity
 
 from hookkeeper.outcomes import REST_OF_OUTCOME, Outcome
 
+REPORT_INTERVAL = 0.1
+"""Seconds from an outcome to the heartbeat that reports it, with all others until then: each has every outcome."""
 RETENTION_SECONDS = 3600.0
 """A finished batch is kept for this time: Temporal may be unreachable for as long."""
 MAX_BYTES = 32 * 1024 * 1024
@@ -27,27 +30,52 @@ most loses its oldest first."""
 
 Result = TypeVar("Result")
 Key = tuple[str, str]
+OutcomeKey = tuple[int, str]
+"""The number of a batch in its activity, which is 0 if there is one, and the delivery."""
+Outcomes = Mapping[OutcomeKey, Outcome]
+REPORTED = TypeAdapter(dict[int, tuple[Outcome, ...]])
+"""The detail of a heartbeat: the outcomes by the number of their batch."""
 
 
-class SharedBatch(Generic[Result]):
-    """One batch, shared by all tries of its activity in this process."""
+class BatchProgress(Generic[Result]):
+    """The outcomes and the work of an activity that makes attempts, for all its tries in this process."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        """By delivery."""
+        self.outcomes: dict[OutcomeKey, Outcome] = {}
         self._work: asyncio.Task[Result] | None = None
         self._waiting = 0
         """Tries that wait for the work."""
         self._heartbeat: Callable[..., None] = activity.heartbeat
+        self._next_report: asyncio.TimerHandle | None = None
 
-    def begin_try(self, earlier: Mapping[str, Outcome]) -> None:
+    def begin_try(self, earlier: Outcomes) -> None:
         """Let the present try send the heartbeats; `earlier` are the outcomes in those of earlier tries."""
-        self.outcomes.update({id_: outcome for id_, outcome in earlier.items() if id_ not in self.outcomes})
+        self.outcomes.update({key: outcome for key, outcome in earlier.items() if key not in self.outcomes})
         self._heartbeat = partial(copy_context().run, activity.heartbeat)
+
+    def add(self, key: OutcomeKey, outcome: Outcome) -> None:
+        """Add an outcome. It is reported to Temporal soon, unless the activity ends before."""
+        self.outcomes[key] = outcome
+        if self._next_report is None:
+            self._next_report = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self.heartbeat)
 
     def heartbeat(self) -> None:
         """Report the outcomes to Temporal, as the latest try."""
-        self._heartbeat(*self.outcomes.values())
+        self.cancel_report()
+        self._heartbeat(*self.details())
+
+    def details(self) -> Sequence[object]:
+        """Return the details of a heartbeat."""
+        by_batch: dict[int, list[Outcome]] = {}
+        for (number, _), outcome in self.outcomes.items():
+            by_batch.setdefault(number, []).append(outcome)
+        return (by_batch,) if by_batch else ()
+
+    def cancel_report(self) -> None:
+        """Send no heartbeat for the outcomes that were added: one has been sent, or the result reports them."""
+        if self._next_report is not None:
+            self._next_report.cancel()
+            self._next_report = None
 
     def join(
         self, work: Callable[[], Coroutine[Any, Any, Result]], when_done: Callable[[], None]
@@ -55,6 +83,7 @@ class SharedBatch(Generic[Result]):
         """Return the work that is running or has succeeded; start it if there is none, or it failed."""
         if self._work is None or not _can_be_joined(self._work):
             self._work = asyncio.create_task(work())
+            self._work.add_done_callback(lambda _: self.cancel_report())
             self._work.add_done_callback(lambda _: when_done())
         return self._work
 
@@ -87,7 +116,7 @@ class SharedBatch(Generic[Result]):
 class FinishedBatch(Generic[Result]):
     """A batch that is kept until its retention is over."""
 
-    batch: SharedBatch[Result]
+    progress: BatchProgress[Result]
     tenant: str
     size: int
     until: float
@@ -97,7 +126,7 @@ class RecentBatches(Generic[Result]):
     """The batches that are running in this process, and the latest that are finished."""
 
     def __init__(self) -> None:
-        self._running: dict[Key, SharedBatch[Result]] = {}
+        self._running: dict[Key, BatchProgress[Result]] = {}
         self._finished: dict[Key, FinishedBatch[Result]] = {}
         """The oldest first."""
         self._bytes: Counter[str] = Counter()
@@ -106,32 +135,32 @@ class RecentBatches(Generic[Result]):
     def join(
         self,
         tenant: str,
-        earlier: Mapping[str, Outcome],
-        work: Callable[[SharedBatch[Result]], Coroutine[Any, Any, Result]],
-    ) -> tuple[SharedBatch[Result], asyncio.Task[Result]]:
-        """Return the batch of the present activity and its work, which is started if it is not running."""
+        earlier: Outcomes,
+        work: Callable[[BatchProgress[Result]], Coroutine[Any, Any, Result]],
+    ) -> tuple[BatchProgress[Result], asyncio.Task[Result]]:
+        """Return the progress of the present activity and its work, which is started if it is not running."""
         info = activity.info()
         key = (info.workflow_run_id or "", info.activity_id)
-        batch = self._known(key) or SharedBatch[Result]()
-        batch.begin_try(earlier)
-        task = batch.join(lambda: work(batch), lambda: self._finish(key, tenant))
+        progress = self._known(key) or BatchProgress[Result]()
+        progress.begin_try(earlier)
+        task = progress.join(lambda: work(progress), lambda: self._finish(key, tenant))
         if not task.done():
-            self._running[key] = batch
-        return batch, task
+            self._running[key] = progress
+        return progress, task
 
-    def _known(self, key: Key) -> SharedBatch[Result] | None:
+    def _known(self, key: Key) -> BatchProgress[Result] | None:
         if key in self._running:
             return self._running[key]
         finished = self._finished.get(key)
-        return finished.batch if finished and finished.until > time.monotonic() else None
+        return finished.progress if finished and finished.until > time.monotonic() else None
 
     def _finish(self, key: Key, tenant: str) -> None:
-        batch = self._running.get(key)
-        if batch is None or batch.is_running:  # this work was cancelled, and has been started again since
+        progress = self._running.get(key)
+        if progress is None or progress.is_running:  # this work was cancelled, and has been started again since
             return
         del self._running[key]
         self._forget(key)
-        self._finished[key] = FinishedBatch(batch, tenant, _size(batch), time.monotonic() + RETENTION_SECONDS)
+        self._finished[key] = FinishedBatch(progress, tenant, _size(progress), time.monotonic() + RETENTION_SECONDS)
         self._bytes[tenant] += self._finished[key].size
         self._evict()
 
@@ -151,6 +180,15 @@ class RecentBatches(Generic[Result]):
             del self._bytes[finished.tenant]
 
 
+def reported_outcomes() -> Outcomes:
+    """Return the outcomes that an earlier try of the present activity has reported."""
+    details = activity.info().heartbeat_details
+    if not details:
+        return {}
+    reported = REPORTED.validate_python(details[0])
+    return {(number, outcome.delivery): outcome for number, outcomes in reported.items() for outcome in outcomes}
+
+
 def _can_be_joined(work: asyncio.Task[Any]) -> bool:
     if not work.done():
         return not work.cancelling()
@@ -163,5 +201,5 @@ def _has_to_stop() -> bool:
     return activity.is_worker_shutdown() or (details is not None and details.timed_out)
 
 
-def _size(batch: SharedBatch[Any]) -> int:
-    return sum(REST_OF_OUTCOME + sys.getsizeof(outcome.response_excerpt) for outcome in batch.outcomes.values())
+def _size(progress: BatchProgress[Any]) -> int:
+    return sum(REST_OF_OUTCOME + sys.getsizeof(outcome.response_excerpt) for outcome in progress.outcomes.values())

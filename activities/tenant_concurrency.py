@@ -8,8 +8,9 @@ the worker, and outlives the worker.
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from functools import partial
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -92,6 +93,7 @@ class TenantLoads:
     def __init__(self) -> None:
         self._loads: dict[str, TenantLoad] = {}
         self.total = 0
+        """Activities of all tenants."""
 
     def of(self, tenant: str) -> TenantLoad:
         return self._loads.get(tenant) or TenantLoad()
@@ -100,12 +102,10 @@ class TenantLoads:
     def counted(self, tenant: str) -> Iterator[None]:
         """Count an activity of this tenant for the length of the block."""
         load = self._loads.setdefault(tenant, TenantLoad())
-        self.total += 1
         try:
             with load.counted():
                 yield
         finally:
-            self.total -= 1
             if not load.count:
                 del self._loads[tenant]
 
@@ -129,9 +129,27 @@ class TenantConcurrency:
         Raises ApplicationError if the tenant is at its limit; Temporal then retries the activity when a slot should be
         free.
         """
+        with self.shared_slot() as of_tenant, of_tenant(tenant):
+            yield
+
+    @contextmanager
+    def shared_slot(self) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
+        """Occupy a slot of the running activity's queue, whose activity works for several tenants.
+
+        Yields the context manager of a tenant's part of the work. It counts the activity for that tenant, and raises
+        ApplicationError if the tenant is at its limit.
+        """
         queue = self._queues.setdefault(activity.info().task_queue, TenantLoads())
+        queue.total += 1
+        try:
+            yield partial(self._part, queue)
+        finally:
+            queue.total -= 1
+
+    @contextmanager
+    def _part(self, queue: TenantLoads, tenant: str) -> Iterator[None]:
         load = queue.of(tenant)
-        limit = min(self._per_tenant, self._total - queue.total)
+        limit = min(self._per_tenant, self._total - (queue.total - 1))
         if load.has_refused and activity.info().attempt == 1:
             limit -= int(RESERVED_FOR_RETRIES * limit)
         if load.count >= limit:

@@ -125,6 +125,7 @@ async def open_activities(
         yield Activities(
             main=[
                 *sending,
+                webhooks.deliver_events_together,
                 closing.close_as_cancelled,
                 firing.accept_scheduled_event,
                 ordered_queues.enqueue,

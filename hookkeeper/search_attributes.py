@@ -6,7 +6,7 @@ from typing import Any
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from hookkeeper import ids
-from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.event import NEED_ATTENTION, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 
@@ -27,7 +27,7 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     ]
     if len(event.deliveries) > PART:
         return TypedSearchAttributes(pairs)
-    attention = (delivery for delivery in event.deliveries if delivery.status in ("held", "failed"))
+    attention = (delivery for delivery in event.deliveries if delivery.status in NEED_ATTENTION)
     ordered = (delivery for delivery in event.deliveries if delivery.ordered and not delivery.is_final)
     if needs_attention := fitting_ids(delivery.webhook_id for delivery in attention):
         pairs.append(SearchAttributePair(ids.NEEDS_ATTENTION, needs_attention))

@@ -30,6 +30,8 @@ Reason = Literal[
 Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
 
 FINAL: frozenset[DeliveryStatus] = frozenset(get_args(FinalStatus))
+NEED_ATTENTION: frozenset[DeliveryStatus] = frozenset({"retrying", "held", "failed"})
+"""Statuses that a person looks for."""
 
 
 class Attempt(Message):

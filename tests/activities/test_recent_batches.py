@@ -6,7 +6,7 @@ import pytest
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
-from activities.recent_batches import RecentBatches, SharedBatch
+from activities.recent_batches import BatchProgress, RecentBatches
 from hookkeeper.outcomes import Outcome
 
 TIMED_OUT = ActivityCancellationDetails(timed_out=True)
@@ -25,10 +25,10 @@ class Try:
         self.result = asyncio.ensure_future(self.environment.run(self._run))
 
     async def _run(self) -> str:
-        batch, work = self._recent.join("acme", {}, self._work)
-        return await batch.wait_for(work)
+        progress, work = self._recent.join("acme", {}, self._work)
+        return await progress.wait_for(work)
 
-    async def _work(self, batch: SharedBatch[str]) -> str:
+    async def _work(self, progress: BatchProgress[str]) -> str:
         self.has_started_work = True
         try:
             await self._answered.wait()
@@ -54,9 +54,8 @@ async def answer(recent: RecentBatches[str], tenant: str, run: str, *, excerpt: 
     environment = ActivityEnvironment()
     environment.info = environment.info.__class__(**(environment.info.__dict__ | {"workflow_run_id": run}))
 
-    async def work(batch: SharedBatch[str]) -> str:
-        batch.outcomes["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded", response_excerpt=excerpt)
-        batch.heartbeat()
+    async def work(progress: BatchProgress[str]) -> str:
+        progress.add((0, "wh_1"), Outcome(delivery="wh_1", verdict="succeeded", response_excerpt=excerpt))
         return text
 
     async def run_it() -> str:
@@ -125,12 +124,12 @@ async def test_a_try_does_not_join_work_that_is_being_cancelled() -> None:
 async def test_what_failed_is_made_again() -> None:
     recent: RecentBatches[str] = RecentBatches()
 
-    async def fails(batch: SharedBatch[str]) -> str:
-        batch.outcomes["wh_1"] = Outcome(delivery="wh_1", verdict="succeeded")
+    async def fails(progress: BatchProgress[str]) -> str:
+        progress.add((0, "wh_1"), Outcome(delivery="wh_1", verdict="succeeded"))
         raise ValueError("an internal error")
 
-    async def works(batch: SharedBatch[str]) -> str:
-        return ",".join(batch.outcomes)
+    async def works(progress: BatchProgress[str]) -> str:
+        return ",".join(delivery for _, delivery in progress.outcomes)
 
     async def first() -> str:
         return await recent.join("acme", {}, fails)[1]

@@ -119,8 +119,8 @@ def test_any_number_of_waiting_activities_try_again_in_time() -> None:
 def test_a_quiet_tenant_is_forgotten() -> None:
     loads = TenantLoads()
     with loads.counted("a"), loads.counted("b"):
-        assert (loads.total, loads.of("a").count) == (2, 1)
-    assert (loads.total, loads._loads) == (0, {})
+        assert (loads.of("a").count, loads.of("b").count) == (1, 1)
+    assert loads._loads == {}
 
 
 @pytest.mark.parametrize(("attempt", "gets_a_slot"), [(1, False), (2, True)], ids=["new", "retried"])
@@ -144,3 +144,25 @@ def test_new_activities_leave_slots_to_those_that_were_refused(attempt: int, get
         with pytest.raises(ApplicationError) as refused:
             environment.run(take)
         assert refused.value.type == TENANT_AT_LIMIT
+
+
+def test_an_activity_for_several_tenants_takes_one_slot_and_counts_for_each() -> None:
+    """Setup: ten slots, of which a tenant may have two. Proves: five activities for three tenants take five slots."""
+    concurrency = TenantConcurrency(10, 2)
+    environment = ActivityEnvironment()
+
+    def parts() -> list[str]:
+        refused = []
+        with ExitStack() as stack:
+            for _ in range(5):
+                part = stack.enter_context(concurrency.shared_slot())
+                for tenant in ("a", "b", "c"):
+                    try:
+                        stack.enter_context(part(tenant))
+                    except ApplicationError:
+                        refused.append(tenant)
+            with concurrency.slot("d"), concurrency.slot("d"):
+                return refused
+
+    assert environment.run(parts) == ["a", "b", "c"] * 3
+    assert environment.run(parts) == ["a", "b", "c"] * 3, "all slots were given back"

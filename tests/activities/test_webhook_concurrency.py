@@ -1,31 +1,85 @@
 """A webhook that hangs occupies some slots of a worker, never all of them."""
 
 import asyncio
-from functools import partial
 from pathlib import Path
-from unittest.mock import create_autospec
 
+import pytest
 from temporalio.client import Client
 
-from activities.rate_gate import RateGate
-from hookkeeper.registry.slots import Slots
-from hookkeeper.temporal.rate_mode import RateMode
+from activities.webhook_concurrency import WebhookConcurrency
 from instances import running_instance
 from receivers import Answer, receiver
 
 
-def test_requests_up_to_the_limit_are_within_it() -> None:
-    request = partial(RateGate(create_autospec(Slots), RateMode("queue"), max_concurrent=2).in_flight, limited=False)
-    with request("a") as first, request("a") as second, request("a") as third, request("b") as other:
+async def test_requests_up_to_the_limit_are_within_it() -> None:
+    slot = WebhookConcurrency(2).slot
+    async with slot("a") as first, slot("a") as second, slot("a") as third, slot("b") as other:
         assert (first, second, third, other) == (True, True, False, True)
-    with request("a") as again:
+    async with slot("a") as again:
         assert again
 
 
-def test_the_limited_queue_has_twice_the_limit() -> None:
-    request = partial(RateGate(create_autospec(Slots), RateMode("queue"), max_concurrent=1).in_flight, "a")
-    with request(limited=False), request(limited=True) as more, request(limited=True) as too_many:
+async def test_the_limited_queue_has_twice_the_limit() -> None:
+    slot = WebhookConcurrency(1).slot
+    async with slot("a"), slot("a", limited=True) as more, slot("a", limited=True) as too_many:
         assert (more, too_many) == (True, False)
+
+
+class Requests:
+    """Requests of events that share an activity."""
+
+    def __init__(self, limit: int) -> None:
+        self.concurrency = WebhookConcurrency(limit)
+        self.made: list[int] = []
+        self.deferred: list[int] = []
+        self.most = 0
+        self._now = 0
+
+    async def request(self, number: int, seconds: float) -> None:
+        async with self.concurrency.slot("a", waits=True) as is_within_limit:
+            if not is_within_limit:
+                self.deferred.append(number)
+                return
+            self._now += 1
+            self.most = max(self.most, self._now)
+            await asyncio.sleep(seconds)
+            self._now -= 1
+            self.made.append(number)
+
+
+async def test_requests_that_wait_are_made_in_their_order_while_the_webhook_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves: the last of them waits for longer than a webhook may hang, as others end all the time."""
+    monkeypatch.setattr("activities.webhook_concurrency.STALL_SECONDS", 0.1)
+    requests = Requests(limit=2)
+    await asyncio.gather(*(requests.request(number, 0.03) for number in range(20)))
+    assert requests.made == list(range(20))
+    assert requests.most == 2
+    assert not requests.deferred
+    async with requests.concurrency.slot("a"), requests.concurrency.slot("a") as again:
+        assert again, "each place was given back"
+
+
+async def test_requests_that_wait_for_a_webhook_that_hangs_are_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activities.webhook_concurrency.STALL_SECONDS", 0.1)
+    requests = Requests(limit=2)
+    await asyncio.gather(*(requests.request(number, 0.5) for number in range(5)))
+    assert (sorted(requests.made), sorted(requests.deferred)) == ([0, 1], [2, 3, 4])
+
+
+async def test_a_request_that_is_cancelled_leaves_its_place() -> None:
+    requests = Requests(limit=1)
+    first, second = [asyncio.create_task(requests.request(number, 0.05)) for number in range(2)]
+    await asyncio.sleep(0.01)
+    second.cancel()
+    await first
+    third = asyncio.create_task(requests.request(2, 0.05))
+    fourth = asyncio.create_task(requests.request(3, 0.0))
+    await asyncio.sleep(0.01)
+    third.cancel()
+    await fourth
+    assert requests.made == [0, 3]
 
 
 async def test_a_hanging_webhook_delays_no_other(temporal: Client, tmp_path: Path) -> None:

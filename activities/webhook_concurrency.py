@@ -1,0 +1,65 @@
+"""How many requests each webhook has in flight in this process, so that one that hangs cannot occupy all slots."""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+STALL_SECONDS = 2.0
+"""A webhook of which no request has ended for this time, while as many are in flight as it may have, hangs."""
+
+
+class WebhookConcurrency:
+    def __init__(self, limit: int) -> None:
+        """`limit`: requests to one webhook at once; twice as many with those of the rate-limited queue."""
+        self.limit = limit
+        self._in_flight: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """By webhook, the first to be served first."""
+        self._last_end: dict[str, float] = {}
+        """Of the webhooks for which a request waits: when one has ended, or when the first began to wait."""
+
+    @asynccontextmanager
+    async def slot(self, webhook_id: str, *, limited: bool = False, waits: bool = False) -> AsyncIterator[bool]:
+        """Count a request for the length of the block; yield whether it is within the limit.
+
+        One that `waits` is, as soon as others have ended, unless the webhook hangs.
+        """
+        is_granted = waits and self._in_flight[webhook_id] >= self.limit and await self._wait(webhook_id)
+        if not is_granted:  # otherwise another one has left it its place in the count
+            self._in_flight[webhook_id] += 1
+        try:
+            yield is_granted or self._in_flight[webhook_id] <= self.limit * (2 if limited else 1)
+        finally:
+            self._end(webhook_id)
+
+    async def _wait(self, webhook_id: str) -> bool:
+        """Wait until a request leaves its place to this one; return False if the webhook hangs."""
+        waiting = self._waiting.setdefault(webhook_id, deque())
+        self._last_end.setdefault(webhook_id, time.monotonic())
+        place = asyncio.get_running_loop().create_future()
+        waiting.append(place)
+        try:
+            while not place.done() and (left := self._last_end[webhook_id] + STALL_SECONDS - time.monotonic()) > 0:
+                await asyncio.wait([place], timeout=left)
+        except asyncio.CancelledError:
+            if place.done():
+                self._end(webhook_id)
+            raise
+        finally:
+            if not place.done():
+                waiting.remove(place)
+            if not waiting and self._waiting.get(webhook_id) is waiting:
+                del self._waiting[webhook_id], self._last_end[webhook_id]
+        return place.done()
+
+    def _end(self, webhook_id: str) -> None:
+        if waiting := self._waiting.get(webhook_id):
+            self._last_end[webhook_id] = time.monotonic()
+            if self._in_flight[webhook_id] <= self.limit:
+                waiting.popleft().set_result(None)
+                return
+        self._in_flight[webhook_id] -= 1
+        if not self._in_flight[webhook_id]:
+            del self._in_flight[webhook_id]
