@@ -22,9 +22,11 @@ from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
 from workflows.scheduled_event import ScheduledEventWorkflow
+from workflows.shared_run import SharedRunWorkflow
 
 WORKFLOWS: list[type] = [
     EventWorkflow,
+    SharedRunWorkflow,
     LargeEventWorkflow,
     EventPartWorkflow,
     ScheduledEventWorkflow,

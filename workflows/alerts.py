@@ -45,7 +45,7 @@ class Alerts:
         for delivery in deliveries:
             kind = delivery.take_alert()
             if kind and not self._stopped:
-                self._send(self._alert(delivery.snapshot, kind))
+                self._send(alert_of(self._event, delivery.snapshot, kind, workflow.info().run_id))
 
     @property
     def are_done(self) -> bool:
@@ -65,26 +65,27 @@ class Alerts:
     def _send(self, alert: Alert) -> None:
         self._tasks[asyncio.create_task(send_alert(alert))] = alert
 
-    def _alert(self, delivery: Delivery, kind: AlertKind) -> Alert:
-        event = self._event
-        last = delivery.attempts[-1] if delivery.attempts else None
-        return Alert(
-            token=f"{workflow.info().run_id}/{delivery.id}/{delivery.attempts_made}/{kind}",
-            kind=kind,
-            id=event.id,
-            type=event.type,
-            tenant=event.tenant,
-            timestamp=event.timestamp,
-            webhook_id=delivery.webhook_id,
-            delivery=delivery.id,
-            channel=delivery.channel,
-            target=delivery.target,
-            reason=delivery.reason,
-            attempts=delivery.attempts_made,
-            status_code=last.status_code if last else None,
-            error=last.error if last else None,
-            text=_latest_response(delivery)[:MAX_EXCERPT_CHARACTERS],
-        )
+
+def alert_of(event: EventInput, delivery: Delivery, kind: AlertKind, run: str) -> Alert:
+    """Return the alert of a delivery. `run` names the run of the event, or its part of a shared run."""
+    last = delivery.attempts[-1] if delivery.attempts else None
+    return Alert(
+        token=f"{run}/{delivery.id}/{delivery.attempts_made}/{kind}",
+        kind=kind,
+        id=event.id,
+        type=event.type,
+        tenant=event.tenant,
+        timestamp=event.timestamp,
+        webhook_id=delivery.webhook_id,
+        delivery=delivery.id,
+        channel=delivery.channel,
+        target=delivery.target,
+        reason=delivery.reason,
+        attempts=delivery.attempts_made,
+        status_code=last.status_code if last else None,
+        error=last.error if last else None,
+        text=_latest_response(delivery)[:MAX_EXCERPT_CHARACTERS],
+    )
 
 
 async def send_alert(alert: Alert) -> None:

@@ -1,9 +1,10 @@
 """The batches of an event: attempts that one activity makes together."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from hookkeeper.messages.batch import BatchResult
@@ -77,6 +78,15 @@ class Batches:
 def _has_own_pace(delivery: DeliveryState) -> bool:
     """Its webhook has a rate: in the rate-limited queue it can take hours, and nothing else has to wait for it."""
     return delivery.record.rate is not None and not delivery.record.degraded
+
+
+def record(deliveries: Mapping[str, DeliveryState], result: BatchResult) -> None:
+    """Record the outcomes of a batch."""
+    for outcome in result.outcomes:
+        delivery = deliveries[outcome.delivery]
+        delivery.finish_attempt(outcome, workflow.now(), workflow.random().random())
+        if delivery.is_held_by_webhook:
+            delivery.schedule_recheck(workflow.now())
 
 
 def first_batches(deliveries: Collection[DeliveryState]) -> list[list[DeliveryState]]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from hookkeeper.commands import reopened
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages.event import Delivery, FinalStatus, Reason, Receipt, Trigger
+from hookkeeper.messages.event import NEED_ATTENTION, Delivery, FinalStatus, Reason, Receipt, Trigger
 from hookkeeper.outcomes import Outcome
 from workflows import delivery_status as status
 from workflows import receipts
@@ -75,7 +75,7 @@ class DeliveryState:
         """Retrying, held or failed."""
         # Not read from `snapshot`, which copies: this is read for all deliveries after each outcome.
         present = self.record.status if self.is_final else status.open_status(self.record, self.held)
-        return present in ("retrying", "held", "failed")
+        return present in NEED_ATTENTION
 
     @property
     def next_number(self) -> int:

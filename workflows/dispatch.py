@@ -38,10 +38,29 @@ ACTIVITIES: dict[Channel, Callable[[Any, DeliveryBatch], Awaitable[BatchResult]]
 
 def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first: bool) -> asyncio.Task[BatchResult]:
     """Begin one attempt of each delivery, all of one channel. Cancelling the task cancels the activity."""
-    requests = tuple(map(_begin_attempt, deliveries))
     is_inline = is_first and len(to_json(event.data)) <= MAX_INLINE_BYTES
+    batch = begin_batch(event, deliveries, is_inline=is_inline)
     first = deliveries[0]
-    batch = DeliveryBatch(
+    task_queue, priority = _route(event, first, is_first)
+    running = run_until_done(
+        ACTIVITIES[first.record.channel],
+        batch,
+        task_queue=task_queue,
+        start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
+        is_complete=lambda result: is_complete(result, batch),
+        heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if is_first else RETRY_HEARTBEAT_TIMEOUT,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        priority=priority,
+        summary=_summary(deliveries),
+    )
+    return asyncio.create_task(running)
+
+
+def begin_batch(event: EventInput, deliveries: Sequence[DeliveryState], *, is_inline: bool) -> DeliveryBatch:
+    """Begin one attempt of each delivery; return what the activity gets."""
+    requests = tuple(map(_begin_attempt, deliveries))
+    pace = deliveries[0].paced_rate
+    return DeliveryBatch(
         id=event.id,
         type=event.type,
         tenant=event.tenant,
@@ -50,22 +69,17 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
         data_inline=is_inline,
         attempts=requests,
         traceparent=event.traceparent,
-        limited=first.paced_rate is not None,
-        pace=first.paced_rate,
+        limited=pace is not None,
+        pace=pace,
     )
-    task_queue, priority = _route(event, first, is_first)
-    running = run_until_done(
-        ACTIVITIES[first.record.channel],
-        batch,
-        task_queue=task_queue,
-        start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
-        is_complete=lambda result: _is_complete(result, requests),
-        heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if is_first else RETRY_HEARTBEAT_TIMEOUT,
-        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        priority=priority,
-        summary=_summary(deliveries),
-    )
-    return asyncio.create_task(running)
+
+
+def is_complete(result: BatchResult, batch: DeliveryBatch) -> bool:
+    """Return whether each attempt has an outcome, with its time if a request was made."""
+    have_times = all(outcome.started_at or outcome.verdict in NOT_MADE for outcome in result.outcomes)
+    return have_times and [outcome.delivery for outcome in result.outcomes] == [
+        request.delivery for request in batch.attempts
+    ]
 
 
 def _begin_attempt(delivery: DeliveryState) -> AttemptRequest:
@@ -82,14 +96,6 @@ def _begin_attempt(delivery: DeliveryState) -> AttemptRequest:
         reached=record.reached,
         redelivered_from=record.redelivered_from,
     )
-
-
-def _is_complete(result: BatchResult, requests: Sequence[AttemptRequest]) -> bool:
-    """Return whether each attempt has an outcome, with its time if a request was made."""
-    have_times = all(outcome.started_at or outcome.verdict in NOT_MADE for outcome in result.outcomes)
-    return have_times and [outcome.delivery for outcome in result.outcomes] == [
-        request.delivery for request in requests
-    ]
 
 
 def _route(event: EventInput, first: DeliveryState, is_first: bool) -> tuple[str, Priority]:

@@ -13,7 +13,6 @@ from temporalio import workflow
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused
-from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import (
     Delivery,
     DeliveryReceipt,
@@ -26,7 +25,7 @@ from hookkeeper.messages.event import (
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from workflows import closing, summaries, timers
 from workflows.alerts import Alerts
-from workflows.batches import Batches, first_batches
+from workflows.batches import Batches, first_batches, record
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
@@ -145,15 +144,8 @@ class EventWorkflow:
             for delivery in deliveries:
                 delivery.abandon_attempt()
         else:
-            self._record(result)
+            record(self._deliveries, result)
         self._report(deliveries)
-
-    def _record(self, result: BatchResult) -> None:
-        for outcome in result.outcomes:
-            delivery = self._deliveries[outcome.delivery]
-            delivery.finish_attempt(outcome, workflow.now(), workflow.random().random())
-            if delivery.is_held_by_webhook:
-                delivery.schedule_recheck(workflow.now())
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
         """Report changed deliveries: update the index and the search attributes, send the alerts that are due."""

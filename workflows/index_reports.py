@@ -11,9 +11,46 @@ from functools import cached_property
 from temporalio import workflow
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Delivery, EventInput, EventStatus
+from hookkeeper.messages.event import NEED_ATTENTION, Delivery, EventInput, EventState, EventStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from workflows import memo
+
+
+class SharedRunReports:
+    """The reports of a shared run: one for each of its events."""
+
+    def __init__(self) -> None:
+        is_known = ids.is_shared_run(workflow.info().workflow_id)
+        self._send = workflow.extern_functions().get(ids.REPORT) if is_known else None
+
+    def send(self, event: EventInput, digest: str, state: EventState) -> None:
+        """Report an event's state, unless that was done before this replay.
+
+        The report of a finished event has the time at which it finished: of a run that replaces another, it does not
+        count more than one of a later run of the event.
+        """
+        if self._send is None or workflow.unsafe.is_replaying():
+            return
+        info = workflow.info()
+        progress = EventProgress(
+            status=state.status,
+            needs_attention=any(delivery.status in NEED_ATTENTION for delivery in state.deliveries),
+            deliver_at=None,
+            run_id=info.run_id,
+            digest=digest,
+            shared_run=info.workflow_id,
+        )
+        report = RunReport(
+            tenant=event.tenant,
+            event_id=event.id,
+            type=event.type,
+            accepted_at=event.accepted_at,
+            as_of=state.finished_at or workflow.now(),
+            progress=progress,
+            deliveries=state.deliveries,
+            finished_at=state.finished_at,
+        )
+        self._send(report)
 
 
 class IndexReports:

@@ -29,6 +29,13 @@ def attempt_summary(channel: Channel, targets: Sequence[str], number: int) -> st
     return f"{what[:MAX_SUMMARY]} · attempt {number}"
 
 
+def together_summary(events: Sequence[str], attempts: int) -> str:
+    """`first attempts of 37 events (40 requests): evt_1, evt_2, …`, with as many ids as fit."""
+    requests = "1 request" if attempts == 1 else f"{attempts} requests"
+    what = f"first attempts of {len(events)} events ({requests}): {', '.join(events)}"
+    return what if len(what) <= MAX_SUMMARY else f"{what[: MAX_SUMMARY - 1]}…"
+
+
 def recheck_summary(webhook_id: str, attempt: str) -> str:
     """`is wh_1 still off? · POST https://acme.example/hook · attempt 3`: if it is, no request is made."""
     return f"is {webhook_id} still off? · {attempt}"

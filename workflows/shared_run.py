@@ -1,0 +1,215 @@
+"""The run of several events that were accepted at the same moment: it makes their first attempts together.
+
+One activity makes all of them. Each event that has not succeeded then gets a run of its own, with its state: whatever
+is retried, held, cancelled or has an alert to send is an `EventWorkflow`. So a shared run lives for one attempt, and
+its costs are those of one run, however many events it has.
+
+This code is permanent, like that of `workflows.event`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+from activities.webhooks import WebhookActivities
+from hookkeeper import ids
+from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
+from hookkeeper.messages.batch import BatchResult, DeliveryBatch
+from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
+from hookkeeper.messages.shared_run import (
+    SharedCommand,
+    SharedEvent,
+    SharedRunInput,
+    SharedRunResult,
+    TogetherBatch,
+    TogetherResult,
+)
+from hookkeeper.search_attributes import memo, search_attributes
+from workflows import summaries
+from workflows.activities import run_until_done
+from workflows.alerts import alert_of
+from workflows.batches import record
+from workflows.commands import APPLY
+from workflows.delivery import DeliveryState
+from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, begin_batch, is_complete
+from workflows.event import EventWorkflow
+from workflows.index_reports import SharedRunReports
+
+SEVERAL_TENANTS = "shared"
+"""The fairness key of a run with events of several tenants."""
+
+
+class FirstAttempts:
+    """Those of one event: its deliveries, until they have succeeded or continue in a run of their own."""
+
+    def __init__(self, shared: SharedEvent) -> None:
+        self.event = shared.event
+        self.digest = shared.digest
+        self.deliveries = {record.id: DeliveryState(record) for record in shared.event.deliveries}
+        self.finished_at: datetime | None = None
+
+    @property
+    def has_succeeded(self) -> bool:
+        return all(delivery.record.status == "succeeded" for delivery in self.deliveries.values())
+
+    @property
+    def state(self) -> EventState:
+        return event_state(self.event, self._snapshots(), deliver_at=None, finished_at=self.finished_at)
+
+    def begin(self) -> DeliveryBatch | None:
+        """Begin the first attempts; None if there are none: there are no deliveries, or a command came first."""
+        new = [delivery for delivery in self.deliveries.values() if delivery.is_new]
+        return begin_batch(self.event, new, is_inline=True) if new else None
+
+    def end(self, result: BatchResult | None) -> None:
+        """Record the outcomes, or that no attempt was made."""
+        if result is not None:
+            return record(self.deliveries, result)
+        for delivery in self.deliveries.values():
+            if delivery.in_flight:
+                delivery.abandon_attempt()
+        return None
+
+    def continued(self) -> EventInput | None:
+        """Return the input of the event's own run; None if it has succeeded and has no alert to send."""
+        run = f"{workflow.info().run_id}/{self.event.id}"
+        alerts = tuple(
+            alert_of(self.event, delivery.snapshot, kind, run)
+            for delivery in self.deliveries.values()
+            if (kind := delivery.take_alert())
+        )
+        if self.has_succeeded and not alerts:
+            return None
+        return self.event.model_copy(update={"deliveries": self._snapshots(), "pending_alerts": alerts})
+
+    def _snapshots(self) -> tuple[Delivery, ...]:
+        return tuple(delivery.snapshot for delivery in self.deliveries.values())
+
+
+@workflow.defn(name=ids.SHARED_RUN)
+class SharedRunWorkflow:
+    """The first attempts of several events."""
+
+    @workflow.init
+    def __init__(self, run: SharedRunInput) -> None:
+        self._events = {event.key: FirstAttempts(event) for event in run.events}
+        self._index = SharedRunReports()
+        self._accepts_commands = not run.finished
+
+    @workflow.run
+    async def run(self, run: SharedRunInput) -> SharedRunResult:
+        """Make the first attempts of all events; start a run for each that has not succeeded."""
+        if run.finished:
+            return self._replace(run.finished)
+        delivering = asyncio.create_task(self._deliver())
+        while not delivering.done():
+            try:
+                await workflow.wait_condition(delivering.done)
+            except asyncio.CancelledError:
+                workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
+        return await delivering
+
+    def _replace(self, finished: Sequence[EventState]) -> SharedRunResult:
+        """Take the place of a run of which an event was erased."""
+        for state in finished:
+            event = self._events[ids.workflow_id(state.tenant, state.id)]
+            self._index.send(event.event, event.digest, state)
+        return SharedRunResult(finished=tuple(finished))
+
+    async def _deliver(self) -> SharedRunResult:
+        await self._attempt()
+        self._accepts_commands = False
+        own_runs = {key: run for key, event in self._events.items() if (run := event.continued())}
+        succeeded = [event for key, event in self._events.items() if key not in own_runs]
+        for event in succeeded:
+            event.finished_at = workflow.now()
+        for event in self._events.values():
+            self._report(event)
+        await asyncio.gather(*(self._start(key, run) for key, run in own_runs.items()))
+        return SharedRunResult(finished=tuple(event.state for event in succeeded), continued=tuple(own_runs))
+
+    async def _attempt(self) -> None:
+        """Make the first attempts, and record their outcomes."""
+        begun = [(event, batch) for event in self._events.values() if (batch := event.begin())]
+        if not begun:
+            return
+        batches = tuple(batch for _, batch in begun)
+        attempts = sum(len(batch.attempts) for batch in batches)
+        together: TogetherResult = await run_until_done(
+            WebhookActivities.deliver_events_together,
+            TogetherBatch(batches=batches),
+            start_to_close_timeout=timedelta(minutes=1 + attempts // 50),
+            is_complete=lambda result: _is_complete(result, batches),
+            heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
+            priority=Priority(fairness_key=_fairness_key(batches)),
+            summary=summaries.together_summary([batch.id for batch in batches], attempts),
+        )
+        for (event, _), result in zip(begun, together.results, strict=True):
+            event.end(result)
+
+    async def _start(self, key: str, event: EventInput) -> None:
+        """Start the run of an event that continues, unless another request has started one."""
+        try:
+            await workflow.start_child_workflow(
+                EventWorkflow.run,
+                event,
+                id=key,
+                memo=memo(event, self._events[key].digest, 1),
+                search_attributes=search_attributes(event, 1),
+                static_summary=f"{event.type} · {event.tenant}",
+                priority=Priority(fairness_key=event.tenant),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                cancellation_type=ChildWorkflowCancellationType.ABANDON,
+            )
+        except WorkflowAlreadyStartedError:
+            workflow.logger.warning("%s has a run already", key)
+
+    @workflow.query(name=ids.STATE)
+    def state(self, key: str) -> EventState:
+        """Return the public state of an event, without its data."""
+        return self._event(key).state
+
+    @workflow.update(name=ids.COMMAND, description="Apply a command to one event.")
+    def command(self, command: SharedCommand) -> None:
+        event = self._event(command.event)
+        for delivery in self._select(command):
+            APPLY[command.command](event.deliveries[delivery])
+        self._report(event)
+
+    @command.validator
+    def check_command(self, command: SharedCommand) -> None:
+        self._select(command)
+
+    def _select(self, command: SharedCommand) -> list[str]:
+        """Return the ids of the deliveries that a command selects; raise if it makes no sense."""
+        event = self._event(command.event)
+        if not self._accepts_commands:
+            raise RunIsClosing
+        return select(command.command, event.state.deliveries, command.delivery)
+
+    def _report(self, event: FirstAttempts) -> None:
+        self._index.send(event.event, event.digest, event.state)
+
+    def _event(self, key: str) -> FirstAttempts:
+        try:
+            return self._events[key]
+        except KeyError:
+            raise UnknownDelivery(f"this run has no event {key}") from None
+
+
+def _is_complete(together: TogetherResult, batches: Sequence[DeliveryBatch]) -> bool:
+    if len(together.results) != len(batches):
+        return False
+    pairs = zip(together.results, batches, strict=True)
+    return all(result is None or is_complete(result, batch) for result, batch in pairs)
+
+
+def _fairness_key(batches: Sequence[DeliveryBatch]) -> str:
+    tenants = {batch.tenant for batch in batches}
+    return tenants.pop() if len(tenants) == 1 else SEVERAL_TENANTS
