@@ -6,14 +6,14 @@ repeated, and several events of a run can be erased at once: whose start comes s
 first. An event that has left the shared run for a run of its own is not in the new one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 
 from hookkeeper import ids
-from hookkeeper.messages.event import EventState
+from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
 from hookkeeper.registry.claims import Claims
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed
@@ -41,11 +41,10 @@ class SharedRunErasure:
     async def _replace(self, run: SharedRun, tenant: str, event_id: str) -> SharedRun | None:
         """Replace a shared run by one without the event; return it, or None if no other event is left."""
         claim = await self._claims.find(tenant, event_id)
-        if (
-            claim is not None and claim.shared_run and ids.is_later_shared_run(claim.shared_run, run.id)
-        ):  # it was replaced before
+        claimed = claim.shared_run if claim else None
+        if claimed is not None and ids.is_later_shared_run(claimed, run.id):  # it was replaced before
             await delete_run(self._client, run.id, run.run_id)
-            return None
+            return await find_shared_run(self._client, claimed)
         others = [shared for shared in run.events if shared.key != ids.workflow_id(tenant, event_id)]
         states = await final_states(self._client, run, others)
         finished = [(shared, state) for shared in others if (state := states[shared.key])]
@@ -53,14 +52,17 @@ class SharedRunErasure:
             await self._start(run, finished, tenant, event_id)
         replacement = await find_shared_run(self._client, ids.shared_run_after(run.id))
         if replacement is not None:
-            kept = [shared.event for shared, _ in finished if replacement.event(shared.event.tenant, shared.event.id)]
-            await self._claims.move([(event.tenant, event.id) for event in kept], run.id, replacement.id)
+            # The event itself is among them if the replacement was started to erase another one.
+            await self._move([shared.event for shared in replacement.events], run.id, replacement.id)
         elif finished:
             raise Unavailable("the shared run was replaced meanwhile: try again")
         continued = [shared.event for shared in others if states[shared.key] is None]
-        await self._claims.move([(event.tenant, event.id) for event in continued], run.id, None)
+        await self._move(continued, run.id, None)
         await delete_run(self._client, run.id, run.run_id)
         return replacement
+
+    async def _move(self, events: Sequence[EventInput], from_run: str, to_run: str | None) -> None:
+        await self._claims.move([(event.tenant, event.id) for event in events], from_run, to_run)
 
     async def _start(
         self, run: SharedRun, finished: list[tuple[SharedEvent, EventState]], tenant: str, event_id: str

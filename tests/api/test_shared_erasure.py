@@ -1,0 +1,245 @@
+"""Erasure of one event of a shared run: the others go to a run that replaces it, and the shared run is deleted."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from problems import problem
+
+from claimed_runs import share, until_listed
+from hookkeeper import ids
+from hookkeeper.registry.claims import Claims
+from hookkeeper.temporal import index_sweep, shared_run_erasure
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.shared_read import find_shared_run
+from index_rows import indexed, until_indexed
+from instances import Instance
+from receivers import Answer, Receiver, receiver
+from shared_runs import SharedRun, event_to
+from timeouts import WAIT_TIMEOUT
+
+
+class Killed(Exception):
+    """As if the process had been killed."""
+
+
+@pytest.fixture(autouse=True)
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_sweep, "FIRST_DELAY", 3600.0)
+
+
+async def shared(instance: Instance, names: Sequence[str], *webhooks: dict[str, Any]) -> SharedRun:
+    """Share a run that has ended, with an event of each name, and of another tenant."""
+    events = [event_to(*webhooks, id=name, tenant=instance.tenant) for name in names]
+    run = await share(instance, [*events, event_to(*webhooks, id="other", tenant=f"{instance.tenant}-b")])
+    await run.result()
+    await until_listed(run)
+    return run
+
+
+async def erase(instance: Instance, event_id: str) -> int:
+    answer = await instance.http.delete(f"/v1/events/{event_id}/data", params={"tenant": instance.tenant})
+    return answer.status_code
+
+
+async def until_gone(instance: Instance, event_id: str) -> None:
+    """Wait until the API does not know the event, and no run has it."""
+    params = {"tenant": instance.tenant}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.get(f"/v1/events/{event_id}", params=params)).status_code != 404:
+            await asyncio.sleep(0.05)
+    assert await instance.gateway.shared_runs.find_all(instance.tenant, event_id) == []
+
+
+async def until_deleted(instance: Instance, workflow_id: str) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_shared_run(instance.temporal, workflow_id):
+            await asyncio.sleep(0.05)
+
+
+async def test_the_others_stay(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: one event is erased, then another one, then the last of the tenant.
+    What this proves: the others are shown and indexed as before, in the run that replaces theirs, and nothing is sent.
+    """
+    webhook = await instance.webhook(inbox.url)
+    run = await shared(instance, ["e0", "e1", "e2"], webhook)
+    before = await instance.event("e2")
+    for n, erased in enumerate(("e0", "e1"), start=1):
+        assert await erase(instance, erased) == 202
+        await until_gone(instance, erased)
+        assert (await indexed(instance, erased))["status"] is None
+        after = await instance.event("e2")
+        assert after["workflow_id"] == f"{run.handle.id}.{n}"
+        for same in ("data", "status", "finished_at", "accepted_at", "deliveries"):
+            assert after[same] == before[same]
+        await until_indexed(instance, "e2")
+    await until_deleted(instance, run.handle.id)
+    assert await erase(instance, "e2") == 202
+    await until_gone(instance, "e2")
+    found = await instance.gateway.read(f"{instance.tenant}-b", "other")
+    assert (found.workflow_id, found.state.status) == (f"{run.handle.id}.3", "succeeded")
+    assert len(inbox.requests) == 4
+    assert (await instance.send(id="e0"))["duplicate"] is False
+
+
+async def test_the_last_event(instance: Instance) -> None:
+    """No run replaces its own."""
+    run = await share(instance, [event_to(id="e0", tenant=instance.tenant)])
+    await run.result()
+    assert await erase(instance, "e0") == 202
+    await until_gone(instance, "e0")
+    await until_deleted(instance, run.handle.id)
+    assert await instance.store.claims.find(instance.tenant, "e0") is None
+
+
+async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver) -> None:
+    """Setup: one event continued in its own run, one was redelivered. Timeline: erase both.
+    What this proves: all their runs go, and their data in the shared run; those that continued are in no replacement.
+    """
+    webhook = await instance.webhook(inbox.url)
+    async with receiver() as gone:
+        gone.otherwise = Answer(410)
+        failing = await instance.webhook(gone.url)
+        continued, redelivered, kept = "e0", "e1", "e2"
+        events = [event_to(webhook, id=name, tenant=instance.tenant) for name in (redelivered, kept)]
+        run = await share(instance, [event_to(failing, id=continued, tenant=instance.tenant), *events])
+        await until_listed(run)
+        assert (await run.result()).continued == (ids.workflow_id(instance.tenant, continued),)
+        await instance.until_closed(continued)
+    await instance.command(redelivered, "redeliver")
+    await instance.until_closed(redelivered)
+    assert await erase(instance, redelivered) == 202
+    await until_gone(instance, redelivered)
+    replacement = await find_shared_run(instance.temporal, f"{run.handle.id}.1")
+    assert replacement
+    assert [shared.event.id for shared in replacement.events] == [kept]
+    claim = await instance.store.claims.find(instance.tenant, continued)
+    assert claim
+    assert claim.shared_run is None
+    assert (await instance.event(continued))["status"] == "failed"
+    assert await erase(instance, continued) == 202
+    await until_gone(instance, continued)
+    assert (await instance.event(kept))["status"] == "succeeded"
+
+
+async def test_an_open_run(instance: Instance, inbox: Receiver) -> None:
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(gate=gate)
+    webhook = await instance.webhook(inbox.url)
+    run = await share(instance, [event_to(webhook, id="e0", tenant=instance.tenant)])
+    await inbox.got(1)
+    answer = await instance.http.delete("/v1/events/e0/data", params={"tenant": instance.tenant})
+    problem(answer, 409)
+    gate.set()
+    await run.result()
+    assert await erase(instance, "e0") == 202
+
+
+async def test_a_terminated_run(instance: Instance, inbox: Receiver) -> None:
+    """Its unfinished events have ended with it."""
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(gate=gate)
+    webhook = await instance.webhook(inbox.url)
+    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
+    await inbox.got(2)
+    await run.handle.terminate()
+    gate.set()
+    assert await erase(instance, "e0") == 202
+    await until_gone(instance, "e0")
+    kept = await instance.event("e1")
+    assert (kept["status"], kept["workflow_id"]) == ("cancelled", f"{run.handle.id}.1")
+    await until_indexed(instance, "e1")
+
+
+async def test_several_at_once(instance: Instance) -> None:
+    """All of one run, each twice: the requests continue with the runs of the others. 503 means: try again."""
+    names = [f"e{n}" for n in range(5)]
+    run = await shared(instance, [*names, "kept"])
+
+    async def until_erased(event_id: str) -> None:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while await erase(instance, event_id) == 503:
+                await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(until_erased(name) for name in names * 2))
+    for name in names:
+        await until_gone(instance, name)
+    for tenant, event_id in ((instance.tenant, "kept"), (f"{instance.tenant}-b", "other")):
+        found = await instance.gateway.read(tenant, event_id)
+        assert found.state.status == "succeeded"
+        claim = await instance.store.claims.find(tenant, event_id)
+        assert claim
+        assert claim.shared_run == found.workflow_id
+    await until_deleted(instance, run.handle.id)
+
+
+@pytest.mark.parametrize("step", ["start", "move", "delete", "remove"])
+async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Timeline: the process is killed before a step; another event is erased; the first request is repeated.
+    What this proves: both are gone, the other one is there at any time.
+    """
+    await shared(instance, ["e0", "e1", "kept"])
+
+    async def killed(*arguments: Any, **named: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if step in ("start", "delete"):
+            patch.setattr(shared_run_erasure, {"start": "start_shared_run", "delete": "delete_run"}[step], killed)
+        else:
+            patch.setattr(Claims, step, killed)
+        with pytest.raises(Killed):
+            await instance.gateway.erase(await instance.gateway.closed_event(instance.tenant, "e0"))
+    assert (await instance.event("kept"))["status"] == "succeeded"
+    assert await erase(instance, "e1") == 202
+    assert await erase(instance, "e0") in (202, 404)
+    for erased in ("e0", "e1"):
+        await until_gone(instance, erased)
+    assert (await instance.event("kept"))["status"] == "succeeded"
+    await until_indexed(instance, "kept")
+
+
+async def test_a_request_that_is_out_of_date(instance: Instance) -> None:
+    """Setup: two events are erased while a third request sleeps, which has read the run before.
+    What this proves: it continues with the present run, and erased data does not come back.
+    """
+    run = await shared(instance, ["e0", "e1", "e2", "kept"])
+    late = await instance.gateway.closed_event(instance.tenant, "e2")
+    for erased in ("e0", "e1"):
+        assert await erase(instance, erased) == 202
+        await until_gone(instance, erased)
+    for deleted in (run.handle.id, f"{run.handle.id}.1"):
+        await until_deleted(instance, deleted)
+    await instance.gateway.erase(late)
+    for erased in ("e0", "e1", "e2"):
+        await until_gone(instance, erased)
+    await until_deleted(instance, f"{run.handle.id}.1")
+    assert (await instance.event("kept"))["status"] == "succeeded"
+
+
+async def test_a_replacement_that_comes_too_late(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setup: as before, but the request sleeps just before it starts the replacement, whose id is free again.
+    What this proves: it finds out, deletes what it has started, and asks for another try.
+    """
+    run = await shared(instance, ["e0", "e1", "e2", "kept"])
+    late = await instance.gateway.closed_event(instance.tenant, "e2")
+    start = shared_run_erasure.start_shared_run
+
+    async def started_late(*arguments: Any) -> str | None:
+        monkeypatch.undo()
+        for erased in ("e0", "e1"):
+            assert await erase(instance, erased) == 202
+        for deleted in (run.handle.id, f"{run.handle.id}.1"):
+            await until_deleted(instance, deleted)
+        return await start(*arguments)
+
+    monkeypatch.setattr(shared_run_erasure, "start_shared_run", started_late)
+    with pytest.raises(Unavailable):
+        await instance.gateway.erase(late)
+    await until_deleted(instance, f"{run.handle.id}.1")
+    for erased in ("e0", "e1"):
+        await until_gone(instance, erased)
+    assert await erase(instance, "e2") == 202
+    await until_gone(instance, "e2")
+    assert (await instance.event("kept"))["status"] == "succeeded"
