@@ -15,10 +15,12 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import Client
 
+import shared_runs
 from crowds import crowd
 from hookkeeper import ids
 from hookkeeper.messages.event import Receipt
 from hookkeeper.messages.ordered_queue import QueuePosition
+from hookkeeper.messages.shared_run import SharedEvent
 from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -150,6 +152,58 @@ async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) 
             probe = instance.temporal.get_workflow_handle(ids.probe_id(str(webhook["id"])))
             await probe.result()
             write(HISTORIES / "probed.json", (await probe.fetch_history()).to_json())
+
+
+async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
+    """Events share a run: all succeed; some continue in runs of their own, one of them to send an alert only; some
+    are cancelled, held and retried meanwhile; a run replaces another.
+    """
+    webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
+    run = await shared_runs.start(instance, [to(instance, webhook, f"succeeds{number}") for number in range(3)])
+    succeeded = await run.result()
+    await save_shared(run, "shared_succeeded")
+    replacement = await shared_runs.start(
+        instance, [to(instance, webhook, f"succeeds{number}") for number in range(2)], finished=succeeded.finished[:2]
+    )
+    await save_shared(replacement, "shared_replaced")
+
+    inbox.fails(500, 503)
+    run = await shared_runs.start(instance, [to(instance, webhook, f"continues{number}") for number in range(3)])
+    (own, *_) = (await run.result()).continued
+    await save_shared(run, "shared_continued")
+    await save(instance, ids.event_of(own)[1], "shared_own_run")
+
+    on_failure = {"notifications": [{"http": {"url": f"{inbox.url}/alerts"}}]}
+    alerting = await instance.webhook(inbox.url, retry={"schedule": []}, on_failure=on_failure)
+    inbox.fails(500)
+    run = await shared_runs.start(instance, [to(instance, alerting, "alerts")])
+    await save_shared(run, "shared_alert")
+    await save(instance, "alerts", "shared_own_run_alerted")
+
+    gate = asyncio.Event()
+    arrived = len(inbox.requests)
+    inbox.answers += [Answer(500, gate=gate)] * 3
+    names = ("cancelled", "held", "retried")
+    run = await shared_runs.start(instance, [to(instance, webhook, name) for name in names])
+    await inbox.got(arrived + 3)
+    for name, command in zip(names, ("cancel", "hold", "retry"), strict=True):
+        await run.command(name, command)
+    await run.handle.cancel()
+    await asyncio.sleep(0.5)
+    gate.set()
+    await save_shared(run, "shared_commands")
+    await save(instance, "cancelled", "shared_own_run_cancelled")
+    await instance.run("held").terminate()
+    await drop(instance, webhook)
+
+
+def to(instance: Instance, webhook: dict[str, object], event_id: str) -> SharedEvent:
+    return shared_runs.event_to(webhook, id=event_id, tenant=instance.tenant)
+
+
+async def save_shared(run: shared_runs.SharedRun, name: str) -> None:
+    await run.result()
+    write(HISTORIES / f"{name}.json", (await run.handle.fetch_history()).to_json())
 
 
 @pytest.mark.timeout(300)

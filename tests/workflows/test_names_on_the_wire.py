@@ -10,6 +10,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
 from activities.closing import ClosingActivities
+from activities.webhooks import WebhookActivities
 from hookkeeper import ids
 from hookkeeper.commands import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
@@ -17,6 +18,7 @@ from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.messages.release import ReleaseState
+from hookkeeper.messages.shared_run import SharedRunInput
 from instances import Instance
 from workflows import dispatch
 
@@ -33,6 +35,7 @@ WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
     ids.EVENT: (EVENT, EventState, {*RUN_SIGNALS, ids.GRANT}, RUN_UPDATES),
     ids.PART: (EVENT, EventState, {*RUN_SIGNALS, ids.GRANT}, RUN_UPDATES),
     ids.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {ids.RESTART_PART}),
+    ids.SHARED_RUN: (SharedRunInput(), None, set(), {ids.COMMAND}),
     ids.ORDERED_QUEUE: (
         QueueInput(webhook_id="wh_1", tenant="acme"),
         OrderedQueueState,
@@ -76,6 +79,10 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
     assert ClosingActivities.close_as_cancelled.__name__ == ids.CLOSE_AS_CANCELLED
+
+
+def test_the_activity_of_shared_runs_has_the_name_by_which_clients_find_it() -> None:
+    assert WebhookActivities.deliver_events_together.__name__ == ids.DELIVER_TOGETHER
 
 
 def test_the_activities_whose_attempts_clients_read_from_history() -> None:

@@ -10,8 +10,9 @@ from temporalio.client import WorkflowHistory
 
 from hookkeeper import ids
 from hookkeeper.commands import reopen
-from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.search_attributes import memo, search_attributes
+from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
+from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.search_attributes import memo, search_attributes, shared_search_attributes
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
@@ -59,6 +60,27 @@ def test_what_a_person_looks_for() -> None:
     }
 
 
+@pytest.mark.parametrize("status", ["retrying", "held", "failed"])
+def test_an_event_that_was_in_a_shared_run_needs_attention_from_the_start(status: DeliveryStatus) -> None:
+    continued = PLAIN.model_copy(update={"status": status})
+    assert attributes(event(continued)) == OF_EVERY_EVENT | {"HookNeedsAttention": ["wh_1"]}
+
+
+def shared(*events: EventInput) -> dict[str, object]:
+    attributes = shared_search_attributes([SharedEvent(event=event, digest="") for event in events])
+    return {pair.key.name: pair.value for pair in attributes}
+
+
+def test_a_shared_run_lists_its_events() -> None:
+    second = event(PLAIN).model_copy(update={"id": "evt_2"})
+    assert shared(event(PLAIN), second) == OF_EVERY_EVENT | {"HookEvents": ["evt_1", "evt_2"]}
+
+
+def test_a_shared_run_of_several_tenants_and_types_has_neither() -> None:
+    second = event(PLAIN).model_copy(update={"id": "evt_2", "tenant": "zeta", "type": "order.sent"})
+    assert shared(event(PLAIN), second) == {"HookEvents": ["evt_1", "evt_2"]}
+
+
 def test_a_redelivery_waits_neither_for_its_time_nor_in_a_queue() -> None:
     failed = IN_ORDER.model_copy(update={"status": "failed"})
     again = event(*reopen("retry", [PLAIN.model_copy(update={"status": "succeeded"}), failed], None), deliver_at=LATER)
@@ -72,7 +94,7 @@ def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:
 
 
 def test_each_attribute_is_registered() -> None:
-    keys = (ids.TENANT, ids.EVENT_TYPE, ids.NEEDS_ATTENTION, ids.DELIVER_AT, ids.ORDERED)
+    keys = (ids.TENANT, ids.EVENT_TYPE, ids.NEEDS_ATTENTION, ids.DELIVER_AT, ids.ORDERED, ids.EVENTS)
     assert {key.name for key in keys} == set(ids.SEARCH_ATTRIBUTES)
 
 

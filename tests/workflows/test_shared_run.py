@@ -1,18 +1,25 @@
 """Events that share a run: one activity makes their first attempts, and what has not succeeded gets its own run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from hookkeeper import ids
-from hookkeeper.messages.event import EventState
-from instances import Instance
-from receivers import Receiver, receiver
-from shared_runs import event_to, start
+from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.temporal.run_state import state_of
+from instances import Instance, running_instance
+from receivers import Answer, Receiver, receiver
+from shared_runs import SharedRun, event_to, start
+from timeouts import WAIT_TIMEOUT
+from worker_processes import worker_process
 
-NEVER = {"schedule": [3600]}
+PATIENT = {"schedule": [3600]}
 
 
 @pytest.fixture
@@ -21,42 +28,355 @@ async def other() -> AsyncIterator[Receiver]:
         yield serving
 
 
-async def own_run(instance: Instance, event_id: str) -> EventState:
-    """Return the state of the event's own run, as it is now."""
-    handle = instance.run(event_id)
-    return await handle.query(ids.STATE, result_type=EventState)  # type: ignore[no-any-return]
+def events_to(instance: Instance, webhook: dict[str, Any], *names: str) -> list[Any]:
+    return [event_to(webhook, id=name, tenant=instance.tenant) for name in names]
+
+
+def keys(instance: Instance, *names: str) -> tuple[str, ...]:
+    return tuple(ids.workflow_id(instance.tenant, name) for name in names)
+
+
+async def until_closed(instance: Instance, name: str) -> WorkflowExecutionStatus:
+    """Wait until the event's own run has closed."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (status := (await instance.run(name).describe()).status) == WorkflowExecutionStatus.RUNNING:
+            await asyncio.sleep(0.05)
+    assert status is not None
+    return status
+
+
+async def own_delivery(instance: Instance, name: str) -> Delivery:
+    """Return the delivery as the event's own run has it."""
+    handle = instance.run(name)
+    state = await state_of(instance.temporal, handle, (await handle.describe()).status)
+    (delivery,) = state.deliveries
+    return delivery
+
+
+async def attempts_of(instance: Instance, name: str, count: int) -> Delivery:
+    """Wait until the event's own run has recorded so many attempts."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len((delivery := await own_delivery(instance, name)).attempts) < count:
+            await asyncio.sleep(0.05)
+    return delivery
 
 
 async def test_all_succeed_in_one_activity(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
-    events = [event_to(webhook, id=f"e{number}", tenant=instance.tenant) for number in range(50)]
-    run = await start(instance, events)
+    names = [f"e{number}" for number in range(50)]
+    run = await start(instance, events_to(instance, webhook, *names))
     result = await run.result()
-    assert [state.id for state in result.finished] == [event.event.id for event in events]
+    assert [state.id for state in result.finished] == names
     assert {state.status for state in result.finished} == {"succeeded"}
     assert all(state.finished_at and len(state.deliveries[0].attempts) == 1 for state in result.finished)
     assert result.continued == ()
     assert await run.activities() == [ids.DELIVER_TOGETHER]
-    assert sorted(request.webhook_id for request in inbox.requests) == sorted(event.event.id for event in events)
+    assert sorted(request.webhook_id for request in inbox.requests) == sorted(names)
+    history = await run.handle.fetch_history()
+    assert len(history.events) == 11, "as many as the run of one event has"
+
+
+async def test_events_without_deliveries_need_no_activity(instance: Instance) -> None:
+    run = await start(instance, [event_to(id=name, tenant=instance.tenant) for name in ("e1", "e2")])
+    assert [state.status for state in (await run.result()).finished] == ["succeeded"] * 2
+    assert await run.activities() == []
 
 
 async def test_what_has_not_succeeded_gets_its_own_run(instance: Instance, inbox: Receiver, other: Receiver) -> None:
-    gone = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
+    gone = await instance.webhook(inbox.url)
     webhook = await instance.webhook(other.url, retry={"schedule": [0.1]})
     inbox.fails(410)
     other.fails(500)
-    events = [event_to(gone, id="e0", tenant=instance.tenant)]
-    events += [event_to(webhook, id=f"e{number}", tenant=instance.tenant) for number in range(1, 3)]
+    events = [*events_to(instance, gone, "e0"), *events_to(instance, webhook, "e1", "e2")]
     result = await (await start(instance, events)).result()
-    assert len(result.finished) == 1
-    keys = {ids.workflow_id(instance.tenant, f"e{number}") for number in range(3)}
-    assert {*result.continued} == keys - {ids.workflow_id(instance.tenant, result.finished[0].id)}
-    statuses = set()
-    for key in result.continued:
-        handle = instance.temporal.get_workflow_handle(key)
-        while (described := await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
-            await asyncio.sleep(0.05)
-        statuses.add(described.status)
-        assert (await described.memo())["digest"].startswith("digest of e")
-    assert statuses == {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED}
+    (succeeded,) = result.finished
+    (retried,) = {"e1", "e2"} - {succeeded.id}
+    assert result.continued == keys(instance, "e0", retried)
+    assert await until_closed(instance, "e0") == WorkflowExecutionStatus.FAILED
+    assert await until_closed(instance, retried) == WorkflowExecutionStatus.COMPLETED
+    assert (await own_delivery(instance, "e0")).reason == "gone"
+    attempts = (await own_delivery(instance, retried)).attempts
+    assert [(attempt.number, attempt.status_code) for attempt in attempts] == [(1, 500), (2, 200)]
     assert (len(inbox.requests), len(other.requests)) == (1, 3), "three first attempts, and a retry"
+
+
+async def test_the_own_run_is_started_as_the_api_starts_one(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(500)
+    (event,) = events_to(instance, webhook, "e1")
+    assert (await (await start(instance, [event])).result()).continued == keys(instance, "e1")
+    described = await instance.run("e1").describe()
+    assert described.workflow_type == ids.EVENT
+    memo = await described.memo()
+    assert memo == {"digest": event.digest, "accepted_at": memo["accepted_at"]}
+    assert datetime.fromisoformat(memo["accepted_at"]) == event.event.accepted_at
+    attributes = {pair.key.name: pair.value for pair in described.typed_search_attributes}
+    assert {name: value for name, value in attributes.items() if name.startswith("Hook")} == {
+        "HookTenant": instance.tenant,
+        "HookEventType": "order.paid",
+        "HookNeedsAttention": [webhook["id"]],
+    }
+    assert await described.static_summary() == f"order.paid · {instance.tenant}"
+    assert described.raw_description.workflow_execution_info.priority.fairness_key == instance.tenant
+    shown = await own_delivery(instance, "e1")
+    assert (shown.status, shown.steps_taken) == ("retrying", 1)
+
+
+async def test_a_run_that_the_event_has_already_is_left_alone(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.otherwise = Answer(500)
+    before = await instance.send(id="e1")
+    await instance.until_delivery(before["id"], "retrying", 1)
+    first_run = (await instance.run("e1").describe()).run_id
+    result = await (await start(instance, events_to(instance, webhook, "e1", "e2"))).result()
+    assert result.continued == keys(instance, "e1", "e2")
+    described = await instance.run("e1").describe()
+    assert (described.run_id, described.status) == (first_run, WorkflowExecutionStatus.RUNNING)
+
+
+async def test_an_alert_is_sent_by_the_events_own_run(instance: Instance, inbox: Receiver, other: Receiver) -> None:
+    """Two events of a webhook fail for good: each has an alert of its own, with a token of its own."""
+    on_failure = {"notifications": [{"http": {"url": other.url}}]}
+    webhook = await instance.webhook(inbox.url, retry={"schedule": []}, on_failure=on_failure)
+    inbox.otherwise = Answer(500)
+    result = await (await start(instance, events_to(instance, webhook, "e1", "e2"))).result()
+    assert result.continued == keys(instance, "e1", "e2")
+    tokens = set()
+    for name in ("e1", "e2"):
+        assert await until_closed(instance, name) == WorkflowExecutionStatus.FAILED
+        tokens.add((await started_with(instance, name)).pending_alerts[0].token)
+    assert len(tokens) == 2
+    assert len(other.requests) == 1, "one alert an hour"
+
+
+async def started_with(instance: Instance, name: str) -> EventInput:
+    first = await anext(instance.run(name).fetch_history_events(page_size=1))
+    payloads = first.workflow_execution_started_event_attributes.input.payloads
+    (event,) = await instance.temporal.data_converter.decode(payloads, [EventInput])
+    assert isinstance(event, EventInput)
+    return event
+
+
+async def test_a_paused_webhook_holds_and_is_rechecked(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
+    result = await (await start(instance, events_to(instance, webhook, "e1", "e2"))).result()
+    assert result.continued == keys(instance, "e1", "e2")
+    held = await own_delivery(instance, "e1")
+    assert (held.status, held.reason, held.rechecks) == ("held", "webhook_paused", 1)
+    assert held.recheck_at is not None
+    assert not inbox.requests
+
+
+async def test_tenants_share_a_run(instance: Instance, inbox: Receiver) -> None:
+    """The same event id, webhooks of their own."""
+    events = []
+    for tenant in (instance.tenant, f"{instance.tenant}-b"):
+        webhook = await instance.webhook(f"{inbox.url}/{tenant}", tenant=tenant)
+        events.append(event_to(webhook, id="e1", tenant=tenant))
+    result = await (await start(instance, events)).result()
+    assert [(state.tenant, state.status) for state in result.finished] == [
+        (event.event.tenant, "succeeded") for event in events
+    ]
+    assert {request.path.rsplit("/")[-1] for request in inbox.requests} == {event.event.tenant for event in events}
+
+
+async def test_a_tenant_at_its_limit_delays_no_other(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """Setup: a tenant may have one activity at a time, and its receiver hangs. Timeline: it shares a run with another.
+    Proves: the other's event is delivered; its own gets a run, and is delivered when there is a slot.
+    """
+    async with running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance, receiver() as slow:
+        slow.otherwise = Answer(gate=asyncio.Event())
+        tenant = f"{instance.tenant}-busy"
+        hangs = await instance.webhook(slow.url, tenant=tenant, timeout=30)
+        quick = await instance.webhook(inbox.url)
+        async with instance.working():
+            await start(instance, [event_to(hangs, id="e0", tenant=tenant)])
+            await slow.got(1)
+            events = [event_to(hangs, id="e1", tenant=tenant), *events_to(instance, quick, "e2")]
+            result = await (await start(instance, events)).result()
+            assert [state.id for state in result.finished] == ["e2"]
+            assert result.continued == (ids.workflow_id(tenant, "e1"),)
+            assert slow.otherwise.gate is not None
+            slow.otherwise.gate.set()
+            instance.tenant = tenant
+            assert await until_closed(instance, "e1") == WorkflowExecutionStatus.COMPLETED
+            assert len((await own_delivery(instance, "e1")).attempts) == 1
+
+
+async def test_more_events_than_a_webhook_takes_at_once_wait_for_a_slot(
+    temporal: Client, tmp_path: Path, inbox: Receiver
+) -> None:
+    async with running_instance(temporal, tmp_path, max_concurrent_per_webhook=2) as instance:
+        webhook = await instance.webhook(inbox.url)
+        inbox.otherwise = Answer(delay=0.05)
+        async with instance.working():
+            names = [f"e{number}" for number in range(30)]
+            result = await (await start(instance, events_to(instance, webhook, *names))).result()
+        assert (len(result.finished), result.continued) == (30, ())
+
+
+# Commands, and what people do in Temporal
+
+
+async def test_commands_to_an_attempt_in_flight(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: three attempts are in flight; one event is cancelled, one held, one is to be tried again; they fail.
+    Proves: the own runs go on with what the commands have changed.
+    """
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    gate = asyncio.Event()
+    inbox.answers = [Answer(500, gate=gate)] * 3
+    names = ("cancelled", "held", "retried")
+    run = await start(instance, events_to(instance, webhook, *names))
+    await inbox.got(3)
+    await run.command("cancelled", "cancel")
+    await run.command("held", "hold", webhook["id"])
+    await run.command("retried", "retry")
+    assert (await run.state("held")).deliveries[0].status == "held"
+    assert await refusal(run.command("held", "hold", "wh_none")) == "UnknownDelivery"
+    assert await refusal(run.command("retried", "release")) == "Refused"
+    assert await refusal(run.command("none", "cancel")) == "UnknownDelivery"
+    gate.set()
+    assert (await run.result()).continued == keys(instance, *names)
+    assert await until_closed(instance, "cancelled") == WorkflowExecutionStatus.CANCELED
+    assert (await own_delivery(instance, "cancelled")).attempts[0].status_code == 500
+    assert (await own_delivery(instance, "held")).status == "held"
+    assert await until_closed(instance, "retried") == WorkflowExecutionStatus.COMPLETED
+    retried = (await own_delivery(instance, "retried")).attempts
+    assert [(attempt.trigger, attempt.status_code) for attempt in retried] == [("scheduled", 500), ("manual", 200)]
+
+
+async def refusal(command: Awaitable[None]) -> str | None:
+    """Return the type of the error with which a command is refused."""
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await command
+    assert isinstance(refused.value.cause, ApplicationError)
+    return refused.value.cause.type
+
+
+async def test_commands_before_any_worker(idle_instance: Instance, inbox: Receiver) -> None:
+    """An update waits for a worker: it comes with the first step, and counts before any attempt."""
+    instance = idle_instance
+    webhook = await instance.webhook(inbox.url)
+    run = await start(instance, events_to(instance, webhook, "cancelled", "held", "plain"))
+    commands = (("cancelled", "cancel"), ("held", "hold"))
+    sent = [asyncio.create_task(run.command(name, command)) for name, command in commands]
+    await asyncio.sleep(0.5)
+    async with instance.working():
+        await asyncio.gather(*sent)
+        result = await run.result()
+        assert [state.id for state in result.finished] == ["plain"]
+        assert result.continued == keys(instance, "cancelled", "held")
+        assert await until_closed(instance, "cancelled") == WorkflowExecutionStatus.CANCELED
+        assert (await own_delivery(instance, "held")).status == "held"
+    assert [request.webhook_id for request in inbox.requests] == ["plain"]
+
+
+async def test_a_closed_run_can_be_queried(instance: Instance, inbox: Receiver) -> None:
+    """A query replays it. Each event has its final state, and an unknown event is an error."""
+    webhook = await instance.webhook(inbox.url)
+    run = await start(instance, events_to(instance, webhook, "e1"))
+    await run.result()
+    assert (await run.state("e1")).status == "succeeded"
+    with pytest.raises(WorkflowQueryFailedError, match="no event"):
+        await run.state("e2")
+
+
+@pytest.mark.parametrize("is_started", [True, False], ids=["in flight", "before any worker"])
+async def test_a_cancellation_in_temporal_is_ignored(
+    idle_instance: Instance, inbox: Receiver, is_started: bool
+) -> None:
+    instance, gate = idle_instance, asyncio.Event()
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.answers = [Answer(gate=gate), Answer(500, gate=gate)]
+    run = await start(instance, events_to(instance, webhook, "e1", "e2"))
+    if not is_started:
+        await run.handle.cancel()
+    async with instance.working():
+        await inbox.got(2)
+        if is_started:
+            await run.handle.cancel()
+            await asyncio.sleep(0.3)
+        gate.set()
+        result = await run.result()
+        assert (len(result.finished), len(result.continued)) == (1, 1)
+        (name,) = {"e1", "e2"} - {result.finished[0].id}
+        assert (await attempts_of(instance, name, 1)).status == "retrying"
+    assert (await run.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
+
+
+async def test_a_result_that_a_person_wrote_is_not_taken(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
+    instance, gate = idle_instance, asyncio.Event()
+    webhook = await instance.webhook(inbox.url)
+    inbox.answers = [Answer(gate=gate)] * 2
+    run = await start(instance, events_to(instance, webhook, "e1", "e2"))
+    async with instance.working():
+        await inbox.got(2)
+        description = await run.handle.describe()
+        (pending,) = description.raw_description.pending_activities
+        handle = instance.temporal.get_async_activity_handle(
+            workflow_id=run.handle.id, run_id=description.run_id, activity_id=pending.activity_id
+        )
+        await handle.complete({"results": [None]})
+        gate.set()
+        result = await run.result()
+    assert len(result.finished) == 2
+    assert await run.activities() == [ids.DELIVER_TOGETHER] * 2
+
+
+# Replacement, and runs that only take an id
+
+
+async def test_a_run_that_replaces_another_sends_nothing(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    events = events_to(instance, webhook, "e1", "e2")
+    result = await (await start(instance, events)).result()
+    replacement = await start(instance, events[:1], finished=result.finished[:1])
+    assert await replacement.result() == result.model_copy(update={"finished": result.finished[:1]})
+    assert await replacement.activities() == []
+    assert len(inbox.requests) == 2
+
+
+async def test_a_run_without_events_takes_its_id(instance: Instance) -> None:
+    result = await (await start(instance, [])).result()
+    assert (result.finished, result.continued) == ((), ())
+
+
+# A worker that is killed
+
+
+async def test_requests_sent_by_a_killed_worker_are_not_sent_again(
+    idle_instance: Instance, inbox: Receiver, other: Receiver
+) -> None:
+    """Timeline: nine attempts have ended, one hangs; the worker is killed; another one continues."""
+    instance = idle_instance
+    quick = await instance.webhook(inbox.url)
+    slow = await instance.webhook(other.url, timeout=30)
+    other.answers = [Answer(delay=60)]
+    names = [f"e{number}" for number in range(9)]
+    run = await start(instance, [*events_to(instance, quick, *names), *events_to(instance, slow, "slow")])
+    async with worker_process(instance) as process:
+        await inbox.got(9)
+        await other.got(1)
+        await until_reported(run)
+        process.kill()
+    async with instance.working():
+        result = await run.result()
+    assert [state.id for state in result.finished] == [*names, "slow"]
+    assert len(inbox.requests) == 9, "their outcomes were in a heartbeat"
+    assert len(other.requests) == 2, "it was in flight: only such can arrive twice"
+    assert all(len(state.deliveries[0].attempts) == 1 for state in result.finished)
+
+
+async def until_reported(run: SharedRun) -> None:
+    """Wait until a heartbeat has carried all outcomes there are."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            pending = (await run.handle.describe()).raw_description.pending_activities
+            if any(activity.heartbeat_details.payloads for activity in pending):
+                await asyncio.sleep(0.3)
+                return
+            await asyncio.sleep(0.05)
