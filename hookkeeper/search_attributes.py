@@ -44,6 +44,11 @@ def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     return {"digest": digest, "accepted_at": event.accepted_at, **number}
 
 
+def key_of(shared: SharedEvent) -> str:
+    """Return the key of an event in its shared run: the workflow id of its own run."""
+    return ids.workflow_id(shared.event.tenant, shared.event.id)
+
+
 def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttributes:
     """Return the search attributes of a shared run: the ids of its events, and the tenant and the type of all."""
     pairs: list[SearchAttributePair[Any]] = []

@@ -1,9 +1,8 @@
 """The messages of a shared run, which makes the first attempts of several events (`workflows.shared_run`).
 
-An event is named by the workflow id that its own run has, or would have: `ids.workflow_id(tenant, event id)`.
+An event's key is the workflow id that its own run has, or would have: `ids.workflow_id(tenant, event id)`.
 """
 
-from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.event import Command, EventInput, EventState
@@ -14,11 +13,6 @@ class SharedEvent(Message):
 
     event: EventInput
     digest: str
-
-    @property
-    def key(self) -> str:
-        """The workflow id of the event's own run."""
-        return ids.workflow_id(self.event.tenant, self.event.id)
 
 
 class SharedRunInput(Message):

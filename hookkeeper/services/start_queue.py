@@ -16,8 +16,8 @@ MAX_EVENT_BYTES = 8 * 1024
 """Of an event that shares a run."""
 LISTED_FRAME, LISTED_SEPARATOR = 2, 3
 """Bytes in the search attribute around all ids, and around each."""
-DELIVERY_BYTES = 400
-"""Of a delivery at most, without its URL."""
+DELIVERY_BYTES = 1024
+"""Of a delivery with the outcome of its attempt, without URLs: the outcomes of a shared run are one result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from hookkeeper import error_types, ids
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
 from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
+from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
@@ -93,11 +94,11 @@ class EventCommands:
         run, shared = await self._shared_run(tenant, event_id)
         if run.is_open:
             return await _update(
-                run.handle, ids.COMMAND, SharedCommand(event=shared.key, command=command, delivery=delivery)
+                run.handle, ids.COMMAND, SharedCommand(event=key_of(shared), command=command, delivery=delivery)
             )
         state = await state_of(run, shared.event)
         if state is None:
-            await self._client.get_workflow_handle(shared.key).describe()  # `UnknownEvent` if it was deleted
+            await self._client.get_workflow_handle(key_of(shared)).describe()  # `UnknownEvent` if it was deleted
             return False
         if command not in AFTER_END:
             raise Refused(f"cannot {command}: the event has already {_ended(state)}")

@@ -32,6 +32,7 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import is_open, merged
+from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, input_of, state_of, unstarted_state
@@ -86,14 +87,14 @@ async def read_shared_run(client: Client, run: SharedRun, events: Sequence[Share
     `Unreadable`, and Temporal's `RPCError`.
     """
     if run.is_open:
-        return {shared.key: first_report_of(run, shared) for shared in events}
+        return {key_of(shared): first_report_of(run, shared) for shared in events}
     with _unreadable():
         try:
             async with asyncio.timeout(QUERY_TIMEOUT):
                 states = await final_states(client, run, events)
         except TimeoutError:
             raise Unreadable("no worker answers") from None
-    return {shared.key: _shared_report(run, shared, states[shared.key]) for shared in events}
+    return {key_of(shared): _shared_report(run, shared, states[key_of(shared)]) for shared in events}
 
 
 def first_report_of(run: SharedRun, shared: SharedEvent) -> RunReport:
