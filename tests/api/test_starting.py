@@ -6,6 +6,7 @@ import pytest
 
 from hookkeeper.messages.event import EventInput
 from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
+from hookkeeper.services.start_queue import MAX_EVENT_BYTES
 from hookkeeper.temporal.gateway import Started
 from instances import Instance
 
@@ -13,7 +14,7 @@ from instances import Instance
 async def test_who_floods_keeps_nobody_else_from_starting(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One tenant's starts hang, as many as it may have; another's event is accepted all the same."""
+    """One tenant's starts hang, as many as it may have; another's event is accepted all the same. None shares a run."""
     start, go_on, hanging = idle_instance.gateway.start, asyncio.Event(), list[str]()
 
     async def hangs_for_one(event: EventInput, digest: str) -> Started:
@@ -23,10 +24,11 @@ async def test_who_floods_keeps_nobody_else_from_starting(
         return await start(event, digest)
 
     monkeypatch.setattr(idle_instance.gateway, "start", hangs_for_one)
-    flood = [asyncio.create_task(idle_instance.send()) for _ in range(MAX_CONCURRENT_STARTS)]
+    large = "x" * MAX_EVENT_BYTES
+    flood = [asyncio.create_task(idle_instance.send(data=large)) for _ in range(MAX_CONCURRENT_STARTS)]
     while len(hanging) < MAX_CONCURRENT_STARTS // 2:
         await asyncio.sleep(0.01)
-    other = await idle_instance.send(tenant=f"{idle_instance.tenant}-other")
+    other = await idle_instance.send(tenant=f"{idle_instance.tenant}-other", data=large)
     assert other["duplicate"] is False
     assert len(hanging) == MAX_CONCURRENT_STARTS // 2
     go_on.set()

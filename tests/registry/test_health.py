@@ -84,6 +84,38 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
     assert webhook.throttled_until is None, "its time is over"
 
 
+async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, make_webhook: Make) -> None:
+    """For ten minutes, the events of its webhook share no runs with others."""
+    await store.add(make_webhook())
+    webhook = await recorded(store, after(SECOND, "succeeded"))
+    assert webhook.slow_at is None
+    assert needs_recording(webhook, NOW + 2 * SECOND, slow=True)
+    webhook = await recorded(store, after(2 * SECOND, "succeeded", slow=True))
+    assert (webhook.slow_at, webhook.last_success_at) == (NOW + 2 * SECOND, NOW + 2 * SECOND)
+    assert not needs_recording(webhook, NOW + MINUTE, slow=True)
+    webhook = await recorded(store, after(MINUTE, "succeeded", slow=True))
+    assert webhook.slow_at == NOW + 2 * SECOND
+    webhook = await recorded(store, after(MINUTE + 2 * SECOND, "succeeded", slow=True), after(5 * MINUTE, "succeeded"))
+    assert webhook.slow_at == NOW + MINUTE + 2 * SECOND
+    (matching,) = await store.matching("acme", "order.paid")
+    assert not matching.is_quick(NOW + 11 * MINUTE)
+    assert matching.is_quick(NOW + 11 * MINUTE + 2 * SECOND)
+    webhook = await recorded(store, after(20 * MINUTE, "timed_out", slow=True))
+    assert webhook.slow_at == NOW + 20 * MINUTE
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"failures": 1}, {"paused_at": NOW}, {"throttled_until": NOW}])
+async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
+    store: Store, make_webhook: Make, change: dict[str, Any]
+) -> None:
+    webhook = make_webhook()
+    for name, value in change.items():
+        setattr(webhook, name, value)
+    await store.add(webhook)
+    (matching,) = await store.matching("acme", "order.paid")
+    assert not matching.is_quick(NOW)
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_nothing_is_written_for_a_success_that_is_no_news(
     store: Store, make_webhook: Make, engine: AsyncEngine

@@ -2,7 +2,7 @@
 
 An event is removed when it has been finished for the retention, with its deliveries. Open events stay, however old they
 are. PostgreSQL drops the partition of a day once it has only events to remove. From other partitions, and on SQLite,
-rows are deleted in small transactions.
+rows are deleted in small transactions. The claim of an event goes a day after the event.
 """
 
 import asyncio
@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, Table, and_, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.claims import claims
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.index.deletion import (
     PAUSE,
@@ -33,6 +34,8 @@ MIN_HOUR_RETENTION = timedelta(days=30)
 """Of the counters of hours and days, if events are kept for a shorter time."""
 ERASURE_RETENTION = timedelta(days=1)
 """Of the keys of erased events. No report of such an event arrives later."""
+CLAIM_RETENTION = timedelta(days=1)
+"""Of the claims of events that have left the index: an event that was just accepted may not be in it yet."""
 EVENTS_PER_QUERY = 1000
 HOUR = timedelta(hours=1)
 LOCK_TIMEOUT = "500ms"
@@ -54,6 +57,7 @@ async def expire(database: Database, now: datetime, retention: timedelta) -> Non
         kept = MINUTE_RETENTION if seconds == MINUTE else max(retention, MIN_HOUR_RETENTION)
         await _delete_all(database, rollups, _counters(seconds, now - kept))
     await _delete_all(database, erased_events, erased_events.c.erased_at < now - ERASURE_RETENTION)
+    await _delete_claims(database, before - CLAIM_RETENTION)
 
 
 def _counters(seconds: int, before: datetime) -> ColumnElement[bool]:
@@ -108,6 +112,27 @@ async def _delete_events(database: Database, keys: Sequence[EventKey], before: d
             expired = [EventKey(*row) for row in await session.execute(select(*KEY).where(is_expired))]
             if not expired or await delete_events(session, expired):
                 return
+        await asyncio.sleep(PAUSE)
+
+
+# Claims
+
+
+async def _delete_claims(database: Database, before: datetime) -> None:
+    """Delete the claims from before this time whose events the index has no more."""
+    key = (claims.c.accepted_at, claims.c.tenant, claims.c.event_id)
+    in_index = exists().where(events.c.id == claims.c.event_id, events.c.tenant == claims.c.tenant)
+    after = EventKey(BEGINNING, "", "")
+    while True:
+        page = select(*key, in_index).where(tuple_(*key) > after, claims.c.accepted_at < before)
+        async with database.read() as session:
+            rows = (await session.execute(page.order_by(*key).limit(ROWS_PER_TRANSACTION))).all()
+        if expired := [EventKey(*key_) for *key_, is_kept in rows if not is_kept]:
+            async with database.write() as session:
+                await session.execute(delete(claims).where(with_keys(claims, "event_id", expired)))
+        if len(rows) < ROWS_PER_TRANSACTION:
+            return
+        after = EventKey(*rows[-1][:3])
         await asyncio.sleep(PAUSE)
 
 

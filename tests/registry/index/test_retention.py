@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.claims import Claim, claims
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import deletion, retention, retention_task
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention_task import RetentionTask
 from hookkeeper.registry.index.tables import deliveries, erased_events, events, rollups
+from hookkeeper.registry.store import Store
 from timeouts import WAIT_TIMEOUT
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
@@ -233,3 +235,16 @@ async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkey
     async with RetentionTask(index, RETENTION).running(), asyncio.timeout(WAIT_TIMEOUT):
         while await ids(engine, events, "id"):
             await asyncio.sleep(0.01)
+
+
+async def test_a_claim_goes_a_day_after_its_event(engine: AsyncEngine, store: Store) -> None:
+    """That of an open event stays, and so does a recent one whose event is not in the index yet."""
+    index = await write(engine, [report("open", 300 * DAY), report("over", 20 * DAY, 12 * DAY)])
+    accepted = {"open": 300 * DAY, "over": 20 * DAY, "gone": 12 * DAY, "recent": RETENTION + DAY / 2, "new": DAY}
+    every = [Claim("acme", name, "d", NOW - age, "shared-1") for name, age in accepted.items()]
+    many = [Claim("acme", f"e{n}", "d", NOW - 50 * DAY, None) for n in range(1200)]
+    await store.claims.claim([*every, *many])
+    await index.expire(NOW, RETENTION)
+    assert await ids(engine, claims, "event_id") == ["new", "open", "recent"]
+    await index.expire(NOW + 800 * DAY, RETENTION)
+    assert await ids(engine, claims, "event_id") == ["open"]

@@ -1,0 +1,320 @@
+"""Events that are accepted at the same time share a run, and each is delivered once, whatever happens in between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from problems import problem
+from temporalio.client import Client
+
+from api.app import create_app
+from hookkeeper import ids
+from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.registry.claims import Claim
+from hookkeeper.registry.store import Store
+from hookkeeper.services import event_starts, ingest
+from hookkeeper.services.new_event import NewEvent, digest
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.times import utc_now
+from instances import KEY, Instance, running_instance
+from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
+
+SHARING = 5
+"""Of nine events that are posted at once, those that share runs at least: one or two are the first."""
+
+
+async def post(instance: Instance, event_id: str | None = None, **fields: Any) -> httpx.Response:
+    event = {"type": "order.paid", "tenant": instance.tenant, **({"id": event_id} if event_id else {}), **fields}
+    return await instance.http.post("/v1/events", json=event)
+
+
+async def post_together(instance: Instance, event_ids: Sequence[str], **fields: Any) -> list[httpx.Response]:
+    """Post events at the same time, and before them another one, which has its own run."""
+    answers = await asyncio.gather(
+        post(instance, f"{event_ids[0]}-alone", **fields),
+        *(post(instance, event_id, **fields) for event_id in event_ids),
+    )
+    return answers[1:]
+
+
+def run_ids(answers: Sequence[httpx.Response]) -> set[str]:
+    assert {answer.status_code for answer in answers} <= {200, 202}, [answer.text for answer in answers]
+    return {answer.json()["run_id"] for answer in answers}
+
+
+def shared_event(instance: Instance, event_id: str) -> tuple[Claim, NewEvent]:
+    """Return an event as another process would claim it, a moment ago."""
+    event = NewEvent(type="order.paid", tenant=instance.tenant, id=event_id)
+    return Claim(instance.tenant, event_id, digest(event), utc_now(), ids.shared_run_id()), event
+
+
+def event_input(event: NewEvent) -> EventInput:
+    """Return the input of an event without webhooks."""
+    now = utc_now()
+    assert event.id is not None
+    return EventInput(
+        id=event.id, type=event.type, tenant=event.tenant, timestamp=now, data=event.data, accepted_at=now
+    )
+
+
+@asynccontextmanager
+async def another_process(instance: Instance, **settings: Any) -> AsyncIterator[Instance]:
+    """Serve the same registry and the same task queue, with other settings."""
+    chosen = instance.settings.model_copy(update=settings)
+    store = Store.connect(chosen.database_url)
+    gateway = Gateway(instance.temporal, chosen.task_queue, store.claims)
+    app = create_app(chosen, store, gateway)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://hookkeeper.test",
+            headers={"authorization": f"Bearer {KEY}"},
+            timeout=30,
+        ) as http,
+    ):
+        yield Instance(instance.temporal, store, chosen, gateway, http, app, instance.tenant)
+    await store.close()
+
+
+async def test_many_events_at_once_share_few_runs(instance: Instance, inbox: Receiver) -> None:
+    """300 events of three tenants: each is accepted, delivered and shown, and each only once."""
+    tenants = [f"{instance.tenant}-{n}" for n in range(3)]
+    for tenant in tenants:
+        await instance.webhook(inbox.url, tenant=tenant)
+    posted = [(tenants[n % 3], f"e{n}") for n in range(300)]
+    answers = await asyncio.gather(*(post(instance, id_, tenant=tenant, data={"n": id_}) for tenant, id_ in posted))
+    assert [answer.status_code for answer in answers] == [202] * 300
+    assert [answer.json()["id"] for answer in answers] == [id_ for _, id_ in posted]
+    assert len(run_ids(answers)) <= 30
+    assert len({answer.json()["workflow_id"] for answer in answers}) == len(run_ids(answers))
+    requests = await inbox.got(300)
+    assert sorted(request.webhook_id for request in requests) == sorted(id_ for _, id_ in posted)
+    for tenant, event_id in (posted[0], posted[150], posted[299]):
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while True:
+                shown = await instance.http.get(f"/v1/events/{event_id}", params={"tenant": tenant})
+                assert shown.status_code in (200, 503)
+                if shown.status_code == 200 and shown.json()["status"] == "succeeded":
+                    break
+                await asyncio.sleep(0.05)
+        assert shown.json()["data"] == {"n": event_id}
+    repeated = range(0, 300, 10)
+    again = await asyncio.gather(
+        *(post(instance, f"e{n}", tenant=tenants[n % 3], data={"n": f"e{n}"}) for n in repeated)
+    )
+    assert {answer.status_code for answer in again} == {200}
+    assert [answer.json()["run_id"] for answer in again] == [answers[n].json()["run_id"] for n in repeated]
+    conflicting = await post(instance, "e150", tenant=tenants[0])
+    problem(conflicting, 409)
+    assert len(inbox.requests) == 300
+
+
+async def test_an_event_alone_has_its_own_run(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    for n in range(3):
+        answer = await post(instance, f"e{n}")
+        assert answer.json()["workflow_id"] == ids.workflow_id(instance.tenant, f"e{n}")
+        claim = await instance.store.claims.find(instance.tenant, f"e{n}")
+        assert claim is not None
+        assert claim.shared_run is None
+    await inbox.got(3)
+
+
+@pytest.mark.parametrize(
+    ("webhook", "event"),
+    [
+        ({"ordered": True}, {}),
+        ({"rate_limit": 100}, {}),
+        ({"emails": [{"to": ["a@example.com"], "subject": "s", "text": "t"}]}, {}),
+        ({"enabled": False}, {}),
+        ({}, {"deliver_at": "2100-01-01T00:00:00Z"}),
+        ({}, {"data": "x" * 9000}),
+    ],
+    ids=["ordered", "rate", "email", "disabled", "later", "large"],
+)
+async def test_what_is_not_plain_has_a_run_of_its_own(
+    idle_instance: Instance, webhook: dict[str, Any], event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "MAX_AHEAD", timedelta(days=40_000))
+    enabled = webhook.pop("enabled", True)
+    made = await idle_instance.webhook("http://127.0.0.1:9999/", **webhook)
+    if not enabled:
+        await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"enabled": False})
+    answers = await post_together(idle_instance, [f"e{n}" for n in range(8)], **event)
+    assert len(run_ids(answers)) == 8
+
+
+async def test_a_slow_webhook_does_not_delay_the_events_of_others(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    inbox.otherwise = type(inbox.otherwise)(delay=1.1)
+    await post(instance, "slow")
+    await instance.until_final("slow")
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while not (await instance.store.matching(instance.tenant, "order.paid"))[0].slow_at:
+            await asyncio.sleep(0.05)
+    assert len(run_ids(await post_together(instance, [f"e{n}" for n in range(8)]))) == 8
+
+
+async def test_the_same_new_id_many_times_at_once(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    answers = await asyncio.gather(*(post(instance, f"e{n % 4}") for n in range(40)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 36 + [202] * 4
+    assert {answer.json()["id"] for answer in answers if answer.status_code == 202} == {"e0", "e1", "e2", "e3"}
+    for n in range(4):
+        assert len(run_ids([answer for answer in answers if answer.json()["id"] == f"e{n}"])) == 1
+        await instance.until_final(f"e{n}")
+    assert len(inbox.requests) == 4
+
+
+async def test_a_claim_without_a_run_is_taken_over(instance: Instance, inbox: Receiver) -> None:
+    """A process died between claim and start: the same event, posted again, is delivered, and that start is blocked."""
+    await instance.webhook(inbox.url)
+    claim, event = shared_event(instance, "e")
+    await instance.store.claims.claim([claim._replace(accepted_at=utc_now() - event_starts.START_TIME)])
+    answers = await asyncio.gather(*(post(instance, "e") for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [202]
+    assert run_ids(answers) == run_ids(answers[:1])
+    assert claim.shared_run is not None
+    late = SharedEvent(event=event_input(event), digest=claim.digest)
+    assert await instance.gateway.shared_runs.start(claim.shared_run, [late]) is None
+    await instance.until_final("e")
+    problem(await post(instance, "e", data=1), 409)
+    assert len(inbox.requests) == 1
+
+
+async def test_a_start_that_another_process_has_under_way_is_awaited(idle_instance: Instance, inbox: Receiver) -> None:
+    await idle_instance.webhook(inbox.url)
+    claim, event = shared_event(idle_instance, "e")
+    assert claim.shared_run is not None
+    await idle_instance.store.claims.claim([claim])
+    again = asyncio.create_task(post(idle_instance, "e"))
+    other = asyncio.create_task(post(idle_instance, "e", data="other"))
+    await asyncio.sleep(0.3)
+    assert not again.done()
+    late = SharedEvent(event=event_input(event), digest=claim.digest)
+    run_id = await idle_instance.gateway.shared_runs.start(claim.shared_run, [late])
+    assert (await again).json() | {"workflow_id": claim.shared_run, "run_id": run_id} == (await again).json()
+    assert (await again).status_code == 200
+    problem(await other, 409)
+
+
+async def test_a_start_that_was_blocked(instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has given up on the start meanwhile: each event gets its own run, and none is delivered twice."""
+    await instance.webhook(inbox.url)
+    start = instance.gateway.shared_runs.start
+
+    async def block_before(run_id: str, events: Sequence[SharedEvent]) -> str | None:
+        if events:
+            assert await instance.gateway.shared_runs.block(run_id)
+        return await start(run_id, events)
+
+    monkeypatch.setattr(instance.gateway.shared_runs, "start", block_before)
+    event_ids = [f"e{n}" for n in range(8)]
+    answers = await post_together(instance, event_ids)
+    assert [answer.status_code for answer in answers] == [202] * 8
+    assert [answer.json()["workflow_id"] for answer in answers] == [
+        ids.workflow_id(instance.tenant, event_id) for event_id in event_ids
+    ]
+    for event_id in event_ids:
+        await instance.until_final(event_id)
+    assert sorted(request.webhook_id for request in inbox.requests) == sorted([*event_ids, "e0-alone"])
+
+
+async def test_a_start_that_is_repeated_has_taken_effect(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer of Temporal is lost, and the second says that the run exists: with these events."""
+    await instance.webhook(inbox.url)
+    start = instance.gateway.shared_runs.start
+
+    async def start_twice(run_id: str, events: Sequence[SharedEvent]) -> str | None:
+        await start(run_id, events)
+        return await start(run_id, events)
+
+    monkeypatch.setattr(instance.gateway.shared_runs, "start", start_twice)
+    event_ids = [f"e{n}" for n in range(8)]
+    answers = await post_together(instance, event_ids)
+    assert [answer.status_code for answer in answers] == [202] * 8
+    assert sum(ids.is_shared_run(answer.json()["workflow_id"]) for answer in answers) >= SHARING
+    await inbox.got(9)
+    for event_id in event_ids:
+        await instance.until_final(event_id)
+    assert len(inbox.requests) == 9
+
+
+async def test_a_start_whose_answer_is_lost(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events get 503. Posted again with their ids, which were generated, they are the events that were started."""
+    await instance.webhook(inbox.url)
+    start = instance.gateway.shared_runs.start
+
+    async def lose_answer(run_id: str, events: Sequence[SharedEvent]) -> str | None:
+        await start(run_id, events)
+        raise Unavailable("the answer is lost")
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(instance.gateway.shared_runs, "start", lose_answer)
+        answers = await asyncio.gather(*(post(instance) for _ in range(9)))
+    lost = [problem(answer, 503)["event_id"] for answer in answers if answer.status_code == 503]
+    assert len(lost) >= SHARING
+    again = [await post(instance, event_id) for event_id in lost]
+    assert [answer.status_code for answer in again] == [200] * len(lost)
+    await inbox.got(9)
+    for event_id in lost:
+        await instance.until_final(event_id)
+    assert len(inbox.requests) == 9
+
+
+async def test_a_request_that_ends_while_it_waits_starts_nothing(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "ACCEPT_TIMEOUT", 0.5)
+    go_on, start = asyncio.Event(), idle_instance.gateway.start
+
+    async def hang(*arguments: Any) -> Any:
+        await go_on.wait()
+        return await start(*arguments)
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(idle_instance.gateway, "start", hang)
+        hanging.setattr("hookkeeper.services.shared_starts.SLOW_START", 60)
+        answers = await asyncio.gather(*(post(idle_instance, f"e{n}") for n in range(5)))
+        assert {answer.status_code for answer in answers} == {503}
+        go_on.set()
+    claims = [await idle_instance.store.claims.find(idle_instance.tenant, f"e{n}") for n in range(5)]
+    assert claims.count(None) == 4
+    monkeypatch.setattr(ingest, "ACCEPT_TIMEOUT", 5)
+    again = [await post(idle_instance, f"e{n}") for n in range(5)]
+    assert sorted(answer.status_code for answer in again) == [200, *[202] * 4], "only one had been started"
+
+
+async def test_with_sharing_off_events_of_shared_runs_are_known(idle_instance: Instance) -> None:
+    answers = await post_together(idle_instance, [f"e{n}" for n in range(8)])
+    async with another_process(idle_instance, max_events_per_run=1) as other:
+        again = await post_together(other, [f"e{n}" for n in range(8)])
+        assert {answer.status_code for answer in again} == {200}
+        assert run_ids(again) == run_ids(answers)
+        problem(await post(other, "e3", data=1), 409)
+        new = await post_together(other, [f"new{n}" for n in range(8)])
+        assert len(run_ids(new)) == 8
+        assert await other.store.claims.find(other.tenant, "new3") is None
+
+
+async def test_events_from_before_sharing_are_known(temporal: Client, tmp_path: Path) -> None:
+    async with running_instance(temporal, tmp_path, max_events_per_run=1) as instance:
+        answers = await post_together(instance, [f"e{n}" for n in range(8)])
+        await instance.app.state.api.index.flush()
+        async with another_process(instance, max_events_per_run=50) as sharing:
+            again = await post_together(sharing, [f"e{n}" for n in range(8)])
+            assert {answer.status_code for answer in again} == {200}
+            assert [answer.json()["run_id"] for answer in again] == [answer.json()["run_id"] for answer in answers]

@@ -1,0 +1,104 @@
+"""Events that wait for a start: which of them share the next one."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
+from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, NewRun, StartQueue, WaitingRun
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new(event_id: str, tenant: str = "acme", size: int = 100, deliveries: tuple[Delivery, ...] = ()) -> NewRun:
+    event = EventInput(
+        id=event_id, type="a", tenant=tenant, timestamp=NOW, data=None, accepted_at=NOW, deliveries=deliveries
+    )
+    return NewRun(event, "digest", size, given=True)
+
+
+def waiting(queue: StartQueue, *runs: NewRun) -> list[WaitingRun]:
+    all_waiting = [WaitingRun(run) for run in runs]
+    for each in all_waiting:
+        queue.put(each)
+    return all_waiting
+
+
+def taken(queue: StartQueue) -> list[str]:
+    return [each.run.event.id for each in queue.take()]
+
+
+async def test_tenants_take_turns() -> None:
+    """A tenant with many events leaves as many places to another as that one needs."""
+    queue = StartQueue(max_events=4)
+    waiting(queue, *(new(f"a{n}") for n in range(6)), *(new(f"b{n}", "other") for n in range(2)), new("c", "third"))
+    assert queue.is_full
+    assert taken(queue) == ["a0", "b0", "c", "a1"]
+    assert taken(queue) == ["b1", "a2", "a3", "a4"]
+    assert not queue.is_full
+    assert taken(queue) == ["a5"]
+    assert not queue
+    assert taken(queue) == []
+
+
+async def test_who_gives_up_leaves_the_queue() -> None:
+    queue = StartQueue(max_events=4)
+    first, second, third = waiting(queue, new("a"), new("b"), new("c", "other"))
+    for each in (first, third, third):
+        queue.remove(each)
+    assert len(queue) == 1
+    assert queue.take() == [second]
+    queue.remove(second)
+    assert len(queue) == 0
+
+
+async def test_a_run_holds_so_many_bytes() -> None:
+    queue = StartQueue(max_events=100)
+    waiting(queue, *(new(f"e{n}", size=MAX_SHARED_BYTES // 10) for n in range(15)))
+    assert len(taken(queue)) == 10
+    assert len(taken(queue)) == 5
+    deliveries = tuple(Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", target="x" * 1000) for n in range(100))
+    waiting(queue, *(new(f"e{n}", deliveries=deliveries) for n in range(10)))
+    sizes = []
+    while queue:
+        sizes.append(sum(len(each.shared_event.model_dump_json()) for each in queue.take()))
+    assert max(sizes) <= MAX_SHARED_BYTES
+
+
+async def test_a_run_lists_all_its_events() -> None:
+    queue = StartQueue(max_events=100)
+    waiting(queue, *(new(f"{n:0>128}") for n in range(60)))
+    while queue:
+        group = taken(queue)
+        assert fitting_ids(group) == sorted(group)
+    waiting(queue, *(new(f"evt_{n:0>24}") for n in range(60)))
+    assert len(taken(queue)) >= 50
+    assert LISTED_BYTES < 2048
+
+
+@pytest.mark.parametrize(
+    ("run", "is_plain"),
+    [
+        (new("none"), True),
+        (new("plain", deliveries=(Delivery(id="wh", webhook_id="wh"),)), True),
+        (new("large", size=MAX_EVENT_BYTES + 1), False),
+        (new("rate", deliveries=(Delivery(id="wh", webhook_id="wh", rate=5),)), False),
+        (new("degraded", deliveries=(Delivery(id="wh", webhook_id="wh", degraded=True),)), False),
+        (new("ordered", deliveries=(Delivery(id="wh", webhook_id="wh", ordered="block"),)), False),
+        (new("email", deliveries=(Delivery(id="wh.1", webhook_id="wh", channel="email"),)), False),
+        (new("many", deliveries=tuple(Delivery(id=f"wh{n}", webhook_id=f"wh{n}") for n in range(101))), False),
+    ],
+    ids=lambda part: part.event.id if isinstance(part, NewRun) else "",
+)
+def test_what_may_share_a_run(run: NewRun, is_plain: bool) -> None:
+    assert run.is_plain() is is_plain
+
+
+async def test_a_request_that_has_ended_gets_no_answer() -> None:
+    (ended,) = waiting(StartQueue(max_events=2), new("a"))
+    ended.answer.cancel()
+    ended.fail(ValueError())
+    with pytest.raises(asyncio.CancelledError):
+        await ended.answer
