@@ -1,13 +1,15 @@
 """What a worker keeps of finished activities: as much as may be, and no tenant at another's cost."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
-from activities.recent_batches import BatchProgress, RecentBatches
+from activities.recent_batches import BatchProgress, RecentBatches, reported_outcomes
 from hookkeeper.outcomes import Outcome
+from hookkeeper.temporal.data_converter import data_converter
 
 TIMED_OUT = ActivityCancellationDetails(timed_out=True)
 CANCEL_REQUESTED = ActivityCancellationDetails(cancel_requested=True)
@@ -119,6 +121,44 @@ async def test_a_try_does_not_join_work_that_is_being_cancelled() -> None:
     assert not third.has_started_work, "it joins the second"
     answered.set()
     assert [await second.result, await third.result] == ["answered", "answered"]
+
+
+async def test_the_outcomes_of_a_moment_are_one_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves: nothing is sent if the work ends before, and each heartbeat has all outcomes, by batch."""
+    monkeypatch.setattr("activities.recent_batches.REPORT_INTERVAL", 0.1)
+    beats: list[object] = []
+    outcomes = [Outcome(delivery=f"wh_{number}", verdict="succeeded") for number in range(4)]
+
+    async def work(progress: BatchProgress[str]) -> str:
+        progress.add((0, "wh_0"), outcomes[0])
+        progress.add((7, "wh_1"), outcomes[1])
+        await asyncio.sleep(0.2)
+        progress.add((7, "wh_2"), outcomes[2])
+        await asyncio.sleep(0.2)
+        progress.add((0, "wh_3"), outcomes[3])
+        return "answered"
+
+    async def run() -> str:
+        progress, task = RecentBatches[str]().join("acme", {}, work)
+        return await progress.wait_for(task)
+
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *details: beats.append(details)
+    assert await environment.run(run) == "answered"
+    await asyncio.sleep(0.2)
+    assert beats == [
+        ({0: outcomes[:1], 7: outcomes[1:2]},),
+        ({0: outcomes[:1], 7: outcomes[1:3]},),
+    ]
+
+
+async def test_a_later_try_begins_with_what_was_reported() -> None:
+    outcome = Outcome(delivery="wh_1", verdict="succeeded", response_excerpt="ok")
+    environment = ActivityEnvironment()
+    payload = data_converter().payload_converter.to_payload({3: [outcome]})
+    details = data_converter().payload_converter.from_payload(payload)
+    environment.info = replace(environment.info, heartbeat_details=[details])
+    assert environment.run(reported_outcomes) == {(3, "wh_1"): outcome}
 
 
 async def test_what_failed_is_made_again() -> None:

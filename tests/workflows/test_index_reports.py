@@ -1,12 +1,15 @@
 """The index follows every change of an event: what a run reports is what the API shows."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
+from claimed_runs import share
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
 from index_rows import until_indexed
 from instances import Instance
-from receivers import Receiver
+from receivers import Answer, Receiver
+from shared_runs import event_to
 
 PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
 
@@ -82,3 +85,27 @@ async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
     event = await instance.send()
     await instance.until_closed(event["id"])
     await until_indexed(instance, event["id"])
+
+
+async def test_events_that_share_a_run(instance: Instance, inbox: Receiver) -> None:
+    """One succeeds, one is retried and one held while its attempt is in flight: the rows follow into their own runs."""
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(500, gate=gate)
+    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
+    await inbox.got(2)
+    await run.command("e0", "hold")
+    await until_indexed(instance, "e0")
+    gate.set()
+    inbox.otherwise = Answer()
+    await run.result()
+    for name, status in (("e0", "held"), ("e1", "retrying")):
+        await instance.until_delivery(name, status, attempts=1)
+        await until_indexed(instance, name)
+        assert (await instance.command(name, "retry", webhook["id"])).status_code == 202
+        await instance.until_closed(name)
+        await until_indexed(instance, name)
+    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2, 5)])
+    await run.result()
+    for name in ("e2", "e3", "e4"):
+        await until_indexed(instance, name)

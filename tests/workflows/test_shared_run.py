@@ -168,6 +168,14 @@ async def test_a_paused_webhook_holds_and_is_rechecked(instance: Instance, inbox
     assert not inbox.requests
 
 
+async def test_each_failure_counts_for_the_health_of_the_webhook(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.otherwise = Answer(500)
+    await (await start(instance, events_to(instance, webhook, "e1", "e2", "e3"))).result()
+    health = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
+    assert (health["status"], health["failures"]) == ("failing", 3)
+
+
 async def test_tenants_share_a_run(instance: Instance, inbox: Receiver) -> None:
     """The same event id, webhooks of their own."""
     events = []

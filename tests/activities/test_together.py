@@ -1,0 +1,144 @@
+"""The attempts of several events in one activity: what is known is not made again, and no tenant waits for another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from unittest.mock import create_autospec
+
+import pytest
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.attempts import PreparedAttempt
+from activities.delivery_batch import BatchRunner, Results
+from activities.memory_budget import WorkerMemory
+from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper.error_types import TENANT_AT_LIMIT
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
+
+MIB = 1024 * 1024
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+Make = Callable[..., Webhook]
+
+
+def batch(event_id: str, tenant: str, *webhooks: str, data: object = None) -> DeliveryBatch:
+    attempts = tuple(AttemptRequest(delivery=id_, webhook_id=id_, number=1) for id_ in webhooks)
+    return DeliveryBatch(id=event_id, type="a", tenant=tenant, timestamp=NOW, data=data, attempts=attempts)
+
+
+def succeeded(delivery: str) -> Outcome:
+    return Outcome(delivery=delivery, verdict="succeeded", started_at=NOW)
+
+
+class Worker:
+    """Runs activities whose tenants may each have one at a time, and notes the attempts."""
+
+    def __init__(self, store: Store) -> None:
+        self.concurrency = TenantConcurrency(10, 1)
+        self.memory = WorkerMemory(16 * MIB, 4 * MIB)
+        self._runner = BatchRunner(store, create_autospec(Client), self.concurrency, self.memory)
+        self.made: list[tuple[str, str]] = []
+        self.excerpts: set[int] = set()
+
+    async def run(
+        self, *batches: DeliveryBatch, known: Mapping[int, Sequence[Outcome]] | None = None, busy: str = ""
+    ) -> Results:
+        """Run an activity, whose earlier try has reported outcomes, while another one of the tenant `busy` runs."""
+        environment = ActivityEnvironment()
+        details = [{str(n): [outcome.model_dump() for outcome in of] for n, of in known.items()}] if known else []
+        environment.info = replace(
+            environment.info,
+            heartbeat_details=details,
+            heartbeat_timeout=timedelta(seconds=10),
+            workflow_run_id=f"run-{len(self.made)}-{busy}",
+        )
+
+        async def work() -> Results:
+            if not busy:
+                return await self._runner.run_together(batches, self._attempt, _unchanged)
+            with self.concurrency.slot(busy):
+                return await self._runner.run_together(batches, self._attempt, _unchanged)
+
+        return await environment.run(work)
+
+    async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
+        self.made.append((attempt.event.id, attempt.request.delivery))
+        self.excerpts.add(attempt.batch.excerpt_limit)
+        return succeeded(attempt.request.delivery)
+
+
+async def _unchanged(
+    batches: Sequence[DeliveryBatch],
+    results: Sequence[BatchResult],
+    webhooks: Mapping[str, Webhook],
+    offset: timedelta,
+) -> Sequence[BatchResult]:
+    return results
+
+
+@pytest.fixture
+async def worker(store: Store, make_webhook: Make) -> Worker:
+    for name, tenant in (("wh_a", "a"), ("wh_b", "b")):
+        await store.add(make_webhook(name, tenant=tenant))
+    return Worker(store)
+
+
+def statuses(results: Results) -> list[list[str] | None]:
+    return [result and [outcome.verdict for outcome in result.outcomes] for result in results]
+
+
+async def test_an_outcome_belongs_to_its_event(worker: Worker) -> None:
+    """Two events of two tenants with the same id, and one more: an earlier try has reported one attempt of each of
+    two events to the same webhook.
+    """
+    batches = (batch("e1", "a", "wh_a"), batch("e1", "b", "wh_b", "wh_gone"), batch("e2", "a", "wh_a"))
+    results = await worker.run(*batches, known={0: [succeeded("wh_a")], 1: [succeeded("wh_gone")]})
+    assert statuses(results) == [["succeeded"], ["succeeded", "succeeded"], ["succeeded"]]
+    assert sorted(worker.made) == [("e1", "wh_b"), ("e2", "wh_a")]
+
+
+async def test_what_is_not_known_of_a_deleted_webhook(worker: Worker) -> None:
+    results = await worker.run(batch("e1", "a", "wh_gone", "wh_a"))
+    assert statuses(results) == [["webhook_deleted", "succeeded"]]
+
+
+async def test_a_tenant_at_its_limit_has_no_result_and_others_have(worker: Worker) -> None:
+    results = await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), busy="a")
+    assert statuses(results) == [None, ["succeeded"]]
+    assert worker.made == [("e2", "wh_b")]
+
+
+async def test_an_activity_of_one_tenant_at_its_limit_is_tried_again(worker: Worker) -> None:
+    """Runs of their own would be many, and wait as well."""
+    with pytest.raises(ApplicationError) as refused:
+        await worker.run(batch("e1", "a", "wh_a"), batch("e2", "a", "wh_a"), busy="a")
+    assert refused.value.type == TENANT_AT_LIMIT
+    assert refused.value.next_retry_delay
+    assert not worker.made
+
+
+async def test_a_tenant_at_its_limit_whose_attempts_were_made_in_part_is_tried_again(worker: Worker) -> None:
+    """Runs of their own would make those attempts twice."""
+    batches = (batch("e1", "a", "wh_a", "wh_gone"), batch("e2", "b", "wh_b"))
+    with pytest.raises(ApplicationError) as refused:
+        await worker.run(*batches, known={0: [succeeded("wh_a")]}, busy="a")
+    assert refused.value.type == TENANT_AT_LIMIT
+    assert worker.made == [("e2", "wh_b")]
+
+
+async def test_a_tenant_without_memory_for_its_data_has_no_result_and_others_have(worker: Worker) -> None:
+    large: list[object] = [[] for _ in range(18_000)]  # over 2 MiB as Python objects
+    with worker.memory.event_data("a", large):
+        results = await worker.run(batch("e1", "a", "wh_a", data=large), batch("e2", "b", "wh_b", data=large))
+    assert statuses(results) == [None, ["succeeded"]]
+
+
+async def test_the_outcomes_of_all_events_share_one_result(worker: Worker) -> None:
+    await worker.run(*(batch(f"e{number}", "a", "wh_a") for number in range(500)))
+    (limit,) = worker.excerpts
+    assert len(worker.made) == 500
+    assert 300 < limit < 400, "bytes of each response: with one target, it is 4,096"
