@@ -13,6 +13,7 @@ import structlog
 from temporalio import activity
 
 from activities.pacing import throttled_for
+from activities.slow_webhooks import SlowWebhooks
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.health import RequestResult, needs_recording
@@ -20,8 +21,6 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import Probes
 
-SLOW_MS = 1000
-"""Of an attempt. The events of a webhook with such attempts do not share runs with others."""
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -31,6 +30,7 @@ class HealthRecorder:
         self._store = store
         self._disable_after = disable_after.total_seconds() if disable_after else None
         self._probes = probes
+        self._slow = SlowWebhooks()
 
     async def record(
         self,
@@ -44,7 +44,7 @@ class HealthRecorder:
         `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
         `offset` is that of Temporal's clock.
         """
-        changes = list(_changes(batches, results, before, offset))
+        changes = list(self._changes(batches, results, before, offset))
         if not changes:
             return results
         again = activity.info().attempt > 1
@@ -56,45 +56,47 @@ class HealthRecorder:
                 await self._probes.start(tenant, webhook_id)
         return [_with_disabled(batch, result, disabled) for batch, result in zip(batches, results, strict=True)]
 
+    def _changes(
+        self,
+        batches: Sequence[DeliveryBatch],
+        results: Sequence[BatchResult],
+        before: Mapping[str, Webhook],
+        offset: timedelta,
+    ) -> Iterator[RequestResult]:
+        """Yield what is to be recorded: of the successes of a webhook, the latest."""
+        successes: dict[str, RequestResult] = {}
+        for batch, result in zip(batches, results, strict=True):
+            for request, outcome in zip(batch.attempts, result.outcomes, strict=True):
+                change = self._change(request, outcome, before.get(request.webhook_id), offset)
+                if change is None:
+                    continue
+                if change.answer != "succeeded":
+                    yield change
+                    continue
+                other = successes.get(change.webhook_id, change)
+                latest = max(other, change, key=lambda success: success.at)
+                successes[change.webhook_id] = replace(latest, slow=other.slow or change.slow)
+        yield from successes.values()
 
-def _changes(
-    batches: Sequence[DeliveryBatch], results: Sequence[BatchResult], before: Mapping[str, Webhook], offset: timedelta
-) -> Iterator[RequestResult]:
-    """Yield what is to be recorded: of the successes of a webhook, the latest."""
-    successes: dict[str, RequestResult] = {}
-    for batch, result in zip(batches, results, strict=True):
-        for request, outcome in zip(batch.attempts, result.outcomes, strict=True):
-            change = _result(request, outcome, before.get(request.webhook_id), offset)
-            if change is None:
-                continue
-            if change.answer != "succeeded":
-                yield change
-                continue
-            other = successes.get(change.webhook_id, change)
-            latest = max(other, change, key=lambda success: success.at)
-            successes[change.webhook_id] = replace(latest, slow=other.slow or change.slow)
-    yield from successes.values()
-
-
-def _result(
-    request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta
-) -> RequestResult | None:
-    """Return what the outcome shows of the webhook's health; None if no request was made, or nothing has changed."""
-    if outcome.started_at is None or outcome.verdict == "bad_template":
-        return None
-    at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
-    slow = outcome.duration_ms > SLOW_MS
-    if outcome.verdict == "succeeded":
-        if before and not needs_recording(before, at, slow=slow):
+    def _change(
+        self, request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta
+    ) -> RequestResult | None:
+        """Return what the outcome shows of the webhook's health; None without a request, or if nothing has changed."""
+        if outcome.started_at is None or outcome.verdict == "bad_template":
             return None
-        knowingly = bool(before and before.throttled_until)
-        return RequestResult(request.webhook_id, "succeeded", at, knowingly=knowingly, slow=slow)
-    if outcome.verdict == "gone":
-        return RequestResult(request.webhook_id, "gone", at, slow=slow)
-    throttle = throttled_for(before, outcome)
-    until = at + timedelta(seconds=throttle) if throttle else None
-    answer: Literal["timed_out", "failed"] = "timed_out" if outcome.error == "timeout" else "failed"
-    return RequestResult(request.webhook_id, answer, at, until, slow=slow)
+        at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
+        slow = self._slow.note(request.webhook_id, outcome.duration_ms)
+        if outcome.verdict == "succeeded":
+            if before and not needs_recording(before, at, slow=slow):
+                return None
+            knowingly = bool(before and before.throttled_until)
+            return RequestResult(request.webhook_id, "succeeded", at, knowingly=knowingly, slow=slow)
+        if outcome.verdict == "gone":
+            return RequestResult(request.webhook_id, "gone", at, slow=slow)
+        throttle = throttled_for(before, outcome)
+        until = at + timedelta(seconds=throttle) if throttle else None
+        answer: Literal["timed_out", "failed"] = "timed_out" if outcome.error == "timeout" else "failed"
+        return RequestResult(request.webhook_id, answer, at, until, slow=slow)
 
 
 def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[str, object]) -> BatchResult:

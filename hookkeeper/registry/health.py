@@ -45,7 +45,7 @@ class RequestResult:
     knowingly: bool = False
     """The webhook was known to be throttled, so that a success ends the throttling."""
     slow: bool = False
-    """It took over a second."""
+    """It took over a second, as others before."""
 
 
 class HealthStore:

@@ -13,8 +13,8 @@ from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import Webhook, WebhookPattern, is_degraded, rate_at_present, without_secrets
 from hookkeeper.registry.numbering import Numbers
 
-SLOW_FOR = timedelta(minutes=10)
-"""After an attempt that took over a second."""
+SLOW_FOR = timedelta(minutes=2)
+"""After attempts that took over a second."""
 
 
 @dataclass(frozen=True, slots=True)

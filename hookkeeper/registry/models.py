@@ -170,7 +170,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     last_success_at: Mapped[datetime | None] = mapped_column(default=None)
     """Accurate to a minute."""
     slow_at: Mapped[datetime | None] = mapped_column(default=None)
-    """When an attempt has last taken over a second; accurate to a minute."""
+    """When attempts have last taken over a second, not just one of many; accurate to a minute."""
     throttled_until: Mapped[datetime | None] = mapped_column(default=None)
     """The receiver has asked for no requests before this time."""
     next_slot_at: Mapped[float | None] = mapped_column(default=None)
