@@ -6,7 +6,6 @@ continues from them. A retry in the same process joins the work that is still ru
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from activities.heartbeat import heartbeating
 from activities.memory_budget import WorkerMemory
 from activities.recent_batches import BatchProgress, RecentBatches, reported_outcomes
 from activities.tenant_concurrency import TenantConcurrency
+from activities.tenant_part import Results, TenantPart
 from activities.traced import traced
 from hookkeeper import metrics, tracing
 from hookkeeper.content.context import OutgoingEvent
@@ -48,7 +48,6 @@ activity is retried.
 It gets the webhooks as they were before the attempts, as far as this try of the activity has read them, and how far
 Temporal's clock is ahead of this machine's.
 """
-Results = tuple[BatchResult | None, ...]
 
 
 class BatchRunner:
@@ -135,11 +134,12 @@ class BatchRunner:
             try:
                 return await progress.wait_for(working)
             except BaseException:
-                progress.heartbeat()
+                if progress.outcomes:
+                    progress.heartbeat()
                 raise
 
     async def _work_on(
-        self, part: "TenantPart", make_attempt: MakeAttempt, after_batches: AfterBatches | None
+        self, part: TenantPart, make_attempt: MakeAttempt, after_batches: AfterBatches | None
     ) -> Mapping[int, BatchResult]:
         """Make the attempts of a tenant's batches whose outcomes are not known yet; return the results by number."""
         missing = part.missing()
@@ -150,7 +150,7 @@ class BatchRunner:
         return dict(zip(part.batches, results, strict=True))
 
     async def _make_attempts(
-        self, part: "TenantPart", missing: Mapping[int, Sequence[AttemptRequest]], make_attempt: MakeAttempt
+        self, part: TenantPart, missing: Mapping[int, Sequence[AttemptRequest]], make_attempt: MakeAttempt
     ) -> Mapping[str, Webhook]:
         """Make these attempts; return their webhooks, as they were before."""
         events = {number: await self._event(part.batches[number]) for number in missing}
@@ -194,43 +194,6 @@ class BatchRunner:
             return outcome
         recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
-
-
-@dataclass(frozen=True, slots=True)
-class TenantPart:
-    """The batches of one tenant in an activity, by their numbers."""
-
-    tenant: str
-    batches: Mapping[int, DeliveryBatch]
-    progress: BatchProgress[Results]
-    clock_offset: timedelta
-    targets: int
-    """Attempts of the whole activity."""
-    is_together: bool = False
-
-    @property
-    def has_outcomes(self) -> bool:
-        return any(number in self.batches for number, _ in self.progress.outcomes)
-
-    def missing(self) -> dict[int, list[AttemptRequest]]:
-        """Return the attempts whose outcomes are not known, by the number of their batch."""
-        known = self.progress.outcomes
-        missing = {
-            number: [request for request in batch.attempts if (number, request.delivery) not in known]
-            for number, batch in self.batches.items()
-        }
-        return {number: requests for number, requests in missing.items() if requests}
-
-    def results(self) -> list[BatchResult]:
-        """Return the results of all batches. Every outcome must be known."""
-        known = self.progress.outcomes
-        return [
-            BatchResult(outcomes=tuple(known[number, request.delivery] for request in batch.attempts))
-            for number, batch in self.batches.items()
-        ]
-
-    def context(self, number: int, event: OutgoingEvent) -> BatchContext:
-        return BatchContext(self.batches[number], event, self.clock_offset, self.targets, self.is_together)
 
 
 async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:

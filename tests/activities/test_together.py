@@ -11,9 +11,10 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.attempts import PreparedAttempt
-from activities.delivery_batch import BatchRunner, Results
+from activities.delivery_batch import BatchRunner
 from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import TenantConcurrency
+from activities.tenant_part import Results
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
