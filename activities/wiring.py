@@ -119,9 +119,8 @@ async def open_activities(
         catch_up = IndexCatchUp(client, store.index, settings.task_queue)
         release = ReleaseActivities(store, HeldDeliveries(client, store.index.walks, catch_up), bulk_concurrency)
         probing = ProbeActivities(store, webhooks, gateway.releases, interval)
-        recovery = RecoveryActivities(
-            store, RecoveryCandidates(client, store.index.walks, catch_up, gateway.commands), bulk_concurrency
-        )
+        candidates = RecoveryCandidates(client, store.index.walks, catch_up, gateway.commands, gateway.shared_runs)
+        recovery = RecoveryActivities(store, candidates, bulk_concurrency)
         yield Activities(
             main=[
                 *sending,

@@ -24,16 +24,25 @@ from hookkeeper.temporal import run_state
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
 from hookkeeper.temporal.event_commands import EventCommands
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
+from hookkeeper.temporal.shared_runs import SharedRuns
 
 
 class RecoveryCandidates:
     """Used by the activities of a recovery. Raises Temporal's `RPCError`, `Unavailable` and RegistryUnavailable."""
 
-    def __init__(self, client: Client, walks: Walks, catch_up: IndexCatchUp, commands: EventCommands) -> None:
+    def __init__(
+        self,
+        client: Client,
+        walks: Walks,
+        catch_up: IndexCatchUp,
+        commands: EventCommands,
+        shared_runs: SharedRuns,
+    ) -> None:
         self._client = client
         self._walks = walks
         self._catch_up = catch_up
         self._commands = commands
+        self._shared_runs = shared_runs
 
     async def count(self, scope: RecoveryScope) -> int:
         """Bring the index up to date, and count the events that would be redelivered."""
@@ -75,7 +84,8 @@ class RecoveryCandidates:
             run = await self._client.get_workflow_handle(workflow_id).describe()
             handle = self._client.get_workflow_handle(workflow_id, run_id=run.run_id)
             return await run_state.state_of(self._client, handle, run.status)
-        return None
+        snapshot = await self._shared_runs.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
+        return snapshot and snapshot.state
 
     async def _retry(self, tenant: str, event_id: str, delivery: str) -> bool:
         try:

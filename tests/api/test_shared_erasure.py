@@ -13,6 +13,7 @@ from hookkeeper.registry.claims import Claims
 from hookkeeper.temporal import index_sweep, shared_run_erasure
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.shared_read import find_shared_run
+from hookkeeper.temporal.shared_runs import start_shared_run
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver, receiver
@@ -224,7 +225,6 @@ async def test_a_replacement_that_comes_too_late(instance: Instance, monkeypatch
     """
     run = await shared(instance, ["e0", "e1", "e2", "kept"])
     late = await instance.gateway.closed_event(instance.tenant, "e2")
-    start = shared_run_erasure.start_shared_run
 
     async def started_late(*arguments: Any) -> str | None:
         monkeypatch.undo()
@@ -232,7 +232,7 @@ async def test_a_replacement_that_comes_too_late(instance: Instance, monkeypatch
             assert await erase(instance, erased) == 202
         for deleted in (run.handle.id, f"{run.handle.id}.1"):
             await until_deleted(instance, deleted)
-        return await start(*arguments)
+        return await start_shared_run(*arguments)
 
     monkeypatch.setattr(shared_run_erasure, "start_shared_run", started_late)
     with pytest.raises(Unavailable):

@@ -60,6 +60,7 @@ async def test_while_its_attempt_is_in_flight(instance: Instance, inbox: Receive
     assert await answer_to(instance, "e1", "cancel") == (202, "")
     assert await answer_to(instance, "e1", "retry", "wh_unknown") == (404, "This event has no delivery wh_unknown.")
     gate.set()
+    await run.result()
     held = await instance.until_delivery("e0", "held", attempts=1)
     cancelled = await instance.until("e1", "cancelled")
     retrying = await instance.until_delivery("e2", "retrying", attempts=1)
@@ -134,6 +135,22 @@ async def test_the_events_of_a_terminated_run(instance: Instance, inbox: Receive
     assert await answer_to(instance, "e0", "cancel") == (409, "Cannot cancel: the event has already been cancelled.")
     assert await answer_to(instance, "e0", "redeliver") == (202, "")
     assert (await instance.until("e0", "succeeded"))["workflow_id"] == own_run(instance, "e0")
+
+
+async def test_a_recovery_of_what_a_terminated_run_has_cancelled(instance: Instance, inbox: Receiver) -> None:
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(200, gate=gate)
+    webhook = await instance.webhook(inbox.url)
+    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
+    await until_started(run, inbox)
+    await run.handle.terminate()
+    gate.set()
+    scope = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "status": "cancelled", "rate": 50}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while [(await instance.event(f"e{n}"))["status"] for n in range(2)] != ["succeeded"] * 2:
+            await instance.http.post(f"/v1/webhooks/{webhook['id']}/recover", json=scope)
+            await asyncio.sleep(0.5)
+    assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")
 
 
 async def test_a_run_that_was_terminated_before_a_worker_started_it(idle_instance: Instance) -> None:
