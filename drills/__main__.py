@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import bulk, fault_drill, index, neighbour, ordered, report, waiting
+from drills import bulk, claims, fault_drill, index, neighbour, ordered, report, waiting
 from drills.fault_drill import DrillPlan
 from drills.schedule import KINDS, USUAL
 from hookkeeper.cli.console import Failed, print_failure
@@ -69,6 +69,11 @@ async def _index(arguments: argparse.Namespace) -> bool:
     return report.print_index(await index.run(arguments.seed, events, rate, report.print_step))
 
 
+async def _claims(arguments: argparse.Namespace) -> bool:
+    events, rate = arguments.events or claims.EVENTS, arguments.rate or claims.RATE
+    return report.print_claims(await claims.run(arguments.seed, events, rate, report.print_step))
+
+
 async def _neighbour(arguments: argparse.Namespace) -> bool:
     seconds = min(arguments.seconds, MAX_NEIGHBOUR_SECONDS)
     return report.print_neighbour(await neighbour.run(arguments.seed, seconds, arguments.factor, report.print_step))
@@ -81,6 +86,7 @@ DRILLS = {
     "release": _release,
     "recovery": _recovery,
     "index": _index,
+    "claims": _claims,
     "neighbour": _neighbour,
 }
 
@@ -90,12 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release and recovery: 40)")
+    add("--rate", type=float, help="events a second (20; release, recovery and claims: 40)")
     add("--seconds", type=float, default=600, help="how long events are posted (%(default)g; neighbour: at most 120)")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
     add("--keep", type=Path, help="faults: an empty folder in which data, logs and observations are kept")
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
-    add("--events", type=int, help="number of events (ordered: 100, release: 1000, recovery and index: 2000)")
+    add(
+        "--events",
+        type=int,
+        help="number of events (ordered: 100, release: 1000, recovery and index: 2000, claims: 10,000)",
+    )
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
     return parser
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import httpx
 
 from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
+from drills.relays import Relays, relaying
 from drills.schedule import CLOCKS, WORKERS
 from hookkeeper.cli import stack
 from hookkeeper.cli.console import Failed
@@ -43,6 +44,8 @@ class Cluster:
     http: httpx.AsyncClient
     clocks: Clocks | None
     """None if clocks cannot be set."""
+    relays: Relays | None = None
+    """Those through which the API connects, if any."""
 
     def pid(self, name: str) -> int | None:
         """Return the process id; None while the process is down."""
@@ -87,32 +90,39 @@ async def running(
     folder: Path | None = None,
     disk: Path | None = None,
     own_clocks: bool = False,
+    relayed: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cluster]:
     """Run all processes until the block ends.
 
     Data and logs are in `folder`, and the registry's data is on `disk`; each is a temporary folder if not given. With
-    `own_clocks`, the clocks of workers and API can be set. `variables` are added to their environment.
+    `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays. `variables`
+    are added to the environment of workers and API.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="hookkeeper-pg-") as sockets,
-        tempfile.TemporaryDirectory(prefix="hookkeeper-drill-") as temporary,
-    ):
+    async with AsyncExitStack() as resources:
+        sockets, temporary = (
+            resources.enter_context(tempfile.TemporaryDirectory(prefix=f"hookkeeper-{name}-"))
+            for name in ("pg", "drill")
+        )
+        ports = free_ports()
         folder = folder or Path(temporary)
         registry = Postgres((disk or Path(sockets)) / "data", Path(sockets))
         await asyncio.to_thread(registry.make)
         clocks = clocks_in(folder) if own_clocks else None
+        relays = await resources.enter_async_context(relaying(Path(sockets), ports.temporal)) if relayed else None
+        environments = {name: _environment(name, clocks, variables or {}) for name in CLOCKS}
+        environments["api"] |= relays.environment if relays else {}
         plan = stack.Plan(
             data=DataDir(folder),
-            ports=free_ports(),
+            ports=ports,
             settings=Settings(_env_file=None, database_url=registry.url),
             send_emails=False,
             database=registry.service,
             workers=WORKERS,
-            environments={name: _environment(name, clocks, variables or {}) for name in CLOCKS},
+            environments=environments,
         )
         async with stack.running(plan) as running_stack, _client(running_stack) as http:
-            yield Cluster(running_stack, http, clocks)
+            yield Cluster(running_stack, http, clocks, relays)
 
 
 def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:

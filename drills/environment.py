@@ -91,12 +91,17 @@ async def environment(
     folder: Path | None = None,
     disk: SmallDisk | None = None,
     own_clocks: bool = False,
+    relayed: bool = False,
     variables: Mapping[str, str] | None = None,
     on_fault: Callable[[float, str], None] = lambda at, text: None,
 ) -> AsyncIterator[Environment]:
     """Start everything, and stop it when the block ends."""
     running = cluster.running(
-        folder=folder, disk=disk.folder if disk else None, own_clocks=own_clocks, variables=variables
+        folder=folder,
+        disk=disk.folder if disk else None,
+        own_clocks=own_clocks,
+        relayed=relayed,
+        variables=variables,
     )
     async with running as started, receiving() as receivers:
         load = LoadGenerator(started.http, TENANT, seed)

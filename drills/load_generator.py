@@ -45,7 +45,7 @@ class LoadGenerator:
 
     async def send(self, n: int, timeout: float) -> None:
         """Post the n-th event until it gets a final response."""
-        event, random, pause = self._event(n), Random(f"{self.seed} pauses {n}"), FIRST_PAUSE
+        event, random, pause = self.event(n), Random(f"{self.seed} pauses {n}"), FIRST_PAUSE
         try:
             async with asyncio.timeout(timeout):
                 while not await self._is_final(event):
@@ -66,7 +66,8 @@ class LoadGenerator:
             self.refused.append(f"{event['id']}: {response.status_code} {response.text}")
         return response.status_code not in RETRYABLE
 
-    def _event(self, n: int) -> dict[str, Any]:
+    def event(self, n: int) -> dict[str, Any]:
+        """Return the n-th event."""
         random = Random(f"{self.seed} event {n}")
         data = {"n": n, "text": "é" * random.randint(1, 500)}
         return {"id": f"drill-{self.seed}-{n}", "type": "drill.ran", "tenant": self.tenant, "data": data}

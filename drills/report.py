@@ -1,11 +1,12 @@
 """Prints the results of drills."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
+from drills.claims import Claimed
 from drills.fault_drill import DrillPlan, DrillResult
 from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
@@ -43,10 +44,7 @@ def print_result(plan: DrillPlan, result: DrillResult) -> bool:
     out.print(table)
     for text in result.left_out:
         out.print(f"  [dim]not injected: {text}[/dim]")
-    for name, found in failures.items():
-        out.print(f"\n  [red]{name}[/red] ({len(found)})")
-        for failure in found[:MAX_SHOWN]:
-            out.print(f"    {failure}", markup=False)
+    _print_failures(failures)
     return _print_verdict(not failures, f"  seed {plan.seed}")
 
 
@@ -108,6 +106,34 @@ def print_index(result: Indexed) -> bool:
     for difference in result.differences[:MAX_SHOWN]:
         out.print(f"    {difference}", markup=False)
     return _print_verdict(result.passed)
+
+
+def print_claims(result: Claimed) -> bool:
+    verdict = result.verdict
+    rows = {
+        "events accepted": verdict.accepted,
+        "  finished by shared runs": result.shared,
+        "deliveries made": verdict.delivered,
+        "lost": len(verdict.lost),
+        "stuck": len(verdict.stuck),
+        "duplicates": verdict.duplicates,
+        "  explained by a fault": verdict.duplicates - len(verdict.unexplained),
+        "refused": len(verdict.refused) + len(verdict.unaccepted),
+        "posted again": result.repeated,
+        "  not known, or known with other data": len(result.forgotten),
+        "faults": sum(result.faults.values()),
+        **{f"  {name}": count for name, count in sorted(result.faults.items())},
+    }
+    out.print(_table(rows))
+    _print_failures(result.failures)
+    return _print_verdict(not result.failures)
+
+
+def _print_failures(failures: Mapping[str, Sequence[str]]) -> None:
+    for name, found in failures.items():
+        out.print(f"\n  [red]{name}[/red] ({len(found)})")
+        for failure in found[:MAX_SHOWN]:
+            out.print(f"    {failure}", markup=False)
 
 
 def _named(counts: Mapping[str, int]) -> str:

@@ -1,0 +1,214 @@
+"""The claims drill: API, Temporal and registry fail between the claim of an event, the start of its run and the answer.
+
+Bursts of events are posted, so that they share runs, and each is repeated until it is answered. Relays break the
+connections of the API exactly at a claim or a start, before or after it took effect, and kill a process there. At the
+end each accepted event was delivered, and is known under its id.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any, Literal
+
+import httpx
+
+from drills.answers import PlannedAnswer
+from drills.environment import TENANT, Environment, Report, environment
+from drills.event_log import EventLog
+from drills.fault_drill import STUCK_TIMEOUT
+from drills.observations import Observations
+from drills.relays import Break, Step
+from drills.schedule import REGISTRY, Fault
+from drills.verdict import Verdict, judge
+
+EVENTS, RATE = 10_000, 40.0
+BURST = 20
+"""Events that are posted at once."""
+VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "5"}
+"""Few events in a run make many claims and starts."""
+BREAKS, KILLS = 0.1, 0.3
+"""The parts of claims and starts whose connection breaks, and at which a process is killed if all are up."""
+KILL_INTERVAL = 8.0
+"""Seconds between two kills at least."""
+KILLED = ("api", "temporal", REGISTRY)
+ANSWER_WAIT, KILL_WAIT = 0.05, 0.03
+"""Seconds in which a request takes effect before its answer is dropped; the longest time from a request to a kill."""
+ACCEPT_TIMEOUT = 180.0
+FAILING = 0.2
+"""The part of requests that a receiver fails; each of their events gets a run of its own."""
+CONFLICTS = 20
+"""Each so manieth event is posted again with other data too."""
+MAX_CONCURRENT_REPEATS = 16
+MAX_REPEATS = 20
+MIN_SHARED = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The result of the drill."""
+
+    verdict: Verdict
+    shared: int
+    """Events that a shared run has finished."""
+    repeated: int
+    """Accepted events that were posted again at the end."""
+    forgotten: tuple[str, ...]
+    """Those that were not answered as known events, or whose id was accepted for other data."""
+    faults: dict[str, int]
+
+    @property
+    def failures(self) -> dict[str, tuple[str, ...]]:
+        """Return the failures by kind."""
+        wrong = dict(self.verdict.failures)
+        if self.forgotten:
+            wrong["forgotten"] = self.forgotten
+        if self.shared < MIN_SHARED * self.verdict.accepted:
+            wrong["shared"] = (f"only {self.shared} of {self.verdict.accepted} events shared a run",)
+        if not any(name.startswith("kill") for name in self.faults):
+            wrong["faults"] = ("no process was killed",)
+        return wrong
+
+
+class FaultPlan:
+    """Decides what happens to claims and starts."""
+
+    def __init__(self, env: Environment, seed: int) -> None:
+        self._env = env
+        self._random = Random(f"{seed} claims")
+        self._clock = asyncio.get_running_loop().time
+        self._next_kill = self._clock() + KILL_INTERVAL
+        self._kills: list[asyncio.Task[None]] = []
+        self.counts: Counter[str] = Counter()
+
+    def choose(self, step: Step) -> Break | None:
+        """Return what happens to a request, if anything."""
+        drops: Literal["request", "answer"] = self._random.choice(("request", "answer"))
+        if self._may_kill() and self._random.random() < KILLS:
+            target = self._random.choice(KILLED)
+            self._next_kill = self._clock() + KILL_INTERVAL
+            self.counts[f"kill {target} at a {step}, {_when(drops)}"] += 1
+            wait = self._random.uniform(0, KILL_WAIT) if drops == "answer" else 0.0
+            return Break(drops, wait, partial(self._kill, target))
+        if self._random.random() < BREAKS:
+            self.counts[f"connection broken at a {step}, {_when(drops)}"] += 1
+            return Break(drops, ANSWER_WAIT if drops == "answer" else 0.0)
+        return None
+
+    async def until_over(self) -> None:
+        """Wait until all processes are ready again."""
+        await asyncio.gather(*self._kills)
+
+    def _may_kill(self) -> bool:
+        return self._clock() >= self._next_kill and all(kill.done() for kill in self._kills)
+
+    async def _kill(self, target: str) -> None:
+        self._kills.append(asyncio.create_task(self._env.faults.inject([Fault(0.0, "kill", target)])))
+        await asyncio.sleep(0)
+
+
+def _when(drops: str) -> str:
+    return "before it" if drops == "request" else "after it"
+
+
+async def run(seed: int, events: int, rate: float, report: Report) -> Claimed:
+    """Post events in bursts while claims and starts fail; then compare, and post all again."""
+    async with environment(seed, relayed=True, variables=VARIABLES) as env:
+        webhooks = {
+            await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
+            await env.register("failing", partial(_failing, seed)): "failing",
+        }
+        report(f"posting {events} events in {events / rate:.0f} s, while claims and starts fail")
+        plan = FaultPlan(env, seed)
+        _set_plan(env, plan.choose)
+        await _post(env, events, rate)
+        _set_plan(env, lambda step: None)
+        await plan.until_over()
+        report("waiting until all events are final")
+        log = EventLog(env.http, TENANT, webhooks)
+        await log.until_final(STUCK_TIMEOUT, env.receivers.latest)
+        await log.read([accepted.event_id for accepted in env.load.accepted])
+        report("posting all events again")
+        answers_again = await _post_again(env, events)
+        return Claimed(
+            verdict=judge(_observations(env, log)),
+            shared=sum(answer.is_shared for answer in answers_again),
+            repeated=len(answers_again),
+            forgotten=tuple(answer.error for answer in answers_again if answer.error),
+            faults=dict(plan.counts),
+        )
+
+
+def _failing(seed: int, event_id: str, number: int) -> PlannedAnswer:
+    """Fail some requests, and none of them slowly: events to slow receivers share no run."""
+    return PlannedAnswer(503 if Random(f"{seed} {event_id} {number}").random() < FAILING else 200, 0.0)
+
+
+def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:
+    assert env.cluster.relays is not None
+    env.cluster.relays.registry.plan = env.cluster.relays.temporal.plan = choose
+
+
+async def _post(env: Environment, events: int, rate: float) -> None:
+    """Post events in bursts, at this rate on the average, and repeat each until it is answered."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    async with asyncio.TaskGroup() as senders:
+        for n in range(events):
+            if n % BURST == 0:
+                await asyncio.sleep(began + n / rate - clock())
+            senders.create_task(env.load.send(n, ACCEPT_TIMEOUT))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came of an accepted event that was posted again."""
+
+    is_shared: bool = False
+    error: str = ""
+
+
+async def _post_again(env: Environment, events: int) -> list[_Answer]:
+    """Post all accepted events again, and some of them with other data."""
+    accepted = {event.event_id for event in env.load.accepted}
+    slots = asyncio.Semaphore(MAX_CONCURRENT_REPEATS)
+
+    async def repeat(n: int, event: dict[str, Any]) -> _Answer:
+        async with slots:
+            response = await _answered(env, event)
+            body = response.json()
+            if response.status_code != 200 or not body["duplicate"]:
+                return _Answer(error=f"{event['id']}: {response.status_code} {response.text}")
+            if n % CONFLICTS == 0:
+                conflict = await _answered(env, event | {"data": "other"})
+                if conflict.status_code != 409:
+                    return _Answer(error=f"{event['id']} with other data: {conflict.status_code} {conflict.text}")
+            return _Answer(is_shared=body["workflow_id"].startswith("shared-"))
+
+    known = [(n, event) for n in range(events) if (event := env.load.event(n))["id"] in accepted]
+    return await asyncio.gather(*(repeat(n, event) for n, event in known))
+
+
+async def _answered(env: Environment, event: dict[str, Any]) -> httpx.Response:
+    """Post an event until it is answered; a busy machine may be late."""
+    for _ in range(MAX_REPEATS):
+        response = await env.http.post("/v1/events", json=event)
+        if response.status_code != 503:
+            break
+        await asyncio.sleep(1)
+    return response
+
+
+def _observations(env: Environment, log: EventLog) -> Observations:
+    return Observations(
+        webhooks=tuple(log.webhooks.values()),
+        accepted=tuple(env.load.accepted),
+        requests=tuple(env.receivers.requests),
+        logged=tuple(log.attempts),
+        statuses=log.statuses,
+        windows=tuple(env.faults.windows),
+        unaccepted=tuple(env.load.unaccepted),
+        refused=tuple(env.load.refused),
+    )

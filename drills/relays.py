@@ -1,0 +1,168 @@
+"""Relays between the API and its servers, which break at a chosen step: between claim, start and answer.
+
+A relay passes all bytes on. For each request that begins a step it asks a plan what to do. It can drop the request, or
+pass it on and drop the answer, and in both cases it breaks the connection; and it can kill a process at that moment.
+"""
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Step = Literal["claim", "start"]
+Begins = Callable[[bytes], bool]
+"""Returns whether bytes of a connection begin the step."""
+CHUNK = 64 * 1024
+SOCKET = ".s.PGSQL.5432"
+"""PostgreSQL's name of a socket."""
+RUN_TYPES = re.compile(rb"SharedRunWorkflow|EventWorkflow")
+GZIP = re.compile(rb"\x1f\x8b\x08")
+MAX_UNZIPPED = 1024
+"""Bytes; the request begins with namespace, workflow id and workflow type."""
+PREPARED_CLAIM = re.compile(rb"(__asyncpg_stmt_\w+__)\x00[^\x00]*INSERT INTO claims")
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """What happens to a request."""
+
+    drops: Literal["request", "answer"]
+    wait: float = 0.0
+    """Seconds from the request to the break."""
+    kill: Callable[[], Awaitable[None]] | None = None
+    """Called at the break."""
+
+
+@dataclass
+class Relay:
+    """One for each server."""
+
+    step: Step
+    begins: Callable[[], Begins]
+    """Called for each connection."""
+    connect: Callable[[], Awaitable[Streams]]
+    plan: Callable[[Step], Break | None] = lambda step: None
+    """Called for each request that begins the step."""
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay a connection until one side closes it, or it breaks."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        writers = [writer]
+        try:
+            server_reader, server_writer = await self.connect()
+            writers.append(server_writer)
+            connection = _Connection(writer, server_writer)
+            pumps = [
+                asyncio.create_task(self._requests(connection, reader)),
+                asyncio.create_task(_answers(connection, server_reader)),
+            ]
+            _, open_ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in open_:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        except OSError:  # the server is down
+            pass
+        finally:
+            for opened in writers:
+                opened.transport.abort()
+            self._connections.discard(task)
+
+    async def close(self) -> None:
+        """Break all connections."""
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _requests(self, connection: "_Connection", reader: asyncio.StreamReader) -> None:
+        begins = self.begins()
+        with suppress(OSError):
+            while data := await reader.read(CHUNK):
+                broken = self.plan(self.step) if begins(data) else None
+                if broken is not None and broken.drops == "answer":
+                    connection.drops_answers = True
+                if broken is None or broken.drops == "answer":
+                    connection.to_server.write(data)
+                    await connection.to_server.drain()
+                if broken is not None:
+                    await asyncio.sleep(broken.wait)
+                    if broken.kill is not None:
+                        await broken.kill()
+                    return
+
+
+@dataclass
+class _Connection:
+    to_client: asyncio.StreamWriter
+    to_server: asyncio.StreamWriter
+    drops_answers: bool = False
+
+
+async def _answers(connection: _Connection, reader: asyncio.StreamReader) -> None:
+    with suppress(OSError):
+        while data := await reader.read(CHUNK):
+            if not connection.drops_answers:
+                connection.to_client.write(data)
+                await connection.to_client.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class Relays:
+    """The relays of the API."""
+
+    registry: Relay
+    temporal: Relay
+    environment: dict[str, str]
+    """Variables with which the API connects through them."""
+
+
+@asynccontextmanager
+async def relaying(sockets: Path, temporal_port: int) -> AsyncIterator[Relays]:
+    """Relay to the registry, whose socket is in this folder, and to Temporal, until the block ends."""
+    registry = Relay("claim", claims, lambda: asyncio.open_unix_connection(sockets / SOCKET))
+    temporal = Relay("start", starts, lambda: asyncio.open_connection("127.0.0.1", temporal_port))
+    folder = sockets / "relay"
+    folder.mkdir()
+    async with AsyncExitStack() as stack:
+        for relay in (registry, temporal):
+            stack.push_async_callback(relay.close)
+        await stack.enter_async_context(await asyncio.start_unix_server(registry.serve, folder / SOCKET))
+        server = await stack.enter_async_context(await asyncio.start_server(temporal.serve, "127.0.0.1", 0))
+        port = server.sockets[0].getsockname()[1]
+        environment = {
+            "HOOKKEEPER_DATABASE_URL": f"postgresql+asyncpg://postgres@/postgres?host={folder}",
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
+        }
+        yield Relays(registry, temporal, environment)
+
+
+def starts() -> Begins:
+    """Recognize starts of runs by their workflow types, which no other request of the API names."""
+    return lambda data: any(map(RUN_TYPES.search, (data, *_unzipped(data))))
+
+
+def _unzipped(data: bytes) -> Iterator[bytes]:
+    """Return the beginnings of the messages that a gRPC client has compressed."""
+    for message in GZIP.finditer(data):
+        with suppress(zlib.error):
+            yield zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data[message.start() :], MAX_UNZIPPED)
+
+
+def claims() -> Begins:
+    """Recognize claims: the statement when it is prepared, and later its name."""
+    names: set[bytes] = set()
+
+    def begins(data: bytes) -> bool:
+        if prepared := PREPARED_CLAIM.search(data):
+            names.add(prepared[1])
+            return True
+        return any(name + b"\0" in data for name in names)
+
+    return begins

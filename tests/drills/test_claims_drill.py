@@ -1,0 +1,121 @@
+"""The claims drill: its relays, its verdict, and the drill itself in a short form."""
+
+import asyncio
+import gzip
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from drills.claims import Claimed
+from drills.observations import Observations
+from drills.relays import Break, Relay, claims, starts
+from drills.verdict import judge
+from timeouts import WAIT_TIMEOUT
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 600
+START = b"\0\0\x30\0\1\0\0\0\5\1\0\0\0\x27" + gzip.compress(b"\n\7default\x12\3run\x1a\x13\n\x11SharedRunWorkflow")
+PREPARE = b"P\0\0\0\x20__asyncpg_stmt_5__\0\nINSERT INTO claims (tenant) SELECT 1\0"
+FINE = Claimed(
+    verdict=replace(judge(Observations((), (), (), (), {}, ())), accepted=10),
+    shared=5,
+    repeated=10,
+    forgotten=(),
+    faults={"kill api at a claim, after it": 1},
+)
+
+
+def test_what_begins_a_step() -> None:
+    begins = starts()
+    assert begins(START)
+    assert begins(b"\x1a\x0f\n\rEventWorkflow")
+    assert not begins(gzip.compress(b"\n\7default\x12\3run"))
+    assert not begins(b"\x1f\x8b\x08 this is not compressed")
+    begins, other = claims(), claims()
+    bound = b"B\0\0\0\x20\0__asyncpg_stmt_5__\0\0\1"
+    assert not begins(bound)
+    assert begins(PREPARE)
+    assert begins(bound)
+    assert not begins(b"B\0\0\0\x20\0__asyncpg_stmt_55__\0\0\1")
+    assert not other(bound)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("broken", "answer", "received"),
+    [
+        (None, b"claim taken", b"claim"),
+        (Break("request"), b"", b""),
+        (Break("answer", wait=0.1), b"", b"claim"),
+    ],
+)
+async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes, received: bytes) -> None:
+    """It drops the request, or the answer, or nothing; all other bytes pass."""
+    taken = b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        while data := await reader.read(100):
+            if data == b"claim":
+                taken = data
+            writer.write(data + b" taken")
+        await closed(writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    relay = Relay(
+        "claim",
+        lambda: lambda data: data == b"claim",
+        lambda: asyncio.open_connection(*server.sockets[0].getsockname()),
+        lambda step: broken,
+    )
+    front = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
+    async with server, front, asyncio.timeout(WAIT_TIMEOUT):
+        reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
+        writer.write(b"other")
+        assert await reader.readexactly(11) == b"other taken"
+        writer.write(b"claim")
+        try:
+            assert await reader.read(100) == answer
+        except ConnectionResetError:
+            assert not answer
+        await closed(writer)
+        await relay.close()
+    assert taken == received
+
+
+def test_the_verdict() -> None:
+    assert FINE.failures == {}
+    assert "forgotten" in replace(FINE, forgotten=("e1: 202",)).failures
+    assert "shared" in replace(FINE, shared=2).failures
+    assert "faults" in replace(FINE, faults={"connection broken at a start, after it": 9}).failures
+    assert "refused" in replace(FINE, verdict=replace(FINE.verdict, refused=("e1: 409",))).failures
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(TIMEOUT + 60)
+def test_no_event_is_lost_between_claim_start_and_answer() -> None:
+    """Setup: two workers, API, Temporal and PostgreSQL, each a process; bursts of events that share runs.
+    Timeline: connections break, and processes are killed, at claims and starts, before or after these took effect.
+    What this proves: each event that was answered is delivered and known; none is refused.
+    """
+    seed = os.environ.get("DRILL_SEED", "21")
+    done = subprocess.run(
+        [sys.executable, "-m", "drills", "claims", "--events", "200", "--seed", seed],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS" in done.stdout
