@@ -55,6 +55,20 @@ def test_a_schedule_its_firings_and_its_events_are_of_each_other(tenant: str, sc
     assert ids.firing_of(tenant, schedule) is None
 
 
+def test_a_shared_run_is_replaced_again_and_again() -> None:
+    first = ids.shared_run_id()
+    second = ids.shared_run_after(first)
+    third = ids.shared_run_after(second)
+    assert (second, third) == (f"{first}.1", f"{first}.2")
+    assert all(map(ids.is_shared_run, (first, second, third)))
+    assert not any(map(ids.is_event_run, (first, second, third)))
+    assert ids.is_later_shared_run(third, than=first)
+    assert not ids.is_later_shared_run(first, than=third)
+    assert not ids.is_later_shared_run(second, than=second)
+    assert not ids.is_later_shared_run(third, than=ids.shared_run_id())
+    assert sorted([f"{first}.10", third], key=ids.replaced_shared_run) == [third, f"{first}.10"]
+
+
 def test_two_events_never_share_a_run() -> None:
     assert ids.workflow_id("a", "b-c") != ids.workflow_id("a-b", "c")
     assert ids.workflow_id("acme", "evt_1") == "event-acme-evt_1"

@@ -133,6 +133,24 @@ async def test_attempts_that_a_state_leaves_out(
     await until_rebuilt(instance, await until_complete(instance, event_id))
 
 
+async def test_attempts_that_were_made_in_a_shared_run(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in the input of the event's own run."""
+    monkeypatch.setattr(state_size, "ATTEMPTS_BUDGET", 2)
+    webhook = await instance.webhook(inbox.url, retry=RetryPolicy(schedule=(0.1, 0.1, 0.1)).model_dump())
+    inbox.fails(503, 502, 500)
+    event = event_to(webhook, id="e0", tenant=instance.tenant)
+    run = await share(instance, [event])
+    await run.result()
+    await instance.store.index.write(
+        [first_report(event.event, first_state(event.event), "unknown", event.digest, run.handle.id)]
+    )
+    shown = await instance.until_closed("e0")
+    assert shown["deliveries"][0]["attempts_omitted"] == 2
+    await until_rebuilt(instance, await until_complete(instance, "e0"))
+
+
 async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
     """It fails in one part, and is redelivered there."""
     await crowd(instance, inbox.url, 130)
