@@ -46,7 +46,7 @@ class NewRun:
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
         return all(
-            delivery.channel == "webhook" and delivery.rate is delivery.ordered is None and not delivery.degraded
+            delivery.channel == "webhook" and not (delivery.rate or delivery.ordered or delivery.degraded)
             for delivery in event.deliveries
         )
 
