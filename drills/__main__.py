@@ -71,7 +71,7 @@ async def _index(arguments: argparse.Namespace) -> bool:
 
 async def _claims(arguments: argparse.Namespace) -> bool:
     events, rate = arguments.events or claims.EVENTS, arguments.rate or claims.RATE
-    return report.print_claims(await claims.run(arguments.seed, events, rate, report.print_step))
+    return report.print_claims(await claims.run(arguments.seed, events, rate, arguments.keep, report.print_step))
 
 
 async def _neighbour(arguments: argparse.Namespace) -> bool:
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, help="events a second (20; release, recovery and claims: 40)")
     add("--seconds", type=float, default=600, help="how long events are posted (%(default)g; neighbour: at most 120)")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
-    add("--keep", type=Path, help="faults: an empty folder in which data, logs and observations are kept")
+    add("--keep", type=Path, help="faults, claims: an empty folder in which data, logs and observations are kept")
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
     add(
         "--events",

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -25,14 +26,14 @@ from drills.schedule import REGISTRY, Fault
 from drills.verdict import Verdict, judge
 
 EVENTS, RATE = 10_000, 40.0
-BURST = 20
+BURST = 40
 """Events that are posted at once."""
-VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "5"}
+VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "10"}
 """Few events in a run make many claims and starts."""
-BREAKS, KILLS = 0.1, 0.3
-"""The parts of claims and starts whose connection breaks, and at which a process is killed if all are up."""
-KILL_INTERVAL = 8.0
-"""Seconds between two kills at least."""
+BREAKS, KILLS = 0.2, 0.3
+"""The parts of claims and starts at which the connection breaks, or a process is killed, if the latest is long ago."""
+BREAK_INTERVAL, KILL_INTERVAL = 0.25, 10.0
+"""Seconds between two of a kind at least. All requests of the API to Temporal have one connection."""
 KILLED = ("api", "temporal", REGISTRY)
 ANSWER_WAIT, KILL_WAIT = 0.05, 0.03
 """Seconds in which a request takes effect before its answer is dropped; the longest time from a request to a kill."""
@@ -43,7 +44,8 @@ CONFLICTS = 20
 """Each so manieth event is posted again with other data too."""
 MAX_CONCURRENT_REPEATS = 16
 MAX_REPEATS = 20
-MIN_SHARED = 0.25
+MIN_SHARED = 0.1
+"""The part of events that shared runs have to finish: retries and failed requests lead to own runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class FaultPlan:
         self._env = env
         self._random = Random(f"{seed} claims")
         self._clock = asyncio.get_running_loop().time
+        self._next_break = self._clock()
         self._next_kill = self._clock() + KILL_INTERVAL
         self._kills: list[asyncio.Task[None]] = []
         self.counts: Counter[str] = Counter()
@@ -92,7 +95,8 @@ class FaultPlan:
             self.counts[f"kill {target} at a {step}, {_when(drops)}"] += 1
             wait = self._random.uniform(0, KILL_WAIT) if drops == "answer" else 0.0
             return Break(drops, wait, partial(self._kill, target))
-        if self._random.random() < BREAKS:
+        if self._clock() >= self._next_break and self._random.random() < BREAKS:
+            self._next_break = self._clock() + BREAK_INTERVAL
             self.counts[f"connection broken at a {step}, {_when(drops)}"] += 1
             return Break(drops, ANSWER_WAIT if drops == "answer" else 0.0)
         return None
@@ -113,9 +117,9 @@ def _when(drops: str) -> str:
     return "before it" if drops == "request" else "after it"
 
 
-async def run(seed: int, events: int, rate: float, report: Report) -> Claimed:
+async def run(seed: int, events: int, rate: float, keep: Path | None, report: Report) -> Claimed:
     """Post events in bursts while claims and starts fail; then compare, and post all again."""
-    async with environment(seed, relayed=True, variables=VARIABLES) as env:
+    async with environment(seed, folder=keep, relayed=True, variables=VARIABLES) as env:
         webhooks = {
             await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
             await env.register("failing", partial(_failing, seed)): "failing",
