@@ -35,6 +35,8 @@ BREAKS, KILLS = 0.2, 0.3
 BREAK_INTERVAL, KILL_INTERVAL = 0.25, 10.0
 """Seconds between two of a kind at least. All requests of the API to Temporal have one connection."""
 KILLED = ("api", "temporal", REGISTRY)
+FIRST_KILL = 2.0
+"""Seconds from the first event to the first kill at least."""
 ANSWER_WAIT, KILL_WAIT = 0.05, 0.03
 """Seconds in which a request takes effect before its answer is dropped; the longest time from a request to a kill."""
 ACCEPT_TIMEOUT = 180.0
@@ -82,7 +84,7 @@ class FaultPlan:
         self._random = Random(f"{seed} claims")
         self._clock = asyncio.get_running_loop().time
         self._next_break = self._clock()
-        self._next_kill = self._clock() + KILL_INTERVAL
+        self._next_kill = self._clock() + FIRST_KILL
         self._kills: list[asyncio.Task[None]] = []
         self.counts: Counter[str] = Counter()
 
