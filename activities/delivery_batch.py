@@ -82,37 +82,46 @@ class BatchRunner:
 
         async def work(progress: BatchProgress[Results]) -> Results:
             part = TenantPart(tenant, {0: batch}, progress, offset, targets)
-            return tuple((await self._work_on(part, make_attempt, after_batches)).values())
+            return Results(tuple((await self._work_on(part, make_attempt, after_batches)).values()))
 
         with self._concurrency.slot(tenant):
-            (result,) = await self._share(tenant, work)
+            ((result,), _) = await self._share(tenant, work)
         assert result is not None
         return result
 
     async def run_together(
-        self, batches: Sequence[DeliveryBatch], make_attempt: MakeAttempt, after_batches: AfterBatches
+        self,
+        batches: Sequence[DeliveryBatch],
+        make_attempt: MakeAttempt,
+        after_batches: AfterBatches,
+        *,
+        is_rest: bool = False,
     ) -> Results:
         """Make every attempt of the batches, which may be of several tenants. The data of all is inline.
 
         A tenant that is at its limit, of slots or of memory, does not delay the others: the results of its batches are
-        None, unless a try of this activity has made some of their attempts. Raises as `run` does.
+        None, unless a try of this activity has made some of their attempts. If there are no others, neither in this
+        activity nor before (`is_rest`), it raises, as `run` does.
         """
         offset, targets = clock_offset(), sum(len(batch.attempts) for batch in batches)
         by_tenant: dict[str, dict[int, DeliveryBatch]] = {}
         for number, batch in enumerate(batches):
             by_tenant.setdefault(batch.tenant, {})[number] = batch
         is_of_one = len(by_tenant) == 1
+        delays_others = is_rest or not is_of_one
 
         async def work(progress: BatchProgress[Results]) -> Results:
             results: dict[int, BatchResult] = {}
+            delays: list[float] = []
 
             async def work_for(part: TenantPart) -> None:
                 try:
                     with of_tenant(part.tenant):
                         results.update(await self._work_on(part, make_attempt, after_batches))
                 except ApplicationError as error:
-                    if error.type != TENANT_AT_LIMIT or is_of_one or part.has_outcomes:
+                    if error.type != TENANT_AT_LIMIT or part.has_outcomes or not delays_others:
                         raise
+                    delays.append((error.next_retry_delay or timedelta()).total_seconds())
 
             with self._concurrency.shared_slot() as of_tenant:
                 parts = (
@@ -120,7 +129,7 @@ class BatchRunner:
                     for tenant, of_one in by_tenant.items()
                 )
                 await every(work_for(part) for part in parts)
-            return tuple(results.get(number) for number in range(len(batches)))
+            return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(next(iter(by_tenant)) if is_of_one else SEVERAL, work)
 

@@ -3,14 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from activities.attempts import BatchContext
 from activities.recent_batches import BatchProgress
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 
-Results = tuple[BatchResult | None, ...]
-"""Of all batches of an activity; None: no attempt was made, because the tenant was at its limit."""
+
+class Results(NamedTuple):
+    """Those of all batches of an activity."""
+
+    of_batches: tuple[BatchResult | None, ...]
+    """None: no attempt was made, because the tenant was at its limit."""
+    retry_after: float | None = None
+    """Seconds after which such tenants should have a free slot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ class WebhookActivities:
     @activity.defn
     async def deliver_events_together(self, together: TogetherBatch) -> TogetherResult:
         """Make every attempt of the batches of several events, as `deliver_webhooks` does those of one."""
-        results = await self._batches.run_together(together.batches, self._attempt, self._health.record)
-        return TogetherResult(results=results)
+        results = await self._batches.run_together(
+            together.batches, self._attempt, self._health.record, is_rest=together.is_rest
+        )
+        return TogetherResult(results=results.of_batches, retry_after=results.retry_after)
 
     async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
         """Send the request, or defer it if the webhook's rate or a concurrency limit does not allow it now."""

@@ -30,7 +30,7 @@ from hookkeeper.messages.shared_run import (
     TogetherResult,
 )
 from hookkeeper.search_attributes import key_of, memo, search_attributes
-from workflows import summaries
+from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.alerts import alert_of
 from workflows.batches import record
@@ -42,16 +42,23 @@ from workflows.index_reports import SharedRunReports
 
 SEVERAL_TENANTS = "shared"
 """The fairness key of a run with events of several tenants."""
+MAX_TRIES, MAX_WAIT = 4, timedelta(seconds=5)
+"""Activities that a run has at most, as tenants can be at their limits, and the time between two. An overloaded tenant
+would be overloaded more if each of its events got a run at once."""
 
 
 class FirstAttempts:
     """Those of one event: its deliveries, until they have succeeded or continue in a run of their own."""
 
-    def __init__(self, shared: SharedEvent) -> None:
+    def __init__(self, shared: SharedEvent, *, is_settled: bool) -> None:
         self.event = shared.event
         self.digest = shared.digest
         self.deliveries = {record.id: DeliveryState(record) for record in shared.event.deliveries}
         self.finished_at: datetime | None = None
+        self.own_run: EventInput | None = None
+        """The input of the event's own run, if it continues in one."""
+        self.is_settled = is_settled
+        """It has succeeded, or continues in its own run: commands go there."""
 
     @property
     def has_succeeded(self) -> bool:
@@ -75,8 +82,9 @@ class FirstAttempts:
                 delivery.abandon_attempt()
         return None
 
-    def continued(self) -> EventInput | None:
-        """Return the input of the event's own run; None if it has succeeded and has no alert to send."""
+    def settle(self, now: datetime) -> None:
+        """Finish the event if it has succeeded and has no alert to send; otherwise, let it continue in its own run."""
+        self.is_settled = True
         run = f"{workflow.info().run_id}/{self.event.id}"
         alerts = tuple(
             alert_of(self.event, delivery.snapshot, kind, run)
@@ -84,8 +92,9 @@ class FirstAttempts:
             if (kind := delivery.take_alert())
         )
         if self.has_succeeded and not alerts:
-            return None
-        return self.event.model_copy(update={"deliveries": self._snapshots(), "pending_alerts": alerts})
+            self.finished_at = now
+        else:
+            self.own_run = self.event.model_copy(update={"deliveries": self._snapshots(), "pending_alerts": alerts})
 
     def _snapshots(self) -> tuple[Delivery, ...]:
         return tuple(delivery.snapshot for delivery in self.deliveries.values())
@@ -97,9 +106,8 @@ class SharedRunWorkflow:
 
     @workflow.init
     def __init__(self, run: SharedRunInput) -> None:
-        self._events = {key_of(event): FirstAttempts(event) for event in run.events}
+        self._events = {key_of(event): FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
         self._index = SharedRunReports()
-        self._accepts_commands = not run.finished
 
     @workflow.run
     async def run(self, run: SharedRunInput) -> SharedRunResult:
@@ -122,44 +130,62 @@ class SharedRunWorkflow:
         return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
-        await self._attempt()
-        self._accepts_commands = False
-        own_runs = {key: run for key, event in self._events.items() if (run := event.continued())}
-        succeeded = [event for key, event in self._events.items() if key not in own_runs]
-        for event in succeeded:
-            event.finished_at = workflow.now()
-        for event in self._events.values():
-            self._report(event)
-        await asyncio.gather(*(self._start(key, run) for key, run in own_runs.items()))
-        return SharedRunResult(finished=tuple(event.state for event in succeeded), continued=tuple(own_runs))
+        """Make the first attempts. Events whose tenants are at their limits wait a little; then their own runs wait."""
+        waiting = list(self._events.values())
+        for number in range(1, MAX_TRIES + 1):
+            refused, retry_after = await self._attempt(waiting, is_rest=number > 1)
+            is_last = not refused or number == MAX_TRIES
+            await self._settle([event for event in waiting if is_last or event not in refused])
+            if is_last:
+                break
+            waiting = refused
+            await timers.sleep(min(retry_after, MAX_WAIT), f"{len(refused)} events wait for their tenants' limits")
+        finished = tuple(event.state for event in self._events.values() if event.finished_at)
+        return SharedRunResult(
+            finished=finished, continued=tuple(key for key, event in self._events.items() if event.own_run)
+        )
 
-    async def _attempt(self) -> None:
-        """Make the first attempts, and record their outcomes."""
-        begun = [(event, batch) for event in self._events.values() if (batch := event.begin())]
+    async def _attempt(
+        self, events: Sequence[FirstAttempts], *, is_rest: bool
+    ) -> tuple[list[FirstAttempts], timedelta]:
+        """Make the first attempts, and record their outcomes; return the events of tenants at their limits, and when
+        these should have a free slot.
+        """
+        begun = [(event, batch) for event in events if (batch := event.begin())]
         if not begun:
-            return
+            return [], timedelta()
         batches = tuple(batch for _, batch in begun)
         attempts = sum(len(batch.attempts) for batch in batches)
         together: TogetherResult = await run_until_done(
             WebhookActivities.deliver_events_together,
-            TogetherBatch(batches=batches),
+            TogetherBatch(batches=batches, is_rest=is_rest),
             start_to_close_timeout=timedelta(minutes=1 + attempts // 50),
             is_complete=lambda result: _is_complete(result, batches),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
             priority=Priority(fairness_key=_fairness_key(batches)),
             summary=summaries.together_summary([batch.id for batch in batches], attempts),
         )
-        for (event, _), result in zip(begun, together.results, strict=True):
+        results = [(event, result) for (event, _), result in zip(begun, together.results, strict=True)]
+        for event, result in results:
             event.end(result)
+        return [event for event, result in results if result is None], timedelta(seconds=together.retry_after or 0)
 
-    async def _start(self, key: str, event: EventInput) -> None:
+    async def _settle(self, events: Sequence[FirstAttempts]) -> None:
+        """Report the events, and start the runs of those that continue."""
+        for event in events:
+            event.settle(workflow.now())
+            self._report(event)
+        await asyncio.gather(*(self._start(event.own_run, event.digest) for event in events if event.own_run))
+
+    async def _start(self, event: EventInput, digest: str) -> None:
         """Start the run of an event that continues, unless another request has started one."""
+        key = ids.workflow_id(event.tenant, event.id)
         try:
             await workflow.start_child_workflow(
                 EventWorkflow.run,
                 event,
                 id=key,
-                memo=memo(event, self._events[key].digest, 1),
+                memo=memo(event, digest, 1),
                 search_attributes=search_attributes(event, 1),
                 static_summary=f"{event.type} · {event.tenant}",
                 priority=Priority(fairness_key=event.tenant),
@@ -189,7 +215,7 @@ class SharedRunWorkflow:
     def _select(self, command: SharedCommand) -> list[str]:
         """Return the ids of the deliveries that a command selects; raise if it makes no sense."""
         event = self._event(command.event)
-        if not self._accepts_commands:
+        if event.is_settled:
             raise RunIsClosing
         return select(command.command, event.state.deliveries, command.delivery)
 

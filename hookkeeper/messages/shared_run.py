@@ -44,9 +44,13 @@ class TogetherBatch(Message):
     """The first attempts of several events, which one activity makes."""
 
     batches: tuple[DeliveryBatch, ...]
+    is_rest: bool = False
+    """Other events of the run are settled already: its end is not to be delayed."""
 
 
 class TogetherResult(Message):
     """One result for each batch, in the same order; None: no attempt was made, because the tenant was at its limit."""
 
     results: tuple[BatchResult | None, ...]
+    retry_after: float | None = None
+    """Seconds after which the tenants at their limits should have a free slot."""

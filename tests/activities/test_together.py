@@ -1,6 +1,7 @@
 """The attempts of several events in one activity: what is known is not made again, and no tenant waits for another."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import create_autospec
@@ -13,7 +14,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.attempts import PreparedAttempt
 from activities.delivery_batch import BatchRunner
 from activities.memory_budget import WorkerMemory
-from activities.tenant_concurrency import TenantConcurrency
+from activities.tenant_concurrency import MIN_DELAY, TenantConcurrency
 from activities.tenant_part import Results
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
@@ -46,7 +47,11 @@ class Worker:
         self.excerpts: set[int] = set()
 
     async def run(
-        self, *batches: DeliveryBatch, known: Mapping[int, Sequence[Outcome]] | None = None, busy: str = ""
+        self,
+        *batches: DeliveryBatch,
+        known: Mapping[int, Sequence[Outcome]] | None = None,
+        busy: str = "",
+        is_rest: bool = False,
     ) -> Results:
         """Run an activity, whose earlier try has reported outcomes, while another one of the tenant `busy` runs."""
         environment = ActivityEnvironment()
@@ -59,10 +64,8 @@ class Worker:
         )
 
         async def work() -> Results:
-            if not busy:
-                return await self._runner.run_together(batches, self._attempt, _unchanged)
-            with self.concurrency.slot(busy):
-                return await self._runner.run_together(batches, self._attempt, _unchanged)
+            with self.concurrency.slot(busy) if busy else nullcontext():
+                return await self._runner.run_together(batches, self._attempt, _unchanged, is_rest=is_rest)
 
         return await environment.run(work)
 
@@ -89,7 +92,9 @@ async def worker(store: Store, make_webhook: Make) -> Worker:
 
 
 def statuses(results: Results) -> list[list[str] | None]:
-    return [result and [outcome.verdict for outcome in result.outcomes] for result in results]
+    return [
+        None if result is None else [outcome.verdict for outcome in result.outcomes] for result in results.of_batches
+    ]
 
 
 async def test_an_outcome_belongs_to_its_event(worker: Worker) -> None:
@@ -99,6 +104,7 @@ async def test_an_outcome_belongs_to_its_event(worker: Worker) -> None:
     batches = (batch("e1", "a", "wh_a"), batch("e1", "b", "wh_b", "wh_gone"), batch("e2", "a", "wh_a"))
     results = await worker.run(*batches, known={0: [succeeded("wh_a")], 1: [succeeded("wh_gone")]})
     assert statuses(results) == [["succeeded"], ["succeeded", "succeeded"], ["succeeded"]]
+    assert results.retry_after is None
     assert sorted(worker.made) == [("e1", "wh_b"), ("e2", "wh_a")]
 
 
@@ -111,6 +117,8 @@ async def test_a_tenant_at_its_limit_has_no_result_and_others_have(worker: Worke
     results = await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), busy="a")
     assert statuses(results) == [None, ["succeeded"]]
     assert worker.made == [("e2", "wh_b")]
+    assert results.retry_after
+    assert results.retry_after >= MIN_DELAY
 
 
 async def test_an_activity_of_one_tenant_at_its_limit_is_tried_again(worker: Worker) -> None:
@@ -119,6 +127,8 @@ async def test_an_activity_of_one_tenant_at_its_limit_is_tried_again(worker: Wor
         await worker.run(batch("e1", "a", "wh_a"), batch("e2", "a", "wh_a"), busy="a")
     assert refused.value.type == TENANT_AT_LIMIT
     assert refused.value.next_retry_delay
+    rest = await worker.run(batch("e1", "a", "wh_a"), busy="a", is_rest=True)
+    assert (statuses(rest), rest.retry_after is None) == ([None], False), "other events of the run wait for its end"
     assert not worker.made
 
 

@@ -197,6 +197,25 @@ async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
     await drop(instance, webhook)
 
 
+async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """A tenant is at its limit: its event waits in the shared run, after another has succeeded."""
+    async with running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance, receiver() as slow:
+        slow.otherwise = Answer(gate=asyncio.Event())
+        tenant = f"{instance.tenant}-busy"
+        hangs = await instance.webhook(slow.url, tenant=tenant, timeout=30)
+        quick = await instance.webhook(inbox.url)
+        waits = shared_runs.event_to(hangs, id="waits", tenant=tenant)
+        async with instance.working():
+            await shared_runs.start(instance, [shared_runs.event_to(hangs, id="hangs", tenant=tenant)])
+            await slow.got(1)
+            run = await shared_runs.start(instance, [waits, to(instance, quick, "succeeds")])
+            await inbox.got(1)
+            await asyncio.sleep(0.5)
+            assert slow.otherwise.gate is not None
+            slow.otherwise.gate.set()
+            await save_shared(run, "shared_waiting")
+
+
 def to(instance: Instance, webhook: dict[str, object], event_id: str) -> SharedEvent:
     return shared_runs.event_to(webhook, id=event_id, tenant=instance.tenant)
 

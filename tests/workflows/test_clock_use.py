@@ -27,7 +27,7 @@ USES = {
     "batches.py:record": "the times of the next attempt and recheck; only timers say that they have come",
     "event.py:_close": "shown as finished_at",
     "index_reports.py:send": "the time of a report, which is no command",
-    "shared_run.py:_deliver": "shown as finished_at",
+    "shared_run.py:_settle": "shown as finished_at",
     "large_event.py:_close": "reported to the index as finished_at",
     "deliver_at.py:release": "shown as deliver_at of an event that was released",
     "large_event.py:restart_part": "shown as deliver_at of a part that is delivered again",

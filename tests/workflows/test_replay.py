@@ -47,6 +47,7 @@ STORIES = {
     "shared_own_run_cancelled",
     "shared_replaced",
     "shared_succeeded",
+    "shared_waiting",
     "alerted",
     "tracked_bounced",
     "tracked_delivered",

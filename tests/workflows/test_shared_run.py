@@ -18,6 +18,7 @@ from receivers import Answer, Receiver, receiver
 from shared_runs import SharedRun, event_to, start
 from timeouts import WAIT_TIMEOUT
 from worker_processes import worker_process
+from workflows.shared_run import MAX_TRIES
 
 PATIENT = {"schedule": [3600]}
 
@@ -189,9 +190,52 @@ async def test_tenants_share_a_run(instance: Instance, inbox: Receiver) -> None:
     assert {request.path.rsplit("/")[-1] for request in inbox.requests} == {event.event.tenant for event in events}
 
 
-async def test_a_tenant_at_its_limit_delays_no_other(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+@pytest.mark.parametrize("has_to_wait_long", [False, True])
+async def test_a_tenant_at_its_limit_delays_no_other(
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, has_to_wait_long: bool
+) -> None:
     """Setup: a tenant may have one activity at a time, and its receiver hangs. Timeline: it shares a run with another.
-    Proves: the other's event is delivered; its own gets a run, and is delivered when there is a slot.
+    Proves: the other's event is delivered. Its own event waits for a slot, after a while in a run of its own; if it is
+    cancelled meanwhile, it is not sent.
+    """
+    monkeypatch.setattr("workflows.shared_run.MAX_WAIT", timedelta(seconds=0.1 if has_to_wait_long else 2))
+    async with running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance, receiver() as slow:
+        slow.otherwise = Answer(gate=asyncio.Event())
+        tenant = f"{instance.tenant}-busy"
+        hangs = await instance.webhook(slow.url, tenant=tenant, timeout=30)
+        quick = await instance.webhook(inbox.url)
+        async with instance.working():
+            await start(instance, [event_to(hangs, id="e0", tenant=tenant)])
+            await slow.got(1)
+            waiting = [event_to(hangs, id=name, tenant=tenant) for name in ("e1", "cancelled")]
+            run = await start(instance, [*waiting, *events_to(instance, quick, "e2")])
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while (await run.state("e2")).status != "succeeded":
+                    await asyncio.sleep(0.05)
+            instance.tenant = tenant
+            if has_to_wait_long:
+                assert (await run.result()).continued == keys(instance, "e1", "cancelled")
+                await instance.run("cancelled").signal("cancel")
+            else:
+                assert (await run.state("e1")).status == "delivering"
+                await run.command("cancelled", "cancel")
+            assert slow.otherwise.gate is not None
+            slow.otherwise.gate.set()
+            result = await run.result()
+            if has_to_wait_long:
+                assert len(await run.activities()) == MAX_TRIES
+                assert await until_closed(instance, "e1") == WorkflowExecutionStatus.COMPLETED
+                assert len((await own_delivery(instance, "e1")).attempts) == 1
+            else:
+                assert {state.id for state in result.finished} == {"e1", "e2"}
+                assert result.continued == keys(instance, "cancelled")
+            assert await until_closed(instance, "cancelled") == WorkflowExecutionStatus.CANCELED
+        assert [request.webhook_id for request in slow.requests] == ["e0", "e1"]
+
+
+async def test_what_is_settled_takes_no_command(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    """Setup: as above. Proves: an event that has succeeded refuses commands until its run has closed, while another
+    one of the run waits.
     """
     async with running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance, receiver() as slow:
         slow.otherwise = Answer(gate=asyncio.Event())
@@ -201,15 +245,16 @@ async def test_a_tenant_at_its_limit_delays_no_other(temporal: Client, tmp_path:
         async with instance.working():
             await start(instance, [event_to(hangs, id="e0", tenant=tenant)])
             await slow.got(1)
-            events = [event_to(hangs, id="e1", tenant=tenant), *events_to(instance, quick, "e2")]
-            result = await (await start(instance, events)).result()
-            assert [state.id for state in result.finished] == ["e2"]
-            assert result.continued == (ids.workflow_id(tenant, "e1"),)
+            run = await start(
+                instance, [event_to(hangs, id="e1", tenant=tenant), *events_to(instance, quick, "succeeds")]
+            )
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while (await run.state("succeeds")).status != "succeeded":
+                    await asyncio.sleep(0.05)
+            assert await refusal(run.command("succeeds", "redeliver")) == "RunIsClosing"
             assert slow.otherwise.gate is not None
             slow.otherwise.gate.set()
-            instance.tenant = tenant
-            assert await until_closed(instance, "e1") == WorkflowExecutionStatus.COMPLETED
-            assert len((await own_delivery(instance, "e1")).attempts) == 1
+            assert len((await run.result()).finished) == 2
 
 
 async def test_more_events_than_a_webhook_takes_at_once_wait_for_a_slot(

@@ -27,7 +27,7 @@ HISTORIES = Path(__file__).parent / "histories"
 STORIES = (
     *("alerted", "channels", "retried", "forced_held_and_released", "ordered_scheduled", "tracked_bounced"),
     *("large", "part", "ordered_queue", "probed", "recovered", "released", "firings/waited_for"),
-    *("shared_alert", "shared_continued"),
+    *("shared_alert", "shared_continued", "shared_waiting"),
 )
 """At least one of each workflow. A run takes a tenth of a second more in this sandbox than without."""
 FORBIDDEN: dict[str, Callable[[], object]] = {
