@@ -70,8 +70,8 @@ async def _index(arguments: argparse.Namespace) -> bool:
 
 
 async def _claims(arguments: argparse.Namespace) -> bool:
-    events, rate = arguments.events or claims.EVENTS, arguments.rate or claims.RATE
-    return report.print_claims(await claims.run(arguments.seed, events, rate, arguments.keep, report.print_step))
+    events = arguments.events or claims.EVENTS
+    return report.print_claims(await claims.run(arguments.seed, events, arguments.keep, report.print_step))
 
 
 async def _neighbour(arguments: argparse.Namespace) -> bool:
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release, recovery and claims: 40)")
+    add("--rate", type=float, help="events a second (20; release and recovery: 40)")
     add("--seconds", type=float, default=600, help="how long events are posted (%(default)g; neighbour: at most 120)")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
     add("--keep", type=Path, help="faults, claims: an empty folder in which data, logs and observations are kept")

@@ -25,9 +25,9 @@ from drills.relays import Break, Step
 from drills.schedule import REGISTRY, Fault
 from drills.verdict import Verdict, judge
 
-EVENTS, RATE = 10_000, 40.0
-BURST = 40
-"""Events that are posted at once."""
+EVENTS = 10_000
+BURST, CONCURRENT_BURSTS = 25, 2
+"""Events that are posted at once, and the bursts of which some are not answered yet."""
 VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "10"}
 """Few events in a run make many claims and starts."""
 BREAKS, KILLS = 0.2, 0.3
@@ -119,17 +119,17 @@ def _when(drops: str) -> str:
     return "before it" if drops == "request" else "after it"
 
 
-async def run(seed: int, events: int, rate: float, keep: Path | None, report: Report) -> Claimed:
+async def run(seed: int, events: int, keep: Path | None, report: Report) -> Claimed:
     """Post events in bursts while claims and starts fail; then compare, and post all again."""
     async with environment(seed, folder=keep, relayed=True, variables=VARIABLES) as env:
         webhooks = {
             await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
             await env.register("failing", partial(_failing, seed)): "failing",
         }
-        report(f"posting {events} events in {events / rate:.0f} s, while claims and starts fail")
+        report(f"posting {events} events, while claims and starts fail")
         plan = FaultPlan(env, seed)
         _set_plan(env, plan.choose)
-        await _post(env, events, rate)
+        await _post(env, events)
         _set_plan(env, lambda step: None)
         await plan.until_over()
         report("waiting until all events are final")
@@ -157,15 +157,16 @@ def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:
     env.cluster.relays.registry.plan = env.cluster.relays.temporal.plan = choose
 
 
-async def _post(env: Environment, events: int, rate: float) -> None:
-    """Post events in bursts, at this rate on the average, and repeat each until it is answered."""
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    async with asyncio.TaskGroup() as senders:
-        for n in range(events):
-            if n % BURST == 0:
-                await asyncio.sleep(began + n / rate - clock())
-            senders.create_task(env.load.send(n, ACCEPT_TIMEOUT))
+async def _post(env: Environment, events: int) -> None:
+    """Post events in bursts; each comes when all events of the one before the last are answered."""
+    bursts = iter(range(0, events, BURST))
+
+    async def post_some() -> None:
+        for first in bursts:
+            numbers = range(first, min(first + BURST, events))
+            await asyncio.gather(*(env.load.send(n, ACCEPT_TIMEOUT) for n in numbers))
+
+    await asyncio.gather(*(post_some() for _ in range(CONCURRENT_BURSTS)))
 
 
 @dataclass(frozen=True, slots=True)
