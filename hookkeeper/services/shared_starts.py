@@ -19,7 +19,7 @@ The fewer starts, the more events share each."""
 
 
 class SharedStarts:
-    """Starts events in groups. A group's start goes on when the requests of its events have ended."""
+    """Starts events in groups. A group's start goes on for as long as the request of one of its events."""
 
     def __init__(self, gateway: Gateway, claims: Claims, index: IndexBuffer, max_events_per_run: int) -> None:
         self._gateway = gateway
@@ -28,7 +28,7 @@ class SharedStarts:
         self._queue = StartQueue(max_events_per_run)
         self._known: dict[Key, WaitingRun] = {}
         """All events that wait, or are being started."""
-        self._groups: set[asyncio.Task[None]] = set()
+        self._groups: dict[asyncio.Task[None], list[WaitingRun]] = {}
         self._latest_start = float("-inf")
         self._starting: dict[str, asyncio.Task[None]] = {}
         """The groups whose shared runs are being started, by the ids of these."""
@@ -43,8 +43,11 @@ class SharedStarts:
         self._serve()
         try:
             return await waiting.answer
-        finally:
+        except asyncio.CancelledError:
             self._queue.remove(waiting)
+            self._stop_abandoned()
+            raise
+        finally:
             del self._known[run.key]
 
     async def ended(self, shared_run: str) -> None:
@@ -60,7 +63,7 @@ class SharedStarts:
             group = self._queue.take()
             shared_run = ids.shared_run_id() if len(group) > 1 else None
             task = asyncio.create_task(self._start_group(group, shared_run))
-            self._groups.add(task)
+            self._groups[task] = group
             if shared_run is not None:
                 self._starting[shared_run] = task
             task.add_done_callback(self._end)
@@ -72,9 +75,15 @@ class SharedStarts:
         return is_due and len(self._groups) < MAX_CONCURRENT_GROUPS
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._groups.discard(task)
+        del self._groups[task]
         self._starting = {run: group for run, group in self._starting.items() if group is not task}
         self._serve()
+
+    def _stop_abandoned(self) -> None:
+        """Cancel the starts whose requests have all ended. They may have taken effect."""
+        for task, group in self._groups.items():
+            if all(waiting.answer.cancelled() for waiting in group):
+                task.cancel()
 
     async def _start_group(self, group: Sequence[WaitingRun], shared_run: str | None) -> None:
         try:

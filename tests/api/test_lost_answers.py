@@ -138,23 +138,26 @@ async def test_a_lost_answer_of_a_batch_names_each_event(
     instance: Instance, temporal: Client, proxy: MutingProxy
 ) -> None:
     """More events than are started at once, so that some are not tried at all: they have ids of their own too."""
-    events = [{"type": "order.paid", "tenant": instance.tenant, "data": {"n": n}} for n in range(30)]
+    events = [{"type": "order.paid", "tenant": instance.tenant, "data": {"n": n}} for n in range(150)]
     with proxy.dropping_answers():
         items = (await instance.http.post("/v1/events/batch", json={"events": events})).json()["items"]
     assert {item["status"] for item in items} == {503}
     event_ids = [item["problem"]["event_id"] for item in items]
-    assert len(set(event_ids)) == 30
+    assert len(set(event_ids)) == 150
     body = {"events": [event | {"id": event_id} for event, event_id in zip(events, event_ids, strict=True)]}
 
-    async def statuses() -> list[int]:
-        return [item["status"] for item in (await instance.http.post("/v1/events/batch", json=body)).json()["items"]]
+    async def post_all() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (await instance.http.post("/v1/events/batch", json=body)).json()["items"]
+        return items
 
     async with asyncio.timeout(60):
-        while 503 in await statuses():
+        while 503 in {item["status"] for item in await post_all()}:
             await asyncio.sleep(0.1)
-    await until_started(temporal, instance, 30)
-    assert await statuses() == [200] * 30
-    assert await runs_of(temporal, instance) == 30
+    again = await post_all()
+    assert [item["status"] for item in again] == [200] * 150
+    runs = len({item["event"]["run_id"] for item in again})
+    await until_started(temporal, instance, runs)
+    assert await runs_of(temporal, instance) == runs, "each event is in one of them only"
 
 
 async def test_a_lost_answer_of_a_test_event_names_it(
