@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from temporalio.client import Client, WorkflowExecution
 
 from hookkeeper import ids
-from hookkeeper.temporal.visibility import quoted
+from hookkeeper.temporal.visibility import of_tenant, quoted
 from hookkeeper.times import rfc3339
 
 PAGE = 500
@@ -27,9 +27,8 @@ class RunWindows:
     def __init__(self, client: Client, task_queue: str, tenant: str | None = None) -> None:
         self._client = client
         types = ", ".join(map(quoted, (ids.EVENT, ids.LARGE_EVENT, ids.PART, ids.SHARED_RUN)))
-        name = ids.TENANT.name
-        of_tenant = f" AND ({name} = {quoted(tenant)} OR {name} IS NULL)" if tenant is not None else ""
-        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}{of_tenant}"
+        only = f" AND {of_tenant(tenant)}" if tenant is not None else ""
+        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}{only}"
 
     async def latest(self) -> datetime | None:
         """Return the latest time at which a run was opened or closed, as far as visibility knows: the present time, or

@@ -15,7 +15,7 @@ from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRu
 from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import cut_short, find_run, initial_state, input_of, is_unstarted
-from hookkeeper.temporal.visibility import quoted, read_all
+from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
 
 UNSTARTED_EVENTS_AT_END = 4
 """Events in the history of a run that was terminated before a worker started it."""
@@ -68,7 +68,8 @@ async def listed_runs(client: Client, tenant: str, event_id: str) -> list[Shared
 
     One that was replaced when an event of it was erased is listed until it is deleted.
     """
-    query = f"{ids.EVENTS.name} = {quoted(event_id)} AND WorkflowType = {quoted(ids.SHARED_RUN)}"
+    is_shared = f"WorkflowType = {quoted(ids.SHARED_RUN)} AND {of_tenant(tenant)}"
+    query = f"{ids.EVENTS.name} = {quoted(event_id)} AND {is_shared}"
     found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
     return [run for run in found if run is not None and run.event(tenant, event_id)]
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecution
 
+from hookkeeper import ids
+
 MAX_CONCURRENT_READS = 10
 """Items of a page that are read at the same time."""
 CHECKSUM_BYTES = 8
@@ -46,6 +48,11 @@ def quoted(value: str) -> str:
     if "'" in value or "\\" in value:
         raise ValueError(f"not an id, a type or a tenant: {value!r}")
     return f"'{value}'"
+
+
+def of_tenant(tenant: str) -> str:
+    """Return the condition for runs of this tenant, and for those that several tenants share."""
+    return f"({ids.TENANT.name} = {quoted(tenant)} OR {ids.TENANT.name} IS NULL)"
 
 
 def encode_cursor(query: str, token: bytes | None) -> str | None:

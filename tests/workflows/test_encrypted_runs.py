@@ -14,12 +14,14 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
+from claimed_runs import share, until_listed
 from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_key
 from hookkeeper.crypto.payload_codec import EncryptionCodec
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.workers import WORKFLOW_RUNNER
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
+from shared_runs import SharedRun, event_to
 from timeouts import WAIT_TIMEOUT
 from worker import WORKFLOWS
 
@@ -41,9 +43,8 @@ async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
         yield built
 
 
-async def seen_without_keys(temporal: Client, instance: Instance, event_id: str) -> list[Message]:
-    """Give all that the server tells of an event's runs."""
-    workflow_id = instance.run(event_id).id
+async def seen_without_keys(temporal: Client, workflow_id: str) -> list[Message]:
+    """Give all that the server tells of the runs with this id."""
     seen: list[Message] = []
     async for run in temporal.list_workflows(f"WorkflowId = '{workflow_id}'"):
         handle = temporal.get_workflow_handle(workflow_id, run_id=run.run_id)
@@ -104,14 +105,14 @@ async def test_nothing_is_readable_in_temporal(
         dead = (await sealed.webhook(dead_url, retry={"schedule": [4]}))["id"]
         event_id = (await sealed.send(data=DATA))["id"]
         assert (await sealed.until_closed(event_id))["status"] == "failed"
-        check_unreadable(await seen_without_keys(temporal, sealed, event_id))
+        check_unreadable(await seen_without_keys(temporal, sealed.run(event_id).id))
         assert (await sealed.command(event_id, "redeliver", dead)).status_code == 202
         await sealed.until_delivery(event_id, "retrying", n=3)
         assert (await sealed.command(event_id, "hold", dead)).status_code == 202
         await sealed.run(event_id).signal("hold", dead)
         assert (await sealed.command(event_id, "cancel")).status_code == 202
         await sealed.until_closed(event_id)
-    check_unreadable(await seen_without_keys(temporal, sealed, event_id))
+    check_unreadable(await seen_without_keys(temporal, sealed.run(event_id).id))
     event = await sealed.event(event_id)
     assert event["data"] == DATA
     assert event["deliveries"][0]["attempts"][-1]["response_excerpt"] == "answer-word"
@@ -119,6 +120,26 @@ async def test_nothing_is_readable_in_temporal(
     assert event["deliveries"][3]["target"] == dead_url
     listed = (await sealed.http.get("/v1/events", params={"tenant": sealed.tenant})).json()["items"]
     assert [(item["id"], item["accepted_at"]) for item in listed] == [(event_id, event["accepted_at"])]
+
+
+async def test_a_shared_run(sealed: Instance, temporal: Client, inbox: Receiver) -> None:
+    """Its input, summary, memo, result and heartbeats are encrypted, also in a run that replaces it."""
+    inbox.otherwise = Answer(200, "answer-word")
+    async with sealed.working():
+        webhook = await sealed.webhook(inbox.url + "/receiver-path")
+        events = [event_to(webhook, id=f"e{n}", tenant=sealed.tenant, data=DATA) for n in range(3)]
+        run = await share(sealed, events)
+        await run.result()
+        await until_listed(run)
+        check_unreadable(await seen_without_keys(temporal, run.handle.id))
+        assert (await sealed.http.delete("/v1/events/e0/data", params={"tenant": sealed.tenant})).status_code == 202
+        replacement = SharedRun(sealed, sealed.temporal.get_workflow_handle(f"{run.handle.id}.1"))
+        await replacement.result()
+        await until_listed(replacement)
+        check_unreadable(await seen_without_keys(temporal, replacement.handle.id))
+        shown = await sealed.event("e2")
+    assert (shown["workflow_id"], shown["data"]) == (replacement.handle.id, DATA)
+    assert shown["deliveries"][0]["attempts"][0]["response_excerpt"] == "answer-word"
 
 
 async def test_an_internal_error_contains_nothing_readable(
@@ -142,7 +163,7 @@ async def test_an_internal_error_contains_nothing_readable(
     failure = pending[0].last_failure
     assert failure.message == "Encoded failure"
     assert failure.stack_trace == ""
-    check_unreadable(await seen_without_keys(temporal, sealed, event_id))
+    check_unreadable(await seen_without_keys(temporal, sealed.run(event_id).id))
     await handle.terminate()
 
 
