@@ -23,7 +23,7 @@ async def traced(make_attempt: Callable[[PreparedAttempt], Awaitable[Outcome]], 
         "hookkeeper.attempt": request.number,
         "hookkeeper.run_id": info.workflow_run_id or "",
     }
-    run_id = None if info.workflow_type == ids.PART else info.workflow_run_id
+    run_id = info.workflow_run_id if info.workflow_type == ids.EVENT else None
     with tracing.attempt(batch.traceparent, run_id, attributes) as record:
         outcome = await make_attempt(attempt)
         record(outcome)

@@ -78,7 +78,10 @@ def end_run(report: RunReport) -> None:
 
 @contextmanager
 def attempt(traceparent: str, run_id: str | None, attributes: Attributes) -> Iterator[Callable[[Outcome], None]]:
-    """Trace an attempt. The block calls what it gets with the outcome. `run_id`: None for a part of an event."""
+    """Trace an attempt. The block calls what it gets with the outcome.
+
+    `run_id`: that of the event's own run; None for a part of an event, and in a shared run.
+    """
     parent = _of_run(traceparent, run_id) if run_id and _is_exported() else _of_event(traceparent)
     context = trace.set_span_in_context(NonRecordingSpan(parent), Context())
     with TRACER.start_as_current_span("attempt", context, kind=SpanKind.CLIENT, attributes=attributes) as span:
