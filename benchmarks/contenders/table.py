@@ -14,6 +14,7 @@ CONTENDERS = {
             other_checkout.why_missing,
             is_default=False,
         ),
+        Contender("unshared", "Hookkeeper, one run an event", hookkeeper.running_unshared),
         Contender("hookkeeper", "Hookkeeper", hookkeeper.running),
         Contender("celery", "Celery and Redis", celery_redis.running, celery_redis.why_missing),
     )

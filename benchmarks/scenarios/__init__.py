@@ -17,7 +17,7 @@ SCENARIOS = {
         ),
         Scenario(
             "batches",
-            "2,000 events of 1 KB in requests of 100 events, one webhook",
+            "4,000 events of 1 KB in requests of 1,000 events, one webhook",
             throughput.batches,
             (Column("events_per_s", "Events/s", is_ratio=True), CPU),
             contenders=("hookkeeper",),

@@ -7,9 +7,9 @@ from benchmarks import measure
 from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
 from benchmarks.stream import Stream
 
-EVENTS, BATCHED_EVENTS, FANOUT_EVENTS, INGEST_EVENTS = 1000, 2000, 300, 500
+EVENTS, BATCHED_EVENTS, FANOUT_EVENTS, INGEST_EVENTS = 1000, 4000, 300, 500
 WEBHOOKS = 10
-BATCH, BATCH_CLIENTS = 100, 4
+BATCH, BATCH_CLIENTS = 1000, 2
 
 
 async def throughput(bench: Bench) -> Metrics:
