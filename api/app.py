@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
-from api.pages import event, login, overview, static, webhook, webhook_commands, webhook_form
+from api.pages import event, lists, login, overview, static, webhook, webhook_commands, webhook_form
 from api.pages import events as events_page
 from api.pages import webhooks as webhooks_page
 from api.problems import responses
@@ -64,6 +64,7 @@ ROUTERS = (
     webhook_form.router,
     webhook.router,
     webhook_commands.router,
+    lists.router,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `openapi.tags`."""

@@ -32,11 +32,14 @@ SECURE_HEADERS = {
 MAX_SHOWN_JSON = 64 * 1024
 """Characters of an event's data on a page."""
 NAVIGATION = (
-    ("/", "Overview", "events:read"),
-    ("/events", "Events", "events:read"),
-    ("/webhooks", "Webhooks", "webhooks:read"),
+    ("/", "Overview", {"events:read"}),
+    ("/events", "Events", {"events:read"}),
+    ("/webhooks", "Webhooks", {"webhooks:read"}),
+    ("/event-types", "Event types", {"events:read", "webhooks:read"}),
+    ("/schedules", "Schedules", {"events:read"}),
+    ("/audit", "Audit log", {"admin"}),
 )
-"""Path, name and scope of what the menu has."""
+"""Path and name of what the menu has, and the scopes of which a key needs one."""
 
 
 async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -47,7 +50,7 @@ async def render(request: Request, template: str, status: int = 200, **context: 
         "caller": caller,
         "path": request.url.path,
         "proof": SESSION.proof(SESSION.of(request), state.settings),
-        "navigation": [entry for entry in NAVIGATION if caller and entry[2] in caller.scopes],
+        "navigation": [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes],
         "back": back_to(request),
     }
     async with state.rendering.slot((caller and caller.tenant) or ""):

@@ -1,0 +1,82 @@
+"""Further lists: event types with their examples, schedules with their next times, and the audit log."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api import views
+from api.access import needs
+from api.deps import AnyTenant, AuditDep, CallerDep, CatalogueDep, Cursor, LinksDep, SchedulesDep, Tenant
+from api.pages.rendering import given_filters, query, redirect, render
+from api.pages.routes import PageRoute
+from api.routes import schedules as api
+from api.routes.audit import AuditRecord
+from api.routes.schedules import PathId
+from api.schemas.event_types import EventTypeView
+from hookkeeper.services.fields import EventType, Page
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+EVENT_TYPES_ON_PAGE = 20
+ITEMS_ON_PAGE = 50
+
+
+@router.get("/event-types", dependencies=[needs("events:read", "webhooks:read")])
+async def list_event_types(
+    request: Request, catalogue: CatalogueDep, cursor: Annotated[EventType | None, Query()] = None
+) -> Response:
+    """Show the catalogue by name."""
+    found, older = await catalogue.page(archived=None, limit=EVENT_TYPES_ON_PAGE, after=cursor)
+    page: Page[Any] = Page(items=[EventTypeView.of(row) for row in found], next_cursor=older)
+    return await _list(request, "event_types.html", page, is_first=cursor is None)
+
+
+@router.get("/schedules", dependencies=[needs("events:read")])
+async def list_schedules(
+    request: Request, cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, caller: CallerDep
+) -> Response:
+    """Show schedules with their next times, newest first."""
+    found, end = await schedules.page(tenant, ITEMS_ON_PAGE, cursor.start)
+    page = cursor.page([views.schedule_summary(known, links) for known in found], end)
+    return await _list(request, "schedules.html", page, is_first=cursor.start is None, caller=caller)
+
+
+@router.post("/schedules/{schedule_id}/pause", dependencies=[needs("events:write")])
+async def pause_schedule(
+    schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
+) -> Response:
+    """Pause a schedule."""
+    await api.pause_schedule(schedule_id, schedules, links, audit, caller, tenant)
+    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
+
+
+@router.post("/schedules/{schedule_id}/resume", dependencies=[needs("events:write")])
+async def resume_schedule(
+    schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
+) -> Response:
+    """Resume a schedule."""
+    await api.resume_schedule(schedule_id, schedules, links, audit, caller, tenant)
+    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
+
+
+@router.get("/audit", dependencies=[needs("admin")])
+async def list_audit_log(
+    request: Request, cursor: Cursor, audit: AuditDep, tenant: AnyTenant, caller: CallerDep
+) -> Response:
+    """Show changes and commands, newest first."""
+    found, end = await audit.page(tenant=tenant, since=None, until=None, limit=ITEMS_ON_PAGE, cursor=cursor.start)
+    page = cursor.page([AuditRecord.of(entry) for entry in found], end)
+    return await _list(request, "audit.html", page, is_first=cursor.start is None, caller=caller)
+
+
+async def _list(request: Request, template: str, page: Page[Any], *, is_first: bool, **context: Any) -> Response:
+    path, given = request.url.path, given_filters(request)
+    return await render(
+        request,
+        template,
+        items=page.items,
+        older=page.next_cursor and query(path, **given, cursor=page.next_cursor),
+        newest=query(path, **given),
+        is_first=is_first,
+        given=request.query_params,
+        **context,
+    )
