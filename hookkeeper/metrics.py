@@ -123,7 +123,7 @@ STATE: dict[Source, CollectorRegistry] = {source: CollectorRegistry() for source
 
 OLDEST_PENDING = Gauge(
     "hookkeeper_oldest_pending_seconds",
-    "Age of the oldest due delivery without an attempt; 0 without any",
+    "For how long the oldest delivery that only waits for a worker has been due; 0 without any",
     registry=STATE["registry"],
 )
 DELIVERIES_WAITING = Gauge(

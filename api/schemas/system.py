@@ -5,8 +5,8 @@ from hookkeeper.services.fields import ResponseModel, Time
 
 class WaitingDeliveries(ResponseModel):
     oldest_pending: float
-    """Seconds since the oldest delivery without an attempt was due: since its event was accepted, or its `deliver_at`.
-    0 without any."""
+    """Seconds for which the oldest delivery that only waits for a worker has been due: since its event was accepted, or
+    its `deliver_at`. 0 without any."""
     held: int
     """At most 20,000 held and retrying deliveries are counted."""
     retrying: int

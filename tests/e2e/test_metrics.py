@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,20 @@ async def test_only_metrics_are_served(dev: processes.Dev) -> None:
 
 
 # Prometheus
+
+
+async def test_its_own_tool_finds_nothing_wrong(dev: processes.Dev) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    for port in (dev.ports.metrics, dev.ports.metrics + 1):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            served = (await http.get(f"http://127.0.0.1:{port}/metrics")).content
+        checking = await asyncio.create_subprocess_exec(
+            *(promtool, "check", "metrics"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = await checking.communicate(served)
+        assert (checking.returncode, said.decode()) == (0, "")
 
 
 async def until_answers(http: httpx.AsyncClient, path: str, is_there: Callable[[Any], bool], **query: str) -> Any:

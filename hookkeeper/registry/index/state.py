@@ -1,24 +1,25 @@
-"""The state of all deliveries, for metrics: how long one has been due, and how many wait."""
+"""The state of all deliveries: how long one has been due without an attempt, and how many wait."""
 
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import FromClause, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
 from hookkeeper.registry.index.waiting import count_waiting
+from hookkeeper.registry.models import DEGRADED_AFTER, Webhook
 
-MAX_CANDIDATES = 2000
-"""Oldest pending deliveries, and oldest open events, among which the oldest pending one is looked for: not all of the
+MAX_CANDIDATES = 5000
+"""Oldest pending deliveries, and oldest open events, among which the oldest late delivery is looked for: not all of the
 former are due, and not all of the latter have a delivery without an attempt."""
 KEY = ("accepted_at", "tenant")
 
 
 class IndexState(NamedTuple):
     oldest_pending: float
-    """Seconds since the event of the oldest due delivery without an attempt was accepted, or its `deliver_at`; 0
-    without any."""
+    """Seconds for which the oldest delivery that only waits for a worker has been due: since its event was accepted, or
+    its `deliver_at`. 0 without any."""
     held: int
     retrying: int
 
@@ -32,36 +33,43 @@ async def read_state(session: AsyncSession, now: datetime) -> IndexState:
 
 
 def _oldest_pending() -> tuple[Select[datetime | None], Select[datetime | None]]:
-    """Look for the oldest from both sides: an event that is due has the status `delivering`, if it was reported."""
-    pending = deliveries.c.status == "pending"
-    delivering = events.c.status == "delivering"
+    """Look for the oldest from both sides."""
     old_deliveries = (
-        select(deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
-        .where(pending, NOT_SUCCEEDED)
+        select(deliveries)
+        .where(deliveries.c.status == "pending", NOT_SUCCEEDED)
         .order_by(deliveries.c.accepted_at)
         .limit(MAX_CANDIDATES)
         .subquery()
     )
     old_events = (
-        select(events.c.accepted_at, events.c.tenant, events.c.id, events.c.deliver_at)
-        .where(delivering, NOT_SUCCEEDED)
+        select(events)
+        .where(events.c.status == "delivering", NOT_SUCCEEDED)
         .order_by(events.c.accepted_at)
         .limit(MAX_CANDIDATES)
         .subquery()
     )
+    return _oldest_of(events, old_deliveries), _oldest_of(old_events, deliveries)
+
+
+def _oldest_of(of_events: FromClause, of_deliveries: FromClause) -> Select[datetime | None]:
+    """Return when the first of these deliveries was due that has a worker to wait for, and nothing else.
+
+    Others wait for the `deliver_at` of their event, in an ordered queue, or for the rate of their webhook: either they
+    were deferred, or Temporal has their activities in the rate-limited queue.
+    """
+    event, delivery = of_events.c, of_deliveries.c
+    same_event = and_(*(event[name] == delivery[name] for name in KEY), event.id == delivery.event_id)
+    is_paced = or_(Webhook.rate_limit.is_not(None), Webhook.timeouts >= DEGRADED_AFTER)
     return (
-        select(func.min(func.coalesce(events.c.deliver_at, events.c.accepted_at)))
-        .join_from(
-            old_deliveries,
-            events,
-            and_(*(old_deliveries.c[name] == events.c[name] for name in KEY), old_deliveries.c.event_id == events.c.id),
+        select(func.min(func.coalesce(event.deliver_at, event.accepted_at)))
+        .select_from(of_events)
+        .join(of_deliveries, same_event)
+        .outerjoin(Webhook, and_(Webhook.id == delivery.webhook_id, is_paced))
+        .where(
+            event.status == "delivering",
+            delivery.status == "pending",
+            delivery.reason.is_(None),
+            delivery.next_attempt_at.is_(None),
+            Webhook.id.is_(None),
         )
-        .where(delivering),
-        select(func.min(func.coalesce(old_events.c.deliver_at, old_events.c.accepted_at)))
-        .join_from(
-            old_events,
-            deliveries,
-            and_(*(old_events.c[name] == deliveries.c[name] for name in KEY), old_events.c.id == deliveries.c.event_id),
-        )
-        .where(pending),
     )

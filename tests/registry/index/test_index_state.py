@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database
+from hookkeeper.registry.index.buffer import REPORTS_PER_WRITE
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import Changes, Delay, EventKey, merge
 from hookkeeper.registry.index.state import _oldest_pending
+from hookkeeper.registry.models import Webhook
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -27,26 +29,45 @@ def report(
     return RunReport("acme", name, "order.paid", NOW - age, NOW - age, progress, deliveries)
 
 
+def without_attempt(name: str, age: timedelta, **fields: Any) -> RunReport:
+    """Return the report of an event whose delivery waits for something else than a worker."""
+    delivery = Delivery(**{"id": "wh_0", "webhook_id": "wh_0", "status": "pending", **fields})
+    return report(name, age)._replace(deliveries=(delivery,))
+
+
+def webhook(id_: str, **fields: Any) -> Webhook:
+    return Webhook(id=id_, tenant="acme", url="https://acme.example/", events=["*"], secret="whsec_", **fields)
+
+
 async def test_the_oldest_pending_delivery_of_an_event_that_is_due(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    database = Database(engine)
+    index = EventIndex(database)
     assert await index.state(NOW) == (0.0, 0, 0)
     await index.write(
         [
             report("retrying", 9 * MINUTE, "retrying", "held", "held"),
             report("scheduled", 8 * MINUTE, "pending", event="scheduled", due=-MINUTE),
             report("was-scheduled", 7 * MINUTE, "pending", due=2 * MINUTE),
+            without_attempt("deferred", 6 * MINUTE, next_attempt_at=NOW + MINUTE),
+            without_attempt("queued", 6 * MINUTE, reason="queued"),
+            without_attempt("paced", 6 * MINUTE, webhook_id="wh_rate"),
+            without_attempt("degraded", 6 * MINUTE, webhook_id="wh_timeouts"),
             report("waits", 5 * MINUTE, "succeeded", "pending"),
             report("new", MINUTE, "pending"),
         ]
     )
+    async with database.write() as session:
+        session.add_all([webhook("wh_0"), webhook("wh_rate", rate_limit=1.0), webhook("wh_timeouts", timeouts=3)])
     assert await index.state(NOW) == (300.0, 2, 1)
 
 
 async def test_it_is_found_behind_many_that_are_not_due(engine: AsyncEngine) -> None:
     """Scheduled events and retrying ones are the candidates that are in the way, but rarely both."""
     index = EventIndex(Database(engine))
-    scheduled = [report(f"s-{n}", 9 * MINUTE, "pending", event="scheduled", due=-MINUTE) for n in range(2100)]
-    await index.write([*scheduled, report("waits", 5 * MINUTE, "pending")])
+    scheduled = [report(f"s-{n}", 9 * MINUTE, "pending", event="scheduled", due=-MINUTE) for n in range(5100)]
+    for n in range(0, len(scheduled), REPORTS_PER_WRITE):
+        await index.write(scheduled[n : n + REPORTS_PER_WRITE])
+    await index.write([report("waits", 5 * MINUTE, "pending")])
     assert (await index.state(NOW)).oldest_pending == 300.0
 
 
