@@ -1,5 +1,6 @@
 """A trace from a request to the API through the run to the attempts and the receiver, read back from a collector."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collectors import CollectedSpan, Collector, collecting
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 
 @dataclass
@@ -79,6 +81,30 @@ async def test_a_trace_leads_from_the_client_to_each_attempt(traced: Traced, inb
     assert succeeded.span.status.code == Status.STATUS_CODE_UNSET
     sent = [request.headers["traceparent"] for request in inbox.requests]
     assert sent == [f"00-{trace_id}-{span.span.span_id.hex()}-01" for span in (failed, succeeded)]
+
+
+async def test_each_event_of_a_batch_has_its_attempts_below_it(traced: Traced, inbox: Receiver) -> None:
+    """Whether it shares a run with others or not."""
+    dev, tenant, number = traced.dev, "batched", 20
+    await dev.webhook(inbox.url, tenant)
+    trace_id = secrets.token_hex(16)
+    batch = {"events": [{"type": "order.paid", "tenant": tenant, "id": str(n)} for n in range(number)]}
+    headers = {"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    assert (await dev.http.post("/v1/events/batch", json=batch, headers=headers)).status_code == 207
+    await inbox.got(number)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            spans = [span for span in traced.collector.spans if span.span.trace_id.hex() == trace_id]
+            by_id = {span.span.span_id: span for span in spans}
+            attempts = [span for span in spans if span.name == "attempt"]
+            if len(attempts) == number and all(span.span.parent_span_id in by_id for span in attempts):
+                break
+            await asyncio.sleep(0.1)
+    for attempt in attempts:
+        parent = by_id[attempt.span.parent_span_id]
+        assert parent.name in ("accept event", "run")
+        assert parent.attributes["hookkeeper.event_id"] == attempt.attributes["hookkeeper.event_id"]
+    assert len({attempt.attributes["hookkeeper.event_id"] for attempt in attempts}) == number
 
 
 async def test_an_event_without_a_context_has_a_trace_of_its_own(traced: Traced, inbox: Receiver) -> None:
