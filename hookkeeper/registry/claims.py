@@ -135,6 +135,12 @@ class Claims:
         async with self._database.write() as session:
             await session.execute(delete(claims).where(_with_keys([(tenant, event_id)])))
 
+    async def clear(self, tenant: str, event_id: str) -> None:
+        """Keep of an erased event only that its id was claimed for an own run: Temporal decides when it is free."""
+        async with self._database.write() as session:
+            is_event = _with_keys([(tenant, event_id)])
+            await session.execute(update(claims).where(is_event).values(digest="", shared_run=None))
+
     async def in_run(self, shared_run: str) -> list[Claim]:
         """Return the claims of the events of a shared run."""
         async with self._database.read() as session:

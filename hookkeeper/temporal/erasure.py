@@ -69,8 +69,7 @@ class Erasure:
         workflow_id = ids.workflow_id(event.tenant, event.event_id)
         for id_, run_id in (*await _firings(self._client, workflow_id), *event.runs):
             await delete_run(self._client, id_, run_id)
-        if event.shared_runs:
-            await self._shared_run_erasure.erase(event.shared_runs, event.tenant, event.event_id)
+        await self._shared_run_erasure.erase(event.shared_runs, event.tenant, event.event_id)
         newest = await find_run(self._client, workflow_id)
         if newest and newest.status == WorkflowExecutionStatus.RUNNING:
             raise Refused("erased, but a redelivery has started meanwhile: cancel and erase it too")

@@ -1,9 +1,9 @@
 """Erase one event of a shared run: start a run with the other events, which sends nothing, and delete the shared run.
 
 First the run that replaces it is started, then the claims of its events are moved, then the shared run is deleted, and
-at last the claim of the erased event. So each event can be found at any time, a request that was interrupted can be
-repeated, and several events of a run can be erased at once: whose start comes second continues with the run of the
-first. An event that has left the shared run for a run of its own is not in the new one.
+at last the claim of the erased event is cleared. So each event can be found at any time, a request that was interrupted
+can be repeated, and several events of a run can be erased at once: whose start comes second continues with the run of
+the first. An event that has left the shared run for a run of its own is not in the new one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,12 +32,16 @@ class SharedRunErasure:
         self._claims = claims
 
     async def erase(self, runs: Iterable[SharedRun], tenant: str, event_id: str) -> None:
-        """Erase an event from closed shared runs: from its own, and from what an interrupted request has left."""
+        """Erase an event from closed shared runs: from the latest, and from what an interrupted request has left.
+
+        The server deletes runs some time later. Until then the id must not come into another shared run, so the claim
+        stays, as one for an own run.
+        """
         for run in sorted(runs, key=lambda run: ids.replaced_shared_run(run.id)):
             latest: SharedRun | None = run
             while latest is not None and latest.event(tenant, event_id):
                 latest = await self._replace(latest, tenant, event_id)
-        await self._claims.remove(tenant, event_id)
+        await self._claims.clear(tenant, event_id)
 
     async def _replace(self, run: SharedRun, tenant: str, event_id: str) -> SharedRun | None:
         """Replace a shared run by one without the event; return it, or None if no other event is left."""

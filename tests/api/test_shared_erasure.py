@@ -50,7 +50,8 @@ async def until_gone(instance: Instance, event_id: str) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await instance.http.get(f"/v1/events/{event_id}", params=params)).status_code != 404:
             await asyncio.sleep(0.05)
-    assert await instance.gateway.shared_runs.find_all(instance.tenant, event_id) == []
+        while await instance.gateway.shared_runs.find_all(instance.tenant, event_id):
+            await asyncio.sleep(0.05)
 
 
 async def until_deleted(instance: Instance, workflow_id: str) -> None:
@@ -91,7 +92,9 @@ async def test_the_last_event(instance: Instance) -> None:
     assert await erase(instance, "e0") == 202
     await until_gone(instance, "e0")
     await until_deleted(instance, run.handle.id)
-    assert await instance.store.claims.find(instance.tenant, "e0") is None
+    claim = await instance.store.claims.find(instance.tenant, "e0")
+    assert claim
+    assert (claim.digest, claim.shared_run) == ("", None)
 
 
 async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver) -> None:
@@ -122,6 +125,27 @@ async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver
     assert await erase(instance, continued) == 202
     await until_gone(instance, continued)
     assert (await instance.event(kept))["status"] == "succeeded"
+
+
+async def test_an_id_that_is_used_again_while_the_server_deletes(instance: Instance, inbox: Receiver) -> None:
+    """Setup: an event was in a shared run, then in its own. Timeline: erase it, post its id again until it is new.
+    What this proves: the new event waits for the old one's end, and all its retries are made.
+    """
+    inbox.fails(503, 503)
+    webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
+    run = await share(instance, [event_to(webhook, id="e0", tenant=instance.tenant)])
+    await run.result()
+    await until_listed(run)
+    await instance.until_closed("e0")
+    assert await erase(instance, "e0") == 202
+    inbox.fails(503)
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e0", "data": "new"}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (answer := await instance.http.post("/v1/events", json=event)).status_code == 409:
+            await asyncio.sleep(0.05)
+    assert (answer.status_code, answer.json()["duplicate"]) == (202, False)
+    shown = await instance.until("e0", "succeeded")
+    assert (shown["data"], len(shown["deliveries"][0]["attempts"])) == ("new", 2)
 
 
 async def test_an_open_run(instance: Instance, inbox: Receiver) -> None:
@@ -175,7 +199,7 @@ async def test_several_at_once(instance: Instance) -> None:
     await until_deleted(instance, run.handle.id)
 
 
-@pytest.mark.parametrize("step", ["start", "move", "delete", "remove"])
+@pytest.mark.parametrize("step", ["start", "move", "delete", "clear"])
 async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Timeline: the process is killed before a step; another event is erased; the first request is repeated.
     What this proves: both are gone, the other one is there at any time.
