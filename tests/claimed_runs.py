@@ -11,14 +11,15 @@ from shared_runs import SharedRun
 from timeouts import WAIT_TIMEOUT
 
 
-async def share(instance: Instance, events: Sequence[SharedEvent]) -> SharedRun:
-    """Claim events for a shared run, and start it."""
+async def share(instance: Instance, events: Sequence[SharedEvent], *, claimed: bool = True) -> SharedRun:
+    """Claim events for a shared run, and start it. Not `claimed`: the claims are lost."""
     workflow_id = ids.shared_run_id()
     claims = [
         Claim(shared.event.tenant, shared.event.id, shared.digest, shared.event.accepted_at, workflow_id)
         for shared in events
     ]
-    assert await instance.store.claims.claim(claims, {claim.key for claim in claims}) == {}
+    if claimed:
+        assert await instance.store.claims.claim(claims, {claim.key for claim in claims}) == {}
     assert await instance.gateway.shared_runs.start(workflow_id, events)
     return SharedRun(instance, instance.temporal.get_workflow_handle(workflow_id))
 

@@ -66,7 +66,11 @@ class EventStarts:
 
         `refused`: Temporal has refused a start of this shared run with the event, because the run exists.
         """
+        missed: set[str] = set()
+        """Shared runs that lack the event. The index can name one again, if the event's claim is lost."""
         while (claim := await self._earlier_claim(run)) is not None and (shared_run := claim.shared_run) is not None:
+            if shared_run in missed:
+                break
             is_ours = shared_run == refused
             if found := await self._find(claim, shared_run, is_patient=not is_ours):
                 if found.digest != run.digest:
@@ -74,6 +78,7 @@ class EventStarts:
                 if is_ours and found.workflow_id == shared_run:
                     self._index.put(first_report(run.event, found.state, found.run_id, run.digest, shared_run))
                 return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)
+            missed.add(shared_run)
             await self._claims.move([run.key], shared_run, None)
         async with self._start_slot(run.event.tenant):
             return await start_own(self._gateway, self._index, run)

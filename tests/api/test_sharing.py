@@ -16,6 +16,7 @@ from activities import slow_webhooks
 from api.app import create_app
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.run_report import first_report
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.claims import Claim
 from hookkeeper.registry.store import Store
@@ -23,6 +24,7 @@ from hookkeeper.services import event_starts, ingest
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.shared_read import first_state
 from hookkeeper.times import utc_now
 from instances import KEY, Instance, running_instance
 from receivers import Receiver
@@ -320,6 +322,17 @@ async def test_with_sharing_off_events_of_shared_runs_are_known(idle_instance: I
         new = await post_together(other, [f"new{n}" for n in range(8)])
         assert len(run_ids(new)) == 8
         assert await other.store.claims.find(other.tenant, "new3") is None
+
+
+async def test_an_event_that_only_the_index_has_is_accepted_again(instance: Instance) -> None:
+    """Its claim is lost, and Temporal does not have its shared run any more."""
+    claim, event = shared_event(instance, "e")
+    run = event_input(event)
+    state = first_state(run)
+    await instance.store.index.write([first_report(run, state, "gone", claim.digest, claim.shared_run)])
+    answer = await post(instance, "e")
+    assert answer.status_code == 202, answer.text
+    assert (await instance.until_final("e"))["workflow_id"] == ids.workflow_id(instance.tenant, "e")
 
 
 async def test_events_from_before_sharing_are_known(temporal: Client, tmp_path: Path) -> None:

@@ -123,9 +123,6 @@ async def test_claims_are_moved_from_the_run_that_was_looked_at(store: Store) ->
     ]
     await store.claims.move([("acme", "b")], "shared-1", "shared-1.1")
     assert await store.claims.in_run("shared-1.1") == [claim("b", "shared-1.1")]
-    await store.claims.remove("acme", "b")
-    assert await store.claims.find("acme", "b") is None
-    assert await store.claims.claim([claim("b", "shared-5")]) == {}
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

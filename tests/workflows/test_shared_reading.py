@@ -163,12 +163,10 @@ async def test_without_its_claim(instance: Instance, inbox: Receiver) -> None:
     """Temporal lists the run by the ids of its events. The same id of another tenant is another event."""
     webhook = await instance.webhook(inbox.url)
     mine, other = (event_to(webhook, id="e0", tenant=tenant) for tenant in (instance.tenant, f"{instance.tenant}-b"))
-    run, others = await share(instance, [mine]), await share(instance, [other])
+    run, others = [await share(instance, [event], claimed=False) for event in (mine, other)]
     for started in (run, others):
         await started.result()
         await until_listed(started)
-        await instance.store.claims.remove(instance.tenant, "e0")
-        await instance.store.claims.remove(f"{instance.tenant}-b", "e0")
     assert (await instance.event("e0"))["workflow_id"] == run.handle.id
     with pytest.raises(UnknownEvent):
         await instance.gateway.read(f"{instance.tenant}-c", "e0")
