@@ -87,7 +87,7 @@ async def _demo(once: bool) -> None:
         event = await _run_client(running, inbox)
         is_delivered = True
         if not once:
-            _print_links(event)
+            _print_links(event, running)
             _print_services(running)
             await forever()
     if once and not is_delivered:
@@ -96,9 +96,11 @@ async def _demo(once: bool) -> None:
         out.print("  Stopped.")
 
 
-def _print_links(event: Json) -> None:
+def _print_links(event: Json, running: stack.Stack) -> None:
     out.print(
-        f"\n   The workflow in the Temporal web UI"
+        f"\n   The event on the dashboard (log in with the admin key)"
+        f"\n   {running.url}/events/{event['id']}?tenant={TENANT}"
+        f"\n\n   The workflow in the Temporal web UI"
         f"\n   {event['links']['temporal']}"
         f"\n\n   The event, in another terminal"
         f"\n   {command_name()} events show {event['id']} --tenant {TENANT}\n"

@@ -72,6 +72,12 @@ async def test_demo_runs_repeatedly(tmp_path: Path) -> None:
         assert run["status"] == "WORKFLOW_EXECUTION_STATUS_COMPLETED"
         assert run["execution"]["runId"] == run_id
 
+        page = re.search(r"The event on the dashboard.*\n +(http\S+/events/\S+)$", output, re.M)
+        assert page
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(page[1], follow_redirects=True)
+        assert (answer.status_code, answer.url.path) == (200, "/login")
+
         show = re.search(r"The event, in another terminal\n +hookkeeper (.*)$", output, re.M)
         assert show
         shown = await processes.hookkeeper(*shlex.split(show[1]), cwd=tmp_path)
@@ -94,7 +100,9 @@ async def test_demo_runs_repeatedly(tmp_path: Path) -> None:
     assert_all_steps(second.out, tmp_path)
     assert event_of(second.out) != event_of(output)
     # Nothing keeps running, so no links are printed.
-    assert not any(words in second.out for words in ("Send another", "web UI\n", "in another terminal", "/workflows/"))
+    assert not any(
+        words in second.out for words in ("Send another", "web UI\n", "in another terminal", "/workflows/", "dashboard")
+    )
 
 
 async def test_a_demo_stopped_before_its_end_fails(tmp_path: Path) -> None:
