@@ -29,6 +29,8 @@ SECURE_HEADERS = {
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
+VISITOR = "without a session"
+"""Who shares the threads for rendering as a tenant does; no tenant has this name."""
 MAX_SHOWN_JSON = 64 * 1024
 """Characters of an event's data on a page."""
 NAVIGATION = (
@@ -53,7 +55,7 @@ async def render(request: Request, template: str, status: int = 200, **context: 
         "navigation": [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes],
         "back": back_to(request),
     }
-    async with state.rendering.slot((caller and caller.tenant) or ""):
+    async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
         html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
     return HTMLResponse(html, status, headers=SECURE_HEADERS)
 

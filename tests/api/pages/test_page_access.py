@@ -12,6 +12,7 @@ from test_access import key_with
 
 from api.access import scopes_of
 from api.caller import SCOPES
+from api.pages.rendering import VISITOR
 from api.pages.routes import PageRoute
 from instances import Instance
 
@@ -151,6 +152,19 @@ async def test_pages_of_one_tenant_keep_no_thread_from_another(idle_instance: In
         assert (await calm.get("/events")).status_code == 200
         assert not waiting.done()
         rendering.release("busy", held)
+        assert (await waiting).status_code == 200
+
+
+async def test_visitors_without_a_session_keep_no_thread_from_readers(idle_instance: Instance) -> None:
+    rendering = idle_instance.app.state.api.rendering
+    async with browsing(idle_instance.app) as operator, browsing(idle_instance.app, key=None) as visitor:
+        held = 0
+        while rendering.acquire_now(VISITOR):
+            held += 1
+        waiting = asyncio.create_task(visitor.get("/login"))
+        assert (await operator.get("/events")).status_code == 200
+        assert not waiting.done()
+        rendering.release(VISITOR, held)
         assert (await waiting).status_code == 200
 
 
