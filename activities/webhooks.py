@@ -13,13 +13,13 @@ from activities.rate_gate import RateGate
 from activities.rendering import Renderer
 from hookkeeper import tracing
 from hookkeeper.content.payload import Body, body_of
-from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.egress import http
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.shared_run import TogetherBatch, TogetherResult
 from hookkeeper.outcomes import Outcome
+from hookkeeper.services.webhook_requests import signed_headers
 
 
 class WebhookActivities:
@@ -107,20 +107,7 @@ class WebhookActivities:
         return attempt.outcome(answer, webhook.target, text).model_copy(update=of_webhook)
 
     def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:
-        """Sign the attempt. Its id is that of the event, its timestamp is its own."""
-        timestamp = int(now.timestamp())
-        signature = sign(
-            attempt.webhook.signing_secrets(now), message_id=attempt.event.id, timestamp=timestamp, body=body.content
-        )
+        """Return the headers of the attempt, whose timestamp is its own."""
         context = tracing.current() if self._send_traceparent else None
-        return (
-            ({tracing.HEADER: context} if context else {})
-            | attempt.webhook.headers
-            | body.headers
-            | {
-                "user-agent": self._user_agent,
-                "webhook-id": attempt.event.id,
-                "webhook-timestamp": str(timestamp),
-                "webhook-signature": signature,
-            }
-        )
+        traced = {tracing.HEADER: context} if context else {}
+        return traced | signed_headers(attempt.webhook, attempt.event.id, body, self._user_agent, now)

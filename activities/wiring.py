@@ -42,11 +42,10 @@ from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.rate_mode import keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.webhook_workflows import HeldDeliveries, Probes
-from hookkeeper.version import VERSION
+from hookkeeper.version import USER_AGENT
 
 MAX_CONCURRENT_BULK = 20
 """Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""
-USER_AGENT = f"Hookkeeper/{VERSION}"
 
 Activity = Callable[..., Any]
 

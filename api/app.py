@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
-from api.pages import event, lists, login, overview, static, webhook, webhook_commands, webhook_form
+from api.pages import event, exchange, lists, login, overview, static, webhook, webhook_commands, webhook_form
 from api.pages import events as events_page
 from api.pages import webhooks as webhooks_page
 from api.problems import responses
@@ -60,6 +60,7 @@ ROUTERS = (
     overview.router,
     events_page.router,
     event.router,
+    exchange.router,
     webhooks_page.router,
     webhook_form.router,
     webhook.router,

@@ -115,9 +115,11 @@ class Live {
 document.addEventListener("click", async (click) => {
   const button = click.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(button.dataset.copy);
+  const { copy, copyOf } = button.dataset; // a text, or the id of the element that has it
+  await navigator.clipboard.writeText(copyOf ? document.getElementById(copyOf).textContent : copy);
+  const label = button.dataset.label ??= button.textContent;
   button.textContent = "Copied";
-  setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  setTimeout(() => { button.textContent = label; }, 1500);
 });
 
 const reload = document.querySelector("[data-reload]");

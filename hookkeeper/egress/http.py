@@ -178,7 +178,7 @@ async def send(
     token = current_request.set(state)
     try:
         async with asyncio.timeout(timeout) as state.timeout:
-            await _exchange(client, _request(method, url, body, headers, tls), state, received, keep)
+            await _exchange(client, request_of(method, url, body, headers, tls), state, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
     except _REQUEST_ERRORS as exc:
@@ -244,7 +244,7 @@ def _refuse_plain_http(request: httpx.Request) -> None:
         raise ForbiddenAddress(str(error)) from None
 
 
-def _request(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None) -> httpx.Request:
+def request_of(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None = None) -> httpx.Request:
     """Build the request without the headers that the client would add. Raises httpx.InvalidURL."""
     try:
         target = httpx.URL(url)

@@ -3,6 +3,7 @@
 Each test fails for an error in the browser's console, and for a request to another host.
 """
 
+import asyncio
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": 
 """What axe looks for: the colours are all that differs."""
 PATIENCE = WAIT_TIMEOUT * 1000
 """Milliseconds."""
+BODY = "\n{{ event.data.text }}\r\n"
 REPEATED = "the server responded with a status of 503"
 """A busy machine is late, and the page asks again."""
 
@@ -168,6 +170,36 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         assert (await instance.http.get(f"/v1/webhooks/{webhook_id}")).json()["paused_at"]
         await page.get_by_role("button", name="Resume", exact=True).click()
         await expect(page.get_by_text("The webhook was resumed")).to_be_visible()
+
+
+async def test_a_request_is_copied_as_curl_and_sent_again(
+    chromium: Browser, instance: Instance, inbox: Receiver
+) -> None:
+    """What this proves: what the buttons copy is the body that was sent, and a command that a shell runs."""
+    await instance.webhook(inbox.url, retry={"schedule": []}, payload={"content_type": "text/plain", "template": BODY})
+    event = await instance.send(data={"text": "it's \n $(id) </pre> é"})
+    await instance.until_final(event["id"])
+    async with reading(chromium, instance) as page:
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await log_in(page)
+        await page.goto(f"/events/{event['id']}?tenant={instance.tenant}")
+        await page.get_by_role("link", name="Request").click()
+        await page.get_by_role("button", name="Copy body").click()
+        await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        copied: str = await page.evaluate("navigator.clipboard.readText()")
+        assert copied.encode() == inbox.requests[0].body
+        await page.get_by_role("button", name="Show as curl").click()
+        await page.get_by_role("button", name="Copy as curl").click()
+        await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        command: str = await page.evaluate("navigator.clipboard.readText()")
+        await expect(page.get_by_role("button", name="Copy as curl")).to_be_visible()
+        for scheme, options in SCHEMES.items():
+            await page.emulate_media(color_scheme=scheme)
+            results = await Axe().run(page, options=options)
+            assert results.violations_count == 0, results.generate_report()
+    process = await asyncio.create_subprocess_exec("sh", "-c", command)
+    assert await process.wait() == 0
+    assert inbox.requests[1].body == inbox.requests[0].body
 
 
 async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
