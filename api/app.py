@@ -9,6 +9,7 @@ from api import errors, openapi, outgoing
 from api.access import check_routes
 from api.pages import event, exchange, lists, login, overview, static, webhook, webhook_commands, webhook_form
 from api.pages import events as events_page
+from api.pages import portal as portal_page
 from api.pages import webhooks as webhooks_page
 from api.problems import responses
 from api.routes import (
@@ -20,6 +21,7 @@ from api.routes import (
     events,
     health,
     keys,
+    portal,
     post_events,
     providers,
     recoveries,
@@ -49,6 +51,7 @@ ROUTERS = (
     stats.router,
     system.router,
     schedules.router,
+    portal.router,
     keys.router,
     audit.router,
     codec.router,
@@ -56,6 +59,7 @@ ROUTERS = (
     codec.page_router,
     docs.router,
     login.router,
+    portal_page.router,
     static.router,
     overview.router,
     events_page.router,

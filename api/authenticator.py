@@ -10,9 +10,11 @@ from cachetools import LRUCache, TTLCache
 from fastapi import Request
 
 from api.caller import SCOPES, Caller
+from api.portal import caller_of
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.registry.api_keys import USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 
@@ -38,14 +40,17 @@ class Authenticator:
     A revoked key is refused within a second, and at once in the process that revoked it.
     """
 
-    def __init__(self, admin_key: str, keys: ApiKeys, rate_limit: str | None) -> None:
+    def __init__(self, admin_key: str, keys: ApiKeys, portal: PortalSessions, rate_limit: str | None) -> None:
         self._admin = digest_of(admin_key)
         self._keys = keys
+        self._portal = portal
         self._limits = RateLimits(rate_limit)
         self._found: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
         """By digest: the time before the last lookup, from which on the key is trusted, and what it found."""
         self._of_sessions: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
         """The same by key id, for sessions."""
+        self._of_portal: LRUCache[str, tuple[float, PortalSession]] = LRUCache(MAX_CACHED)
+        """The same of sessions of the portal, by their ids."""
         self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
         """Digests of keys that the registry did not have."""
         self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)
@@ -56,10 +61,11 @@ class Authenticator:
         await asyncio.gather(*self._noting)
 
     def forget(self, key_id: str) -> None:
-        """Read a key again at its next request."""
+        """Read a key, or a session of the portal, again at its next request."""
         for digest in [digest for digest, (_, key) in self._found.items() if key.id == key_id]:
             del self._found[digest]
         self._of_sessions.pop(key_id, None)
+        self._of_portal.pop(key_id, None)
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
@@ -69,10 +75,34 @@ class Authenticator:
         return with_scope(await self.identify(key.strip(), request), scopes)
 
     async def resume(self, key_id: str) -> Caller:
-        """Return who has begun a session with this key; the cookie proves it. Raises Unauthorized and RateLimited."""
+        """Return who has begun a session with this key, or by a link with this id; the cookie proves it.
+
+        Raises Unauthorized and RateLimited.
+        """
         if key_id == ADMIN.key_id:
             return ADMIN
+        if key_id.startswith(ID_PREFIX):
+            return await self._resume_portal(key_id)
         return await self._counted(await self._find_by_id(key_id))
+
+    async def _resume_portal(self, session_id: str) -> Caller:
+        """Return who uses this session of the portal. All sessions of a tenant share the default rate of a key."""
+        session = await self._find_portal_session(session_id)
+        if session is None or session.opened_at is None or session.is_over(utc_now()):
+            _refuse("The session has ended.")
+        await self.check_maker(session)
+        await self._limits.count_for_portal(session.tenant)
+        return caller_of(session)
+
+    async def check_maker(self, link: PortalSession) -> None:
+        """Raise Unauthorized if the key that made the link was revoked or has expired."""
+        if link.key_id != ADMIN.key_id and (refusal := _refusal(await self._find_by_id(link.key_id))):
+            _refuse(refusal)
+
+    async def limit_lookups(self, request: Request) -> None:
+        """Raise RateLimited for an address beyond its failures, if no lookup is left."""
+        if not await self._limits.has_room(_address(request), FAILURES):
+            await self._count_lookup(request)
 
     async def count_failure(self, request: Request) -> None:
         """Count a request with a bad key. Raises RateLimited."""
@@ -82,6 +112,9 @@ class Authenticator:
         """Raise RateLimited for an address beyond its failures, if the key is known to be bad or no lookup is left."""
         if digest in self._unknown:
             await self.count_failure(request)
+        await self._count_lookup(request)
+
+    async def _count_lookup(self, request: Request) -> None:
         await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, TOO_MANY_FAILURES)
 
     async def identify(self, key: str, request: Request) -> Caller:
@@ -125,6 +158,15 @@ class Authenticator:
             if known is not None:
                 self._of_sessions[key_id] = (now, known)
         return known
+
+    async def _find_portal_session(self, session_id: str) -> PortalSession | None:
+        now = time.monotonic()
+        found_at, session = self._of_portal.get(session_id, (0.0, None))
+        if session is None or now - found_at > TRUSTED:
+            session = await self._portal.get(session_id)
+            if session is not None:
+                self._of_portal[session_id] = (now, session)
+        return session
 
     def _note_use(self, key_id: str) -> None:
         """Record the time of use in the background."""

@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 from api.problems import Forbidden
 from hookkeeper.registry.audit import AuditEntry
 
-Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "admin"]
+Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-USUAL_SCOPES = SCOPES[:-1]
-"""Default scopes of a new key: everything that concerns one tenant."""
+USUAL_SCOPES = SCOPES[:4]
+"""Default scopes of a new key: everything that concerns one tenant. `webhooks:write` includes `webhooks:secrets`."""
 
 
 class HasTenant(Protocol):

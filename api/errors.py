@@ -29,6 +29,7 @@ from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotFound, Postponed, ServiceError, TooLarge
@@ -53,6 +54,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     UnknownDelivery,
     EventTypeExists,
     TooManyWebhooks,
+    TooManyPortalSessions,
     ChangedMeanwhile,
     BadTimes,
     BadCursor,
@@ -134,6 +136,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Missing(_sentence(error))
         case Conflict() | TooManySchedules() | Refused() | EventTypeExists() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
+        case TooManyPortalSessions():
+            return Conflicting(f"{_sentence(error)} Revoke one, or wait until one expires.")
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()
         case QueueFull():

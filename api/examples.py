@@ -12,6 +12,7 @@ from api.outgoing import DATA, EVENT_ID, WEBHOOK_ID
 from api.problems import Unprocessable, document
 from api.routes.audit import AuditRecord
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
+from api.routes.portal import PortalLink, PortalSessionView
 from api.routes.suppressions import SuppressionView
 from api.schemas.event_types import EventTypeView
 from api.schemas.events import (
@@ -160,6 +161,20 @@ KEY = KeyView(
     revoked_at=None,
 )
 
+PORTAL_SESSION = PortalSessionView(
+    id="prt_0123456789abcdef",
+    tenant="acme",
+    name="ann@acme.example",
+    capabilities=["view", "redeliver"],
+    status="open",
+    path="/webhooks",
+    key_id=KEY.id,
+    created_at=CREATED,
+    expires_at=CREATED + timedelta(minutes=10),
+    opened_at=None,
+    revoked_at=None,
+)
+
 MIDNIGHT, NEXT_MIDNIGHT = (datetime(2026, 1, day, tzinfo=UTC) for day in (2, 3))
 COUNTED = Measures(
     {
@@ -243,6 +258,8 @@ EXAMPLES: tuple[BaseModel, ...] = (
     KEY,
     CreatedKey.of(KEY, key="hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ"),
     RevokedKey(id=KEY.id, schedules=[ScheduleOfKey(id=PLAN.id, tenant="acme", paused=True)]),
+    PORTAL_SESSION,
+    PortalLink.of(PORTAL_SESSION, url="https://hooks.acme.example/portal/Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ"),
     AuditRecord(
         id="aud_7d2e7c559a3e4f1f3a0f2b61",
         at=CREATED,

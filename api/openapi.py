@@ -33,6 +33,7 @@ TAGS = {
     "event types": "The catalogue of event types with their JSON Schemas, shared by all tenants.",
     "suppressions": "Email addresses that receive no more emails.",
     "keys": "API keys: create, list and revoke them.",
+    "portal": "Single-use links for customers to the dashboard, and the sessions that they begin.",
     "audit": "The log of all changes and commands.",
     "providers": "Callbacks of email providers.",
     "codec": "The codec server of Temporal's web UI and command line: it decrypts and encrypts payloads.",

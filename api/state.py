@@ -35,7 +35,7 @@ class ApiState:
             children=settings.max_concurrent_sandbox_calls,
             per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
         )
-        self.authenticator = Authenticator(admin_key, store.api_keys, settings.rate_limit)
+        self.authenticator = Authenticator(admin_key, store.api_keys, store.portal, settings.rate_limit)
         self.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
         self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)

@@ -6,14 +6,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hookkeeper import tracing
 
 HEADER = tracing.HEADER.encode()
-UNTRACED = ("/healthz", "/readyz")
+UNTRACED = ("/healthz", "/readyz", "/portal/")
+"""Paths of no interest, and those with the token of a link."""
 
 TELEMETRY: TelemetryConfig = {
     "metrics": False,
     "logs": False,
     "operation_spans": False,
     "auto_configure": False,
-    "exclude": lambda scope: scope["path"] in UNTRACED,
+    "exclude": lambda scope: scope["path"].startswith(UNTRACED),
 }
 
 

@@ -30,6 +30,7 @@ Limit = Literal[
     "schema_cost",
     "ordered_queue",
     "webhooks",  # of a tenant
+    "portal_sessions",  # of a tenant
     "schedules",  # of a tenant
     "tenant_activities",
     "memory",  # of a tenant in a worker

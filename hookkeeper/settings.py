@@ -140,6 +140,9 @@ class Settings(BaseSettings):
         None, ge=1, description="Tasks that may wait for the workers; above it, new events are answered with 429"
     )
     max_webhooks_per_tenant: int = Field(200, ge=1, description="Maximum number of webhooks of one tenant")
+    max_portal_sessions_per_tenant: int = Field(
+        200, ge=1, description="Maximum number of open links and sessions of the customers' portal, of one tenant"
+    )
     max_addresses_per_webhook: int = Field(
         100,
         ge=1,

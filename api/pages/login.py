@@ -2,17 +2,22 @@
 
 import re
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.deps import AuthenticatorDep, SettingsDep
+from api.authenticator import Authenticator
+from api.deps import AuthenticatorDep, SettingsDep, StoreDep
 from api.pages.rendering import PROOF, redirect, render
+from api.portal import caller_of
 from api.problems import Unauthorized
 from api.requests import StrictRoute
 from api.sessions import SESSION, SessionCookie, read_form
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.portal import ID_PREFIX
+from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
@@ -64,14 +69,32 @@ async def log_in(request: Request, settings: SettingsDep, authenticator: Authent
 
 
 @router.post("/logout")
-async def log_out(request: Request, settings: SettingsDep) -> Response:
-    """End the session in this browser. It needs no key: it works for a revoked key, and without the registry."""
+async def log_out(
+    request: Request, settings: SettingsDep, store: StoreDep, authenticator: AuthenticatorDep
+) -> Response:
+    """End the session in this browser; one of the portal, for good.
+
+    It needs no key: it works for a revoked key, and without the registry.
+    """
     form = await read_form(request)
     if not SESSION.is_proof(form.get(PROOF, ""), SESSION.of(request), settings):
         return redirect("/")
+    subject = SESSION.subject(SESSION.of(request), settings, utc_now())
+    if subject is not None and subject.startswith(ID_PREFIX):
+        with suppress(RegistryUnavailable):
+            await _revoke(subject, store, authenticator)
     response = redirect("/login")
     SESSION.put(response, "", settings)
     return response
+
+
+async def _revoke(session_id: str, store: Store, authenticator: Authenticator) -> None:
+    session = await store.portal.get(session_id)
+    if session is not None:
+        await store.portal.revoke(
+            session_id, caller_of(session).did("portal-session.revoke", session_id, session.tenant)
+        )
+        authenticator.forget(session_id)
 
 
 async def _form(request: Request, settings: Settings, target: str, error: str = "", status: int = 200) -> Response:

@@ -104,7 +104,7 @@ async def preview(
     return await show_again(request, webhook, store, caller, preview=shown, form=form)
 
 
-@router.post("/{webhook_id}/secret", dependencies=_WRITES)
+@router.post("/{webhook_id}/secret", dependencies=[needs("webhooks:secrets", "webhooks:write")])
 async def show_secret(
     request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep, audit: AuditDep
 ) -> Response:

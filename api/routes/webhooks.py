@@ -141,10 +141,13 @@ async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerD
 
 
 @router.get(
-    "/{webhook_id}/secret", summary="Show signing key", responses=responses(404), dependencies=[needs("webhooks:write")]
+    "/{webhook_id}/secret",
+    summary="Show signing key",
+    responses=responses(404),
+    dependencies=[needs("webhooks:secrets", "webhooks:write")],
 )
 async def show_secret(webhook: KnownWebhook) -> schemas.WebhookSecret:
-    """Show the signing key. This needs `webhooks:write`, since the key can sign any request."""
+    """Show the signing key, which can sign any request: `webhooks:read` is not enough."""
     return views.secret(webhook)
 
 

@@ -10,7 +10,7 @@ from hookkeeper.cli.console import Json, out, print_json_or, print_page, print_r
 from hookkeeper.cli.options import AsJson, Cursor, Limit
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
-SCOPES = "events:write, events:read, webhooks:write, webhooks:read, admin"
+SCOPES = "events:write, events:read, webhooks:write, webhooks:read, webhooks:secrets, admin"
 PRINTED = ("id", "key", "tenant", "scopes")
 
 

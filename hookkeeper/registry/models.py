@@ -1,6 +1,6 @@
 """The tables of the registry. A test compares them with the migrations.
 
-The tables of keys and of the audit log are in `hookkeeper.registry.api_keys` and `hookkeeper.registry.audit`.
+The tables of keys, of the portal and of the audit log are in `hookkeeper.registry.api_keys`, `…portal` and `…audit`.
 """
 
 from datetime import UTC, datetime

@@ -28,6 +28,7 @@ from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page
+from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
@@ -71,6 +72,7 @@ class Store:
         self.health = HealthStore(database)
         self.slots = Slots(database)
         self.api_keys = ApiKeys(database, self._direct)
+        self.portal = PortalSessions(database)
         self.audit = AuditLog(database)
         self.index = EventIndex(database)
         self._direct_writes = DirectWrites(engine, database)

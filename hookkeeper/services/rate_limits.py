@@ -29,6 +29,12 @@ class RateLimits:
         if rate := key.rate_limit or self._default_of_keys:
             await self.count(key.id, rate, f"The key may make {rate.replace('/', f' {what} a ')}.")
 
+    async def count_for_portal(self, tenant: str) -> None:
+        """Count a request of a tenant's sessions of the portal: together they may do what a key may by default."""
+        if rate := self._default_of_keys:
+            refusal = f"The portal may be asked for {rate.replace('/', ' pages a ')}."
+            await self.count(f"portal of {tenant}", rate, refusal)
+
     async def count(self, who: str, rate: str, refusal: str) -> None:
         """Count a request. Raises RateLimited if it is one too many."""
         limit = _parsed(rate)

@@ -26,7 +26,7 @@ NEEDS = {
     "GET /v1/webhooks/{webhook_id}": "webhooks:read",
     "PATCH /v1/webhooks/{webhook_id}": "webhooks:write",
     "DELETE /v1/webhooks/{webhook_id}": "webhooks:write",
-    "GET /v1/webhooks/{webhook_id}/secret": "webhooks:write",
+    "GET /v1/webhooks/{webhook_id}/secret": "webhooks:secrets webhooks:write",
     "POST /v1/webhooks/{webhook_id}/rotate-secret": "webhooks:write",
     "POST /v1/webhooks/{webhook_id}/test": "webhooks:write",
     "POST /v1/webhooks/{webhook_id}/pause": "webhooks:write",
@@ -75,6 +75,9 @@ NEEDS = {
     "POST /v1/keys": "admin",
     "GET /v1/keys": "admin",
     "DELETE /v1/keys/{key_id}": "admin",
+    "POST /v1/portal-links": "admin webhooks:write",
+    "GET /v1/portal-sessions": "admin webhooks:write",
+    "DELETE /v1/portal-sessions/{session_id}": "admin webhooks:write",
     "GET /v1/audit": "admin",
     "GET /v1/system": "admin",
 }

@@ -112,6 +112,8 @@ async def test_what_was_not_done_has_no_entry(idle_instance: Instance) -> None:
         ("DELETE", "/v1/webhooks/wh_nowhere", None),
         ("DELETE", "/v1/event-types/nowhere", None),
         ("DELETE", "/v1/keys/key_nowhere", None),
+        ("DELETE", "/v1/portal-sessions/prt_nowhere", None),
+        ("POST", "/v1/portal-links", {"path": "/nowhere"}),
         ("POST", "/v1/events/nowhere/cancel", None),
     ):
         await http.request(method, path, json=body)

@@ -361,6 +361,7 @@ async def test_the_checks_let_good_urls_pass(door: Instance, url: str) -> None:
     [
         (WEBHOOK, "name", {"url": URL}),
         ("/v1/keys", "name", {"scopes": ["events:read"]}),
+        ("/v1/portal-links", "name", {}),
         ("/v1/schedules", "name", {"event": {"type": "a"}, "every": 3600}),
         ("/v1/schedules", "note", {"event": {"type": "a"}, "every": 3600}),
         ("/v1/suppressions", "detail", {"address": "ann@acme.example"}),

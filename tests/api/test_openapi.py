@@ -167,6 +167,7 @@ def test_each_answer_has_an_example() -> None:
         ("EventBatch", "/v1/events/batch", 207),
         ("NewEventType", "/v1/event-types", 201),
         ("NewKey", "/v1/keys", 201),
+        ("NewPortalLink", "/v1/portal-links", 201),
         ("TenantRecoveryRequest", "/v1/recoveries", 200),
         ("NewSchedule", "/v1/schedules", 201),
         ("NewSuppression", "/v1/suppressions", 201),

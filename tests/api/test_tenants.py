@@ -82,6 +82,9 @@ KINDS = {
     "POST /v1/keys": ADMIN,
     "GET /v1/keys": ADMIN,
     "DELETE /v1/keys/{key_id}": ADMIN,
+    "POST /v1/portal-links": MAKES,
+    "GET /v1/portal-sessions": LISTS,
+    "DELETE /v1/portal-sessions/{session_id}": OBJECT,
     "GET /v1/audit": ADMIN,
     "GET /v1/system": ADMIN,
 }
@@ -127,6 +130,7 @@ class Two:
             "suppressions": (await admin.get("/v1/suppressions", params=of_a)).json(),
             "event": (await admin.get(f"/v1/events/{event}", params=of_a)).json(),
             "schedule": (await admin.get(f"/v1/schedules/{self.fixtures['schedule_id']}", params=of_a)).json(),
+            "portal": (await admin.get("/v1/portal-sessions", params=of_a)).json(),
             "audit": (await admin.get("/v1/audit", params=of_a)).json(),
             "types": (await admin.get("/v1/event-types")).json(),
             "keys": [key["id"] for key in (await admin.get("/v1/keys")).json()["items"] if not key["revoked_at"]],
@@ -144,7 +148,9 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
         event = (await a.post("/v1/events", json={"type": TYPE, "deliver_at": TOMORROW})).json()["id"]
         schedule = (await a.post("/v1/schedules", json=NEVER)).json()["id"]
         recovery = (await a.post("/v1/recoveries", json={"since": TODAY})).json()["id"]
+        session = (await a.post("/v1/portal-links", json={})).json()["id"]
         fixtures = {
+            "session_id": session,
             "webhook_id": hook,
             "recovery_id": recovery,
             "schedule_id": schedule,
@@ -168,6 +174,7 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
             "POST /v1/schedules/{schedule_id}/backfill": NOBODYS_PERIOD,
             "POST /v1/event-types": {"name": "order.new"},
             "PATCH /v1/event-types/{name}": {"description": "changed"},
+            "POST /v1/portal-links": {"name": "mine"},
             "POST /v1/keys": {"name": "mine", "tenant": instance.tenant},
         }
         two = Two(instance, a, b, theirs, fixtures, bodies)

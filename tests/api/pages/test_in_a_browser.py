@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
+import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
@@ -229,3 +230,30 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
             await check(path)
     assert {path: report for path, report in found.items() if report} == {}
     assert len(found) == 20
+
+
+async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, instance: Instance) -> None:
+    """The browser comes from a page of another site, whose requests bring no cookie of ours (SameSite=Strict)."""
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    path = f"/webhooks/{webhook['id']}"
+    body = {"tenant": instance.tenant, "name": "ann@acme.example", "path": path}
+    url = httpx.URL((await instance.http.post("/v1/portal-links", json=body)).json()["url"])
+    async with reading(chromium, instance) as page:
+        origin = page.url.removesuffix("/login?next=%2Fevents")
+        await page.goto("about:blank")
+        await page.set_content(f'<a href="{origin}{url.path}">Webhooks</a>')
+        await page.get_by_role("link").click()
+        await expect(page.get_by_role("heading", name="Open the portal")).to_be_visible()
+        for scheme, options in SCHEMES.items():
+            await page.emulate_media(color_scheme=scheme)
+            results = await Axe().run(page, options=options)
+            assert not results.violations_count, results.generate_report()
+        await page.get_by_role("button", name="Open").click()
+        await page.wait_for_url(f"**{path}")
+        await expect(page.get_by_role("heading", name="Shop")).to_be_visible()
+        await expect(page.get_by_text("ann@acme.example")).to_be_visible()
+        await expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
+        await page.goto("about:blank")
+        await page.set_content(f'<a href="{origin}{path}">Webhook</a>')
+        await page.get_by_role("link").click()
+        await expect(page.get_by_role("heading", name="Shop")).to_be_visible()

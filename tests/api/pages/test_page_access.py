@@ -39,7 +39,7 @@ NEEDS = {
     "POST /webhooks/{webhook_id}/enable": "webhooks:write",
     "POST /webhooks/{webhook_id}/test": "webhooks:write",
     "POST /webhooks/{webhook_id}/preview": "webhooks:read",
-    "POST /webhooks/{webhook_id}/secret": "webhooks:write",
+    "POST /webhooks/{webhook_id}/secret": "webhooks:secrets webhooks:write",
     "POST /webhooks/{webhook_id}/rotate-secret": "webhooks:write",
     "POST /webhooks/{webhook_id}/recover": "events:write",
     "GET /webhooks/new": "webhooks:write",

@@ -27,6 +27,7 @@ def upgrade() -> None:
     _create_event_types()
     _create_suppressions()
     _create_api_keys()
+    _create_portal_sessions()
     _create_audit_log()
     _create_index()
     _create_claims()
@@ -40,7 +41,15 @@ def downgrade() -> None:
     op.drop_table("rollups")
     op.drop_table("deliveries")
     op.drop_table("events")
-    for table in ("audit_log", "api_keys", "suppressions", "event_types", "webhook_patterns", "webhooks"):
+    for table in (
+        "audit_log",
+        "portal_sessions",
+        "api_keys",
+        "suppressions",
+        "event_types",
+        "webhook_patterns",
+        "webhooks",
+    ):
         op.drop_table(table)
 
 
@@ -142,6 +151,27 @@ def _create_api_keys() -> None:
     )
     op.create_index("ix_api_keys_digest", "api_keys", ["digest"], unique=True)
     op.create_index("ix_api_keys_created_at", "api_keys", ["created_at", "id"])
+
+
+def _create_portal_sessions() -> None:
+    op.create_table(
+        "portal_sessions",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("tenant", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("capabilities", sa.JSON(), nullable=False),
+        sa.Column("path", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("session_lifetime", sa.Integer(), nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.Column("opened_at", TIME),
+        sa.Column("revoked_at", TIME),
+        sa.Column("created_at", TIME, nullable=False),
+    )
+    op.create_index("ix_portal_sessions_digest", "portal_sessions", ["digest"], unique=True)
+    op.create_index("ix_portal_sessions_created_at", "portal_sessions", ["created_at", "id"])
+    op.create_index("ix_portal_sessions_tenant_created_at", "portal_sessions", ["tenant", "created_at", "id"])
 
 
 def _create_audit_log() -> None:

@@ -1,0 +1,123 @@
+"""Open a link to the portal: a page with a button, which begins the session.
+
+GET changes nothing, since mail servers and messengers open links too.
+"""
+
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from api.authenticator import Authenticator
+from api.deps import AuthenticatorDep, SettingsDep, StoreDep
+from api.pages.login import LoginRoute
+from api.pages.rendering import PROOF, redirect, render
+from api.portal import TOKEN, caller_of
+from api.problems import Unauthorized
+from api.sessions import SESSION, SessionCookie, read_form
+from hookkeeper.registry.api_keys import digest_of
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.portal import PortalSession
+from hookkeeper.registry.store import Store
+from hookkeeper.services.errors import RateLimited
+from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
+
+router = APIRouter(prefix="/portal", include_in_schema=False, route_class=LoginRoute)
+FORM = SessionCookie("hookkeeper_portal", path="/portal", duration=timedelta(hours=1))
+"""Binds the form to the browser, so that no other site can put a reader into a session of its own."""
+
+
+class Refusal(NamedTuple):
+    """Why a link does not open."""
+
+    status: int
+    text: str
+
+
+UNKNOWN = Refusal(404, "This link is unknown. Check that the address is complete, or ask for a new link.")
+USED = Refusal(410, "This link has been used: it opens the portal once. Ask for a new link.")
+EXPIRED = Refusal(410, "This link has expired. Ask for a new link.")
+REVOKED = Refusal(410, "This link was revoked. Ask for a new link.")
+UNAVAILABLE = Refusal(503, "Links cannot be checked right now. Try again soon.")
+
+
+@router.get("/{token}")
+async def show_link(
+    request: Request, token: str, store: StoreDep, authenticator: AuthenticatorDep, settings: SettingsDep
+) -> Response:
+    """Show the button, or why the link does not open."""
+    found = await _find(request, token, store, authenticator)
+    if isinstance(found, Refusal):
+        return await _refused(request, found)
+    return await _form(request, settings)
+
+
+@router.post("/{token}")
+async def open_link(
+    request: Request, token: str, store: StoreDep, authenticator: AuthenticatorDep, settings: SettingsDep
+) -> Response:
+    """Use the link, and go to its page."""
+    form = await read_form(request)
+    of_form = FORM.of(request)
+    if FORM.subject(of_form, settings, utc_now()) is None or not FORM.is_proof(form.get(PROOF, ""), of_form, settings):
+        return await _form(request, settings, "This page had expired. Open the portal again.", 403)
+    found = await _find(request, token, store, authenticator)
+    if isinstance(found, Refusal):
+        return await _refused(request, found)
+    try:
+        end = await store.portal.open(found, caller_of(found).did("portal-link.open", found.id, found.tenant))
+    except RegistryUnavailable:
+        return await _refused(request, UNAVAILABLE)
+    if end is None:  # opened or revoked meanwhile
+        return await _refused(request, USED)
+    response = redirect(found.path)
+    now = utc_now()
+    cookie = replace(SESSION, duration=end - now)
+    cookie.put(response, cookie.token(found.id, settings, now), settings)
+    FORM.put(response, "", settings)
+    return response
+
+
+async def _find(request: Request, token: str, store: Store, authenticator: Authenticator) -> PortalSession | Refusal:
+    """Return the link, if it opens. Those that do not are counted as bad keys are, by address."""
+    try:
+        await authenticator.limit_lookups(request)
+        found = await store.portal.find(digest_of(token)) if TOKEN.fullmatch(token) else None
+        refusal = await _refusal(found, authenticator)
+        if refusal:
+            await authenticator.count_failure(request)
+    except RateLimited:
+        return Refusal(429, "Too many requests from this address had no valid link. Try again in a minute.")
+    except RegistryUnavailable:
+        return UNAVAILABLE
+    return found if found and not refusal else refusal or UNKNOWN
+
+
+async def _refusal(link: PortalSession | None, authenticator: Authenticator) -> Refusal | None:
+    if link is None:
+        return UNKNOWN
+    if link.revoked_at is not None:
+        return REVOKED
+    if link.opened_at is not None:
+        return USED
+    if link.is_over(utc_now()):
+        return EXPIRED
+    try:
+        await authenticator.check_maker(link)
+    except Unauthorized:
+        return REVOKED
+    return None
+
+
+async def _form(request: Request, settings: Settings, error: str = "", status: int = 200) -> Response:
+    token = FORM.token(secrets.token_hex(16), settings, utc_now())
+    page = await render(request, "portal.html", status, proof=FORM.proof(token, settings), error=error, opens=True)
+    FORM.put(page, token, settings)
+    return page
+
+
+async def _refused(request: Request, refusal: Refusal) -> Response:
+    return await render(request, "portal.html", refusal.status, error=refusal.text, opens=False)

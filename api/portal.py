@@ -1,0 +1,44 @@
+"""The customers' portal: links that begin a session of the dashboard without a key.
+
+A session has scopes and a tenant, as a key has, and pages check it in the same way.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Literal
+
+from api.caller import Caller, Scope
+from hookkeeper.registry.portal import PortalSession
+
+Capability = Literal["view", "view_secrets", "manage_webhooks", "redeliver"]
+SCOPES: dict[Capability, frozenset[Scope]] = {
+    "view": frozenset({"events:read", "webhooks:read"}),
+    "view_secrets": frozenset({"webhooks:secrets"}),
+    "manage_webhooks": frozenset({"webhooks:write"}),
+    "redeliver": frozenset({"events:write"}),
+}
+TOKEN = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+def new_token() -> str:
+    """Make the token of a link, of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def scopes_of(capabilities: Iterable[str]) -> frozenset[Scope]:
+    """Return the scopes of a session."""
+    return frozenset().union(*(SCOPES[capability] for capability in SCOPES if capability in capabilities))
+
+
+def may_grant(caller: Caller, scopes: frozenset[Scope]) -> bool:
+    """Return whether a caller may make a link with these scopes: its own, or any with `admin`, as for new keys."""
+    if "admin" in caller.scopes:
+        return True
+    implied = {"webhooks:secrets"} if "webhooks:write" in caller.scopes else set()
+    return scopes <= caller.scopes | implied
+
+
+def caller_of(session: PortalSession) -> Caller:
+    """Return who uses a session."""
+    return Caller(session.id, session.name, session.tenant, scopes_of(session.capabilities))
