@@ -30,7 +30,10 @@ async def until_listed(instance: Instance, webhook: str, status: str, count: int
 
 async def listed(instance: Instance, webhook: str, status: str | None = None) -> list[dict[str, Any]]:
     query = {"status": status} if status else {}
-    answer = await instance.http.get(f"/v1/webhooks/{webhook}/deliveries", params=query)
+    path = f"/v1/webhooks/{webhook}/deliveries"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (answer := await instance.http.get(path, params=query)).status_code == 503:  # the machine is busy
+            await asyncio.sleep(0.5)
     assert answer.status_code == 200, answer.text
     return answer.json()["items"]  # type: ignore[no-any-return]
 

@@ -113,9 +113,9 @@ async def test_api_and_queue_show_what_keeps_the_rates(unfair: Instance, idle_in
     assert await rates_kept_by(unfair.temporal, unfair.settings.task_queue) == "timers"
 
 
-@pytest.mark.parametrize(("server", "fair"), [("temporal", True), ("unfair_temporal", False)])
-async def test_fairness_is_found_out_and_leaves_no_run(request: pytest.FixtureRequest, server: str, fair: bool) -> None:
-    client: Client = request.getfixturevalue(server)
+@pytest.mark.parametrize("fair", [True, False])
+async def test_fairness_is_found_out_and_leaves_no_run(temporal: Client, unfair_temporal: Client, fair: bool) -> None:
+    client = temporal if fair else unfair_temporal
     assert await is_fair(client) is fair
     query = f"WorkflowType = '{ids.FAIRNESS_CHECK}'"
     async with asyncio.timeout(WAIT_TIMEOUT):
