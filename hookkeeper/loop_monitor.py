@@ -152,8 +152,10 @@ class LoopMonitor:
             return
         if phase == "start":
             self._collection_started = time.thread_time()
-        elif self._collection_started is not None and self._step:
-            self._step.collecting += time.thread_time() - self._collection_started
+        elif self._collection_started is not None:
+            if self._step:
+                self._step.collecting += time.thread_time() - self._collection_started
+            self._collection_started = None
 
     # The sampling thread
 
@@ -181,6 +183,8 @@ class LoopMonitor:
     def _report_endless(self, step: _Step, cpu: float | None) -> None:
         if step.asleep >= self._blocked:
             self._report_step(step, "blocked", step.asleep)
+        elif self._collection_started is not None:
+            return  # it counts when it has ended
         elif cpu is not None and cpu - step.cpu_started - step.collecting > ENDLESS * self._limit:
             self._report_step(step, "busy", cpu - step.cpu_started - step.collecting)
 

@@ -74,6 +74,11 @@ def sorted_as_in(group: str, commands: dict[str, Any]) -> list[str]:
 PAGES = [*sorted(ROOT.glob("docs/**/*.md")), *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING"))]
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_conflict_of_a_merge_is_left(path: Path) -> None:
+    assert not re.search(r"^(<{7}|>{7}) ", path.read_text(), re.MULTILINE)
+
+
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 1300
 

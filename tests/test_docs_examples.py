@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from api.app import bare_app
+from api.routes.portal import NewPortalLink
 from api.schemas.event_types import NewEventType
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
@@ -33,6 +34,7 @@ COMPOSE_VARIABLES = {"HOOKKEEPER_VERSION"}
 ROUTES: dict[str, type[BaseModel]] = {
     "/v1/events": NewEvent,
     "/v1/event-types": NewEventType,
+    "/v1/portal-links": NewPortalLink,
     "/v1/schedules": NewSchedule,
     "/v1/webhooks": NewWebhook,
 }

@@ -1,6 +1,7 @@
 """What holds an event loop is found, with its stack; what only waits for a processor is not blamed."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -21,6 +22,17 @@ def burn(seconds: float) -> None:
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         sum(range(1000))
+
+
+class Garbage:
+    """A cycle of objects, whose collection takes long."""
+
+    def __init__(self, seconds: float) -> None:
+        self.cycle = self
+        self.seconds = seconds
+
+    def __del__(self) -> None:
+        burn(self.seconds)
 
 
 async def watch(*steps: Callable[[], None], limit: float = 0.1, blocked: float = 0.3) -> list[SlowStep]:
@@ -113,3 +125,15 @@ asyncio.run(main())
         if process.returncode is None:
             process.kill()
     assert out.decode() == "over\n"
+
+
+async def test_a_long_collection_is_no_step_of_ours_before_it_has_ended() -> None:
+    """It takes more than ten times the limit, with which a busy step is reported while it runs."""
+
+    def collect() -> None:
+        Garbage(1.5)
+        gc.collect()
+
+    (held,) = await watch(collect)
+    assert held.kind == "garbage collection"
+    assert held.seconds >= 1.5
