@@ -216,6 +216,7 @@ async def test_a_tenant_at_its_limit_delays_no_other(
             if has_to_wait_long:
                 assert (await run.result()).continued == keys(instance, "e1", "cancelled")
                 await instance.run("cancelled").signal("cancel")
+                assert await until_closed(instance, "cancelled") == WorkflowExecutionStatus.CANCELED
             else:
                 assert (await run.state("e1")).status == "delivering"
                 await run.command("cancelled", "cancel")
