@@ -50,7 +50,11 @@ class SharedRunErasure:
         if claimed is not None and ids.is_later_shared_run(claimed, run.id):  # it was replaced before
             await delete_run(self._client, run.id, run.run_id)
             return await find_shared_run(self._client, claimed)
-        others = [shared for shared in run.events if key_of(shared) != ids.workflow_id(tenant, event_id)]
+        others = [
+            shared
+            for shared in run.events
+            if key_of(shared) != ids.workflow_id(tenant, event_id) and await self._is_in(run, shared.event)
+        ]
         states = await final_states(self._client, run, others)
         finished = [(shared, state) for shared in others if (state := states[key_of(shared)])]
         if finished:
@@ -65,6 +69,11 @@ class SharedRunErasure:
         await self._move(continued, run.id, None)
         await delete_run(self._client, run.id, run.run_id)
         return replacement
+
+    async def _is_in(self, run: SharedRun, event: EventInput) -> bool:
+        """Return whether an event is still in the run: it may be in a later one, or erased."""
+        claim = await self._claims.find(event.tenant, event.id)
+        return claim is None or claim.shared_run == run.id
 
     async def _move(self, events: Sequence[EventInput], from_run: str, to_run: str | None) -> None:
         await self._claims.move([(event.tenant, event.id) for event in events], from_run, to_run)

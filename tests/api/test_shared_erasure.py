@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from problems import problem
+from temporalio.client import Client
 
 from claimed_runs import share, until_listed
 from hookkeeper import ids
@@ -13,6 +14,7 @@ from hookkeeper.registry.claims import Claims
 from hookkeeper.temporal import index_sweep, shared_run_erasure
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.shared_read import find_shared_run
+from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.temporal.shared_runs import start_shared_run
 from index_rows import indexed, until_indexed
 from instances import Instance
@@ -223,6 +225,34 @@ async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest
         await until_gone(instance, erased)
     assert (await instance.event("kept"))["status"] == "succeeded"
     await until_indexed(instance, "kept")
+
+
+async def test_a_run_that_the_server_deletes_late(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeline: a request is killed after it has started the run that replaces an event's; another event is erased,
+    whose runs the server deletes in another order; the first request is repeated.
+    What this proves: the other event does not come back in the first replacement.
+    """
+    run = await shared(instance, ["e0", "e1", "kept"])
+
+    async def killed(*arguments: Any) -> None:
+        raise Killed
+
+    async def late(client: Client, workflow_id: str, run_id: str) -> None:
+        if workflow_id != run.handle.id:
+            await delete_run(client, workflow_id, run_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Claims, "move", killed)
+        with pytest.raises(Killed):
+            await instance.gateway.erase(await instance.gateway.closed_event(instance.tenant, "e0"))
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_run_erasure, "delete_run", late)
+        assert await erase(instance, "e1") == 202
+    await until_deleted(instance, f"{run.handle.id}.1")
+    assert await erase(instance, "e0") == 202
+    for erased in ("e0", "e1"):
+        await until_gone(instance, erased)
+    assert (await instance.event("kept"))["workflow_id"] == f"{run.handle.id}.2"
 
 
 async def test_a_request_that_is_out_of_date(instance: Instance) -> None:
