@@ -82,7 +82,7 @@ class SharedStarts:
     def _stop_abandoned(self) -> None:
         """Cancel the starts whose requests have all ended. They may have taken effect."""
         for task, group in self._groups.items():
-            if all(waiting.answer.cancelled() for waiting in group):
+            if all(waiting.answer.done() for waiting in group):
                 task.cancel()
 
     async def _start_group(self, group: Sequence[WaitingRun], shared_run: str | None) -> None:
