@@ -15,7 +15,6 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
-from api.app import create_app
 from endings import ends
 from event_loops import starting
 from hookkeeper import ids
@@ -24,9 +23,11 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
+from instance_parts import app_of, empty_registry
 from timeouts import WAIT_TIMEOUT
 
 KEY = "a-key-for-tests-only"
+REGISTRY = "registry.db"
 FINAL = ("succeeded", "failed", "cancelled")
 
 
@@ -160,24 +161,31 @@ async def running_instance(temporal: Client, folder: Path, **settings: Any) -> A
         **{
             "min_schedule_interval": 1,
             "max_webhooks_per_tenant": 1000,
-            "database_url": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
+            "database_url": f"sqlite+aiosqlite:///{folder / REGISTRY}",
             "task_queue": f"test-{unique}",
             **settings,
         },
     )
     keyring = chosen.keyring
     store = Store.connect(chosen.database_url, keyring)
-    with starting():
-        await store.migrate()
-        if keyring:
-            temporal = with_keys(temporal, keyring)
-        gateway = Gateway(temporal, chosen.task_queue, store.claims)
-        app = create_app(chosen, store, gateway)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    headers = {"authorization": f"Bearer {KEY}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers, timeout=30) as http,
-    ):
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        with starting():
+            if "database_url" in settings:
+                await store.migrate()
+            else:
+                (folder / REGISTRY).write_bytes(await empty_registry(folder))
+            if keyring:
+                temporal = with_keys(temporal, keyring)
+            gateway = Gateway(temporal, chosen.task_queue, store.claims)
+            app = stack.enter_context(app_of(chosen, store, gateway))
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+                base_url="http://hookkeeper.test",
+                headers={"authorization": f"Bearer {KEY}"},
+                timeout=30,
+            )
+        )
         yield Instance(temporal, store, chosen, gateway, http, app, tenant=f"t{unique}")
-    await store.close()
