@@ -25,7 +25,13 @@ KEYLESS = frozenset(
         "/openapi.json",
         "/v1/providers/sendgrid/events",  # signed
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves
-        *("/login", "/logout", "/portal/{token}", "/static/{asset}"),  # pages need a session: see `api.pages.routes`
+        *(
+            "/login",
+            "/logout",
+            "/portal/{token}",
+            "/static/{asset}",
+            "/theme/{colours}.css",
+        ),  # pages need a session: see `api.pages.routes`
     }
 )
 """Paths that need no key."""

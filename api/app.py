@@ -7,7 +7,19 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
-from api.pages import event, exchange, lists, login, overview, static, webhook, webhook_commands, webhook_form
+from api.pages import (
+    event,
+    exchange,
+    lists,
+    login,
+    logo,
+    look,
+    overview,
+    static,
+    webhook,
+    webhook_commands,
+    webhook_form,
+)
 from api.pages import events as events_page
 from api.pages import portal as portal_page
 from api.pages import webhooks as webhooks_page
@@ -61,6 +73,8 @@ ROUTERS = (
     login.router,
     portal_page.router,
     static.router,
+    look.router,
+    logo.router,
     overview.router,
     events_page.router,
     event.router,

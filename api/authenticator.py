@@ -14,7 +14,7 @@ from api.portal import caller_of
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.registry.api_keys import USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions
+from hookkeeper.registry.portal import PortalSession, PortalSessions
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 
@@ -75,19 +75,19 @@ class Authenticator:
         return with_scope(await self.identify(key.strip(), request), scopes)
 
     async def resume(self, key_id: str) -> Caller:
-        """Return who has begun a session with this key, or by a link with this id; the cookie proves it.
+        """Return who has begun a session with this key; the cookie proves it.
 
         Raises Unauthorized and RateLimited.
         """
         if key_id == ADMIN.key_id:
             return ADMIN
-        if key_id.startswith(ID_PREFIX):
-            return await self._resume_portal(key_id)
         return await self._counted(await self._find_by_id(key_id))
 
-    async def _resume_portal(self, session_id: str) -> Caller:
-        """Return who uses this session of the portal. All sessions of a tenant share the default rate of a key."""
-        session = await self._find_portal_session(session_id)
+    async def resume_portal(self, session: PortalSession | None) -> Caller:
+        """Return who uses this session of the portal. All sessions of a tenant share the default rate of a key.
+
+        Raises Unauthorized and RateLimited.
+        """
         if session is None or session.opened_at is None or session.is_over(utc_now()):
             _refuse("The session has ended.")
         await self.check_maker(session)
@@ -159,7 +159,8 @@ class Authenticator:
                 self._of_sessions[key_id] = (now, known)
         return known
 
-    async def _find_portal_session(self, session_id: str) -> PortalSession | None:
+    async def portal_session(self, session_id: str) -> PortalSession | None:
+        """Return a session of the portal, even if it is over, or None."""
         now = time.monotonic()
         found_at, session = self._of_portal.get(session_id, (0.0, None))
         if session is None or now - found_at > TRUSTED:

@@ -12,7 +12,6 @@ from api.outgoing import DATA, EVENT_ID, WEBHOOK_ID
 from api.problems import Unprocessable, document
 from api.routes.audit import AuditRecord
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
-from api.routes.portal import PortalLink, PortalSessionView
 from api.routes.suppressions import SuppressionView
 from api.schemas.event_types import EventTypeView
 from api.schemas.events import (
@@ -22,6 +21,7 @@ from api.schemas.events import (
     EventCommandAccepted,
     EventSummary,
 )
+from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
 from api.schemas.system import Backlog, SystemView, WaitingDeliveries, WebhookCounts
@@ -168,6 +168,8 @@ PORTAL_SESSION = PortalSessionView(
     capabilities=["view", "redeliver"],
     status="open",
     path="/webhooks",
+    frame_origins=["https://app.acme.example"],
+    theme=ThemeView(name="Acme", mode="light", accent="#0f766e", accent_dark=None, has_logo=False),
     key_id=KEY.id,
     created_at=CREATED,
     expires_at=CREATED + timedelta(minutes=10),

@@ -27,6 +27,8 @@ class SessionCookie:
     name: str
     path: str
     duration: timedelta = SESSION_DURATION
+    is_framed: bool = False
+    """It works in a frame of another site, and the browser keeps one for each site that frames our pages."""
 
     def token(self, subject: str, settings: Settings, now: datetime) -> str:
         """Return the value of a cookie that is valid from now on. The subject contains no dot."""
@@ -60,10 +62,13 @@ class SessionCookie:
             token,
             max_age=int(self.duration.total_seconds()) if token else 0,
             path=self.path,
-            secure=settings.public_url.startswith("https:"),
+            secure=self.is_framed or settings.public_url.startswith("https:"),
             httponly=True,
-            samesite="strict",
+            samesite="none" if self.is_framed else "strict",
         )
+        if self.is_framed:  # Starlette writes this attribute with Python 3.14 and later only
+            name, value = response.raw_headers.pop()
+            response.raw_headers.append((name, value + b"; Partitioned"))
 
     def _mac(self, text: str, settings: Settings) -> str:
         assert settings.admin_key is not None
@@ -73,8 +78,15 @@ class SessionCookie:
 
 SESSION = SessionCookie("hookkeeper_session", path="/")
 """Of the dashboard. Its subject is the id of the key."""
+FRAMED = SessionCookie("hookkeeper_frame", path="/", is_framed=True)
+"""Of the portal in a frame. Its subject is the id of the portal session."""
 CODEC = SessionCookie("hookkeeper_codec", path="/codec")
 """Of an operator who reads payloads in the Temporal web UI."""
+
+
+def session_cookie(request: Request) -> SessionCookie:
+    """Return the cookie that has the session of a request. A browser has one: who begins another ends the first."""
+    return FRAMED if FRAMED.of(request) else SESSION
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from api.app import bare_app
-from api.routes.portal import NewPortalLink
 from api.schemas.event_types import NewEventType
+from api.schemas.portal import NewPortalLink
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
 from hookkeeper import ids

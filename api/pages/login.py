@@ -14,9 +14,9 @@ from api.pages.rendering import PROOF, redirect, render
 from api.portal import caller_of
 from api.problems import Unauthorized
 from api.requests import StrictRoute
-from api.sessions import SESSION, SessionCookie, read_form
+from api.sessions import FRAMED, SESSION, SessionCookie, read_form, session_cookie
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.portal import ID_PREFIX
+from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.settings import Settings
@@ -65,6 +65,8 @@ async def log_in(request: Request, settings: SettingsDep, authenticator: Authent
     response = redirect(target if OUR_PAGE.fullmatch(target) else "/")
     SESSION.put(response, SESSION.token(caller.key_id, settings, utc_now()), settings)
     FORM.put(response, "", settings)
+    if FRAMED.of(request):
+        FRAMED.put(response, "", settings)
     return response
 
 
@@ -76,25 +78,26 @@ async def log_out(
 
     It needs no key: it works for a revoked key, and without the registry.
     """
-    form = await read_form(request)
-    if not SESSION.is_proof(form.get(PROOF, ""), SESSION.of(request), settings):
+    form, cookie = await read_form(request), session_cookie(request)
+    if not cookie.is_proof(form.get(PROOF, ""), cookie.of(request), settings):
         return redirect("/")
-    subject = SESSION.subject(SESSION.of(request), settings, utc_now())
+    subject = cookie.subject(cookie.of(request), settings, utc_now())
     if subject is not None and subject.startswith(ID_PREFIX):
         with suppress(RegistryUnavailable):
-            await _revoke(subject, store, authenticator)
-    response = redirect("/login")
-    SESSION.put(response, "", settings)
+            request.state.portal = await _revoke(subject, store, authenticator)
+    response = await render(request, "ended.html") if cookie.is_framed else redirect("/login")
+    cookie.put(response, "", settings)
     return response
 
 
-async def _revoke(session_id: str, store: Store, authenticator: Authenticator) -> None:
+async def _revoke(session_id: str, store: Store, authenticator: Authenticator) -> PortalSession | None:
     session = await store.portal.get(session_id)
     if session is not None:
         await store.portal.revoke(
             session_id, caller_of(session).did("portal-session.revoke", session_id, session.tenant)
         )
         authenticator.forget(session_id)
+    return session
 
 
 async def _form(request: Request, settings: Settings, target: str, error: str = "", status: int = 200) -> Response:

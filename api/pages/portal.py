@@ -1,6 +1,6 @@
 """Open a link to the portal: a page with a button, which begins the session.
 
-GET changes nothing, since mail servers and messengers open links too.
+GET changes nothing, since mail servers and messengers open links too. In a frame, a script presses the button.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from api.pages.login import LoginRoute
 from api.pages.rendering import PROOF, redirect, render
 from api.portal import TOKEN, caller_of
 from api.problems import Unauthorized
-from api.sessions import SESSION, SessionCookie, read_form
+from api.sessions import FRAMED, SESSION, SessionCookie, read_form
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import PortalSession
@@ -28,6 +28,9 @@ from hookkeeper.times import utc_now
 router = APIRouter(prefix="/portal", include_in_schema=False, route_class=LoginRoute)
 FORM = SessionCookie("hookkeeper_portal", path="/portal", duration=timedelta(hours=1))
 """Binds the form to the browser, so that no other site can put a reader into a session of its own."""
+FRAMED_FORM = replace(FORM, name="hookkeeper_portal_frame", is_framed=True)
+REMEMBERED = timedelta(days=1)
+"""Time for which the cookie of a frame outlives its session, so that the frame can say that it has ended."""
 
 
 class Refusal(NamedTuple):
@@ -52,7 +55,7 @@ async def show_link(
     found = await _find(request, token, store, authenticator)
     if isinstance(found, Refusal):
         return await _refused(request, found)
-    return await _form(request, settings)
+    return await _form(request, settings, found)
 
 
 @router.post("/{token}")
@@ -61,12 +64,15 @@ async def open_link(
 ) -> Response:
     """Use the link, and go to its page."""
     form = await read_form(request)
-    of_form = FORM.of(request)
-    if FORM.subject(of_form, settings, utc_now()) is None or not FORM.is_proof(form.get(PROOF, ""), of_form, settings):
-        return await _form(request, settings, "This page had expired. Open the portal again.", 403)
     found = await _find(request, token, store, authenticator)
     if isinstance(found, Refusal):
         return await _refused(request, found)
+    of_form, session = (FRAMED_FORM, FRAMED) if found.frame_origins else (FORM, SESSION)
+    given = of_form.of(request)
+    if of_form.subject(given, settings, utc_now()) is None or not of_form.is_proof(
+        form.get(PROOF, ""), given, settings
+    ):
+        return await _form(request, settings, found, "This page had expired. Open the portal again.", 403)
     try:
         end = await store.portal.open(found, caller_of(found).did("portal-link.open", found.id, found.tenant))
     except RegistryUnavailable:
@@ -75,9 +81,12 @@ async def open_link(
         return await _refused(request, USED)
     response = redirect(found.path)
     now = utc_now()
-    cookie = replace(SESSION, duration=end - now)
+    for other in (FRAMED, SESSION):
+        if other is not session and other.of(request):
+            other.put(response, "", settings)
+    cookie = replace(session, duration=end - now + (REMEMBERED if session.is_framed else timedelta()))
     cookie.put(response, cookie.token(found.id, settings, now), settings)
-    FORM.put(response, "", settings)
+    of_form.put(response, "", settings)
     return response
 
 
@@ -86,6 +95,7 @@ async def _find(request: Request, token: str, store: Store, authenticator: Authe
     try:
         await authenticator.limit_lookups(request)
         found = await store.portal.find(digest_of(token)) if TOKEN.fullmatch(token) else None
+        request.state.portal = found
         refusal = await _refusal(found, authenticator)
         if refusal:
             await authenticator.count_failure(request)
@@ -112,10 +122,13 @@ async def _refusal(link: PortalSession | None, authenticator: Authenticator) -> 
     return None
 
 
-async def _form(request: Request, settings: Settings, error: str = "", status: int = 200) -> Response:
-    token = FORM.token(secrets.token_hex(16), settings, utc_now())
-    page = await render(request, "portal.html", status, proof=FORM.proof(token, settings), error=error, opens=True)
-    FORM.put(page, token, settings)
+async def _form(
+    request: Request, settings: Settings, link: PortalSession, error: str = "", status: int = 200
+) -> Response:
+    form = FRAMED_FORM if link.frame_origins else FORM
+    token = form.token(secrets.token_hex(16), settings, utc_now())
+    page = await render(request, "portal.html", status, proof=form.proof(token, settings), error=error, opens=True)
+    form.put(page, token, settings)
     return page
 
 

@@ -12,10 +12,12 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.caller import Caller
+from api.pages.look import look_of
 from api.pages.static import versioned
 from api.problems import Problem, title
-from api.sessions import SESSION
+from api.sessions import session_cookie
 from api.state import state_of
+from hookkeeper.registry.portal import PortalSession
 from hookkeeper.times import rfc3339
 
 PROOF = "proof"
@@ -46,18 +48,29 @@ NAVIGATION = (
 
 async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """Render a template to a page. A thread does it, because a page with long texts takes a tenth of a second."""
-    state = state_of(request)
+    state, cookie = state_of(request), session_cookie(request)
+    portal: PortalSession | None = getattr(request.state, "portal", None)
     caller: Caller | None = getattr(request.state, "caller", None)
     always = {
         "caller": caller,
         "path": request.url.path,
-        "proof": SESSION.proof(SESSION.of(request), state.settings),
+        "look": look_of(portal),
+        "proof": cookie.proof(cookie.of(request), state.settings),
         "navigation": [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes],
         "back": back_to(request),
     }
     async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
         html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
-    return HTMLResponse(html, status, headers=SECURE_HEADERS)
+    return HTMLResponse(html, status, headers=_framable_by(portal.frame_origins) if portal else SECURE_HEADERS)
+
+
+def _framable_by(origins: Sequence[str]) -> dict[str, str]:
+    """Return the headers of a page that may be shown in a frame of these origins, and of no other."""
+    if not origins:
+        return SECURE_HEADERS
+    policy = SECURE_HEADERS["content-security-policy"]
+    allowed = f"frame-ancestors {' '.join(origins)}"
+    return SECURE_HEADERS | {"content-security-policy": policy.replace("frame-ancestors 'none'", allowed)}
 
 
 async def error_page(request: Request, problem: Problem) -> Response:

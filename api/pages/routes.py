@@ -21,8 +21,9 @@ from api.errors import EXPECTED, as_problem
 from api.pages.rendering import PROOF, error_page, redirect, render
 from api.problems import Forbidden, Unauthorized
 from api.requests import StrictRequest
-from api.sessions import SESSION, read_form
+from api.sessions import SessionCookie, read_form, session_cookie
 from api.state import state_of
+from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.times import utc_now
 
 MAX_FORM_BYTES = 64 * 1024
@@ -35,19 +36,26 @@ class PageRoute(GuardedRoute):
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who has begun the session; of a form, read the fields into `request.state.form` too."""
-        state = state_of(request)
-        token = SESSION.of(request)
-        key_id = SESSION.subject(token, state.settings, utc_now())
-        if key_id is None:
-            raise Unauthorized("Log in first.")
-        request.state.caller = caller = await state.authenticator.resume(key_id)
+        cookie = session_cookie(request)
+        request.state.caller = caller = await self._resume(request, cookie)
         if request.method != "GET":
             form = StrictRequest(request.scope, request.receive)
             form.limit = MAX_FORM_BYTES
             request.state.form = await read_form(form)
-            if not SESSION.is_proof(request.state.form.get(PROOF, ""), token, state.settings):
+            if not _is_ours(request, cookie):
                 raise Forbidden("This form was not made for your session. Go back, reload the page, and send it again.")
         return with_scope(caller, scopes)
+
+    async def _resume(self, request: Request, cookie: SessionCookie) -> Caller:
+        """Return who has begun the session; keep a session of the portal, which has a theme, for rendering."""
+        state = state_of(request)
+        subject = cookie.subject(cookie.of(request), state.settings, utc_now())
+        if subject is None:
+            raise Unauthorized("Log in first.")
+        if not subject.startswith(ID_PREFIX):
+            return await state.authenticator.resume(subject)
+        request.state.portal = await state.authenticator.portal_session(subject)
+        return await state.authenticator.resume_portal(request.state.portal)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -69,11 +77,25 @@ def without_blanks(scope: Any) -> Any:
     return {**scope, "query_string": urlencode(parse_qsl(scope["query_string"].decode("latin-1"))).encode()}
 
 
+def _is_ours(request: Request, cookie: SessionCookie) -> bool:
+    """Return whether a form is one of our pages and was made for this session.
+
+    Other sites send a cookie that is not `SameSite=Strict` along, so for such a one the browser's word counts too.
+    """
+    if cookie.is_framed and request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return False
+    proof = request.state.form.get(PROOF, "")
+    return cookie.is_proof(proof, cookie.of(request), state_of(request).settings)
+
+
 async def _log_in(request: Request) -> Response:
-    """Ask for a key.
+    """Ask for a key; in a frame, which has no login, for a new link.
 
     A browser that follows a link from another site sends no cookie yet: a page of our own lets it try again.
     """
+    is_framed = session_cookie(request).is_framed and request.headers.get("sec-fetch-dest") != "document"
+    if is_framed and getattr(request.state, "portal", None):
+        return await render(request, "ended.html", 401)
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return await render(request, "same_site.html")
     if request.method == "GET" and request.url.path != "/":

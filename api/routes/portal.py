@@ -1,31 +1,22 @@
 """Links to the customers' portal, and the sessions that they begin: make, list, revoke."""
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.routing import iter_route_contexts
-from pydantic import Field
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SettingsDep, StoreDep
 from api.pages.routes import PageRoute
-from api.portal import Capability, may_grant, new_token, scopes_of
+from api.portal import may_grant, new_token, scopes_of
 from api.problems import KEYED, Forbidden, responses
-from hookkeeper.links import DEFAULT_TENANT
+from api.schemas.portal import NewPortalLink, PortalLink, PortalSessionView, read_logo
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.portal import PortalSession, new_portal_session_id
 from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.fields import (
-    EVENT_ID,
-    Line,
-    Page,
-    RequestModel,
-    ResponseModel,
-    TenantName,
-    Time,
-    with_examples,
-)
+from hookkeeper.services.fields import EVENT_ID, Page
+from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
 router = APIRouter(
@@ -35,67 +26,11 @@ router = APIRouter(
     responses=KEYED,
     dependencies=[needs("admin", "webhooks:write")],
 )
-MAX_LINK_LIFETIME = timedelta(days=1)
-MAX_SESSION_LIFETIME = timedelta(hours=24)
-MIN_LIFETIME = timedelta(seconds=1)
+LOOPBACK = ("http://127.0.0.1", "http://localhost")
+"""Where browsers need no https for the cookie of a frame."""
 SessionId = Annotated[
     str, Path(pattern=EVENT_ID, description="The id of the link or session", examples=["prt_0123456789abcdef"])
 ]
-
-
-class NewPortalLink(RequestModel):
-    model_config = with_examples(
-        {"tenant": "acme", "name": "ann@acme.example", "capabilities": ["view", "redeliver"], "path": "/webhooks"}
-    )
-
-    tenant: TenantName = DEFAULT_TENANT
-    name: Line = Field("Customer portal", min_length=1, max_length=256)
-    """Who gets the link: shown on the pages, in lists and in the audit log."""
-    capabilities: list[Capability] = Field(["view"], min_length=1, max_length=10)
-    """`view` is always included. `manage_webhooks` also shows signing keys, and `redeliver` allows all commands to
-    events, recoveries and schedules."""
-    link_lifetime: int = Field(
-        600,
-        ge=MIN_LIFETIME.total_seconds(),
-        le=MAX_LINK_LIFETIME.total_seconds(),
-        strict=True,
-        description="Seconds until which the link must be opened",
-    )
-    session_lifetime: int = Field(
-        3600,
-        ge=MIN_LIFETIME.total_seconds(),
-        le=MAX_SESSION_LIFETIME.total_seconds(),
-        strict=True,
-        description="Seconds for which the session lasts once the link was opened",
-    )
-    path: str = Field("/", max_length=256, pattern=r"^/[A-Za-z0-9/_-]*$", examples=["/webhooks/wh_5d0c6f1e2a3b4c5d"])
-    """The page that the link opens, without a query."""
-
-
-class PortalSessionView(ResponseModel):
-    id: str
-    tenant: str
-    name: str
-    capabilities: list[Capability]
-    status: Literal["open", "active", "expired", "revoked"]
-    """`open` until the link is opened, then `active`."""
-    path: str
-    key_id: str
-    """The key that made the link. Revoking it ends the link and the session."""
-    created_at: Time
-    expires_at: Time
-    """Of the link; once it was opened, of the session."""
-    opened_at: Time | None
-    revoked_at: Time | None
-
-    @classmethod
-    def of_row(cls, row: PortalSession, **others: str) -> Self:
-        return cls.of(row, status=_status(row), **others)
-
-
-class PortalLink(PortalSessionView):
-    url: str
-    """Opens the portal once. Shown only in this response."""
 
 
 @router.post("/portal-links", status_code=201, responses=responses(409))
@@ -112,6 +47,8 @@ async def create_portal_link(
         raise Forbidden(f"The key lacks scopes that the capabilities need: {lacking}.")
     if not _is_page(request, new.path):
         raise Invalid.field("path", "is not the path of a page")
+    if new.frame_origins and not _can_be_framed(settings):
+        raise Invalid.field("frame_origins", "need HOOKKEEPER_PUBLIC_URL to begin with https: browsers demand it")
     token = new_token()
     link = PortalSession(
         id=new_portal_session_id(),
@@ -123,6 +60,9 @@ async def create_portal_link(
         key_id=caller.key_id,
         session_lifetime=new.session_lifetime,
         expires_at=utc_now() + timedelta(seconds=new.link_lifetime),
+        frame_origins=list(dict.fromkeys(new.frame_origins)),
+        theme=new.theme.stored() if new.theme else None,
+        logo=read_logo(new.theme.logo)[1] if new.theme and new.theme.logo else None,
     )
     entry = caller.did("portal-link.create", link.id, link.tenant, fields)
     await store.portal.add(link, settings.max_portal_sessions_per_tenant, entry)
@@ -150,6 +90,10 @@ async def revoke_portal_session(
     authenticator.forget(session_id)
 
 
+def _can_be_framed(settings: Settings) -> bool:
+    return settings.public_url.startswith(("https:", *LOOPBACK))
+
+
 def _is_page(request: Request, path: str) -> bool:
     return any(
         isinstance(context.original_route, PageRoute)
@@ -157,11 +101,3 @@ def _is_page(request: Request, path: str) -> bool:
         and context.path_regex.fullmatch(path)
         for context in iter_route_contexts(request.app.routes)
     )
-
-
-def _status(row: PortalSession) -> Literal["open", "active", "expired", "revoked"]:
-    if row.revoked_at is not None:
-        return "revoked"
-    if row.is_over(utc_now()):
-        return "expired"
-    return "open" if row.opened_at is None else "active"

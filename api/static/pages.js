@@ -88,7 +88,7 @@ class Live {
   async refresh() {
     try {
       const answer = await fetch(this.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
-      if (new URL(answer.url).pathname === "/login") return location.reload();
+      if (answer.status === 401 || new URL(answer.url).pathname === "/login") return location.reload();
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("#live");
       if (!answer.ok || !fresh) throw new Error(String(answer.status));
@@ -122,6 +122,9 @@ document.addEventListener("click", async (click) => {
   setTimeout(() => { button.textContent = label; }, 1500);
 });
 
+// A link that opens in a frame was made for this reader by the page around it, so it needs no button.
+const opening = document.querySelector("[data-open-in-frame]");
+if (opening && window.parent !== window) opening.requestSubmit();
 const reload = document.querySelector("[data-reload]");
 if (reload) setTimeout(() => location.assign(reload.dataset.to || location.href), Number(reload.dataset.reload) * 1000);
 const region = document.querySelector("[data-live]");

@@ -6,6 +6,7 @@ of the link's token, as of keys.
 
 import secrets
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Index, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -51,6 +52,12 @@ class PortalSession(Base, kw_only=True, eq=False, repr=False):
     """Of the link; once it was opened, of the session."""
     opened_at: Mapped[datetime | None] = mapped_column(default=None)
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+    frame_origins: Mapped[list[str]] = mapped_column(default_factory=list)
+    """Origins whose pages may show the portal in a frame."""
+    theme: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    """Name, mode and colours of the pages, and the media type of the logo."""
+    logo: Mapped[bytes | None] = mapped_column(default=None, deferred=True)
+    """Read by `PortalSessions.logo` only, since lists and caches have many sessions."""
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
     def is_over(self, now: datetime) -> bool:
@@ -94,6 +101,11 @@ class PortalSessions:
         """Return a link or session, or None. A tenant of None is any tenant."""
         async with self._database.read() as session:
             return await session.scalar(select(PortalSession).where(PortalSession.id == session_id, _of(tenant)))
+
+    async def logo(self, session_id: str) -> bytes | None:
+        """Return the logo of a session, or None."""
+        async with self._database.read() as session:
+            return await session.scalar(select(PortalSession.logo).where(PortalSession.id == session_id))
 
     async def open(self, link: PortalSession, entry: AuditEntry) -> datetime | None:
         """Begin the session of a link; return when it ends. None if the link was opened before, or is over."""

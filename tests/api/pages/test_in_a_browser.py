@@ -13,6 +13,8 @@ from typing import Any, Literal
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 from sockets import serving
 
@@ -22,7 +24,11 @@ from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
+]
 SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
 """What axe looks for: the colours are all that differs."""
 PATIENCE = WAIT_TIMEOUT * 1000
@@ -257,3 +263,80 @@ async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, i
         await page.set_content(f'<a href="{origin}{path}">Webhook</a>')
         await page.get_by_role("link").click()
         await expect(page.get_by_role("heading", name="Shop")).to_be_visible()
+
+
+def application(frames: dict[str, str]) -> FastAPI:
+    """Give the application of a customer, whose page shows the portal in a frame."""
+    app = FastAPI()
+
+    @app.get("/{page}")
+    async def show(page: str) -> HTMLResponse:
+        frame = f'<iframe src="{frames[page]}" width=900 height=700>'
+        return HTMLResponse(f'<!doctype html><link rel=icon href="data:,"><title>{page}</title>{frame}')
+
+    return app
+
+
+async def test_the_portal_works_in_a_frame_of_a_named_origin_and_of_no_other(
+    chromium: Browser, instance: Instance
+) -> None:
+    """Setup: the portal at 127.0.0.1, applications at two ports of localhost, which is another site.
+
+    What this proves: the browser keeps the cookie of a frame of another site and sends it with forms there; it refuses
+    the frame to another origin; a form of that origin changes nothing.
+    """
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    path = f"/webhooks/{webhook['id']}"
+    frames: dict[str, str] = {}
+    async with (
+        serving(instance.app) as portal,
+        serving(application(frames)) as ours,
+        serving(application(frames)) as other,
+    ):
+        body = {
+            "tenant": instance.tenant,
+            "capabilities": ["manage_webhooks"],
+            "path": path,
+            "frame_origins": [f"http://localhost:{ours.port}"],
+            "theme": {"name": "Acme", "accent": "#ffd500", "mode": "dark"},
+        }
+        for name in ("first", "second"):
+            link = (await instance.http.post("/v1/portal-links", json=body)).json()
+            frames[name] = f"http://127.0.0.1:{portal.port}{httpx.URL(link['url']).path}"
+        context = await chromium.new_context()
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE)
+        refusals: list[str] = []
+        page.on("console", lambda message: refusals.append(message.text) if message.type == "error" else None)
+
+        await page.goto(f"http://localhost:{other.port}/first")
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not (page.frames[1].url.startswith("chrome-error:") and "frame-ancestors" in str(refusals)):
+                await page.wait_for_timeout(50)
+        refusals.clear()
+
+        await page.goto(f"http://localhost:{ours.port}/second")
+        frame = page.frame_locator("iframe")
+        await expect(frame.get_by_role("heading", name="Shop")).to_be_visible()  # without a click: a script opens it
+        await expect(frame.get_by_text("Acme")).to_be_visible()
+        link = "document.querySelector('nav a[aria-current]')"
+        colours = f"[document.body, {link}].map(element => getComputedStyle(element))"
+        assert await page.frames[1].evaluate(f"(([body, link]) => [body.backgroundColor, link.color])({colours})") == [
+            "rgb(14, 17, 22)",
+            "rgb(255, 213, 0)",
+        ]
+        await frame.get_by_role("button", name="Pause", exact=True).click()
+        await expect(frame.get_by_text("The webhook is paused")).to_be_visible()
+        assert (await instance.http.get(f"/v1{path}")).json()["paused_at"]
+        (cookie,) = await context.cookies(f"http://127.0.0.1:{portal.port}")
+        assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "None")
+        assert cookie["partitionKey"] == "http://localhost"
+
+        # Scripts of the page around it cannot send the form, which lacks the proof, nor read the answer.
+        forged = f"fetch('http://127.0.0.1:{portal.port}{path}/resume', {{method: 'POST', mode: 'no-cors', "
+        forged += "credentials: 'include', headers: {'content-type': 'application/x-www-form-urlencoded'}})"
+        await page.evaluate(f"{forged}.catch(() => 0)")
+        assert (await instance.http.get(f"/v1{path}")).json()["paused_at"]
+        await frame.get_by_role("button", name="Log out").click()
+        await expect(frame.get_by_role("heading", name="The session has ended")).to_be_visible()
+        await context.close()

@@ -27,6 +27,7 @@ NEEDS = {
     "POST /events/{event_id}/redeliver": "events:write",
     "GET /events/{event_id}/deliveries/{delivery}/request": "webhooks:read",
     "POST /events/{event_id}/deliveries/{delivery}/request/curl": "webhooks:write",
+    "GET /logo": "events:read webhooks:read",
     "GET /event-types": "events:read webhooks:read",
     "GET /schedules": "events:read",
     "POST /schedules/{schedule_id}/pause": "events:write",

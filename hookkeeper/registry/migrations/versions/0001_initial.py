@@ -167,6 +167,9 @@ def _create_portal_sessions() -> None:
         sa.Column("expires_at", TIME, nullable=False),
         sa.Column("opened_at", TIME),
         sa.Column("revoked_at", TIME),
+        sa.Column("frame_origins", sa.JSON(), nullable=False),
+        sa.Column("theme", sa.JSON()),
+        sa.Column("logo", sa.LargeBinary()),
         sa.Column("created_at", TIME, nullable=False),
     )
     op.create_index("ix_portal_sessions_digest", "portal_sessions", ["digest"], unique=True)
