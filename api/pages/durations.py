@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hookkeeper.services.errors import Invalid
 
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd]?)", re.ASCII)
+DURATION = re.compile(r"(\d{1,8}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 MAX_DURATIONS = 100
 NEVER = "never"
 
@@ -31,4 +31,4 @@ def _written(seconds: float) -> str:
     unit, size = next(
         ((unit, size) for unit, size in UNITS.items() if seconds >= size and seconds % size == 0), ("s", 1)
     )
-    return f"{seconds / size:g}{unit}"
+    return f"{seconds / size:.12g}{unit}"

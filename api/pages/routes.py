@@ -7,7 +7,7 @@ accepted only with the proof that we made it for this session.
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request, Response
@@ -21,7 +21,7 @@ from api.errors import EXPECTED, as_problem
 from api.pages.rendering import PROOF, error_page, redirect, render
 from api.problems import Forbidden, Unauthorized
 from api.requests import StrictRequest
-from api.sessions import SessionCookie, read_form, session_cookie
+from api.sessions import MAX_FIELDS, SessionCookie, read_form, session_cookie
 from api.state import state_of
 from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.times import utc_now
@@ -34,14 +34,17 @@ SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidatio
 class PageRoute(GuardedRoute):
     """A page that needs a session, and the forms on it."""
 
+    max_form_bytes: ClassVar[int] = MAX_FORM_BYTES
+    max_form_fields: ClassVar[int] = MAX_FIELDS
+
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who has begun the session; of a form, read the fields into `request.state.form` too."""
         cookie = session_cookie(request)
         request.state.caller = caller = await self._resume(request, cookie)
         if request.method != "GET":
             form = StrictRequest(request.scope, request.receive)
-            form.limit = MAX_FORM_BYTES
-            request.state.form = await read_form(form)
+            form.limit = self.max_form_bytes
+            request.state.form = await read_form(form, self.max_form_fields)
             if not _is_ours(request, cookie):
                 raise Forbidden("This form was not made for your session. Go back, reload the page, and send it again.")
         return with_scope(caller, scopes)

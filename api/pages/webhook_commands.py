@@ -1,7 +1,5 @@
 """The forms on the page of a webhook. They call what the routes of the API call."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
@@ -24,13 +22,13 @@ from api.errors import as_problem, from_validation
 from api.filters import UNITS
 from api.pages.rendering import query, redirect
 from api.pages.routes import PageRoute
+from api.pages.samples import read_sample
 from api.pages.webhook import show_again
 from api.problems import Problem, ServiceUnavailable, Unprocessable
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
 from api.schemas.webhooks import PreviewRequest, TestEventRequest, WebhookChanges
-from api.strict_json import parse
 from hookkeeper.temporal.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
 
@@ -75,7 +73,9 @@ async def send_test(
     """Send a test event, and go to its page, where the response appears."""
     form: dict[str, str] = request.state.form
     try:
-        accepted = await api.send_test(webhook, Response(), catalogue, ingest, links, TestEventRequest(**_sample(form)))
+        accepted = await api.send_test(
+            webhook, Response(), catalogue, ingest, links, TestEventRequest(**read_sample(form))
+        )
     except ServiceUnavailable:
         raise
     except (Problem, ValidationError) as error:
@@ -96,7 +96,7 @@ async def preview(
     """Show what the webhook would send for an event."""
     form: dict[str, str] = request.state.form
     try:
-        sample = {name: value for name, value in _sample(form).items() if name != "id"}
+        sample = {name: value for name, value in read_sample(form).items() if name != "id"}
         wanted = PreviewRequest(webhook_id=webhook.id, event=sample)
         shown = await api.preview_webhook(wanted, store, caller, sandbox, validator, settings)
     except (Problem, ValidationError) as error:
@@ -139,13 +139,6 @@ async def recover_webhook(
 
 def _done(webhook_id: str, what: str) -> Response:
     return redirect(query(f"/webhooks/{webhook_id}", done=what))
-
-
-def _sample(form: dict[str, str]) -> dict[str, Any]:
-    """Read the form of an event. Raises Problem. Without data, the type's example is sent."""
-    given = {name: form[name].strip() for name in ("id", "type") if form.get(name, "").strip()}
-    text = form.get("data", "").strip()
-    return given | ({"data": parse(text.encode())} if text else {})
 
 
 def _since(form: dict[str, str]) -> str:

@@ -1,56 +1,120 @@
-"""The form of a webhook: register one, and change what most webhooks have. The API changes everything else."""
+"""The form of a webhook: register one or change one, with a preview of what it sends."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from api import views
 from api.access import needs
-from api.deps import CallerDep, GatewayDep, KnownWebhook, SettingsDep, StoreDep, ValidatorDep
-from api.errors import as_problem, from_validation
-from api.pages.durations import read_durations, write_durations
+from api.caller import Caller
+from api.deps import (
+    CallerDep,
+    CatalogueDep,
+    GatewayDep,
+    IngestDep,
+    KnownWebhook,
+    LinksDep,
+    SettingsDep,
+    StoreDep,
+    ValidatorDep,
+)
+from api.errors import EXPECTED, as_problem, from_validation
+from api.pages.form_preview import FormPreview, FormPreviewerDep
 from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
+from api.pages.samples import form_sample, send_test
+from api.pages.webhook_fields import (
+    LISTS,
+    TYPE,
+    changed_fields,
+    errors_by_field,
+    item_count,
+    read_fields,
+    texts_of,
+    tidied,
+)
 from api.problems import Forbidden, Problem
 from api.routes import webhooks as api
-from api.schemas.webhooks import NewWebhook, WebhookChanges
+from api.schemas.webhooks import NewWebhook, TestEventRequest, WebhookChanges
+from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
-from hookkeeper.services.errors import Invalid
+
+MAX_TYPES = 100
+"""Event types of the catalogue that the form offers; others are typed."""
+SPARE = {"emails": 2, "notifications": 2, "on_failure.emails": 1, "on_failure.notifications": 1}
+"""Empty items that the form has of each list."""
+MAX_ITEMS = 10
+REFUSED: tuple[type[Exception], ...] = (ValidationError, *EXPECTED, Problem)
+
+
+class FormRoute(PageRoute):
+    """A form with templates, as large as a request to the API."""
+
+    max_form_bytes = 256 * 1024
+    max_form_fields = 1000
+
 
 router = APIRouter(
-    prefix="/webhooks", include_in_schema=False, route_class=PageRoute, dependencies=[needs("webhooks:write")]
+    prefix="/webhooks", include_in_schema=False, route_class=FormRoute, dependencies=[needs("webhooks:write")]
 )
-REFUSED = (ValidationError, Invalid, Problem, TooManyWebhooks, ChangedMeanwhile)
-NEW: dict[str, str] = {"events": "*", "timeout": "15"}
 
 
 @router.get("/new")
-async def show_new(request: Request, caller: CallerDep) -> Response:
+async def show_new(request: Request, caller: CallerDep, catalogue: CatalogueDep) -> Response:
     """Show an empty form."""
-    return await _form(request, caller.tenant, NEW)
+    return await _form(request, {}, None, await _names(catalogue, caller))
 
 
 @router.post("/new")
 async def create_webhook(
-    request: Request, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
+    request: Request,
+    store: StoreDep,
+    caller: CallerDep,
+    validator: ValidatorDep,
+    settings: SettingsDep,
+    catalogue: CatalogueDep,
+    ingest: IngestDep,
+    links: LinksDep,
 ) -> Response:
-    """Register a webhook, and go to its page."""
-    form: dict[str, str] = request.state.form
+    """Register a webhook and go to its page, or to that of a test event if the form asks for one."""
+    form, names = tidied(request.state.form), await _names(catalogue, caller)
     try:
-        tenant = {"tenant": form["tenant"].strip()} if form.get("tenant", "").strip() else {}
-        given = {name: value for name, value in _fields(form).items() if value}
-        new = NewWebhook(**given | tenant)
+        new = NewWebhook(**read_fields(form) | _chosen_once(form))
+        test = _test(form, new.events, names)
         created = await api.create_webhook(new, store, caller, validator, settings)
     except REFUSED as error:
-        return await _form(request, caller.tenant, form, problem=_problem(error))
-    return redirect(query(f"/webhooks/{created.id}", done="create"))
+        return await _form(request, form, None, names, problem=_problem(error))
+    webhook = test and await store.get(created.id, caller.tenant)
+    if not (test and webhook):
+        return redirect(query(f"/webhooks/{created.id}", done="create"))
+    return redirect(await send_test(webhook, test, catalogue, ingest, links))
+
+
+@router.post("/new/preview")
+async def preview_new(
+    request: Request, caller: CallerDep, catalogue: CatalogueDep, previewer: FormPreviewerDep
+) -> Response:
+    """Show the form with what the webhook would send."""
+    form, names = tidied(request.state.form), await _names(catalogue, caller)
+    try:
+        preview = await previewer.preview(form, None, names)
+    except REFUSED as error:
+        return await _form(request, form, None, names, problem=_problem(error), status=200)
+    return await _form(request, form, None, names, preview=preview)
 
 
 @router.get("/{webhook_id}/edit")
-async def show_edit(request: Request, webhook: KnownWebhook, caller: CallerDep) -> Response:
+async def show_edit(request: Request, webhook: KnownWebhook, caller: CallerDep, catalogue: CatalogueDep) -> Response:
     """Show the form of a webhook."""
-    return await _form(request, caller.tenant, _texts(webhook), webhook)
+    names = await _names(catalogue, caller)
+    form = texts_of(views.webhook(webhook))
+    chosen = {name for name in names if name in webhook.events}
+    form["events"] = (
+        ", ".join(pattern for pattern in webhook.events if pattern not in chosen) if webhook.events != ["*"] else ""
+    )
+    return await _form(request, form | dict.fromkeys((f"{TYPE}{name}" for name in chosen), "true"), webhook, names)
 
 
 @router.post("/{webhook_id}/edit")
@@ -61,66 +125,63 @@ async def change_webhook(
     caller: CallerDep,
     gateway: GatewayDep,
     validator: ValidatorDep,
+    catalogue: CatalogueDep,
+    ingest: IngestDep,
+    links: LinksDep,
 ) -> Response:
-    """Change what differs, and go back to the page of the webhook."""
-    form: dict[str, str] = request.state.form
-    before = _texts(webhook)
+    """Change what differs and go to the page of the webhook, or to that of a test event."""
+    known = views.webhook(webhook)
+    form, names = tidied(request.state.form, known), await _names(catalogue, caller)
     try:
-        changed = {name for name in before if _text(form, name) != before[name].strip()}
-        given = {name: value for name, value in _fields(form).items() if name in changed}
+        given = changed_fields(form, known)
+        test = _test(form, given.get("events", known.events), names)
         if given:
             changes = WebhookChanges(**given)
             await api.change_webhook(webhook.id, changes, store, caller, gateway, validator)
     except REFUSED as error:
-        return await _form(request, caller.tenant, form, webhook, _problem(error))
-    return redirect(query(f"/webhooks/{webhook.id}", done="change"))
+        return await _form(request, form, webhook, names, problem=_problem(error))
+    if test is None:
+        return redirect(query(f"/webhooks/{webhook.id}", done="change"))
+    return redirect(await send_test(webhook, test, catalogue, ingest, links))
 
 
-def _fields(form: dict[str, str]) -> dict[str, Any]:
-    """Read the form as the fields of the API. Raises Invalid."""
-    text = {name: _text(form, name) for name in form}
-    schedule = text.get("retry", "")
-    return {
-        "name": text.get("name", ""),
-        "description": text.get("description", ""),
-        "url": text.get("url") or None,
-        "events": text.get("events", "").replace(",", " ").split() or ["*"],
-        "filter": text.get("filter") or None,
-        "retry": {"schedule": read_durations(schedule, "retry")} if schedule else None,
-        "timeout": _number(text.get("timeout") or "15", "timeout"),
-        "rate_limit": _number(text["rate_limit"], "rate_limit") if text.get("rate_limit") else None,
-        "ordered": text.get("ordered") == "true",
-    }
-
-
-def _texts(webhook: Webhook) -> dict[str, str]:
-    """Return the fields of a webhook as the form has them. An exponential policy is left to the API."""
-    texts = {
-        "name": webhook.name,
-        "description": webhook.description,
-        "url": webhook.url,
-        "events": ", ".join(webhook.events),
-        "filter": webhook.filter or "",
-        "timeout": f"{webhook.timeout:g}",
-        "rate_limit": f"{webhook.rate_limit:g}" if webhook.rate_limit else "",
-        "ordered": "true" if webhook.ordered else "",
-    }
-    if webhook.retry is None:
-        return texts | {"retry": ""}
-    schedule = webhook.retry.schedule
-    return texts if schedule is None else texts | {"retry": write_durations(schedule)}
-
-
-def _text(form: dict[str, str], name: str) -> str:
-    """Return a field without the line ends that browsers make."""
-    return form.get(name, "").replace("\r\n", "\n").strip()
-
-
-def _number(text: str, field: str) -> float:
+@router.post("/{webhook_id}/edit/preview")
+async def preview_change(
+    request: Request, webhook: KnownWebhook, caller: CallerDep, catalogue: CatalogueDep, previewer: FormPreviewerDep
+) -> Response:
+    """Show the form with what the changed webhook would send."""
+    form, names = tidied(request.state.form, views.webhook(webhook)), await _names(catalogue, caller)
     try:
-        return float(text)
-    except ValueError:
-        raise Invalid.field(field, "must be a number") from None
+        preview = await previewer.preview(form, webhook, names)
+    except REFUSED as error:
+        return await _form(request, form, webhook, names, problem=_problem(error), status=200)
+    return await _form(request, form, webhook, names, preview=preview)
+
+
+def _chosen_once(form: dict[str, str]) -> dict[str, Any]:
+    """Return what only a new webhook is given."""
+    return {name: form[name].strip() for name in ("tenant", "secret", "signature_scheme") if form.get(name, "").strip()}
+
+
+def _test(form: dict[str, str], events: list[str], names: list[str]) -> TestEventRequest | None:
+    """Return the test event to send once the webhook is saved, if the button for that was pressed."""
+    if form.get("then") != "test":
+        return None
+    return TestEventRequest(**form_sample(form, events, names))
+
+
+async def _names(catalogue: Catalogue, caller: Caller) -> list[str]:
+    """Return event types to choose from; none for a key that may not read them, or without the registry."""
+    if not caller.scopes & {"events:read", "webhooks:read"}:
+        return []
+    try:
+        return await catalogue.names(MAX_TYPES)
+    except RegistryUnavailable:
+        return []
+
+
+def _shown_items(count: int, spare: int) -> int:
+    return max(count, min(count + spare, MAX_ITEMS))
 
 
 def _problem(error: Exception) -> Problem:
@@ -131,19 +192,30 @@ def _problem(error: Exception) -> Problem:
 
 async def _form(
     request: Request,
-    tenant: str | None,
     form: dict[str, str],
-    webhook: Webhook | None = None,
+    webhook: Webhook | None,
+    names: list[str],
+    *,
     problem: Problem | None = None,
+    preview: FormPreview | None = None,
+    status: int | None = None,
 ) -> Response:
-    has_schedule = webhook is None or "retry" in _texts(webhook)
+    caller: Caller = request.state.caller
+    counts = {list_: item_count(form, list_) for list_ in LISTS}
+    errors: Any = problem.errors if problem else preview.errors if preview else ()
     return await render(
         request,
         "webhook_form.html",
-        problem.status_code if problem else 200,
+        status or (problem.status_code if problem else 200),
         form=form,
+        types={name: f"{TYPE}{name}" in form for name in names},
         webhook=webhook and {"id": webhook.id, "name": webhook.name},
-        has_schedule=has_schedule,
+        counts={list_: _shown_items(count, SPARE[list_]) for list_, count in counts.items()},
+        spare={list_: _shown_items(count, SPARE[list_]) - count for list_, count in counts.items()},
         problem=problem,
-        all_tenants=tenant is None,
+        errors=errors_by_field(errors),
+        preview=preview,
+        all_tenants=caller.tenant is None,
+        action=f"/webhooks/{webhook.id}/edit" if webhook else "/webhooks/new",
+        scheme=views.webhook(webhook).signature_scheme if webhook else None,
     )

@@ -62,7 +62,7 @@ async def preview_webhook(
         webhook = unsaved(dict(new))
     else:
         webhook = found(await store.get(preview.webhook_id or "", caller.tenant))
-    data = await _data_of(preview.event, store.catalogue)
+    data = await sample_data(preview.event, store.catalogue)
     return await Previewer(sandbox, webhook, preview.event.type, data, settings.render_limits).preview()
 
 
@@ -195,7 +195,7 @@ async def send_test(
     event_id = test.id or new_event_id()
     response.headers[EVENT_ID_HEADER] = event_id
     with naming_event(event_id):
-        data = await _data_of(test, catalogue)
+        data = await sample_data(test, catalogue)
         event = NewEvent(type=test.type, data=data, tenant=webhook.tenant)
         started = await ingest.accept_test(event, event_id, webhook)
     if started.duplicate:
@@ -224,7 +224,7 @@ async def resume_webhook(
     return views.webhook(resumed)
 
 
-async def _data_of(sample: SampleEvent, catalogue: Catalogue) -> Any:
+async def sample_data(sample: SampleEvent, catalogue: Catalogue) -> Any:
     """Return the data that were sent, or by default the first example of the type in the catalogue."""
     if "data" not in sample.model_fields_set and (known := await catalogue.get(sample.type)) and known.examples:
         return known.examples[0]

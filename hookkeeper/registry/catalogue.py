@@ -69,6 +69,12 @@ class Catalogue:
             found = list(await session.scalars(query))
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
+    async def names(self, limit: int) -> list[str]:
+        """Return the first names of event types that are in use."""
+        query = select(EventType.name).where(EventType.archived.is_(False)).order_by(EventType.name).limit(limit)
+        async with self._database.read() as session:
+            return list(await session.scalars(query))
+
     async def update(self, name: str, changes: dict[str, Any], entry: AuditEntry | None = None) -> EventType | None:
         """Change attributes of an event type and return it, or None. Raises ValueError for an unknown attribute."""
         if unknown := changes.keys() - CHANGEABLE:

@@ -41,6 +41,45 @@ class Page(HTMLParser):
         ]
 
 
+class Form(HTMLParser):
+    """The fields of the form with this action, as a browser sends them: what is disabled or not checked is left out."""
+
+    def __init__(self, html: str, action: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._action, self._is_inside = action, False
+        self._name: str | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = dict(attrs)
+        if tag == "form":
+            self._is_inside = has.get("action") == self._action
+        if not self._is_inside:
+            return
+        name = has.get("name")
+        if tag == "input" and name and (has.get("type") != "checkbox" or "checked" in has):
+            self.fields[name] = (has.get("value") or "").replace("\r", "").replace("\n", "")
+        elif tag in ("textarea", "select") and name:
+            self._name = name
+            self.fields[name] = ""
+        elif tag == "option" and self._name and "selected" in has:
+            self.fields[self._name] = has.get("value") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea" and self._name:
+            text = self.fields[self._name].removeprefix("\n")
+            self.fields[self._name] = text.replace("\n", "\r\n")
+        if tag in ("textarea", "select"):
+            self._name = None
+        if tag == "form":
+            self._is_inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._name and self.lasttag == "textarea":
+            self.fields[self._name] += data
+
+
 def needing_attention(report: RunReport) -> RunReport:
     """Return the report of an event that needs attention."""
     assert report.progress

@@ -84,6 +84,13 @@ async def reading(
     assert complaints == []
 
 
+async def check_in_both_schemes(page: Page) -> None:
+    for scheme, options in SCHEMES.items():
+        await page.emulate_media(color_scheme=scheme)
+        results = await Axe().run(page, options=options)
+        assert not results.violations_count, results.generate_report()
+
+
 async def log_in(page: Page, key: str = KEY) -> None:
     await page.get_by_label("API key").fill(key)
     await page.get_by_label("API key").press("Enter")
@@ -161,9 +168,19 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await page.get_by_role("link", name="Webhooks").click()
         await page.get_by_role("link", name="New webhook").click()
         await page.get_by_label("Tenant").fill(instance.tenant)
-        await page.get_by_label("URL").fill(inbox.url)
-        await page.get_by_label("Name").fill("Shop")
-        await page.get_by_role("button", name="Register").click()
+        await page.get_by_label("URL", exact=True).fill(inbox.url)
+        await page.get_by_label("Name", exact=True).fill("Shop")
+        await expect(page.get_by_label("Template of the body")).to_be_hidden()
+        await page.get_by_role("button", name="Next").press("Enter")
+        await page.get_by_label("Template of the body").fill('{"n": {{ event.data.order | nope }}}')
+        await expect(page.get_by_text("filter nope is unknown (line 1, column 29)")).to_be_visible()
+        await expect(page.get_by_label("Template of the body")).to_have_attribute("aria-invalid", "true")
+        await page.get_by_label("Template of the body").fill('{"n": {{ event.data.order }}}')
+        await page.get_by_label("Data (JSON)").first.fill('{"order": 4711}')
+        await expect(page.get_by_label("Request", exact=True)).to_contain_text('{"n": 4711}')
+        await expect(page.locator(".error:visible")).to_have_count(0)
+        await check_in_both_schemes(page)
+        await page.get_by_role("button", name="Register", exact=True).click()
         await expect(page.get_by_text("The webhook is registered")).to_be_visible()
         webhook_id = re.findall(r"wh_[a-z0-9]+", page.url)[0]
         await page.get_by_label("Data (JSON)").fill('{"order": 4711}')

@@ -45,8 +45,10 @@ NEEDS = {
     "POST /webhooks/{webhook_id}/recover": "events:write",
     "GET /webhooks/new": "webhooks:write",
     "POST /webhooks/new": "webhooks:write",
+    "POST /webhooks/new/preview": "webhooks:write",
     "GET /webhooks/{webhook_id}/edit": "webhooks:write",
     "POST /webhooks/{webhook_id}/edit": "webhooks:write",
+    "POST /webhooks/{webhook_id}/edit/preview": "webhooks:write",
 }
 """What each page takes, written down a second time, as for the routes of the API."""
 ALLOWED = {"default-src": "'none'", "base-uri": "'none'", "frame-ancestors": "'none'"}

@@ -1,22 +1,31 @@
 """The form of a webhook: register, change only what differs, explain what is refused."""
 
+import re
+from html import unescape
+from typing import Any
+
 import pytest
-from browsers import Page, browsing
+from browsers import Form, Page, browsing
 from callers import make_key
 
 from api.pages.durations import read_durations, write_durations
+from hookkeeper.content.headers import MASK
 from hookkeeper.services.errors import Invalid
 from instances import Instance
+from receivers import Receiver
 
 URL = "http://127.0.0.1:9000/hook"
+HOSTILE = '"><script>alert(1)</script>'
+SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/"
 
 
-def values(page: Page) -> dict[str, str]:
-    return {
-        attributes["name"] or "": attributes.get("value") or ""
-        for tag, attributes in page.tags
-        if tag == "input" and attributes.get("name") not in (None, "proof")
-    }
+def errors_of(html: str) -> dict[str, str]:
+    """Return what the page says at each field; what it says about no field has an empty name."""
+    shown = re.findall(r'<p class="error" id="([^"]+)-error">(.*?)</p>', html)
+    general = re.findall(r'role="alert">(.*?)</div>', html, re.DOTALL)
+    if not shown and general:
+        return {"": general[0]}
+    return {field: unescape(re.sub("<.*?>", " ", text)).strip() for field, text in shown}
 
 
 async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
@@ -28,11 +37,11 @@ async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
             url=URL,
             name="Shop",
             events="order.*, invoice.paid",
-            retry="5s, 5m, 1h",
+            **{"retry.schedule": "5s, 5m, 1h"},
             timeout="10",
             rate_limit="2.5",
             filter="event.data.n > 0",
-            ordered="true",
+            order="block",
         )
         assert answer.status_code == 303, Page(answer.text).text
         page = await browser.page(answer.headers["location"])
@@ -52,29 +61,128 @@ async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
     )
 
 
+async def test_every_element_can_be_set(idle_instance: Instance) -> None:
+    """What this proves: what the form sends is what the API has, and what the form shows is what it was sent."""
+    name = f"order.paid-{idle_instance.tenant}"
+    await idle_instance.http.post("/v1/event-types", json={"name": name})
+    form = {
+        "tenant": idle_instance.tenant,
+        "url": URL,
+        "events": "invoice.*",
+        f"types.{name}": "true",
+        "payload.template": '{"n": {{ event.data.n }}}\r\n',
+        "payload.static": '{"a": [1, "two"]}',
+        "headers": "x-token: secret\r\n\r\nX-Other:  b ",
+        "signature_scheme": "v1a",
+        "emails.1.to": "Ann <ann@acme.example>\r\nbob@acme.example",
+        "emails.1.subject": "Order {{ event.data.n }}",
+        "emails.1.tracking": "true",
+        "notifications.0.service": SLACK,
+        "notifications.0.body": "paid",
+        "notifications.1.http.method": "PUT",
+        "notifications.1.http.url": "https://api.example/messages",
+        "notifications.1.http.headers": "authorization: Bearer abc",
+        "retry.initial": "2s",
+        "retry.attempts": "5",
+        "order": "skip",
+        "disable_after": "5d",
+        "on_failure.emails.0.to": "ops@acme.example",
+    }
+    expected: dict[str, Any] = {
+        "events": ["invoice.*", name],
+        "payload": {"template": '{"n": {{ event.data.n }}}\n', "static": {"a": [1, "two"]}},
+        "headers": {"x-token": MASK, "X-Other": MASK},
+        "signature_scheme": "v1a",
+        "retry": {"initial": 2, "attempts": 5},
+        "ordered": True,
+        "order_policy": "skip",
+        "disable_after": 432_000,
+    }
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit("/webhooks/new", "/webhooks/new", **form)
+        assert answer.status_code == 303, Page(answer.text).text
+        path = f"{answer.headers['location'].partition('?')[0]}/edit"
+        shown = Form((await browser.get(path)).text, path).fields
+    (webhook,) = (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"]
+    assert {field: webhook[field] for field in expected} == expected | {
+        "payload": expected["payload"] | {"format": "standard", "content_type": "application/json"}
+    }
+    (email,) = webhook["emails"]
+    assert (email["to"], email["subject"], email["tracking"]) == (
+        ["Ann <ann@acme.example>", "bob@acme.example"],
+        "Order {{ event.data.n }}",
+        True,
+    )
+    assert [item["service"] or item["http"]["url"] for item in webhook["notifications"]] == [
+        f"slack://{MASK}",
+        f"https://api.example/{MASK}",
+    ]
+    assert webhook["on_failure"]["emails"][0]["to"] == ["ops@acme.example"]
+    assert (shown["events"], shown[f"types.{name}"], shown["order"]) == ("invoice.*", "true", "skip")
+    assert (shown["emails.0.to"], shown["headers"]) == (
+        "Ann <ann@acme.example>\r\nbob@acme.example",
+        f"x-token: {MASK}\r\nX-Other: {MASK}",
+    )
+
+
 @pytest.mark.parametrize(
-    ("fields", "text"),
+    ("fields", "field", "text"),
     [
-        ({"url": ""}, "needs a url"),
-        ({"url": "ftp://x.test/"}, "url"),
-        ({"events": "no type!"}, "events"),
-        ({"retry": "soon"}, "must be durations"),
-        ({"timeout": "long"}, "must be a number"),
-        ({"timeout": "nan"}, "timeout"),
-        ({"rate_limit": "-1"}, "rate_limit"),
-        ({"filter": "event.data.("}, "filter"),
+        ({"url": ""}, "", "needs a url"),
+        ({"url": "ftp://x.test/"}, "url", "http"),
+        ({"events": "no type!"}, "events", "pattern"),
+        ({"retry.schedule": "soon"}, "retry.schedule", "must be durations"),
+        ({"retry.schedule": "5s, 9d"}, "retry.schedule", "entry 2: "),
+        ({"retry.schedule": "5s", "retry.initial": "5s"}, "retry", "either schedule or exponential"),
+        ({"retry.attempts": "many"}, "retry.attempts", "whole number"),
+        ({"timeout": "long"}, "timeout", "must be a number"),
+        ({"timeout": "nan"}, "timeout", "finite"),
+        ({"rate_limit": "-1"}, "rate_limit", "greater"),
+        ({"filter": "event.data.("}, "filter", ""),
+        ({"payload.template": '{"n": {{ event.data.n | nope }}}'}, "payload.template", "line 1, column"),
+        ({"payload.template": '\r\n\r\n{"n": {{ }'}, "payload.template", "line 3"),
+        ({"payload.static": "{"}, "payload.static", "is not JSON"),
+        ({"payload.static": '{"id": 1}'}, "payload", "standard field"),
+        ({"headers": "x-token"}, "headers", "no colon"),
+        ({"headers": "host: a"}, "headers", "set by Hookkeeper"),
+        ({"headers": f"x-token: {MASK}"}, "headers", "no secret is stored"),
+        ({"emails.1.subject": "Hello"}, "emails.0.to", "required"),
+        ({"emails.0.to": "ann@acme.example\r\nnobody"}, "emails.0.to", "entry 2: "),
+        ({"emails.0.to": "a@b.example", "emails.0.text": "{{ x"}, "emails.0.text", "line 1"),
+        ({"notifications.0.service": "nothing"}, "notifications.0.service", "Apprise"),
+        ({"notifications.0.service": SLACK, "notifications.0.http.url": URL}, "notifications.0", "either service"),
+        ({"on_failure.emails.0.to": "nobody"}, "on_failure.emails.0.to", "not an email"),
+        ({"tls.ca": "no PEM"}, "tls.ca", "not a certificate"),
+        ({"order": "random"}, "order", "'block' or 'skip'"),
+        ({"secret": "short"}, "secret", "does not start"),
+        ({"then": "test", "sample.data": "{"}, "sample.data", "is not JSON"),
+        ({"then": "test", "sample.type": "no type!"}, "sample.type", "pattern"),
     ],
 )
-async def test_what_is_refused_is_explained_and_kept(
-    idle_instance: Instance, fields: dict[str, str], text: str
+async def test_what_is_refused_is_explained_at_its_field_and_kept(
+    idle_instance: Instance, fields: dict[str, str], field: str, text: str
 ) -> None:
+    given = {"url": URL, "name": HOSTILE, "events": "*", "filter": "true", **fields}
     async with browsing(idle_instance.app) as browser:
-        given = {"url": URL, "name": '"><script>alert(1)</script>', "events": "*", **fields}
+        answer = await browser.submit("/webhooks/new", "/webhooks/new", **given)
+    assert answer.status_code == 422, Page(answer.text).text
+    errors = errors_of(answer.text)
+    assert list(errors) == [field], errors
+    assert text in errors[field]
+    assert "<script>alert" not in answer.text
+    shown = Form(answer.text, "/webhooks/new").fields
+    texts = {name: value for name, value in given.items() if name not in ("then", "order")}
+    kept = {name.replace("emails.1.", "emails.0."): value for name, value in texts.items()}
+    assert {name: shown[name] for name in kept} == kept
+
+
+async def test_too_many_items_are_kept_too(idle_instance: Instance) -> None:
+    given = {f"emails.{n}.to": f"a{n}@acme.example" for n in range(11)}
+    async with browsing(idle_instance.app) as browser:
         answer = await browser.submit("/webhooks/new", "/webhooks/new", **given)
     assert answer.status_code == 422
-    assert text in answer.text
-    assert "<script>alert" not in answer.text
-    assert values(Page(answer.text))["name"] == given["name"]
+    assert "at most 10" in errors_of(answer.text)["emails"] or "may have 10" in errors_of(answer.text)["emails"]
+    assert given.items() <= Form(answer.text, "/webhooks/new").fields.items()
 
 
 async def test_a_tenants_key_registers_for_its_tenant_only(idle_instance: Instance) -> None:
@@ -88,42 +196,139 @@ async def test_a_tenants_key_registers_for_its_tenant_only(idle_instance: Instan
         assert (await browser.submit("/webhooks/new", path, name="Mine")).status_code == 404
 
 
+RICH: dict[str, Any] = {
+    "name": "Shop",
+    "description": "Two\nlines ",
+    "headers": {"x-token": "header-secret"},
+    "events": ["a.b"],
+    "retry": {"schedule": []},
+    "payload": {"template": "\n{{ event.data }}\r\n", "content_type": "text/plain"},
+    "emails": [
+        {"to": ["ann@acme.example"], "subject": "One\n", "categories": ["a", "b"]},
+        {"to": ["bob@acme.example"], "template_id": "d-1", "template_data": {"a": 1}},
+    ],
+    "notifications": [
+        {"service": SLACK, "body": "paid"},
+        {"http": {"url": "https://api.example/path-secret", "headers": {"authorization": "call-secret"}}},
+    ],
+    "on_failure": {"notifications": [{"service": SLACK}]},
+    "metadata": {"team": "shop"},
+}
+
+
 async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
-    description = "Two\nlines"
-    webhook = await idle_instance.webhook(
-        URL, name="Shop", description=description, headers={"x-token": "secret"}, retry={"schedule": []}, events=["a.b"]
-    )
-    path = f"/webhooks/{webhook['id']}/edit"
+    """What this proves: a form that is sent back as it came changes nothing, and a change of one text only that."""
+    made = await idle_instance.webhook(URL, **RICH)
+    before = await idle_instance.store.get(made["id"], None)
+    path = f"/webhooks/{made['id']}/edit"
     async with browsing(idle_instance.app) as browser:
-        page = await browser.page(path)
-        form = values(page) | {"description": description.replace("\n", "\r\n"), "filter": ""}
-        form.pop("ordered")
-        assert form["retry"] == "never"
-        answer = await browser.submit(path, path, **form | {"name": "Orders"})
-        assert answer.status_code == 303, Page(answer.text).text
-    (entry,) = [
-        item
-        for item in (await idle_instance.http.get("/v1/audit")).json()["items"]
-        if item["action"] == "webhook.update"
-    ]
-    assert entry["detail"]["fields"] == ["name"]
-    changed = (await idle_instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
-    same = {name: value for name, value in changed.items() if name not in ("name", "updated_at")}
-    assert same.items() <= webhook.items()
-    assert changed["name"] == "Orders"
+        html = (await browser.get(path)).text
+        for secret in ("header-secret", "path-secret", "call-secret", SLACK.partition("//")[2], made["secret"]):
+            assert secret not in html
+        form = Form(html, path).fields
+        answer = await browser.submit(path, path, **form)
+        assert answer.status_code == 303, errors_of(answer.text)
+        assert await updates(idle_instance) == []
+        answer = await browser.submit(path, path, **form | {"emails.0.subject": "Two"})
+        assert answer.status_code == 303, errors_of(answer.text)
+    assert await updates(idle_instance) == [["emails"]]
+    after = await idle_instance.store.get(made["id"], None)
+    assert before and after
+    for column in ("url", "headers", "payload", "notifications", "on_failure", "retry", "description", "metadata_"):
+        assert getattr(after, column) == getattr(before, column), column
+    assert after.emails == (before.emails[0].model_copy(update={"subject": "Two"}), before.emails[1])
 
 
-async def test_an_exponential_policy_stays(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook(URL, retry={"initial": 2, "attempts": 5})
-    path = f"/webhooks/{webhook['id']}/edit"
+async def test_items_are_removed_and_secrets_stay_with_their_hosts(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL, **RICH)
+    path = f"/webhooks/{made['id']}/edit"
     async with browsing(idle_instance.app) as browser:
-        page = await browser.page(path)
-        assert "Its retries are exponential" in page.text
-        form = values(page)
-        form.pop("ordered")
-        assert (await browser.submit(path, path, **form | {"timeout": "20"})).status_code == 303
-    changed = (await idle_instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
-    assert (changed["retry"], changed["timeout"]) == ({"initial": 2, "attempts": 5}, 20)
+        form = Form((await browser.get(path)).text, path).fields
+        wanted = form | {"emails.0.remove": "true", "retry.schedule": "", "order": "block"}
+        assert (await browser.submit(path, path, **wanted)).status_code == 303
+        answer = await browser.submit(path, path, **form | {"url": "http://127.0.0.2:9000/"})
+        assert answer.status_code == 422
+        assert "headers" in errors_of(answer.text)
+    changed = (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()
+    assert [email["to"] for email in changed["emails"]] == [["bob@acme.example"]]
+    assert (changed["retry"], changed["ordered"]) == (None, True)
+
+
+async def updates(instance: Instance) -> list[list[str]]:
+    items = (await instance.http.get("/v1/audit")).json()["items"]
+    return [item["detail"]["fields"] for item in items if item["action"] == "webhook.update"]
+
+
+async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: Instance) -> None:
+    """What this proves: the form is answered with what would be sent, and nothing is registered or sent."""
+    name = f"order.paid-{idle_instance.tenant}"
+    await idle_instance.http.post("/v1/event-types", json={"name": name, "examples": [{"n": 4711, "who": HOSTILE}]})
+    form = {
+        "tenant": idle_instance.tenant,
+        f"types.{name}": "true",
+        "payload.template": '{"who": {{ event.data.who }}}',
+        "emails.0.to": "ann@acme.example",
+        "emails.0.subject": "Order {{ event.data.n }}",
+        "emails.0.html": "<p>{{ event.data.who }}</p>",
+        "notifications.0.service": SLACK,
+        "notifications.0.body": "No. {{ event.data.n }}",
+    }
+    async with browsing(idle_instance.app) as browser:
+
+        async def preview(**more: str) -> tuple[str, dict[str, str]]:
+            answer = await browser.submit("/webhooks/new", "/webhooks/new/preview", **form | {"url": URL} | more)
+            assert answer.status_code == 200
+            assert "<script>alert" not in answer.text
+            return Page(answer.text).text.partition("Empty for the example of the type.")[2], errors_of(answer.text)
+
+        text, errors = await preview()
+        assert errors == {}
+        for part in (URL, "alert(1)", "Subject: Order 4711", "ann@acme.example", "No. 4711", "slack", name):
+            assert part in text, part
+        text, errors = await preview(**{"sample.type": "made.up", "sample.data": '{"n": 5, "who": "Ann"}'})
+        assert "would not be sent" in text
+        assert "Subject: Order 5" in text
+        _, errors = await preview(**{"payload.template": '{\r\n"n": {{ event.data.n / 0 }}}'})
+        assert "line 2" in errors["payload.template"]
+        _, errors = await preview(**{"emails.0.text": "{% for %}"})
+        assert "line 1, column" in errors["emails.0.text"]
+        _, errors = await preview(**{"sample.data": "{"})
+        assert "is not JSON" in errors["sample.data"]
+        text, errors = await preview(**{"filter": "event.data.n > 5000"})
+        assert ("would not be sent" in text, errors) == (True, {})
+    assert (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"] == []
+
+
+async def test_a_preview_of_a_webhook_shows_no_secret(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(f"{URL}?token=url-secret", **RICH)
+    path = f"/webhooks/{made['id']}/edit"
+    key = await make_key(idle_instance, "someone-else")
+    async with browsing(idle_instance.app) as browser, browsing(idle_instance.app, key["key"]) as other:
+        form = Form((await browser.get(path)).text, path).fields
+        form.pop("proof")
+        answer = await browser.submit(path, f"{path}/preview", **form | {"name": "Changed"})
+        assert errors_of(answer.text) == {}
+        shown = Page(answer.text).text.partition("Empty for the example of the type.")[2]
+        assert f"x-token: {MASK}" in shown
+        assert f"authorization: {MASK}" in shown
+        for secret in ("header-secret", "path-secret", "call-secret", "url-secret"):
+            assert secret not in shown
+        assert (await other.submit("/webhooks/new", f"{path}/preview", **form)).status_code == 404
+        answer = await other.submit("/webhooks/new", "/webhooks/new/preview", url=URL, tenant=idle_instance.tenant)
+        assert answer.status_code == 403
+    assert (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()["name"] == "Shop"
+
+
+async def test_a_form_as_large_as_a_request_is_read(idle_instance: Instance) -> None:
+    async with browsing(idle_instance.app) as browser:
+        template = "x" * 60_000
+        fields = {"payload.template": template, "payload.content_type": "text/plain", "emails.0.to": "a@b.example"}
+        answer = await browser.submit("/webhooks/new", "/webhooks/new/preview", **fields, **{"emails.0.text": template})
+        assert (answer.status_code, errors_of(answer.text)) == (200, {})
+        answer = await browser.submit("/webhooks/new", "/webhooks/new/preview", filter="x" * 270_000)
+        assert answer.status_code == 413
+        many = {f"emails.{n}.to": "x" for n in range(1001)}
+        assert (await browser.submit("/webhooks/new", "/webhooks/new/preview", **many)).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -144,3 +349,18 @@ def test_durations(text: str, seconds: list[float], written: str) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(Invalid):
         read_durations(text, "retry")
+
+
+async def test_a_saved_webhook_gets_a_test_event(instance: Instance, inbox: Receiver) -> None:
+    async with browsing(instance.app) as browser:
+        form = {"tenant": instance.tenant, "url": inbox.url, "events": "order.*", "then": "test"}
+        answer = await browser.submit("/webhooks/new", "/webhooks/new", **form, **{"sample.data": '{"n": 1}'})
+        assert answer.status_code == 303, errors_of(answer.text)
+        await inbox.got(1)
+        assert b'"type":"order.example"' in inbox.requests[0].body
+        (webhook,) = (await instance.http.get(f"/v1/webhooks?tenant={instance.tenant}")).json()["items"]
+        path = f"/webhooks/{webhook['id']}/edit"
+        form = Form((await browser.get(path)).text, path).fields | {"name": "Shop", "then": "test"}
+        assert (await browser.submit(path, path, **form)).status_code == 303
+        await inbox.got(2)
+    assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["name"] == "Shop"
