@@ -22,6 +22,8 @@ from api.pages import (
 )
 from api.pages import events as events_page
 from api.pages import portal as portal_page
+from api.pages import recoveries as recoveries_page
+from api.pages import suppressions as suppressions_page
 from api.pages import webhooks as webhooks_page
 from api.problems import responses
 from api.routes import (
@@ -84,6 +86,8 @@ ROUTERS = (
     webhook.router,
     webhook_commands.router,
     lists.router,
+    recoveries_page.router,
+    suppressions_page.router,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `openapi.tags`."""

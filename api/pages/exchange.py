@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api.access import needs
 from api.authenticator import with_scope
+from api.caller import Scope
 from api.deps import AuditDep, CallerDep, GatewayDep, SandboxDep, SettingsDep, StoreDep, Tenant
 from api.pages.curl import curl_command
 from api.pages.event import PathId
@@ -27,6 +28,8 @@ router = APIRouter(
 )
 NOT_SECRET = ("host", "content-type", "content-length", "user-agent", "webhook-id", "webhook-timestamp")
 """Headers that are shown, with those of a binary CloudEvent. A webhook cannot set them, and all others are masked."""
+MAY_SIGN: tuple[Scope, ...] = ("webhooks:secrets", "webhooks:write")
+"""Scopes of callers who may read the signing key, and so sign a request themselves."""
 DELETED = "The webhook was deleted, or has no URL any more, so nothing can be sent."
 
 
@@ -82,10 +85,10 @@ RebuiltDep = Annotated[Rebuilt, Depends(_rebuilt)]
 @router.get("", dependencies=[needs("webhooks:read")])
 async def show_request(request: Request, rebuilt: RebuiltDep, delivery: str, caller: CallerDep) -> Response:
     """Show the request that an attempt would send now, with what can be secret masked."""
-    return await _show(request, rebuilt, delivery, "webhooks:write" in caller.scopes)
+    return await _show(request, rebuilt, delivery, not caller.scopes.isdisjoint(MAY_SIGN))
 
 
-@router.post("/curl", dependencies=[needs("webhooks:write")])
+@router.post("/curl", dependencies=[needs(*MAY_SIGN)])
 async def show_curl(
     request: Request, rebuilt: RebuiltDep, delivery: str, caller: CallerDep, audit: AuditDep
 ) -> Response:

@@ -1,6 +1,6 @@
 """Further lists: event types with their examples, schedules with their next times, and the audit log."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -40,22 +40,24 @@ async def list_schedules(
     return await _list(request, "schedules.html", page, is_first=cursor.start is None, caller=caller)
 
 
-@router.post("/schedules/{schedule_id}/pause", dependencies=[needs("events:write")])
-async def pause_schedule(
-    schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
-) -> Response:
-    """Pause a schedule."""
-    await api.pause_schedule(schedule_id, schedules, links, audit, caller, tenant)
-    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
+def _add_command(command: Literal["pause", "resume"]) -> None:
+    async def act(
+        schedule_id: PathId, schedules: SchedulesDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
+    ) -> Response:
+        await api.set_paused(command == "pause", schedule_id, "", schedules, audit, caller, tenant)
+        return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
+
+    router.add_api_route(
+        f"/schedules/{{schedule_id}}/{command}",
+        act,
+        methods=["POST"],
+        name=f"{command}_schedule_page",
+        dependencies=[needs("events:write")],
+    )
 
 
-@router.post("/schedules/{schedule_id}/resume", dependencies=[needs("events:write")])
-async def resume_schedule(
-    schedule_id: PathId, schedules: SchedulesDep, links: LinksDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
-) -> Response:
-    """Resume a schedule."""
-    await api.resume_schedule(schedule_id, schedules, links, audit, caller, tenant)
-    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
+_add_command("pause")
+_add_command("resume")
 
 
 @router.get("/audit", dependencies=[needs("admin")])

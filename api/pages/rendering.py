@@ -41,6 +41,8 @@ NAVIGATION = (
     ("/webhooks", "Webhooks", {"webhooks:read"}),
     ("/event-types", "Event types", {"events:read", "webhooks:read"}),
     ("/schedules", "Schedules", {"events:read"}),
+    ("/recoveries", "Recoveries", {"events:read"}),
+    ("/suppressions", "Suppressions", {"webhooks:read"}),
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""

@@ -3,7 +3,6 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from api import views
 from api.access import needs
 from api.deps import (
     AuditDep,
@@ -18,22 +17,19 @@ from api.deps import (
     StoreDep,
     ValidatorDep,
 )
-from api.errors import as_problem, from_validation
-from api.filters import UNITS
+from api.pages.recoveries import problem_of, since_of
 from api.pages.rendering import query, redirect
 from api.pages.routes import PageRoute
 from api.pages.samples import read_sample
 from api.pages.webhook import show_again
-from api.problems import Problem, ServiceUnavailable, Unprocessable
+from api.problems import Problem, ServiceUnavailable
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
 from api.schemas.webhooks import PreviewRequest, TestEventRequest, WebhookChanges
 from hookkeeper.temporal.error_translation import Conflict
-from hookkeeper.times import rfc3339, utc_now
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
-RECOVERABLE_PERIODS = ("1h", "6h", "24h", "7d", "30d")
 _WRITES = [needs("webhooks:write")]
 
 
@@ -79,7 +75,7 @@ async def send_test(
     except ServiceUnavailable:
         raise
     except (Problem, ValidationError) as error:
-        return await show_again(request, webhook, store, caller, problem=_problem(error), form=form)
+        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form)
     return redirect(query(f"/events/{accepted.id}", tenant=accepted.tenant))
 
 
@@ -100,7 +96,7 @@ async def preview(
         wanted = PreviewRequest(webhook_id=webhook.id, event=sample)
         shown = await api.preview_webhook(wanted, store, caller, sandbox, validator, settings)
     except (Problem, ValidationError) as error:
-        return await show_again(request, webhook, store, caller, problem=_problem(error), form=form)
+        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form)
     return await show_again(request, webhook, store, caller, preview=shown, form=form)
 
 
@@ -109,8 +105,8 @@ async def show_secret(
     request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep, audit: AuditDep
 ) -> Response:
     """Show the signing key, and record that it was shown."""
-    await audit.keep(caller.did("webhook.show-secret", webhook.id, webhook.tenant))
-    return await show_again(request, webhook, store, caller, secret=views.secret(webhook))
+    secret = await api.show_secret(webhook, audit, caller)
+    return await show_again(request, webhook, store, caller, secret=secret)
 
 
 @router.post("/{webhook_id}/rotate-secret", dependencies=_WRITES)
@@ -128,10 +124,10 @@ async def recover_webhook(
     form: dict[str, str] = request.state.form
     is_confirmed = "since" in form
     try:
-        wanted = RecoveryRequest(since=form["since"] if is_confirmed else _since(form), dry_run=not is_confirmed)
+        wanted = RecoveryRequest(since=form["since"] if is_confirmed else since_of(form), dry_run=not is_confirmed)
         state = await recoveries.recover_webhook(webhook, wanted, gateway, store, audit, caller, Response())
     except (Problem, ValidationError, Conflict) as error:
-        return await show_again(request, webhook, store, caller, problem=_problem(error))
+        return await show_again(request, webhook, store, caller, problem=problem_of(error))
     if is_confirmed:
         return _done(webhook.id, "recover")
     return await show_again(request, webhook, store, caller, recovery=state)
@@ -139,14 +135,3 @@ async def recover_webhook(
 
 def _done(webhook_id: str, what: str) -> Response:
     return redirect(query(f"/webhooks/{webhook_id}", done=what))
-
-
-def _since(form: dict[str, str]) -> str:
-    last = form.get("last", "")
-    if last not in RECOVERABLE_PERIODS:
-        raise Unprocessable("Choose one of the times.")
-    return rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]])
-
-
-def _problem(error: Exception) -> Problem:
-    return from_validation(error.errors()) if isinstance(error, ValidationError) else as_problem(error)

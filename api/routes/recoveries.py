@@ -6,14 +6,17 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
+from api.caller import Caller
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, KnownWebhook, Limit, StoreDep
 from api.problems import KEYED, Conflicting, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryRequest, RecoveryView, TenantRecoveryRequest
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.index.walks import recoverable
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
@@ -109,12 +112,19 @@ async def show_recovery(state: KnownRecovery) -> RecoveryView:
     return views.recovery(state)
 
 
+async def send_command(
+    command: RecoveryCommand, state: RecoveryState, gateway: Gateway, audit: AuditLog, caller: Caller
+) -> None:
+    """Send a command to a recovery, and record it. Raises Refused if the recovery has ended."""
+    await gateway.recoveries.command(state.id, command)
+    await audit.keep(caller.did(f"recovery.{command}", state.id, state.scope.tenant))
+
+
 def _add_command(command: RecoveryCommand, description: str) -> None:
     async def act(
         state: KnownRecovery, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
     ) -> RecoveryCommandAccepted:
-        await gateway.recoveries.command(state.id, command)
-        await audit.keep(caller.did(f"recovery.{command}", state.id, state.scope.tenant))
+        await send_command(command, state, gateway, audit, caller)
         return RecoveryCommandAccepted(id=state.id, command=command)
 
     router.add_api_route(

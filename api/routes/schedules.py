@@ -1,12 +1,13 @@
 """Schedules: events that are posted automatically, by cron expression or at an interval."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
 
 from api import views
 from api.access import GuardedRoute, needs
+from api.caller import Caller
 from api.deps import (
     AnyTenant,
     AuditDep,
@@ -33,9 +34,11 @@ from api.schemas.schedules import (
     TriggerRequest,
 )
 from hookkeeper import ids
+from hookkeeper.registry.audit import AuditLog
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import Page
 from hookkeeper.services.schedules import changed, check_event, new_plan, trigger_time
+from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
@@ -124,36 +127,46 @@ async def delete_schedule(
     return Response(status_code=204)
 
 
-@router.post("/{schedule_id}/pause", responses=responses(404), dependencies=[needs("events:write")])
-async def pause_schedule(
-    schedule_id: PathId,
-    schedules: SchedulesDep,
-    links: LinksDep,
-    audit: AuditDep,
-    caller: CallerDep,
-    tenant: Tenant,
-    change: ScheduleNote | None = None,
-) -> ScheduleView:
-    """Pause a schedule until it is resumed. Times that pass meanwhile are skipped: `backfill` can post their events."""
-    await schedules.pause(tenant, schedule_id, (change and change.note) or "Paused through the API")
-    await audit.keep(caller.did("schedule.pause", schedule_id, tenant))
-    return views.schedule(await schedules.read(tenant, schedule_id), links)
+async def set_paused(
+    paused: bool, schedule_id: str, note: str, schedules: Schedules, audit: AuditLog, caller: Caller, tenant: str
+) -> None:
+    """Pause or resume a schedule, and record it."""
+    apply, command = (schedules.pause, "pause") if paused else (schedules.resume, "resume")
+    await apply(tenant, schedule_id, note or f"{command.capitalize()}d through the API")
+    await audit.keep(caller.did(f"schedule.{command}", schedule_id, tenant))
 
 
-@router.post("/{schedule_id}/resume", responses=responses(404), dependencies=[needs("events:write")])
-async def resume_schedule(
-    schedule_id: PathId,
-    schedules: SchedulesDep,
-    links: LinksDep,
-    audit: AuditDep,
-    caller: CallerDep,
-    tenant: Tenant,
-    change: ScheduleNote | None = None,
-) -> ScheduleView:
-    """Resume a schedule from its next time on."""
-    await schedules.resume(tenant, schedule_id, (change and change.note) or "Resumed through the API")
-    await audit.keep(caller.did("schedule.resume", schedule_id, tenant))
-    return views.schedule(await schedules.read(tenant, schedule_id), links)
+def _add_command(command: Literal["pause", "resume"], description: str) -> None:
+    async def act(
+        schedule_id: PathId,
+        schedules: SchedulesDep,
+        links: LinksDep,
+        audit: AuditDep,
+        caller: CallerDep,
+        tenant: Tenant,
+        change: ScheduleNote | None = None,
+    ) -> ScheduleView:
+        note = change.note if change else ""
+        await set_paused(command == "pause", schedule_id, note, schedules, audit, caller, tenant)
+        return views.schedule(await schedules.read(tenant, schedule_id), links)
+
+    router.add_api_route(
+        f"/{{schedule_id}}/{command}",
+        act,
+        methods=["POST"],
+        name=f"{command}_schedule",
+        summary=f"{command.capitalize()} schedule",
+        description=description,
+        responses=responses(404),
+        dependencies=[needs("events:write")],
+    )
+
+
+_add_command(
+    "pause",
+    "Pause a schedule until it is resumed. Times that pass meanwhile are skipped: `backfill` can post their events.",
+)
+_add_command("resume", "Resume a schedule from its next time on.")
 
 
 @router.post(

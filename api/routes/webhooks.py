@@ -8,6 +8,7 @@ from api import views
 from api.access import GuardedRoute, needs
 from api.deps import (
     AnyTenant,
+    AuditDep,
     CallerDep,
     CatalogueDep,
     Cursor,
@@ -146,8 +147,9 @@ async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerD
     responses=responses(404),
     dependencies=[needs("webhooks:secrets", "webhooks:write")],
 )
-async def show_secret(webhook: KnownWebhook) -> schemas.WebhookSecret:
-    """Show the signing key, which can sign any request: `webhooks:read` is not enough."""
+async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep) -> schemas.WebhookSecret:
+    """Show the signing key, which can sign any request: `webhooks:read` is not enough. The audit log has who did."""
+    await audit.keep(caller.did("webhook.show-secret", webhook.id, webhook.tenant))
     return views.secret(webhook)
 
 

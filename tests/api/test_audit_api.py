@@ -40,6 +40,7 @@ async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instanc
     )
     path = f"/v1/webhooks/{made['id']}"
     await http.patch(path, json={"name": "hush-hush", "metadata": {"a": "hush-hush"}})
+    await http.get(f"{path}/secret")
     await http.post(f"{path}/rotate-secret", json={"grace": 60})
     await http.delete(path)
     await http.post("/v1/event-types", json={"name": "a.b", "schema": {}})
@@ -54,6 +55,7 @@ async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instanc
     assert shown(entries) == [
         ("webhook.create", made["id"], ["filter", "headers", "tenant", "url"]),
         ("webhook.update", made["id"], ["metadata", "name"]),
+        ("webhook.show-secret", made["id"], None),
         ("webhook.rotate-secret", made["id"], ["grace"]),
         ("webhook.delete", made["id"], None),
         ("event-type.create", "a.b", ["name", "schema"]),

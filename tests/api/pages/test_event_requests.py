@@ -11,6 +11,7 @@ import pytest
 from browsers import Browser, Page, browsing
 from callers import make_key
 from standardwebhooks import Webhook
+from test_portal_links import visiting
 
 from hookkeeper.content.headers import MASK
 from instances import Instance
@@ -161,6 +162,7 @@ async def test_other_keys_get_nothing(instance: Instance, inbox: Receiver) -> No
         (instance.tenant, "events:read"): (403, 403),
         (instance.tenant, "webhooks:read", "webhooks:write"): (403, 403),
         (instance.tenant, "events:read", "webhooks:read"): (200, 403),
+        (instance.tenant, "events:read", "webhooks:secrets"): (403, 200),
     }
     for (tenant, *scopes), expected in statuses.items():
         key = await make_key(instance, tenant, scopes=scopes)
@@ -173,8 +175,20 @@ async def test_other_keys_get_nothing(instance: Instance, inbox: Receiver) -> No
         texts = page.text + curl.text + foreign.text
         assert "header-secret" not in texts
         assert "Show as curl" not in texts
-        assert ("private" in texts) == (expected[0] == 200)
-    assert [entry["action"] for entry in await audit(instance, webhook)] == ["webhook.create"]
+        assert ("private" in texts) == (200 in expected)
+    assert [entry["action"] for entry in await audit(instance, webhook)] == ["webhook.show-request", "webhook.create"]
+
+
+async def test_a_link_that_shows_signing_keys_shows_requests_as_curl(instance: Instance, inbox: Receiver) -> None:
+    _, path = await delivered(instance, inbox.url, {"text": "private"}, headers={"x-token": "header-secret"})
+    async with visiting(instance) as (browser, _):
+        assert "Show as curl" not in (await browser.page(path)).text
+        assert (await browser.submit("/events", f"{path}/curl")).status_code == 403
+    async with visiting(instance, capabilities=["view_secrets"]) as (browser, _):
+        assert "Show as curl" in (await browser.page(path)).text
+        command = command_of(await browser.submit("/events", f"{path}/curl"))
+        assert "header-secret" not in command
+        assert "private" in command
 
 
 async def test_why_nothing_can_be_sent(instance: Instance, inbox: Receiver) -> None:

@@ -234,6 +234,9 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
     await instance.until_delivery(event["id"], "retrying", attempts=1)
     await instance.send("order.sent")
     await until_indexed(instance, event["id"])
+    of_tenant = {"tenant": instance.tenant}
+    await instance.http.post("/v1/suppressions", json=of_tenant | {"address": "ann@acme.example"})
+    await instance.http.post("/v1/recoveries", json=of_tenant | {"since": "2026-01-01T00:00:00Z"})
     found = {}
     async with reading(chromium, instance) as page:
 
@@ -247,12 +250,12 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
         await log_in(page)
         event_path = f"/events/{event['id']}?tenant={instance.tenant}"
         webhook_path = f"/webhooks/{webhook['id']}"
-        lists = "/event-types", "/schedules", "/audit"
+        lists = "/event-types", "/schedules", "/recoveries", "/suppressions", "/audit"
         for path in ("/", "/events", event_path, "/webhooks", webhook_path, "/webhooks/new", *lists):
             await page.goto(path)
             await check(path)
     assert {path: report for path, report in found.items() if report} == {}
-    assert len(found) == 20
+    assert len(found) == 24
 
 
 async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, instance: Instance) -> None:

@@ -201,6 +201,7 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
         assert now["secret"] not in (await browser.get(path)).text
     audit = (await idle_instance.http.get("/v1/audit")).json()["items"]
     assert [item["action"] for item in audit if item["object_id"] == webhook["id"]] == [
+        "webhook.show-secret",
         "webhook.rotate-secret",
         "webhook.show-secret",
         "webhook.create",

@@ -1,0 +1,89 @@
+"""The page of recoveries: the count first, then the recovery and its progress; pause, resume, cancel."""
+
+import asyncio
+import re
+
+from browsers import Browser, Page, browsing
+from callers import make_key
+
+from index_rows import until_indexed
+from instances import Instance
+from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
+
+START = "/recoveries/start"
+
+
+async def fail_some(instance: Instance, inbox: Receiver, count: int) -> str:
+    """Let so many events fail; return the webhook."""
+    inbox.fails(*[500] * count)
+    webhook = await instance.webhook(inbox.url, retry={"schedule": []})
+    for _ in range(count):
+        event = await instance.send()
+        await instance.until_final(event["id"])
+        await until_indexed(instance, event["id"])
+    return str(webhook["id"])
+
+
+async def until_shown(browser: Browser, text: str) -> Page:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while text not in (page := await browser.page("/recoveries")).text:
+            await asyncio.sleep(0.1)
+    return page
+
+
+async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instance: Instance, inbox: Receiver) -> None:
+    webhook = await fail_some(instance, inbox, 2)
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
+        for named in ("", webhook):
+            answer = await browser.submit("/recoveries", START, last="1h", webhook=named)
+            assert answer.status_code == 200, answer.text
+            assert "2 events with failed deliveries" in Page(answer.text).text
+        assert len(inbox.requests) == 2, "counting delivers nothing"
+        (since,) = re.findall(r'name="since" value="([^"]+)"', answer.text)
+        answer = await browser.submit("/recoveries", START, since=since)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/recoveries?done=start")
+        await inbox.got(4)
+        page = await until_shown(browser, "finished")
+        assert "2 of 2 delivered again" in page.text
+        (recovery,) = (await instance.http.get("/v1/recoveries", params={"tenant": instance.tenant})).json()["items"]
+        for command in ("pause", "resume", "cancel"):
+            answer = await browser.submit("/recoveries", f"/recoveries/{recovery['id']}/{command}")
+            assert (answer.status_code, "the recovery has ended" in answer.text) == (409, True)
+    entries = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"]
+    assert ("tenant.recover", key["id"]) in [(entry["action"], entry["key_id"]) for entry in entries]
+
+
+async def test_a_recovery_is_paused_resumed_and_cancelled(instance: Instance, inbox: Receiver) -> None:
+    await fail_some(instance, inbox, 2)
+    body = {"tenant": instance.tenant, "since": "2026-01-01T00:00:00Z", "rate": 0.1}
+    recovery = (await instance.http.post("/v1/recoveries", json=body)).json()["id"]
+    key = await make_key(instance, instance.tenant)
+    theirs = await make_key(instance, "someone-else")
+    async with browsing(instance.app, theirs["key"]) as other:
+        assert recovery not in (await other.page("/recoveries")).text
+        assert (await other.submit("/recoveries", f"/recoveries/{recovery}/cancel")).status_code == 404
+        assert (await other.get(f"/recoveries?tenant={instance.tenant}")).status_code == 403
+        for form in ({"tenant": instance.tenant}, {"webhook": "wh_nowhere"}):
+            answer = await other.submit("/recoveries", START, last="1h", **form)
+            assert answer.status_code in (403, 404)
+    async with browsing(instance.app, key["key"]) as browser:
+        await until_shown(browser, recovery)
+        for command, shown in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+            answer = await browser.submit("/recoveries", f"/recoveries/{recovery}/{command}")
+            assert answer.headers["location"] == f"/recoveries?done={command}"
+            await until_shown(browser, shown)
+
+
+async def test_a_bad_form_is_explained(instance: Instance) -> None:
+    async with browsing(instance.app) as browser:
+        bad: tuple[tuple[dict[str, str], int], ...] = (
+            ({"last": "9y"}, 422),
+            ({"since": "then"}, 422),
+            ({"last": "1h", "tenant": "no tenant!"}, 422),
+            ({"last": "1h", "webhook": "wh_nowhere"}, 404),
+        )
+        for fields, status in bad:
+            answer = await browser.submit("/recoveries", START, **fields)
+            assert (answer.status_code, 'role="alert"' in answer.text) == (status, True), fields
