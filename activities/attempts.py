@@ -42,6 +42,11 @@ class BatchContext:
         return outcomes.excerpt_limit(self.targets)
 
     @cached_property
+    def headers_limit(self) -> int:
+        """Bytes of the headers of each response to keep."""
+        return outcomes.headers_limit(self.targets)
+
+    @cached_property
     def standard_body(self) -> Body:
         """The body for webhooks without a payload of their own."""
         return body_of(None, {"event": self.event.shown()})
@@ -76,6 +81,8 @@ class PreparedAttempt:
             target=target,
             started_at=answer.started_at,
             duration_ms=round(answer.duration_ms, 1),
+            connect_ms=_rounded(answer.connect_ms),
+            first_byte_ms=_rounded(answer.first_byte_ms),
             status_code=answer.status_code,
             error=answer.error,
             response_excerpt=self.excerpt(text),
@@ -95,6 +102,10 @@ class PreparedAttempt:
 
     def excerpt(self, text: str) -> str:
         return outcomes.excerpt(text.encode(), self.batch.excerpt_limit)
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 1)
 
 
 def about(webhook: Webhook) -> WebhookContext:

@@ -27,7 +27,15 @@ class NotificationActivities:
         template = notification_of(attempt.webhook, attempt.request.delivery)
         if template is None:
             return Outcome(delivery=attempt.request.delivery, verdict="webhook_deleted")
-        tenant, keep = attempt.tenant, attempt.batch.excerpt_limit
+        tenant, batch = attempt.tenant, attempt.batch
         async with self._renderer.rendered(tenant, render_notification, template, attempt.context) as (call, waited):
-            answer = await self._notifier.send(call, attempt.webhook.timeout, keep, tenant=tenant, waited=waited)
-        return attempt.outcome(answer, template.target, answer.text)
+            answer = await self._notifier.send(
+                call,
+                attempt.webhook.timeout,
+                batch.excerpt_limit,
+                keep_headers=batch.headers_limit,
+                tenant=tenant,
+                waited=waited,
+            )
+        outcome = attempt.outcome(answer, template.target, answer.text)
+        return outcome.model_copy(update={"response_headers": answer.headers})

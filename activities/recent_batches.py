@@ -202,4 +202,9 @@ def _has_to_stop() -> bool:
 
 
 def _size(progress: BatchProgress[Any]) -> int:
-    return sum(REST_OF_OUTCOME + sys.getsizeof(outcome.response_excerpt) for outcome in progress.outcomes.values())
+    return sum(
+        REST_OF_OUTCOME
+        + sys.getsizeof(outcome.response_excerpt)
+        + sum(sys.getsizeof(name) + sys.getsizeof(value) for name, value in outcome.response_headers.items())
+        for outcome in progress.outcomes.values()
+    )

@@ -15,11 +15,12 @@ from hookkeeper import tracing
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.egress import http
 from hookkeeper.egress.request_state import LocalLimitReached
+from hookkeeper.egress.response_headers import shown_headers
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.shared_run import TogetherBatch, TogetherResult
 from hookkeeper.outcomes import Outcome
-from hookkeeper.services.webhook_requests import signed_headers
+from hookkeeper.services.webhook_requests import digest_of, signed_headers
 
 
 class WebhookActivities:
@@ -88,7 +89,7 @@ class WebhookActivities:
             return await self._post(attempt, body, reservation.waited)
 
     async def _post(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
-        webhook, keep = attempt.webhook, attempt.batch.excerpt_limit
+        webhook, batch, keep = attempt.webhook, attempt.batch, attempt.batch.excerpt_limit
         answer = await http.send(
             self._http,
             "POST",
@@ -103,8 +104,16 @@ class WebhookActivities:
         )
         # The path is no secret: the target shows it.
         text = scrubbed_excerpt(answer.body, keep, webhook.url, webhook.headers, path=False)
-        of_webhook = {"rate": webhook.current_rate, "degraded": webhook.is_degraded, "ordered": webhook.ordered}
-        return attempt.outcome(answer, webhook.target, text).model_copy(update=of_webhook)
+        more = {
+            "request_digest": digest_of(webhook, body),
+            "response_headers": shown_headers(
+                answer.all_headers, batch.headers_limit, webhook.url, webhook.headers, path=False
+            ),
+            "rate": webhook.current_rate,
+            "degraded": webhook.is_degraded,
+            "ordered": webhook.ordered,
+        }
+        return attempt.outcome(answer, webhook.target, text).model_copy(update=more)
 
     def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:
         """Return the headers of the attempt, whose timestamp is its own."""

@@ -74,16 +74,32 @@ PREVIEW = Preview(
     notifications=[],
 )
 
+DIGEST = "jBlM.l5D38wQb.-RcYEPJE.w4wr8wVcUWqYrF2X8w58Ng"
 ATTEMPTS = (
     Attempt(
         number=1,
         started_at=ACCEPTED,
         duration_ms=41.7,
+        queue_ms=9.3,
+        connect_ms=12.1,
+        first_byte_ms=29.4,
         status_code=503,
         error="http_503",
+        request_digest=DIGEST,
+        response_headers={"server": "nginx", "content-type": "text/plain"},
         response_excerpt="Try again later.",
     ),
-    Attempt(number=2, started_at=ENDED, duration_ms=38.2, status_code=200, response_excerpt="ok"),
+    Attempt(
+        number=2,
+        started_at=ENDED,
+        duration_ms=28.2,
+        queue_ms=4.8,
+        first_byte_ms=28.1,
+        status_code=200,
+        request_digest=DIGEST,
+        response_headers={"server": "nginx", "content-type": "text/plain"},
+        response_excerpt="ok",
+    ),
 )
 STATE = EventState(
     id=EVENT_ID,

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from pydantic import Field
+
 from hookkeeper.messages import Message
 from hookkeeper.policy import DAY, OrderPolicy
 
@@ -16,10 +18,14 @@ MAX_RETRY_AFTER = DAY
 BUSY_STATUS_CODES = frozenset({429, 502, 504})
 """A receiver that is overloaded."""
 MAX_EXCERPT, MIN_EXCERPT = 4096, 128
+MAX_HEADERS = 2048
+"""Bytes of a response's headers that are kept."""
+HEADER_FRAME = 6
+"""Bytes of JSON around the name and the value of a header."""
 MAX_BATCH = 1024 * 1024
 """Bytes that the outcomes of one batch may take in history; Temporal refuses a result of over 2 MB."""
-REST_OF_OUTCOME = 1024
-"""Bytes of an outcome besides its excerpt, with a margin: ids, target, error, a short schedule."""
+REST_OF_OUTCOME = 1216
+"""Bytes of an outcome besides its excerpt and headers, with a margin: ids, target, digest, error, a short schedule."""
 JSON_GROWTH = 3
 """An ASCII-escaped `é` takes 6 bytes for 2; nothing that `excerpt` lets through grows more."""
 
@@ -63,10 +69,18 @@ class Outcome(Message):
     started_at: datetime | None = None
     """None if no request was made: held, deferred, webhook_deleted."""
     duration_ms: float = 0.0
+    connect_ms: float | None = None
+    """Name lookup, connection and TLS handshake; None if the connection was reused, or the client cannot tell."""
+    first_byte_ms: float | None = None
+    """From the connection to the headers of the response."""
+    request_digest: str | None = None
+    """What was sent (`hookkeeper.crypto.request_digest`); of requests to a webhook's URL only."""
     status_code: int | None = None
     error: str | None = None
     """`timeout`, `dns`, `connection_refused`, `connection_reset`, `tls`, `forbidden_address`, `protocol`,
     `http_<status>`, or a channel's own: `smtp_<code>`, `bad_template`, `suppressed`."""
+    response_headers: dict[str, str] = Field(default_factory=dict)
+    """Without secrets, and without those that say nothing about the receiver."""
     response_excerpt: str = ""
     retry_after: float | None = None
     """Seconds to wait: requested by the receiver, with any status; or of a deferred request."""
@@ -141,9 +155,18 @@ def excerpt(body: bytes, limit: int) -> str:
 
 
 def excerpt_limit(targets: int) -> int:
-    """Return the bytes of response to keep for each target: 4,096, fewer from 79 targets on, at least 128.
+    """Return the bytes of response to keep for each target: 4,096, fewer from 54 targets on, at least 128.
 
-    So the outcomes of a batch stay under 1 MiB as JSON, ASCII-escaped or not, for up to 740 targets.
+    So the outcomes of a batch stay under 1 MiB as JSON, ASCII-escaped or not, for up to 650 targets.
     """
+    return min(max(_text_limit(targets) - headers_limit(targets), MIN_EXCERPT), MAX_EXCERPT)
+
+
+def headers_limit(targets: int) -> int:
+    """Return the bytes of the response's headers to keep for each target: 2,048, fewer from 53 targets on."""
+    return min(max(_text_limit(targets) - MIN_EXCERPT, 0) // 3, MAX_HEADERS)
+
+
+def _text_limit(targets: int) -> int:
     share = MAX_BATCH // max(targets, 1) - REST_OF_OUTCOME
-    return min(max(share // JSON_GROWTH, MIN_EXCERPT), MAX_EXCERPT)
+    return share // JSON_GROWTH

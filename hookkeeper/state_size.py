@@ -3,16 +3,19 @@
 A result or failure over 2 MB would block the run permanently. What is left out of the state is in its history.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from hookkeeper.messages.event import Attempt, Delivery
+from hookkeeper.outcomes import HEADER_FRAME
 
 Item = TypeVar("Item")
 
 EXCERPTS_BUDGET = 45 * 1024
 """Bytes of all excerpts together. In JSON, a quotation mark takes two bytes."""
+HEADERS_BUDGET = 30 * 1024
+"""The same of all headers of responses."""
 ATTEMPTS_BUDGET = 500
 AWAITING_BUDGET = 64 * 1024
 """Bytes of all addresses together whose receipts are awaited."""
@@ -29,6 +32,7 @@ class _Budget:
     attempts: int
     receipts: int
     excerpt: int
+    headers: int
     target: int
 
 
@@ -37,7 +41,13 @@ def truncated(deliveries: Collection[Delivery]) -> tuple[Delivery, ...]:
     count = max(1, len(deliveries))
     attempts = ATTEMPTS_BUDGET // count
     shown = sum(min(attempts, len(delivery.attempts)) for delivery in deliveries)
-    budget = _Budget(attempts, RECEIPTS_BUDGET // count, EXCERPTS_BUDGET // max(1, shown), TARGETS_BUDGET // count)
+    budget = _Budget(
+        attempts=attempts,
+        receipts=RECEIPTS_BUDGET // count,
+        excerpt=EXCERPTS_BUDGET // max(1, shown),
+        headers=HEADERS_BUDGET // max(1, shown),
+        target=TARGETS_BUDGET // count,
+    )
     return tuple(_truncated(delivery, budget) for delivery in deliveries)
 
 
@@ -47,7 +57,7 @@ def _truncated(delivery: Delivery, budget: _Budget) -> Delivery:
     return delivery.model_copy(
         update={
             "target": delivery.target[: budget.target],
-            "attempts": tuple(_with_excerpt(attempt, budget.excerpt) for attempt in attempts),
+            "attempts": tuple(_with_response(attempt, budget) for attempt in attempts),
             "attempts_omitted": delivery.attempts_omitted + omitted,
             "receipts": _latest(delivery.receipts, budget.receipts),
         }
@@ -58,8 +68,20 @@ def _latest(items: tuple[Item, ...], count: int) -> tuple[Item, ...]:
     return items[max(0, len(items) - count) :]
 
 
-def _with_excerpt(attempt: Attempt, size: int) -> Attempt:
-    excerpt = attempt.response_excerpt.encode()
-    if len(excerpt) <= size:
+def _with_response(attempt: Attempt, budget: _Budget) -> Attempt:
+    """Truncate the excerpt, and leave out the last headers that do not fit."""
+    excerpt, headers = attempt.response_excerpt.encode(), _fitting(attempt.response_headers, budget.headers)
+    if len(excerpt) <= budget.excerpt and len(headers) == len(attempt.response_headers):
         return attempt
-    return attempt.model_copy(update={"response_excerpt": excerpt[:size].decode(errors="ignore")})
+    cut = excerpt[: budget.excerpt].decode(errors="ignore")
+    return attempt.model_copy(update={"response_excerpt": cut, "response_headers": headers})
+
+
+def _fitting(headers: Mapping[str, str], size: int) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for name, value in headers.items():
+        size -= len(name.encode()) + len(value.encode()) + HEADER_FRAME
+        if size < 0:
+            break
+        kept[name] = value
+    return kept

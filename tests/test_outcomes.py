@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.outcomes import Outcome, Verdict, excerpt, excerpt_limit, parse_http_date, parse_retry_after, verdict_of
+from hookkeeper.outcomes import (
+    Outcome,
+    Verdict,
+    excerpt,
+    excerpt_limit,
+    headers_limit,
+    parse_http_date,
+    parse_retry_after,
+    verdict_of,
+)
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 
@@ -139,12 +148,15 @@ def test_an_excerpt_of_text_is_a_prefix_of_it(text: str, limit: int) -> None:
 def test_fewer_bytes_are_kept_the_more_targets_there_are() -> None:
     limits = [excerpt_limit(targets) for targets in range(5000)]
     assert limits == sorted(limits, reverse=True)
-    assert (limits[0], limits[1], limits[78]) == (4096, 4096, 4096)
+    assert (limits[0], limits[1], limits[53], limits[54]) == (4096, 4096, 4096, 4088)
     assert 128 < limits[500] < 4096
     assert limits[-1] == 128
+    of_headers = [headers_limit(targets) for targets in range(5000)]
+    assert of_headers == sorted(of_headers, reverse=True)
+    assert (of_headers[0], of_headers[52], of_headers[-1]) == (2048, 2048, 0)
 
 
-@pytest.mark.parametrize("targets", [1, 50, 78, 79, 200, 740])
+@pytest.mark.parametrize("targets", [1, 50, 53, 54, 200, 650])
 @pytest.mark.parametrize("char", ["é", '"', "\n", "😀", "\ufffd"])
 def test_the_outcomes_of_a_batch_stay_under_a_mebibyte(targets: int, char: str) -> None:
     outcome = Outcome(
@@ -152,8 +164,13 @@ def test_the_outcomes_of_a_batch_stay_under_a_mebibyte(targets: int, char: str) 
         verdict="failed",
         target="https://example.com/" + "x" * 300,
         started_at=NOW,
+        duration_ms=30000.1,
+        connect_ms=30000.1,
+        first_byte_ms=30000.1,
+        request_digest="x" * 45,
         status_code=500,
         error="connection_refused",
+        response_headers={"x": text} if (text := char * ((headers_limit(targets) - 7) // len(char.encode()))) else {},
         response_excerpt=excerpt(char.encode() * 4096, excerpt_limit(targets)),
         retry_after=86400.0,
         delays=(86400.0,) * 20,

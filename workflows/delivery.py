@@ -29,6 +29,10 @@ class DeliveryState:
         """Of the attempt in flight, if there is one."""
         self.is_forced_attempt = False
         """The attempt in flight was requested: it uses no step of the schedule."""
+        self.due_at: datetime | None = None
+        """When the attempt in flight was due."""
+        self._was_held = False
+        """A hold has ended since the latest attempt: the time of the schedule is not when the next one is due."""
         self.fired_timers: set[str] = set()
         """Names of the `due_times` whose timers have fired. Only timers decide, never the clock."""
         self.revision = 0
@@ -118,8 +122,13 @@ class DeliveryState:
 
     # Attempts
 
-    def begin_attempt(self) -> Trigger:
-        """Start an attempt; return what triggered it: the schedule or a request."""
+    def begin_attempt(self, due_at: datetime | None = None) -> Trigger:
+        """Start an attempt; return what triggered it: the schedule or a request.
+
+        `due_at`: when it was due, if it is not the schedule that says it.
+        """
+        is_by_schedule = self.record.next_attempt_at is not None and not (self.forced or self._was_held)
+        self.due_at, self._was_held = self.record.next_attempt_at if is_by_schedule else due_at, False
         is_first_of_redelivery = self.record.requested and not self.record.steps_taken
         self.is_forced_attempt, self.forced = self.forced, False
         self.trigger = "manual" if self.is_forced_attempt or is_first_of_redelivery else "scheduled"
@@ -136,7 +145,7 @@ class DeliveryState:
         if outcome.verdict in ("held", "deferred"):
             self._postpone(outcome, now)
             return self._end("cancelled") if self.cancelling else None
-        self.record = with_attempt(self.record, outcome, trigger)
+        self.record = with_attempt(self.record, outcome, trigger, self.due_at)
         reached = (*self.record.reached, *outcome.reached)
         self._update(alerts=outcome.alerts, reached=reached, rechecks=0, held_until=None)
         self._update(rate=outcome.rate, degraded=outcome.degraded)
@@ -242,7 +251,7 @@ class DeliveryState:
     def release(self) -> None:
         """Continue the schedule. A later hold has its full time again."""
         self.revision += 1
-        self.held = False
+        self.held, self._was_held = False, True
         self._update(reason=None, recheck_at=None, rechecks=0, held_until=None)
 
     def release_with_webhook(self) -> None:
@@ -258,7 +267,7 @@ class DeliveryState:
 
     def recheck(self) -> None:
         """Let an attempt find out whether the webhook still holds the delivery. Until then the hold has not ended."""
-        self.held = False
+        self.held, self._was_held = False, True
         self._update(reason=None, recheck_at=None)
 
     def limit_hold(self, until: datetime) -> None:

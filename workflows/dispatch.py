@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic_core import to_json
@@ -39,7 +39,7 @@ ACTIVITIES: dict[Channel, Callable[[Any, DeliveryBatch], Awaitable[BatchResult]]
 def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first: bool) -> asyncio.Task[BatchResult]:
     """Begin one attempt of each delivery, all of one channel. Cancelling the task cancels the activity."""
     is_inline = is_first and len(to_json(event.data)) <= MAX_INLINE_BYTES
-    batch = begin_batch(event, deliveries, is_inline=is_inline)
+    batch = begin_batch(event, deliveries, is_inline=is_inline, is_first=is_first)
     first = deliveries[0]
     task_queue, priority = _route(event, first, is_first)
     running = run_until_done(
@@ -56,9 +56,11 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
     return asyncio.create_task(running)
 
 
-def begin_batch(event: EventInput, deliveries: Sequence[DeliveryState], *, is_inline: bool) -> DeliveryBatch:
+def begin_batch(
+    event: EventInput, deliveries: Sequence[DeliveryState], *, is_inline: bool, is_first: bool
+) -> DeliveryBatch:
     """Begin one attempt of each delivery; return what the activity gets."""
-    requests = tuple(map(_begin_attempt, deliveries))
+    requests = tuple(_begin_attempt(delivery, _due_at(event, delivery, is_first)) for delivery in deliveries)
     pace = deliveries[0].paced_rate
     return DeliveryBatch(
         id=event.id,
@@ -82,8 +84,14 @@ def is_complete(result: BatchResult, batch: DeliveryBatch) -> bool:
     ]
 
 
-def _begin_attempt(delivery: DeliveryState) -> AttemptRequest:
-    trigger = delivery.begin_attempt()  # determines whether it is a forced attempt
+def _due_at(event: EventInput, delivery: DeliveryState, is_first: bool) -> datetime:
+    """Return when the attempt was due, unless the schedule says it: a first attempt at once, others by now."""
+    waits_for_nothing = not (event.deliver_at or delivery.record.ordered or delivery.record.requested)
+    return event.accepted_at if is_first and waits_for_nothing else workflow.now()
+
+
+def _begin_attempt(delivery: DeliveryState, due_at: datetime) -> AttemptRequest:
+    trigger = delivery.begin_attempt(due_at)  # determines whether it is a forced attempt
     record = delivery.record
     return AttemptRequest(
         delivery=record.id,

@@ -54,16 +54,21 @@ def delay_of_recheck(earlier: int) -> timedelta:
     return min(MIN_RECHECK_INTERVAL * 2.0 ** min(earlier, 10), MAX_RECHECK_INTERVAL)
 
 
-def with_attempt(delivery: Delivery, outcome: Outcome, trigger: Trigger) -> Delivery:
-    """Add the attempt; the oldest ones beyond the limit are dropped and counted."""
+def with_attempt(delivery: Delivery, outcome: Outcome, trigger: Trigger, due_at: datetime | None) -> Delivery:
+    """Add the attempt, which was due at this time; the oldest ones beyond the limit are dropped and counted."""
     assert outcome.started_at is not None
     attempt = Attempt(
         number=delivery.attempts_made + 1,
         trigger=trigger,
         started_at=outcome.started_at,
         duration_ms=outcome.duration_ms,
+        queue_ms=_milliseconds_between(due_at, outcome.started_at) if due_at else None,
+        connect_ms=outcome.connect_ms,
+        first_byte_ms=outcome.first_byte_ms,
         status_code=outcome.status_code,
         error=outcome.error,
+        request_digest=outcome.request_digest,
+        response_headers=outcome.response_headers,
         response_excerpt=outcome.response_excerpt,
     )
     attempts = (*delivery.attempts, attempt)
@@ -71,3 +76,8 @@ def with_attempt(delivery: Delivery, outcome: Outcome, trigger: Trigger) -> Deli
     return delivery.model_copy(
         update={"attempts": attempts[dropped:], "attempts_omitted": delivery.attempts_omitted + dropped}
     )
+
+
+def _milliseconds_between(due_at: datetime, started_at: datetime) -> float:
+    """Return 0 if the clock of the worker, which starts the attempt, is behind."""
+    return max(0.0, round((started_at - due_at) / timedelta(milliseconds=1), 1))

@@ -71,7 +71,7 @@ class FirstAttempts:
     def begin(self) -> DeliveryBatch | None:
         """Begin the first attempts; None if there are none: there are no deliveries, or a command came first."""
         new = [delivery for delivery in self.deliveries.values() if delivery.is_new]
-        return begin_batch(self.event, new, is_inline=True) if new else None
+        return begin_batch(self.event, new, is_inline=True, is_first=True) if new else None
 
     def end(self, result: BatchResult | None) -> None:
         """Record the outcomes, or that no attempt was made."""

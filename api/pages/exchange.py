@@ -1,10 +1,12 @@
-"""The request of a delivery to a URL, rebuilt from event and webhook, and the command line that sends it again."""
+"""An attempt of a delivery to a URL: its request, rebuilt from event and webhook, what has changed of it since, and the
+response. Also the command line that sends the request again.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import httpx
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api.access import needs
 from api.authenticator import with_scope
@@ -17,7 +19,8 @@ from api.pages.routes import PageRoute
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
-from hookkeeper.messages.event import EventInput
+from hookkeeper.crypto.request_digest import Changes
+from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.webhook_requests import rebuilt_request
@@ -30,6 +33,7 @@ NOT_SECRET = ("host", "content-type", "content-length", "user-agent", "webhook-i
 """Headers that are shown, with those of a binary CloudEvent. A webhook cannot set them, and all others are masked."""
 MAY_SIGN: tuple[Scope, ...] = ("webhooks:secrets", "webhooks:write")
 """Scopes of callers who may read the signing key, and so sign a request themselves."""
+FAILS = "The template fails for this event, so nothing can be sent"
 DELETED = "The webhook was deleted, or has no URL any more, so nothing can be sent."
 
 
@@ -38,10 +42,17 @@ class Rebuilt(NamedTuple):
 
     event: EventInput
     webhook: Webhook | None
+    attempt: Attempt | None
+    """The attempt that is shown with it; None: there was none."""
     request: httpx.Request | None = None
     problem: str = ""
-    has_changed: bool = False
-    """The webhook was changed after the latest attempt."""
+    changes: Changes | None = None
+    """What would be sent otherwise now than the attempt has; None if the attempt has no digest."""
+
+    @property
+    def was_changed_later(self) -> bool:
+        """Whether the webhook was changed after the attempt, in whatever way."""
+        return bool(self.webhook and self.attempt and self.attempt.started_at < self.webhook.updated_at)
 
 
 async def _rebuilt(
@@ -53,8 +64,10 @@ async def _rebuilt(
     sandbox: SandboxDep,
     settings: SettingsDep,
     caller: CallerDep,
+    attempt: Annotated[int | None, Query(ge=1)] = None,
 ) -> Rebuilt:
-    """Rebuild the request. Raises NotFound for an unknown delivery, and for one that is not to a URL.
+    """Rebuild the request of an attempt, by default the latest. Raises NotFound for an unknown delivery or attempt, and
+    for a delivery that is not to a URL.
 
     The event's data needs `events:read`, whatever the route needs.
     """
@@ -64,19 +77,30 @@ async def _rebuilt(
     if delivery not in deliveries:
         raise NotFound("The event has no delivery of this id to a URL.")
     webhook_id, event = deliveries[delivery].webhook_id, snapshot.event
+    shown = _attempt(deliveries[delivery], attempt)
     webhook = (await store.many({webhook_id}, tenant)).get(webhook_id)
     if webhook is None or not webhook.url:
-        return Rebuilt(event, webhook, problem=DELETED)
+        return Rebuilt(event, webhook, shown, problem=DELETED)
     outgoing = OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, event.data)
     try:
-        request = await rebuilt_request(webhook, outgoing, sandbox, settings.render_limits, utc_now())
+        rebuilt = await rebuilt_request(
+            webhook, outgoing, sandbox, settings.render_limits, utc_now(), shown.request_digest if shown else None
+        )
     except ContentError as error:
-        return Rebuilt(event, webhook, problem=f"The template fails for this event, so nothing can be sent: {error}")
+        return Rebuilt(event, webhook, shown, problem=f"{FAILS}: {error}")
     except httpx.InvalidURL:
-        return Rebuilt(event, webhook, problem="The webhook's URL is invalid, so nothing can be sent.")
-    attempts = deliveries[delivery].attempts
-    has_changed = bool(attempts) and attempts[-1].started_at < webhook.updated_at
-    return Rebuilt(event, webhook, request, has_changed=has_changed)
+        return Rebuilt(event, webhook, shown, problem="The webhook's URL is invalid, so nothing can be sent.")
+    return Rebuilt(event, webhook, shown, rebuilt.request, changes=rebuilt.changes)
+
+
+def _attempt(delivery: Delivery, number: int | None) -> Attempt | None:
+    """Return the attempt of this number, or the latest. Raises NotFound for a number that the run does not show."""
+    if number is None:
+        return delivery.attempts[-1] if delivery.attempts else None
+    for attempt in delivery.attempts:
+        if attempt.number == number:
+            return attempt
+    raise NotFound("The delivery has no attempt of this number, or it is in the Temporal history only.")
 
 
 RebuiltDep = Annotated[Rebuilt, Depends(_rebuilt)]
@@ -110,6 +134,7 @@ async def _show(
         rebuilt=rebuilt,
         delivery=delivery,
         path=request.url.path.removesuffix("/curl"),
+        attempt=rebuilt.attempt,
         target=_masked_url(rebuilt.webhook) if rebuilt.webhook else "",
         headers=_masked(made.headers) if made else {},
         body=made.content.decode(errors="replace") if made else "",

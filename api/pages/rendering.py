@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.caller import Caller
+from api.pages.latency import latency
 from api.pages.look import look_of
 from api.pages.static import versioned
 from api.problems import Problem, title
@@ -145,7 +146,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(duration=duration, percent=percent, json_text=json_text, minute=minute, rfc3339=rfc3339)
+    environment.filters.update(
+        duration=duration, percent=percent, json_text=json_text, latency=latency, minute=minute, rfc3339=rfc3339
+    )
     environment.globals.update(url=query, static=versioned, PROOF=PROOF)
     return environment
 

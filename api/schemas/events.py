@@ -65,8 +65,20 @@ class AttemptView(ResponseModel):
     trigger: Trigger
     started_at: Time
     duration_ms: float
+    """The whole request: `connect_ms`, `first_byte_ms` and the body of the response."""
+    queue_ms: float | None
+    """From the time at which the attempt was due to its start; null if it is not known."""
+    connect_ms: float | None
+    """Name lookup, connection and TLS handshake. Null if the connection was reused, and for services and SMTP."""
+    first_byte_ms: float | None
+    """From the connection to the headers of the response. Null if there was none, and for services and SMTP."""
     status_code: int | None
     error: str | None
+    request_digest: str | None
+    """A digest of a request to a webhook's URL: signing key, URL, headers and body, separated by dots. Attempts with
+    the same digest have sent the same, apart from time and signature."""
+    response_headers: dict[str, str]
+    """At most 2 KiB. Values that can be secret are masked."""
     response_excerpt: str
 
 

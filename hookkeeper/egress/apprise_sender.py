@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -58,6 +58,11 @@ class ServiceAnswer:
     retry_after: float | None = None
     started_at: datetime = field(default_factory=utc_now)
     duration_ms: float = 0.0
+    connect_ms: float | None = None
+    """As in `hookkeeper.egress.http.HttpAnswer`, and of HTTP APIs only; so are the next two."""
+    first_byte_ms: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the response that are kept, without secrets."""
 
 
 class AppriseSender:

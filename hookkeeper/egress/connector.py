@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
@@ -58,7 +59,11 @@ class Connector(aiohttp.TCPConnector):
         state = current_request.get() or RequestState()
         state.trusted = self._allowed.trust(req.url.host or "")
         while True:
-            connection = await self._connect(state, req, traces, timeout)
+            start, waited = time.perf_counter(), state.waited
+            try:
+                connection = await self._connect(state, req, traces, timeout)
+            finally:
+                state.connecting = time.perf_counter() - start - (state.waited - waited)
             reader = connection.protocol
             assert isinstance(reader, ResponseReader)
             state.reused = reader in self._used
@@ -66,6 +71,9 @@ class Connector(aiohttp.TCPConnector):
             if not (state.reused and (state.fresh or reader.should_close)):
                 break
             connection.close()
+        if state.reused:
+            state.connecting = None
+        state.connected_at = time.perf_counter()
         self._used.add(reader)
         reader.begin()
         state.reader = reader

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
-from hookkeeper.egress.transport import Transport, public_roots
+from hookkeeper.egress.transport import ALL_HEADERS, Transport, public_roots
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.outcomes import Verdict
 
@@ -75,6 +75,12 @@ class HttpAnswer:
     """Seconds to wait, from the end of the request on, as its receiver requests."""
     duration_ms: float
     started_at: datetime
+    connect_ms: float | None = None
+    """Name lookup, connection and TLS handshake; None if the connection was used before."""
+    first_byte_ms: float | None = None
+    """From the connection to the headers of the response."""
+    all_headers: Sequence[tuple[bytes, bytes]] = ()
+    """Those of the response as received, at most 64 KiB."""
 
     @property
     def verdict(self) -> Verdict:
@@ -87,6 +93,7 @@ class _Received:
 
     status_code: int | None = None
     headers: httpx.Headers = field(default_factory=httpx.Headers)
+    all_headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytearray = field(default_factory=bytearray)
 
 
@@ -196,7 +203,14 @@ async def send(
         retry_after=outcomes.parse_retry_after(received.headers.get("retry-after"), datetime.now(UTC)),
         duration_ms=(time.perf_counter() - start - state.waited) * 1000,
         started_at=started_at,
+        connect_ms=_milliseconds(state.connecting),
+        first_byte_ms=_milliseconds(state.first_byte),
+        all_headers=received.all_headers,
     )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
 
 
 def error_code(exc: BaseException) -> str:
@@ -267,11 +281,14 @@ async def _exchange(
 ) -> None:
     """Send the request and fill `received` while the response arrives."""
     response = await _send(client, request, state)
+    if state.connected_at is not None:
+        state.first_byte = time.perf_counter() - state.connected_at
     if response.status_code < 100:
         await response.aclose()
         raise httpx.RemoteProtocolError(f"{response.status_code} is not a valid status")
     received.status_code = response.status_code
     received.headers = httpx.Headers([line for line in response.headers.raw if line[0].lower() in KEPT_HEADERS])
+    received.all_headers = response.extensions.get(ALL_HEADERS, ())
     read = 0
     try:
         async for chunk in response.aiter_raw():

@@ -6,7 +6,9 @@ from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress import http
 from hookkeeper.egress.apprise_sender import AppriseSender, ServiceAnswer
+from hookkeeper.egress.response_headers import shown_headers
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
+from hookkeeper.outcomes import MAX_HEADERS
 
 
 class Notifier:
@@ -23,12 +25,13 @@ class Notifier:
         timeout: float,
         keep: int,
         *,
+        keep_headers: int = MAX_HEADERS,
         tenant: str = "",
         waited: float = 0.0,
     ) -> ServiceAnswer:
-        """Send within `timeout` seconds and keep `keep` bytes of the response. Raises for internal errors only.
+        """Send within `timeout` seconds; keep `keep` bytes of the response and `keep_headers` of an HTTP API's headers.
 
-        `waited`: seconds already waited for slots of the tenant.
+        Raises for internal errors only. `waited`: seconds already waited for slots of the tenant.
         """
         if isinstance(notification, RenderedNotification):
             return await self._services.notify(notification, timeout, tenant)
@@ -48,6 +51,9 @@ class Notifier:
             verdict="rejected" if answer.verdict == "gone" else answer.verdict,
             started_at=answer.started_at,
             duration_ms=answer.duration_ms,
+            connect_ms=answer.connect_ms,
+            first_byte_ms=answer.first_byte_ms,
+            headers=shown_headers(answer.all_headers, keep_headers, notification.url, notification.headers, path=True),
             status_code=answer.status_code,
             error=answer.error,
             # Many receivers repeat the path of an unknown URL.

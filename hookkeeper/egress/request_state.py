@@ -72,7 +72,7 @@ class ResponseReader(ResponseHandler):
 
 @dataclass(slots=True)
 class RequestState:
-    """The state of one request. `send` sets the first four fields, the connector the others."""
+    """The state of one request. `send` sets the first four fields and `first_byte`, the connector the others."""
 
     tenant: str = ""
     """Whose limits apply."""
@@ -90,6 +90,12 @@ class RequestState:
     """Not yet connected to the egress proxy."""
     reused: bool = False
     """The connection was used before."""
+    connecting: float | None = None
+    """Seconds for name lookup, connection and TLS handshake; None if the connection was used before."""
+    connected_at: float | None = None
+    """When the connection was ready for the request, by `time.perf_counter`."""
+    first_byte: float | None = None
+    """Seconds from then to the headers of the response."""
     reader: ResponseReader | None = None
     """Reads the response, once the request is connected."""
     done: bool = False

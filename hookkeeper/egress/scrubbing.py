@@ -119,6 +119,8 @@ def _parts(secret: str) -> Iterator[str]:
 
 def _masked(text: str, secrets: Iterable[str]) -> str:
     values = {secret for secret in secrets if len(secret) >= MIN_LENGTH and secret.lower() not in _WORDS}
+    if not values:
+        return text
     response = text.encode(errors="replace")
     spans = _spans(response.lower(), values)
     if spans is None:

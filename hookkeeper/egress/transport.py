@@ -26,6 +26,8 @@ MAX_CACHED_CONTEXTS = 64
 
 _DROPPED_HEADERS = frozenset({b"set-cookie", b"location"})
 """httpx would store cookies and prepare redirects, so an invalid Location would hide the status."""
+ALL_HEADERS = "all_headers"
+"""The extension of a response that has all its headers, to be shown."""
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -70,6 +72,7 @@ class Transport(httpx.AsyncBaseTransport):
             response.status,
             headers=[line for line in response.raw_headers if line[0].lower() not in _DROPPED_HEADERS],
             stream=AiohttpResponseStream(response),
+            extensions={ALL_HEADERS: response.raw_headers},
             request=request,
         )
 

@@ -61,6 +61,9 @@ class MailAnswer:
     """Addresses, in lower case, accepted although the attempt `failed`. The next attempt's `Tags.accepted`."""
     excluded: frozenset[str] = frozenset()
     """Addresses, in lower case, that are suppressed or permanently refused."""
+    connect_ms: float | None = None
+    """As in `hookkeeper.egress.http.HttpAnswer`; so is the next one."""
+    first_byte_ms: float | None = None
 
 
 class MailProvider(Protocol):

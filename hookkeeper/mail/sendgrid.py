@@ -109,6 +109,8 @@ class SendGrid:
             error=None if verdict == "succeeded" else answer.error or f"http_{status}",
             text=provider_text(text, self._key),
             retry_after=_retry_after(answer),
+            connect_ms=answer.connect_ms,
+            first_byte_ms=answer.first_byte_ms,
             trackable=self._trackable and verdict == "succeeded",
         )
 

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from pydantic import Field
+
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import Slot
@@ -41,8 +43,15 @@ class Attempt(Message):
     trigger: Trigger = "scheduled"
     started_at: datetime
     duration_ms: float
+    queue_ms: float | None = None
+    """From the time at which it was due to its start; None if the run cannot tell."""
+    connect_ms: float | None = None
+    """As in `Outcome`; so are the others."""
+    first_byte_ms: float | None = None
     status_code: int | None = None
     error: str | None = None
+    request_digest: str | None = None
+    response_headers: dict[str, str] = Field(default_factory=dict)
     response_excerpt: str = ""
 
 

@@ -1,6 +1,7 @@
 """The request of a webhook for an event: the worker sends it, and the dashboard shows it."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 import httpx
 
@@ -8,6 +9,7 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.headers import masked
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import RenderLimits
+from hookkeeper.crypto.request_digest import Changes, changed_parts, request_digest
 from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.egress.http import request_of
 from hookkeeper.registry.models import Webhook
@@ -31,12 +33,29 @@ def signed_headers(webhook: Webhook, event_id: str, body: Body, user_agent: str,
     )
 
 
+def digest_of(webhook: Webhook, body: Body) -> str:
+    """Return the digest of a request with this body, without the headers that each attempt makes."""
+    return request_digest(webhook.secret, f"POST {webhook.url}", webhook.headers | body.headers, body.content)
+
+
+def _changes(webhook: Webhook, body: Body, digest: str) -> Changes:
+    known = [secret for secret in (webhook.secret, webhook.previous_secret) if secret]
+    return changed_parts(digest, known, f"POST {webhook.url}", webhook.headers | body.headers, body.content)
+
+
+class RebuiltRequest(NamedTuple):
+    request: httpx.Request
+    changes: Changes | None
+    """Since the request of an attempt; None if that attempt has no digest."""
+
+
 async def rebuilt_request(
-    webhook: Webhook, event: OutgoingEvent, sandbox: Sandbox, limits: RenderLimits, now: datetime
-) -> httpx.Request:
+    webhook: Webhook, event: OutgoingEvent, sandbox: Sandbox, limits: RenderLimits, now: datetime, digest: str | None
+) -> RebuiltRequest:
     """Make the request that an attempt would send now, to be shown: the webhook's own headers are masked.
 
-    Raises `ContentError` if the webhook's template fails, httpx.InvalidURL, SandboxUnavailable.
+    `digest`: of the attempt with which it is compared. Raises `ContentError` if the webhook's template fails,
+    httpx.InvalidURL, SandboxUnavailable.
     """
     context = context_of(event, WebhookContext(webhook.id, webhook.name, webhook.metadata_))
     if webhook.payload:
@@ -44,4 +63,5 @@ async def rebuilt_request(
     else:
         body = body_of(None, context)
     headers = signed_headers(webhook, event.id, body, USER_AGENT, now) | masked(webhook.headers)
-    return request_of("POST", webhook.url, body.content, headers)
+    request = request_of("POST", webhook.url, body.content, headers)
+    return RebuiltRequest(request, _changes(webhook, body, digest) if digest else None)

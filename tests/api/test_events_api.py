@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp.http import SERVER_SOFTWARE
 from problems import problem
 
 from hookkeeper.services.ingest import MAX_TARGETS
@@ -85,7 +86,8 @@ async def test_an_event_shown_whole(instance: Instance, inbox: Receiver) -> None
     for time in (event["accepted_at"], delivery["next_attempt_at"], attempt["started_at"]):
         assert TIME.fullmatch(time)
     assert event["accepted_at"] <= attempt["started_at"] < delivery["next_attempt_at"]
-    assert 0 < attempt["duration_ms"] < 15_000
+    phases = ("duration_ms", "queue_ms", "connect_ms", "first_byte_ms")
+    assert all(0 < attempt[phase] < 15_000 for phase in phases)
     assert event == {
         "id": accepted["id"],
         "type": "order.paid",
@@ -113,9 +115,11 @@ async def test_an_event_shown_whole(instance: Instance, inbox: Receiver) -> None
                         "number": 1,
                         "trigger": "scheduled",
                         "started_at": attempt["started_at"],
-                        "duration_ms": attempt["duration_ms"],
+                        **{phase: attempt[phase] for phase in phases},
                         "status_code": 503,
                         "error": "http_503",
+                        "request_digest": attempt["request_digest"],
+                        "response_headers": {"content-type": "text/plain; charset=utf-8", "server": SERVER_SOFTWARE},
                         "response_excerpt": "busy",
                     }
                 ],

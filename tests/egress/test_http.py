@@ -20,6 +20,8 @@ from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networ
 from hookkeeper.egress.http import HttpAnswer, error_code, make_client
 from name_servers import name_server
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls
+from receivers import Answer
+from receivers import receiver as scripted_receiver
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -542,3 +544,40 @@ def test_error_codes_look_through_what_wraps_the_cause(exc: Exception, code: str
     wrapped = httpx.ConnectTimeout("x")
     wrapped.__cause__ = exc
     assert error_code(exc) == error_code(wrapped) == code
+
+
+# How long it takes
+
+
+async def test_the_phases_of_a_request(client: httpx.AsyncClient) -> None:
+    """A connection is made once. Then the receiver is waited for, and its body."""
+    async with scripted_receiver() as inbox:
+        inbox.otherwise = Answer(delay=0.05)
+        first, second = await send(client, inbox.url), await send(client, inbox.url)
+    assert first.connect_ms is not None and first.connect_ms > 0
+    assert second.connect_ms is None, "the connection is used again"
+    for answer in (first, second):
+        assert answer.first_byte_ms is not None
+        assert answer.first_byte_ms >= 50
+        assert (answer.connect_ms or 0) + answer.first_byte_ms <= answer.duration_ms
+
+
+async def test_the_phases_of_a_request_that_fails(client: httpx.AsyncClient) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        refused = await send(client, f"http://127.0.0.1:{taken.getsockname()[1]}/")
+    assert (refused.error, refused.first_byte_ms) == ("connection_refused", None)
+    assert refused.connect_ms is not None and 0 < refused.connect_ms <= refused.duration_ms
+    async with scripted_receiver() as inbox:
+        inbox.otherwise = Answer(delay=5)
+        late = await send(client, inbox.url, timeout=0.2)
+    assert (late.error, late.first_byte_ms) == ("timeout", None)
+    assert late.connect_ms is not None and late.connect_ms < late.duration_ms
+
+
+async def test_all_headers_are_there_to_be_shown(client: httpx.AsyncClient) -> None:
+    async with receiving(
+        says(b"HTTP/1.1 302 Found\r\nLocation: /a\r\nSet-Cookie: a=b\r\ncontent-length: 0\r\n\r\n")
+    ) as peer:
+        answer = await send(client, peer.url())
+    assert [name for name, _ in answer.all_headers] == [b"Location", b"Set-Cookie", b"content-length"]

@@ -10,7 +10,9 @@ QUERY, HEADER, PATH = "s3cr3t-in-the-query", "s3cr3t-in-a-header", "TOPSECRETPAT
 
 async def test_no_history_holds_what_a_receiver_repeats(instance: Instance, inbox: Receiver) -> None:
     host = urlsplit(inbox.url).netloc
-    inbox.otherwise = Answer(500, f"Cannot POST /hooks/{PATH}?key={QUERY} by Bearer {HEADER}")
+    inbox.otherwise = Answer(
+        500, f"Cannot POST /hooks/{PATH}?key={QUERY} by Bearer {HEADER}", {"x-echo": HEADER, "x-at": QUERY}
+    )
     headers = {"authorization": f"Bearer {HEADER}"}
     notification = {"http": {"url": f"http://{host}/hooks/{PATH}?key={QUERY}", "headers": headers}}
     await instance.webhook(

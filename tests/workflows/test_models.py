@@ -31,8 +31,13 @@ def delivery(n: int, attempts: int, excerpt: str) -> Delivery:
                 number=number,
                 started_at=NOW,
                 duration_ms=12345.6,
+                queue_ms=12345.6,
+                connect_ms=12345.6,
+                first_byte_ms=12345.6,
                 status_code=500,
                 error="http_500",
+                request_digest="x" * 45,
+                response_headers={"server": "nginx", "x-long": excerpt[: len(excerpt) // 3], "x-last": "yes"},
                 response_excerpt=excerpt,
             )
             for number in range(1, attempts + 1)

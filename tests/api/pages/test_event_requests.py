@@ -124,7 +124,7 @@ async def test_the_page_shows_the_request_without_secrets(instance: Instance, in
             hostile,
         ):
             assert line in shown, line
-        assert "was changed after" not in shown
+        assert "The request is as attempt 1 sent it" in shown
         for secret in ("query-secret", "header-secret", "also-secret", webhook["secret"], 'id="curl"'):
             assert secret not in answer.text, secret
         command = await reveal(browser, path, instance.tenant)
@@ -135,7 +135,7 @@ async def test_the_page_shows_the_request_without_secrets(instance: Instance, in
         assert changed.status_code == 200
         shown = (await browser.page(f"{path}?tenant={instance.tenant}")).text
     assert '"new":1' in shown
-    assert "was changed after the latest attempt" in shown
+    assert "The webhook has changed since attempt 1: its body." in shown
     assert len(inbox.requests) == 1, "nothing is sent"
 
 
@@ -214,3 +214,37 @@ async def test_a_delivery_that_is_not_there(instance: Instance, inbox: Receiver)
     async with browsing(instance.app) as browser:
         for other in (path.replace("wh_", "wh_x"), path.replace("evt_", "evt_x"), path.replace("wh_", "'")):
             assert (await browser.get(f"{other}?tenant={instance.tenant}")).status_code == 404, other
+
+
+async def test_the_page_of_an_attempt_says_what_has_changed_since(instance: Instance, inbox: Receiver) -> None:
+    """Setup: two attempts, between which the URL has changed; later the headers and the signing key change."""
+    inbox.fails(503)
+    webhook = await instance.webhook(f"{inbox.url}?old", retry={"schedule": [3600]})
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    at, path = f"/v1/webhooks/{webhook['id']}", f"/events/{event['id']}/deliveries/{webhook['id']}/request"
+    await instance.http.patch(at, json={"url": f"{inbox.url}?new"})
+    await instance.command(event["id"], "retry")
+    await instance.until_final(event["id"])
+    async with browsing(instance.app) as browser:
+
+        async def shown(attempt: int) -> str:
+            return " ".join((await browser.page(f"{path}?tenant={instance.tenant}&attempt={attempt}")).text.split())
+
+        page = await browser.page(f"/events/{event['id']}?tenant={instance.tenant}")
+        assert {f"{path}?tenant={instance.tenant}&attempt={number}" for number in (1, 2)} <= page.links()
+        first = await shown(1)
+        assert "The webhook has changed since attempt 1: its URL." in first
+        for text in ("503", "answer 503", "queue", "connect", "first byte", "content-type: text/plain; charset=utf-8"):
+            assert text in first, text
+        assert "The request is as attempt 2 sent it" in await shown(2)
+        await instance.http.patch(at, json={"headers": {"x-shop": "1"}})
+        assert "has changed since attempt 2: its headers." in await shown(2)
+        for _ in range(2):
+            await instance.http.post(f"{at}/rotate-secret", json={})
+        again = await shown(2)
+        assert "has changed since attempt 2: its signing key. URL and headers cannot be compared" in again
+        answer = await browser.submit("/events", f"{path}/curl?tenant={instance.tenant}&attempt=1")
+        assert "Attempt 1" in Page(answer.text).text
+        assert "?new" in command_of(answer), "the command sends the request as it would be sent now"
+        assert (await browser.get(f"{path}?tenant={instance.tenant}&attempt=3")).status_code == 404

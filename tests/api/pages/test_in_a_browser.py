@@ -114,7 +114,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
         await page.get_by_role("link", name="order.paid").click(timeout=PATIENCE)
         await expect(page.get_by_text("Attempt 1")).to_be_visible()
         await expect(page.get_by_text(re.compile(r"Next attempt in \d+ minutes"))).to_be_visible()
-        await page.get_by_text("Response", exact=True).click()
+        await page.get_by_text("Exchange", exact=True).click()
         await expect(page.get_by_text("answer 503")).to_be_visible()
         await page.get_by_role("button", name="Retry now").first.click()
         await expect(page.get_by_text("An attempt was requested.")).to_be_visible()
@@ -135,7 +135,7 @@ async def test_news_can_be_paused_and_keeps_what_is_open(
     async with reading(chromium, instance) as page:
         await log_in(page)
         await page.goto(f"/events/{event['id']}?tenant={instance.tenant}")
-        await page.get_by_text("Response", exact=True).click()
+        await page.get_by_text("Exchange", exact=True).click()
         await page.get_by_role("button", name="Pause updates").click()
         await expect(page.get_by_role("status")).to_have_text("Paused")
         await instance.command(event["id"], "hold")

@@ -1,0 +1,39 @@
+"""The digest of a request tells which of its parts has changed, and is no way to check a guess of a secret."""
+
+import pytest
+
+from hookkeeper.crypto.request_digest import Changes, Part, changed_parts, request_digest
+from hookkeeper.crypto.signing_keys import new_secret
+
+KEY, EARLIER = new_secret("v1"), new_secret("v1a")
+URL, HEADERS, BODY = "POST https://a.example/hook?key=1", {"X-Token": "t", "content-type": "text/plain"}, b"body"
+SENT = request_digest(KEY, URL, HEADERS, BODY)
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ((URL, HEADERS, BODY), ()),
+        ((URL, {"content-type": "text/plain", "x-token": "t"}, BODY), ()),
+        ((URL + "2", HEADERS, BODY), ("URL",)),
+        ((URL, HEADERS | {"X-Token": "u"}, BODY), ("headers",)),
+        ((URL, {"content-type": "text/plain"}, BODY), ("headers",)),
+        ((URL, HEADERS, b"bodY"), ("body",)),
+        (("POST https://b.example", {}, b""), ("URL", "headers", "body")),
+    ],
+)
+def test_which_part_has_changed(now: tuple[str, dict[str, str], bytes], expected: tuple[Part, ...]) -> None:
+    assert changed_parts(SENT, [KEY], *now) == Changes(expected, is_complete=True)
+
+
+def test_after_a_rotation_the_earlier_key_still_compares() -> None:
+    rotated = request_digest(EARLIER, URL, HEADERS, BODY)
+    assert changed_parts(rotated, [KEY, EARLIER], URL, {}, BODY) == Changes(("signing key", "headers"), True)
+    assert changed_parts(rotated, [KEY], URL, {}, BODY) == Changes(("signing key",), is_complete=False)
+    assert changed_parts(rotated, [KEY], URL, {}, b"") == Changes(("signing key", "body"), is_complete=False)
+
+
+def test_its_parts_are_short_and_keyed() -> None:
+    other = request_digest(EARLIER, URL, HEADERS, BODY)
+    assert [*map(len, SENT.split("."))] == [4, 8, 8, 22]
+    assert [one == two for one, two in zip(SENT.split("."), other.split("."), strict=True)] == [False] * 3 + [True]
