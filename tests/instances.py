@@ -173,7 +173,8 @@ async def running_instance(temporal: Client, folder: Path, **settings: Any) -> A
         with starting():
             if "database_url" in settings:
                 await store.migrate()
-            else:
+            elif not (folder / REGISTRY).exists():  # an earlier instance in this folder keeps its webhooks
+                folder.mkdir(parents=True, exist_ok=True)
                 (folder / REGISTRY).write_bytes(await empty_registry(folder))
             if keyring:
                 temporal = with_keys(temporal, keyring)
