@@ -21,6 +21,7 @@ from api.pages import (
     webhook_form,
 )
 from api.pages import events as events_page
+from api.pages import keys as keys_page
 from api.pages import portal as portal_page
 from api.pages import recoveries as recoveries_page
 from api.pages import suppressions as suppressions_page
@@ -88,6 +89,7 @@ ROUTERS = (
     lists.router,
     recoveries_page.router,
     suppressions_page.router,
+    keys_page.router,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `openapi.tags`."""

@@ -44,6 +44,7 @@ NAVIGATION = (
     ("/schedules", "Schedules", {"events:read"}),
     ("/recoveries", "Recoveries", {"events:read"}),
     ("/suppressions", "Suppressions", {"webhooks:read"}),
+    ("/keys", "Keys", {"admin"}),
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from callers import make_key
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
@@ -235,6 +236,7 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
     await instance.send("order.sent")
     await until_indexed(instance, event["id"])
     of_tenant = {"tenant": instance.tenant}
+    await make_key(instance, instance.tenant)
     await instance.http.post("/v1/suppressions", json=of_tenant | {"address": "ann@acme.example"})
     await instance.http.post("/v1/recoveries", json=of_tenant | {"since": "2026-01-01T00:00:00Z"})
     found = {}
@@ -250,12 +252,12 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
         await log_in(page)
         event_path = f"/events/{event['id']}?tenant={instance.tenant}"
         webhook_path = f"/webhooks/{webhook['id']}"
-        lists = "/event-types", "/schedules", "/recoveries", "/suppressions", "/audit"
+        lists = "/event-types", "/schedules", "/recoveries", "/suppressions", "/keys", "/audit"
         for path in ("/", "/events", event_path, "/webhooks", webhook_path, "/webhooks/new", *lists):
             await page.goto(path)
             await check(path)
     assert {path: report for path, report in found.items() if report} == {}
-    assert len(found) == 24
+    assert len(found) == 26
 
 
 async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, instance: Instance) -> None:
