@@ -90,7 +90,7 @@ async def release(seed: int, events: int, rate: float, report: Report) -> Releas
         webhook = await env.register("paused", lambda *_: PlannedAnswer(200, 0.02))
         (await env.http.post(f"/v1/webhooks/{webhook}/pause")).raise_for_status()
         report(f"posting {events} events in {events / rate:.0f} s")
-        await env.load.post(events / rate, rate)
+        await _post(env, events, rate)
         held = f"/v1/webhooks/{webhook}/held"
         await env.until(held, lambda answer: answer["held"] == events)
         report("all are held; resuming")
@@ -108,7 +108,7 @@ async def recovery(seed: int, events: int, rate: float, report: Report) -> Recov
     async with environment(seed) as env:
         webhook = await env.register("fails", lambda *_: PlannedAnswer(503, 0.02), retry={"schedule": []})
         report(f"posting {events} events in {events / rate:.0f} s; all fail")
-        await env.load.post(events / rate, rate)
+        await _post(env, events, rate)
         await env.until_received(events)
         log = EventLog(env.http, TENANT, {webhook: "fails"})
         await log.until_final(TIMEOUT)
@@ -122,6 +122,13 @@ async def recovery(seed: int, events: int, rate: float, report: Report) -> Recov
         await log.read([accepted.event_id for accepted in env.load.accepted])
         counts = {name: finished[name] for name in ("found", "redelivered", "failed", "skipped")}
         return Recovery(_summary(env, events), counts, len(log.statuses), len(log.attempts))
+
+
+async def _post(env: Environment, events: int, rate: float) -> None:
+    """Post the events. Raises RuntimeError if not all are accepted: the drill would wait for them in vain."""
+    await env.load.post(events / rate, rate)
+    if missing := [*env.load.unaccepted, *env.load.refused]:
+        raise RuntimeError(f"{len(missing)} of {events} events were not accepted: {', '.join(missing[:10])}")
 
 
 async def _start_recovery(env: Environment, webhook: str, report: Report) -> str:

@@ -72,16 +72,21 @@ class Environment:
         return self.faults.windows[-1]
 
     async def until(self, path: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Read a resource until it meets the condition; errors are retried."""
-        async with asyncio.timeout(TIMEOUT):
-            while True:
-                try:
-                    response = await self.http.get(path)
-                    if response.status_code == 200 and condition(resource := response.json()):
-                        return resource  # type: ignore[no-any-return]
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.5)
+        """Read a resource until it meets the condition; errors are retried. Raises TimeoutError with the last answer."""
+        latest = "no answer"
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                while True:
+                    try:
+                        response = await self.http.get(path)
+                        if response.status_code == 200 and condition(resource := response.json()):
+                            return resource  # type: ignore[no-any-return]
+                        latest = f"{response.status_code}: {response.text[:500]}"
+                    except httpx.TransportError as error:
+                        latest = repr(error)
+                    await asyncio.sleep(0.5)
+        except TimeoutError:
+            raise TimeoutError(f"GET {path} did not become what the drill waits for; last answer: {latest}") from None
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ class LoadGenerator:
         clock = asyncio.get_running_loop().time
         began = clock()
         async with asyncio.TaskGroup() as senders:
-            for n in range(int(seconds * rate)):
+            for n in range(round(seconds * rate)):
                 await asyncio.sleep(began + n / rate - clock())
                 senders.create_task(self.send(n, seconds - n / rate + ACCEPT_TIMEOUT))
 

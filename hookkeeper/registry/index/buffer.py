@@ -42,6 +42,7 @@ class IndexBuffer:
         self._index = index
         self._reports: deque[RunReport] = deque()
         self._is_full = False
+        self._flushing = asyncio.Lock()
 
     def put(self, report: RunReport) -> None:
         """Keep the report until it is written."""
@@ -80,17 +81,21 @@ class IndexBuffer:
 
     async def flush(self) -> None:
         """Write all reports. Raises RegistryUnavailable, and keeps what is not written then."""
-        while self._reports:
-            some = self._oldest()
-            try:
-                await self._index.write(some)
-            except RegistryUnavailable:
-                raise
-            except Exception:
-                log.exception("index not written: the sweep adds what is missing", reports=len(some))
-            for _ in some:
-                self._reports.popleft()
-            self._is_full = False
+        async with self._flushing:
+            while self._reports:
+                await self._write_oldest()
+
+    async def _write_oldest(self) -> None:
+        some = self._oldest()
+        try:
+            await self._index.write(some)
+        except RegistryUnavailable:
+            raise
+        except Exception:
+            log.exception("index not written: the sweep adds what is missing", reports=len(some))
+        for _ in some:
+            self._reports.popleft()
+        self._is_full = False
 
     def _oldest(self) -> list[RunReport]:
         """Return as many reports as one write may have."""

@@ -96,6 +96,14 @@ async def test_the_rest_is_written_at_the_end(recorder: Recorder) -> None:
     assert recorder.writes == [["evt_1"]]
 
 
+async def test_two_flushes_at_once_write_each_report_once(recorder: Recorder) -> None:
+    buffer = IndexBuffer(recorder)
+    for n in range(300):
+        buffer.put(report(n))
+    await asyncio.gather(buffer.flush(), buffer.flush())
+    assert recorder.written == [f"evt_{n}" for n in range(300)]
+
+
 async def test_the_end_does_not_wait_for_a_registry_that_is_away(recorder: Recorder) -> None:
     buffer = IndexBuffer(recorder)
     recorder.is_away = True
