@@ -72,7 +72,7 @@ class Environment:
         return self.faults.windows[-1]
 
     async def until(self, path: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Read a resource until it meets the condition; errors are retried. Raises TimeoutError with the last answer."""
+        """Read a resource until it meets the condition; errors are retried. A TimeoutError has the last answer."""
         latest = "no answer"
         try:
             async with asyncio.timeout(TIMEOUT):

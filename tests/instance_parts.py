@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.state import ApiState
+from event_loops import starting
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
@@ -27,18 +28,24 @@ async def empty_registry(folder: Path) -> bytes:
     return _registries[0]
 
 
+def new_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
+    """Make an app, which may hold the event loop: nothing is served yet."""
+    with starting():
+        return create_app(settings, store, gateway)
+
+
 @contextmanager
 def app_of(settings: Settings, store: Store, gateway: Gateway) -> Iterator[FastAPI]:
     """Give an app to the block, with a state of its own. Making its routes takes 100 ms of processor time."""
     default = Settings(admin_key=settings.admin_key)
     if (settings.public_url, settings.traces_events) != (default.public_url, default.traces_events):
-        yield create_app(settings, store, gateway)
+        yield new_app(settings, store, gateway)
         return
     if _free_apps:
         app = _free_apps.pop()
         assert settings.admin_key is not None
         app.state.api = ApiState(settings, settings.admin_key.get_secret_value(), store, gateway)
     else:
-        app = create_app(settings, store, gateway)
+        app = new_app(settings, store, gateway)
     yield app
     _free_apps.append(app)

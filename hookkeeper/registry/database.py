@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
+TURN_TIMEOUT = 2.0
+"""Seconds to wait for other writers of the process. The rest of `CALL_TIMEOUT` is enough for a new connection: writers
+with too little time would lose their connections one after the other, and none would write."""
 DIRECT_CONNECTIONS = 4
 """Connections that `hookkeeper.registry.direct_reads` keeps."""
 DIRECT_WRITERS = 1
@@ -70,9 +73,7 @@ class Database:
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         # SQLite has one writer, and others retry with growing pauses: some wait far too long, each with a connection
         # that readers need. With a lock, writers proceed in order and without pauses.
-        self.writing: AbstractAsyncContextManager[None] = (
-            asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        )
+        self._turns = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -97,8 +98,24 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Return a session with a transaction, which is committed when the block ends."""
-        async with errors_translated(), self.writing, self._writes.begin() as session:
+        async with errors_translated(), self.turn(), self._writes.begin() as session:
             yield session
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until this process may write, and let no other writer of it begin until the block ends.
+
+        Raises RegistryUnavailable if other writers take too long.
+        """
+        if self._turns is None:
+            yield
+            return
+        async with errors_translated(TURN_TIMEOUT):
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from hookkeeper.registry.database import Database, errors_translated
+from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated
 from hookkeeper.registry.direct_reads import discard, driver_fetch
 
 
@@ -34,11 +34,13 @@ class DirectWrites:
         async with errors_translated():
             try:
                 return await self._fetch_with_driver(statement, values)
+            except RegistryUnavailable:  # it was not executed: other writers take too long
+                raise
             except Exception:  # noqa: BLE001 - the session raises it again, unless a new connection helps
                 return await self._fetch_with_session(statement, values)
 
     async def _fetch_with_driver(self, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:
-        async with self._database.writing:
+        async with self._database.turn():
             connection, self._connection = self._connection or await self._connect(), None
             try:
                 raw = await connection.get_raw_connection()

@@ -12,10 +12,10 @@ from problems import problem
 from sockets import Connection, connected, serving
 from temporalio.client import Client as Temporal
 
-from api.app import create_app
 from api.concurrency import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
+from instance_parts import new_app
 from instances import running_instance
 from timeouts import WAIT_TIMEOUT
 
@@ -50,7 +50,7 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
     """
     async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
         busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
-        app = create_app(instance.settings, instance.store, instance.gateway)
+        app = new_app(instance.settings, instance.store, instance.gateway)
         async with (
             serving(app) as server,
             connected(server.port) as first,

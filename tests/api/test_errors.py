@@ -13,16 +13,17 @@ from problems import problem
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from api.app import NoAdminKey, create_app
+from api.app import NoAdminKey
 from api.requests import StrictRoute
 from hookkeeper.settings import Settings
+from instance_parts import new_app
 from instances import KEY, Instance
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def app_of(instance: Instance) -> FastAPI:
-    return create_app(instance.settings, instance.store, instance.gateway)
+    return new_app(instance.settings, instance.store, instance.gateway)
 
 
 @asynccontextmanager
@@ -115,7 +116,7 @@ async def test_health(idle_instance: Instance) -> None:
 async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> None:
     open_to_all = Settings(admin_key=None)
     with pytest.raises(NoAdminKey, match="HOOKKEEPER_ADMIN_KEY"):
-        create_app(open_to_all, idle_instance.store, idle_instance.gateway)
+        new_app(open_to_all, idle_instance.store, idle_instance.gateway)
 
 
 # Paths and methods

@@ -7,8 +7,8 @@ from callers import calling
 from problems import problem
 from temporalio.client import Client
 
-from api.app import create_app
 from hookkeeper.temporal.gateway import Gateway
+from instance_parts import new_app
 from instances import KEY, Instance
 
 URL = "http://127.0.0.1:65000/hook"
@@ -53,9 +53,7 @@ async def test_a_release_that_cannot_be_started_is_told(instance: Instance) -> N
     await instance.until_delivery(event, "held")
     temporal = instance.temporal
     away = Client(temporal.service_client, namespace="nowhere", data_converter=temporal.data_converter)
-    app = create_app(
-        instance.settings, instance.store, Gateway(away, instance.settings.task_queue, instance.store.claims)
-    )
+    app = new_app(instance.settings, instance.store, Gateway(away, instance.settings.task_queue, instance.store.claims))
     async with app.router.lifespan_context(app), calling(app, KEY) as http:
         problem(await http.post(f"/v1/webhooks/{webhook}/resume"), 503)
         problem(await http.patch(f"/v1/webhooks/{webhook}", json={"enabled": True}), 503)

@@ -17,11 +17,11 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
-from api.app import create_app
 from api.authenticator import Authenticator
 from hookkeeper.registry.api_keys import KEY as FORM
 from hookkeeper.registry.database import CONNECT_TIMEOUT
 from hookkeeper.registry.store import Store
+from instance_parts import new_app
 from instances import KEY, Instance, running_instance
 from timeouts import WAIT_TIMEOUT, lateness
 
@@ -87,7 +87,7 @@ async def test_lists_are_by_tenant_and_in_pages(idle_instance: Instance) -> None
 
 async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_instance: Instance) -> None:
     other_store = Store.connect(idle_instance.settings.database_url)
-    other = create_app(idle_instance.settings, other_store, idle_instance.gateway)
+    other = new_app(idle_instance.settings, other_store, idle_instance.gateway)
     made = await make_key(idle_instance, "acme")
     async with calling(other, made["key"]) as there, calling(idle_instance.app, made["key"]) as here:
         assert [(await http.get(PATH)).status_code for http in (here, there)] == [200, 200]
@@ -163,7 +163,7 @@ async def test_no_request_waits_for_that(idle_instance: Instance) -> None:
 async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path, idle_instance: Instance) -> None:
     made = await make_key(idle_instance, "acme")
     lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
-    app = create_app(idle_instance.settings, lost, idle_instance.gateway)
+    app = new_app(idle_instance.settings, lost, idle_instance.gateway)
     async with calling(app, KEY) as http:
         assert (await http.get("/v1/schedules")).status_code == 200
     async with calling(app, made["key"]) as http:

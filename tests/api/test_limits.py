@@ -14,12 +14,13 @@ from pydantic import SecretStr
 from sockets import ApiServer, Connection, connected, serving
 from temporalio.client import Client as Temporal
 
-from api.app import bare_app, create_app
+from api.app import bare_app
 from api.connections import ClientTimeouts
 from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
 from api.requests import MAX_BATCH_BYTES
 from api.strict_json import MAX_BATCH_VALUES, MAX_KEY, MAX_VALUES, has_more_marks
 from hookkeeper.settings import Settings
+from instance_parts import new_app
 from instances import KEY, Instance, running_instance
 
 JSON = {"content-type": "application/json"}
@@ -34,7 +35,7 @@ async def door(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 async def server(door: Instance) -> AsyncIterator[ApiServer]:
-    async with serving(create_app(door.settings, door.store, door.gateway), ClientTimeouts(rest=0.5)) as served:
+    async with serving(new_app(door.settings, door.store, door.gateway), ClientTimeouts(rest=0.5)) as served:
         yield served
 
 

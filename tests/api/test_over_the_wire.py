@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import uvicorn
 
-from api.app import create_app
+from instance_parts import new_app
 from instances import KEY, Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -46,7 +46,7 @@ class Served:
 
 @pytest.fixture
 async def served(idle_instance: Instance) -> AsyncIterator[Served]:
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

@@ -22,7 +22,6 @@ from problems import problem
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from api.app import create_app
 from api.routes.providers import MAX_BYTES, MAX_CONCURRENT_RUNS
 from api.sendgrid_events import MAX_AGE, MAX_SKEW, NotSigned, check_signature, check_time, read
 from hookkeeper.messages.event import Receipt
@@ -30,6 +29,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Gateway
+from instance_parts import new_app
 from instances import KEY
 
 PATH = "/v1/providers/sendgrid/events"
@@ -132,7 +132,7 @@ class Door:
 async def door_of(database_url: str, key: str | None) -> AsyncIterator[Door]:
     chosen = Settings(admin_key=SecretStr(KEY), database_url=database_url, sendgrid_verification_key=key)
     store, runs = Store.connect(database_url), Runs()
-    app = create_app(chosen, store, runs)
+    app = new_app(chosen, store, runs)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", timeout=30) as http:
         yield Door(app, http, store, runs)

@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI
 from sockets import ApiServer, Connection, connected, serving
 
-from api.app import create_app
 from api.connections import BYTES_PER_SECOND, ClientTimeouts
+from instance_parts import new_app
 from instances import KEY, Instance
 from timeouts import lateness
 
@@ -61,7 +61,7 @@ SLOW: dict[str, SlowClient] = {
 
 @pytest.fixture
 async def server(idle_instance: Instance) -> AsyncIterator[ApiServer]:
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with serving(app, TIMEOUTS) as served:
         yield served
 
@@ -83,7 +83,7 @@ async def test_a_slow_client_is_cut_off(server: ApiServer, slow: SlowClient) -> 
 
 async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_instance: Instance) -> None:
     """Requests are answered while all the slow ones are connected. They are cut off when they would be without them."""
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(head=5.0, body=6.0)
     limits = {TIMEOUTS.head: timeouts.head, TIMEOUTS.body: timeouts.body}
     kinds = [slow for slow in SLOW.values() if slow.seconds in limits]
@@ -115,7 +115,7 @@ async def test_a_slow_body_is_told_so(server: ApiServer) -> None:
 
 
 async def test_a_body_that_comes_steadily_is_waited_for(idle_instance: Instance) -> None:
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(body=4.0)
     body = json.dumps({"type": "a", "tenant": idle_instance.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
     async with serving(app, timeouts) as server, connected(server.port) as client:
@@ -130,7 +130,7 @@ async def test_a_body_that_comes_steadily_is_waited_for(idle_instance: Instance)
 
 async def test_a_client_that_is_not_slow_keeps_its_connection(idle_instance: Instance) -> None:
     """Each request has its own time: the connection as a whole is older than any timeout."""
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(head=3.0, body=3.0, answer=3.0, rest=3.0)
     async with serving(app, timeouts) as server, connected(server.port) as client:
         while client.age < 4:
@@ -180,7 +180,7 @@ async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
 
 
 async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_instance: Instance) -> None:
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
         clients: list[Connection] = []
         for _ in range(30):

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from sockets import serving
 
-from api.app import create_app
 from hookkeeper.cli import tail
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.tail import EventTail
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.times import utc_now
+from instance_parts import new_app
 from instances import KEY, Instance
 
 BEGIN = utc_now() - timedelta(minutes=10)
@@ -43,7 +43,7 @@ class Log:
 
 @pytest.fixture
 async def log(idle_instance: Instance) -> AsyncIterator[Log]:
-    app = create_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with serving(app) as server:
         api = Api(f"http://127.0.0.1:{server.port}", KEY)
         yield Log(idle_instance, api)

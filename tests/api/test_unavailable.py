@@ -17,12 +17,12 @@ from problems import problem
 from temporalio.client import Client
 
 import timeouts
-from api.app import create_app
 from hookkeeper.cli import temporal_server
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.times import rfc3339, utc_now
+from instance_parts import new_app
 from instances import KEY, Instance, running_instance
 from receivers import Answer, Receiver
 from temporal_processes import free_ports
@@ -206,7 +206,7 @@ async def test_temporal_is_frozen(server: KillableTemporal, shaky: Instance) -> 
 @asynccontextmanager
 async def without_registry(instance: Instance, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     store = Store.connect(database_url)
-    app = create_app(instance.settings, store, instance.gateway)
+    app = new_app(instance.settings, store, instance.gateway)
     headers = {"authorization": f"Bearer {KEY}"}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:

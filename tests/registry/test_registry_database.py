@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -12,15 +12,16 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, inspect, text
+from sqlalchemy import URL, Connection, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from hookkeeper.registry import migrations
-from hookkeeper.registry.database import RegistryUnavailable, alembic, errors_translated, open_engine
+from hookkeeper.registry.database import Database, RegistryUnavailable, alembic, errors_translated, open_engine
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.store import Store
-from timeouts import CALL_TIMEOUT
+from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 MIGRATE = """
@@ -185,6 +186,45 @@ async def test_writers_of_sqlite_take_turns(sqlite_url: str) -> None:
     await asyncio.gather(*writers)
     assert order == list(range(40))
     await store.close()
+
+
+async def test_writers_of_sqlite_recover_from_a_wait(tmp_path: Path) -> None:
+    """Setup: connections take long to open, as in a process that has much to do, and 30 writers that try again.
+
+    Timeline: another process holds the write lock for longer than a call may take, so all connections are lost.
+    Proves: afterwards all writers write. None wastes its turn because it has waited too long for it.
+    """
+    engine = open_engine(f"sqlite+aiosqlite:///{tmp_path}/registry.db")
+    database = Database(engine)
+    connections = 0
+
+    def connect_slowly(*_: object) -> None:
+        nonlocal connections
+        connections += 1
+        await_only(asyncio.sleep(0.3))
+
+    event.listen(engine.sync_engine, "connect", connect_slowly)
+    async with database.write() as session:
+        await session.execute(text("CREATE TABLE counts (n INTEGER)"))
+
+    async def write(n: int) -> None:
+        await asyncio.sleep(n / 8)
+        while True:
+            with suppress(RegistryUnavailable):
+                async with database.write() as session:
+                    await session.execute(text("INSERT INTO counts VALUES (1)"))
+                return
+
+    with closing(sqlite3.connect(tmp_path / "registry.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.gather(*(write(n) for n in range(30)))
+        await asyncio.sleep(CALL_TIMEOUT + 1)
+        other.execute("ROLLBACK")
+        before = connections
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            await writing
+    assert connections - before <= 5
+    await engine.dispose()
 
 
 async def test_a_migrated_file_is_recognised_without_alembic(sqlite_url: str, tmp_path: Path) -> None:

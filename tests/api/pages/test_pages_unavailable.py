@@ -8,9 +8,9 @@ from temporalio.client import Client
 from test_stats_api import report
 from test_unavailable import KillableTemporal
 
-from api.app import create_app
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.data_converter import data_converter
+from instance_parts import new_app
 from instances import Instance, running_instance
 from temporal_processes import free_ports
 
@@ -44,7 +44,7 @@ async def test_without_the_registry_the_admin_key_shows_events(idle_instance: In
     event = await idle_instance.send(data={"order": 4711})
     key = await make_key(idle_instance, idle_instance.tenant)
     store = Store.connect(f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper")
-    app = create_app(idle_instance.settings, store, idle_instance.gateway)
+    app = new_app(idle_instance.settings, store, idle_instance.gateway)
     async with browsing(app) as browser:
         answer = await browser.get("/events")
         assert answer.status_code == 503

@@ -18,11 +18,11 @@ from temporalio.client import Client
 from test_access import key_with
 from test_page_access import NEEDS, path_of
 
-from api.app import create_app
 from api.sessions import SESSION
 from api.tracing import TELEMETRY
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
+from instance_parts import new_app
 from instances import Instance, running_instance
 
 CAPABILITIES = {
@@ -254,7 +254,7 @@ async def test_sessions_of_a_tenant_share_a_rate(temporal: Client, tmp_path: Pat
 
 async def test_a_revoked_session_ends_at_once_and_elsewhere_within_a_second(idle_instance: Instance) -> None:
     other_store = Store.connect(idle_instance.settings.database_url)
-    other = create_app(idle_instance.settings, other_store, idle_instance.gateway)
+    other = new_app(idle_instance.settings, other_store, idle_instance.gateway)
     async with visiting(idle_instance) as (here, link), browsing(other, key=None) as there:
         there.http.cookies.update(here.http.cookies)
         assert [(await browser.get("/events")).status_code for browser in (here, there)] == [200, 200]
@@ -378,7 +378,7 @@ async def test_no_log_and_no_trace_has_a_link(
         async with visiting(idle_instance) as (browser, link):
             await browser.get(path_in(link))
             lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
-            app = create_app(idle_instance.settings, lost, idle_instance.gateway)
+            app = new_app(idle_instance.settings, lost, idle_instance.gateway)
             async with browsing(app, key=None) as other:
                 answer = await other.get(path_in(link))
                 assert (answer.status_code, "cannot be checked right now" in answer.text) == (503, True)
