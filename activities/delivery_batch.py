@@ -229,6 +229,8 @@ def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome
         status_code=outcome.status_code,
         error=outcome.error,
         duration_ms=outcome.duration_ms,
+        connect_ms=outcome.connect_ms,
+        first_byte_ms=outcome.first_byte_ms,
         target=outcome.target,
         run_id=activity.info().workflow_run_id,
         trace_id=tracing.trace_id_of(batch.traceparent),

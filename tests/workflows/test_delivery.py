@@ -403,3 +403,24 @@ def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
         else:
             assert (due is None) == (record.status == "held" and not delivery.forced)
         assert [attempt.number for attempt in record.attempts] == list(range(1, len(record.attempts) + 1))
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds"),
+    [
+        ((), 1),
+        (("try:500",), 5),
+        (("try:500", "retry"), 1),
+        (("try:500", "hold", "release"), 1),
+        (("try:500", "hold", "release", "try:500"), 0),
+        (("try:disabled", "release"), 1),
+    ],
+    ids=["first", "scheduled", "requested", "held", "early", "held-by-webhook"],
+)
+def test_the_queue_of_an_attempt_begins_when_it_is_due(steps: tuple[str, ...], seconds: float) -> None:
+    """The retry is due after 10 s (the second one after 20 s), and starts after 15 s. A command came after 14 s."""
+    delivery = play(*steps)
+    delivery.begin_attempt(NOW + timedelta(seconds=14))
+    started = outcome("ok").model_copy(update={"started_at": NOW + timedelta(seconds=15)})
+    delivery.finish_attempt(started, NOW, 0.0)
+    assert delivery.record.attempts[-1].queue_ms == seconds * 1000
