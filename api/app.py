@@ -22,6 +22,7 @@ from api.pages import (
 )
 from api.pages import events as events_page
 from api.pages import keys as keys_page
+from api.pages import limits as limits_page
 from api.pages import portal as portal_page
 from api.pages import recoveries as recoveries_page
 from api.pages import suppressions as suppressions_page
@@ -90,6 +91,7 @@ ROUTERS = (
     recoveries_page.router,
     suppressions_page.router,
     keys_page.router,
+    limits_page.router,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `openapi.tags`."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 from api.pages.charts import Chart, chart
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.rollup import HOUR
-from hookkeeper.registry.index.statistics import Group, StatisticsQuery
+from hookkeeper.registry.index.statistics import Group, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.times import utc_now
 
 DAY = timedelta(days=1)
@@ -21,6 +21,16 @@ async def last_day(
     query = StatisticsQuery(since=now - DAY, until=now, now=now, step=HOUR, tenant=tenant, webhook=webhook)
     found = await index.statistics(query)
     return found.groups[0], chart(found.times, found.groups[0].steps, height)
+
+
+async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
+    """Count what happened by tenant; None if there are too many to count."""
+    now = utc_now()
+    try:
+        found = await index.statistics(StatisticsQuery(since=now - DAY, until=now, now=now, by="tenant"))
+    except StatisticsTooLarge:
+        return None
+    return {group.names["tenant"]: group for group in found.groups}
 
 
 async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:

@@ -44,6 +44,7 @@ NAVIGATION = (
     ("/schedules", "Schedules", {"events:read"}),
     ("/recoveries", "Recoveries", {"events:read"}),
     ("/suppressions", "Suppressions", {"webhooks:read"}),
+    ("/limits", "Limits", {"events:read", "webhooks:read"}),
     ("/keys", "Keys", {"admin"}),
     ("/audit", "Audit log", {"admin"}),
 )

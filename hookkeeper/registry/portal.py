@@ -83,14 +83,18 @@ class PortalSessions:
         async with self._database.write() as session:
             await lock(session, f"portal sessions of {link.tenant}")
             await self._delete_old(session, link.tenant, at_most)
-            query = select(func.count()).select_from(PortalSession).where(_of(link.tenant), _is_current(utc_now()))
-            if (await session.scalar(query) or 0) >= at_most:
+            if await _count_open(session, link.tenant) >= at_most:
                 metrics.count_limit("portal_sessions")
                 raise TooManyPortalSessions(
                     f"tenant {link.tenant} has {at_most} open links and sessions of the portal, which is the maximum"
                 )
             session.add(link)
             note(session, entry)
+
+    async def count_open(self, tenant: str) -> int:
+        """Return the number of a tenant's links and sessions that are not over."""
+        async with self._database.read() as session:
+            return await _count_open(session, tenant)
 
     async def find(self, digest: str) -> PortalSession | None:
         """Return the link with this digest, even if it was opened or is over, or None."""
@@ -145,6 +149,11 @@ class PortalSessions:
         )
         is_over = or_(PortalSession.revoked_at.is_not(None), PortalSession.expires_at <= utc_now())
         await session.execute(delete(PortalSession).where(_of(tenant), is_over, PortalSession.id.not_in(newest)))
+
+
+async def _count_open(session: AsyncSession, tenant: str) -> int:
+    query = select(func.count()).select_from(PortalSession).where(_of(tenant), _is_current(utc_now()))
+    return await session.scalar(query) or 0
 
 
 def _of(tenant: str | None) -> ColumnElement[bool]:

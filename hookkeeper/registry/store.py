@@ -33,7 +33,7 @@ from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.webhook_reads import WebhookReads
-from hookkeeper.registry.webhook_states import count_by_state
+from hookkeeper.registry.webhook_states import count_by_state, count_by_tenant, count_of
 from hookkeeper.times import utc_now
 
 CHANGEABLE = frozenset(
@@ -208,6 +208,14 @@ class Store:
     async def count_by_state(self) -> dict[str, int]:
         """Return the number of webhooks in each state that has any."""
         return await count_by_state(self._database)
+
+    async def count_webhooks(self, tenant: str) -> int:
+        """Return the number of a tenant's webhooks."""
+        return await count_of(self._database, tenant)
+
+    async def tenants(self, limit: int, after: str | None) -> tuple[list[tuple[str, int]], str | None]:
+        """Return tenants with their number of webhooks, by name, and the name to continue after."""
+        return await count_by_tenant(self._database, limit, after)
 
     async def inactive(self, tenant: str) -> frozenset[str]:
         """Return the ids of the tenant's webhooks that are paused or disabled."""

@@ -1,4 +1,4 @@
-"""The states of webhooks, and how many have each: a webhook is in the first one that applies."""
+"""How many webhooks there are: in each state, of which a webhook has the first that applies, and of each tenant."""
 
 from sqlalchemy import case, func, select
 
@@ -20,3 +20,22 @@ async def count_by_state(database: Database) -> dict[str, int]:
     async with database.read() as session:
         rows = await session.execute(select(state, func.count()).group_by("state"))
         return {row[0]: row[1] for row in rows}
+
+
+async def count_of(database: Database, tenant: str) -> int:
+    """Return the number of a tenant's webhooks."""
+    async with database.read() as session:
+        query = select(func.count()).select_from(Webhook).where(Webhook.tenant == tenant)
+        return await session.scalar(query) or 0
+
+
+async def count_by_tenant(
+    database: Database, limit: int, after: str | None
+) -> tuple[list[tuple[str, int]], str | None]:
+    """Return up to `limit` tenants with their number of webhooks, by name, and the name to continue after."""
+    query = select(Webhook.tenant, func.count()).group_by(Webhook.tenant).order_by(Webhook.tenant).limit(limit + 1)
+    if after is not None:
+        query = query.where(Webhook.tenant > after)
+    async with database.scan() as session:
+        found = [(row[0], row[1]) for row in await session.execute(query)]
+    return found[:limit], found[limit - 1][0] if len(found) > limit else None

@@ -94,13 +94,21 @@ class Schedules:
 
     async def _check_limit(self, plan: SchedulePlan, at_most: int) -> None:
         """Raise `TooManySchedules` if the tenant has `at_most`."""
-        found = await self._client.list_schedules(_tenant_query(plan.tenant), page_size=at_most + 1)
-        await found.fetch_next_page()
-        existing = {schedule.id for schedule in found.current_page or ()}
-        existing |= {id_ for id_ in self._created if ids.schedule_of(id_)[0] == plan.tenant}
+        existing = await self._existing(plan.tenant, at_most)
         if len(existing) >= at_most and ids.schedule_id(plan.tenant, plan.id) not in existing:
             metrics.count_limit("schedules")
             raise TooManySchedules(f"tenant {plan.tenant} has {at_most} schedules, which is the maximum")
+
+    async def count(self, tenant: str, at_most: int) -> int:
+        """Return how many schedules a tenant has, up to one more than `at_most`."""
+        async with _translated_errors():
+            return len(await self._existing(tenant, at_most))
+
+    async def _existing(self, tenant: str, at_most: int) -> set[str]:
+        found = await self._client.list_schedules(_tenant_query(tenant), page_size=at_most + 1)
+        await found.fetch_next_page()
+        listed = {schedule.id for schedule in found.current_page or ()}
+        return listed | {id_ for id_ in self._created if ids.schedule_of(id_)[0] == tenant}
 
     async def made_by(self, key_id: str, tenant: str | None) -> list[ScheduleSnapshot]:
         """Return the schedules that a key made, of its tenant; None is all tenants."""

@@ -252,12 +252,21 @@ async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: In
         await log_in(page)
         event_path = f"/events/{event['id']}?tenant={instance.tenant}"
         webhook_path = f"/webhooks/{webhook['id']}"
-        lists = "/event-types", "/schedules", "/recoveries", "/suppressions", "/keys", "/audit"
+        lists = (
+            "/event-types",
+            "/schedules",
+            "/recoveries",
+            "/suppressions",
+            "/limits",
+            f"/limits?tenant={instance.tenant}",
+            "/keys",
+            "/audit",
+        )
         for path in ("/", "/events", event_path, "/webhooks", webhook_path, "/webhooks/new", *lists):
             await page.goto(path)
             await check(path)
     assert {path: report for path, report in found.items() if report} == {}
-    assert len(found) == 26
+    assert len(found) == 30
 
 
 async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, instance: Instance) -> None:

@@ -39,6 +39,7 @@ NEEDS = {
     "POST /recoveries/{recovery_id}/cancel": "events:write",
     "GET /suppressions": "webhooks:read",
     "POST /suppressions/remove": "webhooks:write",
+    "GET /limits": "events:read webhooks:read",
     "GET /keys": "admin",
     "POST /keys/create": "admin",
     "POST /keys/revoke": "admin",
