@@ -11,6 +11,7 @@ from api.pages import (
     event,
     exchange,
     lists,
+    live,
     login,
     logo,
     look,
@@ -43,6 +44,7 @@ from api.routes import (
     recoveries,
     schedules,
     stats,
+    stream,
     suppressions,
     system,
     webhooks,
@@ -56,6 +58,7 @@ from hookkeeper.version import VERSION
 
 ROUTERS = (
     post_events.router,
+    stream.router,
     events.router,
     health.router,
     providers.router,
@@ -81,6 +84,7 @@ ROUTERS = (
     logo.router,
     overview.router,
     events_page.router,
+    live.router,
     event.router,
     exchange.router,
     webhooks_page.router,
@@ -138,5 +142,5 @@ def bare_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.api
-    async with state.sandbox, aclosing(state.authenticator), state.index.writing():
+    async with state.sandbox, aclosing(state.authenticator), aclosing(state.feed), state.index.writing():
         yield

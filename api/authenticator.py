@@ -14,7 +14,7 @@ from api.portal import caller_of
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.registry.api_keys import USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.portal import PortalSession, PortalSessions
+from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 
@@ -98,6 +98,17 @@ class Authenticator:
         """Raise Unauthorized if the key that made the link was revoked or has expired."""
         if link.key_id != ADMIN.key_id and (refusal := _refusal(await self._find_by_id(link.key_id))):
             _refuse(refusal)
+
+    async def has_ended(self, caller: Caller) -> bool:
+        """Return whether the key or the session of an open stream is no longer valid. It counts as no request."""
+        if caller.key_id == ADMIN.key_id:
+            return False
+        if not caller.key_id.startswith(ID_PREFIX):
+            return bool(_refusal(await self._find_by_id(caller.key_id)))
+        session = await self.portal_session(caller.key_id)
+        if session is None or session.is_over(utc_now()):
+            return True
+        return session.key_id != ADMIN.key_id and bool(_refusal(await self._find_by_id(session.key_id)))
 
     async def limit_lookups(self, request: Request) -> None:
         """Raise RateLimited for an address beyond its failures, if no lookup is left."""

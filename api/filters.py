@@ -117,6 +117,27 @@ async def _event_search(
     )
 
 
+async def _stream_search(
+    tenant: AnyTenant,
+    type: Types = None,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Changes of deliveries to this webhook")] = None,
+    status: Annotated[
+        list[EventStatus] | None, Query(max_length=MAX_VALUES, description="Events with this status; can be repeated")
+    ] = None,
+    delivery_status: Annotated[
+        list[DeliveryStatus] | None,
+        Query(max_length=MAX_VALUES, description="Changes of deliveries to this status; can be repeated"),
+    ] = None,
+) -> Search:
+    return Search(
+        tenant=tenant,
+        types=_once(type),
+        statuses=_once(status),
+        webhook=webhook,
+        delivery_statuses=_once(delivery_status),
+    )
+
+
 async def _delivery_search(
     webhook: KnownWebhook,
     period: PeriodDep,
@@ -140,6 +161,7 @@ async def _delivery_search(
 
 
 EventSearch = Annotated[Search, Depends(_event_search)]
+StreamSearch = Annotated[Search, Depends(_stream_search)]
 DeliverySearch = Annotated[Search, Depends(_delivery_search)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi.sse import EventSourceResponse
 
 from api.examples import EXAMPLES
 from api.problems import title
@@ -101,6 +102,7 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _complete_operation(operation: dict[str, Any]) -> None:
     operation["summary"] = _summary(operation)
+    _describe_stream(operation["responses"].get("200", {}).get("content", {}).get(EventSourceResponse.media_type))
     for status, answer in operation["responses"].items():
         if answer["description"] == DEFAULT_SUMMARY:
             answer["description"] = title(int(status))
@@ -112,6 +114,13 @@ def _complete_operation(operation: dict[str, Any]) -> None:
     elif "security" not in operation:
         operation["security"] = []
         operation["description"] += f"\n\n{NO_SCOPE}"
+
+
+def _describe_stream(media: dict[str, Any] | None) -> None:
+    """Let OpenAPI 3.1 have the schema of a message as an extension: only 3.2 describes streams."""
+    if media is not None:
+        media["x-itemSchema"] = media.pop("itemSchema")
+        media["schema"] = {"type": "string", "contentMediaType": EventSourceResponse.media_type}
 
 
 def _summary(operation: dict[str, Any]) -> str:

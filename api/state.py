@@ -6,6 +6,8 @@ from api.authenticator import Authenticator
 from api.cached_counts import Backlog, HeldCounts
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
+from api.streams.cursors import StreamCursors
+from api.streams.feed import ChangeFeed
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.index.buffer import IndexBuffer
@@ -21,6 +23,8 @@ MAX_CONCURRENT_PARSES = 4
 """Large bodies that are parsed in threads at the same time, half of them of one tenant."""
 MAX_CONCURRENT_RENDERS = 4
 """Pages that are rendered in threads at the same time, half of them of one tenant."""
+CONNECTIONS_PER_STREAM = 4
+"""Connections of the process for each that may be a stream."""
 
 
 class ApiState:
@@ -44,6 +48,13 @@ class ApiState:
         self.held_counts = HeldCounts()
         self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)
+        self.feed = ChangeFeed(
+            store.index,
+            self.authenticator,
+            self.links,
+            StreamCursors(self.cursor_key),
+            TenantLimit(settings.max_connections // CONNECTIONS_PER_STREAM, per_tenant=settings.max_streams_per_tenant),
+        )
         self.ingest = EventIngest(gateway, store, self.index, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
 

@@ -2,7 +2,15 @@
 
 from datetime import datetime
 
-from api.schemas.events import AcceptedEvent, DeliveryView, EventLinks, EventSummary, EventView
+from api.schemas.events import (
+    AcceptedEvent,
+    ChangedDelivery,
+    DeliveryView,
+    EventChange,
+    EventLinks,
+    EventSummary,
+    EventView,
+)
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
 from api.schemas.schedules import EventTemplate, FiringLinks, FiringView, ScheduleLinks, ScheduleSummary, ScheduleView
 from api.schemas.webhooks import WebhookHealth, WebhookSecret, WebhookView, WebhookWithSecret
@@ -16,6 +24,7 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
+from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.temporal.event_read import EventSnapshot
@@ -88,6 +97,16 @@ def event_summary(row: ListedEvent, links: LinkBuilder) -> EventSummary:
     workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.id)
     return EventSummary.of(
         row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.id, workflow_id, row.run_id)
+    )
+
+
+def event_change(row: ChangedEvent, links: LinkBuilder) -> EventChange:
+    workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.id)
+    return EventChange.of(
+        row,
+        workflow_id=workflow_id,
+        links=event_links(links, row.tenant, row.id, workflow_id, row.run_id),
+        deliveries=[ChangedDelivery.of(delivery) for delivery in row.deliveries],
     )
 
 

@@ -129,6 +129,12 @@ class Settings(BaseSettings):
         description="API requests of one tenant that an API process handles at once; ten times as many wait, and"
         " further ones are answered with 429",
     )
+    max_streams_per_tenant: int = Field(
+        10,
+        ge=1,
+        description="Streams of events (`GET /v1/events/stream`) of one tenant that an API process keeps open; more are"
+        " answered with 429",
+    )
     max_concurrent_per_tenant: int = Field(
         50,
         ge=1,

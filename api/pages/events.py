@@ -14,6 +14,8 @@ from hookkeeper.messages.event import DeliveryStatus, EventStatus
 
 router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
 EVENTS_ON_PAGE = 50
+FOLLOWED = ("tenant", "type", "webhook")
+"""Filters of the list's stream. An event that meets one of the others no more has to leave the list."""
 PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 
@@ -31,6 +33,7 @@ async def list_events(
         events=page.items,
         older=page.next_cursor and query("/events", **given, cursor=page.next_cursor),
         newest=query("/events", **given),
+        stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         is_first=cursor.start is None,
         given=request.query_params,
         is_filtered=bool(given),

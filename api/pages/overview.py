@@ -9,7 +9,7 @@ from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep
 from api.pages.day import last_day, webhooks_with_trouble
-from api.pages.rendering import redirect, render
+from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
@@ -59,6 +59,7 @@ async def show_overview(
         request,
         "overview.html",
         components=components,
+        stream=query("/live", tenant=tenant if caller.tenant is None else None),
         total=total,
         chart=chart,
         troubled=troubled,

@@ -13,13 +13,12 @@ from api.errors import as_event_problem, from_validation, naming_event
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
 from hookkeeper import metrics
-from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.new_event import NewEvent, new_event_id
+from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 MAX_CONCURRENT_EVENTS = 100
 """Events of a batch that are accepted at the same time: as many as share two runs."""
-IdempotencyKey = Annotated[str | None, Header(pattern=EVENT_ID, description="The event's id, if the body has none")]
+IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]
 
 
 @router.post(

@@ -133,6 +133,28 @@ class EventSummary(EventBase):
     """Webhooks with a delivery that is retrying, held or failed."""
 
 
+class ChangedDelivery(DeliverySummary):
+    status: DeliveryStatus
+    reason: Reason | None
+    attempts: int
+    """Attempts made. `status_code` and `error` are those of the latest."""
+    status_code: int | None
+    error: str | None
+    next_attempt_at: Time | None
+    finished_at: Time | None
+
+
+class EventChange(EventBase):
+    """What has changed of an event: the data of a message of the stream."""
+
+    is_new: bool
+    """The event was accepted since the stream began or was resumed."""
+    needs_attention: bool
+    """A delivery is retrying, held or failed."""
+    deliveries: list[ChangedDelivery]
+    """The deliveries that have changed, such as by an attempt."""
+
+
 class EventCommandRequest(RequestModel):
     model_config = with_examples({"delivery": "wh_7w1gq0f3k2xd"})
 

@@ -5,6 +5,8 @@
 const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const MAX_WAIT = 30; // seconds between two tries while nothing answers
+const STREAM_GAP = 1; // seconds between two refreshes that a stream has caused, at least
+const STREAM_REST = 60; // seconds between two refreshes while a stream says nothing
 
 function showTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
@@ -52,6 +54,43 @@ function replace(region, fresh) {
   }
 }
 
+// The stream of what changes. Without one, for example since the tenant has too many, the page asks as if there were none.
+class Stream {
+  constructor(url, changed) {
+    this.url = url;
+    this.changed = changed;
+    this.isLive = false;
+  }
+
+  open() {
+    if (this.source || !window.EventSource) return;
+    this.source = new EventSource(this.url);
+    for (const kind of ["ready", "event", "reset"]) this.source.addEventListener(kind, () => this.hear(true));
+    this.source.addEventListener("unavailable", () => this.hear(false));
+    this.source.addEventListener("error", () => this.fail());
+  }
+
+  hear(isLive) {
+    this.isLive = isLive;
+    this.changed();
+  }
+
+  fail() {
+    this.isLive = false;
+    this.changed();
+    if (this.source.readyState !== EventSource.CLOSED) return; // the browser connects again
+    this.close();
+    this.timer = setTimeout(() => this.open(), STREAM_REST * 1000);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    if (this.source) this.source.close();
+    this.source = null;
+    this.isLive = false;
+  }
+}
+
 class Live {
   constructor(region) {
     this.state = document.querySelector("[data-live-state]");
@@ -62,17 +101,35 @@ class Live {
     this.source = region.outerHTML; // as the server has sent it
     this.paused = false;
     this.failures = 0;
+    this.refreshedAt = Date.now();
     this.state.hidden = false;
+    this.stream = region.dataset.stream ? new Stream(region.dataset.stream, () => this.hear()) : null;
     this.toggle.addEventListener("click", () => this.pause(!this.paused));
-    document.addEventListener("visibilitychange", () => this.schedule(0));
+    document.addEventListener("visibilitychange", () => this.follow());
+    addEventListener("pagehide", () => this.stream && this.stream.close());
+    addEventListener("pageshow", (shown) => shown.persisted && this.follow());
     this.schedule(this.seconds);
+    if (this.stream && !document.hidden) this.stream.open();
+  }
+
+  // Take up, or stop, asking and listening: a browser has few connections, so only the page that is seen has one.
+  follow() {
+    const follows = !this.paused && !document.hidden;
+    if (this.stream && follows) this.stream.open();
+    else if (this.stream) this.stream.close();
+    this.schedule(0);
+  }
+
+  hear() {
+    if (!this.refreshing) this.schedule(Math.max(STREAM_GAP - (Date.now() - this.refreshedAt) / 1000, 0));
+    else this.heard = true;
   }
 
   pause(paused) {
     this.paused = paused;
     this.toggle.textContent = paused ? "Resume updates" : "Pause updates";
     this.say(paused ? "Paused" : "Live", paused ? "paused" : "");
-    this.schedule(0);
+    this.follow();
   }
 
   say(text, state) {
@@ -86,6 +143,8 @@ class Live {
   }
 
   async refresh() {
+    this.refreshing = true;
+    this.heard = false;
     try {
       const answer = await fetch(this.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
       if (answer.status === 401 || new URL(answer.url).pathname === "/login") return location.reload();
@@ -99,7 +158,16 @@ class Live {
       this.failures += 1;
       if (!this.paused) this.say("Not up to date: trying again", "late");
     }
-    this.schedule(Math.min(this.seconds * 2 ** Math.min(this.failures, 5), Math.max(MAX_WAIT, this.seconds)));
+    this.refreshing = false;
+    this.refreshedAt = Date.now();
+    this.schedule(this.pauseBetween());
+  }
+
+  // The seconds until the next refresh.
+  pauseBetween() {
+    if (this.failures) return Math.min(this.seconds * 2 ** Math.min(this.failures, 5), Math.max(MAX_WAIT, this.seconds));
+    if (this.heard) return STREAM_GAP;
+    return this.stream && this.stream.isLive ? STREAM_REST : this.seconds;
   }
 
   show(fresh) {

@@ -1,6 +1,8 @@
 """`hookkeeper api`."""
 
 import asyncio
+import socket
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -71,11 +73,25 @@ def server_config(
     )
 
 
+class ApiServer(uvicorn.Server):
+    """Serves the app. A server that stops waits for answers in progress, so it ends streams first."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop within the grace period of the configuration."""
+        self._end_streams()
+        await super().shutdown(sockets)
+
+
 async def _serve_http(settings: Settings, app: FastAPI) -> None:
     """Serve until cancelled."""
     listener = listen(settings.host, settings.port)
     protocol = bounded(settings.max_connections, ClientTimeouts())
-    server = uvicorn.Server(server_config(app, protocol, settings.shutdown_timeout))
+    state: ApiState = app.state.api
+    server = ApiServer(server_config(app, protocol, settings.shutdown_timeout), state.feed.close)
     freeze_objects()
     log.info("serving", host=settings.host, port=settings.port)
     with monitored(settings.debug_event_loop):

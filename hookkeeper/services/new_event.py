@@ -3,12 +3,24 @@
 import hashlib
 import json
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.services.fields import EventId, EventType, GivenTime, RequestModel, TenantName, with_examples
+
+RESERVED_ID = "stream"
+"""`GET /v1/events/stream` shows no event."""
+
+
+def _not_reserved(event_id: str) -> str:
+    if event_id == RESERVED_ID:
+        raise ValueError(f"must not be `{RESERVED_ID}`, which is a path of the API")
+    return event_id
+
+
+OwnEventId = Annotated[EventId, AfterValidator(_not_reserved)]
 
 
 class NewEvent(RequestModel):
@@ -17,8 +29,9 @@ class NewEvent(RequestModel):
     type: EventType
     data: Any = Field(default_factory=dict)
     """Any JSON."""
-    id: EventId | None = None
-    """Your id, which makes it safe to repeat the POST. By default the `Idempotency-Key` header, or a generated id."""
+    id: OwnEventId | None = None
+    """Your id, which makes it safe to repeat the POST. By default the `Idempotency-Key` header, or a generated id. Not
+    `stream`."""
     tenant: TenantName = DEFAULT_TENANT
     timestamp: GivenTime | None = None
     """When the event happened; by default now."""

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api.connections import ClientTimeouts, bounded
 from hookkeeper.cli.listeners import listen
+from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
 from timeouts import WAIT_TIMEOUT
 
@@ -39,7 +40,8 @@ async def serving(
 ) -> AsyncIterator[ApiServer]:
     """Serve the app on a free port."""
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(app, bounded(max_connections, timeouts or ClientTimeouts())))
+    config = server_config(app, bounded(max_connections, timeouts or ClientTimeouts()))
+    server = UvicornServer(config, app.state.api.feed.close if hasattr(app.state, "api") else lambda: None)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)

@@ -1,12 +1,13 @@
 """The index of events in the registry: write it, search it, count with it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from hookkeeper import metrics
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import erasure, listing, writing
+from hookkeeper.registry.index import change_log, erasure, listing, writing
+from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
@@ -55,6 +56,23 @@ class EventIndex:
         """Return what is pending, and what waits."""
         async with self._database.scan() as session:
             return await read_state(session, now)
+
+    async def change_log(self) -> LogEnds:
+        """Return where the log of changes begins and ends."""
+        async with self._database.read() as session:
+            return await change_log.ends(session)
+
+    async def changes(
+        self, after: Position, until: Position, tenants: Collection[str] | None
+    ) -> tuple[list[Change], Position]:
+        """Return changes of these tenants, or of all, and how far they reach: at most up to `until`."""
+        async with self._database.read() as session:
+            return await change_log.read(session, after, until, tenants)
+
+    async def changed_events(self, changes: Sequence[Change]) -> list[ChangedEvent]:
+        """Return the events of changes as they are now, without those that were removed."""
+        async with self._database.read() as session:
+            return await change_log.changed_events(session, changes)
 
     async def events(self, search: Search, limit: int, cursor: str | None) -> tuple[list[ListedEvent], str | None]:
         """Return a page of events, newest first, and the next cursor. Raises BadRegistryCursor.

@@ -16,6 +16,9 @@ from hookkeeper.registry.index.rollup import Rollups, Subject
 Row = Mapping[str, Any]
 CHECK_DELAY = timedelta(minutes=1)
 """From the latest report of an open event to its check by the sweep."""
+SHOWN_OF_EVENT = ("status", "needs_attention", "deliver_at", "finished_at")
+SHOWN_OF_DELIVERY = ("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
+"""Columns whose changes are followed. A repeated report changes none of them."""
 
 
 class EventKey(NamedTuple):
@@ -37,14 +40,29 @@ class Delay(NamedTuple):
 
 
 @dataclass(slots=True)
+class Followed:
+    """What has visibly changed of an event."""
+
+    is_new: bool = False
+    """The event had no row."""
+    deliveries: set[str] = field(default_factory=set)
+    """Ids of its deliveries that have changed."""
+
+
+@dataclass(slots=True)
 class Changes:
-    """Rows to write, what to add to counters, and what has happened for the first time."""
+    """Rows to write, what to add to counters, what has happened for the first time, and what has visibly changed."""
 
     events: dict[EventKey, Row] = field(default_factory=dict)
     deliveries: dict[DeliveryKey, Row] = field(default_factory=dict)
     rollups: Rollups = field(default_factory=dict)
     first_attempts: list[Delay] = field(default_factory=list)
     successes: list[Delay] = field(default_factory=list)
+    followed: dict[EventKey, Followed] = field(default_factory=dict)
+
+    def follow(self, key: EventKey) -> Followed:
+        """Note that an event has visibly changed, and return what has."""
+        return self.followed.setdefault(key, Followed())
 
 
 def key_of(report: RunReport) -> EventKey:
@@ -75,8 +93,11 @@ def _merge_event(changes: Changes, report: RunReport, progress: EventProgress, o
     if old is None:
         rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
         changes.events[key] = _event_row(report, progress)
+        changes.follow(key).is_new = True
     elif report.as_of >= old["as_of"]:
-        changes.events[key] = _event_row(report, progress, size=old["size"])
+        changes.events[key] = new = _event_row(report, progress, size=old["size"])
+        if _differs(old, new, SHOWN_OF_EVENT):
+            changes.follow(key)
     elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
         changes.events[key] = {**old, "size": progress.size}
 
@@ -113,7 +134,13 @@ def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old
         rollup.count_end(changes.rollups, subject, old["status"], old["finished_at"], -1)
     rollup.count_end(changes.rollups, subject, new["status"], new["finished_at"])
     changes.deliveries[DeliveryKey(key_of(report), delivery.id)] = new
+    if old is None or _differs(old, new, SHOWN_OF_DELIVERY):
+        changes.follow(key_of(report)).deliveries.add(delivery.id)
     return True
+
+
+def _differs(old: Row, new: Row, names: Iterable[str]) -> bool:
+    return any(old[name] != new[name] for name in names)
 
 
 def _note_delays(changes: Changes, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:

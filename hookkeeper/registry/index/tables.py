@@ -153,6 +153,19 @@ erased_events = Table(
 )
 """Events whose reports are dropped: late ones would restore their rows."""
 
+index_changes = Table(
+    "index_changes",
+    Base.metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("changed", String, nullable=False),
+    Index("ix_index_changes_tenant", "tenant", "number"),
+)
+"""What the latest writes to the index have changed: one row for each write and tenant, with keys only (JSON). `number`
+counts the writes, and `position` is that of the tenant's first change among all of the write.
+"""
+
 index_sweep = Table(
     "index_sweep",
     Base.metadata,

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.database import lock
+from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.erasure import erased_among
 from hookkeeper.registry.index.merge import Changes, DeliveryKey, EventKey, Row, key_of, merge
@@ -37,6 +38,7 @@ async def write(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
     await _upsert(session, events, list(changes.events.values()))
     await _upsert(session, deliveries, list(changes.deliveries.values()))
     await _add(session, changes.rollups)
+    await change_log.append(session, changes.followed)
     return changes
 
 

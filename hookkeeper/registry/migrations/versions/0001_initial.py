@@ -38,6 +38,7 @@ def downgrade() -> None:
     op.drop_table("claims")
     op.drop_table("erased_events")
     op.drop_table("index_sweep")
+    op.drop_table("index_changes")
     op.drop_table("rollups")
     op.drop_table("deliveries")
     op.drop_table("events")
@@ -268,6 +269,14 @@ def _create_index() -> None:
         sa.Column("event_id", KEY_TEXT, primary_key=True),
         sa.Column("erased_at", sa.BigInteger(), nullable=False),
     )
+    op.create_table(
+        "index_changes",
+        sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("changed", sa.String(), nullable=False),
+    )
+    op.create_index("ix_index_changes_tenant", "index_changes", ["tenant", "number"])
     op.create_table(
         "index_sweep",
         sa.Column("name", sa.String(), primary_key=True),

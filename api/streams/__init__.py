@@ -1,0 +1,1 @@
+"""Streams of what changes in the index of events, as server-sent events."""

@@ -1,0 +1,90 @@
+"""One open stream: its filters, and the messages that wait for its reader."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi.sse import ServerSentEvent
+
+from api.caller import Caller
+from hookkeeper.registry.index.change_log import ChangedEvent, Position
+from hookkeeper.registry.index.search import Search
+
+MAX_WAITING = 1000
+MAX_WAITING_BYTES = 1024 * 1024
+"""What may wait for a slow reader. It is then cut off, and resumes where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A message about a change, made once for all streams."""
+
+    event: ChangedEvent
+    message: ServerSentEvent
+
+
+class Subscription:
+    """The stream of one reader. The feed puts messages, and the response takes them."""
+
+    def __init__(self, caller: Caller, search: Search, after: Position | None, began: float) -> None:
+        self.caller = caller
+        self.search = search
+        self.after = after
+        """How far the reader has come that resumes its stream; None for a new one, and once it has caught up."""
+        self.live_from: Position | None = None
+        """From here on, the feed puts updates. None: it has not taken the stream up yet."""
+        self.began = began
+        self.is_over = False
+        self._waiting: deque[ServerSentEvent] = deque()
+        self._bytes = 0
+        self._has_changed = asyncio.Event()
+
+    @property
+    def tenants(self) -> Sequence[str] | None:
+        """The tenants whose changes it shows; None for all."""
+        return None if self.search.tenant is None else [self.search.tenant]
+
+    def put(self, message: ServerSentEvent) -> None:
+        """Let a message wait for the reader. A reader that is too slow is cut off."""
+        if self.is_over:
+            return
+        self._waiting.append(message)
+        self._bytes += len(message.raw_data or "")
+        if len(self._waiting) > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
+            self.end()
+        self._has_changed.set()
+
+    def end(self) -> None:
+        """End the stream after the message that is being sent."""
+        self.is_over = True
+        self._waiting.clear()
+        self._has_changed.set()
+
+    async def next(self) -> ServerSentEvent | None:
+        """Wait for the next message; None if the stream is over."""
+        while not self._waiting and not self.is_over:
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        if self.is_over:
+            return None
+        message = self._waiting.popleft()
+        self._bytes -= len(message.raw_data or "")
+        return message
+
+    def shows(self, event: ChangedEvent) -> bool:
+        """Return whether an event meets the filters. Those on a delivery have to be met by one that has changed."""
+        search = self.search
+        if search.tenant not in (None, event.tenant):
+            return False
+        if search.types and event.type not in search.types:
+            return False
+        if search.statuses and event.status not in search.statuses:
+            return False
+        if search.webhook is None and not search.delivery_statuses:
+            return True
+        return any(
+            search.webhook in (None, delivery.webhook_id)
+            and (not search.delivery_statuses or delivery.status in search.delivery_statuses)
+            for delivery in event.deliveries
+        )
