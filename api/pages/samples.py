@@ -48,17 +48,22 @@ def suggested_type(patterns: Sequence[str], names: Sequence[str]) -> str:
 async def send_test(
     webhook: Webhook,
     test: TestEventRequest,
+    done: str,
     catalogue: Catalogue,
     ingest: EventIngest,
     links: LinkBuilder,
 ) -> str:
     """Send a test event to a webhook that was just saved; return the URL of the page with the answer.
 
-    If the event is not accepted, it is the page of the webhook, which says that the webhook is saved.
+    If the event is not accepted, the page says that the webhook is saved.
     """
-    path = f"/webhooks/{webhook.id}"
     try:
         accepted = await api.send_test(webhook, Response(), catalogue, ingest, links, test)
     except (Problem, Invalid, ServiceError, GatewayError):
-        return query(path, done="untested")
-    return query(f"/events/{accepted.id}", tenant=accepted.tenant)
+        return query(f"/webhooks/{webhook.id}", done="untested")
+    return answer_url(webhook, accepted.id, done)
+
+
+def answer_url(webhook: Webhook, event_id: str, done: str = "") -> str:
+    """Return the URL at which the answer to a test event appears."""
+    return query(f"/webhooks/{webhook.id}", done=done, test=event_id) + "#answer"

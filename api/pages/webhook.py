@@ -1,8 +1,8 @@
 """The page of a webhook: its health, its settings without secrets, its deliveries."""
 
-from typing import Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api import views
 from api.access import needs
@@ -10,10 +10,13 @@ from api.caller import Caller
 from api.deps import (
     CallerDep,
     Cursor,
+    GatewayDep,
     KnownWebhook,
+    LinksDep,
     StoreDep,
 )
 from api.filters import DeliverySearch
+from api.pages.answers import read_answer
 from api.pages.charts import Chart
 from api.pages.day import last_day
 from api.pages.events import PERIODS
@@ -26,6 +29,7 @@ from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.statistics import Group
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.new_event import new_event_id
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
@@ -60,12 +64,16 @@ async def show_webhook(
     caller: CallerDep,
     cursor: Cursor,
     search: DeliverySearch,
+    gateway: GatewayDep,
+    links: LinksDep,
     done: str = "",
+    test: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
 ) -> Response:
-    """Show a webhook; its deliveries need `events:read` too."""
-    given = given_filters(request)
-    given.pop("done", None)
+    """Show a webhook, with the answer to a test event; its deliveries need `events:read` too."""
+    given = {name: texts for name, texts in given_filters(request).items() if name not in ("done", "test")}
     path = f"/webhooks/{webhook.id}"
+    answer = await read_answer(test, webhook, gateway, links, caller) if test else None
+    form = {"id": new_event_id(), "type": answer.type, "data": answer.data} if answer and answer.type else None
     history = await _history(store, caller, search, cursor.start)
     older = cursor.page((), history and history.end).next_cursor
     return await show(
@@ -73,7 +81,10 @@ async def show_webhook(
         webhook,
         caller,
         history,
+        form=form,
         notice=DONE.get(done, ""),
+        answer=answer,
+        back=query(path, **given) if test else None,
         older=older and query(path, **given, cursor=older),
         newest=query(path, **given),
         is_first=cursor.start is None,
@@ -123,6 +134,7 @@ async def show(
             "preview": None,
             "secret": None,
             "recovery": None,
+            "answer": None,
             **context,
         },
     )

@@ -20,7 +20,7 @@ from api.deps import (
 from api.pages.recoveries import problem_of, since_of
 from api.pages.rendering import query, redirect
 from api.pages.routes import PageRoute
-from api.pages.samples import read_sample
+from api.pages.samples import answer_url, read_sample
 from api.pages.webhook import show_again
 from api.problems import Problem, ServiceUnavailable
 from api.routes import recoveries
@@ -66,7 +66,7 @@ async def send_test(
     ingest: IngestDep,
     links: LinksDep,
 ) -> Response:
-    """Send a test event, and go to its page, where the response appears."""
+    """Send a test event; the answer appears on the page of the webhook."""
     form: dict[str, str] = request.state.form
     try:
         accepted = await api.send_test(
@@ -76,7 +76,7 @@ async def send_test(
         raise
     except (Problem, ValidationError) as error:
         return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form)
-    return redirect(query(f"/events/{accepted.id}", tenant=accepted.tenant))
+    return redirect(answer_url(webhook, accepted.id))
 
 
 @router.post("/{webhook_id}/preview", dependencies=[needs("webhooks:read")])

@@ -78,7 +78,7 @@ async def create_webhook(
     ingest: IngestDep,
     links: LinksDep,
 ) -> Response:
-    """Register a webhook and go to its page, or to that of a test event if the form asks for one."""
+    """Register a webhook, send it a test event if the form asks for one, and go to its page."""
     form, names = tidied(request.state.form), await _names(catalogue, caller)
     try:
         new = NewWebhook(**read_fields(form) | _chosen_once(form))
@@ -89,7 +89,7 @@ async def create_webhook(
     webhook = test and await store.get(created.id, caller.tenant)
     if not (test and webhook):
         return redirect(query(f"/webhooks/{created.id}", done="create"))
-    return redirect(await send_test(webhook, test, catalogue, ingest, links))
+    return redirect(await send_test(webhook, test, "create", catalogue, ingest, links))
 
 
 @router.post("/new/preview")
@@ -129,7 +129,7 @@ async def change_webhook(
     ingest: IngestDep,
     links: LinksDep,
 ) -> Response:
-    """Change what differs and go to the page of the webhook, or to that of a test event."""
+    """Change what differs, send a test event if the form asks for one, and go to the page of the webhook."""
     known = views.webhook(webhook)
     form, names = tidied(request.state.form, known), await _names(catalogue, caller)
     try:
@@ -142,7 +142,7 @@ async def change_webhook(
         return await _form(request, form, webhook, names, problem=_problem(error))
     if test is None:
         return redirect(query(f"/webhooks/{webhook.id}", done="change"))
-    return redirect(await send_test(webhook, test, catalogue, ingest, links))
+    return redirect(await send_test(webhook, test, "change", catalogue, ingest, links))
 
 
 @router.post("/{webhook_id}/edit/preview")

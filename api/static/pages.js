@@ -180,6 +180,26 @@ class Live {
   }
 }
 
+async function followAnswer(region, failures) {
+  try {
+    const answer = await fetch(region.dataset.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("answer");
+    if (!answer.ok || !fresh) throw new Error(String(answer.status));
+    if (!isReading(region)) replace(region, document.importNode(fresh, true));
+    failures = 0;
+  } catch {
+    failures += 1;
+  }
+  waitForAnswer(failures);
+}
+
+function waitForAnswer(failures) {
+  const region = document.querySelector("#answer[data-again]");
+  const seconds = region && Math.min(Number(region.dataset.again) * 2 ** failures, MAX_WAIT);
+  if (region) setTimeout(() => followAnswer(region, failures), seconds * 1000);
+}
+
 document.addEventListener("click", async (click) => {
   const button = click.target.closest("[data-copy]");
   if (!button) return;
@@ -197,6 +217,7 @@ const reload = document.querySelector("[data-reload]");
 if (reload) setTimeout(() => location.assign(reload.dataset.to || location.href), Number(reload.dataset.reload) * 1000);
 const region = document.querySelector("[data-live]");
 if (region) new Live(region);
+waitForAnswer(0);
 showTimes(document);
 showCountdowns();
 setInterval(showCountdowns, 1000);

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsers import Page, browsing
+from browsers import Form, Page, browsing
 from callers import make_key
 
 from index_rows import until_indexed
@@ -104,9 +104,36 @@ async def test_a_test_event_is_sent_and_shown(instance: Instance, inbox: Receive
     async with browsing(instance.app) as browser:
         answer = await browser.submit(path, f"{path}/test", type="my.test", data='{"n": 1}')
         assert answer.status_code == 303
+        url, _, mark = answer.headers["location"].partition("#")
+        assert f'id="{mark}"' in (await browser.get(url)).text
         await inbox.got(1)
         assert b'"n":1' in inbox.requests[0].body.replace(b" ", b"")
-        assert "my.test" in (await browser.page(answer.headers["location"])).text
+        event_id = url.partition("test=")[2]
+        await instance.until_final(event_id)
+        html = (await browser.get(url)).text
+        answered = Page(html[html.index('id="answer"') :]).text
+        for text in ("succeeded", "200", "OK", " ms", "ok", event_id):
+            assert text in answered, text
+        assert "data-again" not in html, "nothing more is asked for"
+        form = Form(html, f"{path}/test").fields
+        assert (form["type"], form["data"]) == ("my.test", '{\r\n  "n": 1\r\n}')
+        assert form["id"] != event_id
+        assert f'data-from="{path}"' in html, "news comes from the page without the test"
+        for unknown in ("evt_nowhere", "no id!"):
+            assert 'id="answer"' not in (await browser.get(f"{path}?test={unknown}")).text
+
+
+async def test_a_key_that_reads_no_events_sees_that_a_test_was_accepted(instance: Instance, inbox: Receiver) -> None:
+    webhook = await instance.webhook(inbox.url)
+    path = f"/webhooks/{webhook['id']}"
+    key = await make_key(instance, instance.tenant, scopes=["webhooks:read", "webhooks:write"])
+    async with browsing(instance.app, key["key"]) as browser:
+        answer = await browser.submit(path, f"{path}/test")
+        page = await browser.page(answer.headers["location"].partition("#")[0])
+        assert "The test event was accepted." in page.text
+        await inbox.got(1)
+        page = await browser.page(answer.headers["location"].partition("#")[0])
+        assert "succeeded" not in page.text
 
 
 async def test_a_test_event_is_sent_once(instance: Instance, inbox: Receiver) -> None:
@@ -118,7 +145,7 @@ async def test_a_test_event_is_sent_once(instance: Instance, inbox: Receiver) ->
         (event_id,) = re.findall(r'name="id" value="(evt_\w+)"', html)
         for _ in range(2):
             answer = await browser.submit(path, f"{path}/test", id=event_id)
-            assert answer.headers["location"] == f"/events/{event_id}?tenant={instance.tenant}"
+            assert answer.headers["location"] == f"{path}?test={event_id}#answer"
     await instance.until_final(event_id)
     assert len(inbox.requests) == 1
 
