@@ -188,7 +188,7 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await page.get_by_role("button", name="Send").click()
         answer = page.get_by_label("Answer to the test event")
         await expect(answer).to_contain_text("200 OK")
-        await expect(answer.get_by_label("Response of webhook")).to_have_text("ok")
+        await expect(answer.get_by_label("Response to attempt 1", exact=True)).to_have_text("ok")
         assert inbox.requests[0].body == b'{"n": 4711}'
         await check_in_both_schemes(page)
         await page.get_by_role("button", name="Pause", exact=True).click()
