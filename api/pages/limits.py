@@ -15,7 +15,7 @@ from api.pages.overview import CHECK_TIMEOUT
 from api.pages.rendering import query, render
 from api.pages.routes import PageRoute
 from api.state import ApiState, state_of
-from hookkeeper.settings import MIB
+from hookkeeper.settings import MIB, Settings
 from hookkeeper.temporal.error_translation import Unavailable
 
 router = APIRouter(prefix="/limits", include_in_schema=False, route_class=PageRoute)
@@ -46,7 +46,7 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
             "limits.html",
             tenant=tenant,
             has=await _has(state, caller, tenant),
-            may=_may(state, tenant),
+            may=_may(state.settings),
             given=request.query_params,
         )
     can_list = "webhooks:read" in caller.scopes
@@ -67,7 +67,7 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
 
 
 async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
-    """Return what the tenant has, as far as the key may read it."""
+    """Return what the tenant has and uses, as far as the key may read it."""
     store, settings, rows = state.store, state.settings, []
     if "webhooks:read" in caller.scopes:
         rows.append(_counted("Webhooks", await store.count_webhooks(tenant), settings.max_webhooks_per_tenant))
@@ -80,8 +80,10 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
         day, _ = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
         rows.append(Row("Events accepted in the last 24 hours", "none", day.total["events"]))
         rows.append(Row("Deliveries that retry now", "none", day.retrying))
-        rows.append(Row("Deliveries that are held now", _time(settings.max_hold), day.held, note="each"))
-    return rows
+        rows.append(Row("Deliveries that are held now", f"{_time(settings.max_hold)} each", day.held))
+    requests = state.concurrency.limit
+    at_once = _counted("API requests at once", requests.held(tenant), requests.per_tenant)
+    return [*rows, at_once._replace(note="of each API process; counted in this one")]
 
 
 async def _schedules(state: ApiState, tenant: str) -> Row:
@@ -94,12 +96,9 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
     return _counted("Schedules", count, limit)
 
 
-def _may(state: ApiState, tenant: str) -> list[Row]:
-    """Return what the tenant may use at once, and how large things may be."""
-    settings, requests = state.settings, state.concurrency.limit
-    at_once = _counted("API requests at once", requests.held(tenant), requests.per_tenant)
+def _may(settings: Settings) -> list[Row]:
+    """Return the limits whose use is known to workers only, or not counted."""
     return [
-        at_once._replace(note="of each API process; counted in this one"),
         Row(
             "API requests of one key",
             settings.rate_limit or "none",

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
+from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.caller import Caller
@@ -87,10 +88,22 @@ async def error_page(request: Request, problem: Problem) -> Response:
 
 
 def back_to(request: Request) -> str | None:
-    """Return the page that a form is on: its path is one step above that of the form. None for a page itself."""
+    """Return the page that a form is on: the nearest one above the form's path. None for a page itself."""
     if request.method == "GET":
         return None
-    return _with_query(request, request.url.path.rpartition("/")[0])
+    path = request.url.path
+    while path := path.rpartition("/")[0]:
+        if _is_open_to_get(request, path):
+            return _with_query(request, path)
+    return "/"
+
+
+def _is_open_to_get(request: Request, path: str) -> bool:
+    """Return whether there is something to open at a path of ours."""
+    return any(
+        "GET" in (context.methods or ()) and context.path_regex.fullmatch(path)
+        for context in iter_route_contexts(request.app.routes)
+    )
 
 
 def _with_query(request: Request, path: str) -> str:

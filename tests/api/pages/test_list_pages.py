@@ -2,7 +2,7 @@
 
 import asyncio
 
-from browsers import browsing
+from browsers import Page, browsing
 from callers import make_key
 
 from instances import Instance
@@ -50,7 +50,9 @@ async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> N
         assert "report.due" not in (await browser.page("/schedules")).text
         assert (await browser.get(f"/schedules?tenant={idle_instance.tenant}")).status_code == 403
         for command in ("pause", "resume"):
-            assert (await browser.submit("/schedules", f"/schedules/{schedule_id}/{command}")).status_code == 404
+            refused = await browser.submit("/schedules", f"/schedules/{schedule_id}/{command}")
+            assert refused.status_code == 404
+            assert f"/schedules/{schedule_id}" not in Page(refused.text).links(), "there is no such page to go back to"
     await idle_instance.http.delete(f"/v1/schedules/{answer.json()['id']}?tenant={idle_instance.tenant}")
 
 
