@@ -5,10 +5,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.messages.batch import BatchResult
+from hookkeeper.messages.event import Delivery, EventInput, event_state
+from hookkeeper.messages.shared_run import SharedRunResult, TogetherResult
+from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
 from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, NewRun, StartQueue, WaitingRun
+from hookkeeper.temporal.data_converter import data_converter
+from workflows.retry import with_attempt
 
+CONVERTER = data_converter().payload_converter
+MAX_PAYLOAD = 2 * 1024 * 1024
+"""Bytes that Temporal accepts."""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -102,3 +110,32 @@ async def test_a_request_that_has_ended_gets_no_answer() -> None:
     ended.fail(ValueError())
     with pytest.raises(asyncio.CancelledError):
         await ended.answer
+
+
+async def test_the_results_of_a_full_run_fit_into_payloads() -> None:
+    """A run has as many deliveries as possible, and each receiver sends back as much text as is kept."""
+    queue = StartQueue(max_events=1000)
+    targets = tuple(
+        Delivery(id=f"wh_{n:024d}", webhook_id=f"wh_{n:024d}", target="https://a.example/") for n in range(100)
+    )
+    waiting(queue, *(new(f"e{n}", size=60, deliveries=targets) for n in range(10)))
+    run = [waiting.run.event for waiting in queue.take()]
+    count = sum(len(event.deliveries) for event in run)
+    assert count >= 400
+    outcome = Outcome(
+        delivery=targets[0].id,
+        verdict="succeeded",
+        target="https://a.example/",
+        started_at=NOW,
+        duration_ms=12345.6,
+        connect_ms=12345.6,
+        first_byte_ms=12345.6,
+        request_digest="x" * 45,
+        response_headers={"x": '"' * (headers_limit(count) - 7)},
+        response_excerpt='"' * excerpt_limit(count),
+    )
+    made = tuple(with_attempt(target, outcome, "scheduled", NOW) for target in targets)
+    together = TogetherResult(results=tuple(BatchResult(outcomes=(outcome,) * len(event.deliveries)) for event in run))
+    finished = SharedRunResult(finished=tuple(event_state(event, made, deliver_at=None) for event in run))
+    for payload in CONVERTER.to_payloads([together, finished]):
+        assert len(payload.data) < MAX_PAYLOAD
