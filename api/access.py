@@ -31,6 +31,7 @@ KEYLESS = frozenset(
             "/portal/{token}",
             "/static/{asset}",
             "/theme/{colours}.css",
+            "/inbox/{token}",
         ),  # pages need a session: see `api.pages.routes`
     }
 )

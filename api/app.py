@@ -22,6 +22,7 @@ from api.pages import (
     webhook_form,
 )
 from api.pages import events as events_page
+from api.pages import inbox as inbox_page
 from api.pages import keys as keys_page
 from api.pages import limits as limits_page
 from api.pages import portal as portal_page
@@ -37,6 +38,7 @@ from api.routes import (
     event_types,
     events,
     health,
+    inbox,
     keys,
     portal,
     post_events,
@@ -85,6 +87,8 @@ ROUTERS = (
     overview.router,
     events_page.router,
     live.router,
+    inbox_page.router,
+    inbox.router,
     event.router,
     exchange.router,
     webhooks_page.router,

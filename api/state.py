@@ -6,6 +6,7 @@ from api.authenticator import Authenticator
 from api.cached_counts import Backlog, HeldCounts
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
+from api.inboxes import Inboxes
 from api.streams.cursors import StreamCursors
 from api.streams.feed import ChangeFeed
 from hookkeeper.limits.tenant_limit import TenantLimit
@@ -55,6 +56,7 @@ class ApiState:
             StreamCursors(self.cursor_key),
             TenantLimit(settings.max_connections // CONNECTIONS_PER_STREAM, per_tenant=settings.max_streams_per_tenant),
         )
+        self.inboxes = Inboxes(self.cursor_key)
         self.ingest = EventIngest(gateway, store, self.index, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
 

@@ -251,6 +251,11 @@ class Settings(BaseSettings):
         description="OpenTelemetry collector to which [traces](tracing.md) are exported with OTLP over HTTP:"
         " `http://127.0.0.1:4318`. Needs the extra `otel`",
     )
+    inboxes: bool = Field(
+        False,
+        description="Serve throw-away receivers at `/inbox/…`, which take requests without a key"
+        " ([dashboard](dashboard.md#first-steps)); `dev` and `demo` set it",
+    )
     send_traceparent: bool = Field(
         False,
         description="Send the header `traceparent` to webhooks: the context of the attempt, or without an exporter the"

@@ -68,6 +68,7 @@ async def show_overview(
         all_tenants=caller.tenant is None,
         tenant=tenant,
         api=settings.public_url,
+        offers_inbox=settings.inboxes and caller.scopes >= {"webhooks:write", "events:write"},
     )
 
 

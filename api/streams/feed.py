@@ -75,6 +75,11 @@ class ChangeFeed:
         self._is_closed = False
         self._checked_at = self._marked_at = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     @contextmanager
     def subscription(self, caller: Caller, search: Search, last_id: str | None) -> Iterator[Subscription]:
         """Open a stream until the block ends. Raises Malformed for a bad id, TooManyRequests, ServiceUnavailable."""

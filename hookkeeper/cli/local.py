@@ -24,6 +24,7 @@ def settings_for(
         "admin_key": data.admin_key(),
         "allowed_networks": LOOPBACK,
         "email_capture_dir": data.emails,
+        "inboxes": True,
         "public_url": url(host, ports),
         "temporal_ui_url": f"http://{LOCALHOST}:{ports.ui}",
     }
@@ -61,6 +62,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
         "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
         "EMAIL_CAPTURE_DIR": str(settings.email_capture_dir),
+        "INBOXES": str(settings.inboxes).lower(),
         "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
         "SMTP_URL": _secret(settings.smtp_url),
         "PUBLIC_URL": settings.public_url,

@@ -16,9 +16,10 @@ from axe_playwright_python.async_playwright import Axe
 from callers import make_key
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright, expect
 from sockets import serving
 
+from api.state import ApiState
 from index_rows import until_indexed
 from instances import KEY, Instance
 from receivers import Receiver
@@ -124,6 +125,43 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
         await expect(page.locator("article")).to_contain_text("200 OK")
         assert len(inbox.requests) == 2
         assert event["id"] in page.url
+
+
+async def ask_seldom(route: Route) -> None:
+    """Let a list ask by itself after minutes only."""
+    answer = await route.fetch()
+    await route.fulfill(response=answer, body=(await answer.text()).replace('data-live="3"', 'data-live="600"'))
+
+
+async def test_the_first_steps_lead_to_a_webhook_and_the_list_follows_a_stream(
+    chromium: Browser, instance: Instance
+) -> None:
+    """Setup: an empty product with inboxes. Timeline: the button; read the inbox; the list, while another event comes.
+
+    What this proves: the first webhook arrives in the product itself, and a list that is told of news does not ask.
+    """
+    state: ApiState = instance.app.state.api
+    async with reading(chromium, instance) as page:
+        origin = await page.evaluate("location.origin")
+        state.settings = instance.settings.model_copy(update={"inboxes": True, "public_url": origin})
+        await log_in(page)
+        await page.get_by_role("link", name="Overview").click()
+        await expect(page.get_by_role("button", name="Copy the command of step 1")).to_be_visible()
+        await page.get_by_role("button", name="Make an inbox and a webhook to it").click()
+        await expect(page.get_by_text("Your first webhook has arrived.")).to_be_visible()
+        await expect(page.get_by_text("signature is right")).to_be_visible()
+        await page.get_by_text("Headers", exact=True).click()
+        await expect(page.get_by_text("webhook-signature")).to_be_visible()
+        await check_in_both_schemes(page)
+        await page.route("**/events", ask_seldom)
+        async with page.expect_response("**/live"):
+            await page.get_by_role("link", name="Events", exact=True).click()
+        await instance.send("user.created")
+        await expect(page.get_by_role("link", name="user.created")).to_be_visible()
+        await page.get_by_role("button", name="Pause updates").click()
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while state.feed.count:
+                await asyncio.sleep(0.05)
 
 
 async def test_news_can_be_paused_and_keeps_what_is_open(

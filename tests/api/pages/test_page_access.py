@@ -27,6 +27,8 @@ NEEDS = {
     "POST /events/{event_id}/redeliver": "events:write",
     "GET /events/{event_id}/deliveries/{delivery}/request": "webhooks:read",
     "POST /events/{event_id}/deliveries/{delivery}/request/curl": "webhooks:secrets webhooks:write",
+    "POST /inbox/new": "webhooks:write",
+    "GET /inbox/{token}": "events:read",
     "GET /live": "events:read",
     "GET /logo": "events:read webhooks:read",
     "GET /event-types": "events:read webhooks:read",

@@ -1,0 +1,145 @@
+"""Throw-away receivers: addresses of the API itself that keep the latest requests, to see a first webhook arrive.
+
+They are in the memory of the process. An address is proof of itself, so after a restart it is valid, and empty.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from api.problems import TooManyRequests
+from hookkeeper.crypto.signing_keys import sign
+from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.registry.models import Webhook
+from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.times import utc_now
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request."""
+MAX_REQUESTS = 20
+MAX_BYTES = 256 * 1024
+"""Of the requests that an inbox keeps."""
+MAX_INBOXES = 50
+"""Of a process; the one without a request for longest is forgotten."""
+MAX_PER_TENANT = 5
+KEPT_FOR = timedelta(hours=1)
+RATE = "20/second"
+"""Requests to all inboxes of a tenant."""
+MAX_CONCURRENT = 4
+"""Bodies that are read at once for a tenant."""
+TOLERANCE = timedelta(minutes=5)
+"""By which a timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
+MAC_BYTES = 12
+RANDOM_BYTES = 9
+SHOWN_HEADERS = ("content-", "webhook-", "accept", "user-agent", "host", "traceparent")
+"""Beginnings of the names of headers whose values are shown; others can be secrets of a webhook."""
+Signature = Literal["right", "wrong", "missing", "unknown"]
+"""`unknown`: no webhook has the address of the inbox, so there is no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request to an inbox."""
+
+    at: datetime
+    headers: dict[str, str]
+    body: bytes
+
+    def signature(self, webhooks: Iterable[Webhook]) -> Signature:
+        """Return whether it was signed with the key of one of these webhooks, at about the time when it came."""
+        given = self.headers.get("webhook-signature", "").split()
+        timestamp = self.headers.get("webhook-timestamp", "")
+        if not given or not timestamp.isdecimal() or len(timestamp) > MAC_BYTES:
+            return "missing"
+        keys = [webhook.secret for webhook in webhooks]
+        if not keys:
+            return "unknown"
+        if abs(self.at.timestamp() - int(timestamp)) > TOLERANCE.total_seconds():
+            return "wrong"
+        message_id = self.headers.get("webhook-id", "")
+        made = sign(keys, message_id=message_id, timestamp=int(timestamp), body=self.body).split()
+        return "right" if any(hmac.compare_digest(a.encode(), b.encode()) for a in given for b in made) else "wrong"
+
+    def shown_headers(self) -> dict[str, str]:
+        """Return the headers, with dots for values that can be secrets."""
+        return {name: value if name.startswith(SHOWN_HEADERS) else "•••" for name, value in self.headers.items()}
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers.items())
+
+
+@dataclass(slots=True)
+class _Inbox:
+    tenant: str
+    requests: deque[ReceivedRequest] = field(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
+
+
+class Inboxes:
+    """The inboxes of a process."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hashlib.sha256(b"inbox\0" + key).digest()
+        self._inboxes: OrderedDict[str, _Inbox] = OrderedDict()
+        """The one with the latest request is the last."""
+        self._rates = RateLimits(None)
+        self._reading = TenantLimit(per_tenant=MAX_CONCURRENT)
+
+    def new_token(self, tenant: str) -> str:
+        """Make the token of an inbox's address."""
+        named = secrets.token_bytes(RANDOM_BYTES) + tenant.encode()
+        return base64.urlsafe_b64encode(self._mac(named) + named).decode().rstrip("=")
+
+    def tenant_of(self, token: str) -> str | None:
+        """Return whose inbox it is; None if it is no token of ours."""
+        try:
+            decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            mac, named = decoded[:MAC_BYTES], decoded[MAC_BYTES:]
+            return named[RANDOM_BYTES:].decode() if hmac.compare_digest(mac, self._mac(named)) else None
+        except ValueError:
+            return None
+
+    async def count(self, tenant: str) -> None:
+        """Count a request to one of a tenant's inboxes. Raises RateLimited."""
+        await self._rates.count(tenant, RATE, f"The inboxes of a tenant take {RATE.replace('/', ' requests a ')}.")
+
+    @contextmanager
+    def reading(self, tenant: str) -> Iterator[None]:
+        """Read a body while the block lasts. Raises TooManyRequests."""
+        if not self._reading.acquire_now(tenant):
+            raise TooManyRequests("Too many requests to inboxes are being read.", headers={"retry-after": "1"})
+        try:
+            yield
+        finally:
+            self._reading.release(tenant)
+
+    def add(self, token: str, tenant: str, request: ReceivedRequest) -> None:
+        """Keep a request, in place of the oldest ones."""
+        inbox = self._inboxes.setdefault(token, _Inbox(tenant))
+        self._inboxes.move_to_end(token)
+        inbox.requests.append(request)
+        while sum(kept.size for kept in inbox.requests) > MAX_BYTES:
+            inbox.requests.popleft()
+        own = [known for known, other in self._inboxes.items() if other.tenant == tenant]
+        if len(own) > MAX_PER_TENANT:
+            del self._inboxes[own[0]]
+        elif len(self._inboxes) > MAX_INBOXES:
+            self._inboxes.popitem(last=False)
+
+    def requests(self, token: str) -> list[ReceivedRequest]:
+        """Return the requests of the last hour, newest first."""
+        inbox = self._inboxes.get(token)
+        since = utc_now() - KEPT_FOR
+        while inbox and inbox.requests and inbox.requests[0].at < since:
+            inbox.requests.popleft()
+        return list(reversed(inbox.requests)) if inbox else []
+
+    def _mac(self, named: bytes) -> bytes:
+        return hmac.new(self._key, named, hashlib.sha256).digest()[:MAC_BYTES]
