@@ -22,6 +22,7 @@ from api.pages.day import last_day
 from api.pages.events import PERIODS
 from api.pages.rendering import given_filters, query, render
 from api.pages.routes import PageRoute
+from api.pages.snippets import snippets_for
 from api.problems import Problem
 from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.registry.index.listing import ListedDelivery
@@ -135,6 +136,7 @@ async def show(
             "secret": None,
             "recovery": None,
             "answer": None,
+            "snippets": snippets_for(webhook.secret),
             **context,
         },
     )

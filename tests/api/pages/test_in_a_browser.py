@@ -228,6 +228,8 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await expect(answer).to_contain_text("200 OK")
         await expect(answer.get_by_label("Response to attempt 1", exact=True)).to_have_text("ok")
         assert inbox.requests[0].body == b'{"n": 4711}'
+        await page.get_by_text("Python", exact=True).click()
+        await expect(page.get_by_label("Program in Python")).to_contain_text("whsec_********")
         await check_in_both_schemes(page)
         await page.get_by_role("button", name="Pause", exact=True).click()
         await expect(page.get_by_text("The webhook is paused")).to_be_visible()

@@ -7,6 +7,8 @@ import pytest
 from browsers import Browser, Form, Page, browsing
 from callers import make_key
 
+from api.pages.snippets import LANGUAGES
+from hookkeeper.content.headers import MASK
 from index_rows import until_indexed
 from instances import Instance
 from receivers import Receiver
@@ -76,6 +78,18 @@ async def test_a_webhook_shows_its_day_and_no_secret(instance: Instance, inbox: 
         assert event["id"] not in page.text
         page = await browser.page(f"/webhooks/{webhook['id']}?status=retrying&status_code=5xx&type=&error=&last=1h")
         assert event["id"] in page.text
+
+
+async def test_a_webhook_has_programs_for_its_receivers(idle_instance: Instance) -> None:
+    for scheme in ("v1", "v1a"):
+        made = await idle_instance.webhook("http://127.0.0.1:9000/", signature_scheme=scheme)
+        async with browsing(idle_instance.app) as browser:
+            page = await browser.page(f"/webhooks/{made['id']}")
+        shown = page.text.partition("Verify requests")[2]
+        for language in LANGUAGES:
+            assert language in shown
+        assert shown.count(made["public_key"] or f"whsec_{MASK}") == len(LANGUAGES)
+        assert made["secret"] not in page.text
 
 
 async def test_pause_resume_and_enable(instance: Instance, inbox: Receiver) -> None:
