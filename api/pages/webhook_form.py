@@ -19,8 +19,9 @@ from api.deps import (
     StoreDep,
     ValidatorDep,
 )
-from api.errors import EXPECTED, as_problem, from_validation
+from api.errors import EXPECTED
 from api.pages.form_preview import FormPreview, FormPreviewerDep
+from api.pages.recoveries import problem_of
 from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
 from api.pages.samples import form_sample, send_test
@@ -187,7 +188,7 @@ def _shown_items(count: int, spare: int) -> int:
 def _problem(error: Exception) -> Problem:
     if isinstance(error, Forbidden):
         raise error
-    return from_validation(error.errors()) if isinstance(error, ValidationError) else as_problem(error)
+    return problem_of(error)
 
 
 async def _form(

@@ -1,7 +1,6 @@
 // The form of a webhook: one step at a time, and a preview as one types. Without this script, all steps are shown.
-"use strict";
-
 const PREVIEW_DELAY = 500; // milliseconds without a key
+const ANSWER_TIMEOUT = 30000; // milliseconds for an answer
 const form = document.querySelector("[data-preview]");
 const steps = [...form.querySelectorAll("[id^=step-]")];
 const links = document.querySelector("[data-steps]");
@@ -58,19 +57,23 @@ class Preview {
 
   async refresh() {
     clearTimeout(this.timer);
-    if (this.asked) this.asked.abort(); // one request at a time
-    const asked = this.asked = new AbortController();
+    this.isLate = this.isAsking; // one request at a time: its answer comes first
+    if (this.isAsking) return;
+    this.isAsking = true;
     try {
       const answer = await fetch(form.dataset.preview, {
-        method: "POST", body: new URLSearchParams(new FormData(form)), headers: { accept: "text/html" }, signal: asked.signal,
+        method: "POST", body: new URLSearchParams(new FormData(form)), headers: { accept: "text/html" }, signal: AbortSignal.timeout(ANSWER_TIMEOUT),
       });
       if (new URL(answer.url).pathname === "/login") return this.say("Your session has ended: log in in another tab.");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("preview");
       if (!answer.ok || !fresh) throw new Error(String(answer.status));
-      if (asked === this.asked) this.show(page, fresh);
-    } catch (error) {
-      if (error.name !== "AbortError") this.say("There is no preview now. Type on to try again.");
+      this.show(page, fresh);
+    } catch {
+      this.say("There is no preview now. Type on to try again.");
+    } finally {
+      this.isAsking = false;
+      if (this.isLate) this.schedule();
     }
   }
 

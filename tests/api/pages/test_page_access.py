@@ -143,7 +143,7 @@ async def policy_of(browser: Browser, path: str) -> dict[str, str]:
     return dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/webhooks", "/login", "/events/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/events", "/webhooks", "/webhooks/new", "/login", "/events/nowhere"])
 async def test_a_page_runs_nothing_but_our_script(idle_instance: Instance, path: str) -> None:
     async with browsing(idle_instance.app) as browser:
         policy = await policy_of(browser, path)
