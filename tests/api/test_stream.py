@@ -75,8 +75,13 @@ class Stream:
             return messages
 
     async def ids(self, number: int) -> list[str]:
-        """Return the ids of the next events."""
-        return [(await self.next()).data["id"] for _ in range(number)]
+        """Return the ids of the next events. A stream that is resumed is ready in between."""
+        found: list[str] = []
+        while len(found) < number:
+            message = await self.next()
+            assert message.kind in ("event", "ready")
+            found += [message.data["id"]] if message.kind == "event" else []
+        return found
 
 
 @dataclass
@@ -294,11 +299,11 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_resumes(api: Api, monk
     monkeypatch.setattr(subscription, "MAX_WAITING_BYTES", 100_000)
     for listener in api.server.uvicorn.servers[0].sockets:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
-    request = f"GET {PATH} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {api.keys[api.mine]['key']}\r\n\r\n"
+    head = f"host: test\r\nconnection: close\r\nauthorization: Bearer {api.keys[api.mine]['key']}\r\n\r\n"
     async with connected(api.server.port, limit=1024) as slow:
         client = slow.writer.get_extra_info("socket")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-        slow.send(request.encode())
+        slow.send(f"GET {PATH} HTTP/1.1\r\n{head}".encode())
         async with asyncio.timeout(WAIT_TIMEOUT):
             await slow.reader.readuntil(b"event: ready")
             written = 0
