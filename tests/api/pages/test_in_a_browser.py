@@ -218,7 +218,11 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await page.get_by_label("Data (JSON)").first.fill('{"order": 4711}')
         await expect(page.get_by_label("Request", exact=True)).to_contain_text('{"n": 4711}')
         await expect(page.locator(".error:visible")).to_have_count(0)
+        await page.get_by_text("Email 1").click()
+        await page.get_by_label("To", exact=True).first.fill("ann@acme.example\nnobody")
+        await expect(page.get_by_text("entry 2: 'nobody' is not an email address")).to_be_visible()
         await check_in_both_schemes(page)
+        await page.get_by_label("To", exact=True).first.fill("")
         await page.get_by_role("button", name="Register", exact=True).click()
         await expect(page.get_by_text("The webhook is registered")).to_be_visible()
         webhook_id = re.findall(r"wh_[a-z0-9]+", page.url)[0]

@@ -176,6 +176,16 @@ async def test_what_is_refused_is_explained_at_its_field_and_kept(
     assert {name: shown[name] for name in kept} == kept
 
 
+async def test_without_a_script_all_steps_are_there(idle_instance: Instance) -> None:
+    async with browsing(idle_instance.app) as browser:
+        page = await browser.page("/webhooks/new")
+    steps = [attributes for tag, attributes in page.tags if tag == "fieldset" and "id" in attributes]
+    assert [step["id"] for step in steps] == ["step-1", "step-2", "step-3"]
+    assert not [step for step in steps if "hidden" in step]
+    hidden = [attributes for tag, attributes in page.tags if tag == "button" and "hidden" in attributes]
+    assert all("data-step" in attributes for attributes in hidden), "only what moves between steps needs the script"
+
+
 async def test_too_many_items_are_kept_too(idle_instance: Instance) -> None:
     given = {f"emails.{n}.to": f"a{n}@acme.example" for n in range(11)}
     async with browsing(idle_instance.app) as browser:
