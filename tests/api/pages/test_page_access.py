@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import httpx
 import pytest
 from browsers import Browser, browsing
 from callers import make_key
@@ -65,6 +66,8 @@ NEEDS = {
     "POST /webhooks/{webhook_id}/edit/preview": "webhooks:write",
 }
 """What each page takes, written down a second time, as for the routes of the API."""
+LET_IN = (200, 303, 400, 404, 422)
+"""How a page answers a caller with its scope to a request without anything that it needs."""
 ALLOWED = {"default-src": "'none'", "base-uri": "'none'", "frame-ancestors": "'none'"}
 
 
@@ -79,6 +82,13 @@ def pages(app: FastAPI) -> dict[str, frozenset[str]]:
 
 def path_of(route: str) -> str:
     return re.sub(r"\{\w+\}", "nowhere", route.split()[1])
+
+
+async def request(browser: Browser, route: str, proof: str) -> httpx.Response:
+    """Make a request of a page or of a form by hand. The stream would not end: its place to begin at is a bad one."""
+    method = route.split()[0]
+    data, headers = {"proof": proof} if method == "POST" else None, {"last-event-id": "nowhere"}
+    return await browser.http.request(method, path_of(route), data=data, headers=headers)
 
 
 async def test_every_page_is_in_the_table(idle_instance: Instance) -> None:
@@ -104,12 +114,9 @@ async def test_a_scope_opens_its_pages_and_no_others(idle_instance: Instance, sc
     async with browsing(idle_instance.app, await key_with(idle_instance, scope)) as browser:
         token = re.search(r'name="proof" value="(\w+)"', (await browser.get("/events")).text)
         for route, needed in NEEDS.items():
-            method, data = route.split()[0], {"proof": token[1] if token else ""}
-            answer = await browser.http.request(
-                method, path_of(route), data=data if method == "POST" else None, headers={"last-event-id": "nowhere"}
-            )
+            answer = await request(browser, route, token[1] if token else "")
             if scope in needed.split():
-                assert answer.status_code in (200, 303, 404, 422) or (route, answer.status_code) == ("GET /live", 400)
+                assert answer.status_code in LET_IN, route
             else:
                 assert answer.status_code == 403, route
                 assert "lacks the scope" in answer.text, route

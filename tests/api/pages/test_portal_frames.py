@@ -13,7 +13,7 @@ from browsers import Browser, browsing
 from problems import problem
 from temporalio.client import Client
 from test_login import cookie_of
-from test_page_access import NEEDS, path_of
+from test_page_access import NEEDS, request
 from test_portal_links import LINKS, SESSIONS, listed, make_link, path_in, press, visiting
 
 from api.sessions import FRAMED, SESSION
@@ -94,8 +94,7 @@ async def test_a_session_in_a_frame_can_do_no_more_than_its_link_says(idle_insta
     async with framed(idle_instance) as (browser, _):
         proof = await browser.proof("/events")
         for route, needed in NEEDS.items():
-            method, data = route.split()[0], {"proof": proof}
-            answer = await browser.http.request(method, path_of(route), data=data if method == "POST" else None)
+            answer = await request(browser, route, proof)
             is_allowed = bool({"events:read", "webhooks:read"} & set(needed.split()))
             assert (answer.status_code != 403) is is_allowed, route
             assert ancestors(answer) == " ".join(ORIGINS) or route == "GET /", route
