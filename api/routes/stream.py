@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import Field
 
 from api.access import GuardedRoute, needs
 from api.deps import CallerDep
@@ -31,11 +32,8 @@ async def _subscription(
     caller: CallerDep,
     search: StreamSearch,
     last_event_id: Annotated[
-        str | None,
-        Header(
-            description="`id` of the last message that was received: the stream continues after it",
-            json_schema_extra={"maxLength": LENGTH},
-        ),
+        Annotated[str, Field(json_schema_extra={"maxLength": LENGTH})] | None,
+        Header(description="`id` of the last message that was received: the stream continues after it"),
     ] = None,
 ) -> AsyncIterator[Subscription]:
     with state_of(request).feed.subscription(caller, search, last_event_id) as stream:

@@ -65,7 +65,12 @@ def answers() -> Answers:
 @pytest.fixture
 async def instance(tmp_path: Path, database_url: str, answers: Answers) -> AsyncIterator[Instance]:
     """An instance whose emails stay in a folder. Its Temporal has no run of others, whose workers would not answer."""
-    chosen = {"database_url": database_url, "email_capture_dir": tmp_path / "emails", "notification_services": ()}
+    chosen = {
+        "database_url": database_url,
+        "email_capture_dir": tmp_path / "emails",
+        "notification_services": (),
+        "public_url": "http://fuzz.test",  # so the app is its own: one that was called before takes no middleware
+    }
     # The worker is a process of its own, as in production: its work does not delay the API.
     async with (
         temporal_server() as temporal,
