@@ -108,6 +108,12 @@ class Settings(BaseSettings):
         " free. Further requests wait for up to 20 s and are then deferred, which does not count as an"
         " attempt",
     )
+    max_run_cache_bytes: int = Field(
+        96 * MIB,
+        ge=MIB,
+        description="Memory of a worker for open runs, in bytes, about 200 KiB each. Other runs are replayed when they"
+        " continue, which costs time: raise it if many runs wait",
+    )
     max_connections: int = Field(
         800,
         ge=10,

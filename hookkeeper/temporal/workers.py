@@ -24,8 +24,8 @@ from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 STICKY_TIMEOUT = timedelta(seconds=10)
 """After a worker is killed, its runs continue on another one once this time has passed. With less, a busy worker loses
 runs that it has in memory, and replays them (decision 5)."""
-MAX_CACHED_RUNS = 500
-"""Waiting runs that a worker keeps in memory, about 0.2 MB each; others are replayed when they continue."""
+BYTES_PER_RUN = 200 * 1024
+"""Memory of an open run that a worker keeps."""
 WORKFLOW_POLLS, PART_FOR_NEW_RUNS = 10, 0.5
 """Requests for workflow tasks that wait at Temporal at the same time, and how many of them for the first task of a run.
 With the SDK's defaults, one of five, new runs wait behind each other as soon as the server takes long to answer."""
@@ -70,7 +70,7 @@ async def serve(
     """
     version = await configure_workers(client, settings.task_queue, settings.deployment_version or UNVERSIONED)
     reports = RunReports(report)
-    workers = [_worker(client, queue, version, settings.shutdown_timeout, reports) for queue in queues]
+    workers = [_worker(client, queue, version, settings, reports) for queue in queues]
     async with AsyncExitStack() as stack:
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -84,7 +84,7 @@ def _worker(
     client: Client,
     queue: ServedQueue,
     version: WorkerDeploymentConfig | None,
-    shutdown_timeout: timedelta,
+    settings: Settings,
     reports: RunReports,
 ) -> Worker:
     return Worker(
@@ -95,12 +95,12 @@ def _worker(
         interceptors=[reports],
         workflow_runner=WORKFLOW_RUNNER,
         deployment_config=version,
-        max_cached_workflows=MAX_CACHED_RUNS,
+        max_cached_workflows=settings.max_run_cache_bytes // BYTES_PER_RUN,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_concurrent_workflow_task_polls=WORKFLOW_POLLS,
         nonsticky_to_sticky_poll_ratio=PART_FOR_NEW_RUNS,
         max_concurrent_activities=queue.max_concurrent_activities + SPARE_SLOTS,
         max_concurrent_activity_task_polls=queue.polls,
         max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-        graceful_shutdown_timeout=shutdown_timeout,
+        graceful_shutdown_timeout=settings.shutdown_timeout,
     )

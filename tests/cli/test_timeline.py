@@ -24,8 +24,13 @@ def attempt(number: int, seconds: float, **fields: Any) -> schemas.AttemptView:
     known: dict[str, Any] = {
         "trigger": "scheduled",
         "duration_ms": 12.3,
+        "queue_ms": None,
+        "connect_ms": None,
+        "first_byte_ms": None,
         "status_code": None,
         "error": None,
+        "request_digest": None,
+        "response_headers": {},
         "response_excerpt": "",
     }
     return schemas.AttemptView(number=number, started_at=at(seconds), **known | fields)
