@@ -92,8 +92,7 @@ class EventIngest:
         """Accept the event as things are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
-        await self._check_type(event)
-        listening = await self._store.matching(event.tenant, event.type)
+        _, listening = await asyncio.gather(self._check_type(event), self._store.matching(event.tenant, event.type))
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
         if earlier is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([earlier])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import secrets
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ def _not_reserved(event_id: str) -> str:
 
 
 OwnEventId = Annotated[EventId, AfterValidator(_not_reserved)]
+GENERATED_ID = re.compile(r"evt_[0-9a-f]{24}")
 
 
 class NewEvent(RequestModel):
@@ -41,6 +43,11 @@ class NewEvent(RequestModel):
 
 def new_event_id() -> str:
     return f"evt_{secrets.token_hex(12)}"
+
+
+def is_generated(event_id: str) -> bool:
+    """Return whether the id may be one of `new_event_id`."""
+    return GENERATED_ID.fullmatch(event_id) is not None
 
 
 def digest(event: NewEvent, only_to: str | None = None) -> str:

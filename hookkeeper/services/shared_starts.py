@@ -87,6 +87,9 @@ class SharedStarts:
 
     async def _start_group(self, group: Sequence[WaitingRun], shared_run: str | None) -> None:
         try:
+            if shared_run is None and not group[0].run.given:
+                await self._start_generated(group[0])
+                return
             given = [waiting.run.key for waiting in group if waiting.run.given]
             earlier = await self._claims.claim([waiting.run.claim(shared_run) for waiting in group], given)
             for waiting in group:
@@ -101,6 +104,16 @@ class SharedStarts:
         except Exception as error:  # noqa: BLE001 - each request raises it
             for waiting in group:
                 waiting.fail(error)
+
+    async def _start_generated(self, waiting: WaitingRun) -> None:
+        """Start an event whose id was generated for it. No other start has the id, so its claim need not come first.
+
+        If the claim fails, the run may exist without it. So the event may not share a run when it comes again.
+        """
+        run = waiting.run
+        claiming = self._claims.claim([run.claim(None)])
+        started, _ = await asyncio.gather(start_own(self._gateway, self._index, run), claiming)
+        waiting.resolve(started)
 
     async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
         try:

@@ -8,6 +8,7 @@ from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.registry.claims import Claim, Key
 from hookkeeper.search_attributes import LISTED_BYTES
+from hookkeeper.services.new_event import is_generated
 from hookkeeper.temporal.gateway import Started
 
 MAX_SHARED_BYTES = 512 * 1024
@@ -41,8 +42,13 @@ class NewRun:
         return Claim(event.tenant, event.id, self.digest, event.accepted_at, shared_run)
 
     def is_plain(self) -> bool:
-        """Return whether the event may share a run: it is small, and nothing delays its first attempts."""
+        """Return whether the event may share a run: it is small, and nothing delays its first attempts.
+
+        A generated id that comes again may have a run of its own already, without a claim.
+        """
         event = self.event
+        if self.given and is_generated(event.id):
+            return False
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
         return all(

@@ -13,12 +13,13 @@ from problems import problem
 from temporalio.client import Client
 
 from activities import slow_webhooks
-from api.app import create_app
+from event_loops import starting
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.claims import Claim
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.services import event_starts, ingest
 from hookkeeper.services.new_event import NewEvent, digest
@@ -26,6 +27,7 @@ from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.shared_read import first_state
 from hookkeeper.times import utc_now
+from instance_parts import new_app
 from instances import KEY, Instance, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -72,9 +74,10 @@ def event_input(event: NewEvent) -> EventInput:
 async def another_process(instance: Instance, **settings: Any) -> AsyncIterator[Instance]:
     """Serve the same registry and the same task queue, with other settings."""
     chosen = instance.settings.model_copy(update=settings)
-    store = Store.connect(chosen.database_url)
-    gateway = Gateway(instance.temporal, chosen.task_queue, store.claims)
-    app = create_app(chosen, store, gateway)
+    with starting():
+        store = Store.connect(chosen.database_url)
+        gateway = Gateway(instance.temporal, chosen.task_queue, store.claims)
+        app = new_app(chosen, store, gateway)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(
@@ -284,6 +287,27 @@ async def test_a_start_whose_answer_is_lost(
     for event_id in lost:
         await instance.until_final(event_id)
     assert len(inbox.requests) == 9
+
+
+async def test_an_event_whose_claim_is_not_written(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generated id is claimed while its run is started. Posted again with others, it is the same event."""
+    await instance.webhook(inbox.url)
+
+    async def fail(*arguments: Any) -> Any:
+        raise RegistryUnavailable("the claim is not written")
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(instance.store.claims, "claim", fail)
+        event_id = problem(await post(instance), 503)["event_id"]
+    await inbox.got(1)
+    again = await post_together(instance, [event_id, *(f"e{n}" for n in range(8))])
+    assert [answer.status_code for answer in again] == [200] + [202] * 8
+    await inbox.got(10)
+    for answer in again:
+        await instance.until_final(answer.json()["id"])
+    assert len(inbox.requests) == 10
 
 
 async def test_requests_that_have_all_ended_start_nothing(

@@ -91,6 +91,7 @@ async def test_a_run_lists_all_its_events() -> None:
     [
         (new("none"), True),
         (new("plain", deliveries=(Delivery(id="wh", webhook_id="wh"),)), True),
+        (new("evt_0123456789abcdef01234567"), False),
         (new("large", size=MAX_EVENT_BYTES + 1), False),
         (new("rate", deliveries=(Delivery(id="wh", webhook_id="wh", rate=5),)), False),
         (new("degraded", deliveries=(Delivery(id="wh", webhook_id="wh", degraded=True),)), False),
