@@ -82,7 +82,7 @@ def compare(requests: list[ReceivedRequest], logged: list[Logged], windows: Coll
     for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
         matches = [request for request in left if _is_of(request, attempt, windows)]
         if matches:
-            match = next((request for request in matches if _came_late(request, attempt)), matches[0])
+            match = min(matches, key=lambda request: (not _hung(request, attempt), not _came_late(request, attempt)))
             left.remove(match)
             late += [match] * _came_late(match, attempt)
         elif attempt.status is not None:
@@ -114,6 +114,11 @@ def _is_of(request: ReceivedRequest, attempt: Logged, windows: Collection[Window
     steps = (window.step for window in windows if window.began <= request.arrived <= window.ended + MAX_TRANSIT_TIME)
     latest = attempt.ended + (MAX_TRANSIT_TIME if attempt.error == "timeout" else TIME_TOLERANCE)
     return any(attempt.started - TIME_TOLERANCE <= request.arrived + step <= latest for step in (0.0, *steps))
+
+
+def _hung(request: ReceivedRequest, attempt: Logged) -> bool:
+    """Whether the receiver gave no response until the attempt timed out."""
+    return attempt.error == "timeout" and request.status is None and request.ended >= attempt.ended - TIME_TOLERANCE
 
 
 def _came_late(request: ReceivedRequest, attempt: Logged) -> bool:

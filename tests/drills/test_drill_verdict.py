@@ -146,6 +146,17 @@ def test_an_answer_after_the_timeout_is_no_delivery() -> None:
     assert not failures(requests=(read_late, request(T + 5)), logged=(timed_out, logged(T + 5)))
 
 
+def test_a_request_that_hung_is_the_attempt_that_timed_out() -> None:
+    """The next attempt comes soon after it, and is lost with its worker."""
+    hung, cut_off = request(T + 1, None, seconds=2.6), request(T + 4.5, seconds=0.3)
+    books = replace(
+        GOOD, requests=(hung, cut_off, request(T + 9)), logged=(logged(T + 1, None, 2, "timeout"), logged(T + 9))
+    )
+    verdict = judge(replace(books, windows=(window("worker-1", T + 4.6),)))
+    assert not verdict.failures
+    assert (verdict.duplicates, verdict.late, verdict.unlogged) == (1, 0, 1)
+
+
 def test_an_answer_after_the_timeout_of_what_was_sent_again_at_once_is_no_delivery() -> None:
     broke, late = request(T + 1, None), request(T + 1.5, seconds=1.7)
     books = replace(
