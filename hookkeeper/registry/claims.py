@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Index, String, Table, bindparam, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Index, String, Table, bindparam, delete, select, text, tuple_, update
 from sqlalchemy.schema import Column
 
 from hookkeeper.messages.run_report import BEGINNING
@@ -129,6 +129,13 @@ class Claims:
         async with self._database.write() as session:
             for some in _portions(keys):
                 await session.execute(update(claims).where(is_there, _with_keys(some)).values(shared_run=to_run))
+
+    async def release(self, keys: Collection[Key], from_run: str) -> None:
+        """Remove the claims of these events, if they are still in the run `from_run`."""
+        is_there = claims.c.shared_run == from_run
+        async with self._database.write() as session:
+            for some in _portions(keys):
+                await session.execute(delete(claims).where(is_there, _with_keys(some)))
 
     async def clear(self, tenant: str, event_id: str) -> None:
         """Keep of an erased event only that its id was claimed for an own run: Temporal decides when it is free."""

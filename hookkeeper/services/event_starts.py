@@ -2,7 +2,7 @@
 
 Every event is first claimed for the run that it will be in (`hookkeeper.registry.claims`). An earlier claim leads to
 the run that has the event. If that is a shared run that does not exist, because the process with the claim has died, an
-empty run takes its id, so that no start of it can succeed any more; then the event starts its own run.
+empty run takes its id, so that no start of it can succeed any more; then the event is started as a new one.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.claims import Claim, Claims
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.services.shared_starts import SharedStarts, start_own
-from hookkeeper.services.start_queue import NewRun
+from hookkeeper.services.start_queue import NewRun, NotStarted
 from hookkeeper.temporal.error_translation import Conflict
 from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.temporal.shared_runs import EventInRun
@@ -59,7 +59,22 @@ class EventStarts:
         if not (self._writes_claims and may_share and run.is_plain()):
             return await self._start_alone(run)
         answer = await self._shared.start(run)
+        if isinstance(answer, NotStarted) and await self._release(run, answer.shared_run):
+            answer = await self._shared.start(run)
         return answer if isinstance(answer, Started) else await self._start_alone(run, answer.shared_run)
+
+    async def _release(self, run: NewRun, refused: str | None) -> bool:
+        """Remove the event's claim if its shared run does not have it, and will not. Return whether that is so.
+
+        After an outage, many events come again at the same moment: they share runs again, which is cheaper.
+        """
+        claim = await self._claims.find(*run.key)
+        if claim is None or claim.shared_run is None or claim.shared_run == refused:
+            return False
+        if await self._find(claim, claim.shared_run, is_patient=True):
+            return False
+        await self._claims.release([run.key], claim.shared_run)
+        return True
 
     async def _start_alone(self, run: NewRun, refused: str | None = None) -> Started:
         """Start the event's own run, unless a shared one has it.

@@ -205,6 +205,24 @@ async def test_a_claim_without_a_run_is_taken_over(instance: Instance, inbox: Re
     assert len(inbox.requests) == 1
 
 
+async def test_events_that_come_again_share_a_run_again(instance: Instance, inbox: Receiver) -> None:
+    """Temporal was away when they came first, so the run that they were to share was never started."""
+    await instance.webhook(inbox.url)
+    event_ids = [f"e{n}" for n in range(9)]
+    lost, earlier = ids.shared_run_id(), utc_now() - event_starts.START_TIME
+    claims = [shared_event(instance, event_id)[0] for event_id in event_ids]
+    await instance.store.claims.claim([claim._replace(accepted_at=earlier, shared_run=lost) for claim in claims])
+    answers = await post_together(instance, event_ids)
+    assert [answer.status_code for answer in answers] == [202] * 9
+    assert sum(answer.json()["workflow_id"].startswith("shared-") for answer in answers) >= SHARING
+    assert len(run_ids(answers)) <= 9 - SHARING + 1
+    again = await asyncio.gather(*(post(instance, event_id) for event_id in event_ids))
+    assert [answer.json()["run_id"] for answer in again] == [answer.json()["run_id"] for answer in answers]
+    for event_id in event_ids:
+        await instance.until_final(event_id)
+    assert sorted(request.webhook_id for request in inbox.requests) == sorted([*event_ids, "e0-alone"])
+
+
 async def test_a_start_that_another_process_has_under_way_is_awaited(idle_instance: Instance, inbox: Receiver) -> None:
     await idle_instance.webhook(inbox.url)
     claim, event = shared_event(idle_instance, "e")
