@@ -38,6 +38,9 @@ from hookkeeper.temporal.shared_runs import SharedRuns
 from hookkeeper.temporal.webhook_workflows import Releases
 from hookkeeper.times import utc_now
 
+DELETION_INTERVAL = 0.05
+"""Seconds until the next start of a run whose id is taken by one that the server has just deleted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -108,13 +111,18 @@ class Gateway:
         async with translated_errors(not_found=Unavailable):
             try:
                 event = await self.ordered_queues.enqueue_event(event)
-                run_id = await start_run(self._client, self._task_queue, event, digest)
-            except WorkflowAlreadyStartedError:
-                return await self._started_before(event.tenant, event.id, digest)
             except QueueFull:
                 if known := await self.known(event.tenant, event.id, digest):
                     return known
                 raise
+            while True:
+                try:
+                    run_id = await start_run(self._client, self._task_queue, event, digest)
+                    break
+                except WorkflowAlreadyStartedError:
+                    with not_found_suppressed():
+                        return await self._started_before(event.tenant, event.id, digest)
+                    await asyncio.sleep(DELETION_INTERVAL)
         workflow_id = ids.workflow_id(event.tenant, event.id)
         return Started(workflow_id, run_id, run_state.unstarted_state(event), duplicate=False)
 

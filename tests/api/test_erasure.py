@@ -3,17 +3,21 @@
 import asyncio
 from typing import Any
 
+import pytest
 from problems import problem
 from temporalio.client import WorkflowHandle
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.run_state import input_of
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
+from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 
@@ -156,3 +160,29 @@ async def test_a_key_needs_the_scope(instance: Instance) -> None:
         f"/v1/events/{event_id}/data", params={"tenant": instance.tenant}, headers=headers
     )
     problem(answer, 403)
+
+
+async def test_the_server_deletes_the_earlier_run_between_two_requests(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: a start is refused because of an earlier run; that run is deleted before it can be read.
+    What this proves: the event is started in its place.
+    """
+    webhook = await instance.webhook(inbox.url)
+    event = event_to(webhook, id="e0", tenant=instance.tenant).event
+    earlier = await instance.gateway.start(event, "digest")
+    await instance.until_closed("e0")
+
+    async def refused(*arguments: Any) -> str:
+        try:
+            return await start_run(*arguments)
+        except WorkflowAlreadyStartedError:
+            await erase(instance, "e0")
+            await until_unknown(instance, "e0")
+            raise
+
+    monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refused)
+    again = await instance.gateway.start(event, "digest")
+    assert not again.duplicate
+    assert again.run_id != earlier.run_id
+    await instance.until_closed("e0")
