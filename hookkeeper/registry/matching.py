@@ -15,6 +15,8 @@ from hookkeeper.registry.numbering import Numbers
 
 SLOW_FOR = timedelta(minutes=2)
 """After attempts that took over a second."""
+FAILING = 5
+"""Failures in a row after which the next attempt is expected to fail as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,16 @@ class MatchingWebhook:
         """Requests a second that the webhook accepts at present; None: any number."""
         return rate_at_present(self.rate_limit, self.timeouts)
 
+    @property
+    def is_promising(self) -> bool:
+        """Whether its next attempt is made at once, and may succeed."""
+        may_send = self.enabled and not self.paused_at and not self.throttled_until
+        return may_send and (self.failures or 0) < FAILING
+
     def is_quick(self, now: datetime) -> bool:
         """Return whether its next attempt can be expected to succeed within a second."""
-        if not self.enabled or self.paused_at or self.failures or self.throttled_until:
-            return False
-        return self.slow_at is None or self.slow_at <= now - SLOW_FOR
+        is_slow = self.slow_at is not None and self.slow_at > now - SLOW_FOR
+        return self.is_promising and not self.failures and not is_slow
 
 
 class Matching:

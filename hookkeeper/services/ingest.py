@@ -97,10 +97,14 @@ class EventIngest:
         if earlier is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([earlier])
         run = NewRun(
-            self._input(event, event_id, now, deliveries_to(webhooks)), digest(event), size, given=event.id is not None
+            self._input(event, event_id, now, deliveries_to(webhooks)),
+            digest(event),
+            size,
+            given=event.id is not None,
+            quick=all(webhook.is_quick(now) for webhook in webhooks),
         )
-        are_quick = all(webhook.is_quick(now) for webhook in webhooks)
-        started = await self._start(run, may_share=may_share and are_quick)
+        are_promising = all(webhook.is_promising for webhook in webhooks)
+        started = await self._start(run, may_share=may_share and are_promising)
         if filter_errors and not started.duplicate:
             await self._count_filter_errors(filter_errors)
         return started

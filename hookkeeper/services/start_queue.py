@@ -1,7 +1,9 @@
 """Events that wait for a start which they can share, and the choice of those that start together."""
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.shared_run import SharedEvent
@@ -31,6 +33,8 @@ class NewRun:
     """Bytes of the event as it was posted."""
     given: bool
     """The client gave the event's id, so the event may have been accepted before."""
+    quick: bool = True
+    """Its first attempts can be expected to take no longer than a second. Another event shares with its tenant only."""
 
     @property
     def key(self) -> Key:
@@ -69,7 +73,7 @@ class WaitingRun:
 
     def __init__(self, run: NewRun) -> None:
         self.run = run
-        self.tenant = run.event.tenant
+        self.lane = Lane(run.event.tenant, run.quick)
         self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
         self.listed_bytes = len(run.event.id) + LISTED_SEPARATOR
         self.answer: asyncio.Future[Started | NotStarted] = asyncio.get_running_loop().create_future()
@@ -89,13 +93,22 @@ class WaitingRun:
             self.answer.set_exception(error)
 
 
+class Lane(NamedTuple):
+    """Events that wait in order. Those of all quick lanes may share a run, those of another lane only with each other:
+    the run is as slow as its slowest attempt.
+    """
+
+    tenant: str
+    quick: bool
+
+
 class StartQueue:
-    """Serves tenants in turn, one event each, so that a tenant with many events delays only itself."""
+    """Serves lanes in turn, one event each, so that a tenant with many events delays only itself."""
 
     def __init__(self, max_events: int) -> None:
         self._max_events = max_events
-        self._waiting: dict[str, dict[WaitingRun, None]] = {}
-        """By tenant, each tenant's oldest first; the tenant to be served next comes first."""
+        self._waiting: dict[Lane, dict[WaitingRun, None]] = {}
+        """Each lane's oldest first; the lane to be served next comes first."""
         self._size = 0
 
     def __len__(self) -> int:
@@ -107,33 +120,43 @@ class StartQueue:
         return self._size >= self._max_events
 
     def put(self, waiting: WaitingRun) -> None:
-        self._waiting.setdefault(waiting.tenant, {})[waiting] = None
+        self._waiting.setdefault(waiting.lane, {})[waiting] = None
         self._size += 1
 
     def remove(self, waiting: WaitingRun) -> None:
         """Remove an event, unless it was taken."""
-        of_tenant = self._waiting.get(waiting.tenant, {})
-        if waiting in of_tenant:
-            del of_tenant[waiting]
+        of_lane = self._waiting.get(waiting.lane, {})
+        if waiting in of_lane:
+            del of_lane[waiting]
             self._size -= 1
-            if not of_tenant:
-                del self._waiting[waiting.tenant]
+            if not of_lane:
+                del self._waiting[waiting.lane]
 
     def take(self) -> list[WaitingRun]:
         """Take the events of the next start: as many as may share a run."""
         group: list[WaitingRun] = []
         size, listed = 0, LISTED_FRAME
-        while self._waiting and len(group) < self._max_events:
-            tenant, of_tenant = next(iter(self._waiting.items()))
-            waiting = next(iter(of_tenant))
+        lanes = self._next_lanes()
+        while lanes and len(group) < self._max_events:
+            lane = lanes.popleft()
+            of_lane = self._waiting[lane]
+            waiting = next(iter(of_lane))
             size += waiting.size
             listed += waiting.listed_bytes
             if group and (size > MAX_SHARED_BYTES or listed > LISTED_BYTES):
                 break
             group.append(waiting)
-            del of_tenant[waiting]
-            del self._waiting[tenant]
-            if of_tenant:
-                self._waiting[tenant] = of_tenant  # behind all others
+            del of_lane[waiting]
+            del self._waiting[lane]
+            if of_lane:
+                self._waiting[lane] = of_lane  # behind all others
+                lanes.append(lane)
         self._size -= len(group)
         return group
+
+    def _next_lanes(self) -> deque[Lane]:
+        """Return the lanes whose events may share the next run."""
+        first = next(iter(self._waiting), None)
+        if first is None or not first.quick:
+            return deque([first] if first else [])
+        return deque(lane for lane in self._waiting if lane.quick)

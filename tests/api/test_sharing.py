@@ -166,8 +166,10 @@ async def test_what_is_not_plain_has_a_run_of_its_own(
     assert len(run_ids(answers)) == 8
 
 
-async def test_a_slow_webhook_does_not_delay_the_events_of_others(instance: Instance, inbox: Receiver) -> None:
+async def test_events_with_a_slow_webhook_share_runs_of_their_own(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
+    other = f"{instance.tenant}-b"
+    await instance.webhook(inbox.url, tenant=other)
     inbox.otherwise = type(inbox.otherwise)(delay=1.1)
     for n in range(2):
         await post(instance, f"slow{n}")
@@ -175,7 +177,10 @@ async def test_a_slow_webhook_does_not_delay_the_events_of_others(instance: Inst
     async with asyncio.timeout(WAIT_TIMEOUT):
         while not (await instance.store.matching(instance.tenant, "order.paid"))[0].slow_at:
             await asyncio.sleep(0.05)
-    assert len(run_ids(await post_together(instance, [f"e{n}" for n in range(8)]))) == 8
+    names = [f"e{n}" for n in range(20)]
+    slow, quick = await asyncio.gather(post_together(instance, names), post_together(instance, names, tenant=other))
+    assert len(run_ids(slow)) < len(names)
+    assert not run_ids(slow) & run_ids(quick)
 
 
 async def test_the_same_new_id_many_times_at_once(instance: Instance, inbox: Receiver) -> None:

@@ -20,11 +20,18 @@ MAX_PAYLOAD = 2 * 1024 * 1024
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def new(event_id: str, tenant: str = "acme", size: int = 100, deliveries: tuple[Delivery, ...] = ()) -> NewRun:
+def new(
+    event_id: str,
+    tenant: str = "acme",
+    size: int = 100,
+    deliveries: tuple[Delivery, ...] = (),
+    *,
+    quick: bool = True,
+) -> NewRun:
     event = EventInput(
         id=event_id, type="a", tenant=tenant, timestamp=NOW, data=None, accepted_at=NOW, deliveries=deliveries
     )
-    return NewRun(event, "digest", size, given=True)
+    return NewRun(event, "digest", size, given=True, quick=quick)
 
 
 def waiting(queue: StartQueue, *runs: NewRun) -> list[WaitingRun]:
@@ -49,6 +56,17 @@ async def test_tenants_take_turns() -> None:
     assert taken(queue) == ["a5"]
     assert not queue
     assert taken(queue) == []
+
+
+async def test_slow_events_share_with_their_tenant_only() -> None:
+    queue = StartQueue(max_events=4)
+    slow = [new(f"s{n}", quick=False) for n in range(5)]
+    waiting(queue, new("a"), *slow, new("b", "other"), new("t", "other", quick=False), new("c"))
+    assert taken(queue) == ["a", "b", "c"]
+    assert taken(queue) == ["s0", "s1", "s2", "s3"]
+    assert taken(queue) == ["t"]
+    assert taken(queue) == ["s4"]
+    assert not queue
 
 
 async def test_who_gives_up_leaves_the_queue() -> None:

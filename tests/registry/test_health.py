@@ -104,9 +104,18 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
     assert webhook.slow_at == NOW + 20 * MINUTE
 
 
-@pytest.mark.parametrize("change", [{"enabled": False}, {"failures": 1}, {"paused_at": NOW}, {"throttled_until": NOW}])
+@pytest.mark.parametrize(
+    ("change", "is_promising"),
+    [
+        ({"enabled": False}, False),
+        ({"paused_at": NOW}, False),
+        ({"throttled_until": NOW}, False),
+        ({"failures": 5}, False),
+        ({"failures": 4}, True),
+    ],
+)
 async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
-    store: Store, make_webhook: Make, change: dict[str, Any]
+    store: Store, make_webhook: Make, change: dict[str, Any], is_promising: bool
 ) -> None:
     webhook = make_webhook()
     for name, value in change.items():
@@ -114,6 +123,7 @@ async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
     await store.add(webhook)
     (matching,) = await store.matching("acme", "order.paid")
     assert not matching.is_quick(NOW)
+    assert matching.is_promising is is_promising
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
