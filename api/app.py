@@ -21,6 +21,7 @@ from api.pages import (
     webhook_commands,
     webhook_form,
 )
+from api.pages import event_types as event_types_page
 from api.pages import events as events_page
 from api.pages import inbox as inbox_page
 from api.pages import keys as keys_page
@@ -85,6 +86,7 @@ ROUTERS = (
     look.router,
     logo.router,
     overview.router,
+    event_types_page.router,
     events_page.router,
     live.router,
     inbox_page.router,

@@ -12,7 +12,7 @@ from hookkeeper.messages.event import EventInput
 from workflows.delivery import DeliveryState
 from workflows.dispatch import start_batch
 
-MAX_CONCURRENT_RETRIES = 8
+MAX_CONCURRENT_RETRIES = 4
 """Retries that one event has in flight at once, and as many attempts for degraded webhooks. Without a limit, an event
 with 60 endpoints that hang would add 60 to Temporal's load at the same moment, and delay the deliveries of others."""
 

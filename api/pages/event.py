@@ -45,8 +45,9 @@ SENT = {
     "hold": "The hold was sent.",
     "release": "The release was sent.",
     "redeliver": "The event is being delivered again.",
+    "example": "The example was sent.",
 }
-"""What the page says after a command."""
+"""What the page says after a command, and of an event that was sent from the catalogue."""
 REASONS = {
     "exhausted": "All attempts of its schedule have failed.",
     "gone": "The receiver answered 410: it wants no more events.",

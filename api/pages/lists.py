@@ -1,33 +1,21 @@
-"""Further lists: event types with their examples, schedules with their next times, and the audit log."""
+"""Further lists: schedules with their next times, and the audit log."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api import views
 from api.access import needs
-from api.deps import AnyTenant, AuditDep, CallerDep, CatalogueDep, Cursor, LinksDep, SchedulesDep, Tenant
+from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, LinksDep, SchedulesDep, Tenant
 from api.pages.rendering import given_filters, query, redirect, render
 from api.pages.routes import PageRoute
 from api.routes import schedules as api
 from api.routes.audit import AuditRecord
 from api.routes.schedules import PathId
-from api.schemas.event_types import EventTypeView
-from hookkeeper.services.fields import EventType, Page
+from hookkeeper.services.fields import Page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-EVENT_TYPES_ON_PAGE = 20
 ITEMS_ON_PAGE = 50
-
-
-@router.get("/event-types", dependencies=[needs("events:read", "webhooks:read")])
-async def list_event_types(
-    request: Request, catalogue: CatalogueDep, cursor: Annotated[EventType | None, Query()] = None
-) -> Response:
-    """Show the catalogue by name."""
-    found, older = await catalogue.page(archived=None, limit=EVENT_TYPES_ON_PAGE, after=cursor)
-    page: Page[Any] = Page(items=[EventTypeView.of(row) for row in found], next_cursor=older)
-    return await _list(request, "event_types.html", page, is_first=cursor is None)
 
 
 @router.get("/schedules", dependencies=[needs("events:read")])

@@ -9,7 +9,7 @@ TOLERANCE = 2.0
 """A response counts as slow from this multiple of the fastest recent one: a remote server need not be busy."""
 DECAY = 1.001
 """Factor by which the fastest time grows with each response, so that the limit adapts to a slower server."""
-DECREASE = 0.9
+DECREASE = 0.5
 
 
 class AdaptiveLimit:

@@ -34,6 +34,7 @@ class MatchingWebhook:
     paused_at: datetime | None
     throttled_until: datetime | None
     slow_at: datetime | None
+    last_success_at: datetime | None
     emails: tuple[Email, ...]
     notifications: tuple[Notification, ...]
     email_numbers: Numbers | None
@@ -58,12 +59,12 @@ class MatchingWebhook:
     def is_promising(self) -> bool:
         """Whether its next attempt is made at once, and may succeed."""
         may_send = self.enabled and not self.paused_at and not self.throttled_until
-        return may_send and (self.failures or 0) < FAILING
+        return may_send and not self.timeouts and (self.failures or 0) < FAILING
 
     def is_quick(self, now: datetime) -> bool:
-        """Return whether its next attempt can be expected to succeed within a second."""
+        """Return whether its next attempt can be expected to succeed within a second: the latest ones did."""
         is_slow = self.slow_at is not None and self.slow_at > now - SLOW_FOR
-        return self.is_promising and not self.failures and not is_slow
+        return self.is_promising and self.last_success_at is not None and not self.failures and not is_slow
 
 
 class Matching:

@@ -6,17 +6,13 @@ empty run takes its id, so that no start of it can succeed any more; then the ev
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from hookkeeper.limits.adaptive_limit import AdaptiveLimit
-from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.claims import Claim, Claims
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.services.shared_starts import SharedStarts, start_own
+from hookkeeper.services.start_limit import StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted
 from hookkeeper.temporal.error_translation import Conflict
 from hookkeeper.temporal.gateway import Gateway, Started
@@ -26,8 +22,6 @@ from hookkeeper.times import utc_now
 MAX_CONCURRENT_STARTS = 32
 """Own runs that a process starts at the same time, half of them of one tenant. Excess starts wait here, tenant by
 tenant, so that a flood of one tenant does not delay others in Temporal."""
-MIN_STARTS_PER_TENANT = 1
-"""Concurrent starts of a tenant while Temporal is so busy that starts take long."""
 START_TIME = timedelta(seconds=3)
 """A shared run that does not exist so long after its events came is replaced."""
 CONFLICT = "an event with id {1} and other content was accepted before for tenant {0}"
@@ -47,8 +41,7 @@ class EventStarts:
         self._index = index
         self._writes_claims = max_events_per_run > 1
         self._shared = SharedStarts(gateway, claims, index, max_events_per_run)
-        self._starting = TenantLimit(MAX_CONCURRENT_STARTS)
-        self._starts_per_tenant = AdaptiveLimit(MIN_STARTS_PER_TENANT, MAX_CONCURRENT_STARTS // 2)
+        self._own_limit = StartLimit(MAX_CONCURRENT_STARTS)
 
     async def start(self, run: NewRun, *, may_share: bool = False) -> Started:
         """Start a run for the event, or return the one that has it, once Temporal has stored it.
@@ -95,8 +88,9 @@ class EventStarts:
                 return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)
             missed.add(shared_run)
             await self._claims.move([run.key], shared_run, None)
-        async with self._start_slot(run.event.tenant):
-            return await start_own(self._gateway, self._index, run)
+        async with self._own_limit.slot(run.event.tenant):
+            with self._own_limit.timed():
+                return await start_own(self._gateway, self._index, run)
 
     async def _earlier_claim(self, run: NewRun) -> Claim | None:
         """Claim the event for its own run; return the claim that was there before."""
@@ -122,14 +116,3 @@ class EventStarts:
         if await self._gateway.shared_runs.block(shared_run):
             return None
         return await self._gateway.shared_runs.event_in(shared_run, *claim.key)
-
-    @asynccontextmanager
-    async def _start_slot(self, tenant: str) -> AsyncIterator[None]:
-        """Hold one of the tenant's slots for starting runs. The duration of starts decides how many slots it has."""
-        async with self._starting.slot(tenant):
-            begin = time.monotonic()
-            try:
-                yield
-            finally:
-                self._starts_per_tenant.record(time.monotonic() - begin)
-                self._starting.per_tenant = self._starts_per_tenant.value

@@ -7,12 +7,15 @@ from hookkeeper import ids
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.claims import Claims, Key
 from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.services.start_limit import StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted, StartQueue, WaitingRun
 from hookkeeper.temporal.error_translation import RequestTooLarge
 from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.temporal.run_state import unstarted_state
 
 MAX_CONCURRENT_GROUPS = 3
+MAX_CONCURRENT_EVENTS = 1000
+"""Events that wait or are being started, half of them of one tenant. Excess events wait, tenant by tenant."""
 SLOW_START = 0.1
 """Seconds. While a start is under way, another one begins with as many events as can share a run, or after this time.
 The fewer starts, the more events share each."""
@@ -26,6 +29,7 @@ class SharedStarts:
         self._claims = claims
         self._index = index
         self._queue = StartQueue(max_events_per_run)
+        self._limit = StartLimit(MAX_CONCURRENT_EVENTS)
         self._known: dict[Key, WaitingRun] = {}
         """All events that wait, or are being started."""
         self._groups: dict[asyncio.Task[None], list[WaitingRun]] = {}
@@ -39,11 +43,13 @@ class SharedStarts:
             await asyncio.wait([same.answer])
             return NotStarted()
         waiting = self._known[run.key] = WaitingRun(run)
-        self._queue.put(waiting)
-        self._serve()
         try:
-            return await waiting.answer
+            async with self._limit.slot(run.event.tenant):
+                self._queue.put(waiting)
+                self._serve()
+                return await waiting.answer
         except asyncio.CancelledError:
+            waiting.answer.cancel()
             self._queue.remove(waiting)
             self._stop_abandoned()
             raise
@@ -58,9 +64,11 @@ class SharedStarts:
     def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while self._queue and self._may_start(loop.time()):
+            group = self._queue.take()
+            if not group:
+                return
             self._latest_start = loop.time()
             loop.call_later(SLOW_START, self._serve)
-            group = self._queue.take()
             shared_run = ids.shared_run_id() if len(group) > 1 else None
             task = asyncio.create_task(self._start_group(group, shared_run))
             self._groups[task] = group
@@ -75,7 +83,7 @@ class SharedStarts:
         return is_due and len(self._groups) < MAX_CONCURRENT_GROUPS
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        del self._groups[task]
+        self._queue.end(self._groups.pop(task))
         self._starting = {run: group for run, group in self._starting.items() if group is not task}
         self._serve()
 
@@ -98,7 +106,8 @@ class SharedStarts:
             new = [waiting for waiting in group if waiting.run.key not in earlier]
             if shared_run is None:
                 for waiting in new:
-                    waiting.resolve(await start_own(self._gateway, self._index, waiting.run))
+                    with self._limit.timed():
+                        waiting.resolve(await start_own(self._gateway, self._index, waiting.run))
             elif new:
                 await self._start_shared(new, shared_run)
         except Exception as error:  # noqa: BLE001 - each request raises it
@@ -112,12 +121,14 @@ class SharedStarts:
         """
         run = waiting.run
         claiming = self._claims.claim([run.claim(None)])
-        started, _ = await asyncio.gather(start_own(self._gateway, self._index, run), claiming)
+        with self._limit.timed():
+            started, _ = await asyncio.gather(start_own(self._gateway, self._index, run), claiming)
         waiting.resolve(started)
 
     async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
         try:
-            run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
+            with self._limit.timed(len(group)):
+                run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
         except RequestTooLarge:
             await self._claims.move([waiting.run.key for waiting in group], shared_run, None)
             run_id = None

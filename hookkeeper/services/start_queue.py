@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,6 +111,7 @@ class StartQueue:
         self._waiting: dict[Lane, dict[WaitingRun, None]] = {}
         """Each lane's oldest first; the lane to be served next comes first."""
         self._size = 0
+        self._busy: set[Lane] = set()
 
     def __len__(self) -> int:
         return self._size
@@ -133,7 +135,10 @@ class StartQueue:
                 del self._waiting[waiting.lane]
 
     def take(self) -> list[WaitingRun]:
-        """Take the events of the next start: as many as may share a run."""
+        """Take the events of the next start: as many as may share a run. None, if all that wait are of busy lanes.
+
+        A lane that is not quick is busy until `end` is called with the group: it has one start at a time.
+        """
         group: list[WaitingRun] = []
         size, listed = 0, LISTED_FRAME
         lanes = self._next_lanes()
@@ -152,11 +157,16 @@ class StartQueue:
                 self._waiting[lane] = of_lane  # behind all others
                 lanes.append(lane)
         self._size -= len(group)
+        self._busy |= {waiting.lane for waiting in group if not waiting.lane.quick}
         return group
+
+    def end(self, group: Iterable[WaitingRun]) -> None:
+        """Note that the start of a group has ended."""
+        self._busy -= {waiting.lane for waiting in group}
 
     def _next_lanes(self) -> deque[Lane]:
         """Return the lanes whose events may share the next run."""
-        first = next(iter(self._waiting), None)
-        if first is None or not first.quick:
-            return deque([first] if first else [])
-        return deque(lane for lane in self._waiting if lane.quick)
+        free = [lane for lane in self._waiting if lane not in self._busy]
+        if not free or not free[0].quick:
+            return deque(free[:1])
+        return deque(lane for lane in free if lane.quick)

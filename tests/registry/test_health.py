@@ -87,7 +87,11 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
 async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, make_webhook: Make) -> None:
     """For two minutes, the events of its webhook share no runs with others."""
     await store.add(make_webhook())
+    (matching,) = await store.matching("acme", "order.paid")
+    assert not matching.is_quick(NOW), "it has not answered yet"
     webhook = await recorded(store, after(SECOND, "succeeded"))
+    (matching,) = await store.matching("acme", "order.paid")
+    assert matching.is_quick(NOW + SECOND)
     assert webhook.slow_at is None
     assert needs_recording(webhook, NOW + 2 * SECOND, slow=True)
     webhook = await recorded(store, after(2 * SECOND, "succeeded", slow=True))
@@ -111,6 +115,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
         ({"paused_at": NOW}, False),
         ({"throttled_until": NOW}, False),
         ({"failures": 5}, False),
+        ({"failures": 1, "timeouts": 1}, False),
         ({"failures": 4}, True),
     ],
 )

@@ -1,4 +1,4 @@
-"""Event types, schedules and the audit log."""
+"""Schedules and the audit log."""
 
 import asyncio
 
@@ -9,22 +9,6 @@ from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
 HOSTILE = "</pre><script>alert(1)</script>"
-
-
-async def test_event_types_are_shown_with_their_examples(idle_instance: Instance) -> None:
-    for n in range(25):
-        name = f"type.n{n:02}"
-        given = {"name": name, "description": HOSTILE, "schema": {"type": "object"}, "examples": [{"text": HOSTILE}]}
-        assert (await idle_instance.http.post("/v1/event-types", json=given)).status_code == 201
-    async with browsing(idle_instance.app) as browser:
-        first = await browser.get("/event-types")
-        assert "<script>alert" not in first.text
-        assert "type.n19" in first.text
-        assert "type.n20" not in first.text
-        page = await browser.page("/event-types")
-        (following,) = [link for link in page.links() if "cursor=" in link]
-        assert "type.n24" in (await browser.page(following)).text
-        assert "/events?type=type.n00" in page.links()
 
 
 async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> None:

@@ -33,6 +33,7 @@ NEEDS = {
     "GET /live": "events:read",
     "GET /logo": "events:read webhooks:read",
     "GET /event-types": "events:read webhooks:read",
+    "POST /event-types/{name}/send": "events:write",
     "GET /schedules": "events:read",
     "POST /schedules/{schedule_id}/pause": "events:write",
     "POST /schedules/{schedule_id}/resume": "events:write",

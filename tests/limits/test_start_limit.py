@@ -1,0 +1,119 @@
+"""How many events a tenant may be starting at once, beside others and alone."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hookkeeper.services import start_limit
+from hookkeeper.services.start_limit import ACTIVE_TIME, MANY, StartLimit
+
+TOTAL = 32
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    with monkeypatch.context() as patch:
+        patch.setattr(start_limit, "monotonic", clock)
+        yield clock
+
+
+def after_slow_starts(limit: StartLimit, clock: Clock, starts: int = 20) -> None:
+    """Timeline: one start is fast, for comparison, and the others are slow."""
+    for seconds in (0.01, *(0.5,) * starts):
+        with limit.timed():
+            clock.now += seconds
+
+
+async def granted(limit: StartLimit, tenant: str, wanted: int = TOTAL) -> int:
+    """Return how many of so many events of a tenant get a slot while none of them ends."""
+    count, go_on = 0, asyncio.Event()
+
+    async def start() -> None:
+        nonlocal count
+        async with limit.slot(tenant):
+            count += 1
+            await go_on.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(wanted):
+            group.create_task(start())
+        for _ in range(wanted):
+            await asyncio.sleep(0)
+        found = count
+        go_on.set()
+    return found
+
+
+async def test_a_tenant_alone_has_half_of_the_slots_however_slow_starts_are(clock: Clock) -> None:
+    limit = StartLimit(TOTAL)
+    after_slow_starts(limit, clock)
+    assert await granted(limit, "acme") == TOTAL // 2
+
+
+async def test_beside_another_tenant_it_has_as_many_as_starts_are_fast(clock: Clock) -> None:
+    limit = StartLimit(TOTAL)
+    async with limit.slot("other"):
+        pass
+    assert await granted(limit, "acme") == TOTAL // 2
+    after_slow_starts(limit, clock)
+    assert await granted(limit, "acme", 2) == 1
+
+
+async def test_it_is_alone_again_some_time_after_the_last_event_of_others(clock: Clock) -> None:
+    limit = StartLimit(TOTAL)
+    async with limit.slot("other"):
+        pass
+    after_slow_starts(limit, clock)
+    assert await granted(limit, "acme", 2) == 1
+    clock.now += ACTIVE_TIME + 1
+    assert await granted(limit, "acme") == TOTAL // 2
+
+
+async def test_one_start_of_a_shared_run_counts_for_each_of_its_events(clock: Clock) -> None:
+    alone, together = StartLimit(TOTAL), StartLimit(TOTAL)
+    for limit in (alone, together):
+        async with limit.slot("other"):
+            pass
+    after_slow_starts(alone, clock, 3)
+    after_slow_starts(together, clock, 0)
+    with together.timed(events=3):
+        clock.now += 0.5
+    assert await granted(alone, "acme") == await granted(together, "acme") < TOTAL // 2
+
+
+@pytest.mark.parametrize(("others", "rests"), [(MANY - 1, False), (MANY, True)])
+async def test_the_slot_of_a_busy_tenant_rests(clock: Clock, others: int, rests: bool) -> None:
+    """Setup: Temporal is slow. Timeline: a start takes half a second, and so many events of its tenant wait."""
+    limit = StartLimit(TOTAL)
+    async with limit.slot("other"):
+        pass
+    after_slow_starts(limit, clock)
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        async with limit.slot("acme"):
+            begun.set()
+
+    async with asyncio.TaskGroup() as group:
+        async with limit.slot("acme"):
+            for _ in range(others):
+                group.create_task(wait())
+            await asyncio.sleep(0)
+            clock.now += 0.02
+            begin = time.monotonic()
+        await begun.wait()
+        assert (time.monotonic() - begin >= 0.02) is rests
+        clock.now += ACTIVE_TIME + 1
