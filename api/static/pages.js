@@ -176,17 +176,124 @@ class Live {
     this.source = fresh.outerHTML;
     this.seconds = Number(fresh.dataset.live) || this.seconds;
     replace(region, document.importNode(fresh, true));
+    if (panel) panel.mark();
+    showCountdowns();
+  }
+}
+
+// A part of a page of ours, for this one.
+async function fetchPart(url, id) {
+  const answer = await fetch(url, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.getElementById(id);
+  if (!answer.ok || !fresh) throw new Error(String(answer.status));
+  return document.importNode(fresh, true);
+}
+
+// Shows an event beside the list. On a narrow screen, and for a click with a key held, the event's page opens instead.
+class Panel {
+  constructor(element) {
+    this.element = element;
+    this.wide = matchMedia("(min-width: 64rem)");
+    this.failures = 0;
+    document.addEventListener("click", (click) => this.click(click));
+    document.addEventListener("keydown", (key) => this.press(key));
+    element.querySelector("[data-close]").addEventListener("click", () => this.close());
+  }
+
+  links() {
+    return [...document.querySelectorAll("a[data-in-panel]")];
+  }
+
+  click(click) {
+    const link = click.target.closest("a[data-in-panel]");
+    const isPlain = click.button === 0 && !(click.ctrlKey || click.metaKey || click.shiftKey || click.altKey);
+    if (!link || !isPlain || !this.wide.matches) return;
+    click.preventDefault();
+    this.open(link.href);
+  }
+
+  press(key) {
+    if (this.element.hidden) return;
+    if (key.key === "Escape") return this.close();
+    const step = { ArrowDown: 1, ArrowUp: -1 }[key.key];
+    const links = this.links();
+    const at = links.indexOf(document.activeElement);
+    if (!step || at < 0 || !links[at + step]) return;
+    key.preventDefault();
+    links[at + step].focus();
+    this.open(links[at + step].href);
+  }
+
+  open(href) {
+    this.href = href;
+    this.element.querySelector("[data-page]").href = href;
+    this.element.querySelector("[data-shown]").replaceChildren();
+    this.element.hidden = false;
+    this.element.parentElement.classList.add("has-panel");
+    this.mark();
+    this.refresh();
+  }
+
+  close() {
+    const link = this.links().find((other) => other.href === this.href);
+    this.href = null;
+    clearTimeout(this.timer);
+    this.element.hidden = true;
+    this.element.parentElement.classList.remove("has-panel");
+    this.mark();
+    if (link) link.focus();
+  }
+
+  mark() {
+    for (const link of this.links()) {
+      if (link.href === this.href) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  async refresh() {
+    clearTimeout(this.timer);
+    const href = this.href;
+    let seconds = MAX_WAIT;
+    try {
+      const fresh = await fetchPart(href, "live");
+      if (href !== this.href) return;
+      seconds = Number(fresh.dataset.live);
+      this.show(fresh);
+      this.failures = 0;
+    } catch {
+      if (href !== this.href) return;
+      this.failures += 1;
+      seconds = Math.min(2 ** this.failures, MAX_WAIT);
+      if (!this.element.querySelector("[data-shown] > *")) location.assign(href); // it says what is wrong
+    }
+    this.timer = setTimeout(() => (document.hidden ? this.refreshWhenSeen() : this.refresh()), seconds * 1000);
+  }
+
+  refreshWhenSeen() {
+    document.addEventListener("visibilitychange", () => this.href && this.refresh(), { once: true });
+  }
+
+  show(fresh) {
+    fresh.id = "shown";
+    const shown = document.getElementById("shown");
+    if (shown && (fresh.outerHTML === this.source || isReading(shown))) return;
+    this.source = fresh.outerHTML;
+    if (shown) {
+      replace(shown, fresh);
+    } else {
+      showTimes(fresh);
+      this.element.querySelector("[data-shown]").replaceChildren(fresh);
+    }
     showCountdowns();
   }
 }
 
 async function followAnswer(region, failures) {
   try {
-    const answer = await fetch(region.dataset.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.getElementById("answer");
-    if (!answer.ok || !fresh) throw new Error(String(answer.status));
-    if (!isReading(region)) replace(region, document.importNode(fresh, true));
+    const fresh = await fetchPart(region.dataset.from, "answer");
+    if (!isReading(region)) replace(region, fresh);
     failures = 0;
   } catch {
     failures += 1;
@@ -215,6 +322,8 @@ const opening = document.querySelector("[data-open-in-frame]");
 if (opening && window.parent !== window) opening.requestSubmit();
 const reload = document.querySelector("[data-reload]");
 if (reload) setTimeout(() => location.assign(reload.dataset.to || location.href), Number(reload.dataset.reload) * 1000);
+const beside = document.getElementById("panel");
+const panel = beside && new Panel(beside);
 const region = document.querySelector("[data-live]");
 if (region) new Live(region);
 waitForAnswer(0);

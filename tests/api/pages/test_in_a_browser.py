@@ -16,7 +16,7 @@ from axe_playwright_python.async_playwright import Axe
 from callers import make_key
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, Route, async_playwright, expect
 from sockets import serving
 
 from api.state import ApiState
@@ -125,6 +125,46 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
         await expect(page.locator("article")).to_contain_text("200 OK")
         assert len(inbox.requests) == 2
         assert event["id"] in page.url
+
+
+async def test_events_are_read_beside_the_list(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
+    """Timeline: open an event, go to the next with an arrow key, see its attempt appear, close; then a narrow screen.
+
+    What this proves: the list stays, the panel follows the event, and its page is one click away.
+    """
+    inbox.fails(503)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    first, second = [(await instance.send(data={"n": n}))["id"] for n in range(2)]
+    for event in (first, second):
+        await until_indexed(instance, event)
+    async with reading(chromium, instance) as page:
+        await log_in(page)
+        panel, rows = page.locator("#panel"), rows_of(page)
+        await expect(rows).to_have_count(2)
+        await rows.first.click()
+        await expect(panel).to_contain_text(second)
+        await check_in_both_schemes(page)
+        await page.keyboard.press("ArrowDown")
+        await expect(panel).to_contain_text(first)
+        await expect(rows.nth(1)).to_have_attribute("aria-current", "true")
+        await instance.command(first, "redeliver")
+        await expect(panel).to_contain_text("Attempt 2")
+        assert page.url.endswith("/events")
+        await page.keyboard.press("Escape")
+        await expect(panel).to_be_hidden()
+        await expect(rows.nth(1)).to_be_focused()
+        await rows.first.click()
+        await panel.get_by_role("link", name="Open its page").click()
+        await expect(page.locator("h1")).to_contain_text("order.paid")
+        assert second in page.url
+    async with reading(chromium, instance, width=800) as page:
+        await log_in(page)
+        await rows_of(page).first.click()
+        await page.wait_for_url(f"**/events/{second}*")
+
+
+def rows_of(page: Page) -> Locator:
+    return page.get_by_role("link", name="order.paid")
 
 
 async def ask_seldom(route: Route) -> None:
