@@ -28,14 +28,14 @@ from drills.verdict import Verdict, judge
 EVENTS = 10_000
 BURST, CONCURRENT_BURSTS = 25, 2
 """Events that are posted at once, and the bursts of which some are not answered yet."""
-VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "10"}
+VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "5"}
 """Few events in a run make many claims and starts."""
 BREAKS, KILLS = 0.2, 0.3
 """The parts of claims and starts at which the connection breaks, or a process is killed, if the latest is long ago."""
 BREAK_INTERVAL, KILL_INTERVAL = 0.25, 10.0
 """Seconds between two of a kind at least. All requests of the API to Temporal have one connection."""
 KILLED = ("api", "temporal", REGISTRY)
-FIRST_KILL = 2.0
+FIRST_KILL = 0.5
 """Seconds from the first event to the first kill at least."""
 ANSWER_WAIT, KILL_WAIT = 0.05, 0.03
 """Seconds in which a request takes effect before its answer is dropped; the longest time from a request to a kill."""

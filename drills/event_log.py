@@ -42,17 +42,22 @@ class EventLog:
         return page is not None and not page["items"]
 
     async def read(self, event_ids: Iterable[str]) -> None:
-        """Read these events. An event that cannot be read has no status."""
+        """Read these events. An event that cannot be read has no status.
+
+        The list, which comes from the index, knows an outcome before its run has ended.
+        """
         slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
         async def read_one(event_id: str) -> None:
+            event: dict[str, Any] | None = None
             async with slots:
                 for _ in range(MAX_READS):
                     event = await self._get(f"/v1/events/{event_id}", {"tenant": self.tenant})
-                    if event is not None:
-                        self._record(event)
-                        return
+                    if event is not None and event["status"] != "delivering":
+                        break
                     await asyncio.sleep(0.5)
+                if event is not None:
+                    self._record(event)
 
         await asyncio.gather(*map(read_one, event_ids))
 

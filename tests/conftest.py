@@ -1,6 +1,7 @@
 """Fixtures that several folders share. One Temporal server for each pytest process."""
 
 import asyncio
+import signal
 import sysconfig
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,9 @@ pytest_plugins = ["databases", "hangs"]
 
 hypothesis.settings.register_profile("hookkeeper", deadline=None)  # an example takes long on a busy machine
 hypothesis.settings.load_profile("hookkeeper")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that has started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 structlog.configure(
     processors=[
