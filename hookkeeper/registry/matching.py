@@ -63,8 +63,12 @@ class MatchingWebhook:
 
     def is_quick(self, now: datetime) -> bool:
         """Return whether its next attempt can be expected to succeed within a second: the latest ones did."""
+        return self.is_promising and self.last_success_at is not None and not self.is_troubled(now)
+
+    def is_troubled(self, now: datetime) -> bool:
+        """Return whether its latest attempts have failed, or one was slow lately."""
         is_slow = self.slow_at is not None and self.slow_at > now - SLOW_FOR
-        return self.is_promising and self.last_success_at is not None and not self.failures and not is_slow
+        return bool(self.failures or self.timeouts) or is_slow
 
 
 class Matching:

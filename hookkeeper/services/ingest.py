@@ -102,6 +102,7 @@ class EventIngest:
             size,
             given=event.id is not None,
             quick=all(webhook.is_quick(now) for webhook in webhooks),
+            troubled=any(webhook.is_troubled(now) for webhook in webhooks),
         )
         are_promising = all(webhook.is_promising for webhook in webhooks)
         started = await self._start(run, may_share=may_share and are_promising)

@@ -15,7 +15,8 @@ from hookkeeper.temporal.run_state import unstarted_state
 
 MAX_CONCURRENT_GROUPS = 3
 MAX_CONCURRENT_EVENTS = 1000
-"""Events that wait or are being started, half of them of one tenant. Excess events wait, tenant by tenant."""
+"""Events of tenants in trouble that wait or are being started, half of them of one tenant. Excess events wait.
+Those of other tenants have no limit: the more of them wait, the fewer runs they take."""
 SLOW_START = 0.1
 """Seconds. While a start is under way, another one begins with as many events as can share a run, or after this time.
 The fewer starts, the more events share each."""
@@ -29,7 +30,7 @@ class SharedStarts:
         self._claims = claims
         self._index = index
         self._queue = StartQueue(max_events_per_run)
-        self._limit = StartLimit(MAX_CONCURRENT_EVENTS)
+        self.limit = StartLimit(MAX_CONCURRENT_EVENTS, only_in_trouble=True)
         self._known: dict[Key, WaitingRun] = {}
         """All events that wait, or are being started."""
         self._groups: dict[asyncio.Task[None], list[WaitingRun]] = {}
@@ -44,7 +45,7 @@ class SharedStarts:
             return NotStarted()
         waiting = self._known[run.key] = WaitingRun(run)
         try:
-            async with self._limit.slot(run.event.tenant):
+            async with self.limit.slot(run.event.tenant):
                 self._queue.put(waiting)
                 self._serve()
                 return await waiting.answer
@@ -106,7 +107,7 @@ class SharedStarts:
             new = [waiting for waiting in group if waiting.run.key not in earlier]
             if shared_run is None:
                 for waiting in new:
-                    with self._limit.timed():
+                    with self.limit.timed():
                         waiting.resolve(await start_own(self._gateway, self._index, waiting.run))
             elif new:
                 await self._start_shared(new, shared_run)
@@ -121,13 +122,13 @@ class SharedStarts:
         """
         run = waiting.run
         claiming = self._claims.claim([run.claim(None)])
-        with self._limit.timed():
+        with self.limit.timed():
             started, _ = await asyncio.gather(start_own(self._gateway, self._index, run), claiming)
         waiting.resolve(started)
 
     async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
         try:
-            with self._limit.timed(len(group)):
+            with self.limit.timed(len(group)):
                 run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
         except RequestTooLarge:
             await self._claims.move([waiting.run.key for waiting in group], shared_run, None)

@@ -1,6 +1,7 @@
 """How many events a tenant may be starting at once: while Temporal is slow, a busy tenant would delay others there."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
@@ -14,7 +15,7 @@ MANY = 4
 REST = 1.0
 """Multiple of the time for which a slot of a busy tenant was held, in which it then rests."""
 ACTIVE_TIME = 60.0
-"""Seconds from a tenant's latest event for which the others are limited for its sake."""
+"""Seconds from a tenant's latest event for which the others are limited for its sake, or it is itself."""
 
 
 class StartLimit:
@@ -23,7 +24,13 @@ class StartLimit:
     wait, the slot rests after each start.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, only_in_trouble: bool = False) -> None:
+        """`only_in_trouble`: tenants need a slot only for a minute after each event with a webhook that fails or is
+        slow.
+        """
+        self._only_in_trouble = only_in_trouble
+        self._in_trouble: dict[str, float] = {}
+        """The time of each tenant's latest event with such a webhook; the longest ago comes first."""
         self._slots = TenantLimit(total)
         self._highest = total // 2
         self._adaptive = AdaptiveLimit(MIN_PER_TENANT, self._highest)
@@ -32,14 +39,23 @@ class StartLimit:
 
     @asynccontextmanager
     async def slot(self, tenant: str) -> AsyncIterator[None]:
-        """Hold a slot of this tenant until the block ends."""
-        self._note(tenant, monotonic())
+        """Hold a slot of this tenant until the block ends, if it needs one."""
+        now = monotonic()
+        _note(self._active, tenant, now)
+        self._set()
+        if self._only_in_trouble and now - self._in_trouble.get(tenant, -math.inf) > ACTIVE_TIME:
+            yield
+            return
         await self._slots.acquire(tenant)
         begin = monotonic()
         try:
             yield
         finally:
             asyncio.get_running_loop().call_later(self._rest(tenant, begin), self._slots.release, tenant)
+
+    def note_trouble(self, tenant: str) -> None:
+        """Note that a tenant posts an event with a webhook that fails or is slow."""
+        _note(self._in_trouble, tenant, monotonic())
 
     @contextmanager
     def timed(self, events: int = 1) -> Iterator[None]:
@@ -58,12 +74,13 @@ class StartLimit:
         is_crowded = self._slots.per_tenant == MIN_PER_TENANT and self._slots.waiting(tenant) >= MANY
         return REST * (monotonic() - begin) if is_crowded else 0.0
 
-    def _note(self, tenant: str, now: float) -> None:
-        self._active.pop(tenant, None)
-        self._active[tenant] = now
-        while now - self._active[longest_ago := next(iter(self._active))] > ACTIVE_TIME:
-            del self._active[longest_ago]
-        self._set()
-
     def _set(self) -> None:
         self._slots.per_tenant = self._adaptive.value if len(self._active) > 1 else self._highest
+
+
+def _note(times: dict[str, float], tenant: str, now: float) -> None:
+    """Keep the time of a tenant, and forget those that are too long ago."""
+    times.pop(tenant, None)
+    times[tenant] = now
+    while now - times[longest_ago := next(iter(times))] > ACTIVE_TIME:
+        del times[longest_ago]

@@ -36,6 +36,8 @@ class NewRun:
     """The client gave the event's id, so the event may have been accepted before."""
     quick: bool = True
     """Its first attempts can be expected to take no longer than a second. Another event shares with its tenant only."""
+    troubled: bool = False
+    """One of its webhooks fails, or was slow lately."""
 
     @property
     def key(self) -> Key:

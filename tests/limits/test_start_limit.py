@@ -82,6 +82,19 @@ async def test_it_is_alone_again_some_time_after_the_last_event_of_others(clock:
     assert await granted(limit, "acme") == TOTAL // 2
 
 
+async def test_only_tenants_in_trouble_need_a_slot_if_so_wanted(clock: Clock) -> None:
+    limit = StartLimit(TOTAL, only_in_trouble=True)
+    async with limit.slot("other"):
+        pass
+    after_slow_starts(limit, clock)
+    assert await granted(limit, "acme") == TOTAL
+    limit.note_trouble("acme")
+    assert await granted(limit, "acme", 2) == 1
+    assert await granted(limit, "other") == TOTAL
+    clock.now += ACTIVE_TIME + 1
+    assert await granted(limit, "acme") == TOTAL
+
+
 async def test_one_start_of_a_shared_run_counts_for_each_of_its_events(clock: Clock) -> None:
     alone, together = StartLimit(TOTAL), StartLimit(TOTAL)
     for limit in (alone, together):

@@ -89,6 +89,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
     await store.add(make_webhook())
     (matching,) = await store.matching("acme", "order.paid")
     assert not matching.is_quick(NOW), "it has not answered yet"
+    assert not matching.is_troubled(NOW)
     webhook = await recorded(store, after(SECOND, "succeeded"))
     (matching,) = await store.matching("acme", "order.paid")
     assert matching.is_quick(NOW + SECOND)
@@ -129,6 +130,7 @@ async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
     (matching,) = await store.matching("acme", "order.paid")
     assert not matching.is_quick(NOW)
     assert matching.is_promising is is_promising
+    assert matching.is_troubled(NOW) is ("failures" in change)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
