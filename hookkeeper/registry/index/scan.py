@@ -30,7 +30,7 @@ from hookkeeper.registry.index.search import (
 )
 from hookkeeper.registry.index.tables import deliveries, events
 
-MAX_SCANNED = 20_000
+MAX_SCANNED = 10_000
 BEFORE_ALL_IDS = " "
 """Sorts before every character of an event id."""
 Key = tuple[Any, ...]
