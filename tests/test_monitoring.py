@@ -11,6 +11,8 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from test_docs import ROOT
 from test_metrics_contract import contract
@@ -89,6 +91,22 @@ def test_the_dashboards_panels_have_places_of_their_own() -> None:
     assert max(x for x, _ in cells) < 24
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
     assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in PANELS)
+
+
+def test_grafanas_own_schema_knows_every_field_of_the_dashboard() -> None:
+    """What the schema does not know is lost when the dashboard is read and written."""
+    assert _is_within(DASHBOARD, json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD))))
+    unknown = DASHBOARD | {"panels": [PANELS[0] | {"titel": "a misspelt name"}]}
+    assert not _is_within(unknown, json.loads(JSONEncoder().encode(Dashboard.from_json(unknown))))
+
+
+def _is_within(part: Any, whole: Any) -> bool:
+    """Return whether `whole` has everything of `part`, and perhaps further members."""
+    if isinstance(part, dict):
+        return all(name in whole and _is_within(member, whole[name]) for name, member in part.items())
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(map(_is_within, part, whole))
+    return bool(part == whole)
 
 
 @pytest.mark.parametrize(
