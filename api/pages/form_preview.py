@@ -53,7 +53,7 @@ class FormPreviewer:
             given["url"] = given["url"] or NO_URL
         await self._validator.for_(tenant).check(given)
         event = SampleEvent(**form_sample(form, given["events"], names))
-        webhook = unsaved(given | {"metadata": known.metadata_ if known else {}})
+        webhook = unsaved(given)
         webhook.id = known.id if known else webhook.id
         data = await sample_data(event, self._catalogue)
         shown = await Previewer(self._sandbox, webhook, event.type, data, self._settings.render_limits).preview()

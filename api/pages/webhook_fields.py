@@ -4,15 +4,28 @@ A field of the form has the path that the API names in errors: `emails.0.to`. Se
 answers of the API, and a mask that comes back means the known secret.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from api.pages.durations import read_durations, write_durations
-from api.problems import Problem
+from api.pages.form_codecs import (
+    CHECK,
+    COUNT,
+    DURATION,
+    DURATIONS,
+    HEADERS,
+    JSON,
+    LINE,
+    LINES,
+    MAX_NAME_SHOWN,
+    METADATA,
+    NUMBER,
+    PATTERNS,
+    TEXT,
+    Codec,
+    choice,
+)
 from api.schemas.webhooks import WebhookFields, WebhookView
-from api.strict_json import parse
 from hookkeeper.services.errors import BadField, Invalid
 
 TYPE = "types."
@@ -23,81 +36,6 @@ _STEP = re.compile(r"\.(\d{1,3})(?=\.|$)", re.ASCII)
 _ITEM = re.compile(r"(?:on_failure\.)?(?:emails|notifications)\.\d{1,3}(?=\.)", re.ASCII)
 _NAMED = re.compile(r"([\w.-]+): (.*)", re.DOTALL)
 
-
-class Codec(NamedTuple):
-    """How a field is read and written. `read` raises ValueError."""
-
-    read: Callable[[str], Any]
-    write: Callable[[Any], str]
-    has_lines: bool = False
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("must be a number") from None
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or len(text) > 9:
-        raise ValueError("must be a whole number")
-    return int(text)
-
-
-def _durations(text: str) -> list[float]:
-    try:
-        return read_durations(text, "")
-    except Invalid as error:
-        raise ValueError(error.errors[0].detail) from None
-
-
-def _duration(text: str) -> float:
-    found = _durations(text)
-    if len(found) != 1:
-        raise ValueError("must be one duration such as 5s, 5m, 2h")
-    return found[0]
-
-
-def _json(text: str) -> Any:
-    try:
-        return parse(text.encode())
-    except Problem as error:
-        raise ValueError(str(error.detail).replace("The body is", "is", 1)) from None
-    except Invalid as error:
-        raise ValueError(error.errors[0].detail) from None
-
-
-def _headers(text: str) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        name, colon, value = (part.strip() for part in line.partition(":"))
-        if not line.strip():
-            continue
-        if not colon:
-            raise ValueError(f"line {number} has no colon: write each header as name: value")
-        if name in headers:
-            raise ValueError(f"line {number} repeats {name[:64]}")
-        headers[name] = value
-    return headers
-
-
-def _choice(default: str) -> Codec:
-    """Make the codec of a list of choices, whose first one is the default and has no text."""
-    return Codec(str.strip, lambda value: "" if value == default else value)
-
-
-LINE = Codec(str.strip, str)
-TEXT = Codec(str, str, has_lines=True)
-LINES = Codec(lambda text: [line.strip() for line in text.split("\n") if line.strip()], "\n".join, has_lines=True)
-HEADERS = Codec(_headers, lambda value: "\n".join(f"{name}: {text}" for name, text in value.items()), has_lines=True)
-JSON = Codec(_json, lambda value: json.dumps(value, indent=2, ensure_ascii=False) if value else "", has_lines=True)
-PATTERNS = Codec(lambda text: text.replace(",", " ").split(), ", ".join)
-CHECK = Codec(lambda text: text == "true", lambda value: "true" if value else "")
-NUMBER = Codec(_number, lambda value: f"{value:.12g}")
-COUNT = Codec(_count, str)
-DURATION = Codec(_duration, lambda value: write_durations([value]))
-DURATIONS = Codec(_durations, write_durations)
 
 EMAIL = {
     "to": LINES,
@@ -116,7 +54,7 @@ NOTIFICATION = {
     "service": LINE,
     "title": LINE,
     "body": TEXT,
-    "http.method": _choice("POST"),
+    "http.method": choice("POST"),
     "http.url": LINE,
     "http.headers": HEADERS,
     "http.body": TEXT,
@@ -132,8 +70,8 @@ FIELDS: dict[str, Codec] = {
     "url": LINE,
     "events": PATTERNS,
     "filter": TEXT,
-    "payload.format": _choice("standard"),
-    "payload.content_type": _choice("application/json"),
+    "payload.format": choice("standard"),
+    "payload.content_type": choice("application/json"),
     "payload.static": JSON,
     "payload.template": TEXT,
     "headers": HEADERS,
@@ -149,8 +87,9 @@ FIELDS: dict[str, Codec] = {
     "rate_limit": NUMBER,
     "order": LINE,
     "disable_after": DURATION,
+    "metadata": METADATA,
 } | {f"{list_}.*.{name}": codec for list_, fields in LISTS.items() for name, codec in fields.items()}
-"""The fields of the form. Metadata, and whether a webhook is enabled, are set elsewhere."""
+"""The fields of the form. Whether a webhook is enabled is set elsewhere."""
 GROUPS = {
     *("payload", "tls", "retry", "on_failure", *LISTS, *(f"{list_}.*" for list_ in LISTS)),
     *("tenant", "secret", "signature_scheme", "sample.type", "sample.data"),
@@ -244,9 +183,11 @@ def _placed(error: BadField) -> tuple[str, str]:
         if _pattern(field := _field_at(path)) in FIELDS:
             return field, match[2]
     field = _field_at(error.path)
-    entry = re.match(r"\.(\d+)", error.path[len(field) :]) if field else None
     if not field:
         return "", f"{error.path}: {error.detail}" if error.path else error.detail
+    if field == "metadata" and error.path != field:
+        return field, f"{error.path.removeprefix('metadata.')[:MAX_NAME_SHOWN]}: {error.detail}"
+    entry = re.match(r"\.(\d+)", error.path[len(field) :])
     return field, f"entry {int(entry[1]) + 1}: {error.detail}" if entry else error.detail
 
 

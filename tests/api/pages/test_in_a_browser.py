@@ -249,14 +249,16 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await page.get_by_label("Tenant").fill(instance.tenant)
         await page.get_by_label("URL", exact=True).fill(inbox.url)
         await page.get_by_label("Name", exact=True).fill("Shop")
+        await page.get_by_label("Metadata").fill("team: shop\nurl: https://acme.example/")
         await expect(page.get_by_label("Template of the body")).to_be_hidden()
         await page.get_by_role("button", name="Next").press("Enter")
         await page.get_by_label("Template of the body").fill('{"n": {{ event.data.order | nope }}}')
         await expect(page.get_by_text("filter nope is unknown (line 1, column 29)")).to_be_visible()
         await expect(page.get_by_label("Template of the body")).to_have_attribute("aria-invalid", "true")
-        await page.get_by_label("Template of the body").fill('{"n": {{ event.data.order }}}')
+        body = '{"n": {{ event.data.order }}, "team": "{{ webhook.metadata.team }}"}'
+        await page.get_by_label("Template of the body").fill(body)
         await page.get_by_label("Data (JSON)").first.fill('{"order": 4711}')
-        await expect(page.get_by_label("Request", exact=True)).to_contain_text('{"n": 4711}')
+        await expect(page.get_by_label("Request", exact=True)).to_contain_text('{"n": 4711, "team": "shop"}')
         await expect(page.locator(".error:visible")).to_have_count(0)
         await page.get_by_text("Email 1").click()
         await page.get_by_label("To", exact=True).first.fill("ann@acme.example\nnobody")
@@ -271,7 +273,7 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         answer = page.get_by_label("Answer to the test event")
         await expect(answer).to_contain_text("200 OK")
         await expect(answer.get_by_label("Response to attempt 1", exact=True)).to_have_text("ok")
-        assert inbox.requests[0].body == b'{"n": 4711}'
+        assert inbox.requests[0].body == b'{"n": 4711, "team": "shop"}'
         await page.get_by_text("Python", exact=True).click()
         await expect(page.get_by_label("Program in Python")).to_contain_text("whsec_********")
         await check_in_both_schemes(page)

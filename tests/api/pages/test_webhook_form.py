@@ -87,6 +87,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         "order": "skip",
         "disable_after": "5d",
         "on_failure.emails.0.to": "ops@acme.example",
+        "metadata": "team: shop\r\n\r\n url:  https://acme.example/a ",
     }
     expected: dict[str, Any] = {
         "events": ["invoice.*", name],
@@ -97,6 +98,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         "ordered": True,
         "order_policy": "skip",
         "disable_after": 432_000,
+        "metadata": {"team": "shop", "url": "https://acme.example/a"},
     }
     async with browsing(idle_instance.app) as browser:
         answer = await browser.submit("/webhooks/new", "/webhooks/new", **form)
@@ -123,6 +125,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         "Ann <ann@acme.example>\r\nbob@acme.example",
         f"x-token: {MASK}\r\nX-Other: {MASK}",
     )
+    assert shown["metadata"] == "team: shop\r\nurl: https://acme.example/a"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,15 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         ({"tls.ca": "no PEM"}, "tls.ca", "not a certificate"),
         ({"order": "random"}, "order", "'block' or 'skip'"),
         ({"secret": "short"}, "secret", "does not start"),
+        ({"metadata": "team: shop\r\nteam: sales"}, "metadata", "line 2 repeats team"),
+        ({"metadata": "shop"}, "metadata", "no colon"),
+        ({"metadata": "team: " + "x" * 513}, "metadata", "team: String should have at most 512"),
+        ({"metadata": "7: " + "x" * 513}, "metadata", "7: String should have at most 512"),
+        ({"metadata": "x" * 513 + ": shop"}, "metadata", "x: String should have at most 512"),
+        ({"metadata": "\r\n".join(f"{n}: x" for n in range(51))}, "metadata", "may have 50"),
+        ({"metadata": '{"team": 1}'}, "metadata", "team: Input should be a valid string"),
+        ({"metadata": '{"team": "shop"'}, "metadata", "is not JSON"),
+        ({"metadata": '{"team": "shop"}, 1'}, "metadata", "is not JSON"),
         ({"then": "test", "sample.data": "{"}, "sample.data", "is not JSON"),
         ({"then": "test", "sample.type": "no type!"}, "sample.type", "pattern"),
     ],
@@ -264,6 +276,42 @@ async def test_items_are_removed_and_secrets_stay_with_their_hosts(idle_instance
     assert (changed["retry"], changed["ordered"]) == (None, True)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"team": "shop", "url": "https://acme.example/?a=b#c", "empty": ""},
+        {"two\nlines": "a\rb", "nul": "\0"},
+        {"a:b": "c"},
+        {" blanks ": " kept "},
+        {"{": "}"},
+        {"": ""},
+        {"\u00a0": "\u2028"},
+    ],
+)
+async def test_metadata_is_changed_and_whatever_it_has_is_kept(
+    idle_instance: Instance, metadata: dict[str, str]
+) -> None:
+    """What this proves: the form shows each metadata so that it can save it, and an empty field has none."""
+    made = await idle_instance.webhook(URL, metadata=metadata)
+    path = f"/webhooks/{made['id']}/edit"
+
+    async def saved(**fields: str) -> dict[str, str]:
+        form = Form((await browser.get(path)).text, path).fields | fields
+        answer = await browser.submit(path, path, **form)
+        assert answer.status_code == 303, errors_of(answer.text)
+        shown: dict[str, str] = (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()["metadata"]
+        return shown
+
+    async with browsing(idle_instance.app) as browser:
+        text = Form((await browser.get(path)).text, path).fields["metadata"]
+        assert await saved(name="Renamed") == metadata
+        assert await saved(metadata=f"  {text}\r\n") == metadata, "with other blanks it is read, not recognized"
+        assert await saved(metadata='{"team": "a\\nb"}') == {"team": "a\nb"}
+        assert await saved(metadata="team: red\r\nmail: a@b.example") == {"team": "red", "mail": "a@b.example"}
+        assert await saved(metadata=" ") == {}
+
+
 async def updates(instance: Instance) -> list[list[str]]:
     items = (await instance.http.get("/v1/audit")).json()["items"]
     return [item["detail"]["fields"] for item in items if item["action"] == "webhook.update"]
@@ -304,6 +352,10 @@ async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: In
         assert "line 1, column" in errors["emails.0.text"]
         _, errors = await preview(**{"sample.data": "{"})
         assert "is not JSON" in errors["sample.data"]
+        text, errors = await preview(
+            **{"metadata": "team: red", "notifications.0.body": "For {{ webhook.metadata.team }}"}
+        )
+        assert ("For red" in text, errors) == (True, {})
         text, errors = await preview(**{"filter": "event.data.n > 5000"})
         assert ("would not be sent" in text, errors) == (True, {})
     assert (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"] == []
