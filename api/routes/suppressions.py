@@ -53,7 +53,7 @@ class SuppressionView(ResponseModel):
     address: str
     reason: Reason
     """`bounced`: the mailbox does not exist. `spam_report`: the recipient marked an email as spam. `manual`: added
-    through the API."""
+    by a request."""
     detail: str
     """The provider's message, or the `detail` that was posted."""
     created_at: Time

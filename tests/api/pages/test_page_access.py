@@ -43,6 +43,7 @@ NEEDS = {
     "POST /recoveries/{recovery_id}/resume": "events:write",
     "POST /recoveries/{recovery_id}/cancel": "events:write",
     "GET /suppressions": "webhooks:read",
+    "POST /suppressions/add": "webhooks:write",
     "POST /suppressions/remove": "webhooks:write",
     "GET /limits": "events:read webhooks:read",
     "GET /keys": "admin",

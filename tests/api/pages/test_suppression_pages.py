@@ -1,12 +1,15 @@
-"""The page of suppressed addresses: list, search, remove."""
+"""The page of suppressed addresses: list, search, add, remove."""
 
-from browsers import browsing
+from html import unescape
+
+import pytest
+from browsers import Form, Page, browsing
 from callers import make_key
 
 from instances import Instance
 
 HOSTILE = "</td><script>alert(1)</script>"
-REMOVE = "/suppressions/remove"
+ADD, REMOVE = "/suppressions/add", "/suppressions/remove"
 
 
 async def suppress(instance: Instance, *addresses: str) -> None:
@@ -51,6 +54,76 @@ async def test_others_see_and_remove_nothing(idle_instance: Instance) -> None:
             assert answer.status_code == 404
     async with browsing(idle_instance.app, reader["key"]) as browser:
         assert (await browser.page("/suppressions")).actions() == ["/logout"]
-        assert (await browser.submit("/suppressions", REMOVE, address="ann@acme.example")).status_code == 403
+        for action in (ADD, REMOVE):
+            assert (await browser.submit("/suppressions", action, address="ann@acme.example")).status_code == 403
+    writer = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:write"])
+    async with browsing(idle_instance.app, writer["key"]) as browser:
+        answer = await browser.submit("/webhooks/new", ADD, address="nobody")
+        assert (answer.status_code, "is not an email address" in answer.text) == (422, True)
+        assert "ann@" not in answer.text
     async with browsing(idle_instance.app) as browser:
         assert "ann@acme.example" in (await browser.page("/suppressions")).text, "the admin key sees all tenants"
+
+
+async def test_an_address_is_added(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        for address, done in (("Ann@ACME.example ", "add"), ("ann@acme.example", "known")):
+            answer = await browser.submit("/suppressions", ADD, address=address, detail=HOSTILE)
+            assert (answer.status_code, answer.headers["location"]) == (303, f"/suppressions?done={done}")
+        html = (await browser.get("/suppressions?done=add")).text
+        assert "<script>alert" not in html
+        page = Page(html)
+        for text in ("The address receives no more emails.", "ann@acme.example", "added by a request", HOSTILE):
+            assert text in page.text, text
+        assert "was suppressed before" in (await browser.page("/suppressions?done=known")).text
+    listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
+    (item,) = listed.json()["items"]
+    assert (item["address"], item["reason"], item["detail"]) == ("ann@acme.example", "manual", HOSTILE)
+    entries = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"]
+    assert [(entry["action"], entry["key_id"]) for entry in entries[:-1]] == [("suppression.create", key["id"])]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "text"),
+    [
+        ({"address": ""}, "address", "is not an email address"),
+        ({"address": "nobody"}, "address", "is not an email address"),
+        ({"address": "a" * 400}, "address", "at most 320"),
+        ({"address": '"><script>alert(1)</script>'}, "address", "is not an email address"),
+        ({"detail": "a\0b"}, "detail", ""),
+        ({"detail": "a" * 1025}, "detail", "at most 1024"),
+        ({"tenant": "no tenant!"}, "tenant", "pattern"),
+    ],
+)
+async def test_what_is_refused_is_explained_at_its_field_and_kept(
+    idle_instance: Instance, fields: dict[str, str], field: str, text: str
+) -> None:
+    given = {"tenant": idle_instance.tenant, "address": "ann@acme.example", "detail": "Asked by phone."} | fields
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit("/suppressions", ADD, **given)
+    assert answer.status_code == 422
+    assert "<script>alert" not in answer.text
+    page = Page(answer.text)
+    wrong = [attributes["name"] for tag, attributes in page.tags if attributes.get("aria-invalid") == "true"]
+    assert wrong == [field]
+    shown = answer.text.partition(f'id="{field}-error">')[2].partition("</p>")[0]
+    assert shown
+    assert text in unescape(shown)
+    kept = Form(answer.text, ADD).fields
+    assert {name: kept[name] for name in given} == given
+    listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
+    assert listed.json()["items"] == []
+
+
+async def test_an_address_is_added_to_the_tenant_that_is_named(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app) as browser:
+        await browser.submit("/suppressions", ADD, address="bob@acme.example", tenant=idle_instance.tenant)
+        assert "bob@" in (await browser.page(f"/suppressions?tenant={idle_instance.tenant}")).text
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        assert "tenant" not in Form((await browser.get("/suppressions")).text, ADD).fields
+        answer = await browser.submit("/suppressions", ADD, address="ann@acme.example", tenant="someone-else")
+        assert answer.status_code == 403
+    listed = (await idle_instance.http.get("/v1/suppressions")).json()["items"]
+    assert [item["address"] for item in listed] == ["bob@acme.example"]
