@@ -133,6 +133,10 @@ class Inboxes:
         elif len(self._inboxes) > MAX_INBOXES:
             self._inboxes.popitem(last=False)
 
+    def number_of(self, tenant: str) -> int:
+        """Return how many inboxes of a tenant keep requests."""
+        return sum(inbox.tenant == tenant for inbox in self._inboxes.values())
+
     def requests(self, token: str) -> list[ReceivedRequest]:
         """Return the requests of the last hour, newest first."""
         inbox = self._inboxes.get(token)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from api.access import needs
 from api.caller import Caller
 from api.deps import AnyTenant, CallerDep, Cursor
+from api.inboxes import MAX_PER_TENANT, RATE
 from api.pages.day import last_day, tenants_of_the_day
 from api.pages.durations import write_durations
 from api.pages.overview import CHECK_TIMEOUT
@@ -21,6 +22,7 @@ from hookkeeper.temporal.error_translation import Unavailable
 router = APIRouter(prefix="/limits", include_in_schema=False, route_class=PageRoute)
 TENANTS_ON_PAGE = 50
 CHART_HEIGHT = 1.0
+HERE = "of each API process; counted in this one"
 UNKNOWN = "unknown while Temporal does not answer"
 
 
@@ -81,9 +83,19 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
         rows.append(Row("Events accepted in the last 24 hours", "none", day.total["events"]))
         rows.append(Row("Deliveries that retry now", "none", day.retrying))
         rows.append(Row("Deliveries that are held now", f"{_time(settings.max_hold)} each", day.held))
+        rows += _open_now(state, tenant)
     requests = state.concurrency.limit
-    at_once = _counted("API requests at once", requests.held(tenant), requests.per_tenant)
-    return [*rows, at_once._replace(note="of each API process; counted in this one")]
+    return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]
+
+
+def _open_now(state: ApiState, tenant: str) -> list[Row]:
+    """Return the use of what is in the memory of this process."""
+    streams, note = state.feed.limit, f"{HERE}. An open overview or list of events has one"
+    rows = [_counted("Streams of events", streams.held(tenant), streams.per_tenant, note)]
+    if state.settings.inboxes:
+        note = f"{HERE}. A further one takes the place of the oldest"
+        rows.append(_counted("Inboxes with requests", state.inboxes.number_of(tenant), MAX_PER_TENANT, note))
+    return rows
 
 
 async def _schedules(state: ApiState, tenant: str) -> Row:
@@ -98,12 +110,14 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
 
 def _may(settings: Settings) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
+    rate_of_inboxes = Row("Requests to inboxes", RATE.replace("/", " a "), note="of each API process")
     return [
         Row(
             "API requests of one key",
             settings.rate_limit or "none",
             note="of each API process; keys can have their own",
         ),
+        *([rate_of_inboxes] if settings.inboxes else []),
         Row(
             "Deliveries and other steps at once",
             str(settings.max_concurrent_per_tenant),
@@ -122,8 +136,8 @@ def _may(settings: Settings) -> list[Row]:
     ]
 
 
-def _counted(name: str, used: int, at_most: int) -> Row:
-    return Row(name, f"{at_most:,}", used, at_most)
+def _counted(name: str, used: int, at_most: int, note: str = "") -> Row:
+    return Row(name, f"{at_most:,}", used, at_most, note)
 
 
 def _mib(size: int) -> str:

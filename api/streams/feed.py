@@ -64,7 +64,8 @@ class ChangeFeed:
         self._authenticator = authenticator
         self._links = links
         self._cursors = cursors
-        self._limit = limit
+        self.limit = limit
+        """Of open streams."""
         self._resuming = TenantLimit(MAX_CONCURRENT_RESUMES, per_tenant=1)
         self._streams: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
@@ -87,10 +88,10 @@ class ChangeFeed:
         if self._is_closed:
             raise ServiceUnavailable("This process stops: connect again.", headers={"retry-after": "1"})
         tenant = caller.tenant or ""
-        if not self._limit.acquire_now(tenant):
+        if not self.limit.acquire_now(tenant):
             metrics.count_limit("streams")
             raise TooManyRequests(
-                f"Too many streams are open: a tenant may have {self._limit.per_tenant} in each API process.",
+                f"Too many streams are open: a tenant may have {self.limit.per_tenant} in each API process.",
                 headers={"retry-after": RETRY_AFTER},
             )
         stream = Subscription(caller, search, after, _now())
@@ -102,7 +103,7 @@ class ChangeFeed:
             yield stream
         finally:
             self._streams.discard(stream)
-            self._limit.release(tenant)
+            self.limit.release(tenant)
 
     async def messages(self, stream: Subscription) -> AsyncIterator[ServerSentEvent]:
         """Yield the messages of a stream, first those that its reader has missed, until it is over."""
