@@ -76,7 +76,9 @@ async def _claims(arguments: argparse.Namespace) -> bool:
 
 async def _neighbour(arguments: argparse.Namespace) -> bool:
     seconds = min(arguments.seconds, MAX_NEIGHBOUR_SECONDS)
-    return report.print_neighbour(await neighbour.run(arguments.seed, seconds, arguments.factor, report.print_step))
+    return report.print_neighbour(
+        await neighbour.run(arguments.seed, seconds, arguments.factor, arguments.pages, report.print_step)
+    )
 
 
 DRILLS = {
@@ -107,7 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         help="number of events (ordered: 100, release: 1000, recovery and index: 2000, claims: 10,000)",
     )
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
+    add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")
     return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
+    return int(text)
 
 
 def _clear_environment() -> None:

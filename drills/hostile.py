@@ -1,6 +1,6 @@
 """A hostile tenant, in its own process: it does at once everything that has affected another tenant before.
 
-    python -m drills.hostile URL KEY SECONDS SEED TARGETS   prints the responses to its requests, as JSON
+    python -m drills.hostile URL KEY SECONDS SEED TARGETS PAGES   prints the responses to its requests, as JSON
 
 Every loop is limited in rate and time. Requests that the API refuses are counted, and a smaller variant is tried.
 """
@@ -21,6 +21,7 @@ from aiohttp import web
 
 from drills.hostile_receivers import certificate_chain, costly_tls, recording, unreading
 from drills.name_server import SILENT
+from drills.open_pages import open_pages, session
 
 TENANT = "hostile"
 SECRET = "a-secret-that-no-key-of-the-tenant-may-read"
@@ -48,7 +49,8 @@ class Tenant:
     authority: dict[int, str]
     """Certificate authorities of that receiver as PEM, by the size of their keys."""
     targets: dict[str, Any]
-    """What the operator has created for the drill: `race` is a webhook with a secret header."""
+    """What the operator has created for the drill: `race` is a webhook with a secret header, `page_key` a key for the
+    session of the open pages."""
     start: asyncio.Barrier
     """All attacks begin at once, when all are prepared."""
     answers: dict[str, Counter[int]] = field(default_factory=dict)
@@ -218,8 +220,12 @@ ATTACKS: tuple[Attack, ...] = (
 )
 
 
-async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[str, Any]) -> dict[str, Any]:
-    """Attack for some seconds; return the number of responses, and whether the secret arrived."""
+async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[str, Any], pages: int) -> dict[str, Any]:
+    """Attack for some seconds; return the number of responses, and whether the secret arrived.
+
+    Before and meanwhile, so many pages of the dashboard are open, in a session with a key of their own: the key of the
+    attacks has reached its rate.
+    """
     async with AsyncExitStack() as stack:
         limits = httpx.Limits(max_connections=200)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
@@ -231,6 +237,11 @@ async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[st
         chains = {size: certificate_chain(size) for size in (LARGE_KEY, ALLOWED_KEY)}
         tenant.authority = {size: chain[-1] for size, (chain, _) in chains.items()}
         tenant.tls = await stack.enter_async_context(costly_tls(*chains[ALLOWED_KEY]))
+        reader = await stack.enter_async_context(session(url, targets["page_key"]))
+        opened = await stack.enter_async_context(open_pages(reader, pages))
+        async with asyncio.timeout(PREPARATION_TIMEOUT):
+            while pages and not opened.were_live:
+                await asyncio.sleep(0.1)
         tasks = [asyncio.create_task(attack_with(tenant)) for attack_with in ATTACKS]
         async with asyncio.timeout(PREPARATION_TIMEOUT):
             await start.wait()
@@ -242,10 +253,11 @@ async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[st
         for task in done:
             task.result()
         counted = {name: {str(status): n for status, n in found.items()} for name, found in tenant.answers.items()}
-        return {"answers": counted, "leaked": tenant.leaked}
+        return {"answers": counted, "leaked": tenant.leaked, "pages": vars(opened)}
 
 
 if __name__ == "__main__":
     os.nice(NICENESS)
-    url, key, seconds, seed, targets = sys.argv[1:]
-    print(json.dumps(asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(targets)))))  # noqa: T201
+    url, key, seconds, seed, targets, pages = sys.argv[1:]
+    found = asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(targets), int(pages)))
+    print(json.dumps(found))  # noqa: T201

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from drills.answers import PlannedAnswer
 from drills.environment import Environment, Report, environment
 from drills.hostile import NESTED_TYPE, SECRET, TENANT
 from drills.name_server import QUIET, name_server
+from drills.open_pages import PageCounts
 from drills.schedule import WORKERS
 from hookkeeper.cli.console import Failed
 
@@ -81,6 +83,8 @@ class Neighbour:
     """Responses to the hostile tenant, by attack and status."""
     leaked: bool
     """The hostile tenant got a secret of the operator."""
+    pages: PageCounts = field(default_factory=PageCounts)
+    """The hostile tenant's open pages."""
     factor: float = 1.0
     """Multiplies the time limits, for a machine that is busy with other work."""
 
@@ -99,6 +103,7 @@ class Neighbour:
             f"the quiet tenant's webhook is {self.health}": self.health != "healthy",
             "a secret leaked": self.leaked,
             "the hostile tenant did not attack": not self.answers,
+            "the hostile tenant's pages were not live": self.pages.number > 0 and not self.pages.were_live,
         }
         return [description for description, failed in found.items() if failed]
 
@@ -109,13 +114,13 @@ def quantile(values: list[float], part: float) -> float:
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else math.inf
 
 
-async def run(seed: int, seconds: float, factor: float, report: Report) -> Neighbour:
-    """Measure the quiet tenant alone, then next to the hostile one."""
+async def run(seed: int, seconds: float, factor: float, pages: int, report: Report) -> Neighbour:
+    """Measure the quiet tenant alone, then next to the hostile one, which keeps so many pages of the dashboard open."""
     async with (
         name_server() as address,
         environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address}) as env,
     ):
-        return await _Drill(env, seed, report).measure(seconds, factor)
+        return await _Drill(env, seed, report).measure(seconds, factor, pages)
 
 
 class _Drill:
@@ -124,7 +129,7 @@ class _Drill:
         self._seed, self._report = seed, report
         self._memory = dict.fromkeys(PROCESSES, 0.0)
 
-    async def measure(self, seconds: float, factor: float) -> Neighbour:
+    async def measure(self, seconds: float, factor: float, pages: int) -> Neighbour:
         webhook = await self._register_quiet()
         keys = {tenant: await self._key(tenant) for tenant in (QUIET_TENANT, TENANT)}
         headers = {"authorization": f"Bearer {keys[QUIET_TENANT]}"}
@@ -133,8 +138,9 @@ class _Drill:
         ) as quiet:
             alone = await self._observe(quiet, "alone", ALONE_SECONDS)
             self._report(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
-            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets())
-            self._report(f"the hostile tenant attacks for {seconds:g} s")
+            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets(), pages)
+            with_pages = f", with {pages} open pages" if pages else ""
+            self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
             beside = await self._observe(quiet, "beside", seconds)
             out, _ = await hostile.communicate()
             if hostile.returncode:
@@ -150,6 +156,9 @@ class _Drill:
             shown["health"]["status"] if shown else "unknown",
             found["answers"],
             found["leaked"],
+            PageCounts(
+                pages, Counter(found["pages"]["loads"]), Counter(found["pages"]["streams"]), found["pages"]["messages"]
+            ),
             factor,
         )
 
@@ -173,7 +182,7 @@ class _Drill:
         }
         # An expensive schema may be refused when it is saved; then events of the type are not checked.
         await self._admin.post("/v1/event-types", json={"name": NESTED_TYPE, "schema": NESTED_SCHEMA})
-        return {"race": (await self._create("/v1/webhooks", race))["id"]}
+        return {"race": (await self._create("/v1/webhooks", race))["id"], "page_key": await self._key(TENANT)}
 
     async def _key(self, tenant: str) -> str:
         return str((await self._create("/v1/keys", {"name": tenant, "tenant": tenant}))["key"])
@@ -184,9 +193,11 @@ class _Drill:
         made: dict[str, Any] = answer.json()
         return made
 
-    async def _start_hostile(self, key: str, seconds: float, targets: dict[str, Any]) -> asyncio.subprocess.Process:
+    async def _start_hostile(
+        self, key: str, seconds: float, targets: dict[str, Any], pages: int
+    ) -> asyncio.subprocess.Process:
         """Start the hostile tenant's process; return when its attacks begin."""
-        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets))
+        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets), str(pages))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "drills.hostile", *argv, stdout=asyncio.subprocess.PIPE
         )

@@ -10,6 +10,7 @@ from drills.claims import Claimed
 from drills.fault_drill import DrillPlan, DrillResult
 from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
+from drills.open_pages import NO_RESPONSE, PageCounts
 from drills.ordered import Ordered
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
@@ -145,8 +146,7 @@ def print_neighbour(result: Neighbour) -> bool:
     for column in ("attack", "responses to the hostile tenant"):
         attacks.add_column(column)
     for name, answers in sorted(result.answers.items()):
-        counts = (f"{'no response' if status == '0' else status} × {n}" for status, n in sorted(answers.items()))
-        attacks.add_row(name, ", ".join(counts))
+        attacks.add_row(name, _by_status(answers))
     out.print(attacks)
     table = _columns("", "alone", "with attacks", "limit")
     rows: list[tuple[str, Callable[[Observed], object], str]] = [
@@ -163,12 +163,29 @@ def print_neighbour(result: Neighbour) -> bool:
         table.add_row(f"memory of {name}, maximum", "", f"{megabytes:.0f} MB", f"{MEMORY_LIMIT:.0f} MB")
     table.add_row("deliveries with one attempt", "", str(result.attempts.count(1)), str(len(result.attempts)))
     table.add_row("health of its webhook", "", result.health, "healthy")
+    if result.pages.number:
+        for name, shown in _pages(result.pages).items():
+            table.add_row(name, "", shown, "")
     out.print(table)
     for refusal in result.beside.refused[:MAX_SHOWN]:
         out.print(f"    {refusal}", markup=False)
     for failure in result.failures:
         out.print(f"  [red]{failure}[/red]")
     return _print_verdict(not result.failures)
+
+
+def _pages(pages: PageCounts) -> dict[str, str]:
+    return {
+        "open pages (hostile tenant)": str(pages.number),
+        "  page loads": f"{pages.loads.total()} ({_by_status(pages.loads)})",
+        "  streams opened": f"{pages.streams.total()} ({_by_status(pages.streams)})",
+        "  stream messages": str(pages.messages),
+    }
+
+
+def _by_status(answers: Mapping[str, int]) -> str:
+    counts = (f"{'no response' if status == NO_RESPONSE else status} × {n}" for status, n in sorted(answers.items()))
+    return ", ".join(counts)
 
 
 def _print_verdict(passed: bool, details: str = "") -> bool:
