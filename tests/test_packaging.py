@@ -56,7 +56,7 @@ def version(requirement: Requirement) -> str:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_each_entry_is_one_version_with_hashes_and_nothing_else(lock: str) -> None:
     for entry in entries(lock):
-        assert re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; [^@:]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry), entry
+        assert re.fullmatch(r"[a-z0-9.-]+==[\w.!]+( ; [^@:]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry), entry
 
 
 @pytest.mark.parametrize("lock", LOCKS)
