@@ -26,7 +26,7 @@ dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 	@$(BIN)/hookkeeper dev $(ARGS)
 
 test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" selects some)
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone" $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
 
 check: $(DEV) ## Check format, lint, types and imports
