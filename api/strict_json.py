@@ -8,7 +8,7 @@ import re
 from math import isinf
 from typing import Any, NamedTuple, NoReturn
 
-from api.problems import Malformed, Unprocessable
+from api.problems import Malformed, Problem, Unprocessable
 from hookkeeper.services.errors import Invalid
 
 MAX_DEPTH = 64
@@ -53,6 +53,13 @@ def parse(body: bytes, *, is_batch: bool = False) -> Any:
     return value
 
 
+def fault_of(problem: Problem) -> str:
+    """Return what `parse` has found wrong, in words that fit a field of a form too."""
+    for error in problem.errors:
+        return error.detail if error.path == "body" else f"{error.path}: {error.detail}"
+    return str(problem.detail).replace("The body is", "is", 1)
+
+
 class _Location(NamedTuple):
     """The location of a list or an object in a body. Its path is made only for an error, since keys can be long."""
 
@@ -75,6 +82,8 @@ class _Location(NamedTuple):
 
 def _check(value: Any, root: _Location) -> int:
     """Refuse too much of anything, numbers beyond a double, and text that UTF-8 cannot carry; count the values."""
+    if detail := _fault(value):
+        raise _unprocessable(root.path, detail)
     pending = [(value, root)] if isinstance(value, dict | list) else []
     values = 0
     while pending:
@@ -87,14 +96,21 @@ def _check(value: Any, root: _Location) -> int:
         if values > MAX_VALUES:
             raise _unprocessable(root.path, TOO_MANY)
         for step, item in container.items() if isinstance(container, dict) else enumerate(container):
-            match item:
-                case dict() | list():
-                    pending.append((item, location.child(step)))
-                case str() if not _is_text(item):
-                    raise _unprocessable(location.child(step).path, NO_TEXT)
-                case float() if isinf(item):
-                    raise _unprocessable(location.child(step).path, "this number is too large")
+            if isinstance(item, dict | list):
+                pending.append((item, location.child(step)))
+            elif detail := _fault(item):
+                raise _unprocessable(location.child(step).path, detail)
     return values
+
+
+def _fault(value: Any) -> str | None:
+    """Return why a string or a number cannot be sent; None if it can be."""
+    match value:
+        case str() if not _is_text(value):
+            return NO_TEXT
+        case float() if isinf(value):
+            return "this number is too large"
+    return None
 
 
 def _check_keys(container: dict[str, Any], location: _Location) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from api.pages.durations import read_durations, write_durations
 from api.problems import Problem
-from api.strict_json import parse
+from api.strict_json import fault_of, parse
 from hookkeeper.services.errors import Invalid
 
 MAX_NAME_SHOWN = 64
@@ -52,9 +52,7 @@ def _json(text: str) -> Any:
     try:
         return parse(text.encode())
     except Problem as error:
-        raise ValueError(str(error.detail).replace("The body is", "is", 1)) from None
-    except Invalid as error:
-        raise ValueError(error.errors[0].detail) from None
+        raise ValueError(fault_of(error)) from None
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from api.deps import CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, Va
 from api.inboxes import ReceivedRequest
 from api.pages.rendering import json_text, query, redirect, render
 from api.pages.routes import PageRoute
-from api.problems import Malformed
+from api.problems import Problem
 from api.routes import webhooks as api
 from api.routes.inbox import PathToken
 from api.routes.post_events import post_event
@@ -99,5 +99,5 @@ def _reads_webhooks(caller: Caller) -> bool:
 def _text(received: ReceivedRequest) -> str:
     try:
         return json_text(parse(received.body))
-    except Malformed:
+    except Problem:  # an inbox takes any body, also one that our API refuses
         return received.body.decode(errors="replace")

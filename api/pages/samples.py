@@ -9,7 +9,7 @@ from api.pages.rendering import query
 from api.problems import Problem
 from api.routes import webhooks as api
 from api.schemas.webhooks import SampleEvent, TestEventRequest
-from api.strict_json import parse
+from api.strict_json import fault_of, parse
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
@@ -31,7 +31,7 @@ def form_sample(form: Mapping[str, str], patterns: Sequence[str], names: Sequenc
     try:
         return {"type": suggested_type(patterns, names)} | read_sample(given)
     except Problem as error:
-        raise Invalid.field("sample.data", str(error.detail).replace("The body is", "is", 1)) from None
+        raise Invalid.field("sample.data", fault_of(error)) from None
 
 
 def suggested_type(patterns: Sequence[str], names: Sequence[str]) -> str:

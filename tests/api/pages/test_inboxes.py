@@ -1,6 +1,7 @@
 """Inboxes: a first webhook in the product itself, and what they cost."""
 
 import asyncio
+from html import unescape
 
 import pytest
 from browsers import Browser, browsing
@@ -69,6 +70,20 @@ async def test_an_inbox_is_shown_to_its_tenant_and_takes_requests_from_all(idle_
     assert "hush" not in html
     async with browsing(idle_instance.app, other) as browser:
         assert (await browser.get(f"/inbox/{token}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body", [rb'"\ud800"', b"1e400", rb'{"a": "\ud800"}', b'{"a": [-1e400]}', b"[" * 5000, b"1" * 5000, b"\xff\0"]
+)
+async def test_an_inbox_is_shown_whatever_has_arrived(idle_instance: Instance, body: bytes) -> None:
+    use_inboxes(idle_instance)
+    token = idle_instance.app.state.api.inboxes.new_token(idle_instance.tenant)
+    async with calling(idle_instance.app, None) as http:
+        assert (await http.post(f"/inbox/{token}", content=body)).status_code == 200
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.get(f"/inbox/{token}")
+    assert answer.status_code == 200
+    assert body.decode(errors="replace")[:20] in unescape(answer.text)
 
 
 async def test_inboxes_are_off_in_production(idle_instance: Instance) -> None:

@@ -356,6 +356,13 @@ async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: In
             **{"metadata": "team: red", "notifications.0.body": "For {{ webhook.metadata.team }}"}
         )
         assert ("For red" in text, errors) == (True, {})
+        for data, problem in (
+            ("1e400", "number is too large"),
+            (r'{"a": "\ud800"}', "a: a lone surrogate"),
+            ("NaN", "is not JSON"),
+        ):
+            _, errors = await preview(**{"sample.data": data})
+            assert problem in errors["sample.data"]
         text, errors = await preview(**{"filter": "event.data.n > 5000"})
         assert ("would not be sent" in text, errors) == (True, {})
     assert (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"] == []
