@@ -8,6 +8,7 @@ Errors:
 """
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from hookkeeper.cli.console import Failed, Json
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+KEY = re.compile(r"[!-~]+")
+"""A key as a header can have it. Never shown in an error, as the header would be."""
 SEND_RETRY_WAITS = (1.0, 5.0)
 """Seconds before an event with an unknown result is sent again."""
 
@@ -47,13 +50,13 @@ class Api:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: it must start with http:// or https://")
+        if key and not KEY.fullmatch(key):
+            raise Failed("HOOKKEEPER_API_KEY contains invalid characters, such as a space or the end of a line")
         try:
             headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
             self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
         except httpx.InvalidURL as error:
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: {error}") from error
-        except UnicodeEncodeError as error:
-            raise Failed("HOOKKEEPER_API_KEY contains invalid characters") from error
 
     @classmethod
     def of_environment(cls) -> Self:
@@ -72,9 +75,13 @@ class Api:
 
     def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Make a request and return the JSON of a 2xx. Raises `Failed` with the text of the problem document."""
-        url = "/".join(quote(part, safe="") for part in path)
         try:
-            response = self._http.request(method, url, params=present(**query), json=body)
+            url = "/".join(quote(part, safe="") for part in path)
+            request = self._http.build_request(method, url, params=present(**query), json=body)
+        except UnicodeEncodeError as error:
+            raise Failed("an argument is not valid UTF-8") from error
+        try:
+            response = self._http.send(request)
         except httpx.TransportError as error:
             kind = NotConnected if isinstance(error, httpx.ConnectError) else ApiUnavailable
             raise kind(

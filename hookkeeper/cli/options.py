@@ -21,15 +21,20 @@ OwnEventId = Annotated[
 ]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
 STDIN = "-"
+MAX_AGE = timedelta(days=365_000)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def read_json(argument: str, option: str) -> Any:
     """Read JSON, `@file`, or `-` for standard input. Raises `Failed`, naming the option."""
     try:
-        return json.loads(_text_of(argument))
+        value = json.loads(_text_of(argument))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # Python reads more than can be sent
+        return value
     except OSError as error:
         raise Failed(f"cannot read {error.filename}: {error.strerror}") from error
+    except RecursionError as error:
+        raise Failed(f"{option} is nested too deeply") from error
     except ValueError as error:
         raise Failed(f"{option} is not JSON: {error}") from error
 
@@ -46,9 +51,10 @@ def _text_of(argument: str) -> str:
 
 
 def age_of(text: str) -> timedelta | None:
-    """Convert an age such as `2h`; None for any other text."""
-    age = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    return timedelta(**{UNITS[age[2]]: int(age[1])}) if age else None
+    """Convert an age such as `2h`; None for any other text, and for an age before the calendar."""
+    given = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    age = timedelta(**{UNITS[given[2]]: int(given[1])}) if given else None
+    return age if age and age <= MAX_AGE else None
 
 
 def time_of(text: str) -> str:

@@ -1,0 +1,37 @@
+"""Values of options and the key, as people mistype them: each is one sentence, not a traceback."""
+
+from datetime import timedelta
+
+import pytest
+
+from hookkeeper.cli.client import Api
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.options import age_of, read_json, time_of
+
+
+@pytest.mark.parametrize("text", ["NaN", '{"a": Infinity}', "[1e400]", r'"\ud800"', "[" * 100_000, "1" * 5000])
+def test_json_that_cannot_be_sent(text: str) -> None:
+    with pytest.raises(Failed, match=r"^--data is n"):
+        read_json(text, "--data")
+
+
+def test_an_age_before_the_calendar_is_left_to_the_api() -> None:
+    assert time_of("999999d") == "999999d"
+    assert age_of("999999s") == timedelta(seconds=999_999)
+    assert age_of("7d") == timedelta(days=7)
+
+
+@pytest.mark.parametrize("key", ["hk_secret ", " hk_secret", "hk_secret\r", "hk_sec\nret", "hk_secr\u00e9t"])
+def test_a_key_that_no_header_can_have_is_not_shown(key: str) -> None:
+    with pytest.raises(Failed, match=r"^HOOKKEEPER_API_KEY contains invalid characters") as failed:
+        Api("http://127.0.0.1:1", key).call("GET", "events")
+    assert "hk_" not in str(failed.value)
+
+
+@pytest.mark.parametrize("arguments", [("\udcff", None), ("events", "\udcff")])
+def test_an_argument_that_is_not_utf_8(arguments: tuple[str, str | None]) -> None:
+    path, tenant = arguments
+    client = Api("http://127.0.0.1:1", "key")
+    with pytest.raises(Failed, match=r"^an argument is not valid UTF-8$"):
+        client.call("GET", path, tenant=tenant)
+    client.close()
