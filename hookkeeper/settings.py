@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
 from hookkeeper.content.sizes import MAX_HEADER_BYTES, RenderLimits
+from hookkeeper.content.text import API_KEY
 from hookkeeper.content.urls import check_name_server, check_proxy
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.egress.addresses import parse_networks
@@ -38,7 +39,9 @@ class Settings(BaseSettings):
         description="Database of the registry: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`",
     )
     admin_key: SecretStr | None = Field(
-        None, min_length=16, description="Key with all permissions; `dev` generates one if it is not set"
+        None,
+        min_length=16,
+        description="Key with all permissions, in printable ASCII; `dev` generates one if it is not set",
     )
     encryption_keys: SecretStr | None = Field(
         None,
@@ -304,6 +307,15 @@ class Settings(BaseSettings):
     def keyring(self) -> Keyring | None:
         """A new keyring of the encryption keys. Processes create one at their start and share it."""
         return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
+
+    @field_validator("admin_key")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not API_KEY.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "must be printable ASCII that neither begins nor ends with a space: no request could send it"
+            )
+        return value
 
     @field_validator("encryption_keys")
     @classmethod

@@ -33,3 +33,19 @@ def test_bad_durations(monkeypatch: pytest.MonkeyPatch, name: str, text: str) ->
     monkeypatch.setenv(f"HOOKKEEPER_{name}", text)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+@pytest.mark.parametrize("ending", ["\r", "\n", " ", "é", "\x7f"])
+def test_an_admin_key_that_no_request_can_send(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setenv("HOOKKEEPER_ADMIN_KEY", f"correct horse battery{ending}")
+    with pytest.raises(ValidationError, match="admin_key") as invalid:
+        Settings()
+    assert "must be printable ASCII" in invalid.value.errors()[0]["msg"]
+    assert "horse" not in str(invalid.value)
+
+
+def test_an_admin_key_of_several_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKKEEPER_ADMIN_KEY", "correct horse battery")
+    key = Settings().admin_key
+    assert key is not None
+    assert key.get_secret_value() == "correct horse battery"

@@ -8,7 +8,6 @@ Errors:
 """
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,9 @@ import httpx
 
 from hookkeeper.cli.console import Failed, Json
 from hookkeeper.cli.datadir import DEFAULT, DataDir
+from hookkeeper.content.text import API_KEY
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-KEY = re.compile(r"[!-~]+")
-"""A key as a header can have it. Never shown in an error, as the header would be."""
 SEND_RETRY_WAITS = (1.0, 5.0)
 """Seconds before an event with an unknown result is sent again."""
 
@@ -50,8 +48,8 @@ class Api:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: it must start with http:// or https://")
-        if key and not KEY.fullmatch(key):
-            raise Failed("HOOKKEEPER_API_KEY contains invalid characters, such as a space or the end of a line")
+        if key and not API_KEY.fullmatch(key):  # httpx would repeat it in its error
+            raise Failed("HOOKKEEPER_API_KEY contains invalid characters, such as a space or a line break at its end")
         try:
             headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
             self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)

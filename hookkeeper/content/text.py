@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+API_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""A key that the header `Authorization: Bearer <key>` can carry."""
 _NOT_IN_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: controls (CR and LF among them), surrogates, line and paragraph separators."""
 

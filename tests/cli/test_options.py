@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from hookkeeper.cli.client import Api
+from hookkeeper.cli.client import Api, NotConnected
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.options import age_of, read_json, time_of
 
@@ -26,6 +26,13 @@ def test_a_key_that_no_header_can_have_is_not_shown(key: str) -> None:
     with pytest.raises(Failed, match=r"^HOOKKEEPER_API_KEY contains invalid characters") as failed:
         Api("http://127.0.0.1:1", key).call("GET", "events")
     assert "hk_" not in str(failed.value)
+
+
+def test_a_key_of_several_words_is_sent() -> None:
+    client = Api("http://127.0.0.1:1", "correct horse battery")
+    with pytest.raises(NotConnected):
+        client.call("GET", "events")
+    client.close()
 
 
 @pytest.mark.parametrize("arguments", [("\udcff", None), ("events", "\udcff")])
