@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple, cast
 
 import structlog
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.refusals import FULL, HEAD_TOO_LARGE, MAX_HEAD, MAX_HEADERS, MAX_URL, NO_HTTP, TOO_SLOW, URL_TOO_LONG, written
+from api.upgrades import UpgradelessProtocol
 from hookkeeper import metrics
 
 BYTES_PER_SECOND = 16 * 1024
@@ -40,7 +40,7 @@ class _Refused(Exception):
     """Ends the parsing of a request."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(UpgradelessProtocol):
     """uvicorn's connection, with time limits for everything that depends on the client."""
 
     timeouts = ClientTimeouts()
