@@ -132,6 +132,7 @@ def bare_app(settings: Settings) -> FastAPI:
         servers=openapi.servers(settings.public_url),
         webhooks=outgoing.router,
         generate_unique_id_function=openapi.operation_id,
+        redirect_slashes=False,  # to an absolute address, which is wrong behind some proxies
         openapi_url=None,  # `api.routes.docs` serves the document and its page
         lifespan=_lifespan,
         telemetry=TELEMETRY,

@@ -123,7 +123,18 @@ async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/v1", "/v1/", "/v2/events", "/v1/event", "/v1/events/e/explode", "/v1/webhooks/w/x/y", "/%00"]
+    "path",
+    [
+        "/nothing",
+        "/v1",
+        "/v1/",
+        "/v2/events",
+        "/v1/event",
+        "/v1/events/",
+        "/v1/events/e/explode",
+        "/v1/webhooks/w/x/y",
+        "/%00",
+    ],
 )
 async def test_an_unknown_path(idle_instance: Instance, path: str) -> None:
     for method in METHODS:
