@@ -4,16 +4,27 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import measure
+from benchmarks.index_databases import Contents, fill
+from benchmarks.index_reports import reports
 from benchmarks.report import markdown
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.times import percentile, to_socket
 from benchmarks.stream import Arrivals, Posted, Stream
+from benchmarks.timing import time_in_turn
+from hookkeeper.cli.console import Failed
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.tables import events
+from hookkeeper.times import utc_now
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 400
@@ -44,6 +55,58 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
         wanted = {column.metric for column in SCENARIOS["throughput"].columns}
         assert wanted <= set(sample["metrics"])
     assert "bare Temporal" in next(tmp_path.glob("*.md")).read_text()
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(TIMEOUT + 30)
+def test_an_index_is_filled_once(tmp_path: Path) -> None:
+    """Setup: an index of 2,000 events in a folder. Timeline: two runs, and one that wants another number of events.
+    What this proves: the second run uses what the first has written.
+    """
+    first, second, other = (_run_index(tmp_path, events=number) for number in (2000, 2000, 300))
+    assert first.returncode == second.returncode == 0, first.stdout + first.stderr + second.stdout + second.stderr
+    assert "written in" in first.stdout
+    assert "written in" not in second.stdout
+    assert other.returncode == 1
+    assert "has 2000 events" in other.stderr
+
+
+def _run_index(folder: Path, events: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.index", "sqlite", "--keep", str(folder), "--repeats", "2"],
+        cwd=ROOT,
+        env={**os.environ, "BENCH_EVENTS": str(events)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+async def test_a_filling_that_was_stopped_goes_on(engine: AsyncEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    contents = Contents(events=700, until=utc_now() - timedelta(hours=1))
+    expected = list(reports(contents.events, contents.until))
+    await EventIndex(Database(engine)).write(expected[:500])
+    await fill(engine, contents)
+    async with engine.connect() as connection:
+        found = set(await connection.scalars(select(events.c.id)))
+    assert found == {report.event_id for report in expected}
+    assert "written in" in capsys.readouterr().out
+    await fill(engine, contents)
+    assert capsys.readouterr().out == "  filled before: the latest event is 1.0 h old\n"
+
+
+async def test_failures_are_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    async def succeed() -> None:
+        """Take no time."""
+
+    async def fail() -> None:
+        raise Failed("503")
+
+    await time_in_turn({"good": succeed, "bad": fail}, 3)
+    _, good, bad = capsys.readouterr().out.splitlines()
+    assert "failed" not in good
+    assert bad.endswith("3 failed: 503")
 
 
 def test_ratios_compare_within_a_turn(tmp_path: Path) -> None:
