@@ -1,8 +1,8 @@
 """`python -m benchmarks.index [sqlite] [postgresql]`: an index of events, filled by the real code, with
-its queries.
+its queries and the dashboard's pages.
 
 `BENCH_EVENTS` events (20,000 by default) over 30 days. It prints the time to write them, the bytes per event of each
-table and index, and how long queries take. Absolute times depend on the machine: compare
+table and index, and how long queries and pages of the dashboard take. Absolute times depend on the machine: compare
 ratios within one run. With few events, counters are a larger share of the size than in use.
 """
 
@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.index_databases import DATABASES, filled
 from benchmarks.index_reports import tenant_name, webhook_id
+from benchmarks.pages import time_pages
 from benchmarks.timing import time_in_turn
 from hookkeeper.cli.console import Failed, out, print_failure
 from hookkeeper.cli.processes import run
@@ -83,10 +84,11 @@ QUERIES: dict[str, Query] = {
 
 async def main(names: list[str], keep: Path | None, events: int | None, repeats: int) -> None:
     for name in names:
-        async with filled(name, keep, events) as (_, engine, contents):
+        async with filled(name, keep, events) as (url, engine, contents):
             await sizes(engine, contents.events)
             index = EventIndex(Database(engine))
             await time_in_turn({name: partial(query, index) for name, query in QUERIES.items()}, repeats)
+            await time_pages(url, repeats)
 
 
 async def sizes(engine: AsyncEngine, events: int) -> None:
