@@ -1,5 +1,6 @@
 """The ports of a stack on this machine."""
 
+import errno
 import socket
 from dataclasses import dataclass
 
@@ -48,20 +49,22 @@ def check_ports(host: str, ports: Ports) -> None:
         address = host if service == "the API" else LOCALHOST
         try:
             is_free = is_port_free(address, port)
-        except socket.gaierror as error:
+        except OSError as error:
             raise Failed(f"{address} is not an address of this machine: {error.strerror}") from error
         if not is_free:
             raise Failed(f"port {port} for {service} is in use: stop the process that uses it, or choose another port")
 
 
 def is_port_free(host: str, port: int) -> bool:
-    """Return whether a server could listen there. Raises `socket.gaierror` for a host that does not exist."""
+    """Return whether a server could listen there. Raises `OSError` for a host that is not this machine."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         # As servers do: closing connections of an earlier process do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise
             return False
     return True

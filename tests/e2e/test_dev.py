@@ -234,6 +234,11 @@ async def test_reports_why_it_cannot_start(running_dev: processes.Dev, tmp_path:
             *("--host", "::nowhere::", "--data-dir", "e"),
             settings={"HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only"},
         ),
+        refused(
+            "192.0.2.1 is not an address of this machine: ",
+            *("--host", "192.0.2.1", "--data-dir", "g"),
+            settings={"HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only"},
+        ),
         refused("cannot store data in /dev/null: File exists\n", "--data-dir", "/dev/null"),
         refused(
             "invalid settings:\n  HOOKKEEPER_RETENTION: ",
