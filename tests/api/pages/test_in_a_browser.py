@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, Route, async_playwright, expect
 from sockets import serving
+from test_stats_api import report
 
 from api.state import ApiState
 from index_rows import until_indexed
@@ -237,6 +238,23 @@ async def test_the_keyboard_is_enough_and_the_narrow_page_fits(chromium: Browser
         await expect(page.get_by_text("Skip to content")).to_be_focused()
         assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+async def test_the_overview_shows_all_columns_of_failing_webhooks(
+    chromium: Browser, idle_instance: Instance, width: int
+) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/" + "path-of-a-receiver/" * 4)
+    failing = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
+    (delivery,) = failing.deliveries
+    delivery = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
+    await idle_instance.store.index.write([failing._replace(deliveries=(delivery,))])
+    async with reading(chromium, idle_instance, width=width) as page:
+        await log_in(page)
+        await page.goto("/")
+        table = page.locator(".failing")
+        await expect(table.get_by_text("path-of-a-receiver")).to_be_visible()
+        assert await table.evaluate("box => box.scrollWidth <= box.clientWidth")
 
 
 async def test_a_webhook_is_registered_tested_paused_and_resumed(
