@@ -9,7 +9,7 @@ from api.deps import AnyTenant, KnownWebhook
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime
+from hookkeeper.services.fields import AGE, EVENT_ID, STATUS_CODE, EventType, GivenTime
 from hookkeeper.times import utc_now
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -40,7 +40,7 @@ async def _period(
     last: Annotated[
         str | None,
         Query(
-            pattern=r"^[1-9][0-9]{0,3}[mhd]$",
+            pattern=AGE,
             description="Accepted in the last minutes, hours or days: `15m`, `24h`, `7d`. Not together with `since`",
             examples=["24h"],
         ),
@@ -57,7 +57,7 @@ async def _outcome(
     status_code: Annotated[
         str | None,
         Query(
-            pattern=r"^([1-5]xx|[1-5][0-9]{2})$",
+            pattern=STATUS_CODE,
             description="Status code of the latest attempt, such as `503`, or its class, such as `5xx`",
             examples=["5xx"],
         ),

@@ -15,6 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from hookkeeper.services.fields import PATTERN_RULES
+
 MAX_ERRORS = 100
 """Bad fields that one error names."""
 UNACCEPTABLE = "The request is invalid: see errors."
@@ -54,10 +56,7 @@ class Invalid(ServiceError):
         """Make one of the errors that Pydantic or FastAPI found."""
         return cls(
             UNACCEPTABLE,
-            [
-                BadField(path=_path(error["loc"]), detail=error["msg"].removeprefix("Value error, "))
-                for error in errors[:MAX_ERRORS]
-            ],
+            [BadField(path=_path(error["loc"]), detail=_detail(error)) for error in errors[:MAX_ERRORS]],
         )
 
 
@@ -83,6 +82,14 @@ class Suspended(Postponed):
 
 class EventRefused(ServiceError):
     """The event of a schedule is refused for good; `str()` is the reason."""
+
+
+def _detail(error: Any) -> str:
+    """Return what is wrong; for a known pattern in words, since a regular expression does not say what to do."""
+    if error["type"] == "string_pattern_mismatch" and (rule := PATTERN_RULES.get(error["ctx"]["pattern"])):
+        return rule
+    text: str = error["msg"]
+    return text.removeprefix("Value error, ")
 
 
 def _path(location: Sequence[str | int]) -> str:

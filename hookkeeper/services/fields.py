@@ -31,6 +31,18 @@ _GROUPS = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
 EVENT_TYPE = rf"^{_GROUPS}$"
 EVENT_PATTERN = rf"^({_GROUPS}(\.\*)?|\*)$"
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
+AGE = r"^[1-9][0-9]{0,3}[mhd]$"
+STATUS_CODE = r"^([1-5]xx|[1-5][0-9]{2})$"
+_NAME_RULE = "must have letters, digits, `_` and `-` only"
+PATTERN_RULES = {
+    TENANT_PATTERN: f"{_NAME_RULE}, 1 to 64",
+    EVENT_ID: f"{_NAME_RULE}, 1 to 128",
+    EVENT_TYPE: "must be words of letters, digits, `_` and `-`, joined by dots, such as `order.paid`",
+    EVENT_PATTERN: "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`",
+    AGE: "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`",
+    STATUS_CODE: "must be a status code such as `503`, or a class such as `5xx`",
+}
+"""What a text of each pattern must be, as errors say it."""
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 

@@ -1,0 +1,40 @@
+"""Errors in a field say in words what its text must be, not as a regular expression."""
+
+from typing import Any
+
+import pytest
+from problems import problem
+
+from instances import Instance
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"last": "2x"}, "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`"),
+        ({"status_code": "6xx"}, "must be a status code such as `503`, or a class such as `5xx`"),
+        ({"tenant": "a b"}, "must have letters, digits, `_` and `-` only, 1 to 64"),
+        ({"id_prefix": "é"}, "must have letters, digits, `_` and `-` only, 1 to 128"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_query_says_what_it_must_be(idle_instance: Instance, query: dict[str, str], expected: str) -> None:
+    refused = problem(await idle_instance.http.get("/v1/events", params=query), 422)
+    assert refused["errors"] == [{"path": next(iter(query)), "detail": expected}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "expected"),
+    [
+        ("/v1/events", {"type": "order paid", "data": {}}, "type", "joined by dots, such as `order.paid`"),
+        ("/v1/webhooks", {"url": "http://127.0.0.1/", "events": ["order*"]}, "events.0", "such as `order.*`, or `*`"),
+    ],
+    ids=["type", "pattern"],
+)
+async def test_a_body_says_what_it_must_be(
+    idle_instance: Instance, path: str, body: dict[str, Any], field: str, expected: str
+) -> None:
+    refused = problem(await idle_instance.http.post(path, json=body), 422)
+    (error,) = refused["errors"]
+    assert error["path"] == field
+    assert error["detail"].endswith(expected)
