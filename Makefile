@@ -92,7 +92,7 @@ $(MADE):
 $(RUNTIME): $(MADE) requirements.lock pyproject.toml
 	@echo "Installing packages (once, about a minute)…"
 	@$(PIP) --require-hashes -r requirements.lock
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .  # setuptools warns of every editable package
 	@touch $@
 
 $(DEV): $(RUNTIME) requirements-dev.lock

@@ -16,8 +16,8 @@ DESCRIPTION = """Durable webhook delivery: each event is a Temporal workflow, an
 
 Register webhooks, post events, and watch and control each delivery.
 
-- **Keys.** Send `Authorization: Bearer <key>`. Each operation names the scope that the key needs. A key is bound to one
-  tenant, or to none; the admin key has all scopes.
+- **Keys.** Send `Authorization: Bearer <key>`. Each operation names the scope that the key needs. A key gives access
+  to one tenant, or to all; the admin key has all scopes.
 - **Errors** are problem documents (RFC 9457), `application/problem+json`.
 - **Lists** return pages: pass `next_cursor` as `cursor` to get the next page, until it is null.
 - **Times** are RFC 3339; responses use UTC.
