@@ -153,6 +153,11 @@ def _raise_problem(response: httpx.Response) -> NoReturn:
     raise unavailable
 
 
+def _has_default_tenant(url: httpx.URL) -> bool:
+    """Whether the request is about one event or schedule, whose ids belong to a tenant, and names no tenant."""
+    return url.path.startswith(("/v1/events/", "/v1/schedules/")) and "tenant" not in url.params
+
+
 def _error(response: httpx.Response) -> str:
     if "problem+json" not in response.headers.get("content-type", ""):
         return f"{response.url} answers {response.status_code} {response.reason_phrase}"
@@ -161,4 +166,6 @@ def _error(response: httpx.Response) -> str:
     hint = ""
     if response.status_code == 401:
         hint = " Set HOOKKEEPER_API_KEY, or run this in the directory of `hookkeeper dev`."
+    elif response.status_code == 404 and _has_default_tenant(response.url):
+        hint = " Without --tenant, the tenant is the key's, or `default`."
     return f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}"

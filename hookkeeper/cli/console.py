@@ -75,11 +75,17 @@ def print_result(as_json: bool, result: Any, sentence: str) -> None:
     print_json_or(as_json, result, lambda _: out.print(sentence, markup=False))
 
 
-def print_page(as_json: bool, page: Json, header: Sequence[str], cells: Callable[[Json], Sequence[str]]) -> None:
-    """Print one page of a list: as ASCII JSON, or as a table with the cells of each item."""
+def print_page(
+    as_json: bool, page: Json, header: Sequence[str], cells: Callable[[Json], Sequence[str]], empty: str
+) -> None:
+    """Print one page of a list: as ASCII JSON, or as a table with the cells of each item. `empty` is printed instead
+    of a table without rows."""
 
     def print_rows(_: Json) -> None:
-        print_table(header, [cells(item) for item in page["items"]])
+        if page["items"] or page["next_cursor"]:
+            print_table(header, [cells(item) for item in page["items"]])
+        else:
+            out.print(empty, markup=False)
         if page["next_cursor"]:
             out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
         if (total := page.get("total")) is not None:

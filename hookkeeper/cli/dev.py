@@ -32,9 +32,7 @@ async def _dev(plan: stack.Plan) -> None:
             stack.running(plan, on_ready=progress_printer(), on_event=print_event)
         )
         print_addresses(running)
-        out.print(f"\n  Try it     {command_name()} send order.paid --follow")
-        if plan.data.path != DEFAULT.absolute():
-            out.print(f"  elsewhere  export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}")
+        print_first_steps(running, plan.data.path)
         out.print("\n  Ctrl-C stops everything; the data is kept.")
         await forever()
     out.print("  Stopped.")
@@ -56,6 +54,22 @@ def print_event(name: str, text: str) -> None:
 
 def print_stopping() -> None:
     out.print("\n  Stopping: attempts in progress finish first.")
+
+
+def print_first_steps(running: stack.Stack, data_dir: Path) -> None:
+    """Print the commands of a first delivery. Commands find the default data directory by themselves, others not."""
+    name = command_name()
+    finds = data_dir == DEFAULT.absolute()
+    out.print("\n  Try it in two other terminals:")
+    if not finds:
+        print_command(f"export HOOKKEEPER_URL={running.url} HOOKKEEPER_API_KEY={running.admin_key}", "in both")
+    print_command(f"{name} webhooks create http://127.0.0.1:9000/hook")
+    print_command(f"{name} listen --port 9000", "receives events until Ctrl-C")
+    print_command(f"{name} send order.paid --follow", "in the other terminal")
+
+
+def print_command(command: str, comment: str = "") -> None:
+    out.print(f"    {command}" + (f"  # {comment}" if comment else ""), markup=False)
 
 
 def print_addresses(running: stack.Stack, capture_reason: str = "no provider is set") -> None:

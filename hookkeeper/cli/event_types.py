@@ -25,6 +25,7 @@ def list_event_types(as_json: AsJson = False) -> None:
         page,
         ("Event type", "Description", ""),
         lambda row: (row["name"], escape(row["description"]), "[yellow]archived[/yellow]" if row["archived"] else ""),
+        empty="No event types: `hookkeeper event-types import` adds those of an OpenAPI document. Events need none.",
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from hookkeeper.cli import event_views, options, timeline
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, OwnEventId, Tenant, read_json
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Follow, Limit, OwnEventId, Tenant, read_json, time_of
 from hookkeeper.commands import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
@@ -23,20 +23,24 @@ def send(
     id_: OwnEventId = None,
     tenant: Tenant = None,
     deliver_at: Annotated[str | None, typer.Option(help="Time of the delivery (RFC 3339).")] = None,
-    follow: Annotated[bool, typer.Option(help="Show the attempts live; exit 1 unless all succeed.")] = False,
+    follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Send an event."""
     api = Api.of_environment()
     body = {"type": type_, "data": read_json(data, "--data")} | present(tenant=tenant, id=id_, deliver_at=deliver_at)
-    accepted = api.send_event(body)
+    print_accepted_event(api, api.send_event(body), follow=follow, as_json=as_json)
+
+
+def print_accepted_event(api: Api, accepted: Json, *, follow: bool, as_json: bool) -> None:
+    """Print the answer to an event that was sent; with `follow`, its attempts until it is final."""
     if not (as_json and follow):
-        print_json_or(as_json, accepted, _print_accepted_event)
+        print_json_or(as_json, accepted, _print_deliveries)
     if follow:
         _follow(api, accepted, as_json)
 
 
-def _print_accepted_event(accepted: Json) -> None:
+def _print_deliveries(accepted: Json) -> None:
     count = len(accepted["deliveries"])
     deliveries = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
     duplicate = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
@@ -48,7 +52,8 @@ def _follow(api: Api, accepted: Json, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(event))
     else:
-        out.print(f"  {event_views.colored(event['status'])}")
+        hint = "" if event["deliveries"] else "  nothing was sent: `hookkeeper webhooks create` registers a webhook"
+        out.print(f"  {event_views.colored(event['status'])}{hint}")
     if event["status"] != "succeeded":
         raise typer.Exit(1)
 
@@ -96,8 +101,8 @@ def list_events(
         min_attempts=min_attempts,
         channel=channel,
         id_prefix=id_prefix,
-        since=since,
-        until=until,
+        since=time_of(since),
+        until=time_of(until),
         last=last,
         total=total,
         limit=limit,
@@ -108,6 +113,7 @@ def list_events(
         page,
         ("Event", "Type", "Tenant", "Status", "Accepted"),
         lambda row: (row["id"], row["type"], row["tenant"], event_views.colored(row["status"]), row["accepted_at"]),
+        empty="No events. `hookkeeper send` sends one.",
     )
 
 

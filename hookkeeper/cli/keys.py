@@ -63,6 +63,7 @@ def list_keys(
             row["last_used_at"] or "never",
             _state(row),
         ),
+        empty="No keys. The admin key is not listed.",
     )
 
 

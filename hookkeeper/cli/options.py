@@ -5,7 +5,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 import typer
 
@@ -16,6 +16,9 @@ Tenant = Annotated[str | None, typer.Option(help="The tenant. Default: the key's
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Maximum number of rows.")]
 Cursor = Annotated[str | None, typer.Option(help="next_cursor of the previous page.")]
 EventData = Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")]
+Follow = Annotated[
+    bool, typer.Option("--follow/--no-follow", help="Show the attempts live; exit 1 unless all succeed.")
+]
 OwnEventId = Annotated[
     str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
 ]
@@ -57,9 +60,13 @@ def age_of(text: str) -> timedelta | None:
     return age if age and age <= MAX_AGE else None
 
 
-def time_of(text: str) -> str:
+@overload
+def time_of(text: str) -> str: ...
+@overload
+def time_of(text: None) -> None: ...
+def time_of(text: str | None) -> str | None:
     """Convert an age such as `2h` to a time; leave other values to the API."""
-    age = age_of(text)
+    age = age_of(text) if text else None
     return text if age is None else (datetime.now(UTC) - age).isoformat()
 
 
@@ -71,7 +78,7 @@ Error = Annotated[str | None, typer.Option(help="Error of the latest attempt, su
 MinAttempts = Annotated[int | None, typer.Option(min=1, help="At least this many attempts.")]
 OfChannel = Annotated[str | None, typer.Option("--channel", help="webhook, email or notification.")]
 IdPrefix = Annotated[str | None, typer.Option(help="Text that the event's id begins with.")]
-Since = Annotated[str | None, typer.Option(help="Accepted at or after this time (RFC 3339).")]
-Until = Annotated[str | None, typer.Option(help="Accepted before this time (RFC 3339).")]
+Since = Annotated[str | None, typer.Option(help="Accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")]
+Until = Annotated[str | None, typer.Option(help="Accepted before, in the same format.")]
 Last = Annotated[str | None, typer.Option(help="Accepted in the last minutes, hours or days: 15m, 24h, 7d.")]
 Total = Annotated[bool, typer.Option("--total", help="Count all matches, up to 1,000.")]

@@ -32,7 +32,7 @@ def recover(
     if not since:
         raise typer.BadParameter("--since is required, such as 2h or 2026-01-02T03:04:05Z")
     body = {"since": time_of(since), "status": status, "rate": rate, "dry_run": dry_run}
-    body |= present(types=type_ or None, until=time_of(until) if until else None, tenant=all_of)
+    body |= present(types=type_ or None, until=time_of(until), tenant=all_of)
     path = ("webhooks", webhook_id, "recover") if webhook_id else ("recoveries",)
     recovery = Api.of_environment().call("POST", *path, body=body)
     print_json_or(as_json, recovery, _print_count if dry_run else _print_started)
@@ -63,6 +63,7 @@ def list_recoveries(
         page,
         ("Recovery", "Tenant", "Status", "Redelivered", "Started"),
         lambda row: (row["id"], row["tenant"], _status(row), _progress(row), row["started_at"]),
+        empty="No recoveries. `hookkeeper webhooks recover` starts one.",
     )
 
 

@@ -44,6 +44,7 @@ def list_schedules(
             next(iter(row["next"]), "never"),
             _state(row),
         ),
+        empty="No schedules. `hookkeeper schedules create` creates one.",
     )
 
 

@@ -38,7 +38,7 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Show counts, success rates and latencies, with attempts and errors over time."""
-    begin, end = time_of(since), time_of(until) if until else None
+    begin, end = time_of(since), time_of(until)
     found = Api.of_environment().call(
         "GET",
         "stats",

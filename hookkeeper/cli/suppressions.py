@@ -28,6 +28,7 @@ def list_suppressions(
         page,
         ("Address", "Tenant", "Reason", "Since", ""),
         lambda row: (escape(row["address"]), row["tenant"], row["reason"], row["created_at"], escape(row["detail"])),
+        empty="No suppressed addresses.",
     )
 
 

@@ -5,10 +5,21 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import event_views, options, recoveries, webhook_fields, webhook_views
+from hookkeeper.cli import event_views, events, options, recoveries, webhook_fields, webhook_views
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, print_fields, print_json_or, print_page, print_result
-from hookkeeper.cli.options import STDIN, AsJson, Cursor, Limit, OwnEventId, Tenant, WebhookId, read_json
+from hookkeeper.cli.options import (
+    STDIN,
+    AsJson,
+    Cursor,
+    Follow,
+    Limit,
+    OwnEventId,
+    Tenant,
+    WebhookId,
+    read_json,
+    time_of,
+)
 from hookkeeper.policy import OrderPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
@@ -62,6 +73,7 @@ def list_webhooks(
         page,
         ("Webhook", "Tenant", "Target", "Events", ""),
         lambda row: (row["id"], row["tenant"], _target(row), escape(" ".join(row["events"])), _state(row)),
+        empty="No webhooks. `hookkeeper webhooks create` registers one.",
     )
 
 
@@ -156,12 +168,13 @@ def send_test(
     webhook_id: WebhookId,
     type_: Annotated[str, typer.Option("--type", help="The event type to send.")] = "hookkeeper.test",
     id_: OwnEventId = None,
+    follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a real signed event to this webhook only."""
-    body = {"type": type_} | present(id=id_)
-    accepted = Api.of_environment().send_event(body, ("webhooks", webhook_id, "test"))
-    print_json_or(as_json, accepted, print_fields)
+    api = Api.of_environment()
+    accepted = api.send_event({"type": type_} | present(id=id_), ("webhooks", webhook_id, "test"))
+    events.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
 
 
 @app.command()
@@ -237,8 +250,8 @@ def deliveries(
         min_attempts=min_attempts,
         channel=channel,
         id_prefix=id_prefix,
-        since=since,
-        until=until,
+        since=time_of(since),
+        until=time_of(until),
         last=last,
         total=total,
         limit=limit,
@@ -257,6 +270,7 @@ def deliveries(
             escape(str(row["error"] or row["status_code"] or "")),
             row["accepted_at"],
         ),
+        empty="No deliveries.",
     )
 
 

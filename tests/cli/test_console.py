@@ -49,6 +49,20 @@ def test_a_cell_is_one_line(printed: io.StringIO) -> None:
     assert without_styles(printed.getvalue()).splitlines() == ["one  two", "a b  c"]
 
 
+def test_an_empty_list_says_so(printed: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    page = {"items": [], "next_cursor": None}
+    console.print_page(False, page, ("one",), lambda row: (row["one"],), empty="No rows. `add` adds one.")
+    assert printed.getvalue() == "No rows. `add` adds one.\n"
+    console.print_page(True, page, ("one",), lambda row: (row["one"],), empty="No rows.")
+    assert capsys.readouterr().out == '{"items": [], "next_cursor": null}\n'
+
+
+def test_a_page_without_rows_that_is_not_the_last_does_not_say_there_are_none(printed: io.StringIO) -> None:
+    page = {"items": [], "next_cursor": "c1"}
+    console.print_page(False, page, ("one",), lambda row: (row["one"],), empty="No rows.")
+    assert without_styles(printed.getvalue()).splitlines() == ["one", "More: --cursor c1"]
+
+
 @pytest.mark.parametrize("text", ["Ann & Bob", "日本語", "שלום", "naïve 👩\u200d🚀", ""])
 def test_usual_text_is_unchanged(text: str) -> None:
     assert visible(text) == text

@@ -81,6 +81,44 @@ async def test_send_repeats_safely(running_dev: processes.Dev, tenant: str) -> N
     assert other.err.startswith("Error: 409 Conflict: ")
 
 
+async def test_following_an_event_without_webhooks_says_that_nothing_was_sent(
+    running_dev: processes.Dev, tenant: str
+) -> None:
+    sent = await running_dev.run("send", "order.paid", "--tenant", tenant, "--follow")
+    assert (sent.code, sent.err) == (0, "")
+    assert "no matching webhook\n  succeeded  nothing was sent: `hookkeeper webhooks create`" in sent.out
+
+
+async def test_a_test_event_is_followed(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
+    webhook = await running_dev.webhook(inbox.url, tenant)
+    sent = await running_dev.run("webhooks", "test", webhook["id"], "--follow")
+    assert (sent.code, sent.err) == (0, ""), sent
+    assert "  1 delivery\n" in sent.out
+    assert "✓ attempt 1" in sent.out
+    assert sent.out.endswith("  succeeded\n")
+
+
+async def test_an_event_of_another_tenant_is_not_found_and_the_error_says_which_tenant_was_meant(
+    running_dev: processes.Dev, tenant: str
+) -> None:
+    event = await as_json(running_dev, "send", "order.paid", "--tenant", tenant)
+    hint = "Without --tenant, the tenant is the key's, or `default`."
+    for command in ("show", "retry"):
+        missing = await running_dev.run("events", command, event["id"])
+        assert (missing.code, missing.err) == (1, f"Error: 404 Not Found: No such event. {hint}\n")
+    named = await running_dev.run("events", "show", event["id"], "--tenant", "nobody")
+    assert named.err == "Error: 404 Not Found: No such event.\n"
+
+
+async def test_lists_take_ages(running_dev: processes.Dev, tenant: str) -> None:
+    event = await as_json(running_dev, "send", "order.paid", "--tenant", tenant)
+    await running_dev.until(event["id"], tenant, "succeeded")
+    listed = await as_json(running_dev, "events", "list", "--tenant", tenant, "--since", "1h")
+    assert [item["id"] for item in listed["items"]] == [event["id"]]
+    before = await running_dev.run("events", "list", "--tenant", tenant, "--until", "1h")
+    assert before.out == "No events. `hookkeeper send` sends one.\n"
+
+
 async def test_send_reads_data_from_files_and_standard_input(running_dev: processes.Dev, tenant: str) -> None:
     (running_dev.folder / "data.json").write_text('{"from": "é"}')
     for data, stdin, expected in (
