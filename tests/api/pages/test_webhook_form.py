@@ -133,7 +133,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
     [
         ({"url": ""}, "", "needs a url"),
         ({"url": "ftp://x.test/"}, "url", "http"),
-        ({"events": "no type!"}, "events", "pattern"),
+        ({"events": "no type!"}, "events", "such as `order.*`"),
         ({"retry.schedule": "soon"}, "retry.schedule", "must be durations"),
         ({"retry.schedule": "5s, 9d"}, "retry.schedule", "entry 2: "),
         ({"retry.schedule": "5s", "retry.initial": "5s"}, "retry", "either schedule or exponential"),
@@ -168,7 +168,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         ({"metadata": '{"team": "shop"'}, "metadata", "is not JSON"),
         ({"metadata": '{"team": "shop"}, 1'}, "metadata", "is not JSON"),
         ({"then": "test", "sample.data": "{"}, "sample.data", "is not JSON"),
-        ({"then": "test", "sample.type": "no type!"}, "sample.type", "pattern"),
+        ({"then": "test", "sample.type": "no type!"}, "sample.type", "such as `order.paid`"),
     ],
 )
 async def test_what_is_refused_is_explained_at_its_field_and_kept(
