@@ -1,6 +1,7 @@
 """Text of tenants and receivers cannot control the terminal."""
 
 import io
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_a_cell_is_one_line(printed: io.StringIO) -> None:
 
 
 def test_an_empty_list_says_so(printed: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
-    page = {"items": [], "next_cursor": None}
+    page: dict[str, Any] = {"items": [], "next_cursor": None}
     console.print_page(False, page, ("one",), lambda row: (row["one"],), empty="No rows. `add` adds one.")
     assert printed.getvalue() == "No rows. `add` adds one.\n"
     console.print_page(True, page, ("one",), lambda row: (row["one"],), empty="No rows.")
