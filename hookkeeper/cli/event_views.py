@@ -81,11 +81,20 @@ def status_change(delivery: Json) -> str:
     return f"  {'':>8}    {escape(target(delivery))}  {state(delivery)}"
 
 
+def next_attempt_at(event: Json) -> str | None:
+    """Return when the first of the event's next attempts is due, if one is."""
+    return min(filter(None, (delivery["next_attempt_at"] for delivery in event["deliveries"])), default=None)
+
+
+def seconds_until(time: str) -> float:
+    return max(0.0, (_time(time) - datetime.now(UTC)).total_seconds())
+
+
 def waiting_for(event: Json) -> str:
     """Describe what the event waits for."""
     deliveries = event["deliveries"]
-    if due := [delivery["next_attempt_at"] for delivery in deliveries if delivery["next_attempt_at"]]:
-        return f"next attempt in {_until(min(due))}"
+    if due := next_attempt_at(event):
+        return f"next attempt in {_until(due)}"
     if event["status"] == "scheduled":
         return f"scheduled: delivered in {_until(event['deliver_at'])}"
     if any(delivery["status"] == "held" for delivery in deliveries):
@@ -142,7 +151,7 @@ def _excerpt(text: str) -> str:
 
 
 def _until(text: str) -> str:
-    seconds = max(0.0, (_time(text) - datetime.now(UTC)).total_seconds())
+    seconds = seconds_until(text)
     return duration(round(seconds, 0 if seconds > 10 else 1))
 
 

@@ -15,6 +15,8 @@ POLL_INTERVAL = 0.15
 """Seconds between two reads of the event."""
 NO_RESPONSE_TIMEOUT = 30.0
 """Seconds without a response after which `follow` gives up; API or worker may be restarting."""
+SHORT_WAIT = 1.0
+"""Seconds until an attempt that need not be announced."""
 FINAL = ("succeeded", "failed", "cancelled")
 TARGET_WIDTH = 48
 """Maximum width of the target column."""
@@ -46,6 +48,8 @@ def follow(
             if is_done(event):
                 return event
             status.update(event_views.waiting_for(event))
+            if not console.is_terminal:  # it shows no status
+                timeline.announce_wait(event)
     raise AssertionError("polling does not end")
 
 
@@ -74,6 +78,8 @@ class _Timeline:
         self._console = console
         self._printed: set[tuple[object, ...]] = set()
         self._statuses: dict[str, tuple[str, str | None]] = {}
+        self._announced: str | None = None
+        """The time of the attempt that was announced last."""
 
     def update(self, event: Json) -> None:
         """Print what is new."""
@@ -88,6 +94,13 @@ class _Timeline:
             if self._statuses.get(delivery["id"]) != now and (line := event_views.status_change(delivery)):
                 self._console.print(line)
             self._statuses[delivery["id"]] = now
+
+    def announce_wait(self, event: Json) -> None:
+        """Print once when the next attempt is due, if that is not at once."""
+        due = event_views.next_attempt_at(event)
+        if due and due != self._announced and event_views.seconds_until(due) > SHORT_WAIT:
+            self._announced = due
+            self._console.print(f"  [dim]{event_views.waiting_for(event)}[/dim]")
 
 
 Line = tuple[str, tuple[object, ...], str]

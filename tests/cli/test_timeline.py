@@ -169,3 +169,21 @@ async def test_a_held_or_cancelled_delivery_is_printed_once(inbox: Receiver) -> 
         "POST https://a.example/ held (webhook disabled)",
         "POST https://a.example/ cancelled",
     ]
+
+
+async def test_without_a_terminal_each_long_wait_is_announced_once(inbox: Receiver) -> None:
+    def state(delivery_status: Any, due: datetime | None, *attempts: schemas.AttemptView) -> schemas.EventView:
+        hook = delivery("webhook", "https://a.example/", delivery_status, *attempts, next_attempt_at=due)
+        return event("failed" if delivery_status == "failed" else "delivering", hook)
+
+    failed = [attempt(number, number, error="connection_refused") for number in (1, 2, 3)]
+    soon, later = datetime.now(UTC), datetime.now(UTC) + timedelta(hours=2, minutes=1)
+    retrying, last = state("retrying", later, *failed[:2]), state("failed", None, *failed)
+    lines = await followed(inbox, state("retrying", soon, failed[0]), retrying, retrying, last)
+    assert lines == [
+        "1.0 s ✗ attempt 1 POST https://a.example/ → connection refused 12 ms",
+        "2.0 s ✗ attempt 2 POST https://a.example/ → connection refused 12 ms",
+        "next attempt in 2.02 h",
+        "3.0 s ✗ attempt 3 POST https://a.example/ → connection refused 12 ms",
+        "POST https://a.example/ failed",
+    ]

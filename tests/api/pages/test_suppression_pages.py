@@ -93,7 +93,7 @@ async def test_an_address_is_added(idle_instance: Instance) -> None:
         ({"address": '"><script>alert(1)</script>'}, "address", "is not an email address"),
         ({"detail": "a\0b"}, "detail", ""),
         ({"detail": "a" * 1025}, "detail", "at most 1024"),
-        ({"tenant": "no tenant!"}, "tenant", "pattern"),
+        ({"tenant": "no tenant!"}, "tenant", "letters"),
     ],
 )
 async def test_what_is_refused_is_explained_at_its_field_and_kept(
