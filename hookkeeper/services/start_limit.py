@@ -12,7 +12,7 @@ from hookkeeper.limits.tenant_limit import TenantLimit
 MIN_PER_TENANT = 1
 MANY = 4
 """Waiting events of a busy tenant. Another one has fewer, even after a moment in which Temporal was slow."""
-REST = 1.0
+REST = 2.0
 """Multiple of the time for which a slot of a busy tenant was held, in which it then rests."""
 ACTIVE_TIME = 60.0
 """Seconds from a tenant's latest event for which the others are limited for its sake, or it is itself."""

@@ -523,16 +523,19 @@ async def test_plain_http_can_be_forbidden_to_notifications(temporal: Client, tm
 
 
 async def test_plain_http_is_not_sent_to_where_it_is_forbidden(
-    temporal: Client, tmp_path: Path, inbox: Receiver
+    temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was saved before, what a template makes, and what an operator's service would use."""
+    """What was saved before, also for alerts; what a template makes, and what an operator's service would use."""
+    monkeypatch.setattr("activities.alerts.MAX_FAILED_TRIES", 1)
     host, port = urlsplit(inbox.url).hostname, urlsplit(inbox.url).port
     calls = [{"http": {"url": inbox.url}}, {"http": {"url": "{{ event.data.url }}"}}]
     async with running_instance(temporal, tmp_path, notification_services=("ntfy",)) as instance:
         services = [{"service": f"ntfy://{host}:{port}/topic"}]
-        await instance.webhook(inbox.url, notifications=[*calls, *services], retry={"schedule": []})
+        alerts = {"notifications": calls[:1]}
+        notifications = [*calls, *services]
+        await instance.webhook(inbox.url, notifications=notifications, on_failure=alerts, retry={"schedule": []})
         strict = instance.settings.model_copy(update={"require_https": True})
         async with worker.running(instance.temporal, instance.store, strict):
-            event = await instance.until_final((await instance.send(data={"url": inbox.url}))["id"])
+            event = await instance.until_closed((await instance.send(data={"url": inbox.url}))["id"])
     assert [delivery["reason"] for delivery in event["deliveries"]] == ["forbidden_address"] * 4
     assert inbox.requests == []

@@ -94,6 +94,10 @@ async def test_a_search_attribute_of_another_type(bare: Client, tmp_path: Path) 
     assert code == 1
     assert "search attribute HookTenant is Text, not Keyword" in output
     assert f"temporal operator search-attribute remove --namespace {bare.namespace} --name HookTenant" in output
+    async with running_instance(bare, tmp_path) as instance:
+        ready = await instance.http.get("/readyz")
+    assert ready.status_code == 503
+    assert "search attribute HookTenant is Text, not Keyword" in ready.json()["detail"]
     async with cloud(bare) as (address, _):
         code, output = await migrate(bare, address, tmp_path)
     assert code == 1

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 
+from hookkeeper import ids
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
+from workflows.event import ALERTS_PENDING
 
 ONCE: dict[str, list[float]] = {"schedule": []}
 BODY = '{"kind": {{ alert.kind }}, "reason": {{ alert.reason }}, "unreported": {{ alert.unreported }}}'
@@ -182,6 +185,23 @@ async def until_tried(instance: Instance, event_id: str, times: int) -> None:
             if any(activity.activity_type.name == "send_alert" and activity.attempt >= times for activity in pending):
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_run_that_only_waits_for_its_alerts_says_so(
+    instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.alerts.ALERT_RETRIES", RetryPolicy(maximum_interval=timedelta(seconds=1)))
+    monkeypatch.setattr("activities.alerts.MAX_FAILED_TRIES", 1000)
+    inbox.otherwise = Answer(500)
+    desk.otherwise = Answer(503)
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    event_id = (await instance.send())["id"]
+    await desk.got(1)
+    run = instance.temporal.get_workflow_handle(ids.workflow_id(instance.tenant, event_id))
+    shown = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert shown.current_details == ALERTS_PENDING
+    desk.otherwise = Answer(200)
+    assert (await instance.until_closed(event_id))["status"] == "failed"
 
 
 async def test_an_alert_that_cannot_be_sent_is_given_up(

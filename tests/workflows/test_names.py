@@ -113,6 +113,9 @@ def test_other_summaries() -> None:
     sent = FAILING.model_copy(update={"awaiting": ("ann@a.b", "bob@a.b")})
     assert summaries.wait_summary(sent, "awaiting_until", HOUR) == "wait for receipts of ann@a.b, bob@a.b"
     assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), "next_attempt_at", HOUR) == "attempt in 1 h"
+    assert summaries.recheck_summary("wh_1", "POST https://a.b/hook · attempt 3") == (
+        "is wh_1 still off? · POST https://a.b/hook · attempt 3"
+    )
 
 
 @pytest.mark.parametrize(
