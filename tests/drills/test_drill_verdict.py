@@ -74,7 +74,8 @@ TWICE = (request(), request(T + 12))
     [
         (window("worker-1", T + 1.05), True),  # while it was under way
         (window("worker-1", T + 1.6), True),  # it was answered, but the answer was not recorded
-        (window("worker-1", T + 3), False),
+        (window("worker-1", T + 2.8), True),
+        (window("worker-1", T + 3.5), False),
         (window("worker-1", T + 0.3), False),  # it came before
         (window("worker-1", T + 11, T + 14), False),  # that it took long to come back excuses nothing
         (window("worker-2", T + 1.0, T + 14, "stop"), True),
