@@ -1,12 +1,12 @@
 """Check the events that are open by the index: a worker that was killed may have lost the latest report of one.
 
-A description shows, without a worker, whether a run has closed or continued. Only then is its state read. The events
-whose check is due first come first: those that have just changed, or whose next attempt was due. The longer nothing
-has changed, the later is the next check.
+A description shows, without a worker, whether a run has closed or continued. Only then is its state read. A check is
+due a minute after the latest report, or after the time of the next attempt. The longer nothing has changed, the later
+is the next check, within `MAX_DELAY`.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -24,6 +24,10 @@ from hookkeeper.times import utc_now
 
 CHECKS = 1000
 """Events of one pass of the sweep."""
+FEW = 50
+"""As many are checked before they are due: where few events are open, each pass checks all."""
+MAX_DELAY = timedelta(minutes=4)
+"""The index has what a killed worker left out within five minutes, as long as a pass can check all that are due."""
 MAX_REMEMBERED = 50_000
 Lengths = tuple[tuple[str, int], ...]
 """The history lengths of an event's open runs, with the ids of the runs."""
@@ -42,8 +46,11 @@ class IndexChecks:
         self._changed: set[EventKey] = set()
 
     async def run(self) -> int:
-        """Check those that are due first; return how many had changed."""
-        return await self._check_all(await self._index.sweeps.open_events(CHECKS))
+        """Check those that are due; return how many had changed."""
+        events = await self._index.sweeps.open_events(CHECKS, until=utc_now())
+        if len(events) < FEW:
+            events = await self._index.sweeps.open_events(FEW)
+        return await self._check_all(events)
 
     async def run_for(self, tenant: str, until: datetime) -> None:
         """Check all events of a tenant whose check is due until then. Each is due later after that."""
@@ -131,7 +138,7 @@ class IndexChecks:
         times = {}
         for event in unchanged:
             quiet = now - max(event.as_of, event.key.accepted_at)
-            later = now + max(quiet, CHECK_DELAY)
+            later = now + min(max(quiet, CHECK_DELAY), MAX_DELAY)
             next_time = max(due.get(event.key, later), now) + CHECK_DELAY
             times[event.key] = min(later, next_time)
         await self._index.sweeps.check_at(times)

@@ -134,6 +134,30 @@ async def test_open_events(forgetful: Instance, inbox: Receiver) -> None:
     await until_swept(sweep, forgetful, *event_ids)
 
 
+@pytest.mark.parametrize("forgetful", ["worker"], indirect=True)
+async def test_while_many_events_are_open_only_those_that_are_due_are_checked(
+    forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check costs Temporal a request, or several."""
+    monkeypatch.setattr("hookkeeper.temporal.index_checks.FEW", 0)
+    await forgetful.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503)
+    event = await forgetful.send()
+    await forgetful.until_delivery(event["id"], "retrying", attempts=1)
+    sweep, index = sweep_of(forgetful), forgetful.store.index
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (accepted := await indexed(forgetful, event["id"]))["status"] is None:
+            await asyncio.sleep(0.1)
+    assert accepted != derived(await forgetful.event(event["id"]))
+    assert await sweep.sweep()
+    assert await indexed(forgetful, event["id"]) == accepted
+    (row,) = await index.sweeps.open_events(1)
+    await index.sweeps.check_at({row.key: datetime.now(UTC)})
+    await until_swept(sweep, forgetful, event["id"])
+    (row,) = await index.sweeps.open_events(1, until=datetime.now(UTC) + timedelta(minutes=5))
+    assert row.key.event_id == event["id"], "it is checked again within five minutes"
+
+
 async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
     """While two of its deliveries retry, and when it has closed."""
     hooks = await crowd(forgetful, inbox.url, 130)
