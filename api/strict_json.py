@@ -105,11 +105,10 @@ def _check(value: Any, root: _Location) -> int:
 
 def _fault(value: Any) -> str | None:
     """Return why a string or a number cannot be sent; None if it can be."""
-    match value:
-        case str() if not _is_text(value):
-            return NO_TEXT
-        case float() if isinf(value):
-            return "this number is too large"
+    if isinstance(value, str) and not _is_text(value):
+        return NO_TEXT
+    if isinstance(value, float) and isinf(value):
+        return "this number is too large"
     return None
 
 
