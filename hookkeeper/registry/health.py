@@ -22,6 +22,8 @@ from hookkeeper.registry.models import UtcDateTime, Webhook
 
 RECORDING_INTERVAL = timedelta(minutes=1)
 """How often successes of a healthy webhook are recorded, and slow attempts."""
+MAX_PER_TRANSACTION = 20
+"""Results. On a busy machine, a transaction of a hundred took longer than a call may, and so did each repetition."""
 AUTOMATIC = "hookkeeper"
 """The key in audit entries of webhooks that are disabled or enabled automatically."""
 
@@ -57,26 +59,19 @@ class HealthStore:
     async def record(
         self, results: Iterable[RequestResult], disable_after: float | None = None, *, again: bool = False
     ) -> dict[str, DisabledReason]:
-        """Record the results of a batch in one transaction; return the webhooks that it has disabled, and why.
+        """Record the results of a batch; return the webhooks that it has disabled, and why.
 
         `disable_after`: seconds of failures for webhooks without their own setting; None or 0 is never. `again`: the
         results may have been recorded before a crash, so webhooks disabled then are returned too.
         """
         disabled: dict[str, DisabledReason] = {}
-        async with self._database.write() as session:
-            # Ordered by id, so that batches with the same webhooks do not deadlock; those of a webhook by time.
-            for result in sorted(results, key=lambda result: (result.webhook_id, result.at)):
-                if result.answer == "succeeded":
-                    await session.execute(_success(result))
-                    continue
-                row = (await session.execute(_failure(result))).one_or_none()
-                if row is None:  # deleted meanwhile
-                    continue
-                if row.enabled and (reason := _why_disable(row, result, disable_after)):
-                    await _disable(session, row, reason, result.at)
-                    disabled[result.webhook_id] = reason
-                elif again and not row.enabled and row.disabled_reason in ("failing", "gone"):
-                    disabled[result.webhook_id] = row.disabled_reason
+        # Ordered by id, so that batches with the same webhooks do not deadlock; those of a webhook by time.
+        ordered = sorted(results, key=lambda result: (result.webhook_id, result.at))
+        for n in range(0, len(ordered), MAX_PER_TRANSACTION):
+            async with self._database.write() as session:
+                for result in ordered[n : n + MAX_PER_TRANSACTION]:
+                    if reason := await _record(session, result, disable_after, again):
+                        disabled[result.webhook_id] = reason
         return disabled
 
     async def enable(self, webhook_id: str, at: datetime) -> bool:
@@ -124,6 +119,24 @@ def status_of(webhook: Webhook, now: datetime) -> Status:
     if webhook.failures:
         return "failing"
     return "healthy" if webhook.last_success_at else "unknown"
+
+
+async def _record(
+    session: AsyncSession, result: RequestResult, disable_after: float | None, again: bool
+) -> DisabledReason | None:
+    """Record a result; return why it has disabled the webhook, if it has."""
+    if result.answer == "succeeded":
+        await session.execute(_success(result))
+        return None
+    row = (await session.execute(_failure(result))).one_or_none()
+    if row is None:  # deleted meanwhile
+        return None
+    if row.enabled and (reason := _why_disable(row, result, disable_after)):
+        await _disable(session, row, reason, result.at)
+        return reason
+    if again and not row.enabled and row.disabled_reason in ("failing", "gone"):
+        return row.disabled_reason  # type: ignore[no-any-return]
+    return None
 
 
 def _success(result: RequestResult) -> Update:

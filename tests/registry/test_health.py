@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.health import RequestResult, Status, needs_recording, status_of
+from hookkeeper.registry.health import MAX_PER_TRANSACTION, RequestResult, Status, needs_recording, status_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 
@@ -257,3 +257,26 @@ def test_status(make_webhook: Make, fields: dict[str, Any], status: Status) -> N
     for name, value in fields.items():
         setattr(webhook, name, value)
     assert status_of(webhook, NOW) == status
+
+
+async def test_many_results_are_recorded_in_several_transactions(
+    store: Store, engine: AsyncEngine, make_webhook: Make
+) -> None:
+    """One transaction of a hundred took longer than a call may on a busy machine, and so did each repetition."""
+    names = [f"wh_{n}" for n in range(100)]
+    for name in names:
+        await store.add(make_webhook(name))
+    updates, transactions = 0, [0]
+
+    def count(_: object, __: object, statement: str, *___: object) -> None:
+        nonlocal updates
+        if statement.startswith("UPDATE webhooks"):
+            updates += 1
+            transactions[-1] += 1
+
+    event.listen(engine.sync_engine, "before_cursor_execute", count)
+    event.listen(engine.sync_engine, "commit", lambda _: transactions.append(0))
+    await store.health.record([RequestResult(name, "failed", NOW) for name in names])
+    assert updates == 100
+    assert max(transactions) <= MAX_PER_TRANSACTION
+    assert {(await shown(store, name)).failures for name in names} == {1}
