@@ -18,7 +18,7 @@ from benchmarks.index_reports import reports
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.processes import freeze_objects
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import Database, RegistryUnavailable, migrate, open_engine
+from hookkeeper.registry.database import Database, RegistryUnavailable, migrate, open_engine, without_transactions
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION
 from hookkeeper.registry.index.tables import events, rollups
@@ -143,7 +143,7 @@ async def _clean(engine: AsyncEngine) -> None:
     oldest = int((utc_now() - MINUTE_RETENTION).timestamp())
     async with engine.begin() as connection:
         await connection.execute(delete(rollups).where(rollups.c.seconds == MINUTE, rollups.c.at < oldest))
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+    async with without_transactions(engine).connect() as connection:
         for statement in VACUUM[engine.dialect.name]:
             await connection.execute(text(statement))
 

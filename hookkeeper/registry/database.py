@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, event, func, select
+from sqlalchemy import URL, Connection, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -38,6 +38,8 @@ MIGRATION_LOCK = 0x686F6F6B
 """An arbitrary number, unique in the database."""
 
 PLANS_THAT_READ_ALL = ("enable_sort", "enable_seqscan", "enable_bitmapscan", "enable_hashagg", "jit")
+NO_TRANSACTION = "no_transaction"
+"""Name of the execution option of `without_transactions` for SQLite."""
 OUTAGES = ("08", "53", "57", "58")
 """PostgreSQL's SQLSTATE classes: connection, out of resources, operator intervention, system error."""
 
@@ -49,12 +51,15 @@ class RegistryUnavailable(Exception):
 def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
     """Make an engine, which connects at first use. With keys, secret columns are encrypted."""
     # For asyncpg the time to connect, for SQLite the time to wait for another writer.
+    connect_args: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
+    if make_url(database_url).get_backend_name() == "sqlite":
+        connect_args["isolation_level"] = None  # the driver begins no transactions, `_begin_immediate` does
     engine = create_async_engine(
         database_url,
         pool_pre_ping=True,
         pool_size=KEPT_CONNECTIONS,
         max_overflow=MAX_CONNECTIONS - KEPT_CONNECTIONS,
-        connect_args={"timeout": CONNECT_TIMEOUT},
+        connect_args=connect_args,
     )
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
@@ -63,13 +68,24 @@ def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngin
     return engine
 
 
+def without_transactions(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine with an option by which each statement is a transaction of its own.
+
+    SQLAlchemy's AUTOCOMMIT is not for SQLite: it costs several calls of the driver's thread, and a cancellation in one
+    of them loses the connection until the garbage collector finds it.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(**{NO_TRANSACTION: True})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 class Database:
     """Sessions on an engine. Errors and timeouts of the database become RegistryUnavailable."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.dialect = engine.dialect
         # A read is one statement: a transaction would cost PostgreSQL round trips, and SQLite its lock.
-        self._reads = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._reads = async_sessionmaker(without_transactions(engine))
         self._writes = async_sessionmaker(engine, expire_on_commit=False)
         # SQLite has one writer, and others retry with growing pauses: some wait far too long, each with a connection
         # that readers need. With a lock, writers proceed in order and without pauses.
@@ -135,7 +151,7 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     """Take SQLite's write lock at once: a transaction that reads before it writes fails without waiting."""
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    if not connection.get_execution_options().get(NO_TRANSACTION):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -41,7 +41,7 @@ class DirectWrites:
 
     async def _fetch_with_driver(self, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:
         async with self._database.turn():
-            connection, self._connection = self._connection or await self._connect(), None
+            connection, self._connection = self._connection or await self._engine.connect(), None
             try:
                 raw = await connection.get_raw_connection()
                 rows: Sequence[Any] = await self._fetch_with(raw.driver_connection, statement, values)
@@ -50,9 +50,6 @@ class DirectWrites:
                 raise
             self._connection = connection
             return rows
-
-    async def _connect(self) -> AsyncConnection:
-        return await (await self._engine.connect()).execution_options(isolation_level="AUTOCOMMIT")
 
     async def _fetch_with_session(self, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:
         async with self._database.write() as session:

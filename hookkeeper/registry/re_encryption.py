@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.registry.database import without_transactions
 from hookkeeper.registry.encryption import is_encrypted, is_stale, keyring_of
 from hookkeeper.registry.models import Base, Suppression
 from hookkeeper.registry.suppressions import tokens_of
@@ -62,6 +63,6 @@ async def _re_encrypt_row(
 
 async def _remove_old_values(engine: AsyncEngine) -> None:
     """Rewrite the SQLite file: old values would remain in its free pages and its log."""
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+    async with without_transactions(engine).connect() as connection:
         await connection.execute(text("VACUUM"))
         await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
