@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Index, String, Table, bindparam, delete, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Index, String, Table, and_, bindparam, delete, or_, select, text, update
 from sqlalchemy.schema import Column
 
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.database import Database, errors_translated
+from hookkeeper.registry.database import Database, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.direct_writes import DirectWrites
 from hookkeeper.registry.index.tables import KEY_TEXT, MICROSECOND, EpochTime, events
@@ -210,7 +210,7 @@ class Claims:
         known: dict[Key, Claim] = {}
         of_index = select(*(events.c[name] for name in ("tenant", "id", "digest", "accepted_at", "shared_run")))
         for some in _portions(keys):
-            in_index = of_index.where(tuple_(events.c.id, events.c.tenant).in_([key[::-1] for key in some]))
+            in_index = of_index.where(rows_with((events.c.id, events.c.tenant), [key[::-1] for key in some]))
             async with self._database.read() as session:
                 for query in (in_index.order_by(events.c.accepted_at), select(claims).where(_with_keys(some))):
                     known |= {claim.key: claim for claim in (Claim(*row) for row in await session.execute(query))}
@@ -236,4 +236,8 @@ def _portions(keys: Collection[Key]) -> Iterable[list[Key]]:
 
 
 def _with_keys(keys: Sequence[Key]) -> ColumnElement[bool]:
-    return tuple_(claims.c.tenant, claims.c.event_id).in_(keys)
+    """Select the claims of these events, by tenant: SQLite uses no index for a list of pairs."""
+    ids: dict[str, list[str]] = {}
+    for tenant, event_id in keys:
+        ids.setdefault(tenant, []).append(event_id)
+    return or_(*(and_(claims.c.tenant == tenant, claims.c.event_id.in_(some)) for tenant, some in ids.items()))

@@ -2,12 +2,12 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, event, func, make_url, select
+from sqlalchemy import URL, ColumnElement, Connection, and_, event, func, make_url, select, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -183,6 +183,14 @@ def _is_outage(error: DBAPIError) -> bool:
 def _primary_code(error: sqlite3.Error) -> int:
     """Return SQLite's result code without what it adds in the upper bits."""
     return error.sqlite_errorcode & 0xFF
+
+
+def rows_with(columns: Sequence[ColumnElement[Any]], keys: Collection[Sequence[Any]]) -> ColumnElement[bool]:
+    """Select the rows with these values of the columns. The first column is that of an index, and has few rows a value.
+
+    Where only the combinations are listed, two of them or more, SQLite uses no index and reads the whole table.
+    """
+    return and_(columns[0].in_({key[0] for key in keys}), tuple_(*columns).in_([tuple(key) for key in keys]))
 
 
 async def lock(session: AsyncSession, name: str) -> None:

@@ -11,11 +11,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, insert, select, tuple_
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
 from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.database import rows_with
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.merge import EventKey, Followed
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, index_changes
@@ -145,7 +146,7 @@ async def _deliveries(session: AsyncSession, changes: Sequence[Change]) -> dict[
     keys = sorted({(*change.key, id_) for change in changes for id_ in change.deliveries})
     if not keys:
         return {}
-    rows = await session.execute(select(deliveries).where(tuple_(*columns).in_(keys)))
+    rows = await session.execute(select(deliveries).where(rows_with(columns, keys)))
     return {
         tuple(row[column.name] for column in columns): ChangedDelivery(
             **{name: row[name] for name in ChangedDelivery.__slots__}

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Table, delete, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hookkeeper.registry.database import rows_with
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, events
 
 ROWS_PER_TRANSACTION = 500
+ROW_ID: ColumnElement[int] = literal_column("rowid")
+"""Of SQLite."""
 PAUSE = 0.05
 """Seconds between two transactions."""
 
@@ -27,6 +30,10 @@ async def delete_events(session: AsyncSession, keys: Sequence[EventKey]) -> bool
 
 async def delete_rows(session: AsyncSession, table: Table, where: ColumnElement[bool]) -> int:
     """Delete at most 500 of these rows, and return their number."""
+    if session.get_bind().dialect.name == "sqlite":
+        some = select(ROW_ID).select_from(table).where(where).limit(ROWS_PER_TRANSACTION)
+        deleted = await session.execute(delete(table).where(ROW_ID.in_(some)))
+        return deleted.rowcount  # type: ignore[attr-defined,no-any-return]
     columns = list(table.primary_key.columns)
     rows = (await session.execute(select(*columns).where(where).limit(ROWS_PER_TRANSACTION))).all()
     if rows:
@@ -36,4 +43,4 @@ async def delete_rows(session: AsyncSession, table: Table, where: ColumnElement[
 
 def with_keys(table: Table, id_: str, keys: Sequence[EventKey]) -> ColumnElement[bool]:
     """Select the rows of these events; `id_` is the column with the event's id."""
-    return tuple_(table.c.accepted_at, table.c.tenant, table.c[id_]).in_(list(keys))
+    return rows_with((table.c.accepted_at, table.c.tenant, table.c[id_]), keys)

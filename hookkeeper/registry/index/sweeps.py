@@ -8,7 +8,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
-from hookkeeper.registry.database import Database, lock
+from hookkeeper.registry.database import Database, lock, rows_with
 from hookkeeper.registry.index.deletion import delete_events
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, events, index_sweep
@@ -91,7 +91,7 @@ class SweepStore:
         listed = sorted(keys)
         found: dict[EventKey, IndexedEvent] = {}
         for n in range(0, len(listed), KEYS_PER_QUERY):
-            query = select(*KEY, *INDEXED).where(tuple_(*KEY).in_(listed[n : n + KEYS_PER_QUERY]))
+            query = select(*KEY, *INDEXED).where(rows_with(KEY, listed[n : n + KEYS_PER_QUERY]))
             async with self._database.read() as session:
                 for row in await session.execute(query):
                     found[EventKey(*row[:3])] = IndexedEvent(*row[3:])
@@ -136,10 +136,10 @@ class SweepStore:
         next_attempt = func.min(deliveries.c.next_attempt_at)
         attempts = (
             select(*EVENT_OF_DELIVERY, next_attempt)
-            .where(tuple_(*EVENT_OF_DELIVERY).in_(keys), deliveries.c.next_attempt_at.is_not(None))
+            .where(rows_with(EVENT_OF_DELIVERY, keys), deliveries.c.next_attempt_at.is_not(None))
             .group_by(*EVENT_OF_DELIVERY)
         )
-        scheduled = select(*KEY, events.c.deliver_at).where(tuple_(*KEY).in_(keys), events.c.status == "scheduled")
+        scheduled = select(*KEY, events.c.deliver_at).where(rows_with(KEY, keys), events.c.status == "scheduled")
         async with self._database.read() as session:
             found = {EventKey(*row[:3]): row[3] for row in await session.execute(attempts)}
         async with self._database.read() as session:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, select, text, tuple_
+from sqlalchemy import Table, select, text
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.run_report import BEGINNING, RunReport
-from hookkeeper.registry.database import lock
+from hookkeeper.registry.database import lock, rows_with
 from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.erasure import erased_among
@@ -24,7 +24,7 @@ from hookkeeper.registry.index.rollup import COUNTERS, Rollups
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
 
 KEYS_PER_QUERY = 500
-DELIVERY_KEY = tuple_(*(deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id")))
+DELIVERY_KEY = tuple(deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id"))
 DAY = timedelta(days=1)
 INSERT: Mapping[str, Callable[[Table], Any]] = {"postgresql": insert_postgresql, "sqlite": insert_sqlite}
 
@@ -56,7 +56,7 @@ async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Chang
             old_events[EventKey(row["accepted_at"], row["tenant"], row["id"])] = dict(row)
     delivery_keys = sorted({(*key_of(report), delivery.id) for report in reports for delivery in report.deliveries})
     for n in range(0, len(delivery_keys), KEYS_PER_QUERY):
-        of_deliveries = select(deliveries).where(DELIVERY_KEY.in_(delivery_keys[n : n + KEYS_PER_QUERY]))
+        of_deliveries = select(deliveries).where(rows_with(DELIVERY_KEY, delivery_keys[n : n + KEYS_PER_QUERY]))
         for row in (await session.execute(of_deliveries)).mappings():
             key = EventKey(row["accepted_at"], row["tenant"], row["event_id"])
             old_deliveries[DeliveryKey(key, row["id"])] = dict(row)

@@ -1,0 +1,104 @@
+"""On SQLite, whose planner reads a whole table for a list of keys, writing and reading by keys follows indexes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.event import Attempt, Delivery
+from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.claims import Claim
+from hookkeeper.registry.database import Database, open_engine
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.store import Store
+
+NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
+TENANTS = ("acme", "beta", "gamma")
+LARGE = ("events", "deliveries", "rollups", "claims")
+"""Tables that grow with the number of events."""
+
+
+def report(number: int, *, days_ago: int = 0) -> RunReport:
+    accepted_at = NOW - timedelta(days=days_ago, minutes=number)
+    attempt = Attempt(number=1, started_at=accepted_at, duration_ms=5, status_code=200)
+    deliveries = tuple(
+        Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status="succeeded", attempts=(attempt,)) for n in range(2)
+    )
+    progress = EventProgress(status="succeeded", needs_attention=False, deliver_at=None, run_id="r", digest="d")
+    tenant = TENANTS[number % len(TENANTS)]
+    return RunReport(tenant, f"e{number}", "order.paid", accepted_at, accepted_at, progress, deliveries)._replace(
+        finished_at=accepted_at
+    )
+
+
+@contextmanager
+def executed(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
+    """Collect the statements that are executed within the block, each with its parameters."""
+    statements: list[tuple[str, Any]] = []
+
+    def collect(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
+        statements.append((statement, parameters[0] if many else parameters))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", collect)
+    try:
+        yield statements
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", collect)
+
+
+async def scanned(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[str]:
+    """Return the statements that read the whole of a large table, each with its plan."""
+    found = []
+    async with engine.connect() as connection:
+        for statement, parameters in statements:
+            if not statement.startswith(("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")):
+                continue
+            rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = [str(detail) for *_, detail in rows]
+            if any(step.startswith(tuple(f"SCAN {table}" for table in LARGE)) for step in plan):
+                found.append(f"{statement}: {plan}")
+    return found
+
+
+async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    await Store(engine).migrate()
+    index = EventIndex(Database(engine))
+    old = [report(number, days_ago=20) for number in range(10)]
+    with executed(engine) as statements:
+        await index.write(old)
+        await index.write([report(number) for number in range(10)])
+        await index.write(old)  # again: the rows are there
+        keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
+        await index.sweeps.events(keys)
+        await index.sweeps.next_times(keys)
+        await index.erase(keys[0])
+        await index.expire(NOW, timedelta(days=10))
+    assert len(statements) > 20
+    assert await scanned(engine, statements) == []
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM events")) == 10
+        assert await connection.scalar(text("SELECT count(*) FROM deliveries")) == 20
+    await engine.dispose()
+
+
+async def test_no_claim_reads_a_whole_table(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    store = Store(engine)
+    await store.migrate()
+    every = [Claim(TENANTS[n % 3], f"e{n}", "d", NOW, "shared-1") for n in range(10)]
+    keys = [claim.key for claim in every]
+    with executed(engine) as statements:
+        await store.claims.claim(every)
+        await store.claims.claim([claim._replace(shared_run="shared-2") for claim in every])
+        await store.claims.move(keys[:5], "shared-1", "shared-3")
+        await store.claims.release(keys[5:], "shared-1")
+        await store.claims.clear(*keys[0])
+        moved = await store.claims.in_run("shared-3")
+    assert {claim.key for claim in moved} == set(keys[1:5])
+    assert await scanned(engine, statements) == []
+    await store.close()
