@@ -143,9 +143,9 @@ async def until_answers(http: httpx.AsyncClient, path: str, is_there: Callable[[
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             try:
-                answer = (await http.get(f"/api/v1/{path}", params=query)).json()
-                if answer["status"] == "success" and is_there(answer["data"]):
-                    return answer["data"]
+                answer = await http.get(f"/api/v1/{path}", params=query)
+                if answer.status_code == 200 and is_there(data := answer.json()["data"]):
+                    return data
             except httpx.TransportError:  # it is not ready
                 pass
             await asyncio.sleep(0.2)

@@ -1,5 +1,7 @@
 """The state of the installation that metrics show: read seldom, and left out if it cannot be read."""
 
+import asyncio
+
 import pytest
 
 from hookkeeper import metrics
@@ -8,6 +10,7 @@ from hookkeeper.services import system_state
 from hookkeeper.services.system_state import SystemState
 from instances import Instance
 from temporal_processes import free_ports
+from timeouts import WAIT_TIMEOUT
 
 
 async def shown(state: SystemState) -> dict[str, float]:
@@ -31,6 +34,9 @@ async def test_webhooks_and_tasks_are_counted_at_most_every_15_seconds(
     await instance.http.post(f"/v1/webhooks/{paused['id']}/pause")
     await instance.http.patch(f"/v1/webhooks/{disabled['id']}", json={"enabled": False})
     await instance.send()
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.gateway.backlog())["main"] < 1:  # the server queues the run's first task a moment later
+            await asyncio.sleep(0.05)
     state = SystemState(instance.store, instance.gateway)
     found = await shown(state)
     assert found["hookkeeper_webhooks state=active"] == 2
