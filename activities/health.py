@@ -1,9 +1,10 @@
 """Record the results of batches in the health of their webhooks, after all their attempts.
 
-If the registry is unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and records
-them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.
+If the registry stays unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and
+records them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,11 +17,15 @@ from activities.pacing import throttled_for
 from activities.slow_webhooks import SlowWebhooks
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.health import RequestResult, needs_recording
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.health import DisabledReason, RequestResult, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.webhook_workflows import Probes
 
+PAUSES = (0.5, 1.0)
+"""Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its
+webhook has a rate limit."""
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -47,14 +52,23 @@ class HealthRecorder:
         changes = list(self._changes(batches, results, before, offset))
         if not changes:
             return results
-        again = activity.info().attempt > 1
-        disabled = await self._store.health.record(changes, self._disable_after, again=again)
+        disabled = await self._record(changes)
         tenant = batches[0].tenant
         for webhook_id, reason in disabled.items():
             log.warning("webhook disabled", webhook=webhook_id, tenant=tenant, reason=reason)
             if reason == "failing" and self._probes:
                 await self._probes.start(tenant, webhook_id)
         return [_with_disabled(batch, result, disabled) for batch, result in zip(batches, results, strict=True)]
+
+    async def _record(self, changes: Sequence[RequestResult]) -> Mapping[str, DisabledReason]:
+        again = activity.info().attempt > 1
+        for pause in PAUSES:
+            try:
+                return await self._store.health.record(changes, self._disable_after, again=again)
+            except RegistryUnavailable:
+                await asyncio.sleep(pause)
+                again = True
+        return await self._store.health.record(changes, self._disable_after, again=again)
 
     def _changes(
         self,

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.run_state import input_of
 from index_rows import indexed, until_indexed
@@ -182,6 +183,7 @@ async def test_the_server_deletes_the_earlier_run_between_two_requests(
             raise
 
     monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refused)
+    monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", WAIT_TIMEOUT)  # the deletion is part of the operation
     again = await instance.gateway.start(event, "digest")
     assert not again.duplicate
     assert again.run_id != earlier.run_id

@@ -4,8 +4,9 @@ import asyncio
 import time
 
 from hookkeeper import ids
+from hookkeeper.registry.database import TURN_TIMEOUT
 from instances import Instance
-from receivers import Receiver, Request
+from receivers import Answer, Receiver, Request
 from timeouts import WAIT_TIMEOUT
 
 RATE = 5.0
@@ -91,6 +92,22 @@ async def until_in_limited_queue(instance: Instance, event_id: str) -> None:
             if any(activity.task_queue.name == limited for activity in scheduled):
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_registry_that_is_busy_for_a_moment_costs_no_turn(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: while a request is under way, other writers keep SQLite's lock for longer than a writer waits.
+    What this proves: its outcome is recorded at once then, and not at the webhook's next turn.
+    """
+    may_answer = asyncio.Event()
+    inbox.otherwise = Answer(gate=may_answer)
+    await instance.webhook(inbox.url, rate_limit=0.01)
+    event_id = (await instance.send())["id"]
+    await inbox.got(1)
+    async with instance.store.health._database.turn():
+        may_answer.set()
+        await asyncio.sleep(TURN_TIMEOUT + 0.2)
+    assert (await instance.until_final(event_id))["status"] == "succeeded"
+    assert len(inbox.requests) == 1
 
 
 async def test_a_requested_attempt_does_not_wait_for_the_rate(instance: Instance, inbox: Receiver) -> None:
