@@ -23,6 +23,10 @@ class StatusCodes(NamedTuple):
     def status_class(self) -> int:
         return self.first // 100
 
+    @property
+    def is_class(self) -> bool:
+        return self.last == self.first + 99
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
@@ -99,7 +103,7 @@ def _of_delivery(search: Search) -> Iterator[Condition]:
     if search.delivery_statuses:
         yield Condition("status", lambda column: column.in_(search.delivery_statuses))
     if (codes := search.status_codes) is not None:
-        yield Condition("status_code", lambda column: column.between(codes.first, codes.last))
+        yield _with_status(codes)
     if search.error is not None:
         yield _equals("error", search.error)
     if (attempts := search.min_attempts) is not None:
@@ -108,5 +112,12 @@ def _of_delivery(search: Search) -> Iterator[Condition]:
         yield _equals("channel", search.channel)
 
 
-def _equals(name: str, value: str) -> Condition:
+def _with_status(codes: StatusCodes) -> Condition:
+    """Compare a whole class with its own column, which an index has: no row is read for it."""
+    if codes.is_class:
+        return _equals("status_class", codes.status_class)
+    return Condition("status_code", lambda column: column.between(codes.first, codes.last))
+
+
+def _equals(name: str, value: str | int) -> Condition:
     return Condition(name, lambda column: column == value)

@@ -14,6 +14,8 @@ from hookkeeper.registry.claims import Claim
 from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.scan import find_events
+from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.store import Store
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
@@ -102,3 +104,17 @@ async def test_no_claim_reads_a_whole_table(sqlite_url: str) -> None:
     assert {claim.key for claim in moved} == set(keys[1:5])
     assert await scanned(engine, statements) == []
     await store.close()
+
+
+async def test_a_class_of_status_codes_is_read_from_its_index_alone(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    await Store(engine).migrate()
+    search = Search(statuses=("succeeded",), status_codes=status_codes("5xx"))
+    async with Database(engine).scan() as session:
+        with executed(engine) as statements:
+            await find_events(session, search, 10, None)
+    async with engine.connect() as connection:
+        rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[-2][0]}", statements[-2][1])
+        plan = [str(detail) for *_, detail in rows]
+    assert any("USING COVERING INDEX ix_deliveries_class" in step for step in plan), (statements, plan)
+    await engine.dispose()
