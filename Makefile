@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-warn-script-location
 UV_VERSION := 0.13.9
+# Up to five failed tests are tried once more, and shown with both results: see docs/decisions/0045-tests-on-a-busy-machine.md.
+RETRIES := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks
 
 MADE := $(VENV)/.stamp-made
 RUNTIME := $(VENV)/.stamp-runtime
@@ -26,8 +28,8 @@ dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 	@$(BIN)/hookkeeper dev $(ARGS)
 
 test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" selects some)
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone" $(ARGS)
-	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
+	@$(BIN)/python -m pytest $(RETRIES) -n 4 --dist worksteal -m "not alone" $(ARGS)
+	@$(BIN)/python -m pytest $(RETRIES) -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
 
 check: $(DEV) ## Check format, lint, types and imports
 	$(BIN)/ruff format --check .

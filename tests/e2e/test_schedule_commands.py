@@ -22,6 +22,15 @@ async def ran(dev: processes.Dev, *args: str) -> str:
     return done.out
 
 
+async def until_ran(dev: processes.Dev, *args: str) -> str:
+    """Repeat a command while Temporal, which was restarted just now, does not answer in time."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while "503 Service Unavailable" in (done := await dev.run("schedules", *args)).err:
+            await asyncio.sleep(0.1)
+    assert (done.code, done.err) == (0, ""), done
+    return done.out
+
+
 async def until_made(dev: processes.Dev, tenant: str, count: int) -> dict[str, Any]:
     """Wait until this many events of the schedule were created; return the schedule."""
     async with asyncio.timeout(WAIT_TIMEOUT):
@@ -77,7 +86,7 @@ async def test_each_time_has_its_event_after_kills(running_dev: processes.Dev, i
         await running_dev.process.says(f"{name} died (signal 9), restarted")
     await running_dev.until_ready()
     await inbox.got(len(inbox.requests) + 2)
-    paused = json.loads(await ran(running_dev, "pause", "tick", "--tenant", tenant, "--json"))
+    paused = json.loads(await until_ran(running_dev, "pause", "tick", "--tenant", tenant, "--json"))
     async with asyncio.timeout(WAIT_TIMEOUT):
         while paused["recent"][0]["event_id"] not in (made := {request.webhook_id for request in inbox.requests}):
             await asyncio.sleep(0.1)
