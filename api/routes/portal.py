@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.routing import iter_route_contexts
 
+from api import access
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SettingsDep, StoreDep
 from api.pages.routes import PageRoute
@@ -45,8 +46,11 @@ async def create_portal_link(
     if not may_grant(caller, scopes):
         lacking = ", ".join(sorted(scopes - caller.scopes))
         raise Forbidden(f"The key lacks scopes that the capabilities need: {lacking}.")
-    if not _is_page(request, new.path):
+    page = _page(request, new.path)
+    if page is None:
         raise Invalid.field("path", "is not the path of a page")
+    if not access.scopes_of(page) & scopes:
+        raise Invalid.field("path", "is a page that these capabilities do not open")
     if new.frame_origins and not _can_be_framed(settings):
         raise Invalid.field("frame_origins", "need HOOKKEEPER_PUBLIC_URL to begin with https: browsers demand it")
     token = new_token()
@@ -94,10 +98,10 @@ def _can_be_framed(settings: Settings) -> bool:
     return settings.public_url.startswith(("https:", *LOOPBACK))
 
 
-def _is_page(request: Request, path: str) -> bool:
-    return any(
-        isinstance(context.original_route, PageRoute)
-        and "GET" in (context.methods or ())
-        and context.path_regex.fullmatch(path)
-        for context in iter_route_contexts(request.app.routes)
-    )
+def _page(request: Request, path: str) -> PageRoute | None:
+    """Return the route of the page with this path."""
+    for context in iter_route_contexts(request.app.routes):
+        route = context.original_route
+        if isinstance(route, PageRoute) and "GET" in (context.methods or ()) and context.path_regex.fullmatch(path):
+            return route
+    return None

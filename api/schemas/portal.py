@@ -108,7 +108,7 @@ class NewPortalLink(RequestModel):
         description="Seconds for which the session lasts once the link was opened",
     )
     path: str = Field("/", max_length=256, pattern=r"^/[A-Za-z0-9/_-]*$", examples=["/webhooks/wh_5d0c6f1e2a3b4c5d"])
-    """The page that the link opens, without a query."""
+    """The page that the link opens, without a query. The capabilities must suffice for it."""
     frame_origins: list[FrameOrigin] = Field(default_factory=list, max_length=MAX_FRAME_ORIGINS)
     """Origins whose pages may show the portal in a frame; by default none may. Needs a public URL with https."""
     theme: Theme | None = None

@@ -344,12 +344,18 @@ async def test_a_tenants_key_sees_and_revokes_its_own(idle_instance: Instance) -
         *(({"path": path}, "path") for path in ("//evil.test", "/\\evil.test", "https://evil.test/", "", "/v1/events")),
         *(({"path": path}, "path") for path in ("/logout", "/portal/x", "/events?status=failed", "/events/a/retry")),
         *(({"path": path}, "path") for path in ("/events/a\r\nb", "/events/a?b=c", "//evil", "/webhooks\n")),
+        *(({"path": path}, "path") for path in ("/webhooks/new", "/keys")),  # pages that it would not open
     ],
     ids=str,
 )
 async def test_what_is_no_link(idle_instance: Instance, fields: dict[str, Any], path: str) -> None:
     problem(await idle_instance.http.post(LINKS, json=fields), 422, path)
     assert (await idle_instance.http.get(SESSIONS)).json()["items"] == []
+
+
+async def test_a_link_leads_to_each_page_that_its_capabilities_open(idle_instance: Instance) -> None:
+    link = await make_link(idle_instance, capabilities=["manage_webhooks"], path="/webhooks/new")
+    assert link["path"] == "/webhooks/new"
 
 
 async def test_a_tenant_has_few_open_links_and_sessions(temporal: Client, tmp_path: Path) -> None:
