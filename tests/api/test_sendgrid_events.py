@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import problem
 from pydantic import SecretStr
+from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from api.routes.providers import MAX_BYTES, MAX_CONCURRENT_RUNS
@@ -425,6 +426,16 @@ async def test_a_batch_that_comes_again_changes_nothing(door: Door) -> None:
     assert (await door.post(*batch)).json() == {"recorded": 2, "ignored": 0}
     assert (await door.post(*batch)).status_code == 200
     assert await door.suppressed() == {("acme", "ann@acme.example"): "bounced"}
+
+
+async def test_many_addresses_are_suppressed_in_one_transaction(door: Door) -> None:
+    """Before, each had one, and those of a batch took half a minute."""
+    batch = [sent("bounce", type="bounce", sg_event_id=f"b{n}", email=f"a{n}@acme.example") for n in range(60)]
+    transactions: list[object] = []
+    event.listen(door.store._engine.sync_engine, "commit", transactions.append)
+    assert (await door.post(*batch)).json() == {"recorded": 60, "ignored": 0}
+    assert len(transactions) == 1
+    assert len(await door.suppressed()) == 60
 
 
 async def test_twenty_runs_at_once_each_in_order(door: Door) -> None:

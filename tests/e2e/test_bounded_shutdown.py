@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import processes
+import pytest
 from temporalio.client import Client
 
 from hookkeeper.cli.shutdown import FAILED
-from instances import Instance
+from instances import KEY, Instance
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +40,10 @@ worker.WORKFLOWS.append(Stuck)
 run_worker()
 """
 BLOCKED_LOOP = """
-import asyncio, threading
-import hookkeeper.cli.run_worker
+import threading
+import hookkeeper.cli.run_{name}
 
-async def hang():
+async def hang(*_):
     print("hangs", flush=True)
     while True:
         try:
@@ -49,8 +51,8 @@ async def hang():
         except BaseException:
             pass
 
-hookkeeper.cli.run_worker.forever = hang
-hookkeeper.cli.run_worker.run_worker()
+hookkeeper.cli.run_{name}.{function} = hang
+hookkeeper.cli.run_{name}.run_{name}()
 """
 
 
@@ -58,14 +60,15 @@ hookkeeper.cli.run_worker.run_worker()
 async def process(
     instance: Instance, folder: Path, script: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """Run a worker of this instance that hangs; yield it and its log."""
-    log = folder / "worker.log"
+    """Run a process of this instance that hangs; yield it and its log."""
+    log = folder / "process.log"
     with log.open("wb") as file:
         started = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", script),
             env=os.environ
             | {
                 "PYTHONPATH": str(ROOT),
+                "HOOKKEEPER_ADMIN_KEY": KEY,
                 "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
                 "HOOKKEEPER_TASK_QUEUE": instance.settings.task_queue,
                 "HOOKKEEPER_SHUTDOWN_TIMEOUT": "0",
@@ -110,7 +113,17 @@ async def test_a_run_that_cannot_be_evicted(idle_instance: Instance, temporal: C
         await handle.terminate()
 
 
-async def test_an_event_loop_that_hangs(idle_instance: Instance, tmp_path: Path) -> None:
-    async with process(idle_instance, tmp_path, BLOCKED_LOOP) as (worker, log):
-        await says(worker, log, "hangs")
-        assert "in hang" in await ends_with_an_error(worker, log)
+@pytest.mark.parametrize(("name", "function"), [("worker", "forever"), ("api", "_serve_http")])
+async def test_an_event_loop_that_hangs(idle_instance: Instance, tmp_path: Path, name: str, function: str) -> None:
+    async with process(idle_instance, tmp_path, BLOCKED_LOOP.format(name=name, function=function)) as (hanging, log):
+        await says(hanging, log, "hangs")
+        assert "in hang" in await ends_with_an_error(hanging, log)
+
+
+async def test_a_worker_that_does_not_stop_does_not_keep_dev_running(tmp_path: Path) -> None:
+    settings = {"HOOKKEEPER_SHUTDOWN_TIMEOUT": "0"}
+    async with processes.dev(tmp_path, settings=settings) as dev:
+        children = await processes.children(dev.process.pid)
+        os.kill(children["worker"], signal.SIGSTOP)
+        assert await dev.process.stop(signal.SIGTERM) == 0
+        assert not any(processes.is_alive(pid) for pid in children.values())
