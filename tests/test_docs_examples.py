@@ -19,10 +19,10 @@ from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
 from hookkeeper import ids
 from hookkeeper.cli.main import app
+from hookkeeper.command_rules import Command
 from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
-from hookkeeper.messages.event import Command
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS

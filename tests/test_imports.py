@@ -28,3 +28,8 @@ def test_dev_starts_processes_before_it_imports_clients() -> None:
 
 def test_the_worker_needs_no_web_framework() -> None:
     assert imported("hookkeeper.cli.run_worker").isdisjoint({"fastapi", "uvicorn"})
+
+
+def test_the_command_line_starts_without_what_single_commands_need() -> None:
+    needed_later = {"cryptography", "pydantic", "structlog", "temporalio", "yaml"}
+    assert imported("hookkeeper.cli.main").isdisjoint(needed_later)

@@ -9,8 +9,9 @@ from typing import Any
 
 from temporalio import workflow
 
-from hookkeeper.commands import COMMANDS, Refused, RunIsClosing, UnknownDelivery, select
-from hookkeeper.messages.event import Command, DeliveryReceipt
+from hookkeeper.command_rules import COMMANDS, Command
+from hookkeeper.commands import Refused, RunIsClosing, UnknownDelivery, select
+from hookkeeper.messages.event import DeliveryReceipt
 from workflows.batches import Batches
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState

@@ -16,7 +16,8 @@ from hookkeeper import ids
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest, ProbeResult
 from hookkeeper.outcomes import Outcome
-from workflows import summaries, timers
+from hookkeeper.wording import duration
+from workflows import timers
 from workflows.activities import run_until_done
 from workflows.alerts import MAX_EXCERPT_CHARACTERS, send_alert
 
@@ -30,7 +31,7 @@ class ProbeWorkflow:
     async def run(self, probe: ProbeInput) -> None:
         """Send probes until the webhook is enabled, or is not to be probed any more."""
         for _ in range(PROBES_PER_RUN):
-            wait = f"probe again in {summaries.duration(probe.interval)}"
+            wait = f"probe again in {duration(probe.interval)}"
             await timers.sleep(timedelta(seconds=probe.interval), wait)
             result = await self._send(probe)
             while result.state == "recovered":

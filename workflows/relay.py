@@ -10,8 +10,9 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
 from hookkeeper import ids
+from hookkeeper.command_rules import Command
 from hookkeeper.messages import Message
-from hookkeeper.messages.event import Command, Delivery, EventState, EventStatus, event_status
+from hookkeeper.messages.event import Delivery, EventState, EventStatus, event_status
 
 
 class PartReport(Message):

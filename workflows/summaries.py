@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Channel, Delivery, Reason
+from hookkeeper.wording import VERBS, duration
 
 MAX_SUMMARY = 200
 HOLDS: dict[Reason | None, str] = {
     "webhook_paused": "held: webhook paused",
     "webhook_disabled": "held: webhook disabled",
 }
-VERBS: dict[Channel, str] = {"webhook": "POST", "email": "email to", "notification": "notify"}
 MANY: dict[Channel, str] = {"webhook": "POST to {} webhooks", "email": "{} emails", "notification": "{} notifications"}
 
 
@@ -71,11 +71,3 @@ def alert_summary(alert: Alert) -> str:
 
 def deliver_at_summary(when: datetime) -> str:
     return f"deliver at {when:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def duration(seconds: float) -> str:
-    """Format a duration in its largest fitting unit: `5 s`, `2.5 min`, `14 h`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -16,9 +16,10 @@ from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
 from api.problems import Problem
 from api.routes.events import send_command
-from hookkeeper.commands import COMMANDS, Refused, UnknownDelivery
+from hookkeeper.command_rules import COMMANDS, Command
+from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.event import FINAL, Command, Delivery, DeliveryStatus, EventState
+from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store

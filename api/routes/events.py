@@ -18,8 +18,7 @@ from api.schemas.events import (
     EventView,
     RescheduleRequest,
 )
-from hookkeeper.commands import COMMANDS
-from hookkeeper.messages.event import Command
+from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.services import erasure
 from hookkeeper.services.fields import EVENT_ID, CountedPage

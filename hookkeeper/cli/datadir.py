@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookkeeper.cli.console import Failed
-from hookkeeper.crypto.keyring import Keyring, new_key
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
@@ -64,6 +63,8 @@ class DataDir:
 
         Existing keys are always used, because data is encrypted with them. Raises `Failed`.
         """
+        from hookkeeper.crypto.keyring import Keyring, new_key
+
         if make and not self.key_file.exists():
             self._write(self.key_file, f"{new_key(FIRST_KEY)}\n")
         if not self.key_file.exists():

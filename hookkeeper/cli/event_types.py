@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.markup import escape
 
 from hookkeeper.cli.client import Api
@@ -64,6 +63,8 @@ def export(
 
 
 def _read(file: Path) -> list[Imported]:
+    import yaml
+
     try:
         return list(from_openapi(yaml.safe_load(file.read_text())))  # JSON is YAML
     except OSError as error:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from rich.markup import escape
 
 from hookkeeper.cli.console import Json
-from workflows.summaries import VERBS, duration
+from hookkeeper.wording import VERBS, duration
 
 COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow"}
 SHOWN_STATUSES = ("failed", "cancelled", "held", "sent")

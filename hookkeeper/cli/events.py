@@ -10,7 +10,7 @@ from hookkeeper.cli import event_views, options, timeline
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
 from hookkeeper.cli.options import AsJson, Cursor, EventData, Follow, Limit, OwnEventId, Tenant, read_json, time_of
-from hookkeeper.commands import COMMANDS
+from hookkeeper.command_rules import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
 Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]

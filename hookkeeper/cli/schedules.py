@@ -8,7 +8,7 @@ from rich.markup import escape
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, out, print_json_or, print_page, print_result
 from hookkeeper.cli.options import AsJson, Cursor, EventData, Limit, Tenant, read_json
-from workflows.summaries import duration
+from hookkeeper.wording import duration
 
 app = typer.Typer(no_args_is_help=True, help="Schedules: events by cron or at an interval.")
 ScheduleId = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The schedule's id.")]

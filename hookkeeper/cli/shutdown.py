@@ -9,10 +9,6 @@ import traceback
 from datetime import timedelta
 from queue import SimpleQueue
 
-import structlog
-
-log = structlog.get_logger("hookkeeper.shutdown")
-
 SHUTDOWN_MARGIN = timedelta(seconds=10)
 """Time for the rest of a shutdown, after the grace period for work in progress."""
 REPORT_TIMEOUT = 2.0
@@ -29,6 +25,9 @@ class ShutdownDeadline:
     """
 
     def __init__(self, grace: timedelta) -> None:
+        import structlog
+
+        self._log = structlog.get_logger("hookkeeper.shutdown")
         self._seconds = (grace + SHUTDOWN_MARGIN).total_seconds()
         self._started: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._watch, name="shutdown deadline", daemon=True).start()
@@ -51,7 +50,9 @@ class ShutdownDeadline:
         os._exit(FAILED)
 
     def _report(self) -> None:
-        log.error(f"shutdown did not end within {self._seconds:g} s: the process exits now", stack=stacks_of_threads())
+        self._log.error(
+            f"shutdown did not end within {self._seconds:g} s: the process exits now", stack=stacks_of_threads()
+        )
         sys.stderr.flush()
 
 

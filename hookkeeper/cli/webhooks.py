@@ -1,6 +1,6 @@
 """`hookkeeper webhooks …`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -20,7 +20,6 @@ from hookkeeper.cli.options import (
     read_json,
     time_of,
 )
-from hookkeeper.policy import OrderPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
 File = Annotated[
@@ -47,7 +46,7 @@ Ordered = Annotated[
     bool | None, typer.Option(help="Deliver one event at a time to the URL, in the order of acceptance.")
 ]
 Policy = Annotated[
-    OrderPolicy | None,
+    Literal["block", "skip"] | None,  # `OrderPolicy`, without loading pydantic
     typer.Option(
         help="Of an ordered webhook: a failing event blocks the following ones, or is skipped after its first attempt."
     ),

@@ -29,8 +29,6 @@ Reason = Literal[
     "queued",
     "held_too_long",
 ]
-Command = Literal["cancel", "retry", "hold", "release", "redeliver"]
-
 FINAL: frozenset[DeliveryStatus] = frozenset(get_args(FinalStatus))
 NEED_ATTENTION: frozenset[DeliveryStatus] = frozenset({"retrying", "held", "failed"})
 """Statuses that a person looks for."""

@@ -3,9 +3,10 @@
 An event's key is the workflow id that its own run has, or would have: `ids.workflow_id(tenant, event id)`.
 """
 
+from hookkeeper.command_rules import Command
 from hookkeeper.messages import Message
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
-from hookkeeper.messages.event import Command, EventInput, EventState
+from hookkeeper.messages.event import EventInput, EventState
 
 
 class SharedEvent(Message):

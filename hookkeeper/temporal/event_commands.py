@@ -18,8 +18,9 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 
 from hookkeeper import error_types, ids
+from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
-from hookkeeper.messages.event import Command, EventInput, EventState, PartRestart
+from hookkeeper.messages.event import EventInput, EventState, PartRestart
 from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
 from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal import event_read

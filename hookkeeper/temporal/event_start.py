@@ -10,8 +10,9 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids
+from hookkeeper.command_rules import Command
 from hookkeeper.commands import reopen
-from hookkeeper.messages.event import Command, EventInput, EventState
+from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, search_attributes

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.commands import COMMANDS, Refused, UnknownDelivery, reopened, select
-from hookkeeper.messages.event import Command, Delivery, Receipt, ReceiptKind
+from hookkeeper.command_rules import COMMANDS, Command
+from hookkeeper.commands import Refused, UnknownDelivery, reopened, select
+from hookkeeper.messages.event import Delivery, Receipt, ReceiptKind
 from hookkeeper.outcomes import Outcome, Verdict
 from workflows.delivery import DeliveryState
 from workflows.retry import MAX_ATTEMPTS_KEPT

@@ -12,6 +12,7 @@ from hookkeeper import ids
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
 from hookkeeper.search_attributes import fitting_ids
+from hookkeeper.wording import duration
 from workflows import summaries
 
 HOUR = timedelta(hours=1)
@@ -103,7 +104,7 @@ def test_attempt_summaries(channel: Channel, targets: list[str], number: int, su
     [(0.5, "0.5 s"), (5, "5 s"), (5.25, "5.25 s"), (300, "5 min"), (5400, "1.5 h"), (86400, "1 d"), (90061, "1.04 d")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert summaries.duration(seconds) == words
+    assert duration(seconds) == words
     assert (
         summaries.wait_summary(FAILING, "next_attempt_at", timedelta(seconds=seconds)) == f"retry in {words} · http_503"
     )

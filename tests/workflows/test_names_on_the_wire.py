@@ -12,7 +12,7 @@ from temporalio.service import RPCError
 from activities.closing import ClosingActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids
-from hookkeeper.commands import COMMANDS
+from hookkeeper.command_rules import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
 from hookkeeper.messages.probe import ProbeInput

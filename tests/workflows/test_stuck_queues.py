@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from test_operators import end, temporal_cli
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Command
+from hookkeeper.command_rules import Command
 from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.times import rfc3339, utc_now
