@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from api.app import NoAdminKey
 from api.requests import StrictRoute
+from api.state import ApiState
 from hookkeeper.settings import Settings
 from instance_parts import new_app
 from instances import KEY, Instance
@@ -89,8 +90,12 @@ async def test_no_key_no_answer(idle_instance: Instance, authorization: str | No
 
 async def test_every_operation_asks_for_the_key_first(idle_instance: Instance, openapi: dict[str, Any]) -> None:
     assert len(operations(openapi)) >= 17
+    app = app_of(idle_instance)
     for method, path in operations(openapi):
-        async with calling(app_of(idle_instance), key="another-key-of-16") as http:
+        app.state.api = ApiState(
+            idle_instance.settings, KEY, idle_instance.store, idle_instance.gateway
+        )  # no bad keys yet
+        async with calling(app, key="another-key-of-16") as http:
             answer = await http.request(method, path, content=b"{")
             problem(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
