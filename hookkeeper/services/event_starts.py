@@ -12,7 +12,7 @@ from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.claims import Claim, Claims
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.services.shared_starts import SharedStarts, start_own
-from hookkeeper.services.start_limit import StartLimit
+from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted
 from hookkeeper.temporal.error_translation import Conflict
 from hookkeeper.temporal.gateway import Gateway, Started
@@ -40,8 +40,9 @@ class EventStarts:
         self._claims = claims
         self._index = index
         self._writes_claims = max_events_per_run > 1
-        self._shared = SharedStarts(gateway, claims, index, max_events_per_run)
-        self._own_limit = StartLimit(MAX_CONCURRENT_STARTS)
+        active = RecentTenants()
+        self._shared = SharedStarts(gateway, claims, index, max_events_per_run, active)
+        self._own_limit = StartLimit(MAX_CONCURRENT_STARTS, active)
 
     async def start(self, run: NewRun, *, may_share: bool = False) -> Started:
         """Start a run for the event, or return the one that has it, once Temporal has stored it.
@@ -90,7 +91,7 @@ class EventStarts:
                 return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)
             missed.add(shared_run)
             await self._claims.move([run.key], shared_run, None)
-        async with self._own_limit.slot(run.event.tenant):
+        async with self._own_limit.slot(run.event.tenant, len(run.event.deliveries)):
             with self._own_limit.timed():
                 return await start_own(self._gateway, self._index, run)
 

@@ -7,7 +7,7 @@ from hookkeeper import ids
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.claims import Claims, Key
 from hookkeeper.registry.index.buffer import IndexBuffer
-from hookkeeper.services.start_limit import StartLimit
+from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted, StartQueue, WaitingRun
 from hookkeeper.temporal.error_translation import RequestTooLarge
 from hookkeeper.temporal.gateway import Gateway, Started
@@ -25,12 +25,14 @@ The fewer starts, the more events share each."""
 class SharedStarts:
     """Starts events in groups. A group's start goes on for as long as the request of one of its events."""
 
-    def __init__(self, gateway: Gateway, claims: Claims, index: IndexBuffer, max_events_per_run: int) -> None:
+    def __init__(
+        self, gateway: Gateway, claims: Claims, index: IndexBuffer, max_events_per_run: int, active: RecentTenants
+    ) -> None:
         self._gateway = gateway
         self._claims = claims
         self._index = index
         self._queue = StartQueue(max_events_per_run)
-        self.limit = StartLimit(MAX_CONCURRENT_EVENTS, only_in_trouble=True)
+        self.limit = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
         self._known: dict[Key, WaitingRun] = {}
         """All events that wait, or are being started."""
         self._groups: dict[asyncio.Task[None], list[WaitingRun]] = {}
@@ -45,7 +47,7 @@ class SharedStarts:
             return NotStarted()
         waiting = self._known[run.key] = WaitingRun(run)
         try:
-            async with self.limit.slot(run.event.tenant):
+            async with self.limit.slot(run.event.tenant, len(run.event.deliveries)):
                 self._queue.put(waiting)
                 self._serve()
                 return await waiting.answer

@@ -1,10 +1,11 @@
 """How many events a tenant may be starting at once: while Temporal is slow, a busy tenant would delay others there."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
+
+from cachetools import TTLCache
 
 from hookkeeper.limits.adaptive_limit import AdaptiveLimit
 from hookkeeper.limits.tenant_limit import TenantLimit
@@ -13,37 +14,50 @@ MIN_PER_TENANT = 1
 MANY = 4
 """Waiting events of a busy tenant. Another one has fewer, even after a moment in which Temporal was slow."""
 REST = 2.0
-"""Multiple of the time for which a slot of a busy tenant was held, in which it then rests."""
+"""Multiple of the time for which a slot of a busy tenant was held, in which it then rests for each delivery of the
+event: attempts and retries load Temporal more than the start does."""
+MAX_REST = 4.0
+"""Seconds, fewer than those after which an event that waits for a slot is refused."""
 ACTIVE_TIME = 60.0
 """Seconds from a tenant's latest event for which the others are limited for its sake, or it is itself."""
+MAX_TENANTS = 10_000
+"""Tenants of which this is known."""
+
+
+class RecentTenants(TTLCache[str, None]):
+    """The tenants that were added within the last `ACTIVE_TIME`."""
+
+    def __init__(self) -> None:
+        super().__init__(MAX_TENANTS, ACTIVE_TIME, timer=lambda: monotonic())  # looked up at each call, for tests
+
+    def add(self, tenant: str) -> None:
+        self[tenant] = None
 
 
 class StartLimit:
     """Slots for events that are being started. A tenant has up to half of them. If several tenants are active, it has
     as many as the duration of starts allows. If that is one, because Temporal is very busy, and many of its events
-    wait, the slot rests after each start.
+    wait, the slot rests after each start, for longer the more deliveries the event has.
     """
 
-    def __init__(self, total: int, *, only_in_trouble: bool = False) -> None:
-        """`only_in_trouble`: tenants need a slot only for a minute after each event with a webhook that fails or is
-        slow.
+    def __init__(self, total: int, active: RecentTenants, *, only_in_trouble: bool = False) -> None:
+        """`active`: the tenants that post events, for all limits of the process.
+
+        `only_in_trouble`: tenants need a slot only for a minute after each event with a webhook that fails or is slow.
         """
+        self._active = active
         self._only_in_trouble = only_in_trouble
-        self._in_trouble: dict[str, float] = {}
-        """The time of each tenant's latest event with such a webhook; the longest ago comes first."""
+        self._in_trouble = RecentTenants()
         self._slots = TenantLimit(total)
         self._highest = total // 2
         self._adaptive = AdaptiveLimit(MIN_PER_TENANT, self._highest)
-        self._active: dict[str, float] = {}
-        """The time of each tenant's latest event; the longest ago comes first."""
 
     @asynccontextmanager
-    async def slot(self, tenant: str) -> AsyncIterator[None]:
-        """Hold a slot of this tenant until the block ends, if it needs one."""
-        now = monotonic()
-        _note(self._active, tenant, now)
+    async def slot(self, tenant: str, deliveries: int = 1) -> AsyncIterator[None]:
+        """Hold a slot of this tenant until the block ends, if it needs one, for an event with so many deliveries."""
+        self._active.add(tenant)
         self._set()
-        if self._only_in_trouble and now - self._in_trouble.get(tenant, -math.inf) > ACTIVE_TIME:
+        if self._only_in_trouble and tenant not in self._in_trouble:
             yield
             return
         await self._slots.acquire(tenant)
@@ -51,11 +65,11 @@ class StartLimit:
         try:
             yield
         finally:
-            asyncio.get_running_loop().call_later(self._rest(tenant, begin), self._slots.release, tenant)
+            asyncio.get_running_loop().call_later(self._rest(tenant, begin, deliveries), self._slots.release, tenant)
 
     def note_trouble(self, tenant: str) -> None:
         """Note that a tenant posts an event with a webhook that fails or is slow."""
-        _note(self._in_trouble, tenant, monotonic())
+        self._in_trouble.add(tenant)
 
     @contextmanager
     def timed(self, events: int = 1) -> Iterator[None]:
@@ -69,18 +83,10 @@ class StartLimit:
                 self._adaptive.record(seconds)
             self._set()
 
-    def _rest(self, tenant: str, begin: float) -> float:
+    def _rest(self, tenant: str, begin: float, deliveries: int) -> float:
         """Return for how many seconds a slot is not to be used again."""
         is_crowded = self._slots.per_tenant == MIN_PER_TENANT and self._slots.waiting(tenant) >= MANY
-        return REST * (monotonic() - begin) if is_crowded else 0.0
+        return min(REST * max(deliveries, 1) * (monotonic() - begin), MAX_REST) if is_crowded else 0.0
 
     def _set(self) -> None:
-        self._slots.per_tenant = self._adaptive.value if len(self._active) > 1 else self._highest
-
-
-def _note(times: dict[str, float], tenant: str, now: float) -> None:
-    """Keep the time of a tenant, and forget those that are too long ago."""
-    times.pop(tenant, None)
-    times[tenant] = now
-    while now - times[longest_ago := next(iter(times))] > ACTIVE_TIME:
-        del times[longest_ago]
+        self._slots.per_tenant = self._adaptive.value if self._active.currsize > 1 else self._highest

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hookkeeper.services import start_limit
-from hookkeeper.services.start_limit import ACTIVE_TIME, MANY, StartLimit
+from hookkeeper.services.start_limit import ACTIVE_TIME, MANY, RecentTenants, StartLimit
 
 TOTAL = 32
 
@@ -58,13 +58,13 @@ async def granted(limit: StartLimit, tenant: str, wanted: int = TOTAL) -> int:
 
 
 async def test_a_tenant_alone_has_half_of_the_slots_however_slow_starts_are(clock: Clock) -> None:
-    limit = StartLimit(TOTAL)
+    limit = StartLimit(TOTAL, RecentTenants())
     after_slow_starts(limit, clock)
     assert await granted(limit, "acme") == TOTAL // 2
 
 
 async def test_beside_another_tenant_it_has_as_many_as_starts_are_fast(clock: Clock) -> None:
-    limit = StartLimit(TOTAL)
+    limit = StartLimit(TOTAL, RecentTenants())
     async with limit.slot("other"):
         pass
     assert await granted(limit, "acme") == TOTAL // 2
@@ -72,8 +72,17 @@ async def test_beside_another_tenant_it_has_as_many_as_starts_are_fast(clock: Cl
     assert await granted(limit, "acme", 2) == 1
 
 
+async def test_a_tenant_whose_events_need_no_slot_is_active_for_all_limits(clock: Clock) -> None:
+    active = RecentTenants()
+    own, shared = StartLimit(TOTAL, active), StartLimit(TOTAL, active, only_in_trouble=True)
+    async with shared.slot("other"):
+        pass
+    after_slow_starts(own, clock)
+    assert await granted(own, "acme", 2) == 1
+
+
 async def test_it_is_alone_again_some_time_after_the_last_event_of_others(clock: Clock) -> None:
-    limit = StartLimit(TOTAL)
+    limit = StartLimit(TOTAL, RecentTenants())
     async with limit.slot("other"):
         pass
     after_slow_starts(limit, clock)
@@ -83,7 +92,7 @@ async def test_it_is_alone_again_some_time_after_the_last_event_of_others(clock:
 
 
 async def test_only_tenants_in_trouble_need_a_slot_if_so_wanted(clock: Clock) -> None:
-    limit = StartLimit(TOTAL, only_in_trouble=True)
+    limit = StartLimit(TOTAL, RecentTenants(), only_in_trouble=True)
     async with limit.slot("other"):
         pass
     after_slow_starts(limit, clock)
@@ -96,7 +105,7 @@ async def test_only_tenants_in_trouble_need_a_slot_if_so_wanted(clock: Clock) ->
 
 
 async def test_one_start_of_a_shared_run_counts_for_each_of_its_events(clock: Clock) -> None:
-    alone, together = StartLimit(TOTAL), StartLimit(TOTAL)
+    alone, together = StartLimit(TOTAL, RecentTenants()), StartLimit(TOTAL, RecentTenants())
     for limit in (alone, together):
         async with limit.slot("other"):
             pass
@@ -107,10 +116,18 @@ async def test_one_start_of_a_shared_run_counts_for_each_of_its_events(clock: Cl
     assert await granted(alone, "acme") == await granted(together, "acme") < TOTAL // 2
 
 
-@pytest.mark.parametrize(("others", "rests"), [(MANY - 1, False), (MANY, True)])
-async def test_the_slot_of_a_busy_tenant_rests(clock: Clock, others: int, rests: bool) -> None:
-    """Setup: Temporal is slow. Timeline: a start takes half a second, and so many events of its tenant wait."""
-    limit = StartLimit(TOTAL)
+@pytest.mark.parametrize(
+    ("others", "deliveries", "rest"),
+    [(MANY - 1, 1, 0.0), (MANY, 0, 0.04), (MANY, 1, 0.04), (MANY, 5, 0.2), (MANY, 1000, 0.3)],
+)
+async def test_the_slot_of_a_busy_tenant_rests(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, others: int, deliveries: int, rest: float
+) -> None:
+    """Setup: Temporal is slow. Timeline: a start of an event with so many deliveries takes 20 ms, and so many events of
+    its tenant wait.
+    """
+    monkeypatch.setattr(start_limit, "MAX_REST", 0.3)
+    limit = StartLimit(TOTAL, RecentTenants())
     async with limit.slot("other"):
         pass
     after_slow_starts(limit, clock)
@@ -121,12 +138,15 @@ async def test_the_slot_of_a_busy_tenant_rests(clock: Clock, others: int, rests:
             begun.set()
 
     async with asyncio.TaskGroup() as group:
-        async with limit.slot("acme"):
+        async with limit.slot("acme", deliveries):
             for _ in range(others):
                 group.create_task(wait())
             await asyncio.sleep(0)
             clock.now += 0.02
             begin = time.monotonic()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert begun.is_set() is (rest == 0)
         await begun.wait()
-        assert (time.monotonic() - begin >= 0.02) is rests
+        assert time.monotonic() - begin >= rest
         clock.now += ACTIVE_TIME + 1
