@@ -78,7 +78,8 @@ class EventWorkflow:
 
     async def _deliver(self) -> None:
         """Wait until the event's time, then make all deliveries at once."""
-        self._report_to_index(self._deliveries.values())
+        if not self._is_reported():
+            self._report_to_index(self._deliveries.values())
         await self._deliver_at.wait(self._is_over)
         if self._event.deliver_at:
             self._report_to_index(())
@@ -149,12 +150,18 @@ class EventWorkflow:
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
         """Report changed deliveries: update the index and the search attributes, send the alerts that are due."""
-        self._report_to_index(deliveries)
         self._alerts.send_due(deliveries)
-        if not self._is_over():
+        if not self._is_over():  # otherwise the run closes now, and reports that
+            self._report_to_index(deliveries)
             self._search_attributes.update()
         if not self._alerts.are_done and self._are_all_final():
             workflow.set_current_details(ALERTS_PENDING)
+
+    def _is_reported(self) -> bool:
+        """The service that accepted the event has started the run just now, and has reported that."""
+        info = workflow.info()
+        is_child = info.parent is not None or info.continued_run_id is not None
+        return not is_child and all(delivery.is_new for delivery in self._deliveries.values())
 
     def _report_to_index(self, deliveries: Iterable[DeliveryState]) -> None:
         self._index.send(

@@ -18,7 +18,10 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
 
 FLUSH_INTERVAL = 0.5
-"""Seconds between two writes. Each takes about 3 ms of CPU, however little is in it."""
+"""Seconds between two writes. Each takes about 5 ms of CPU, and 0.2 ms for each report after the first."""
+FEW = 10
+"""Reports that are written at once. With more, a write waits for further ones, up to `MAX_WAITS` intervals."""
+MAX_WAITS = 3
 MAX_SHARE = 0.05
 """Of its time, which a process spends writing. On a busy machine, deliveries go first, and lists are further behind."""
 MAX_INTERVAL = 5.0
@@ -78,6 +81,13 @@ class IndexBuffer:
             else:
                 pause = (clock() - begin) / MAX_SHARE
                 await asyncio.sleep(min(max(pause, FLUSH_INTERVAL), MAX_INTERVAL))
+                await self._collect()
+
+    async def _collect(self) -> None:
+        """Wait for further reports if there are some, but not enough for one write."""
+        for _ in range(MAX_WAITS):
+            if FEW < len(self._reports) < REPORTS_PER_WRITE:
+                await asyncio.sleep(FLUSH_INTERVAL)
 
     async def flush(self) -> None:
         """Write all reports. Raises RegistryUnavailable, and keeps what is not written then."""

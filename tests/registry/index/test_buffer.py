@@ -134,6 +134,27 @@ async def test_a_bug_stops_no_later_write(recorder: Recorder) -> None:
     assert recorder.written == ["evt_2"]
 
 
+async def test_a_write_waits_for_further_reports_if_there_are_some(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: one report, then some, which are not written before there are enough for one write."""
+    monkeypatch.setattr(buffers, "FLUSH_INTERVAL", 0.02)
+    monkeypatch.setattr(buffers, "MAX_WAITS", 1_000_000)
+    enough, some = buffers.REPORTS_PER_WRITE, buffers.FEW + 1
+    buffer = IndexBuffer(recorder)
+    async with buffer.writing():
+        buffer.put(report(0))
+        await recorder.until_written(1)
+        for n in range(some):
+            buffer.put(report(1 + n))
+        await asyncio.sleep(0.5)
+        assert recorder.writes == [["evt_0"]]
+        for n in range(some, enough):
+            buffer.put(report(1 + n))
+        await recorder.until_written(1 + enough)
+    assert [len(some) for some in recorder.writes] == [1, enough]
+
+
 async def test_one_write_has_a_bounded_number_of_deliveries(recorder: Recorder, engine: AsyncEngine) -> None:
     buffer = IndexBuffer(recorder)
     for n, count in enumerate([120, 60, 20, 1, 450, 2]):
