@@ -97,6 +97,23 @@ async def test_record_limited(instance: Instance, inbox: Receiver) -> None:
     await drop(instance, webhook)
 
 
+async def test_record_forced_across_its_recheck(instance: Instance, inbox: Receiver) -> None:
+    """A webhook holds a delivery, which is to be rechecked; a retry is forced before, and fails; then it goes on."""
+    webhook = await fresh(instance, inbox, retry={"schedule": [3600, 3600]})
+    await instance.store.set_paused(str(webhook["id"]), instance.tenant, True)
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "held")
+    await instance.store.set_paused(str(webhook["id"]), instance.tenant, False)  # releases nothing, unlike the API
+    inbox.answers += [Answer(500, delay=2)]
+    await instance.command(event_id, "retry", str(webhook["id"]))
+    await inbox.got(1)
+    await instance.until_delivery(event_id, "held", 1)
+    await instance.command(event_id, "release")
+    await instance.command(event_id, "retry")
+    await save(instance, event_id, "forced_across_its_recheck")
+    await drop(instance, webhook)
+
+
 async def test_record_paused(instance: Instance, inbox: Receiver) -> None:
     """It is held while its webhook is paused, and let go; another waits for its time, which is moved."""
     webhook = await fresh(instance, inbox)

@@ -5,6 +5,7 @@ earlier step (docs/temporal.md). So a replay must make the same commands whateve
 """
 
 import ast
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -87,6 +88,12 @@ def ahead(history: WorkflowHistory) -> None:
     set_clock(history, lambda time: moved(time, timedelta(days=5000)))
 
 
+def spread(history: WorkflowHistory) -> None:
+    """Let each step come ten days after the one before: each recheck, hold, retry and receipt is overdue by then."""
+    steps = itertools.count()
+    set_clock(history, lambda time: moved(time, timedelta(days=10 * next(steps))))
+
+
 def is_step(event: object) -> bool:
     return event.HasField("workflow_task_started_event_attributes")  # type: ignore[attr-defined, no-any-return]
 
@@ -108,7 +115,7 @@ def set_clock(history: WorkflowHistory, clock: Callable[[Timestamp], Timestamp])
         event.event_time.CopyFrom(clock(time))
 
 
-@pytest.mark.parametrize("clock", [frozen, late, ahead])
+@pytest.mark.parametrize("clock", [frozen, late, ahead, spread])
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_history_replays_whatever_the_clock_says(path: Path, clock: Callable[[WorkflowHistory], None]) -> None:
     history = WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text())

@@ -19,6 +19,7 @@ STORIES = {
     "disabled",
     "exhausted",
     "forced_across_its_time",
+    "forced_across_its_recheck",
     "forced_held_and_released",
     "gone",
     "in_parts",
