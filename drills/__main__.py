@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import bulk, claims, fault_drill, index, neighbour, ordered, report, waiting
+from drills import bulk, claims, fault_drill, index, neighbour, ordered, rates, report, waiting
 from drills.fault_drill import DrillPlan
 from drills.schedule import KINDS, USUAL
 from hookkeeper.cli.console import Failed, print_failure
@@ -81,6 +81,11 @@ async def _neighbour(arguments: argparse.Namespace) -> bool:
     )
 
 
+async def _rates(arguments: argparse.Namespace) -> bool:
+    events = arguments.events or rates.EVENTS
+    return report.print_rates(await rates.run(arguments.seed, events, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -90,6 +95,7 @@ DRILLS = {
     "index": _index,
     "claims": _claims,
     "neighbour": _neighbour,
+    "rates": _rates,
 }
 
 
@@ -106,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--events",
         type=int,
-        help="number of events (ordered: 100, release: 1000, recovery and index: 2000, claims: 10,000)",
+        help="number of events (ordered: 100, release: 1000, recovery and index: 2000, rates: 3000, claims: 10,000)",
     )
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")

@@ -92,12 +92,13 @@ async def running(
     own_clocks: bool = False,
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
+    temporal_config: tuple[str, ...] = (),
 ) -> AsyncIterator[Cluster]:
     """Run all processes until the block ends.
 
     Data and logs are in `folder`, and the registry's data is on `disk`; each is a temporary folder if not given. With
     `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays. `variables`
-    are added to the environment of workers and API.
+    are added to the environment of workers and API, and `temporal_config` to the dynamic configuration of Temporal.
     """
     async with AsyncExitStack() as resources:
         sockets, temporary = (
@@ -119,6 +120,7 @@ async def running(
             send_emails=False,
             database=registry.service,
             workers=WORKERS,
+            temporal_config=temporal_config,
             environments=environments,
         )
         async with stack.running(plan) as running_stack, _client(running_stack) as http:

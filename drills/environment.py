@@ -98,6 +98,7 @@ async def environment(
     own_clocks: bool = False,
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
+    temporal_config: tuple[str, ...] = (),
     on_fault: Callable[[float, str], None] = lambda at, text: None,
 ) -> AsyncIterator[Environment]:
     """Start everything, and stop it when the block ends."""
@@ -107,6 +108,7 @@ async def environment(
         own_clocks=own_clocks,
         relayed=relayed,
         variables=variables,
+        temporal_config=temporal_config,
     )
     async with running as started, receiving() as receivers:
         load = LoadGenerator(started.http, TENANT, seed)

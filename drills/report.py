@@ -12,6 +12,7 @@ from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.open_pages import NO_RESPONSE, PageCounts
 from drills.ordered import Ordered
+from drills.rates import BACKLOG_RATE, OTHER_EVENTS, OTHER_RATE, Rated
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
 from hookkeeper.cli.console import out
@@ -106,6 +107,19 @@ def print_index(result: Indexed) -> bool:
     out.print(_table(rows))
     for difference in result.differences[:MAX_SHOWN]:
         out.print(f"    {difference}", markup=False)
+    return _print_verdict(result.passed)
+
+
+def print_rates(result: Rated) -> bool:
+    table = _columns("", "measured", "wanted")
+    table.add_row("rates are kept by", str(result.kept_by), "timers")
+    table.add_row("events refused", str(result.refused), "0")
+    table.add_row("events of the backlog", str(result.backlog), "")
+    table.add_row("  waiting at the end", str(result.waiting), "some")
+    table.add_row("  requests a second", f"{result.backlog_rate:.2f}", f"{BACKLOG_RATE:g}")
+    table.add_row("events of the other tenant that arrived", str(result.other), str(OTHER_EVENTS))
+    table.add_row("  requests a second", f"{result.other_rate:.2f}", f"{OTHER_RATE:g}")
+    out.print(table)
     return _print_verdict(result.passed)
 
 

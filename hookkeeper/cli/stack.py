@@ -52,6 +52,8 @@ class Plan:
     database: Service | None = None
     """A database server for the registry. Without one, the registry is a SQLite file."""
     workers: tuple[str, ...] = ("worker",)
+    temporal_config: tuple[str, ...] = ()
+    """Further values of Temporal's dynamic configuration, each `key=value`."""
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further environment variables of a worker or the API, by its name."""
 
@@ -109,7 +111,9 @@ async def running(
             temporal_server.check_version(data.path)
             temporal_server.keep_version(data.path)
             codec_endpoint = f"{url}/codec" if encrypted_by else None
-            temporal = temporal_server.service(data.path, ports, settings.dev_synchronous, codec_endpoint)
+            temporal = temporal_server.service(
+                data.path, ports, settings.dev_synchronous, codec_endpoint, dynamic_config=plan.temporal_config
+            )
             connecting = asyncio.create_task(_start_temporal(supervisor, temporal, ports, settings, on_ready))
             hookkeeper = _hookkeeper_services(plan, settings, connecting, http)
             client, _ = await asyncio.gather(

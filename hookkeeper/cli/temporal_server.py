@@ -105,8 +105,12 @@ def service(
     synchronous: Synchronous = "normal",
     codec_endpoint: str | None = None,
     search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
+    dynamic_config: tuple[str, ...] = (),
 ) -> Service:
-    """Describe a server with its data in `data_dir`, and its web UI, which decrypts payloads at `codec_endpoint`."""
+    """Describe a server with its data in `data_dir`, and its web UI, which decrypts payloads at `codec_endpoint`.
+
+    Values of `dynamic_config` replace those of `DYNAMIC_CONFIG`.
+    """
     argv = [
         str(find_binary()),
         *("server", "start-dev", "--ip", LOCALHOST, "--port", str(ports.temporal), "--ui-port", str(ports.ui)),
@@ -114,7 +118,7 @@ def service(
         "--ui-disable-news-fetch",
         *(("--ui-codec-endpoint", codec_endpoint) if codec_endpoint else ()),
         *_repeated("--sqlite-pragma", (*PRAGMAS, f"synchronous={synchronous}")),
-        *_repeated("--dynamic-config-value", DYNAMIC_CONFIG),
+        *_repeated("--dynamic-config-value", (*DYNAMIC_CONFIG, *dynamic_config)),
         *_repeated("--search-attribute", (f"{name}={type_}" for name, type_ in search_attributes.items())),
     ]
     return Service("temporal", argv, lambda: is_serving(ports.temporal), ENVIRONMENT, stop_timeout=STOP_TIMEOUT)
