@@ -195,6 +195,8 @@ async def test_an_id_is_taken_once_by_each_tenant(idle_instance: Instance) -> No
         ("cron.0", {"cron": ["CRON_TZ=UTC 0 9 * * *"]}),
         ("cron.0", {"cron": ["0 9 * * * # daily"]}),
         ("cron.0", {"cron": ["@every 5s"]}),
+        ("cron.1", {"cron": ["0 0 29 2 *", "0 0 31 2 *"]}),
+        ("cron.0", {"cron": ["0 0 31 11 *"]}),
         ("cron", {"cron": []}),
         ("cron", {"cron": None}),
         ("every", {"every": 60}),
