@@ -48,7 +48,7 @@ class DataDir:
         return f"sqlite+aiosqlite:///{self.registry}"
 
     def admin_key(self) -> str:
-        """Return the admin key of this directory, creating it the first time."""
+        """Return the admin key of this directory, creating it the first time. Raises `Failed`."""
         file = self.path / "admin.key"
         if not file.exists():
             self._write(file, f"hk_{secrets.token_urlsafe(32)}\n")
@@ -77,7 +77,7 @@ class DataDir:
         return keys
 
     def store_api(self, url: str, key: str) -> None:
-        """Store URL and key of the API for client commands."""
+        """Store URL and key of the API for client commands. Raises `Failed`."""
         self._write(self.path / "dev.json", json.dumps({"url": url, "key": key}))
 
     def dev_api(self) -> DevApi | None:
@@ -133,11 +133,14 @@ class DataDir:
                 file.chmod(status.st_mode & 0o777 & ~forbidden)
 
     def _write(self, file: Path, text: str) -> None:
-        """Write all or nothing."""
+        """Write all or nothing. Raises `Failed`."""
         fresh = file.with_name(f"{file.name}.new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
-            new.write(text)
-        fresh.replace(file)
+        try:
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
+                new.write(text)
+            fresh.replace(file)
+        except OSError as error:
+            raise Failed(f"cannot store data in {self.path}: {error.strerror}") from error
 
 
 def _is_private(path: Path) -> bool:

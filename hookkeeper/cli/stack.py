@@ -119,7 +119,7 @@ async def running(
             client, _ = await asyncio.gather(
                 connecting, _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready)
             )
-        except (temporal_server.EmbeddedServerError, ServiceFailed) as error:
+        except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
             raise Failed(str(error)) from error
         yield Stack(
             url=url,

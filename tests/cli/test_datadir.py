@@ -55,6 +55,14 @@ def test_files_of_another_user_are_not_used(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "admin.key.new").symlink_to("/dev/full")
+    with pytest.raises(Failed, match=r"cannot store data in .*: No space left on device"):
+        DataDir(tmp_path).admin_key()
+    assert not (tmp_path / "admin.key").exists()
+
+
 DEV_URL, DEV_KEY = "http://127.0.0.1:18080", "hk_of_dev"
 
 
