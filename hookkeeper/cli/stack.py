@@ -52,8 +52,8 @@ class Plan:
     database: Service | None = None
     """A database server for the registry. Without one, the registry is a SQLite file."""
     workers: tuple[str, ...] = ("worker",)
-    temporal_config: tuple[str, ...] = ()
-    """Further values of Temporal's dynamic configuration, each `key=value`."""
+    temporal: Service | None = None
+    """A Temporal server that listens on `ports.temporal` and has the namespace `default`. None: the embedded one."""
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further environment variables of a worker or the API, by its name."""
 
@@ -108,12 +108,8 @@ async def running(
         )
         data.store_api(url, admin_key)
         try:
-            temporal_server.check_version(data.path)
-            temporal_server.keep_version(data.path)
             codec_endpoint = f"{url}/codec" if encrypted_by else None
-            temporal = temporal_server.service(
-                data.path, ports, settings.dev_synchronous, codec_endpoint, dynamic_config=plan.temporal_config
-            )
+            temporal = plan.temporal or _embedded_server(data.path, ports, settings, codec_endpoint)
             connecting = asyncio.create_task(_start_temporal(supervisor, temporal, ports, settings, on_ready))
             hookkeeper = _hookkeeper_services(plan, settings, connecting, http)
             client, _ = await asyncio.gather(
@@ -140,6 +136,12 @@ async def running(
 def shutdown_time(settings: Settings) -> timedelta:
     """Return the time that all services together may take to stop."""
     return timedelta(seconds=API_STOP_TIMEOUT + _worker_stop_timeout(settings) + temporal_server.STOP_TIMEOUT)
+
+
+def _embedded_server(data: Path, ports: Ports, settings: Settings, codec_endpoint: str | None) -> Service:
+    temporal_server.check_version(data)
+    temporal_server.keep_version(data)
+    return temporal_server.service(data, ports, settings.dev_synchronous, codec_endpoint)
 
 
 async def _start_temporal(
