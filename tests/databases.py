@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from hookkeeper.registry import database
 from hookkeeper.registry.database import migrate, open_engine
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from timeouts import WAIT_TIMEOUT
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,12 @@ async def postgres_url(postgres: URL) -> str:
         await connection.execute(text("CREATE SCHEMA public"))
     await engine.dispose()
     return postgres.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def patient_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls of the registry take long, for tests of its answers on a busy machine."""
+    monkeypatch.setattr(database, "CALL_TIMEOUT", WAIT_TIMEOUT)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Index, String, Table, and_, bindparam, del
 from sqlalchemy.schema import Column
 
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.database import Database, errors_translated, rows_with
+from hookkeeper.registry.database import CALL_TIMEOUT, Database, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.direct_writes import DirectWrites
 from hookkeeper.registry.index.tables import KEY_TEXT, MICROSECOND, EpochTime, events
@@ -115,7 +115,7 @@ class Claims:
         self._waiting.append(request)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all())
-        async with errors_translated():
+        async with errors_translated(CALL_TIMEOUT):
             return await request.answer
 
     async def find(self, tenant: str, event_id: str) -> Claim | None:

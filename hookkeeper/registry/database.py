@@ -94,7 +94,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Return a session for single statements that only read."""
-        async with errors_translated(), self._reads() as session:
+        async with errors_translated(CALL_TIMEOUT), self._reads() as session:
             yield session
 
     @asynccontextmanager
@@ -107,14 +107,14 @@ class Database:
             async with self.read() as session:
                 yield session
             return
-        async with errors_translated(), self._writes.begin() as session:
+        async with errors_translated(CALL_TIMEOUT), self._writes.begin() as session:
             await session.execute(select(*(func.set_config(name, "off", True) for name in PLANS_THAT_READ_ALL)))
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Return a session with a transaction, which is committed when the block ends."""
-        async with errors_translated(), self.turn(), self._writes.begin() as session:
+        async with errors_translated(CALL_TIMEOUT), self.turn(), self._writes.begin() as session:
             yield session
 
     @asynccontextmanager
@@ -156,8 +156,8 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def errors_translated(seconds: float | None = CALL_TIMEOUT) -> AsyncIterator[None]:
-    """Raise RegistryUnavailable for errors and timeouts of the database."""
+async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
+    """Raise RegistryUnavailable for errors of the database, and after `seconds`; None is no limit."""
     try:
         async with asyncio.timeout(seconds):
             yield

@@ -69,7 +69,7 @@ class DirectReads:
         A read that waits for a connection serves all that wait for the same: it begins after each of them.
         """
         values = read.ordered(parameters)
-        async with errors_translated():
+        async with errors_translated(CALL_TIMEOUT):
             if self._slots.acquire_now(sharer):
                 rows = await self._fetch(read.text, values, sharer)
             else:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated
+from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated
 from hookkeeper.registry.direct_reads import discard, driver_fetch
 
 
@@ -31,7 +31,7 @@ class DirectWrites:
 
         If the driver fails, a session repeats the statement, which may have taken effect before.
         """
-        async with errors_translated():
+        async with errors_translated(CALL_TIMEOUT):
             try:
                 return await self._fetch_with_driver(statement, values)
             except RegistryUnavailable:  # it was not executed: other writers take too long

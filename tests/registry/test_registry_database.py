@@ -165,7 +165,7 @@ async def test_a_call_that_hangs_is_given_up(engine: AsyncEngine) -> None:
 async def test_a_lost_connection_is_replaced(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with pytest.raises(RegistryUnavailable):
-        async with errors_translated(), engine.connect() as connection:
+        async with errors_translated(CALL_TIMEOUT), engine.connect() as connection:
             await connection.execute(LOSE_THIS_CONNECTION)
     await Store(engine).ping()
     await engine.dispose()
@@ -184,7 +184,7 @@ async def test_a_connection_lost_between_calls_is_not_noticed(postgres_url: str)
 async def test_a_wrong_statement_is_no_outage(engine: AsyncEngine) -> None:
     for statement in ("SELECT * FROM nowhere", "SELEC 1", "INSERT INTO webhooks (id) VALUES (NULL)"):
         with pytest.raises(DBAPIError):
-            async with errors_translated(), engine.begin() as connection:
+            async with errors_translated(CALL_TIMEOUT), engine.begin() as connection:
                 await connection.execute(text(statement))
 
 

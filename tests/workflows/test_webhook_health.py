@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -72,12 +72,12 @@ async def queues(instance: Instance, event_id: str) -> list[str]:
     return [activity.activity_task_scheduled_event_attributes.task_queue.name for activity in scheduled]
 
 
-@contextmanager
-def nobody_can_write(instance: Instance) -> Any:
-    """Hold the registry's write lock."""
+@asynccontextmanager
+async def write_lock(instance: Instance) -> AsyncIterator[None]:
+    """Hold the registry's write lock. A writer of this process may have it first, and needs the event loop to go on."""
     path = make_url(instance.settings.database_url).database
-    connection = sqlite3.connect(str(path), isolation_level=None, timeout=WAIT_TIMEOUT)
-    connection.execute("BEGIN IMMEDIATE")
+    connection = sqlite3.connect(str(path), isolation_level=None, timeout=WAIT_TIMEOUT, check_same_thread=False)
+    await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
     try:
         yield
     finally:
@@ -195,7 +195,7 @@ async def test_a_registry_that_takes_no_notes_loses_no_outcome(instance: Instanc
     webhook = await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await inbox.got(1)
-    with nobody_can_write(instance):
+    async with write_lock(instance):
         await asyncio.sleep(5)
         assert (await instance.event(event_id))["status"] == "delivering"
     event = await instance.until_final(event_id)

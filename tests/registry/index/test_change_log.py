@@ -13,6 +13,8 @@ from hookkeeper.registry.index.change_log import END, Change, Position
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
 
+pytestmark = pytest.mark.usefixtures("patient_registry")
+
 START = Position(0, END)
 
 

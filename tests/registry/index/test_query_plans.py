@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -17,6 +18,8 @@ from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.scan import find_events
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.store import Store
+
+pytestmark = pytest.mark.usefixtures("patient_registry")
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 TENANTS = ("acme", "beta", "gamma")

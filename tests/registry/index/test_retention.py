@@ -22,6 +22,8 @@ from hookkeeper.registry.index.tables import deliveries, erased_events, events, 
 from hookkeeper.registry.store import Store
 from timeouts import WAIT_TIMEOUT
 
+pytestmark = pytest.mark.usefixtures("patient_registry")
+
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 RETENTION = 10 * DAY

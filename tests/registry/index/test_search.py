@@ -18,6 +18,8 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.paging import BadRegistryCursor
 
+pytestmark = pytest.mark.usefixtures("patient_registry")
+
 BEGIN = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
 """Half an hour before the end of a partition."""
 TENANTS, TYPES = ("a", "b"), ("order.paid", "order.sent", "user.new")

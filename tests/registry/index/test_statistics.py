@@ -18,6 +18,8 @@ from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
 from hookkeeper.registry.index.statistics import StatisticsQuery, StatisticsTooLarge
 
+pytestmark = pytest.mark.usefixtures("patient_registry")
+
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
 DAY = timedelta(days=1)
 ERRORS = (None, None, None, "http_500", "http_404", "timeout", "dns", "bad_template")

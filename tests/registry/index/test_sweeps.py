@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
@@ -10,6 +11,8 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
 from hookkeeper.registry.index.sweeps import Position
+
+pytestmark = pytest.mark.usefixtures("patient_registry")
 
 ACCEPTED = datetime(2026, 1, 2, 9, 30, 15, 250_000, UTC)
 LATER = ACCEPTED + timedelta(hours=1)

@@ -15,6 +15,8 @@ from hookkeeper.registry.index import walks
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.walks import Selection, held_by
 
+pytestmark = pytest.mark.usefixtures("patient_registry")
+
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 FAILED = Selection("acme", "wh_1", "failed")
 

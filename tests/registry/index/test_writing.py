@@ -15,6 +15,8 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.tables import deliveries, events, rollups
 
+pytestmark = pytest.mark.usefixtures("patient_registry")
+
 ACCEPTED = datetime(2026, 1, 2, 9, 30, 15, 250_000, UTC)
 
 
