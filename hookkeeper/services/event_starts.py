@@ -91,7 +91,7 @@ class EventStarts:
                 return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)
             missed.add(shared_run)
             await self._claims.move([run.key], shared_run, None)
-        async with self._own_limit.slot(run.event.tenant, len(run.event.deliveries)):
+        async with self._own_limit.slot(run.event.tenant, run.activities):
             with self._own_limit.timed():
                 return await start_own(self._gateway, self._index, run)
 

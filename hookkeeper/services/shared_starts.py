@@ -47,7 +47,7 @@ class SharedStarts:
             return NotStarted()
         waiting = self._known[run.key] = WaitingRun(run)
         try:
-            async with self.limit.slot(run.event.tenant, len(run.event.deliveries)):
+            async with self.limit.slot(run.event.tenant, run.activities):
                 self._queue.put(waiting)
                 self._serve()
                 return await waiting.answer

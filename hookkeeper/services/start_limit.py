@@ -14,21 +14,24 @@ MIN_PER_TENANT = 1
 MANY = 4
 """Waiting events of a busy tenant. Another one has fewer, even after a moment in which Temporal was slow."""
 REST = 2.0
-"""Multiple of the time for which a slot of a busy tenant was held, in which it then rests for each delivery of the
+"""Multiple of the time for which a slot of a busy tenant was held, in which it then rests for each activity of the
 event: attempts and retries load Temporal more than the start does."""
 MAX_REST = 4.0
 """Seconds, fewer than those after which an event that waits for a slot is refused."""
-ACTIVE_TIME = 60.0
-"""Seconds from a tenant's latest event for which the others are limited for its sake, or it is itself."""
+ACTIVE_TIME = 10.0
+"""Seconds from a tenant's latest event for which the others are limited for its sake. Its next event after a longer
+pause is started beside up to sixteen others, some tenths of a second late."""
+TROUBLE_TIME = 60.0
+"""Seconds from the latest event with a webhook in trouble for which a tenant needs slots for shared runs."""
 MAX_TENANTS = 10_000
 """Tenants of which this is known."""
 
 
 class RecentTenants(TTLCache[str, None]):
-    """The tenants that were added within the last `ACTIVE_TIME`."""
+    """The tenants that were added lately."""
 
-    def __init__(self) -> None:
-        super().__init__(MAX_TENANTS, ACTIVE_TIME, timer=lambda: monotonic())  # looked up at each call, for tests
+    def __init__(self, seconds: float = ACTIVE_TIME) -> None:
+        super().__init__(MAX_TENANTS, seconds, timer=lambda: monotonic())  # looked up at each call, for tests
 
     def add(self, tenant: str) -> None:
         self[tenant] = None
@@ -37,7 +40,7 @@ class RecentTenants(TTLCache[str, None]):
 class StartLimit:
     """Slots for events that are being started. A tenant has up to half of them. If several tenants are active, it has
     as many as the duration of starts allows. If that is one, because Temporal is very busy, and many of its events
-    wait, the slot rests after each start, for longer the more deliveries the event has.
+    wait, the slot rests after each start, for longer the more activities the event needs.
     """
 
     def __init__(self, total: int, active: RecentTenants, *, only_in_trouble: bool = False) -> None:
@@ -47,14 +50,14 @@ class StartLimit:
         """
         self._active = active
         self._only_in_trouble = only_in_trouble
-        self._in_trouble = RecentTenants()
+        self._in_trouble = RecentTenants(TROUBLE_TIME)
         self._slots = TenantLimit(total)
         self._highest = total // 2
         self._adaptive = AdaptiveLimit(MIN_PER_TENANT, self._highest)
 
     @asynccontextmanager
-    async def slot(self, tenant: str, deliveries: int = 1) -> AsyncIterator[None]:
-        """Hold a slot of this tenant until the block ends, if it needs one, for an event with so many deliveries."""
+    async def slot(self, tenant: str, activities: int = 1) -> AsyncIterator[None]:
+        """Hold a slot of this tenant until the block ends, if it needs one, for an event with so many activities."""
         self._active.add(tenant)
         self._set()
         if self._only_in_trouble and tenant not in self._in_trouble:
@@ -65,7 +68,7 @@ class StartLimit:
         try:
             yield
         finally:
-            asyncio.get_running_loop().call_later(self._rest(tenant, begin, deliveries), self._slots.release, tenant)
+            asyncio.get_running_loop().call_later(self._rest(tenant, begin, activities), self._slots.release, tenant)
 
     def note_trouble(self, tenant: str) -> None:
         """Note that a tenant posts an event with a webhook that fails or is slow."""
@@ -83,10 +86,10 @@ class StartLimit:
                 self._adaptive.record(seconds)
             self._set()
 
-    def _rest(self, tenant: str, begin: float, deliveries: int) -> float:
+    def _rest(self, tenant: str, begin: float, activities: int) -> float:
         """Return for how many seconds a slot is not to be used again."""
         is_crowded = self._slots.per_tenant == MIN_PER_TENANT and self._slots.waiting(tenant) >= MANY
-        return min(REST * max(deliveries, 1) * (monotonic() - begin), MAX_REST) if is_crowded else 0.0
+        return min(REST * max(activities, 1) * (monotonic() - begin), MAX_REST) if is_crowded else 0.0
 
     def _set(self) -> None:
         self._slots.per_tenant = self._adaptive.value if self._active.currsize > 1 else self._highest

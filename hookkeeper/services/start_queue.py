@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.registry.claims import Claim, Key
@@ -58,10 +58,22 @@ class NewRun:
             return False
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
-        return all(
-            delivery.channel == "webhook" and not (delivery.rate or delivery.ordered or delivery.degraded)
-            for delivery in event.deliveries
-        )
+        return all(map(_is_plain, event.deliveries))
+
+    @property
+    def activities(self) -> int:
+        """About how many activities its run has: one for all plain deliveries, and one for each other. Unless it is
+        quick, each delivery counts, since each may be retried.
+        """
+        deliveries = self.event.deliveries
+        if not self.quick:
+            return len(deliveries)
+        plain = sum(map(_is_plain, deliveries))
+        return min(plain, 1) + len(deliveries) - plain
+
+
+def _is_plain(delivery: Delivery) -> bool:
+    return delivery.channel == "webhook" and not (delivery.rate or delivery.ordered or delivery.degraded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hookkeeper.services import start_limit
-from hookkeeper.services.start_limit import ACTIVE_TIME, MANY, RecentTenants, StartLimit
+from hookkeeper.services.start_limit import ACTIVE_TIME, MANY, TROUBLE_TIME, RecentTenants, StartLimit
 
 TOTAL = 32
 
@@ -101,6 +101,10 @@ async def test_only_tenants_in_trouble_need_a_slot_if_so_wanted(clock: Clock) ->
     assert await granted(limit, "acme", 2) == 1
     assert await granted(limit, "other") == TOTAL
     clock.now += ACTIVE_TIME + 1
+    async with limit.slot("other"):
+        pass
+    assert await granted(limit, "acme", 2) == 1
+    clock.now += TROUBLE_TIME + 1
     assert await granted(limit, "acme") == TOTAL
 
 
@@ -117,13 +121,13 @@ async def test_one_start_of_a_shared_run_counts_for_each_of_its_events(clock: Cl
 
 
 @pytest.mark.parametrize(
-    ("others", "deliveries", "rest"),
+    ("others", "activities", "rest"),
     [(MANY - 1, 1, 0.0), (MANY, 0, 0.04), (MANY, 1, 0.04), (MANY, 5, 0.2), (MANY, 1000, 0.3)],
 )
 async def test_the_slot_of_a_busy_tenant_rests(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, others: int, deliveries: int, rest: float
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, others: int, activities: int, rest: float
 ) -> None:
-    """Setup: Temporal is slow. Timeline: a start of an event with so many deliveries takes 20 ms, and so many events of
+    """Setup: Temporal is slow. Timeline: a start of an event with so many activities takes 20 ms, and so many events of
     its tenant wait.
     """
     monkeypatch.setattr(start_limit, "MAX_REST", 0.3)
@@ -138,7 +142,7 @@ async def test_the_slot_of_a_busy_tenant_rests(
             begun.set()
 
     async with asyncio.TaskGroup() as group:
-        async with limit.slot("acme", deliveries):
+        async with limit.slot("acme", activities):
             for _ in range(others):
                 group.create_task(wait())
             await asyncio.sleep(0)

@@ -161,3 +161,22 @@ async def test_the_results_of_a_full_run_fit_into_payloads() -> None:
     finished = SharedRunResult(finished=tuple(event_state(event, made, deliver_at=None) for event in run))
     for payload in CONVERTER.to_payloads([together, finished]):
         assert len(payload.data) < MAX_PAYLOAD
+
+
+URL, DEGRADED = Delivery(id="u", webhook_id="u"), Delivery(id="d", webhook_id="d", degraded=True)
+EMAIL = Delivery(id="e", webhook_id="e", channel="email")
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "quick", "activities"),
+    [
+        ((), True, 0),
+        ((URL,) * 10, True, 1),
+        ((URL,) * 10, False, 10),
+        ((URL, URL, EMAIL, EMAIL), True, 3),
+        ((EMAIL,), True, 1),
+        ((URL, DEGRADED), True, 2),
+    ],
+)
+def test_how_many_activities_a_run_has(deliveries: tuple[Delivery, ...], quick: bool, activities: int) -> None:
+    assert new("a", deliveries=deliveries, quick=quick).activities == activities
