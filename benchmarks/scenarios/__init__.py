@@ -47,7 +47,7 @@ SCENARIOS = {
         ),
         Scenario(
             "tenants",
-            "500 tenants, one event a second each",
+            "500 tenants, one event a second each, after a first event of each",
             latency.tenants,
             (
                 Column("socket_p50_ms", "POST to socket, p50 ms"),

@@ -58,13 +58,18 @@ class Bench:
     def pids(self) -> dict[str, int]:
         return {**self.target.pids(), "load": self.load.pid, "receiver": self.receiver.pid}
 
-    async def deliver(self, stream: Stream, webhooks: int = 1, timeout: float = DELIVERY_TIMEOUT) -> "Delivered":
-        """Post a stream, and measure until everything is delivered and all processes are idle again."""
+    async def deliver(
+        self, stream: Stream, webhooks: int = 1, timeout: float = DELIVERY_TIMEOUT, delivered_before: int = 0
+    ) -> "Delivered":
+        """Post a stream, and measure until everything is delivered and all processes are idle again.
+
+        `delivered_before`: deliveries that the receiver of this group had before.
+        """
         memory_before = sum(measure.memory_mb(self.target.pids()).values())
         cpu_before = measure.cpu_seconds(self.pids())
         posted = await self.load.post(stream)
         check_accepted(posted)
-        arrivals = await self.delivered(stream.group, len(posted.sent) * webhooks, timeout)
+        arrivals = await self.delivered(stream.group, delivered_before + len(posted.sent) * webhooks, timeout)
         await measure.settle(self.target.pids)
         cpu = {name: after - cpu_before[name] for name, after in measure.cpu_seconds(self.pids()).items()}
         memory = sum(measure.memory_mb(self.target.pids()).values())
