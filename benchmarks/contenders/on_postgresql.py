@@ -7,12 +7,12 @@ and the schema of its databases in `schema`.
 import asyncio
 import json
 import os
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from benchmarks.contenders.contender import Target
 from drills.postgres import Postgres
 from hookkeeper.cli import stack, temporal_server
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, free_ports
+from hookkeeper.cli.ports import LOCALHOST, free_ports, is_port_free
 from hookkeeper.cli.startup import read_settings
 from hookkeeper.cli.supervisor import Service, Supervisor
 
@@ -36,6 +36,7 @@ HISTORY_SHARDS = 4
 MAX_CONNECTIONS = "300"
 """Of PostgreSQL, as in docker-compose.yml."""
 RETENTION = timedelta(days=1)
+FIRST_PORT = 17_000
 SERVICES = ("frontend", "history", "matching", "worker")
 
 
@@ -173,8 +174,6 @@ def _service(server: Path, folder: Path, port: int) -> Service:
 
 
 def _unused_ports(count: int) -> list[int]:
-    with ExitStack() as open_sockets:
-        found = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in found:
-            each.bind((LOCALHOST, 0))
-        return [each.getsockname()[1] for each in found]
+    """Return ports below 32,768: Temporal writes those of its services to a column of two bytes."""
+    free = (port for port in range(FIRST_PORT, 2**15) if is_port_free(LOCALHOST, port))
+    return list(islice(free, count))
