@@ -14,12 +14,14 @@ import structlog
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker._workflow import _WorkflowWorker
 
 import event_loops
 from hookkeeper import ids
 from hookkeeper.temporal.data_converter import data_converter
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["databases", "hangs"]
 
@@ -41,6 +43,24 @@ structlog.configure(
 @pytest.fixture(scope="session", autouse=True)
 def monitored_loop() -> Iterator[None]:
     with event_loops.monitor:
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_sdk() -> Iterator[None]:
+    """Let activations of runs take long in this process.
+
+    After two seconds, the SDK interrupts one. Its run may then be impossible to evict, and its worker or replayer never
+    ends. On a busy machine, two seconds pass although nothing hangs; `test_activation_cost.py` limits the CPU time.
+    """
+    init = _WorkflowWorker.__init__
+
+    def patient_init(self: _WorkflowWorker, **options: Any) -> None:
+        init(self, **options)
+        self._deadlock_timeout_seconds = WAIT_TIMEOUT  # type: ignore[assignment]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_WorkflowWorker, "__init__", patient_init)
         yield
 
 
