@@ -15,7 +15,7 @@ WITHOUT_FAIRNESS = (
 """A server's default."""
 BACKLOG_RATE, OTHER_RATE = 0.5, 5.0
 """Requests a second of the two webhooks."""
-EVENTS, POSTS_PER_SECOND = 3_000, 40.0
+EVENTS, POSTS_PER_SECOND = 3_000, 20.0
 OTHER_EVENTS = 50
 OTHER_TENANT = "other"
 ARRIVAL_TIMEOUT = 60.0
