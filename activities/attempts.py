@@ -73,8 +73,11 @@ class PreparedAttempt:
         """The variables of templates."""
         return context_of(self.event, about(self.webhook))
 
-    def outcome(self, answer: HttpAnswer | ServiceAnswer | MailAnswer, target: str, text: str) -> Outcome:
-        """Return the outcome of the request; `text` is the receiver's response, without secrets."""
+    def outcome(self, answer: HttpAnswer | ServiceAnswer | MailAnswer, target: str, text: str, **more: Any) -> Outcome:
+        """Return the outcome of the request; `text` is the receiver's response, without secrets.
+
+        `more`: what only some channels know of it.
+        """
         return Outcome(
             delivery=self.request.delivery,
             verdict=answer.verdict,
@@ -88,6 +91,7 @@ class PreparedAttempt:
             response_excerpt=self.excerpt(text),
             retry_after=answer.retry_after,
             delays=self.webhook.retry.delays if self.webhook.retry else None,
+            **more,
         )
 
     def bad_template(self, error: ContentError) -> Outcome:

@@ -83,7 +83,8 @@ class BatchRunner:
 
         async def work(progress: BatchProgress[Results]) -> Results:
             part = TenantPart(tenant, {0: batch}, progress, offset, targets)
-            return Results(tuple((await self._work_on(part, make_attempt, after_batches)).values()))
+            webhooks = await self._webhooks([part], tenant)
+            return Results(tuple((await self._work_on(part, webhooks, make_attempt, after_batches)).values()))
 
         with self._concurrency.slot(tenant):
             ((result,), _) = await self._share(tenant, work)
@@ -109,30 +110,32 @@ class BatchRunner:
         for number, batch in enumerate(batches):
             by_tenant.setdefault(batch.tenant, {})[number] = batch
         is_of_one = len(by_tenant) == 1
+        sharer = next(iter(by_tenant)) if is_of_one else SEVERAL
         delays_others = is_rest or not is_of_one
 
         async def work(progress: BatchProgress[Results]) -> Results:
             results: dict[int, BatchResult] = {}
             delays: list[float] = []
+            parts = [
+                TenantPart(tenant, of_one, progress, offset, targets, is_together=True)
+                for tenant, of_one in by_tenant.items()
+            ]
 
             async def work_for(part: TenantPart) -> None:
                 try:
                     with of_tenant(part.tenant):
-                        results.update(await self._work_on(part, make_attempt, after_batches))
+                        results.update(await self._work_on(part, webhooks, make_attempt, after_batches))
                 except ApplicationError as error:
                     if error.type != TENANT_AT_LIMIT or part.has_outcomes or not delays_others:
                         raise
                     delays.append((error.next_retry_delay or timedelta()).total_seconds())
 
             with self._concurrency.shared_slot() as of_tenant:
-                parts = (
-                    TenantPart(tenant, of_one, progress, offset, targets, is_together=True)
-                    for tenant, of_one in by_tenant.items()
-                )
+                webhooks = await self._webhooks(parts, sharer)
                 await every(work_for(part) for part in parts)
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
-        return await self._share(next(iter(by_tenant)) if is_of_one else SEVERAL, work)
+        return await self._share(sharer, work)
 
     async def _share(
         self, tenant: str, work: Callable[[BatchProgress[Results]], Coroutine[Any, Any, Results]]
@@ -148,25 +151,36 @@ class BatchRunner:
                     progress.heartbeat()
                 raise
 
+    async def _webhooks(self, parts: Iterable[TenantPart], sharer: str) -> Mapping[str, Webhook]:
+        """Read the webhooks of all attempts whose outcomes are not known yet."""
+        missing = [requests for part in parts for requests in part.missing().values()]
+        ids = {request.webhook_id for requests in missing for request in requests}
+        return await self._store.many(ids, sharer) if ids else {}
+
     async def _work_on(
-        self, part: TenantPart, make_attempt: MakeAttempt, after_batches: AfterBatches | None
+        self,
+        part: TenantPart,
+        webhooks: Mapping[str, Webhook],
+        make_attempt: MakeAttempt,
+        after_batches: AfterBatches | None,
     ) -> Mapping[int, BatchResult]:
         """Make the attempts of a tenant's batches whose outcomes are not known yet; return the results by number."""
-        missing = part.missing()
-        webhooks = await self._make_attempts(part, missing, make_attempt) if missing else {}
+        if missing := part.missing():
+            await self._make_attempts(part, missing, webhooks, make_attempt)
         results: Sequence[BatchResult] = part.results()
         if after_batches:
             results = await after_batches([*part.batches.values()], results, webhooks, part.clock_offset)
         return dict(zip(part.batches, results, strict=True))
 
     async def _make_attempts(
-        self, part: TenantPart, missing: Mapping[int, Sequence[AttemptRequest]], make_attempt: MakeAttempt
-    ) -> Mapping[str, Webhook]:
-        """Make these attempts; return their webhooks, as they were before."""
+        self,
+        part: TenantPart,
+        missing: Mapping[int, Sequence[AttemptRequest]],
+        webhooks: Mapping[str, Webhook],
+        make_attempt: MakeAttempt,
+    ) -> None:
         events = {number: await self._event(part.batches[number]) for number in missing}
         with self._memory.event_data(part.tenant, [event.data for event in events.values()]):
-            ids = {request.webhook_id for requests in missing.values() for request in requests}
-            webhooks = await self._store.many(ids, part.tenant)
             slots = asyncio.Semaphore(MAX_CONCURRENT_ATTEMPTS)
 
             async def make(number: int, request: AttemptRequest, context: BatchContext) -> None:
@@ -179,7 +193,6 @@ class BatchRunner:
             await every(
                 make(number, request, contexts[number]) for number, requests in missing.items() for request in requests
             )
-        return webhooks
 
     async def _event(self, batch: DeliveryBatch) -> OutgoingEvent:
         data = batch.data if batch.data_inline else await self._data.of_this_run()

@@ -50,11 +50,12 @@ class MemoryBudget:
         """
         start = time.perf_counter()
         size = min(size, self._bytes.per_tenant)
-        try:
-            async with asyncio.timeout(request_state.SLOT_TIMEOUT):
-                await self._bytes.acquire(tenant, size)
-        except TimeoutError:
-            raise self._refusal(tenant) from None
+        if not self._bytes.acquire_now(tenant, size):
+            try:
+                async with asyncio.timeout(request_state.SLOT_TIMEOUT):
+                    await self._bytes.acquire(tenant, size)
+            except TimeoutError:
+                raise self._refusal(tenant) from None
         reservation = Reservation(self._bytes, tenant, size, waited=time.perf_counter() - start)
         try:
             yield reservation

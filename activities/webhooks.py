@@ -104,16 +104,18 @@ class WebhookActivities:
         )
         # The path is no secret: the target shows it.
         text = scrubbed_excerpt(answer.body, keep, webhook.url, webhook.headers, path=False)
-        more = {
-            "request_digest": digest_of(webhook, body),
-            "response_headers": shown_headers(
+        return attempt.outcome(
+            answer,
+            webhook.target,
+            text,
+            request_digest=digest_of(webhook, body),
+            response_headers=shown_headers(
                 answer.all_headers, batch.headers_limit, webhook.url, webhook.headers, path=False
             ),
-            "rate": webhook.current_rate,
-            "degraded": webhook.is_degraded,
-            "ordered": webhook.ordered,
-        }
-        return attempt.outcome(answer, webhook.target, text).model_copy(update=more)
+            rate=webhook.current_rate,
+            degraded=webhook.is_degraded,
+            ordered=webhook.ordered,
+        )
 
     def _headers(self, attempt: PreparedAttempt, body: Body, now: datetime) -> dict[str, str]:
         """Return the headers of the attempt, whose timestamp is its own."""

@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -35,6 +36,7 @@ READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body that are read."""
 MAX_CONCURRENT_HANDSHAKES = 4
 """Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
+MAX_CACHED_URLS = 1024
 KEPT_HEADERS = frozenset({b"retry-after", b"date", b"x-ratelimit-reset", b"x-message-id"})
 
 _FRAMING = frozenset(
@@ -42,6 +44,7 @@ _FRAMING = frozenset(
 )
 """Headers that are set by the client only: a webhook's headers must not break the framing of a message."""
 
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _REQUEST_ERRORS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ReceiverUnreachable)
 """Errors of a request; `is_internal` separates local ones."""
 _LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -260,6 +263,23 @@ def _refuse_plain_http(request: httpx.Request) -> None:
 
 def request_of(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None = None) -> httpx.Request:
     """Build the request without the headers that the client would add. Raises httpx.InvalidURL."""
+    target, authorization = _target(url)
+    framing = {"host": target.netloc.decode()}
+    if body or method in _METHODS_WITH_BODY:
+        framing["content-length"] = str(len(body))
+    allowed = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
+    sent = httpx.Headers(framing | allowed, encoding="utf-8")
+    if authorization:
+        sent.setdefault("authorization", authorization)
+    # With `content`, httpx would look for the encoding of the headers, to find out what the body is.
+    request = httpx.Request(method, target, headers=sent, stream=httpx.ByteStream(body), extensions={"tls": tls})
+    request.read()
+    return request
+
+
+@lru_cache(MAX_CACHED_URLS)
+def _target(url: str) -> tuple[httpx.URL, str | None]:
+    """Return the URL without its credentials, of which httpx and aiohttp would each make a header, and that header."""
     try:
         target = httpx.URL(url)
         usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # as aiohttp parses it
@@ -267,13 +287,10 @@ def request_of(method: str, url: str, body: bytes, headers: Mapping[str, str], t
         raise httpx.InvalidURL(str(exc)) from exc
     if not usable:
         raise httpx.InvalidURL("not http or https, or no host")
-    allowed = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
-    sent = httpx.Headers(allowed, encoding="utf-8")
-    if target.userinfo:  # otherwise httpx and aiohttp each make a header of it
-        credentials = f"{target.username}:{target.password}"
-        sent.setdefault("authorization", "Basic " + b64encode(credentials.encode()).decode())
-        target = target.copy_with(userinfo=b"")
-    return httpx.Request(method, target, headers=sent, content=body, extensions={"tls": tls})
+    if not target.userinfo:
+        return target, None
+    credentials = f"{target.username}:{target.password}"
+    return target.copy_with(userinfo=b""), "Basic " + b64encode(credentials.encode()).decode()
 
 
 async def _exchange(
@@ -287,7 +304,8 @@ async def _exchange(
         await response.aclose()
         raise httpx.RemoteProtocolError(f"{response.status_code} is not a valid status")
     received.status_code = response.status_code
-    received.headers = httpx.Headers([line for line in response.headers.raw if line[0].lower() in KEPT_HEADERS])
+    kept = [line for line in response.headers.raw if line[0].lower() in KEPT_HEADERS]
+    received.headers = httpx.Headers(kept, encoding="latin-1")  # httpx would find an encoding at each access
     received.all_headers = response.extensions.get(ALL_HEADERS, ())
     read = 0
     try:

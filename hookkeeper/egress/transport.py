@@ -57,7 +57,7 @@ class Transport(httpx.AsyncBaseTransport):
             response = await self._get_session().request(
                 request.method,
                 str(request.url),
-                headers=request.headers,
+                headers=[(name.lower().decode(), value.decode()) for name, value in request.headers.raw],
                 data=request.content or None,
                 allow_redirects=False,
                 compress=False,

@@ -99,6 +99,8 @@ class TenantLimit:
         while served:
             served = False
             for tenant in [*self._waiting]:
+                if self.free <= 0:
+                    return
                 served |= self._serve_oldest(tenant)
 
     def _serve_oldest(self, tenant: str) -> bool:

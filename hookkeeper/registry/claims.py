@@ -208,6 +208,8 @@ class Claims:
     async def _known(self, keys: Collection[Key]) -> dict[Key, Claim]:
         """Return the claims of these events; of an event without one, what the index has."""
         known: dict[Key, Claim] = {}
+        if not keys:
+            return known
         of_index = select(*(events.c[name] for name in ("tenant", "id", "digest", "accepted_at", "shared_run")))
         for some in _portions(keys):
             in_index = of_index.where(rows_with((events.c.id, events.c.tenant), [key[::-1] for key in some]))

@@ -9,14 +9,15 @@ which replaces lost connections and translates errors.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Dialect, Float, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.registry.database import CALL_TIMEOUT, DIRECT_CONNECTIONS, Database, errors_translated
 
+READS_OF_ONE = 2
+"""At a time, of one tenant or key: those of an event."""
 Convert = Callable[[Any], Any]
 Fetch = Callable[[Any, str, tuple[Any, ...]], Awaitable[Any]]
 
@@ -42,86 +43,135 @@ class CompiledRead:
         return tuple(value if convert is None else convert(value) for convert, value in converted)
 
 
+class _Read(NamedTuple):
+    text: str
+    values: tuple[Any, ...]
+
+
 class DirectReads:
-    """Runs compiled reads on a few connections, which stay open. Each tenant and key takes at most half of them."""
+    """Runs compiled reads on a few connections, which stay open. Reads wait for one, tenant by tenant in turn."""
 
     def __init__(self, engine: AsyncEngine, database: Database) -> None:
         self.dialect = engine.dialect
         self._engine = engine
         self._database = database
-        self._slots = TenantLimit(DIRECT_CONNECTIONS)
         self._idle: list[AsyncConnection] = []
-        self._waiting: dict[tuple[str, tuple[Any, ...], str], asyncio.Task[Sequence[Any]]] = {}
-        """Reads that have not begun."""
-        self._tasks: set[asyncio.Task[Sequence[Any]]] = set()
-        """These, and those of them that have begun."""
-        self._fetch_with = driver_fetch(engine.dialect)
+        self._waiting: dict[str, dict[_Read, list[asyncio.Future[Sequence[Any]]]]] = {}
+        """By tenant or key, the next to be served first, and by read: what waits for its rows."""
+        self._size = 0
+        """Reads that wait."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """One for each connection that is in use."""
+        self._starting = 0
+        """Those of them that have taken no reads yet."""
+        self._fetch_all, self._max_reads = _DRIVERS[engine.dialect.name]
 
     async def close(self) -> None:
         """Close the connections, after the reads that are under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks)
         while self._idle:
             await self._idle.pop().close()
 
     async def fetch(self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]) -> list[tuple[Any, ...]]:
         """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable.
 
-        A read that waits for a connection serves all that wait for the same: it begins after each of them.
+        A read serves all that wait for the same one: it begins after each of them.
         """
         values = read.ordered(parameters)
         async with errors_translated(CALL_TIMEOUT):
-            if self._slots.acquire_now(sharer):
-                rows = await self._fetch(read.text, values, sharer)
-            else:
-                rows = await asyncio.shield(self._waiting_read(read.text, values, sharer))
-            return [read.row(row) for row in rows]
+            return [read.row(row) for row in await self._rows(_Read(read.text, values), sharer)]
 
-    def _waiting_read(self, text: str, values: tuple[Any, ...], sharer: str) -> asyncio.Task[Sequence[Any]]:
-        key = (text, values, sharer)
-        if (waiting := self._waiting.get(key)) is None:
-            waiting = self._waiting[key] = asyncio.create_task(self._fetch_later(key))
-            self._tasks.add(waiting)
-            waiting.add_done_callback(self._forget)
-        return waiting
+    def _rows(self, read: _Read, sharer: str) -> asyncio.Future[Sequence[Any]]:
+        rows: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
+        of_sharer = self._waiting.setdefault(sharer, {})
+        self._size += read not in of_sharer
+        of_sharer.setdefault(read, []).append(rows)
+        if self._size > self._starting * self._max_reads and len(self._tasks) < DIRECT_CONNECTIONS:
+            self._starting += 1
+            task = asyncio.create_task(self._serve())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return rows
 
-    def _forget(self, task: asyncio.Task[Sequence[Any]]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # all that waited for it may be cancelled
+    async def _serve(self) -> None:
+        """Serve what waits, until nothing does."""
+        self._starting -= 1
+        while self._waiting:
+            if group := self._take():
+                await self._answer(group)
 
-    async def _fetch_later(self, key: tuple[str, tuple[Any, ...], str]) -> Sequence[Any]:
-        text, values, sharer = key
-        async with asyncio.timeout(CALL_TIMEOUT):
-            try:
-                await self._slots.acquire(sharer)
-            finally:
-                del self._waiting[key]
-            return await self._fetch(text, values, sharer)
+    def _take(self) -> dict[_Read, list[asyncio.Future[Sequence[Any]]]]:
+        """Take the next reads, without those for which nothing waits any more."""
+        group: dict[_Read, list[asyncio.Future[Sequence[Any]]]] = {}
+        for sharer in [*self._waiting]:
+            if len(group) >= self._max_reads:
+                break
+            reads = self._waiting.pop(sharer)
+            for read in [*reads][: min(READS_OF_ONE, self._max_reads)]:
+                self._size -= 1
+                waiting = [rows for rows in reads.pop(read) if not rows.done()]
+                if waiting:
+                    group.setdefault(read, []).extend(waiting)
+            if reads:
+                self._waiting[sharer] = reads  # behind all others
+        return group
 
-    async def _fetch(self, text: str, values: tuple[Any, ...], sharer: str) -> Sequence[Any]:
-        """Read with a slot of the sharer, and release it."""
+    async def _answer(self, group: Mapping[_Read, Sequence[asyncio.Future[Sequence[Any]]]]) -> None:
+        results: Sequence[Sequence[Any] | BaseException]
         try:
-            return await self._fetch_with_driver(text, values)
-        finally:
-            self._slots.release(sharer)
+            async with asyncio.timeout(CALL_TIMEOUT):
+                results = await self._fetch([*group])
+        except Exception as error:  # noqa: BLE001 - each caller raises it
+            results = [error] * len(group)
+        for waiting, result in zip(group.values(), results, strict=True):
+            for rows in waiting:
+                if rows.done():  # its caller was cancelled
+                    continue
+                if isinstance(result, BaseException):
+                    rows.set_exception(result)
+                else:
+                    rows.set_result(result)
 
-    async def _fetch_with_driver(self, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    async def _fetch(self, reads: Sequence[_Read]) -> Sequence[Sequence[Any] | BaseException]:
+        """Return the rows of each read, or its error."""
+        try:
+            return await self._fetch_with_driver(reads)
+        except Exception:  # noqa: BLE001 - the session raises it again, unless a new connection helps
+            again = map(self._fetch_with_session, reads)
+            return [*await asyncio.gather(*again, return_exceptions=True)]
+
+    async def _fetch_with_driver(self, reads: Sequence[_Read]) -> Sequence[Sequence[Any]]:
         connection = self._idle.pop() if self._idle else await self._engine.connect()
         try:
             raw = await connection.get_raw_connection()
-            rows: Sequence[Any] = await self._fetch_with(raw.driver_connection, text, values)
-        except asyncio.CancelledError:  # the read may still be running
+            rows = await self._fetch_all(raw.driver_connection, reads)
+        except (Exception, asyncio.CancelledError):  # the reads may still be running
             await discard(connection)
             raise
-        except Exception:  # noqa: BLE001 - the session raises it again, unless a new connection helps
-            await discard(connection)
-            return await self._fetch_with_session(text, values)
         self._idle.append(connection)
         return rows
 
-    async def _fetch_with_session(self, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    async def _fetch_with_session(self, read: _Read) -> Sequence[Any]:
         async with self._database.read() as session:
-            return (await (await session.connection()).exec_driver_sql(text, values)).all()
+            return (await (await session.connection()).exec_driver_sql(read.text, read.values)).all()
+
+
+async def _all_with_aiosqlite(driver: Any, reads: Sequence[_Read]) -> Sequence[Sequence[Any]]:
+    """Read in one call of the connection's thread: a call costs six times as much as a read."""
+
+    def fetch_all() -> list[Sequence[Any]]:
+        return [driver._conn.execute(read.text, read.values).fetchall() for read in reads]
+
+    rows: Sequence[Sequence[Any]] = await driver._execute(fetch_all)
+    return rows
+
+
+async def _all_with_asyncpg(driver: Any, reads: Sequence[_Read]) -> Sequence[Sequence[Any]]:
+    return [await driver.fetch(read.text, *read.values) for read in reads]
+
+
+_DRIVERS = {"sqlite": (_all_with_aiosqlite, 16), "postgresql": (_all_with_asyncpg, 1)}
+"""What reads with the driver, and how many reads at a time."""
 
 
 def driver_fetch(dialect: Dialect) -> Fetch:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, inspect, select
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.base import instance_dict
 
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import Webhook
@@ -50,6 +50,5 @@ def _query(size: int) -> Select[*tuple[Any, ...]]:
 def _webhook(values: Sequence[Any]) -> Webhook:
     """Return a detached webhook. A session would take many times as long to make it."""
     webhook: Webhook = MAPPER.class_manager.new_instance()
-    for name, value in zip(NAMES, values, strict=True):
-        set_committed_value(webhook, name, value)
+    instance_dict(webhook).update(zip(NAMES, values, strict=True))
     return webhook

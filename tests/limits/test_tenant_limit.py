@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,24 @@ async def test_a_tenant_alone_leaves_room_for_others(slots: int, alone: int) -> 
     assert users.having == ["a"] * alone
     await users.want("b")
     assert users.having.count("b") == (slots > 1)
+
+
+async def test_a_release_costs_no_more_if_many_tenants_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    fits = TenantLimit._fits
+
+    def counted(*args: Any) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return fits(*args)
+
+    users = SlotUsers(2)
+    for number in range(200):
+        await users.want(f"tenant{number}")
+    monkeypatch.setattr(TenantLimit, "_fits", counted)
+    await users.done(users.having[0])
+    assert users.having == ["tenant1", "tenant2"]
+    assert looked_at <= 2
 
 
 async def test_one_slot_goes_from_tenant_to_tenant() -> None:

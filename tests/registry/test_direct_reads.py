@@ -6,13 +6,14 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import column, select, table, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
-from hookkeeper.registry.direct_reads import DirectReads
+from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.store import Store
@@ -94,10 +95,10 @@ async def test_reads_that_wait_together_are_one_and_see_all_earlier_changes(
     begun = 0
     fetch = DirectReads._fetch_with_driver
 
-    async def counted(self: DirectReads, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    async def counted(self: DirectReads, reads: Sequence[Any]) -> Sequence[Any]:
         nonlocal begun
-        begun += 1
-        return await fetch(self, text, values)
+        begun += len(reads)
+        return await fetch(self, reads)
 
     monkeypatch.setattr(DirectReads, "_fetch_with_driver", counted)
     early = [asyncio.create_task(store.matching("acme", "order.paid")) for _ in range(50)]
@@ -105,7 +106,28 @@ async def test_reads_that_wait_together_are_one_and_see_all_earlier_changes(
     late = [asyncio.create_task(store.matching("acme", "order.paid")) for _ in range(50)]
     await asyncio.gather(*early)
     assert [len(found) for found in await asyncio.gather(*late)] == [1] * 50
-    assert begun <= 2 * (DIRECT_CONNECTIONS // 2 + 1)
+    assert begun <= 4
+
+
+async def test_a_tenant_with_many_reads_does_not_delay_another(store: Store) -> None:
+    ended: list[str] = []
+
+    async def read(tenant: str, event_type: str) -> None:
+        await store.matching(tenant, event_type)
+        ended.append(tenant)
+
+    await asyncio.gather(*(read("busy", f"type{n}") for n in range(400)), read("quiet", "order.paid"))
+    assert ended.index("quiet") < 100
+
+
+async def test_a_read_that_fails_fails_alone(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook())
+    wrong = CompiledRead(select(column("nothing")).select_from(table("nowhere")), store._direct.dialect)
+    reads = [store.matching("acme", "order.paid"), store._direct.fetch(wrong, "other", {})]
+    found, error = await asyncio.gather(*reads, return_exceptions=True)
+    assert isinstance(found, list)
+    assert [webhook.id for webhook in found] == ["wh_1"]
+    assert isinstance(error, DBAPIError)
 
 
 async def test_a_failed_read_that_many_wait_for_fails_for_all(
@@ -117,6 +139,7 @@ async def test_a_failed_read_that_many_wait_for_fails_for_all(
 
     with monkeypatch.context() as patched:
         patched.setattr(DirectReads, "_fetch_with_driver", fail)
+        patched.setattr(DirectReads, "_fetch_with_session", fail)
         reads = (store.matching("acme", "order.paid") for _ in range(20))
         results = await asyncio.gather(*reads, return_exceptions=True)
     assert {type(result) for result in results} == {RegistryUnavailable}
