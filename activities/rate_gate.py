@@ -55,12 +55,12 @@ class RateGate:
     ) -> Outcome:
         """Return the outcome of a request that exceeds the concurrency limit of its webhook.
 
-        Such requests return at as many a second as the limit, or as the webhook accepts: a slow endpoint keeps its
-        pace, and one that hangs is degraded when its first requests have timed out. A request that came from the
+        Such requests return at as many a second as the webhook accepts, or takes: a slow endpoint keeps its pace, and
+        one that hangs is degraded when its first requests have timed out. A request that came from the
         rate-limited queue (`limited`) returns after a second or two: a server without fairness would let it through at
         once.
         """
-        rate = webhook.current_rate or float(self.concurrency.limit)
+        rate = webhook.current_rate or self.concurrency.pace(webhook.id)
         return await self._defer(request, webhook, now, rate, wait=1.0 if limited else 0.0)
 
     async def defer_by_tenant(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:

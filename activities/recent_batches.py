@@ -18,15 +18,17 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from hookkeeper.outcomes import REST_OF_OUTCOME, Outcome
+from hookkeeper.outcomes import Outcome
 
 REPORT_INTERVAL = 0.1
 """Seconds from an outcome to the heartbeat that reports it, with all others until then: each has every outcome."""
 RETENTION_SECONDS = 3600.0
 """A finished batch is kept for this time: Temporal may be unreachable for as long."""
-MAX_BYTES = 32 * 1024 * 1024
-"""Of the outcomes of finished batches, approximately: some 10,000 of one outcome each. Above it, the tenant that has
-most loses its oldest first."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Of the outcomes of finished batches, approximately: some 7,000 of one outcome each, which a busy worker makes in five
+seconds. Above it, the tenant that has most loses its oldest first."""
+OUTCOME_BYTES = 2048
+"""Memory of an outcome besides its excerpt and headers."""
 
 Result = TypeVar("Result")
 Key = tuple[str, str]
@@ -203,7 +205,7 @@ def _has_to_stop() -> bool:
 
 def _size(progress: BatchProgress[Any]) -> int:
     return sum(
-        REST_OF_OUTCOME
+        OUTCOME_BYTES
         + sys.getsizeof(outcome.response_excerpt)
         + sum(sys.getsizeof(name) + sys.getsizeof(value) for name, value in outcome.response_headers.items())
         for outcome in progress.outcomes.values()

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 STALL_SECONDS = 2.0
@@ -11,10 +11,13 @@ STALL_SECONDS = 2.0
 
 
 class WebhookConcurrency:
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         """`limit`: requests to one webhook at once; twice as many with those of the rate-limited queue."""
         self.limit = limit
+        self._clock = clock
         self._in_flight: Counter[str] = Counter()
+        self._begun: defaultdict[str, float] = defaultdict(float)
+        """Sums of the times at which the requests in flight have begun."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By webhook, the first to be served first."""
         self._last_end: dict[str, float] = {}
@@ -29,19 +32,28 @@ class WebhookConcurrency:
         is_granted = waits and self._in_flight[webhook_id] >= self.limit and await self._wait(webhook_id)
         if not is_granted:  # otherwise another one has left it its place in the count
             self._in_flight[webhook_id] += 1
+        begun = self._clock()
+        self._begun[webhook_id] += begun
         try:
             yield is_granted or self._in_flight[webhook_id] <= self.limit * (2 if limited else 1)
         finally:
+            self._begun[webhook_id] -= begun
             self._end(webhook_id)
+
+    def pace(self, webhook_id: str) -> float:
+        """Return how many requests a second the webhook can take, as slow as those in flight show that it is."""
+        requests = self._in_flight[webhook_id]
+        age = self._clock() - self._begun[webhook_id] / requests if requests else 0.0
+        return self.limit / max(age, 1.0)
 
     async def _wait(self, webhook_id: str) -> bool:
         """Wait until a request leaves its place to this one; return False if the webhook hangs."""
         waiting = self._waiting.setdefault(webhook_id, deque())
-        self._last_end.setdefault(webhook_id, time.monotonic())
+        self._last_end.setdefault(webhook_id, self._clock())
         place = asyncio.get_running_loop().create_future()
         waiting.append(place)
         try:
-            while not place.done() and (left := self._last_end[webhook_id] + STALL_SECONDS - time.monotonic()) > 0:
+            while not place.done() and (left := self._last_end[webhook_id] + STALL_SECONDS - self._clock()) > 0:
                 await asyncio.wait([place], timeout=left)
         except asyncio.CancelledError:
             if place.done():
@@ -56,10 +68,10 @@ class WebhookConcurrency:
 
     def _end(self, webhook_id: str) -> None:
         if waiting := self._waiting.get(webhook_id):
-            self._last_end[webhook_id] = time.monotonic()
+            self._last_end[webhook_id] = self._clock()
             if self._in_flight[webhook_id] <= self.limit:
                 waiting.popleft().set_result(None)
                 return
         self._in_flight[webhook_id] -= 1
         if not self._in_flight[webhook_id]:
-            del self._in_flight[webhook_id]
+            del self._in_flight[webhook_id], self._begun[webhook_id]

@@ -25,6 +25,20 @@ async def test_the_limited_queue_has_twice_the_limit() -> None:
         assert (more, too_many) == (True, False)
 
 
+async def test_the_pace_is_that_of_the_requests_in_flight() -> None:
+    now = 100.0
+    concurrency = WebhookConcurrency(20, lambda: now)
+    assert concurrency.pace("a") == 20.0
+    async with concurrency.slot("a"):
+        now += 8
+        async with concurrency.slot("a"), concurrency.slot("b"):
+            assert (concurrency.pace("a"), concurrency.pace("b")) == (5.0, 20.0)
+            now += 6
+            assert concurrency.pace("a") == 2.0
+        assert concurrency.pace("a") == pytest.approx(20 / 14)
+    assert concurrency.pace("a") == 20.0
+
+
 class Requests:
     """Requests of events that share an activity."""
 
