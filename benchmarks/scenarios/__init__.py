@@ -146,6 +146,8 @@ SCENARIOS = {
                 Column("growth_ratio", "Ratio"),
                 Column("cpu_ms_empty", "CPU per event at first, ms"),
                 Column("cpu_ms_full", "at last"),
+                Column("memory_mb_empty", "Memory at first, MB"),
+                Column("memory_mb_full", "at last"),
             ),
             contenders=("hookkeeper",),
             is_default=False,

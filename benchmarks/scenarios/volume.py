@@ -42,9 +42,10 @@ async def growth(bench: Bench) -> Metrics:
         group = await bench.group("growth")
         done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(GROWTH_EVENTS)))
         closed = max(closed, size)
-        metrics |= {f"events_per_s_{size}": done.events_per_s, f"cpu_ms_{size}": done.cpu_metrics()["cpu_ms"]}
+        measured = {"events_per_s": done.events_per_s, "memory_mb": done.memory, **done.cpu_metrics()}
+        metrics |= {f"{name}_{size}": value for name, value in measured.items()}
     first, last = bench.closed[0], bench.closed[-1]
-    for metric in ("events_per_s", "cpu_ms"):
+    for metric in ("events_per_s", "cpu_ms", "memory_mb"):
         metrics |= {f"{metric}_empty": metrics[f"{metric}_{first}"], f"{metric}_full": metrics[f"{metric}_{last}"]}
     return {**metrics, "growth_ratio": metrics["events_per_s_full"] / metrics["events_per_s_empty"]}
 

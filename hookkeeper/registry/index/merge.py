@@ -6,6 +6,7 @@ Reports come late, twice and out of order. A row keeps the latest one, and count
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from hookkeeper.messages.event import Delivery
@@ -16,9 +17,9 @@ from hookkeeper.registry.index.rollup import Rollups, Subject
 Row = Mapping[str, Any]
 CHECK_DELAY = timedelta(minutes=1)
 """From the latest report of an open event to its check by the sweep."""
-SHOWN_OF_EVENT = ("status", "needs_attention", "deliver_at", "finished_at")
-SHOWN_OF_DELIVERY = ("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
-"""Columns whose changes are followed. A repeated report changes none of them."""
+shown_of_event = itemgetter("status", "needs_attention", "deliver_at", "finished_at")
+shown_of_delivery = itemgetter("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
+"""The columns whose changes are followed. A repeated report changes none of them."""
 
 
 class EventKey(NamedTuple):
@@ -96,7 +97,7 @@ def _merge_event(changes: Changes, report: RunReport, progress: EventProgress, o
         changes.follow(key).is_new = True
     elif report.as_of >= old["as_of"]:
         changes.events[key] = new = _event_row(report, progress, size=old["size"])
-        if _differs(old, new, SHOWN_OF_EVENT):
+        if shown_of_event(old) != shown_of_event(new):
             changes.follow(key)
     elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
         changes.events[key] = {**old, "size": progress.size}
@@ -134,13 +135,9 @@ def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old
         rollup.count_end(changes.rollups, subject, old["status"], old["finished_at"], -1)
     rollup.count_end(changes.rollups, subject, new["status"], new["finished_at"])
     changes.deliveries[DeliveryKey(key_of(report), delivery.id)] = new
-    if old is None or _differs(old, new, SHOWN_OF_DELIVERY):
+    if old is None or shown_of_delivery(old) != shown_of_delivery(new):
         changes.follow(key_of(report)).deliveries.add(delivery.id)
     return True
-
-
-def _differs(old: Row, new: Row, names: Iterable[str]) -> bool:
-    return any(old[name] != new[name] for name in names)
 
 
 def _note_delays(changes: Changes, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:

@@ -101,4 +101,6 @@ def _add(rollups: Rollups, subject: Subject, when: datetime, counters: dict[str,
         key = RollupKey(
             seconds, subject.tenant, second - second % seconds, subject.webhook_id, subject.type, subject.channel
         )
-        rollups.setdefault(key, Counter()).update(counters)
+        counted = rollups.setdefault(key, Counter())
+        for name, number in counters.items():
+            counted[name] += number
