@@ -50,7 +50,7 @@ class EventStarts:
         The id decides: another event with this id and the same digest is the same event; with another digest, it raises
         `Conflict`. Raises `QueueFull`.
         """
-        if run.troubled:
+        if run.expected == "slow":
             self._shared.limit.note_trouble(run.event.tenant)
         if not (self._writes_claims and may_share and run.is_plain()):
             return await self._start_alone(run)

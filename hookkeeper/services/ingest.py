@@ -24,7 +24,7 @@ from hookkeeper.services.errors import Invalid, TooLarge
 from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.schema_validation import check_data
-from hookkeeper.services.start_queue import NewRun
+from hookkeeper.services.start_queue import Expected, NewRun
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import RequestTooLarge, Unavailable
 from hookkeeper.temporal.gateway import Gateway, Started
@@ -101,8 +101,7 @@ class EventIngest:
             digest(event),
             size,
             given=event.id is not None,
-            quick=all(webhook.is_quick(now) for webhook in webhooks),
-            troubled=any(webhook.is_troubled(now) for webhook in webhooks),
+            expected=_expected(webhooks, now),
         )
         are_promising = all(webhook.is_promising for webhook in webhooks)
         started = await self._start(run, may_share=may_share and are_promising)
@@ -198,6 +197,13 @@ def deliveries_to(webhooks: Sequence[Webhook | MatchingWebhook], *, manual: bool
     if len(deliveries) > MAX_TARGETS:
         raise Invalid(f"The event goes to {len(deliveries)} targets; one event may have at most {MAX_TARGETS}.")
     return deliveries
+
+
+def _expected(webhooks: Sequence[MatchingWebhook], now: datetime) -> Expected:
+    """Return what the first attempts can be expected to be."""
+    if any(webhook.is_troubled(now) for webhook in webhooks):
+        return "slow"
+    return "quick" if all(webhook.is_quick(now) for webhook in webhooks) else "unknown"
 
 
 def check_deliver_at(deliver_at: datetime, now: datetime) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
@@ -20,6 +20,9 @@ MAX_EVENT_BYTES = 8 * 1024
 """Of an event that shares a run."""
 LISTED_FRAME, LISTED_SEPARATOR = 2, 3
 """Bytes in the search attribute around all ids, and around each."""
+Expected = Literal["quick", "unknown", "slow"]
+"""Attempts that succeed within a second; those of a webhook that has not succeeded yet; those of one that fails, or was
+slow lately."""
 DELIVERY_BYTES = 1024
 """Of a delivery with the outcome of its attempt, without URLs: the outcomes of a shared run are one result."""
 
@@ -34,10 +37,8 @@ class NewRun:
     """Bytes of the event as it was posted."""
     given: bool
     """The client gave the event's id, so the event may have been accepted before."""
-    quick: bool = True
-    """Its first attempts can be expected to take no longer than a second. Another event shares with its tenant only."""
-    troubled: bool = False
-    """One of its webhooks fails, or was slow lately."""
+    expected: Expected = "quick"
+    """What its first attempts can be expected to be."""
 
     @property
     def key(self) -> Key:
@@ -62,11 +63,11 @@ class NewRun:
 
     @property
     def activities(self) -> int:
-        """About how many activities its run has: one for all plain deliveries, and one for each other. Unless it is
+        """About how many activities its run has: one for all plain deliveries, and one for each other. Unless they are
         quick, each delivery counts, since each may be retried.
         """
         deliveries = self.event.deliveries
-        if not self.quick:
+        if self.expected != "quick":
             return len(deliveries)
         plain = sum(map(_is_plain, deliveries))
         return min(plain, 1) + len(deliveries) - plain
@@ -88,7 +89,7 @@ class WaitingRun:
 
     def __init__(self, run: NewRun) -> None:
         self.run = run
-        self.lane = Lane(run.event.tenant, run.quick)
+        self.lane = Lane(run.event.tenant, run.expected)
         self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
         self.listed_bytes = len(run.event.id) + LISTED_SEPARATOR
         self.answer: asyncio.Future[Started | NotStarted] = asyncio.get_running_loop().create_future()
@@ -109,12 +110,12 @@ class WaitingRun:
 
 
 class Lane(NamedTuple):
-    """Events that wait in order. Those of all quick lanes may share a run, those of another lane only with each other:
-    the run is as slow as its slowest attempt.
+    """Events that wait in order. They share a run with those of other tenants that expect the same, but slow ones only
+    with each other: the run is as slow as its slowest attempt.
     """
 
     tenant: str
-    quick: bool
+    expected: Expected
 
 
 class StartQueue:
@@ -171,7 +172,7 @@ class StartQueue:
                 self._waiting[lane] = of_lane  # behind all others
                 lanes.append(lane)
         self._size -= len(group)
-        self._busy |= {waiting.lane for waiting in group if not waiting.lane.quick}
+        self._busy |= {waiting.lane for waiting in group if waiting.lane.expected != "quick"}
         return group
 
     def end(self, group: Iterable[WaitingRun]) -> None:
@@ -181,6 +182,6 @@ class StartQueue:
     def _next_lanes(self) -> deque[Lane]:
         """Return the lanes whose events may share the next run."""
         free = [lane for lane in self._waiting if lane not in self._busy]
-        if not free or not free[0].quick:
+        if not free or free[0].expected == "slow":
             return deque(free[:1])
-        return deque(lane for lane in free if lane.quick)
+        return deque(lane for lane in free if lane.expected == free[0].expected)

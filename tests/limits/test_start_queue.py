@@ -10,7 +10,7 @@ from hookkeeper.messages.event import Delivery, EventInput, event_state
 from hookkeeper.messages.shared_run import SharedRunResult, TogetherResult
 from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
-from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, NewRun, StartQueue, WaitingRun
+from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue, WaitingRun
 from hookkeeper.temporal.data_converter import data_converter
 from workflows.retry import with_attempt
 
@@ -26,12 +26,12 @@ def new(
     size: int = 100,
     deliveries: tuple[Delivery, ...] = (),
     *,
-    quick: bool = True,
+    expected: Expected = "quick",
 ) -> NewRun:
     event = EventInput(
         id=event_id, type="a", tenant=tenant, timestamp=NOW, data=None, accepted_at=NOW, deliveries=deliveries
     )
-    return NewRun(event, "digest", size, given=True, quick=quick)
+    return NewRun(event, "digest", size, given=True, expected=expected)
 
 
 def waiting(queue: StartQueue, *runs: NewRun) -> list[WaitingRun]:
@@ -60,8 +60,8 @@ async def test_tenants_take_turns() -> None:
 
 async def test_slow_events_share_with_their_tenant_only() -> None:
     queue = StartQueue(max_events=4)
-    slow = [new(f"s{n}", quick=False) for n in range(5)]
-    waiting(queue, new("a"), *slow, new("b", "other"), new("t", "other", quick=False), new("c"))
+    slow = [new(f"s{n}", expected="slow") for n in range(5)]
+    waiting(queue, new("a"), *slow, new("b", "other"), new("t", "other", expected="slow"), new("c"))
     assert taken(queue) == ["a", "b", "c"]
     group = queue.take()
     assert [each.run.event.id for each in group] == ["s0", "s1", "s2", "s3"]
@@ -70,6 +70,20 @@ async def test_slow_events_share_with_their_tenant_only() -> None:
     queue.end(group)
     assert taken(queue) == ["s4"]
     assert not queue
+
+
+async def test_events_of_webhooks_that_have_not_succeeded_yet_share_with_each_other() -> None:
+    queue = StartQueue(max_events=4)
+    untried = [new(f"n{n}", f"tenant{n}", expected="unknown") for n in range(3)]
+    waiting(queue, new("a"), *untried, new("s", "other", expected="slow"), new("m", "tenant0", expected="unknown"))
+    assert taken(queue) == ["a"]
+    group = queue.take()
+    assert [each.run.event.id for each in group] == ["n0", "n1", "n2", "m"]
+    waiting(queue, new("n3", "tenant3", expected="unknown"), new("n4", "tenant0", expected="unknown"))
+    assert taken(queue) == ["s"]
+    assert taken(queue) == ["n3"], "the first start of the other tenant has not ended"
+    queue.end(group)
+    assert taken(queue) == ["n4"]
 
 
 async def test_who_gives_up_leaves_the_queue() -> None:
@@ -168,15 +182,16 @@ EMAIL = Delivery(id="e", webhook_id="e", channel="email")
 
 
 @pytest.mark.parametrize(
-    ("deliveries", "quick", "activities"),
+    ("deliveries", "expected", "activities"),
     [
-        ((), True, 0),
-        ((URL,) * 10, True, 1),
-        ((URL,) * 10, False, 10),
-        ((URL, URL, EMAIL, EMAIL), True, 3),
-        ((EMAIL,), True, 1),
-        ((URL, DEGRADED), True, 2),
+        ((), "quick", 0),
+        ((URL,) * 10, "quick", 1),
+        ((URL,) * 10, "unknown", 10),
+        ((URL,) * 10, "slow", 10),
+        ((URL, URL, EMAIL, EMAIL), "quick", 3),
+        ((EMAIL,), "quick", 1),
+        ((URL, DEGRADED), "quick", 2),
     ],
 )
-def test_how_many_activities_a_run_has(deliveries: tuple[Delivery, ...], quick: bool, activities: int) -> None:
-    assert new("a", deliveries=deliveries, quick=quick).activities == activities
+def test_how_many_activities_a_run_has(deliveries: tuple[Delivery, ...], expected: Expected, activities: int) -> None:
+    assert new("a", deliveries=deliveries, expected=expected).activities == activities
