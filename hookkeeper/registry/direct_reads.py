@@ -61,9 +61,8 @@ class DirectReads:
         self._size = 0
         """Reads that wait."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """One for each connection that is in use."""
-        self._starting = 0
-        """Those of them that have taken no reads yet."""
+        self._serving = self._starting = 0
+        """Tasks with a connection, and those of them that have taken no reads yet."""
         self._fetch_all, self._max_reads = _DRIVERS[engine.dialect.name]
 
     async def close(self) -> None:
@@ -86,7 +85,8 @@ class DirectReads:
         of_sharer = self._waiting.setdefault(sharer, {})
         self._size += read not in of_sharer
         of_sharer.setdefault(read, []).append(rows)
-        if self._size > self._starting * self._max_reads and len(self._tasks) < DIRECT_CONNECTIONS:
+        if self._size > self._starting * self._max_reads and self._serving < DIRECT_CONNECTIONS:
+            self._serving += 1
             self._starting += 1
             task = asyncio.create_task(self._serve())
             self._tasks.add(task)
@@ -96,9 +96,12 @@ class DirectReads:
     async def _serve(self) -> None:
         """Serve what waits, until nothing does."""
         self._starting -= 1
-        while self._waiting:
-            if group := self._take():
-                await self._answer(group)
+        try:
+            while self._waiting:
+                if group := self._take():
+                    await self._answer(group)
+        finally:
+            self._serving -= 1
 
     def _take(self) -> dict[_Read, list[asyncio.Future[Sequence[Any]]]]:
         """Take the next reads, without those for which nothing waits any more."""
