@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from statistics import fmean
 
 STALL_SECONDS = 2.0
 """A webhook of which no request has ended for this time, while as many are in flight as it may have, hangs."""
@@ -16,8 +17,8 @@ class WebhookConcurrency:
         self.limit = limit
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
-        self._begun: defaultdict[str, float] = defaultdict(float)
-        """Sums of the times at which the requests in flight have begun."""
+        self._begun: defaultdict[str, dict[object, float]] = defaultdict(dict)
+        """By webhook: when each request in flight has begun, without one to which another has just left its place."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By webhook, the first to be served first."""
         self._last_end: dict[str, float] = {}
@@ -32,18 +33,18 @@ class WebhookConcurrency:
         is_granted = waits and self._in_flight[webhook_id] >= self.limit and await self._wait(webhook_id)
         if not is_granted:  # otherwise another one has left it its place in the count
             self._in_flight[webhook_id] += 1
-        begun = self._clock()
-        self._begun[webhook_id] += begun
+        request = object()
+        self._begun[webhook_id][request] = self._clock()
         try:
             yield is_granted or self._in_flight[webhook_id] <= self.limit * (2 if limited else 1)
         finally:
-            self._begun[webhook_id] -= begun
+            del self._begun[webhook_id][request]
             self._end(webhook_id)
 
     def pace(self, webhook_id: str) -> float:
         """Return how many requests a second the webhook can take, as slow as those in flight show that it is."""
-        requests = self._in_flight[webhook_id]
-        age = self._clock() - self._begun[webhook_id] / requests if requests else 0.0
+        begun = self._begun[webhook_id].values() if webhook_id in self._begun else ()
+        age = self._clock() - fmean(begun) if begun else 0.0
         return self.limit / max(age, 1.0)
 
     async def _wait(self, webhook_id: str) -> bool:
@@ -74,4 +75,5 @@ class WebhookConcurrency:
                 return
         self._in_flight[webhook_id] -= 1
         if not self._in_flight[webhook_id]:
-            del self._in_flight[webhook_id], self._begun[webhook_id]
+            del self._in_flight[webhook_id]
+            self._begun.pop(webhook_id, None)

@@ -39,6 +39,21 @@ async def test_the_pace_is_that_of_the_requests_in_flight() -> None:
     assert concurrency.pace("a") == 20.0
 
 
+async def test_a_place_that_was_just_left_to_a_request_does_not_change_the_pace() -> None:
+    concurrency = WebhookConcurrency(1, lambda: 50_000.0)
+    async with concurrency.slot("a"):
+        waiting = asyncio.create_task(_occupy(concurrency, "a"))
+        await asyncio.sleep(0)
+    assert concurrency.pace("a") == 1.0
+    await waiting
+    assert concurrency.pace("a") == 1.0
+
+
+async def _occupy(concurrency: WebhookConcurrency, webhook: str) -> None:
+    async with concurrency.slot(webhook, waits=True):
+        assert concurrency.pace(webhook) == 1.0
+
+
 class Requests:
     """Requests of events that share an activity."""
 
