@@ -1,6 +1,6 @@
 """The attempts of several events in one activity: what is known is not made again, and no tenant waits for another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -95,6 +95,22 @@ def statuses(results: Results) -> list[list[str] | None]:
     return [
         None if result is None else [outcome.verdict for outcome in result.outcomes] for result in results.of_batches
     ]
+
+
+async def test_the_webhooks_of_all_tenants_are_read_at_once(
+    worker: Worker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[set[str]] = []
+    many = store.many
+
+    async def noted(ids: Collection[str], sharer: str = "") -> dict[str, Webhook]:
+        read.append(set(ids))
+        return await many(ids, sharer)
+
+    monkeypatch.setattr(store, "many", noted)
+    results = await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), batch("e3", "a", "wh_a"))
+    assert statuses(results) == [["succeeded"]] * 3
+    assert read == [{"wh_a", "wh_b"}]
 
 
 async def test_an_outcome_belongs_to_its_event(worker: Worker) -> None:
