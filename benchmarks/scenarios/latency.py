@@ -33,7 +33,7 @@ async def bursts(bench: Bench) -> Metrics:
 
 
 async def tenants(bench: Bench) -> Metrics:
-    """Post a first event of each tenant before: until then its webhook has not succeeded, and shares no run."""
+    """Post a first event of each tenant before: its success is written to the registry, which later ones are not."""
     count = bench.count(TENANTS)
     names = tuple(f"tenant-{number}" for number in range(count))
     group = "tenants"
