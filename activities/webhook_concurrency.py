@@ -10,6 +10,9 @@ from statistics import fmean
 STALL_SECONDS = 2.0
 """A webhook of which no request has ended for this time, while as many are in flight as it may have, hangs."""
 
+MIN_AGE, MAX_AGE = 1.0, 60.0
+"""Seconds that a request may take for the pace of its webhook."""
+
 
 class WebhookConcurrency:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +48,7 @@ class WebhookConcurrency:
         """Return how many requests a second the webhook can take, as slow as those in flight show that it is."""
         begun = self._begun[webhook_id].values() if webhook_id in self._begun else ()
         age = self._clock() - fmean(begun) if begun else 0.0
-        return self.limit / max(age, 1.0)
+        return self.limit / min(max(age, MIN_AGE), MAX_AGE)
 
     async def _wait(self, webhook_id: str) -> bool:
         """Wait until a request leaves its place to this one; return False if the webhook hangs."""

@@ -36,6 +36,8 @@ async def test_the_pace_is_that_of_the_requests_in_flight() -> None:
             now += 6
             assert concurrency.pace("a") == 2.0
         assert concurrency.pace("a") == pytest.approx(20 / 14)
+        now += 1000
+        assert concurrency.pace("a") == pytest.approx(20 / 60)
     assert concurrency.pace("a") == 20.0
 
 
