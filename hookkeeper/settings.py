@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         " attempt",
     )
     max_run_cache_bytes: int = Field(
-        96 * MIB,
+        80 * MIB,
         ge=MIB,
         description="Memory of a worker for open runs, in bytes, about 200 KiB each. Other runs are replayed when they"
         " continue, which costs time: raise it if many runs wait",

@@ -9,6 +9,9 @@ from typing import Any
 
 from hookkeeper.cli.shutdown import ShutdownDeadline
 
+GC_THRESHOLDS = (50_000, 5, 5)
+"""Rare collections: with Python's defaults (700, 10, 10), they took a tenth of a busy worker's CPU."""
+
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run the work, then give Temporal's threads a moment: otherwise a short process can abort at its exit."""
@@ -66,10 +69,11 @@ def start_without_collections() -> None:
 
 
 def freeze_objects() -> None:
-    """Exclude existing objects, mostly modules, from garbage collection.
+    """Exclude existing objects, mostly modules, from garbage collection, and let it run rarely from now on.
 
-    Scanning them took 0.15 s every few seconds, during which no run and no request continued.
+    Scanning these objects took 0.15 s every few seconds, during which no run and no request continued.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()

@@ -5,7 +5,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -111,7 +111,7 @@ async def running(
             codec_endpoint = f"{url}/codec" if encrypted_by else None
             temporal = plan.temporal or _embedded_server(data.path, ports, settings, codec_endpoint)
             connecting = asyncio.create_task(_start_temporal(supervisor, temporal, ports, settings, on_ready))
-            hookkeeper = _hookkeeper_services(plan, settings, connecting, http)
+            hookkeeper = _hookkeeper_services(plan, settings, connecting, http, on_event)
             client, _ = await asyncio.gather(
                 connecting, _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready)
             )
@@ -184,7 +184,11 @@ def _is_migrated(plan: Plan, settings: Settings) -> bool:
 
 
 def _hookkeeper_services(
-    plan: Plan, settings: Settings, connecting: "asyncio.Task[Client]", http: httpx.AsyncClient
+    plan: Plan,
+    settings: Settings,
+    connecting: "asyncio.Task[Client]",
+    http: httpx.AsyncClient,
+    on_event: Callable[[str, str], None],
 ) -> list[Service]:
     """Describe the workers and the API."""
 
@@ -196,7 +200,24 @@ def _hookkeeper_services(
 
     shared = local.environment(settings, plan.ports)
 
-    def service(command: str, name: str, ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
+    async def take_over() -> None:
+        from temporalio.service import RPCError
+
+        from hookkeeper.temporal.lost_activities import retry_lost_activities
+
+        try:
+            if found := await retry_lost_activities(await connecting):
+                on_event("worker", f"retries {found} {'activity' if found == 1 else 'activities'} of the ended process")
+        except RPCError as error:
+            on_event("worker", f"retries activities of the ended process after their timeouts: {error}")
+
+    def service(
+        command: str,
+        name: str,
+        ready: Callable[[], Awaitable[bool]],
+        stop_timeout: float,
+        on_start: Callable[[], Coroutine[None, None, None]] | None = None,
+    ) -> Service:
         argv = [sys.executable, "-m", "hookkeeper", command]
         return Service(
             name,
@@ -205,6 +226,7 @@ def _hookkeeper_services(
             {**shared, **local.metrics_address(name, plan.ports), **plan.environments.get(name, {})},
             stop_timeout=stop_timeout,
             start_timeout=START_TIMEOUT,
+            on_start=on_start,
         )
 
     async def polls() -> bool:
@@ -212,7 +234,7 @@ def _hookkeeper_services(
 
         return await is_polled(await connecting, settings.task_queue)
 
-    workers = [service("worker", name, polls, _worker_stop_timeout(settings)) for name in plan.workers]
+    workers = [service("worker", name, polls, _worker_stop_timeout(settings), take_over) for name in plan.workers]
     return [*workers, service("api", "api", answers, API_STOP_TIMEOUT)]
 
 

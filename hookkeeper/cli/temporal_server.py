@@ -58,6 +58,8 @@ DYNAMIC_CONFIG = (
     "history.enableHostLevelEventsCache=false",
     # Runs in memory, by default 8,096: finished ones stay for an hour.
     "history.hostLevelCacheMaxSize=2000",
+    # After a worker was killed, its workflow tasks continue after this time, by default ten seconds.
+    'history.defaultWorkflowTaskTimeout="5s"',
     # A deletion waits until these two have recorded their progress.
     'history.transferProcessorUpdateAckInterval="5s"',
     'history.visibilityProcessorUpdateAckInterval="5s"',

@@ -17,7 +17,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from hookkeeper.cli.temporal_server import find_binary
-from receivers import Receiver
+from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
@@ -192,6 +192,22 @@ async def test_restarts_killed_processes(running_dev: processes.Dev, inbox: Rece
         assert {child for child in before if before[child] != after[child]} == {name}
         await running_dev.until_ready()
     assert len(inbox.requests) == 6
+
+
+async def test_a_request_under_way_is_made_again_soon_after_its_worker_was_killed(
+    running_dev: processes.Dev, inbox: Receiver, tenant: str
+) -> None:
+    """Not only after its heartbeat timeout: `dev` knows that the process has ended."""
+    inbox.answers = [Answer(delay=60)]
+    await running_dev.webhook(inbox.url, tenant, timeout=30)
+    accepted = await running_dev.send(tenant)
+    await inbox.got(1)
+    os.kill((await processes.children(running_dev.process.pid))["worker"], signal.SIGKILL)
+    await running_dev.process.says("worker retries 1 activity of the ended process")
+    event = await running_dev.until(accepted["id"], tenant)
+    assert (event["status"], codes(event)) == ("succeeded", [200])
+    assert len(inbox.requests) == 2
+    await running_dev.until_ready()
 
 
 # Refusals

@@ -1,0 +1,96 @@
+"""Retry the activities of worker processes that have ended, before Temporal's timeouts find that out.
+
+Only `dev` can do this: its workers run on this machine. Elsewhere, a process that is not here may still be alive.
+"""
+
+import asyncio
+import os
+import socket
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import RespondActivityTaskFailedByIdRequest
+from temporalio.client import Client, WorkflowExecution
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper.temporal.visibility import read_all
+
+MAX_RUNS = 500
+"""The newest open runs. Activities of others are retried after their heartbeat timeout."""
+LOOKS, INTERVAL = 2, 1.0
+"""Temporal's lists lag behind: the second look finds runs that started just before their worker ended."""
+REASON = "the worker process has ended"
+RETRY_DELAY = timedelta(milliseconds=100)
+
+
+async def retry_lost_activities(client: Client) -> int:
+    """Let the activities of ended processes fail, so that Temporal retries them; return their number.
+
+    Their heartbeat details remain. Raises Temporal's `RPCError`.
+    """
+    seen: set[str] = set()
+    found = 0
+    for look in range(LOOKS):
+        await asyncio.sleep(look and INTERVAL)
+        runs = [run async for run in client.list_workflows("ExecutionStatus = 'Running'", limit=MAX_RUNS)]
+        new = [run for run in runs if run.run_id not in seen]
+        found += sum(await read_all(new, lambda run: _retry_lost(client, run)))
+        seen.update(run.run_id for run in new)
+    return found
+
+
+def has_ended(identity: str) -> bool:
+    """Return whether `pid@host`, the identity that the SDK gives a worker, is a process of this machine that has
+    ended. Another process may have its number by now: then the answer is False.
+    """
+    pid, _, host = identity.partition("@")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+async def _retry_lost(client: Client, run: WorkflowExecution) -> int:
+    """Let the lost activities of a run fail; return their number."""
+    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+    try:
+        lost = [*filter(_is_lost, (await handle.describe()).raw_description.pending_activities)]
+        for activity in lost:
+            await client.workflow_service.respond_activity_task_failed_by_id(
+                RespondActivityTaskFailedByIdRequest(
+                    namespace=client.namespace,
+                    workflow_id=run.id,
+                    run_id=run.run_id,
+                    activity_id=activity.activity_id,
+                    failure=_failure(),
+                    identity=client.identity,
+                )
+            )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended meanwhile
+            raise
+        return 0
+    return len(lost)
+
+
+def _is_lost(activity: PendingActivityInfo) -> bool:
+    is_started = activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    return is_started and has_ended(activity.last_worker_identity)
+
+
+def _failure() -> Failure:
+    delay = Duration()
+    delay.FromTimedelta(RETRY_DELAY)
+    return Failure(
+        message=REASON,
+        source="hookkeeper",
+        application_failure_info=ApplicationFailureInfo(type="WorkerEnded", next_retry_delay=delay),
+    )
