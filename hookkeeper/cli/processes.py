@@ -9,8 +9,9 @@ from typing import Any
 
 from hookkeeper.cli.shutdown import ShutdownDeadline
 
-GC_THRESHOLDS = (50_000, 5, 5)
-"""Rare collections: with Python's defaults (700, 10, 10), they took a tenth of a busy worker's CPU."""
+GC_THRESHOLDS = (20_000, 2, 2)
+"""Rarer collections: with Python's defaults (700, 10, 10), they took a tenth of a busy worker's CPU. Still rarer ones
+would keep the runs that leave its cache, which are cycles of objects."""
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
