@@ -6,8 +6,6 @@ from hashlib import sha256
 from secrets import token_hex
 from zlib import crc32
 
-from temporalio.common import SearchAttributeKey
-
 EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
 """Workflow types: the run of an event; the run of a large event, and those of its parts."""
 SHARED_RUN = "SharedRunWorkflow"
@@ -53,27 +51,26 @@ EVENT_COUNT = "events"
 RUN_NUMBER = "run_number"
 """Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
 
-TENANT = SearchAttributeKey.for_keyword("HookTenant")
-EVENT_TYPE = SearchAttributeKey.for_keyword("HookEventType")
-NEEDS_ATTENTION = SearchAttributeKey.for_keyword_list("HookNeedsAttention")
+TENANT, EVENT_TYPE = "HookTenant", "HookEventType"
+"""Search attributes; `hookkeeper.search_attributes` has the typed keys for the SDK, which takes long to import."""
+NEEDS_ATTENTION = "HookNeedsAttention"
 """On an open run: webhooks whose delivery is retrying, held or failed; absent if there are none."""
-DELIVER_AT = SearchAttributeKey.for_datetime("HookDeliverAt")
+DELIVER_AT = "HookDeliverAt"
 """On the first run of a scheduled event: when it is delivered."""
-ORDERED = SearchAttributeKey.for_keyword_list("HookOrdered")
+ORDERED = "HookOrdered"
 """Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
-EVENTS = SearchAttributeKey.for_keyword_list("HookEvents")
+EVENTS = "HookEvents"
 """On a shared run: the ids of its events."""
-FIRED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
-"""Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
-
 SEARCH_ATTRIBUTES = {
-    TENANT.name: "Keyword",
-    EVENT_TYPE.name: "Keyword",
-    NEEDS_ATTENTION.name: "KeywordList",
-    DELIVER_AT.name: "Datetime",
-    ORDERED.name: "KeywordList",
-    EVENTS.name: "KeywordList",
+    TENANT: "Keyword",
+    EVENT_TYPE: "Keyword",
+    NEEDS_ATTENTION: "KeywordList",
+    DELIVER_AT: "Datetime",
+    ORDERED: "KeywordList",
+    EVENTS: "KeywordList",
 }
+FIRED_FOR = "TemporalScheduledStartTime"
+"""Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
 
 EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
 

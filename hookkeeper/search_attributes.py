@@ -3,12 +3,20 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from hookkeeper import ids
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
+
+TENANT_KEY = SearchAttributeKey.for_keyword(ids.TENANT)
+EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(ids.EVENT_TYPE)
+NEEDS_ATTENTION_KEY = SearchAttributeKey.for_keyword_list(ids.NEEDS_ATTENTION)
+DELIVER_AT_KEY = SearchAttributeKey.for_datetime(ids.DELIVER_AT)
+ORDERED_KEY = SearchAttributeKey.for_keyword_list(ids.ORDERED)
+EVENTS_KEY = SearchAttributeKey.for_keyword_list(ids.EVENTS)
+FIRED_FOR_KEY = SearchAttributeKey.for_datetime(ids.FIRED_FOR)
 
 LISTED_BYTES = 1900
 """Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
@@ -22,19 +30,19 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     A large event has those of its deliveries on the runs of its parts.
     """
     pairs: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(ids.TENANT, event.tenant),
-        SearchAttributePair(ids.EVENT_TYPE, event.type),
+        SearchAttributePair(TENANT_KEY, event.tenant),
+        SearchAttributePair(EVENT_TYPE_KEY, event.type),
     ]
     if len(event.deliveries) > PART:
         return TypedSearchAttributes(pairs)
     attention = (delivery for delivery in event.deliveries if delivery.status in NEED_ATTENTION)
     ordered = (delivery for delivery in event.deliveries if delivery.ordered and not delivery.is_final)
     if needs_attention := fitting_ids(delivery.webhook_id for delivery in attention):
-        pairs.append(SearchAttributePair(ids.NEEDS_ATTENTION, needs_attention))
+        pairs.append(SearchAttributePair(NEEDS_ATTENTION_KEY, needs_attention))
     if queues := fitting_ids(delivery.webhook_id for delivery in ordered):
-        pairs.append(SearchAttributePair(ids.ORDERED, queues))
+        pairs.append(SearchAttributePair(ORDERED_KEY, queues))
     if event.deliver_at and run_number == 1:
-        pairs.append(SearchAttributePair(ids.DELIVER_AT, event.deliver_at))
+        pairs.append(SearchAttributePair(DELIVER_AT_KEY, event.deliver_at))
     return TypedSearchAttributes(pairs)
 
 
@@ -53,11 +61,11 @@ def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttrib
     """Return the search attributes of a shared run: the ids of its events, and the tenant and the type of all."""
     pairs: list[SearchAttributePair[Any]] = []
     if listed := fitting_ids(shared.event.id for shared in events):
-        pairs.append(SearchAttributePair(ids.EVENTS, listed))
+        pairs.append(SearchAttributePair(EVENTS_KEY, listed))
     if len(tenants := {shared.event.tenant for shared in events}) == 1:
-        pairs.append(SearchAttributePair(ids.TENANT, *tenants))
+        pairs.append(SearchAttributePair(TENANT_KEY, *tenants))
     if len(types := {shared.event.type for shared in events}) == 1:
-        pairs.append(SearchAttributePair(ids.EVENT_TYPE, *types))
+        pairs.append(SearchAttributePair(EVENT_TYPE_KEY, *types))
     return TypedSearchAttributes(pairs)
 
 

@@ -17,7 +17,14 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker._workflow import _WorkflowWorker
 
 import event_loops
-from hookkeeper import ids
+from hookkeeper.search_attributes import (
+    DELIVER_AT_KEY,
+    EVENT_TYPE_KEY,
+    EVENTS_KEY,
+    NEEDS_ATTENTION_KEY,
+    ORDERED_KEY,
+    TENANT_KEY,
+)
 from hookkeeper.temporal.data_converter import data_converter
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
@@ -74,12 +81,12 @@ def free_event_loop() -> Iterator[None]:
 
 
 SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
-    ids.TENANT,
-    ids.EVENT_TYPE,
-    ids.NEEDS_ATTENTION,
-    ids.DELIVER_AT,
-    ids.ORDERED,
-    ids.EVENTS,
+    TENANT_KEY,
+    EVENT_TYPE_KEY,
+    NEEDS_ATTENTION_KEY,
+    DELIVER_AT_KEY,
+    ORDERED_KEY,
+    EVENTS_KEY,
 ]
 
 

@@ -22,6 +22,7 @@ from activities.scheduled_event import ScheduledEventActivities
 from hookkeeper import ids
 from hookkeeper.error_types import EVENT_REFUSED
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
+from hookkeeper.search_attributes import FIRED_FOR_KEY
 from workflows.activities import run_until_done
 
 DELIVERY_CHECKS = RetryPolicy(
@@ -36,7 +37,7 @@ class ScheduledEventWorkflow:
     @workflow.run
     async def run(self, plan: SchedulePlan) -> EventReference:
         """Make the event; return its id, or fail with the reason why it was refused."""
-        when = workflow.info().typed_search_attributes[ids.FIRED_FOR]
+        when = workflow.info().typed_search_attributes[FIRED_FOR_KEY]
         event = ScheduledEvent(
             event_id=ids.scheduled_event_id(plan.id, when),
             type=plan.type,

@@ -9,15 +9,14 @@ from datetime import datetime
 
 from temporalio import workflow
 
-from hookkeeper import ids
-from hookkeeper.search_attributes import fitting_ids
+from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY, fitting_ids
 from workflows.delivery import DeliveryState
 
 
 class SearchAttributes:
     def __init__(self, deliveries: Iterable[DeliveryState]) -> None:
         self._deliveries = list(deliveries)
-        self._needs_attention = list(workflow.info().typed_search_attributes.get(ids.NEEDS_ATTENTION, ()))
+        self._needs_attention = list(workflow.info().typed_search_attributes.get(NEEDS_ATTENTION_KEY, ()))
         self._on_update: Callable[[datetime | None], None] = lambda moved_to: None
 
     @property
@@ -34,17 +33,17 @@ class SearchAttributes:
         listed = fitting_ids(delivery.record.webhook_id for delivery in self._deliveries if delivery.needs_attention)
         if listed != self._needs_attention:
             self._needs_attention = listed
-            key = ids.NEEDS_ATTENTION
+            key = NEEDS_ATTENTION_KEY
             workflow.upsert_search_attributes([key.value_set(listed) if listed else key.value_unset()])
         self._on_update(None)
 
     def move_deliver_at(self, time: datetime) -> None:
-        workflow.upsert_search_attributes([ids.DELIVER_AT.value_set(time)])
+        workflow.upsert_search_attributes([DELIVER_AT_KEY.value_set(time)])
         self._on_update(time)
 
     def unset_deliver_at(self) -> None:
         """Remove a time that has not come: the event is delivered now."""
-        workflow.upsert_search_attributes([ids.DELIVER_AT.value_unset()])
+        workflow.upsert_search_attributes([DELIVER_AT_KEY.value_unset()])
         self._on_update(None)
 
     def deliver_at_has_come(self) -> None:

@@ -15,6 +15,7 @@ from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.registry.claims import Claims
+from hookkeeper.search_attributes import DELIVER_AT_KEY
 from hookkeeper.temporal import event_read, run_state
 from hookkeeper.temporal.erasure import ClosedEvent, Erasure
 from hookkeeper.temporal.error_translation import (
@@ -198,7 +199,7 @@ class Gateway:
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
             event = await run_state.input_of(self._client, handle, EventInput)
             is_large = run.workflow_type == ids.LARGE_EVENT
-            deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(ids.DELIVER_AT)
+            deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
             scheduled = deliver_at is not None and deliver_at > utc_now()
             return Started(handle.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
         snapshot = await event_read.read(self._client, handle, run)

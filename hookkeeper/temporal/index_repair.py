@@ -16,6 +16,7 @@ from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.sweeps import IndexedEvent
+from hookkeeper.search_attributes import EVENT_TYPE_KEY
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.run_reports import Unreadable
 from hookkeeper.temporal.run_state import find_run
@@ -145,7 +146,7 @@ async def _unread(candidate: Candidate) -> RunReport:
     return RunReport(
         tenant=key.tenant,
         event_id=key.event_id,
-        type=run.typed_search_attributes.get(ids.EVENT_TYPE, ""),
+        type=run.typed_search_attributes.get(EVENT_TYPE_KEY, ""),
         accepted_at=key.accepted_at,
         as_of=run.start_time,
         progress=progress,

@@ -196,8 +196,8 @@ def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool
 
 def _waiting_query(webhook_id: str, now: datetime) -> str:
     """Write the query for open runs that were started with this ordered webhook, and are not scheduled for later."""
-    has_come = f"({ids.DELIVER_AT.name} IS NULL OR {ids.DELIVER_AT.name} <= '{rfc3339(now)}')"
-    return f"{ids.ORDERED.name} = '{webhook_id}' AND ExecutionStatus = 'Running' AND {has_come}"
+    has_come = f"({ids.DELIVER_AT} IS NULL OR {ids.DELIVER_AT} <= '{rfc3339(now)}')"
+    return f"{ids.ORDERED} = '{webhook_id}' AND ExecutionStatus = 'Running' AND {has_come}"
 
 
 def _positions(tenant: str, runs: Sequence[WorkflowExecution]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.search_attributes import TENANT_KEY
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import (
     Conflict,
@@ -69,7 +70,7 @@ class Recoveries:
         """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
         conditions = [f"WorkflowType = '{ids.RECOVERY}'", "ExecutionStatus != 'ContinuedAsNew'"]
         if tenant is not None:
-            conditions.append(f"{ids.TENANT.name} = '{tenant}'")
+            conditions.append(f"{ids.TENANT} = '{tenant}'")
         if webhook_id is not None:
             conditions.append(f"WorkflowId = '{ids.recovery_workflow_id(ids.recovery_id('', '', webhook_id))}'")
         async with translated_errors(not_found=Unavailable):
@@ -87,7 +88,7 @@ class Recoveries:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             memo={"recovery": state.id},
-            search_attributes=TypedSearchAttributes([SearchAttributePair(ids.TENANT, scope.tenant)]),
+            search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT_KEY, scope.tenant)]),
             static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
         )
 
@@ -100,7 +101,7 @@ class Recoveries:
                 return await _id_of(run)
         if scope.webhook_id is None:
             running = f"WorkflowType = '{ids.RECOVERY}' AND ExecutionStatus = 'Running'"
-            async for run in self._client.list_workflows(f"{running} AND {ids.TENANT.name} = '{scope.tenant}'"):
+            async for run in self._client.list_workflows(f"{running} AND {ids.TENANT} = '{scope.tenant}'"):
                 return await _id_of(run)
         return None
 

@@ -41,6 +41,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
+from hookkeeper.search_attributes import EVENT_TYPE_KEY, TENANT_KEY
 
 FiringStatus = Literal["running", "done", "refused", "cancelled"]
 FIRING_STATUSES: dict[WorkflowExecutionStatus | None, FiringStatus] = {
@@ -110,7 +111,7 @@ def overlap_policy(overlap: OverlapPolicy) -> ScheduleOverlapPolicy:
 
 def search_attributes(plan: SchedulePlan) -> SearchAttributes:
     """Return the search attributes of a schedule, and of what it starts."""
-    pairs = [SearchAttributePair(ids.TENANT, plan.tenant), SearchAttributePair(ids.EVENT_TYPE, plan.type)]
+    pairs = [SearchAttributePair(TENANT_KEY, plan.tenant), SearchAttributePair(EVENT_TYPE_KEY, plan.type)]
     encoded = SearchAttributes()
     encode_search_attributes(TypedSearchAttributes(pairs), encoded)
     return encoded

@@ -232,7 +232,7 @@ class Schedules:
 def _tenant_query(tenant: str | None) -> str:
     """Write the query for the schedules of a tenant, or of all."""
     of_tenant = f"= '{tenant}'" if tenant else "IS NOT NULL"
-    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {ids.TENANT.name} {of_tenant}"
+    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {ids.TENANT} {of_tenant}"
 
 
 @asynccontextmanager

@@ -69,7 +69,7 @@ async def listed_runs(client: Client, tenant: str, event_id: str) -> list[Shared
     One that was replaced when an event of it was erased is listed until it is deleted.
     """
     is_shared = f"WorkflowType = {quoted(ids.SHARED_RUN)} AND {of_tenant(tenant)}"
-    query = f"{ids.EVENTS.name} = {quoted(event_id)} AND {is_shared}"
+    query = f"{ids.EVENTS} = {quoted(event_id)} AND {is_shared}"
     found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
     return [run for run in found if run is not None and run.event(tenant, event_id)]
 

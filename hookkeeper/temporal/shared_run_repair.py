@@ -18,6 +18,7 @@ from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.sweeps import IndexedEvent
+from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.run_reports import Unreadable, first_report_of
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run
@@ -47,7 +48,7 @@ class SharedRunRepair:
         if not runs:
             return []
         times = [run.start_time for run in runs]
-        event_ids = {id_ for run in runs for id_ in run.typed_search_attributes.get(ids.EVENTS, ())}
+        event_ids = {id_ for run in runs for id_ in run.typed_search_attributes.get(EVENTS_KEY, ())}
         rows = await self._index.sweeps.in_shared_runs(event_ids, min(times) - MAX_SKEW, max(times) + MAX_SKEW)
         return [run for run in runs if not await _has_all(run, rows.get(run.id, ()))]
 

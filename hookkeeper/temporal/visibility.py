@@ -52,7 +52,7 @@ def quoted(value: str) -> str:
 
 def of_tenant(tenant: str) -> str:
     """Return the condition for runs of this tenant, and for those that several tenants share."""
-    return f"({ids.TENANT.name} = {quoted(tenant)} OR {ids.TENANT.name} IS NULL)"
+    return f"({ids.TENANT} = {quoted(tenant)} OR {ids.TENANT} IS NULL)"
 
 
 def encode_cursor(query: str, token: bytes | None) -> str | None:

@@ -10,6 +10,7 @@ from hookkeeper import ids
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
 from hookkeeper.registry.index.walks import Walks, held_by
+from hookkeeper.search_attributes import TENANT_KEY
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed, translated_errors
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.run_state import find_run
@@ -98,7 +99,7 @@ class HeldDeliveries:
 
 
 def _search_attributes(tenant: str) -> TypedSearchAttributes:
-    return TypedSearchAttributes([SearchAttributePair(ids.TENANT, tenant)])
+    return TypedSearchAttributes([SearchAttributePair(TENANT_KEY, tenant)])
 
 
 def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:

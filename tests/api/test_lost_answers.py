@@ -95,7 +95,7 @@ async def instance(proxy: MutingProxy, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 async def runs_of(temporal: Client, instance: Instance) -> int:
-    return (await temporal.count_workflows(f"{ids.TENANT.name} = '{instance.tenant}'")).count
+    return (await temporal.count_workflows(f"{ids.TENANT} = '{instance.tenant}'")).count
 
 
 async def until_started(temporal: Client, instance: Instance, count: int) -> None:

@@ -14,6 +14,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from conftest import binary
 from hookkeeper import ids
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
+from hookkeeper.search_attributes import FIRED_FOR_KEY
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
@@ -50,7 +51,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=environment.client.namespace,
-            search_attributes={ids.FIRED_FOR.name: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
+            search_attributes={ids.FIRED_FOR: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
         )
     )
     async with (
@@ -70,7 +71,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
             id="firing-acme-daily",
             task_queue=QUEUE,
             search_attributes=TypedSearchAttributes(
-                [SearchAttributePair(ids.FIRED_FOR, datetime.fromisoformat("2026-01-01T09:00:00Z"))]
+                [SearchAttributePair(FIRED_FOR_KEY, datetime.fromisoformat("2026-01-01T09:00:00Z"))]
             ),
         )
     assert fired == EventReference(event_id="daily-20260101T090000Z", tenant="acme")

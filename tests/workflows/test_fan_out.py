@@ -19,6 +19,7 @@ from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import DeliveryReceipt, Receipt
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY
 from hookkeeper.temporal.run_state import number_of
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
@@ -369,7 +370,7 @@ async def until_begun(instance: Instance, event_id: str) -> None:
 
 async def times_of_parts(instance: Instance, event_id: str) -> set[datetime | None]:
     """Return the times at which the parts are delivered, as the Temporal web UI lists them."""
-    return {run.typed_search_attributes.get(ids.DELIVER_AT) for run in await parts(instance, event_id)}
+    return {run.typed_search_attributes.get(DELIVER_AT_KEY) for run in await parts(instance, event_id)}
 
 
 async def test_a_scheduled_event_waits_is_moved_and_goes_out(instance: Instance, inbox: Receiver) -> None:
@@ -479,7 +480,7 @@ async def test_lists_show_that_parts_need_attention(instance: Instance, inbox: R
 
     async def until_parts_need(*expected: list[str]) -> None:
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while [attributes(run, ids.NEEDS_ATTENTION) for run in await parts(instance, event_id)] != [*expected]:
+            while [attributes(run, NEEDS_ATTENTION_KEY) for run in await parts(instance, event_id)] != [*expected]:
                 await asyncio.sleep(0.05)
 
     await until_parts_need(webhooks[:100], webhooks[100:])

@@ -12,7 +12,17 @@ from hookkeeper import ids
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
-from hookkeeper.search_attributes import memo, search_attributes, shared_search_attributes
+from hookkeeper.search_attributes import (
+    DELIVER_AT_KEY,
+    EVENT_TYPE_KEY,
+    EVENTS_KEY,
+    NEEDS_ATTENTION_KEY,
+    ORDERED_KEY,
+    TENANT_KEY,
+    memo,
+    search_attributes,
+    shared_search_attributes,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
@@ -94,7 +104,7 @@ def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:
 
 
 def test_each_attribute_is_registered() -> None:
-    keys = (ids.TENANT, ids.EVENT_TYPE, ids.NEEDS_ATTENTION, ids.DELIVER_AT, ids.ORDERED, ids.EVENTS)
+    keys = (TENANT_KEY, EVENT_TYPE_KEY, NEEDS_ATTENTION_KEY, DELIVER_AT_KEY, ORDERED_KEY, EVENTS_KEY)
     assert {key.name for key in keys} == set(ids.SEARCH_ATTRIBUTES)
 
 

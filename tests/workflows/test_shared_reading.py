@@ -212,7 +212,7 @@ async def test_what_temporal_lists_of_it(instance: Instance) -> None:
     run = await share(instance, events)
     await run.result()
     await until_listed(run)
-    query = f"{ids.EVENTS.name} = 'e17' AND {ids.TENANT.name} = '{instance.tenant}'"
+    query = f"{ids.EVENTS} = 'e17' AND {ids.TENANT} = '{instance.tenant}'"
     (listed,) = [listed async for listed in instance.temporal.list_workflows(query)]
     assert (listed.id, listed.status) == (run.handle.id, WorkflowExecutionStatus.COMPLETED)
     summary = await (await run.handle.describe()).static_summary()
