@@ -6,7 +6,7 @@ import sys
 import pytest
 
 FEW_NEED = ("alembic", "aiosmtplib", "apprise", "cloudevents.core.bindings.http", "sendgrid")
-CLIENTS = ("temporalio.client", "sqlalchemy", "alembic", "fastapi", "worker", "api.app")
+CLIENTS = ("temporalio", "sqlalchemy", "alembic", "fastapi", "worker", "api.app")
 """What `dev` imports only after it has started the other processes, or not at all."""
 
 
@@ -24,6 +24,10 @@ def test_worker_and_api_start_without_what_few_need(module: str) -> None:
 
 def test_dev_starts_processes_before_it_imports_clients() -> None:
     assert imported("hookkeeper.cli.dev").isdisjoint(CLIENTS)
+
+
+def test_the_api_needs_no_client_for_deliveries() -> None:
+    assert "aiohttp" not in imported("hookkeeper.cli.run_api")
 
 
 def test_the_worker_needs_no_web_framework() -> None:

@@ -9,22 +9,20 @@ import logging
 import socket
 import ssl
 import time
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import aiohttp
 import httpx
-import yarl
 
 from hookkeeper import outcomes
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
+from hookkeeper.egress.request import request_of
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
@@ -36,15 +34,8 @@ READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body that are read."""
 MAX_CONCURRENT_HANDSHAKES = 4
 """Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
-MAX_CACHED_URLS = 1024
 KEPT_HEADERS = frozenset({b"retry-after", b"date", b"x-ratelimit-reset", b"x-message-id"})
 
-_FRAMING = frozenset(
-    "connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split()  # noqa: SIM905
-)
-"""Headers that are set by the client only: a webhook's headers must not break the framing of a message."""
-
-_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _REQUEST_ERRORS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ReceiverUnreachable)
 """Errors of a request; `is_internal` separates local ones."""
 _LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -259,38 +250,6 @@ def _refuse_plain_http(request: httpx.Request) -> None:
         check_scheme(str(request.url), require_https=True)
     except ValueError as error:
         raise ForbiddenAddress(str(error)) from None
-
-
-def request_of(method: str, url: str, body: bytes, headers: Mapping[str, str], tls: Tls | None = None) -> httpx.Request:
-    """Build the request without the headers that the client would add. Raises httpx.InvalidURL."""
-    target, authorization = _target(url)
-    framing = {"host": target.netloc.decode()}
-    if body or method in _METHODS_WITH_BODY:
-        framing["content-length"] = str(len(body))
-    allowed = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
-    sent = httpx.Headers(framing | allowed, encoding="utf-8")
-    if authorization:
-        sent.setdefault("authorization", authorization)
-    # With `content`, httpx would look for the encoding of the headers, to find out what the body is.
-    request = httpx.Request(method, target, headers=sent, stream=httpx.ByteStream(body), extensions={"tls": tls})
-    request.read()
-    return request
-
-
-@lru_cache(MAX_CACHED_URLS)
-def _target(url: str) -> tuple[httpx.URL, str | None]:
-    """Return the URL without its credentials, of which httpx and aiohttp would each make a header, and that header."""
-    try:
-        target = httpx.URL(url)
-        usable = target.scheme in ("http", "https") and target.host and yarl.URL(str(target))  # as aiohttp parses it
-    except ValueError as exc:
-        raise httpx.InvalidURL(str(exc)) from exc
-    if not usable:
-        raise httpx.InvalidURL("not http or https, or no host")
-    if not target.userinfo:
-        return target, None
-    credentials = f"{target.username}:{target.password}"
-    return target.copy_with(userinfo=b""), "Basic " + b64encode(credentials.encode()).decode()
 
 
 async def _exchange(

@@ -11,7 +11,7 @@ from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.crypto.request_digest import Changes, changed_parts, request_digest
 from hookkeeper.crypto.signing_keys import sign
-from hookkeeper.egress.http import request_of
+from hookkeeper.egress.request import request_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.version import USER_AGENT
