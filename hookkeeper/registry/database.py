@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, ColumnElement, Connection, and_, event, func, make_url, select, tuple_
+from sqlalchemy import URL, ColumnElement, Connection, Table, and_, event, func, make_url, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -183,6 +184,11 @@ def _is_outage(error: DBAPIError) -> bool:
 def _primary_code(error: sqlite3.Error) -> int:
     """Return SQLite's result code without what it adds in the upper bits."""
     return error.sqlite_errorcode & 0xFF
+
+
+def insert_into(table: Table, dialect: str) -> Any:
+    """Return an INSERT that can update rows that exist already."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
 
 
 def rows_with(columns: Sequence[ColumnElement[Any]], keys: Collection[Sequence[Any]]) -> ColumnElement[bool]:

@@ -5,10 +5,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
-from hookkeeper.registry.database import Database, lock, rows_with
+from hookkeeper.registry.database import Database, insert_into, lock, rows_with
 from hookkeeper.registry.index.deletion import delete_events
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, events, index_sweep
@@ -55,7 +53,7 @@ class SweepStore:
 
     async def lease(self, name: str, holder: str, seconds: float) -> Position | None:
         """Let a process sweep for this time, and return the position; None if another one sweeps."""
-        insert = insert_postgresql if self._database.dialect.name == "postgresql" else insert_sqlite
+        insert = insert_into(index_sweep, self._database.dialect.name)
         now = utc_now()
         is_free = or_(index_sweep.c.leased_until.is_(None), index_sweep.c.leased_until < now)
         lease = (
@@ -65,7 +63,7 @@ class SweepStore:
             .returning(index_sweep.c.since, index_sweep.c.swept_until)
         )
         async with self._database.write() as session:
-            await session.execute(insert(index_sweep).values(name=name).on_conflict_do_nothing())
+            await session.execute(insert.values(name=name).on_conflict_do_nothing())
             row = (await session.execute(lease)).one_or_none()
         return None if row is None else Position(*row)
 

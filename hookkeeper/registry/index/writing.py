@@ -4,18 +4,16 @@ One transaction at a time, of all processes: it reads the rows that the reports 
 their changes amount to.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Table, select, text
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.run_report import BEGINNING, RunReport
-from hookkeeper.registry.database import lock, rows_with
+from hookkeeper.registry.database import insert_into, lock, rows_with
 from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.erasure import erased_among
@@ -26,7 +24,6 @@ from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, ro
 KEYS_PER_QUERY = 500
 DELIVERY_KEY = tuple(deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id"))
 DAY = timedelta(days=1)
-INSERT: Mapping[str, Callable[[Table], Any]] = {"postgresql": insert_postgresql, "sqlite": insert_sqlite}
 
 
 async def write(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
@@ -94,7 +91,7 @@ def _dialect(session: AsyncSession) -> str:
 
 @cache
 def _upsert_of(table: Table, dialect: str) -> Any:
-    statement = INSERT[dialect](table)
+    statement = insert_into(table, dialect)
     others = [column.name for column in table.columns if not column.primary_key]
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in others}
@@ -103,7 +100,7 @@ def _upsert_of(table: Table, dialect: str) -> Any:
 
 @cache
 def _addition(dialect: str) -> Any:
-    statement = INSERT[dialect](rollups)
+    statement = insert_into(rollups, dialect)
     return statement.on_conflict_do_update(
         index_elements=list(rollups.primary_key.columns),
         set_={name: rollups.c[name] + statement.excluded[name] for name in COUNTERS},
