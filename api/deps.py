@@ -53,7 +53,7 @@ class EventEntry(NamedTuple):
     links: LinkBuilder
 
 
-async def _event_entry(request: Request) -> EventEntry:
+async def event_entry(request: Request) -> EventEntry:
     """Refuse events while too many wait."""
     state = state_of(request)
     await state.backlog.check()
@@ -76,7 +76,7 @@ IndexDep = Annotated[EventIndex, _from_state(lambda state: state.store.index)]
 SuppressionsDep = Annotated[Suppressions, _from_state(lambda state: state.store.suppressions)]
 AuditDep = Annotated[AuditLog, _from_state(lambda state: state.store.audit)]
 SystemDep = Annotated[SystemState, _from_state(lambda state: state.system)]
-EventEntryDep = Annotated[EventEntry, Depends(_event_entry)]
+EventEntryDep = Annotated[EventEntry, Depends(event_entry)]
 
 
 async def _owner(

@@ -66,8 +66,12 @@ class StrictRoute(APIRoute):
     takes_batch: ClassVar[bool] = False
     """The body is a batch of events. A route says so: `batch` in a path can be an id."""
 
+    def endpoint_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what calls the endpoint with the parameters of a request."""
+        return super().get_route_handler()
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle = self.endpoint_handler()
 
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)

@@ -12,7 +12,7 @@ from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
 from api.pages.schema_tree import Field, tree
 from api.routes.event_types import Name, show_event_type
-from api.routes.post_events import post_event
+from api.routes.post_events import accept_event
 from api.schemas.event_types import EventTypeView
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EventType
@@ -59,6 +59,5 @@ async def send_example(request: Request, name: Name, catalogue: CatalogueDep, en
         )
     except ValidationError as error:
         raise from_validation(error.errors()) from None
-    response = Response()
-    accepted = await post_event(event, response, entry)
+    accepted = await accept_event(event, entry)
     return redirect(query(f"/events/{accepted.id}", tenant=accepted.tenant, sent="example"))

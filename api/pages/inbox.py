@@ -12,7 +12,7 @@ from api.pages.routes import PageRoute
 from api.problems import Problem
 from api.routes import webhooks as api
 from api.routes.inbox import PathToken
-from api.routes.post_events import post_event
+from api.routes.post_events import accept_event
 from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
@@ -44,7 +44,7 @@ async def make_inbox(
     token = state_of(request).inboxes.new_token(tenant)
     new = NewWebhook(name="Inbox", url=_url(settings, token), tenant=tenant)
     await api.create_webhook(new, store, caller, validator, settings)
-    event = await post_event(NewEvent.model_validate(FIRST_EVENT | {"tenant": tenant}), Response(), entry)
+    event = await accept_event(NewEvent.model_validate(FIRST_EVENT | {"tenant": tenant}), entry)
     return redirect(query(f"/inbox/{token}", event=event.id))
 
 

@@ -298,6 +298,25 @@ async def test_a_bad_idempotency_key_is_refused(idle_instance: Instance, key: by
     problem(answer, 422, "idempotency-key")
 
 
+@pytest.mark.parametrize(
+    ("body", "key", "fields"),
+    [
+        (b"", b"fine", ["body"]),
+        (b"null", b"fine", ["body"]),
+        (b"[]", b"fine", ["body"]),
+        (b"{}", b"a b", ["idempotency-key", "type"]),
+        (b'{"type": "a", "id": "a b", "deliver_at": 1, "more": 1}', b"fine", ["id", "deliver_at", "more"]),
+    ],
+)
+async def test_the_answer_has_the_errors_of_body_and_header(
+    idle_instance: Instance, body: bytes, key: bytes, fields: list[str]
+) -> None:
+    answer = await idle_instance.http.post(
+        "/v1/events", content=body, headers={b"idempotency-key": key, b"content-type": b"application/json"}
+    )
+    problem(answer, 422, *fields)
+
+
 async def test_dashes_make_no_two_events_one(instance: Instance, inbox: Receiver) -> None:
     """Tenant `a`, event `b-c` and tenant `a-b`, event `c`: a plain join by dashes would take them for the same."""
     first, second = instance.tenant, f"{instance.tenant}-b"
