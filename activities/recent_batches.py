@@ -24,9 +24,9 @@ REPORT_INTERVAL = 0.1
 """Seconds from an outcome to the heartbeat that reports it, with all others until then: each has every outcome."""
 RETENTION_SECONDS = 3600.0
 """A finished batch is kept for this time: Temporal may be unreachable for as long."""
-MAX_BYTES = 16 * 1024 * 1024
-"""Of the outcomes of finished batches, approximately: some 7,000 of one outcome each, which a busy worker makes in five
-seconds. Above it, the tenant that has most loses its oldest first."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Of the outcomes of finished batches, approximately: some 3,500 of one outcome each, which a busy worker makes in
+three seconds. Above it, the tenant that has most loses its oldest first."""
 OUTCOME_BYTES = 2048
 """Memory of an outcome besides its excerpt and headers."""
 
