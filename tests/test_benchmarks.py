@@ -59,7 +59,6 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     assert "bare Temporal" in next(tmp_path.glob("*.md")).read_text()
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(TIMEOUT + 30)
 def test_an_index_is_filled_once_and_pages_of_it_are_timed(tmp_path: Path) -> None:
     """Setup: an index of 2,000 events in a folder, the API and Temporal as processes. Timeline: two runs, and one that

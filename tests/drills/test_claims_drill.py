@@ -110,7 +110,7 @@ def test_no_event_is_lost_between_claim_start_and_answer() -> None:
     """
     seed = os.environ.get("DRILL_SEED", "21")
     done = subprocess.run(
-        [sys.executable, "-m", "drills", "claims", "--events", "400", "--seed", seed],
+        [sys.executable, "-m", "drills", "claims", "--events", "300", "--seed", seed],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -5,7 +5,7 @@ from ordered_queues import first_numbers, numbers, send_numbered
 from receivers import Answer, Receiver
 from worker_processes import worker_process
 
-EVENTS = 20
+EVENTS = 12
 
 
 async def test_events_arrive_in_order_although_the_worker_is_killed_twice(
@@ -18,7 +18,7 @@ async def test_events_arrive_in_order_although_the_worker_is_killed_twice(
     inbox.answers = [Answer(503 if n % 3 == 2 else 200, delay=0.1) for n in range(3 * EVENTS)]
     await idle_instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.05] * 20})
     sent = await send_numbered(idle_instance, EVENTS)
-    for requests in (7, 16):
+    for requests in (5, 11):
         async with worker_process(idle_instance) as worker:
             await inbox.got(requests)
             worker.kill()
