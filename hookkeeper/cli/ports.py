@@ -1,8 +1,15 @@
 """The ports of a stack on this machine."""
 
 import errno
+import fcntl
+import os
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from hookkeeper.cli.console import Failed
 
@@ -40,19 +47,49 @@ def free_ports(*, metrics: bool = False) -> Ports:
     raise Failed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")
 
 
-def check_ports(host: str, ports: Ports) -> None:
-    """Raise `Failed` if a port is in use, or used twice. The API listens on `host`."""
+@contextmanager
+def reserved(host: str, ports: Ports) -> Iterator[None]:
+    """Keep other stacks of this user from the ports during the block. The API listens on `host`.
+
+    Servers listen only some time after the check of their ports. Another stack that started meanwhile would use the
+    Temporal server of this one. Raises `Failed` if a port is in use, or used twice.
+    """
     by_service = ports.by_service
     if len({*by_service.values()}) < len(by_service):
         raise Failed(f"{', '.join(by_service)} need different ports")
-    for service, port in by_service.items():
-        address = host if service == "the API" else LOCALHOST
-        try:
-            is_free = is_port_free(address, port)
-        except OSError as error:
-            raise Failed(f"{address} is not an address of this machine: {error.strerror}") from error
-        if not is_free:
-            raise Failed(f"port {port} for {service} is in use: stop the process that uses it, or choose another port")
+    with ExitStack() as locks:
+        for service, port in by_service.items():
+            file = locks.enter_context(os.fdopen(_open_lock(port), "w"))
+            if not (_is_locked(file) and _is_free(host if service == "the API" else LOCALHOST, port)):
+                raise Failed(
+                    f"port {port} for {service} is in use: stop the process that uses it, or choose another port"
+                )
+        yield
+
+
+def _open_lock(port: int) -> int:
+    """Open the file whose lock reserves a port until the process ends. Raises `Failed`."""
+    try:
+        path = Path(tempfile.gettempdir()) / f"hookkeeper-{os.getuid()}-{port}.lock"
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Failed(f"cannot reserve port {port}: {error}") from error
+
+
+def _is_locked(file: IO[str]) -> bool:
+    """Lock the file; return False if another stack has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_free(address: str, port: int) -> bool:
+    try:
+        return is_port_free(address, port)
+    except OSError as error:
+        raise Failed(f"{address} is not an address of this machine: {error.strerror}") from error
 
 
 def is_port_free(host: str, port: int) -> bool:

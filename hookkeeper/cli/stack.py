@@ -17,7 +17,7 @@ import httpx
 from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports, check_ports
+from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
 from hookkeeper.cli.startup import read_settings
 from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
@@ -96,7 +96,7 @@ async def running(
     async with AsyncExitStack() as resources:
         resources.enter_context(data.locked())
         configured = plan.settings or read_settings()
-        check_ports(plan.host, ports)
+        resources.enter_context(reserved(plan.host, ports))
         settings = local.settings_for(configured, data, plan.host, ports, plan.send_emails, plan.encrypt)
         assert settings.admin_key is not None
         url, admin_key = local.url(plan.host, ports), settings.admin_key.get_secret_value()

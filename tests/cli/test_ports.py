@@ -1,0 +1,45 @@
+"""The ports of a stack are its own even before its servers listen."""
+
+import socket
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return some_ports()
+
+
+def some_ports() -> Ports:
+    """Return free ports."""
+    with ExitStack() as sockets:
+        servers = [sockets.enter_context(socket.create_server((LOCALHOST, 0))) for _ in range(3)]
+        return Ports(*(server.getsockname()[1] for server in servers))
+
+
+def refusal(ports: Ports) -> str:
+    with pytest.raises(Failed) as refused, reserved(LOCALHOST, ports):
+        raise AssertionError("the ports were reserved")
+    return str(refused.value)
+
+
+def test_another_stack_cannot_take_a_port_before_its_server_listens(ports: Ports) -> None:
+    other = replace(some_ports(), temporal=ports.temporal)
+    with reserved(LOCALHOST, ports):
+        assert f"port {ports.temporal} for Temporal is in use" in refusal(other)
+    with reserved(LOCALHOST, other):
+        assert f"port {ports.temporal} for Temporal is in use" in refusal(ports)
+
+
+def test_a_port_on_which_a_server_listens_is_refused(ports: Ports) -> None:
+    with socket.create_server((LOCALHOST, ports.ui)):
+        assert f"port {ports.ui} for the Temporal web UI is in use" in refusal(ports)
+
+
+def test_ports_have_to_differ(ports: Ports) -> None:
+    assert "need different ports" in refusal(replace(ports, ui=ports.api))
