@@ -153,7 +153,7 @@ async def _start_temporal(
 
     from hookkeeper.temporal.namespace import prepare
 
-    client = await Client.connect(f"{LOCALHOST}:{ports.temporal}")
+    client = await Client.connect(f"{LOCALHOST}:{ports.temporal}", runtime=temporal_server.silent_runtime())
     await prepare(client, settings.retention)
     on_ready("Temporal")
     return client

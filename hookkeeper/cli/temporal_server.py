@@ -17,12 +17,16 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hookkeeper import ids
 from hookkeeper.cli.ports import LOCALHOST, Ports
 from hookkeeper.cli.supervisor import Service
+
+if TYPE_CHECKING:
+    from temporalio.runtime import Runtime
 
 ENVIRONMENT: Mapping[str, str] = {"GOGC": "300", "GOMEMLIMIT": "640MiB"}
 """Few garbage collections, about 15 % less CPU, until the heap is that large. With a limit near the size of what is in
@@ -138,11 +142,19 @@ async def is_serving(port: int) -> bool:
     from temporalio.service import RPCError
 
     try:
-        client = await Client.connect(f"{LOCALHOST}:{port}")
+        client = await Client.connect(f"{LOCALHOST}:{port}", runtime=silent_runtime())
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
     except (RuntimeError, RPCError):
         return False
     return True
+
+
+@cache
+def silent_runtime() -> "Runtime":
+    """Return a runtime for clients of a supervisor: the SDK would write each repeated call to the user's terminal."""
+    from temporalio.runtime import Runtime, TelemetryConfig
+
+    return Runtime(telemetry=TelemetryConfig(logging=None))
 
 
 def server_version() -> str:

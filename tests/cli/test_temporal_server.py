@@ -102,6 +102,20 @@ async def test_a_free_port_serves_nothing() -> None:
     assert not await temporal_server.is_serving(free_ports().temporal)
 
 
+async def test_a_client_of_the_supervisor_writes_nothing_to_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The SDK writes a warning for each call that it repeats several times."""
+    service, port = temporal(tmp_path)
+    async with Supervisor(tmp_path / "logs") as supervisor:
+        await supervisor.start(service)
+        client = await Client.connect(f"{HOST}:{port}", runtime=temporal_server.silent_runtime())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5):
+            await anext(client.list_workflows())
+    assert capfd.readouterr() == ("", "")
+
+
 def test_other_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / temporal_server.DATABASE).touch()
     (tmp_path / temporal_server.VERSION_FILE).write_text("1.0.0\n")
