@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,21 +26,22 @@ class _Stat(NamedTuple):
 
 
 def cpu_seconds(pids: Pids) -> dict[str, float]:
-    """Return the CPU time of each process and all its descendants."""
+    """Return the CPU time of each process and its descendants, without those that are named themselves."""
     stats = _read_stats()
-    return {name: sum(stats[pid].seconds for pid in _tree(root, stats)) for name, root in pids.items()}
+    trees = _trees(pids, stats)
+    return {name: sum(stats[pid].seconds for pid in tree) for name, tree in trees.items()}
 
 
 def memory_mb(pids: Pids) -> dict[str, float]:
-    """Return the proportional memory (PSS) of each process and all its descendants, in MB."""
-    stats = _read_stats()
-    return {name: sum(_pss_kb(pid) for pid in _tree(root, stats)) / 1024 for name, root in pids.items()}
+    """Return the proportional memory (PSS) of each process and its descendants, as `cpu_seconds` does, in MB."""
+    trees = _trees(pids, _read_stats())
+    return {name: sum(_pss_kb(pid) for pid in tree) / 1024 for name, tree in trees.items()}
 
 
-def child_with(parent: int, argument: str) -> int | None:
-    """Return the child that has this argument in its command line."""
-    children = [pid for pid, stat in _read_stats().items() if stat.parent == parent]
-    return next((pid for pid in children if argument in _arguments(pid)), None)
+def descendant_with(ancestor: int, argument: str) -> int | None:
+    """Return the descendant that has this argument in its command line."""
+    _, *descendants = _tree(ancestor, _read_stats()) or [ancestor]
+    return next((pid for pid in descendants if argument in _arguments(pid)), None)
 
 
 async def settle(pids: Callable[[], Pids]) -> None:
@@ -70,11 +71,16 @@ def _parse(text: str) -> _Stat:
     return _Stat(parent=int(fields[1]), seconds=sum(map(int, fields[11:15])) / TICKS)
 
 
-def _tree(root: int, stats: Mapping[int, _Stat]) -> list[int]:
-    """Return a process and its descendants."""
+def _trees(pids: Pids, stats: Mapping[int, _Stat]) -> dict[str, list[int]]:
+    return {name: _tree(root, stats, set(pids.values()) - {root}) for name, root in pids.items()}
+
+
+def _tree(root: int, stats: Mapping[int, _Stat], others: Container[int] = ()) -> list[int]:
+    """Return a process and its descendants, without the trees of others."""
     children = defaultdict(list)
     for pid, stat in stats.items():
-        children[stat.parent].append(pid)
+        if pid not in others:
+            children[stat.parent].append(pid)
     found = [root] if root in stats else []
     for pid in found:
         found += children[pid]
@@ -83,7 +89,8 @@ def _tree(root: int, stats: Mapping[int, _Stat]) -> list[int]:
 
 def _arguments(pid: int) -> list[str]:
     with suppress(OSError):
-        return (PROC / str(pid) / "cmdline").read_bytes().decode().split("\0")
+        # Forked processes set a title in place of arguments.
+        return (PROC / str(pid) / "cmdline").read_bytes().decode().replace("\0", " ").split()
     return []
 
 

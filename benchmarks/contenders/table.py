@@ -1,6 +1,6 @@
 """The contenders. They are not in `__init__.py`, because their processes would import all of them."""
 
-from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper, on_postgresql, other_checkout
+from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper, on_postgresql
 from benchmarks.contenders.contender import Contender
 
 CONTENDERS = {
@@ -10,8 +10,8 @@ CONTENDERS = {
         Contender(
             "before",
             "Hookkeeper of another checkout",
-            other_checkout.running,
-            other_checkout.why_missing,
+            hookkeeper.running_before,
+            hookkeeper.why_no_other_checkout,
             is_default=False,
         ),
         Contender("unshared", "Hookkeeper, one run an event", hookkeeper.running_unshared),

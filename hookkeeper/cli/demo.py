@@ -18,6 +18,7 @@ from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, Json, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.dev import command_name, print_addresses, print_event, print_stopping, progress_printer
+from hookkeeper.cli.fork_server import ForkServer, forking
 from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.receiver import Behaviour, Received, receiving
@@ -63,10 +64,11 @@ class DemoInbox:
 
 def run_demo(*, once: bool) -> None:
     """Start everything and run the demo; then exit, or keep everything running until stopped."""
-    run(_demo(once))
+    with forking() as forks:
+        run(_demo(once, forks))
 
 
-async def _demo(once: bool) -> None:
+async def _demo(once: bool, forks: ForkServer | None) -> None:
     inbox, is_delivered = DemoInbox(), False
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}   delivers one event as a webhook, an email and a notification\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
@@ -76,7 +78,7 @@ async def _demo(once: bool) -> None:
         )
         running = await services.enter_async_context(
             stack.running(
-                stack.Plan(data=DataDir(DEFAULT), ports=free_ports(metrics=True), send_emails=False),
+                stack.Plan(data=DataDir(DEFAULT), ports=free_ports(metrics=True), send_emails=False, forks=forks),
                 on_ready=progress_printer(),
                 on_event=print_event,
             )

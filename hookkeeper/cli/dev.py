@@ -12,6 +12,7 @@ from rich.markup import escape
 from hookkeeper.cli import stack
 from hookkeeper.cli.console import out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
+from hookkeeper.cli.fork_server import forking
 from hookkeeper.cli.ports import Ports
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
@@ -21,7 +22,8 @@ from hookkeeper.version import VERSION
 
 def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
     """Start everything and keep it running until stopped."""
-    run(_dev(stack.Plan(data=DataDir(data_dir), host=host, ports=ports, encrypt=encrypt)))
+    with forking() as forks:
+        run(_dev(stack.Plan(data=DataDir(data_dir), host=host, ports=ports, encrypt=encrypt, forks=forks)))
 
 
 async def _dev(plan: stack.Plan) -> None:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import httpx
 
 from hookkeeper.cli import local, temporal_server
+from hookkeeper.cli.child_process import execute
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.fork_server import ForkServer
 from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
 from hookkeeper.cli.startup import read_settings
@@ -56,6 +58,8 @@ class Plan:
     """A Temporal server that listens on `ports.temporal` and has the namespace `default`. None: the embedded one."""
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further environment variables of a worker or the API, by its name."""
+    forks: ForkServer | None = None
+    """Forks workers and the API. Without it they are executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,7 @@ def _hookkeeper_services(
             argv,
             ready,
             {**shared, **local.metrics_address(name, plan.ports), **plan.environments.get(name, {})},
+            start=plan.forks.start if plan.forks else execute,
             stop_timeout=stop_timeout,
             start_timeout=START_TIMEOUT,
             on_start=on_start,

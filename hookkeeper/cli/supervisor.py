@@ -1,24 +1,16 @@
-"""Keeps the processes of a stack running: starts them, waits until they are ready, restarts them.
-
-Each child leads its own session. So Ctrl-C in the terminal reaches only the supervisor, which then stops the children
-in order, and a signal to a child's process group also reaches the processes that the child has started.
-
-A supervisor that is killed with -9 cannot stop its children. On Linux the kernel then kills them (`PR_SET_PDEATHSIG`:
-bound to the thread that started them, so run the supervisor in the main thread). macOS has no equivalent: the children
-remain, and must be stopped manually before the next start.
-"""
+"""Keeps the processes of a stack running: starts them, waits until they are ready, restarts them, and stops them."""
 
 import asyncio
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from hookkeeper.cli.child_process import ChildProcess, Start, execute
 
 POLL_INTERVAL = 0.05
 """Seconds between two readiness checks."""
@@ -29,10 +21,6 @@ MAX_EARLY_DEATHS = 3
 """Deaths of a child before it is ready; unlimited until the timeout while its port is in use."""
 LOG_LIMIT = 10 * 1024 * 1024
 TAIL_LINES, TAIL_BYTES, LINE_LENGTH = 15, 64 * 1024, 500
-PR_SET_PDEATHSIG = 1
-
-# Loaded before any fork, and called with the GIL held: a new child must not wait for another thread's lock.
-_libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
 
 
 class ServiceFailed(Exception):
@@ -53,6 +41,7 @@ class Service:
     ready: Callable[[], Awaitable[bool]]
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the supervisor's own environment."""
+    start: Start = execute
     stop_timeout: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
     start_timeout: float = 60.0
@@ -107,7 +96,7 @@ class _Child:
     def __init__(self, service: Service, log: Path) -> None:
         self.service = service
         self.log = log
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: ChildProcess | None = None
         self._task: asyncio.Task[None] | None = None
         self._on_start: asyncio.Task[None] | None = None
         self._log_start = 0
@@ -179,19 +168,11 @@ class _Child:
         self._kill_group()
         return False
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> ChildProcess:
         descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             self._log_start = os.fstat(descriptor).st_size
-            self.process = await asyncio.create_subprocess_exec(
-                *self.service.argv,
-                env={**os.environ, **self.service.env},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                start_new_session=True,
-                preexec_fn=_die_with_parent(),
-            )
+            self.process = await self.service.start(self.service.argv, self.service.env, descriptor)
         except OSError as error:
             raise self._failed(f"could not be started: {error}") from error
         finally:
@@ -226,20 +207,6 @@ def _prepare_log(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_name(f"{log.name}.1"))
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return a function that ties a new child to the life of this process, on Linux."""
-    if _libc is None:
-        return None
-    prctl, parent = _libc.prctl, os.getpid()
-
-    def set_signal() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it has already ended
-            os._exit(1)
-
-    return set_signal
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -52,16 +52,19 @@ class RateMode:
 
 @asynccontextmanager
 async def keeping_rates(client: Client, task_queue: str) -> AsyncIterator[RateMode]:
-    """Test what can keep rates, configure the limited queue for it, and follow the results of other workers."""
-    mode = RateMode(await _set_up(client, task_queue))
-    log.info(LOG_MESSAGES[mode.keeper])
-    refreshing = asyncio.create_task(_refresh(client, task_queue, mode))
+    """Test what can keep rates, configure the limited queue for it, and follow the results of other workers.
+
+    If there is a result from before, begin with it and test meanwhile: the test takes a second, or five.
+    """
+    known = await rates_kept_by(client, task_queue)
+    mode = RateMode(known or await _test(client, task_queue))
+    following = asyncio.create_task(_follow(client, task_queue, mode, test=known is not None), name="what keeps rates")
     try:
         yield mode
     finally:
-        refreshing.cancel()
+        following.cancel()
         with suppress(asyncio.CancelledError):
-            await refreshing
+            await following
 
 
 async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
@@ -80,13 +83,19 @@ async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
     return next((keeper for keeper, text in REASONS.items() if text == reason), None)
 
 
+async def _test(client: Client, task_queue: str) -> RateKeeper:
+    keeper = await _set_up(client, task_queue)
+    log.info(LOG_MESSAGES[keeper])
+    return keeper
+
+
 async def _set_up(client: Client, task_queue: str) -> RateKeeper:
     fair = await _supports_limits(client, task_queue) and await _fairness(client)
     if fair is None and (known := await rates_kept_by(client, task_queue)):
         return known
     keeper: RateKeeper = "queue" if fair else "timers"
     try:
-        await _configure(client, task_queue, keeper)
+        await configure(client, task_queue, keeper)
     except RPCError as error:
         # Then the queue has no limit, unless an operator has set one, and timers keep the rates.
         log.warning("the limited queue cannot be configured", error=error.message)
@@ -114,7 +123,7 @@ async def _fairness(client: Client) -> bool | None:
     return _fairness_results[client.service_client]
 
 
-async def _configure(client: Client, task_queue: str, keeper: RateKeeper) -> None:
+async def configure(client: Client, task_queue: str, keeper: RateKeeper) -> None:
     """Set the limit of the limited queue, or remove it. Idempotent."""
     limit = RateLimit(requests_per_second=1.0) if keeper == "queue" else None
     update = UpdateTaskQueueConfigRequest.RateLimitUpdate(rate_limit=limit, reason=REASONS[keeper])
@@ -132,7 +141,9 @@ def _change(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
     )
 
 
-async def _refresh(client: Client, task_queue: str, mode: RateMode) -> None:
+async def _follow(client: Client, task_queue: str, mode: RateMode, *, test: bool) -> None:
+    if test:
+        mode.keeper = await _test(client, task_queue)
     while True:
         await asyncio.sleep(REFRESH_INTERVAL)
         keeper = await rates_kept_by(client, task_queue)

@@ -20,6 +20,7 @@ from hookkeeper import ids
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
+from hookkeeper.version import VERSION
 
 STICKY_TIMEOUT = timedelta(seconds=10)
 """After a worker is killed, its runs continue on another one once this time has passed. With less, a busy worker loses
@@ -95,6 +96,8 @@ def _worker(
         interceptors=[reports],
         workflow_runner=WORKFLOW_RUNNER,
         deployment_config=version,
+        # Without one, the SDK hashes the code of all imported modules, for 0.2 s.
+        build_id=None if version else VERSION,
         max_cached_workflows=settings.max_run_cache_bytes // BYTES_PER_RUN,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_concurrent_workflow_task_polls=WORKFLOW_POLLS,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.temporal.fairness import is_fair
-from hookkeeper.temporal.rate_mode import rates_kept_by
+from hookkeeper.temporal.rate_mode import configure, keeping_rates, rates_kept_by
 from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -105,11 +106,34 @@ async def test_a_busy_receiver_is_left_alone_and_then_gets_all(unfair: Instance,
 
 async def test_api_and_queue_show_what_keeps_the_rates(unfair: Instance, idle_instance: Instance) -> None:
     """On the server without fairness and on the other; a limit that an older worker left on the queue is removed."""
-    assert (await unfair.http.get("/readyz")).json() == {"status": "ready", "rates": "timers"}
+    await until_ready_with(unfair, "timers")
     async with idle_instance.working():
-        await asyncio.sleep(1.1)  # for a second, the API keeps what it knew before the worker came
-        assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "rates": "queue"}
+        await until_ready_with(idle_instance, "queue")
     assert await rates_kept_by(unfair.temporal, unfair.settings.task_queue) == "timers"
+
+
+async def until_ready_with(instance: Instance, rates: str) -> None:
+    """Wait until the API shows this: workers test the server, and for a second the API keeps what it knew before."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.get("/readyz")).json() != {"status": "ready", "rates": rates}:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_worker_begins_with_the_result_from_before(unfair_temporal: Client) -> None:
+    """Setup: a result of another server. Timeline: a worker starts with it, tests for seconds, and corrects it."""
+    queue = f"rates-{uuid.uuid4().hex}"
+    await configure(unfair_temporal, queue, "queue")
+    async with keeping_rates(await another_connection(unfair_temporal), queue) as mode:
+        assert mode.keeper == "queue"
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while mode.keeper == "queue":
+                await asyncio.sleep(0.1)
+    assert await rates_kept_by(unfair_temporal, queue) == "timers"
+
+
+async def another_connection(client: Client) -> Client:
+    """Connect anew: the result of the test is remembered for each connection."""
+    return await Client.connect(client.service_client.config.target_host)
 
 
 @pytest.mark.parametrize("fair", [True, False])
