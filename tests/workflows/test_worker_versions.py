@@ -15,6 +15,7 @@ from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
+from hookkeeper.version import VERSION
 from instances import Instance, running_instance
 from receivers import Receiver
 from temporal_processes import free_ports
@@ -102,6 +103,17 @@ async def test_runs_move_from_workers_without_version_and_back(idle_instance: In
         await retry(idle_instance, second)
         assert (await idle_instance.until_final(second))["status"] == "succeeded"
     assert await current(idle_instance) == UNVERSIONED
+
+
+async def test_a_worker_without_version_names_the_release(idle_instance: Instance, inbox: Receiver) -> None:
+    """Otherwise the SDK would name it by a hash of all code that it has imported."""
+    await idle_instance.webhook(inbox.url)
+    async with idle_instance.working():
+        event_id = (await idle_instance.send())["id"]
+        await idle_instance.until_final(event_id)
+    history = await idle_instance.run(event_id).fetch_history()
+    completed = [event.workflow_task_completed_event_attributes for event in history.events]
+    assert {task.worker_version.build_id for task in completed if task.started_event_id} == {VERSION}
 
 
 async def test_a_version_without_workers_is_not_promoted(idle_instance: Instance) -> None:
