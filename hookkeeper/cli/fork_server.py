@@ -39,6 +39,7 @@ def forking() -> Iterator["ForkServer | None"]:
     if sys.platform != "linux":
         yield None
         return
+    importlib.import_module("temporalio.client")  # which `dev` needs as well
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     die_with_parent = dying_with_parent()
     sys.stdout.flush()
