@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 from datetime import timedelta
+from pathlib import Path
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import PendingActivityState
@@ -55,7 +56,19 @@ def has_ended(identity: str) -> bool:
         return True
     except (OSError, OverflowError):
         return False
-    return False
+    return _is_zombie(pid)
+
+
+def _is_zombie(pid: str) -> bool:
+    """Return whether a process has ended, which its parent has not noticed yet; False where there is no `/proc`.
+
+    The first process of a machine may take seconds to notice, that of a container may never do it.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 async def _retry_lost(client: Client, run: WorkflowExecution) -> int:
