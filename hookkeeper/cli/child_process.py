@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 # Loaded before any fork, and called with the GIL held: a new child must not wait for another thread's lock.
 _libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
@@ -52,15 +53,15 @@ async def execute(argv: Sequence[str], environment: Mapping[str, str], output: i
         stdout=output,
         stderr=output,
         start_new_session=True,
-        preexec_fn=dying_with_parent(),
+        preexec_fn=dying_with(os.getpid()),
     )
 
 
-def dying_with_parent() -> Callable[[], None] | None:
-    """Return a function that ties a new child to the life of this process, on Linux."""
+def dying_with(parent: int) -> Callable[[], None] | None:
+    """Return a function that ties a new child to the life of its parent, on Linux."""
     if _libc is None:
         return None
-    prctl, parent = _libc.prctl, os.getpid()
+    prctl = _libc.prctl
 
     def set_signal() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -68,3 +69,9 @@ def dying_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return set_signal
+
+
+def adopt_orphans(adopt: bool) -> None:
+    """Choose whether this process becomes the parent of its descendants whose own parent ends, on Linux."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)

@@ -3,10 +3,12 @@
 Both need nearly the same modules. Imported once, they cost half the CPU and half the memory. Only on Linux: elsewhere,
 libraries of the system do not survive a fork.
 
-`dev` and the server talk over a socket, one request and one answer at a time:
+Once it has forked each of them, the server ends: it would keep memory of its own. Processes that are started again are
+executed. `dev` asks over a socket, one request at a time, with a descriptor for the output:
 
-    {"command": "worker", "environment": {…}} and a descriptor for the output  ->  {"pid": 7} or {"error": "…"}
-    {"ended": 7}, a process that has ended                                     ->  {"code": -9}
+    {"arguments": ["worker"], "environment": {…}}  ->  {"pid": 7} or {"error": "…"}
+
+The new process is a child of `dev`, which adopts it from a process that the server has forked in between.
 """
 
 import asyncio
@@ -17,22 +19,23 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-from hookkeeper.cli.child_process import ChildProcess, dying_with_parent, execute
+from hookkeeper.cli.child_process import ChildProcess, adopt_orphans, dying_with, execute
 from hookkeeper.cli.processes import start_without_collections
 
-COMMANDS = ("worker", "api")
+COMMANDS = frozenset({"worker", "api"})
 MAX_MESSAGE = 128 * 1024
 Message = Mapping[str, Any]
 
 
 @contextmanager
 def forking() -> Iterator["ForkServer | None"]:
-    """Run a server until the block ends; None where processes are not forked.
+    """Run a server until it has forked each command, or the block ends; None where processes are not forked.
 
     Start it before the process has other threads and an event loop: a fork copies neither.
     """
@@ -41,68 +44,86 @@ def forking() -> Iterator["ForkServer | None"]:
         return
     importlib.import_module("temporalio.client")  # which `dev` needs as well
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    die_with_parent = dying_with_parent()
+    die_with_dev = dying_with(os.getpid())
+    adopt_orphans(True)
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        assert die_with_parent
-        die_with_parent()
+        assert die_with_dev
+        die_with_dev()
         _serve(theirs)
     theirs.close()
     ours.setblocking(False)
+    server = ForkServer(pid, ours)
     try:
-        yield ForkServer(ours)
+        yield server
     finally:
-        ours.close()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        server.end()
 
 
 class ForkServer:
     """The client of the server. If the server has ended, processes are executed."""
 
-    def __init__(self, server: socket.socket) -> None:
-        self._server = server
+    def __init__(self, pid: int, requests: socket.socket) -> None:
+        self._pid: int | None = pid
+        self._requests = requests
+        self._to_fork = set(COMMANDS)
         self._asking = asyncio.Lock()
 
     async def start(self, argv: Sequence[str], environment: Mapping[str, str], output: int) -> ChildProcess:
-        """Fork a process that does the same as `argv`, which is `python -m hookkeeper COMMAND`. Raises `OSError`."""
-        request = {"command": argv[-1], "environment": dict(environment)}
-        forking = asyncio.create_task(self.ask(request, output))
+        """Fork a process that does the same as `argv`, which is `python -m hookkeeper …`. Raises `OSError`."""
+        forking = asyncio.create_task(self._fork(argv[3:], environment, output))
         try:
-            answer = await asyncio.shield(forking)
+            return await asyncio.shield(forking)
         except asyncio.CancelledError:
-            with suppress(EOFError, KeyError, ProcessLookupError):
-                os.kill((await forking)["pid"], signal.SIGKILL)
+            with suppress(EOFError, OSError):
+                os.kill((await forking).pid, signal.SIGKILL)
             raise
         except EOFError:
             return await execute(argv, environment, output)
-        if "error" in answer:
-            raise OSError(answer["error"])
-        return ForkedProcess(answer["pid"], self)
 
-    async def ask(self, request: Message, *descriptors: int) -> Message:
-        """Send a request and return its answer. Raises `EOFError` if the server has ended."""
+    def end(self) -> None:
+        """End the server, if it has not ended."""
+        if self._pid is not None:
+            self._requests.close()
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = None
+            adopt_orphans(False)
+
+    async def _fork(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> "ForkedProcess":
+        """Raises `EOFError` if the server has ended."""
         async with self._asking:
-            try:
-                socket.send_fds(self._server, [json.dumps(request).encode()], descriptors)
-                answer = await asyncio.get_running_loop().sock_recv(self._server, MAX_MESSAGE)
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise EOFError("the fork server has ended") from error
+            answer = await self._ask({"arguments": list(arguments), "environment": dict(environment)}, output)
+            if "error" in answer:
+                raise OSError(answer["error"])
+            self._to_fork.discard(arguments[0])
+            if not self._to_fork:
+                self.end()
+        return ForkedProcess(answer["pid"])
+
+    async def _ask(self, request: Message, descriptor: int) -> Message:
+        if self._pid is None:
+            raise EOFError
+        try:
+            socket.send_fds(self._requests, [json.dumps(request).encode()], [descriptor])
+            answer = await asyncio.get_running_loop().sock_recv(self._requests, MAX_MESSAGE)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise EOFError from error
         if not answer:
-            raise EOFError("the fork server has ended")
+            raise EOFError
         message: Message = json.loads(answer)
         return message
 
 
 class ForkedProcess:
-    """A process that the server has forked."""
+    """A child that the server has forked."""
 
-    def __init__(self, pid: int, server: ForkServer) -> None:
+    def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._ended = asyncio.create_task(self._wait(server), name=f"wait for process {pid}")
+        self._ended = asyncio.create_task(self._wait(), name=f"wait for process {pid}")
 
     @property
     def returncode(self) -> int | None:
@@ -111,12 +132,13 @@ class ForkedProcess:
     async def wait(self) -> int:
         return await asyncio.shield(self._ended)
 
-    async def _wait(self, server: ForkServer) -> int:
+    async def _wait(self) -> int:
         await _readable(os.pidfd_open(self.pid))
-        try:
-            return int((await server.ask({"ended": self.pid}))["code"])
-        except EOFError:  # its processes were killed with it
-            return -signal.SIGKILL
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
 
 
 async def _readable(descriptor: int) -> None:
@@ -140,39 +162,54 @@ def _serve(requests: socket.socket) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         _set_title("fork server")
         start_without_collections()
-        for command in COMMANDS:
+        for command in sorted(COMMANDS):
             importlib.import_module(f"hookkeeper.cli.run_{command}")
         gc.freeze()  # a collection would write to all objects, and so copy their memory
         while True:
             content, descriptors, *_ = socket.recv_fds(requests, MAX_MESSAGE, 1)
             if not content:
                 os._exit(0)
-            requests.send(json.dumps(_answer(json.loads(content), requests, *descriptors)).encode())
+            _fork_between(json.loads(content), requests, *descriptors)
     except BaseException:  # noqa: BLE001 - nothing may return to the code of `dev`
         traceback.print_exc()
     os._exit(1)
 
 
-def _answer(request: Message, requests: socket.socket, *descriptors: int) -> Message:
-    if "ended" in request:
-        _, status = os.waitpid(request["ended"], 0)
-        return {"code": os.waitstatus_to_exitcode(status)}
-    (output,) = descriptors
-    die_with_parent = dying_with_parent()
+def _fork_between(request: Message, answers: socket.socket, output: int) -> None:
+    """Fork a process that forks the command and ends, so that `dev` adopts the command."""
+    dev = os.getppid()
     try:
-        pid = os.fork()
+        between = os.fork()
+        if between == 0:
+            _fork_command(request, answers, output, dev)
+        os.waitpid(between, 0)
     except OSError as error:
-        return {"error": str(error)}
-    if pid == 0:
-        requests.close()
-        assert die_with_parent
-        die_with_parent()
-        _run(request["command"], request["environment"], output)
+        _send(answers, {"error": str(error)})
     os.close(output)
-    return {"pid": pid}
 
 
-def _run(command: str, environment: Mapping[str, str], output: int) -> NoReturn:
+def _fork_command(request: Message, answers: socket.socket, output: int, dev: int) -> NoReturn:
+    between, die_with_dev = os.getpid(), dying_with(dev)
+    try:
+        if os.fork() > 0:
+            os._exit(0)
+    except OSError as error:
+        _send(answers, {"error": str(error)})
+        os._exit(1)
+    while os.getppid() == between:
+        time.sleep(0.001)
+    assert die_with_dev
+    die_with_dev()
+    _send(answers, {"pid": os.getpid()})
+    answers.close()
+    _run(request["arguments"], request["environment"], output)
+
+
+def _send(answers: socket.socket, message: Message) -> None:
+    answers.send(json.dumps(message).encode())
+
+
+def _run(arguments: list[str], environment: Mapping[str, str], output: int) -> NoReturn:
     """Run a command in a new process, and exit."""
     code: Any = 1
     try:
@@ -181,8 +218,8 @@ def _run(command: str, environment: Mapping[str, str], output: int) -> NoReturn:
             os.dup2(output, standard)
         os.close(output)
         os.environ.update(environment)
-        sys.argv = ["hookkeeper", command]
-        _set_title(command)
+        sys.argv = ["hookkeeper", *arguments]
+        _set_title(" ".join(arguments))
         importlib.import_module("hookkeeper.cli.main").main()
     except SystemExit as exit_:
         code = exit_.code or 0
@@ -193,7 +230,7 @@ def _run(command: str, environment: Mapping[str, str], output: int) -> NoReturn:
     os._exit(code)
 
 
-def _set_title(command: str) -> None:
+def _set_title(title: str) -> None:
     from setproctitle import setproctitle
 
-    setproctitle(f"hookkeeper {command}")
+    setproctitle(f"hookkeeper {title}")

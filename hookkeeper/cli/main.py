@@ -121,11 +121,15 @@ def worker() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    registry_only: Annotated[
+        bool, typer.Option("--registry-only", help="Leave the namespace as it is. Temporal need not run.")
+    ] = False,
+) -> None:
     """Update the registry's schema and Temporal's namespace. Can be repeated safely."""
     from hookkeeper.cli.run_migrate import run_migrate
 
-    run_migrate()
+    run_migrate(registry_only=registry_only)
 
 
 @app.command()

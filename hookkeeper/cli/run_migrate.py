@@ -15,14 +15,14 @@ from hookkeeper.temporal.namespace import NamespaceNotReady, prepare
 log = structlog.get_logger("hookkeeper.migrate")
 
 
-def run_migrate() -> None:
+def run_migrate(*, registry_only: bool) -> None:
     """Update the registry, then the namespace's search attributes and retention."""
     settings = read_settings()
     logs.configure(settings.log_format)
-    run(_migrate(settings))
+    run(_migrate(settings, registry_only))
 
 
-async def migrate_registry(settings: Settings) -> int:
+async def _migrate_registry(settings: Settings) -> int:
     """Update the schema, encrypt rows with the first key, and return their number. Raises `Failed`."""
     store = Store.connect(settings.database_url, settings.keyring)
     try:
@@ -34,9 +34,11 @@ async def migrate_registry(settings: Settings) -> int:
         await store.close()
 
 
-async def _migrate(settings: Settings) -> None:
-    if count := await migrate_registry(settings):
+async def _migrate(settings: Settings, registry_only: bool) -> None:
+    if count := await _migrate_registry(settings):
         log.info("registry encrypted with the first key", rows=count)
+    if registry_only:
+        return
     client = await connect()
     try:
         await prepare(client, settings.retention)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from hookkeeper.cli import local, temporal_server
-from hookkeeper.cli.child_process import execute
+from hookkeeper.cli.child_process import Start, execute
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.fork_server import ForkServer
@@ -170,10 +170,14 @@ async def _start_hookkeeper(
     for database in _database(plan):
         await supervisor.start(database)
     if not _is_migrated(plan, settings):
-        from hookkeeper.cli.run_migrate import migrate_registry  # with SQLAlchemy and Alembic
-
-        await migrate_registry(settings)
+        # A process of its own: `dev` would keep the memory of SQLAlchemy and Alembic.
+        argv = [sys.executable, "-m", "hookkeeper", "migrate", "--registry-only"]
+        await supervisor.run("migrate", argv, local.environment(settings, plan.ports), _start_of(plan))
     await asyncio.gather(*(_start(supervisor, service, on_ready) for service in services))
+
+
+def _start_of(plan: Plan) -> Start:
+    return plan.forks.start if plan.forks else execute
 
 
 def _database(plan: Plan) -> tuple[Service, ...]:
@@ -228,7 +232,7 @@ def _hookkeeper_services(
             argv,
             ready,
             {**shared, **local.metrics_address(name, plan.ports), **plan.environments.get(name, {})},
-            start=plan.forks.start if plan.forks else execute,
+            start=_start_of(plan),
             stop_timeout=stop_timeout,
             start_timeout=START_TIMEOUT,
             on_start=on_start,

@@ -69,6 +69,12 @@ class Supervisor:
         await child.supervise(child.start())
         child.supervise(child.keep_running(self._on_event))
 
+    async def run(self, name: str, argv: Sequence[str], env: Mapping[str, str], start: Start = execute) -> None:
+        """Run a command to its end. Raises `ServiceFailed` if its exit code is not 0."""
+        child = _Child(Service(name, argv, _never, env, start), self._log_dir / f"{name}.log")
+        self._children.append(child)
+        await child.supervise(child.run())
+
     def pid(self, name: str) -> int | None:
         """Return the process id of a service; None while it is down."""
         processes = (child.process for child in self._children if child.service.name == name)
@@ -123,6 +129,14 @@ class _Child:
             if not deadline.expired():
                 raise
             raise self._failed(f"was not ready after {self.service.start_timeout:g} s") from None
+
+    async def run(self) -> None:
+        """Run the process to its end."""
+        _prepare_log(self.log)
+        code = await (await self._spawn()).wait()
+        self._kill_group()
+        if code:
+            raise self._failed(f"ended with {_exit_status(code)}")
 
     async def keep_running(self, on_event: Callable[[str, str], None]) -> None:
         """Restart the process whenever it dies, with a growing backoff if it dies soon."""
@@ -200,6 +214,10 @@ class _Child:
             log.seek(max(self._log_start, self.log.stat().st_size - TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
         return [line[:LINE_LENGTH] for line in lines[-TAIL_LINES:]]
+
+
+async def _never() -> bool:
+    return False
 
 
 def _prepare_log(log: Path) -> None:

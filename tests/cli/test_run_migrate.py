@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 
 from cloud import cloud
 from hookkeeper import ids
+from hookkeeper.registry import migrations
 from hookkeeper.temporal.namespace import inspect, prepare
 from instances import running_instance
 from timeouts import WAIT_TIMEOUT
@@ -43,10 +44,10 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
     return client
 
 
-async def migrate(client: Client, address: str, folder: Path) -> tuple[int, str]:
+async def migrate(client: Client, address: str, folder: Path, *options: str) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookkeeper", "migrate"),
+        *(sys.executable, "-m", "hookkeeper", "migrate", *options),
         env=os.environ
         | {
             "PYTHONPATH": str(ROOT),
@@ -68,6 +69,12 @@ async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> 
     assert (await migrate(bare, address, tmp_path))[0] == 0
     assert not await inspect(bare, MONTH)
     assert (await migrate(bare, address, tmp_path))[0] == 0
+
+
+async def test_the_registry_alone_needs_no_temporal(bare: Client, tmp_path: Path) -> None:
+    assert await migrate(bare, "127.0.0.1:1", tmp_path, "--registry-only") == (0, "")
+    assert migrations.is_newest(tmp_path / "registry.db")
+    assert (await inspect(bare, MONTH)).missing == ids.SEARCH_ATTRIBUTES
 
 
 async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp_path: Path) -> None:

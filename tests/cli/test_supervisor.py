@@ -237,3 +237,18 @@ async def test_children_die_with_the_supervisor(tmp_path: Path) -> None:
         await process.wait()
     pid = int((tmp_path / "worker").read_text())
     await until(lambda: not is_alive(pid))
+
+
+# Commands that end
+
+
+async def test_a_command_is_run_to_its_end(supervisor: Supervisor, tmp_path: Path) -> None:
+    program = "import os, pathlib, time; time.sleep(0.2); pathlib.Path(os.environ['FILE']).write_text('done')"
+    await supervisor.run("once", [sys.executable, "-S", "-c", program], {"FILE": str(tmp_path / "file")})
+    assert (tmp_path / "file").read_text() == "done"
+    assert supervisor.pid("once") is None
+
+
+async def test_a_command_that_fails_is_reported_with_its_output(supervisor: Supervisor) -> None:
+    with pytest.raises(ServiceFailed, match=r"once ended with exit code 3\. (?s:.*)no such table"):
+        await supervisor.run("once", [sys.executable, "-S", "-c", "print('no such table'); raise SystemExit(3)"], {})

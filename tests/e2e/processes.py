@@ -271,27 +271,16 @@ def _is_free(port: int) -> bool:
 
 
 async def children(pid: int) -> dict[str, int]:
-    """Return the process ids of a dev's services: temporal, worker, api. On Linux its fork server has started them."""
+    """Return the process ids of a dev's services: temporal, worker, api."""
     listed = await asyncio.create_subprocess_exec("ps", "-axww", "-o", "pid=,ppid=,args=", stdout=subprocess.PIPE)
     out, _ = await listed.communicate()
-    rows = [line.split(None, 2) for line in out.decode().splitlines()]
-    parents, found = {str(pid)}, {}
-    for child, parent, command in rows:
-        if parent == str(pid) and command.startswith("hookkeeper fork server"):
-            parents.add(child)
-    for child, parent, command in rows:
-        if parent in parents and child not in parents and "<defunct>" not in command:
+    found = {}
+    for line in out.decode().splitlines():
+        child, parent, command = line.split(None, 2)
+        if parent == str(pid) and "<defunct>" not in command and "fork server" not in command:
             name = "temporal" if "start-dev" in command else command.split("hookkeeper ")[-1].split()[0]
             found[name] = int(child)
     return found
-
-
-async def fork_server(pid: int) -> int:
-    """Return the process id of a dev's fork server."""
-    listed = await asyncio.create_subprocess_exec("ps", "--ppid", str(pid), "-o", "pid=,args=", stdout=subprocess.PIPE)
-    out, _ = await listed.communicate()
-    (found,) = (line for line in out.decode().splitlines() if line.endswith("hookkeeper fork server"))
-    return int(found.split()[0])
 
 
 def is_alive(pid: int) -> bool:
