@@ -28,7 +28,7 @@ from hookkeeper.cli.supervisor import Service
 if TYPE_CHECKING:
     from temporalio.runtime import Runtime
 
-ENVIRONMENT: Mapping[str, str] = {"GOGC": "300", "GOMEMLIMIT": "640MiB"}
+ENVIRONMENT: Mapping[str, str] = {"GOGC": "150", "GOMEMLIMIT": "640MiB"}
 """Few garbage collections, about 15 % less CPU, until the heap is that large. With a limit near the size of what is in
 use, the server would collect all the time."""
 STOP_TIMEOUT = 10.0
