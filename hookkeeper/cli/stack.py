@@ -114,7 +114,10 @@ async def running(
         try:
             codec_endpoint = f"{url}/codec" if encrypted_by else None
             temporal = plan.temporal or _embedded_server(data.path, ports, settings, codec_endpoint)
-            connecting = asyncio.create_task(_start_temporal(supervisor, temporal, ports, settings, on_ready))
+            starting = _start_temporal(
+                supervisor, temporal, ports, settings, on_ready, is_embedded=plan.temporal is None
+            )
+            connecting = asyncio.create_task(starting)
             hookkeeper = _hookkeeper_services(plan, settings, connecting, http, on_event)
             client, _ = await asyncio.gather(
                 connecting, _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready)
@@ -149,15 +152,24 @@ def _embedded_server(data: Path, ports: Ports, settings: Settings, codec_endpoin
 
 
 async def _start_temporal(
-    supervisor: Supervisor, service: Service, ports: Ports, settings: Settings, on_ready: Callable[[str], None]
+    supervisor: Supervisor,
+    service: Service,
+    ports: Ports,
+    settings: Settings,
+    on_ready: Callable[[str], None],
+    *,
+    is_embedded: bool,
 ) -> "Client":
     await supervisor.start(service)
     # Workers and API import their modules meanwhile.
     from temporalio.client import Client
 
     from hookkeeper.temporal.namespace import prepare
+    from hookkeeper.temporal.rate_mode import configure
 
     client = await Client.connect(f"{LOCALHOST}:{ports.temporal}", runtime=temporal_server.silent_runtime())
+    if is_embedded:  # its fairness works: a new worker need not wait for its own test
+        await configure(client, settings.task_queue, "queue")
     await prepare(client, settings.retention)
     on_ready("Temporal")
     return client

@@ -15,8 +15,10 @@ import httpx
 import processes
 import pytest
 from standardwebhooks import Webhook
+from temporalio.client import Client
 
 from hookkeeper.cli.temporal_server import find_binary
+from hookkeeper.temporal.rate_mode import rates_kept_by
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
@@ -142,6 +144,8 @@ async def test_stops_during_its_start(tmp_path: Path) -> None:
     ports = processes.free_ports()
     async with processes.process("dev", *ports.arguments, cwd=tmp_path) as starting:
         await starting.says("✓ Temporal")
+        client = await Client.connect(f"127.0.0.1:{ports.temporal}")
+        assert await rates_kept_by(client, "hookkeeper") == "queue", "the worker's own test takes a second more"
         children = await processes.children(starting.pid)
         assert await starting.stop(signal.SIGINT) == 0
         assert not any(processes.is_alive(pid) for pid in children.values())
