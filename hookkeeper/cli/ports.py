@@ -38,13 +38,18 @@ class Ports:
 
 
 def free_ports(*, metrics: bool = False) -> Ports:
-    """Return the usual ports, or the next free ones; with `metrics`, also for these."""
+    """Return the usual ports, or the next that are free and not reserved; with `metrics`, also for these."""
     usual = Ports()
     for n in range(100):
         ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n, METRICS_PORT + 2 * n if metrics else None)
-        if all(is_port_free(LOCALHOST, port) for port in ports.by_service.values()):
+        if all(_is_available(port) for port in ports.by_service.values()):
             return ports
     raise Failed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")
+
+
+def _is_available(port: int) -> bool:
+    with os.fdopen(_open_lock(port), "w") as file:
+        return _is_locked(file) and is_port_free(LOCALHOST, port)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """The ports of a stack are its own even before its servers listen."""
 
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
 
 from hookkeeper.cli.console import Failed
-from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
+from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports, reserved
 
 
 @pytest.fixture
@@ -34,6 +34,16 @@ def test_another_stack_cannot_take_a_port_before_its_server_listens(ports: Ports
         assert f"port {ports.temporal} for Temporal is in use" in refusal(other)
     with reserved(LOCALHOST, other):
         assert f"port {ports.temporal} for Temporal is in use" in refusal(ports)
+
+
+def test_free_ports_are_not_those_of_a_stack_whose_servers_do_not_listen_yet() -> None:
+    """Two stacks may start at the same time, and so may tests beside this one: then the ports are taken meanwhile."""
+    for _ in range(20):
+        first = free_ports()
+        with suppress(Failed), reserved(LOCALHOST, first):
+            assert not {*free_ports().by_service.values()} & {*first.by_service.values()}
+            return
+    raise AssertionError("all free ports were taken meanwhile")
 
 
 def test_a_port_on_which_a_server_listens_is_refused(ports: Ports) -> None:
