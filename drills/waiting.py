@@ -77,7 +77,7 @@ async def run(seed: int, runs: int, rate: float, report: Report) -> Waited:
             async with asyncio.timeout(1.1 * wait + RETRY_TIMEOUT):  # a wait may be up to a tenth longer
                 await _until(env.receivers, runs, delivered=True)
         retries = [request for request in env.receivers.requests if request.is_delivery]
-        lateness = await _lateness(env.cluster.stack.client, retries)
+        lateness = await _lateness(await Client.connect(env.cluster.stack.temporal_address), retries)
         return Waited(runs, len(retries) - len(lateness), memory, restart, lateness)
 
 

@@ -165,9 +165,8 @@ def _service(server: Path, folder: Path, port: int) -> Service:
         except RuntimeError:
             return False
         except RPCError as error:
-            if error.status != RPCStatusCode.ALREADY_EXISTS:
-                return False
-        return await temporal_server.is_serving(port)
+            return error.status is RPCStatusCode.ALREADY_EXISTS
+        return True
 
     argv = [str(server / "server"), "--root", str(folder), "--env", "bench", "start"]
     return Service("temporal", argv, has_namespace, stop_timeout=temporal_server.STOP_TIMEOUT)

@@ -9,7 +9,7 @@ from benchmarks.stream import Stream
 
 WAITING_EVENTS, RETRY_AFTER, BESIDE_EVENTS = 10_000, 3600, 500
 WAITING_TIMEOUT, IDLE_SECONDS = 600.0, 5.0
-GROWTH_EVENTS, FILL_TIMEOUT = 1000, 3600.0
+GROWTH_EVENTS, FILL_TIMEOUT = 5000, 3600.0
 
 
 async def waiting(bench: Bench) -> Metrics:

@@ -42,7 +42,6 @@ def forking() -> Iterator["ForkServer | None"]:
     if sys.platform != "linux":
         yield None
         return
-    importlib.import_module("temporalio.client")  # which `dev` needs as well
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     die_with_dev = dying_with(os.getpid())
     adopt_orphans(True)

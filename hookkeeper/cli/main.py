@@ -112,12 +112,21 @@ def api() -> None:
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local",
+            help="All workers of this namespace run on this machine: prepare it as `migrate` does, and repeat at once"
+            " what ended workers had begun.",
+        ),
+    ] = False,
+) -> None:
     """Run a worker. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
     start_without_collections()
     from hookkeeper.cli.run_worker import run_worker
 
-    run_worker()
+    run_worker(local=local)
 
 
 @app.command()

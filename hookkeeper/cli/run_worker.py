@@ -1,5 +1,7 @@
 """`hookkeeper worker`."""
 
+from contextlib import nullcontext
+
 import worker
 from hookkeeper import logs
 from hookkeeper.cli.console import Failed
@@ -9,19 +11,23 @@ from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
+from hookkeeper.temporal import local_workers
+from hookkeeper.temporal.namespace import NamespaceNotReady
 
 
-def run_worker() -> None:
-    """Work until stopped, then finish the attempts in progress."""
+def run_worker(*, local: bool) -> None:
+    """Work until stopped, then finish the attempts in progress. `local`: all workers run on this machine."""
     settings = read_settings()
     logs.configure(settings.log_format)
     try:
-        run(_work(settings))
+        run(_work(settings, local))
     except BadSetting as error:
         raise Failed(str(error)) from None
+    except NamespaceNotReady as error:
+        raise Failed(f"the namespace {error.findings.namespace} cannot be prepared: {error}") from error
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, local: bool) -> None:
     deadline = ShutdownDeadline(settings.shutdown_timeout)
     keyring = settings.keyring
     store = Store.connect(settings.database_url, keyring)
@@ -30,9 +36,12 @@ async def _work(settings: Settings) -> None:
             traces = exporting_traces(settings.otlp_endpoint, "worker")
             metrics = open_metrics(settings.metrics_address)
             client = await connect(keyring, metrics.runtime)
+            if local:
+                await local_workers.prepare(client, settings.task_queue, settings.retention)
             async with (
                 traces,
                 metrics.serving(),
+                local_workers.retrying_lost_activities(client) if local else nullcontext(),
                 worker.running(client, store, settings),
             ):
                 freeze_objects()

@@ -5,12 +5,11 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 
@@ -25,9 +24,6 @@ from hookkeeper.cli.startup import read_settings
 from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
 from hookkeeper.registry import migrations
 from hookkeeper.settings import Settings
-
-if TYPE_CHECKING:
-    from temporalio.client import Client
 
 API_STOP_TIMEOUT = 25.0
 """Seconds after which the API is killed if it has not stopped."""
@@ -79,7 +75,6 @@ class Stack:
     """The source of the keys; None without encryption."""
     metrics: tuple[str, ...]
     """URLs of the metrics of API and worker."""
-    client: "Client"
     supervisor: Supervisor
     services: Mapping[str, Service]
 
@@ -114,13 +109,10 @@ async def running(
         try:
             codec_endpoint = f"{url}/codec" if encrypted_by else None
             temporal = plan.temporal or _embedded_server(data.path, ports, settings, codec_endpoint)
-            starting = _start_temporal(
-                supervisor, temporal, ports, settings, on_ready, is_embedded=plan.temporal is None
-            )
-            connecting = asyncio.create_task(starting)
-            hookkeeper = _hookkeeper_services(plan, settings, connecting, http, on_event)
-            client, _ = await asyncio.gather(
-                connecting, _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready)
+            hookkeeper = _hookkeeper_services(plan, settings, http)
+            await asyncio.gather(
+                _start(supervisor, temporal, on_ready),
+                _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready),
             )
         except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
             raise Failed(str(error)) from error
@@ -134,7 +126,6 @@ async def running(
             mail_provider=mail_provider,
             encrypted_by=encrypted_by,
             metrics=local.metrics_urls(ports),
-            client=client,
             supervisor=supervisor,
             services={service.name: service for service in (temporal, *_database(plan), *hookkeeper)},
         )
@@ -149,30 +140,6 @@ def _embedded_server(data: Path, ports: Ports, settings: Settings, codec_endpoin
     temporal_server.check_version(data)
     temporal_server.keep_version(data)
     return temporal_server.service(data, ports, settings.dev_synchronous, codec_endpoint)
-
-
-async def _start_temporal(
-    supervisor: Supervisor,
-    service: Service,
-    ports: Ports,
-    settings: Settings,
-    on_ready: Callable[[str], None],
-    *,
-    is_embedded: bool,
-) -> "Client":
-    await supervisor.start(service)
-    # Workers and API import their modules meanwhile.
-    from temporalio.client import Client
-
-    from hookkeeper.temporal.namespace import prepare
-    from hookkeeper.temporal.rate_mode import configure
-
-    client = await Client.connect(f"{LOCALHOST}:{ports.temporal}", runtime=temporal_server.silent_runtime())
-    if is_embedded:  # its fairness works: a new worker need not wait for its own test
-        await configure(client, settings.task_queue, "queue")
-    await prepare(client, settings.retention)
-    on_ready("Temporal")
-    return client
 
 
 async def _start_hookkeeper(
@@ -203,60 +170,37 @@ def _is_migrated(plan: Plan, settings: Settings) -> bool:
     return migrations.is_newest(plan.data.registry)
 
 
-def _hookkeeper_services(
-    plan: Plan,
-    settings: Settings,
-    connecting: "asyncio.Task[Client]",
-    http: httpx.AsyncClient,
-    on_event: Callable[[str, str], None],
-) -> list[Service]:
-    """Describe the workers and the API."""
+def _hookkeeper_services(plan: Plan, settings: Settings, http: httpx.AsyncClient) -> list[Service]:
+    """Describe the workers and the API. The API tells whether each of them is ready."""
+
+    async def readiness() -> Mapping[str, str]:
+        try:
+            answer = await http.get("/readyz")
+        except httpx.TransportError:
+            return {}
+        return answer.json() if answer.status_code == 200 else {}
 
     async def answers() -> bool:
-        try:
-            return (await http.get("/readyz")).status_code == 200
-        except httpx.TransportError:
-            return False
+        return bool(await readiness())
+
+    async def is_polled() -> bool:
+        return (await readiness()).get("workers") == "running"
 
     shared = local.environment(settings, plan.ports)
 
-    async def take_over() -> None:
-        from temporalio.service import RPCError
-
-        from hookkeeper.temporal.lost_activities import retry_lost_activities
-
-        try:
-            if found := await retry_lost_activities(await connecting):
-                on_event("worker", f"retries {found} {'activity' if found == 1 else 'activities'} of the ended process")
-        except RPCError as error:
-            on_event("worker", f"retries activities of the ended process after their timeouts: {error}")
-
-    def service(
-        command: str,
-        name: str,
-        ready: Callable[[], Awaitable[bool]],
-        stop_timeout: float,
-        on_start: Callable[[], Coroutine[None, None, None]] | None = None,
-    ) -> Service:
-        argv = [sys.executable, "-m", "hookkeeper", command]
+    def service(name: str, arguments: list[str], ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
         return Service(
             name,
-            argv,
+            [sys.executable, "-m", "hookkeeper", *arguments],
             ready,
             {**shared, **local.metrics_address(name, plan.ports), **plan.environments.get(name, {})},
             start=_start_of(plan),
             stop_timeout=stop_timeout,
             start_timeout=START_TIMEOUT,
-            on_start=on_start,
         )
 
-    async def polls() -> bool:
-        from hookkeeper.temporal.readiness import is_polled
-
-        return await is_polled(await connecting, settings.task_queue)
-
-    workers = [service("worker", name, polls, _worker_stop_timeout(settings), take_over) for name in plan.workers]
-    return [*workers, service("api", "api", answers, API_STOP_TIMEOUT)]
+    workers = [service(name, ["worker", "--local"], is_polled, _worker_stop_timeout(settings)) for name in plan.workers]
+    return [*workers, service("api", ["api"], answers, API_STOP_TIMEOUT)]
 
 
 async def _start(supervisor: Supervisor, service: Service, on_ready: Callable[[str], None]) -> None:

@@ -46,8 +46,6 @@ class Service:
     """Seconds between SIGTERM and SIGKILL."""
     start_timeout: float = 60.0
     """Seconds until it has to be ready."""
-    on_start: Callable[[], Coroutine[None, None, None]] | None = None
-    """Runs in the background after each start of the process."""
 
 
 class Supervisor:
@@ -104,7 +102,6 @@ class _Child:
         self.log = log
         self.process: ChildProcess | None = None
         self._task: asyncio.Task[None] | None = None
-        self._on_start: asyncio.Task[None] | None = None
         self._log_start = 0
 
     def supervise(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -159,10 +156,9 @@ class _Child:
 
     async def stop(self) -> None:
         """End the process and all processes that it has started."""
-        for task in (self._task, self._on_start):
-            if task:
-                task.cancel()
-                await asyncio.wait([task])
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
         if self.process and self.process.returncode is None:
             _signal_group(self.process.pid, signal.SIGTERM)
             with suppress(TimeoutError):
@@ -191,10 +187,6 @@ class _Child:
             raise self._failed(f"could not be started: {error}") from error
         finally:
             os.close(descriptor)
-        if self.service.on_start:
-            if self._on_start:
-                self._on_start.cancel()
-            self._on_start = asyncio.create_task(self.service.on_start(), name=f"{self.service.name} started")
         return self.process
 
     def _kill_group(self) -> None:

@@ -9,6 +9,7 @@ Errors:
     └── VersionMismatch   the database was made by another or an unknown version of the server
 """
 
+import asyncio
 import re
 import shutil
 import sqlite3
@@ -17,16 +18,12 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hookkeeper import ids
 from hookkeeper.cli.ports import LOCALHOST, Ports
 from hookkeeper.cli.supervisor import Service
-
-if TYPE_CHECKING:
-    from temporalio.runtime import Runtime
 
 ENVIRONMENT: Mapping[str, str] = {"GOGC": "150", "GOMEMLIMIT": "640MiB"}
 """Few garbage collections, about 15 % less CPU, until the heap is that large. With a limit near the size of what is in
@@ -127,34 +124,26 @@ def service(
         *_repeated("--dynamic-config-value", (*DYNAMIC_CONFIG, *dynamic_config)),
         *_repeated("--search-attribute", (f"{name}={type_}" for name, type_ in search_attributes.items())),
     ]
-    return Service("temporal", argv, lambda: is_serving(ports.temporal), ENVIRONMENT, stop_timeout=STOP_TIMEOUT)
+
+    async def ready() -> bool:
+        return await is_serving(data_dir, ports.temporal)
+
+    return Service("temporal", argv, ready, ENVIRONMENT, stop_timeout=STOP_TIMEOUT)
 
 
 def _repeated(flag: str, values: Iterable[str]) -> list[str]:
     return [argument for value in values for argument in (flag, value)]
 
 
-async def is_serving(port: int) -> bool:
-    """Return whether the server answers for its namespace `default`; the port opens before that."""
-    # A stack starts its processes before it needs a client, whose import takes as long as the server's start.
-    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-    from temporalio.client import Client
-    from temporalio.service import RPCError
-
+async def is_serving(data_dir: Path, port: int) -> bool:
+    """Return whether the server listens and has its namespace, which it creates after that."""
     try:
-        client = await Client.connect(f"{LOCALHOST}:{port}", runtime=silent_runtime())
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
-    except (RuntimeError, RPCError):
+        _, writer = await asyncio.open_connection(LOCALHOST, port)
+    except OSError:
         return False
-    return True
-
-
-@cache
-def silent_runtime() -> "Runtime":
-    """Return a runtime for clients of a supervisor: the SDK would write each repeated call to the user's terminal."""
-    from temporalio.runtime import Runtime, TelemetryConfig
-
-    return Runtime(telemetry=TelemetryConfig(logging=None))
+    writer.close()
+    database = data_dir / DATABASE
+    return database.exists() and _finds(database, DEFAULT_NAMESPACE)
 
 
 def server_version() -> str:

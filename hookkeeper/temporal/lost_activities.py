@@ -1,6 +1,6 @@
 """Retry the activities of worker processes that have ended, before Temporal's timeouts find that out.
 
-Only `dev` can do this: its workers run on this machine. Elsewhere, a process that is not here may still be alive.
+Only if all workers run on this machine, as in `dev`. Elsewhere, a process that is not here may still be alive.
 """
 
 import asyncio

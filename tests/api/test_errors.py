@@ -115,7 +115,11 @@ async def test_some_pages_need_no_key(idle_instance: Instance, path: str) -> Non
 
 async def test_health(idle_instance: Instance) -> None:
     assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok"}
-    assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "rates": "unknown"}
+    assert (await idle_instance.http.get("/readyz")).json() == {
+        "status": "ready",
+        "rates": "unknown",
+        "workers": "none",
+    }
 
 
 async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> None:

@@ -45,9 +45,13 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
 
 
 async def migrate(client: Client, address: str, folder: Path, *options: str) -> tuple[int, str]:
+    return await hookkeeper(client, address, folder, "migrate", *options)
+
+
+async def hookkeeper(client: Client, address: str, folder: Path, *arguments: str) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookkeeper", "migrate", *options),
+        *(sys.executable, "-m", "hookkeeper", *arguments),
         env=os.environ
         | {
             "PYTHONPATH": str(ROOT),
@@ -105,6 +109,9 @@ async def test_a_search_attribute_of_another_type(bare: Client, tmp_path: Path) 
         ready = await instance.http.get("/readyz")
     assert ready.status_code == 503
     assert "search attribute HookTenant is Text, not Keyword" in ready.json()["detail"]
+    code, output = await hookkeeper(bare, bare.service_client.config.target_host, tmp_path, "worker", "--local")
+    assert code == 1
+    assert f"the namespace {bare.namespace} cannot be prepared: search attribute HookTenant is Text" in output
     async with cloud(bare) as (address, _):
         code, output = await migrate(bare, address, tmp_path)
     assert code == 1

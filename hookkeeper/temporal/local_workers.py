@@ -1,0 +1,63 @@
+"""Work of `hookkeeper worker --local`, as in `dev`: this machine has all workers of the namespace.
+
+So no other process prepares the namespace, and activities of ended workers need not wait for their timeouts.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper.temporal import namespace, rate_mode
+from hookkeeper.temporal.lost_activities import retry_lost_activities
+
+log = structlog.get_logger("hookkeeper.worker")
+NAMESPACE_TIMEOUT, POLL_INTERVAL = 30.0, 0.05
+"""Seconds in which a new server has to create its namespace, and between two looks."""
+
+
+async def prepare(client: Client, task_queue: str, retention: timedelta) -> None:
+    """Prepare the namespace as soon as the server has created it.
+
+    On a new server, the queue keeps the rates until the worker has tested it: the embedded server is fair.
+    Raises `NamespaceNotReady` and `RPCError`.
+    """
+    await _prepare_created(client, retention)
+    if await rate_mode.rates_kept_by(client, task_queue) is None:
+        with suppress(RPCError):  # a server without limits of task queues: the worker's test finds that out
+            await rate_mode.configure(client, task_queue, "queue")
+
+
+async def _prepare_created(client: Client, retention: timedelta) -> None:
+    deadline = asyncio.get_running_loop().time() + NAMESPACE_TIMEOUT
+    while True:
+        try:
+            return await namespace.prepare(client, retention)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(POLL_INTERVAL)
+
+
+@asynccontextmanager
+async def retrying_lost_activities(client: Client) -> AsyncIterator[None]:
+    """Retry the activities of ended workers in the background."""
+    retrying = asyncio.create_task(_retry_lost_activities(client), name="retry lost activities")
+    try:
+        yield
+    finally:
+        retrying.cancel()
+        with suppress(asyncio.CancelledError):
+            await retrying
+
+
+async def _retry_lost_activities(client: Client) -> None:
+    try:
+        if found := await retry_lost_activities(client):
+            log.info("activities of ended workers are retried", activities=found)
+    except RPCError as error:
+        log.warning("activities of ended workers are retried after their timeouts", error=error.message)
