@@ -15,7 +15,7 @@ from hookkeeper.temporal import local_workers
 from hookkeeper.temporal.namespace import NamespaceNotReady
 
 
-def run_worker(*, local: bool) -> None:
+def run_worker(*, local: bool = False) -> None:
     """Work until stopped, then finish the attempts in progress. `local`: all workers run on this machine."""
     settings = read_settings()
     logs.configure(settings.log_format)
