@@ -2,6 +2,9 @@
 
 from contextlib import nullcontext
 
+from temporalio.client import Client
+from temporalio.service import RPCError
+
 import worker
 from hookkeeper import logs
 from hookkeeper.cli.console import Failed
@@ -23,8 +26,6 @@ def run_worker(*, local: bool = False) -> None:
         run(_work(settings, local))
     except BadSetting as error:
         raise Failed(str(error)) from None
-    except NamespaceNotReady as error:
-        raise Failed(f"the namespace {error.findings.namespace} cannot be prepared: {error}") from error
 
 
 async def _work(settings: Settings, local: bool) -> None:
@@ -37,7 +38,7 @@ async def _work(settings: Settings, local: bool) -> None:
             metrics = open_metrics(settings.metrics_address)
             client = await connect(keyring, metrics.runtime)
             if local:
-                await local_workers.prepare(client, settings.task_queue, settings.retention)
+                await _prepare(client, settings)
             async with (
                 traces,
                 metrics.serving(),
@@ -52,3 +53,10 @@ async def _work(settings: Settings, local: bool) -> None:
                     deadline.begin()
     finally:
         await store.close()
+
+
+async def _prepare(client: Client, settings: Settings) -> None:
+    try:
+        await local_workers.prepare(client, settings.task_queue, settings.retention)
+    except (NamespaceNotReady, RPCError) as error:
+        raise Failed(f"the namespace {client.namespace} cannot be prepared: {error}") from error

@@ -10,18 +10,18 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from hookkeeper.temporal import namespace, rate_mode
 from hookkeeper.temporal.lost_activities import retry_lost_activities
 
 log = structlog.get_logger("hookkeeper.worker")
 NAMESPACE_TIMEOUT, POLL_INTERVAL = 30.0, 0.05
-"""Seconds in which a new server has to create its namespace, and between two looks."""
+"""Seconds in which a server that starts has to have its namespace, and between two tries."""
 
 
 async def prepare(client: Client, task_queue: str, retention: timedelta) -> None:
-    """Prepare the namespace as soon as the server has created it.
+    """Prepare the namespace as soon as the server answers and has created it.
 
     On a new server, the queue keeps the rates until the worker has tested it: the embedded server is fair.
     Raises `NamespaceNotReady` and `RPCError`.
@@ -37,8 +37,8 @@ async def _prepare_created(client: Client, retention: timedelta) -> None:
     while True:
         try:
             return await namespace.prepare(client, retention)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND or asyncio.get_running_loop().time() > deadline:
+        except RPCError:
+            if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(POLL_INTERVAL)
 

@@ -1,6 +1,8 @@
 """`hookkeeper worker --local` on a new server: it prepares the namespace as soon as there is one."""
 
 import asyncio
+import os
+import signal
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,3 +34,16 @@ async def test_prepares_a_server_that_has_just_begun_to_listen(tmp_path: Path, m
         await configure(client, QUEUE, "timers")
         await local_workers.prepare(client, QUEUE, RETENTION)
         assert await rates_kept_by(client, QUEUE) == "timers", "the result of a test is kept"
+
+
+async def test_waits_for_a_server_that_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = free_ports()
+    async with Supervisor(tmp_path / "logs") as supervisor:
+        await supervisor.start(temporal_server.service(tmp_path, ports))
+        monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports.temporal}")
+        client = await connect()
+        pid = supervisor.pid("temporal")
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        await local_workers.prepare(client, QUEUE, RETENTION)
+        assert not await namespace.inspect(client, RETENTION)
