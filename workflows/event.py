@@ -107,6 +107,7 @@ class EventWorkflow:
                 await self._wait_until_due(delivery)
             elif delivery.is_sent and not delivery.forced:
                 delivery.stop_tracking()
+                self._report([delivery])
             elif delivery.held and not delivery.forced:
                 self._end_hold_or_recheck(delivery)
             elif self._batches.is_full_for(delivery):

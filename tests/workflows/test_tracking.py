@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from temporalio.client import Client
 
 from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
+from receivers import receiver
 
 SENDGRID = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = base64.b64encode(SENDGRID.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
@@ -149,3 +151,21 @@ async def test_an_email_without_tracking_is_not_awaited(instance: Instance, send
     event = await instance.until_final((await instance.send())["id"])
     assert event["status"] == "succeeded"
     assert event["deliveries"][0]["awaiting"] == []
+
+
+async def test_an_email_of_which_nothing_is_heard_counts_as_delivered_and_its_recovery_is_alerted(
+    instance: Instance, sendgrid: SendGridServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiver() as desk:
+        alerts = {"notifications": [{"http": {"url": desk.url, "body": '{"kind": {{ alert.kind }}}'}}]}
+        await instance.webhook(None, emails=[TRACKED], on_failure=alerts)
+        failed = (await instance.send())["id"]
+        await instance.until_delivery(failed, "sent")
+        (message,) = await sendgrid.got(1)
+        await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
+        await instance.until_closed(failed)
+        monkeypatch.setattr("workflows.receipts.RECEIPT_TIMEOUT", timedelta(seconds=1))
+        monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
+        event = await instance.until_closed((await instance.send())["id"])
+        assert (event["status"], event["deliveries"][0]["receipts"]) == ("succeeded", [])
+        assert [json.loads(request.body)["kind"] for request in desk.requests] == ["failed", "recovered"]
