@@ -7,6 +7,7 @@ is the next check, within `MAX_DELAY`.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -42,8 +43,7 @@ class IndexChecks:
         self._index = index
         self._reader = reader
         self._lengths: dict[EventKey, Lengths] = {}
-        """When an event was checked last."""
-        self._changed: set[EventKey] = set()
+        """By event: the history lengths at its latest check."""
 
     async def run(self) -> int:
         """Check those that are due; return how many had changed."""
@@ -58,20 +58,18 @@ class IndexChecks:
             await self._check_all(events)
 
     async def _check_all(self, events: Sequence[OpenEvent]) -> int:
-        changed = 0
+        changed: set[EventKey] = set()
         for n in range(0, len(events), BATCH):
             batch = events[n : n + BATCH]
-            self._changed.clear()
-            await self._reader.write(batch, self._check)
-            await self._check_later(event for event in batch if event.key not in self._changed)
-            changed += len(self._changed)
-        return changed
+            await self._reader.write(batch, partial(self._check, changed))
+            await self._check_later(event for event in batch if event.key not in changed)
+        return len(changed)
 
-    async def _check(self, event: OpenEvent) -> list[RunReport]:
-        """Return the reports of an event if the index may lack one."""
+    async def _check(self, changed: set[EventKey], event: OpenEvent) -> list[RunReport]:
+        """Return the reports of an event if the index may lack one, and add the event to those that have changed."""
         run = await find_run(self._client, ids.workflow_id(event.key.tenant, event.key.event_id))
         if run is None:
-            return await self._check_shared(event)
+            return await self._check_shared(changed, event)
         lengths = await self._lengths_of(run)
         if not await self._is_indexed(event, run, lengths):
             try:
@@ -79,13 +77,13 @@ class IndexChecks:
             except Unreadable as error:
                 log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
                 return []
-            self._changed.add(event.key)
+            changed.add(event.key)
             self._remember(event.key, lengths)
             return reports
         self._remember(event.key, lengths)
         return []
 
-    async def _check_shared(self, event: OpenEvent) -> list[RunReport]:
+    async def _check_shared(self, changed: set[EventKey], event: OpenEvent) -> list[RunReport]:
         """Return the report of an event without a run of its own, if its shared run is over."""
         run = await self._shared_run_of(event)
         if run is None or (shared := run.event(event.key.tenant, event.key.event_id)) is None:
@@ -98,7 +96,7 @@ class IndexChecks:
         except Unreadable as error:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
             return []
-        self._changed.add(event.key)
+        changed.add(event.key)
         return reports
 
     async def _shared_run_of(self, event: OpenEvent) -> SharedRun | None:

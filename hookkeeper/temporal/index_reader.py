@@ -31,7 +31,7 @@ class IndexReader:
         self._index = index
         self._slots = asyncio.Semaphore(concurrency)
         self._pause = pause
-        """After each batch, in times that it has taken: the more is to do, the more is left to others."""
+        """Pause after each batch, as a multiple of the time that the batch has taken."""
 
     async def event(self, run: WorkflowExecutionDescription, *, with_size: bool) -> list[RunReport]:
         """Return the reports of an event, whose latest run this is. Raises `Unreadable`."""

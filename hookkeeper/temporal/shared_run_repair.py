@@ -6,6 +6,7 @@ run, complete, the run is not read.
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
@@ -36,13 +37,12 @@ class SharedRunRepair:
         self._client = client
         self._index = index
         self._reader = reader
-        self._repaired = 0
 
     async def repair(self, runs: Sequence[WorkflowExecution]) -> int:
         """Read the events that the index lacks, or whose end it lacks; return their number."""
-        self._repaired = 0
-        await self._reader.write(await self._incomplete(runs), self._read)
-        return self._repaired
+        missing: list[EventKey] = []
+        await self._reader.write(await self._incomplete(runs), partial(self._read, missing))
+        return len(missing)
 
     async def _incomplete(self, runs: Sequence[WorkflowExecution]) -> list[WorkflowExecution]:
         if not runs:
@@ -52,7 +52,8 @@ class SharedRunRepair:
         rows = await self._index.sweeps.in_shared_runs(event_ids, min(times) - MAX_SKEW, max(times) + MAX_SKEW)
         return [run for run in runs if not await _has_all(run, rows.get(run.id, ()))]
 
-    async def _read(self, listed: WorkflowExecution) -> list[RunReport]:
+    async def _read(self, missing: list[EventKey], listed: WorkflowExecution) -> list[RunReport]:
+        """Return the reports that the index lacks of a listed run, and add their events to those that are missing."""
         try:
             run = await find_shared_run(self._client, listed.id)
         except (CipherError, ValidationError) as error:
@@ -62,14 +63,14 @@ class SharedRunRepair:
             return []
         keys = {_key_of(shared): shared for shared in run.events}
         rows = await self._index.sweeps.events(keys)
-        missing = [shared for key, shared in keys.items() if not _is_complete(run, rows.get(key))]
-        self._repaired += len(missing)
+        of_run = {key: shared for key, shared in keys.items() if not _is_complete(run, rows.get(key))}
+        missing += of_run
         try:
-            return await self._reader.shared(run, missing)
+            return await self._reader.shared(run, [*of_run.values()])
         except Unreadable as error:
             log.warning("shared run not indexed: another try follows", workflow=listed.id, error=str(error))
-            await self._index.sweeps.check_at({_key_of(shared): utc_now() for shared in missing})
-            return [first_report_of(run, shared) for shared in missing]
+            await self._index.sweeps.check_at(dict.fromkeys(of_run, utc_now()))
+            return [first_report_of(run, shared) for shared in of_run.values()]
 
 
 async def _has_all(run: WorkflowExecution, rows: Collection[IndexedEvent]) -> bool:

@@ -20,8 +20,11 @@ from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.registry.index.merge import CHECK_DELAY
 from hookkeeper.temporal import index_repair, index_sweep, shared_run_repair
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
+from hookkeeper.temporal.index_checks import IndexChecks
+from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_sweep import IndexSweep
 from hookkeeper.temporal.run_state import input_of
 from index_rows import derived, indexed, until_indexed
@@ -38,6 +41,19 @@ class ForgetfulBuffer(IndexBuffer):
 
     def put(self, report: RunReport) -> None:
         """Drop it."""
+
+
+class PausingReader(IndexReader):
+    """Its first write takes another second after it has written."""
+
+    written: asyncio.Event
+
+    async def write(self, items: Any, read: Any) -> None:
+        """Write, and wait if nothing was written before."""
+        await super().write(items, read)
+        if not self.written.is_set():
+            self.written.set()
+            await asyncio.sleep(1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +172,29 @@ async def test_while_many_events_are_open_only_those_that_are_due_are_checked(
     await until_swept(sweep, forgetful, event["id"])
     (row,) = await index.sweeps.open_events(1, until=datetime.now(UTC) + timedelta(minutes=5))
     assert row.key.event_id == event["id"], "it is checked again within five minutes"
+
+
+@pytest.mark.parametrize("forgetful", ["worker"], indirect=True)
+async def test_checks_for_two_tenants_at_once(forgetful: Instance, inbox: Receiver) -> None:
+    """An event that has ended is not checked again, although another tenant's checks began before its own had ended."""
+    other = replace(forgetful, tenant=f"{forgetful.tenant}-b")
+    for instance in (forgetful, other):
+        await instance.webhook(inbox.url)
+        await instance.until_closed((await instance.send())["id"])
+    sweeps = forgetful.store.index.sweeps
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(await sweeps.open_events(10)) < 2:  # as the API has reported them
+            await asyncio.sleep(0.1)
+    written = asyncio.Event()
+    reader = PausingReader(forgetful.temporal, forgetful.store.index, concurrency=5, pause=0.0)
+    reader.written = written
+    checks = IndexChecks(forgetful.temporal, forgetful.store.index, reader)
+    until = datetime.now(UTC) + CHECK_DELAY
+    first = asyncio.create_task(checks.run_for(forgetful.tenant, until))
+    await written.wait()
+    await checks.run_for(other.tenant, until)
+    await first
+    assert await sweeps.open_events(10) == []
 
 
 async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
