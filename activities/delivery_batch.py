@@ -22,7 +22,7 @@ from activities.recent_batches import BatchProgress, RecentBatches, reported_out
 from activities.tenant_concurrency import TenantConcurrency
 from activities.tenant_part import Results, TenantPart
 from activities.traced import traced
-from hookkeeper import metrics, tracing
+from hookkeeper import ids, metrics, tracing
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
@@ -35,8 +35,6 @@ from hookkeeper.registry.targets import channel_of
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Of one tenant in one activity."""
-SEVERAL = "shared"
-"""Stands for the tenants of an activity that has batches of several."""
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
@@ -109,9 +107,8 @@ class BatchRunner:
         by_tenant: dict[str, dict[int, DeliveryBatch]] = {}
         for number, batch in enumerate(batches):
             by_tenant.setdefault(batch.tenant, {})[number] = batch
-        is_of_one = len(by_tenant) == 1
-        sharer = next(iter(by_tenant)) if is_of_one else SEVERAL
-        delays_others = is_rest or not is_of_one
+        sharer = ids.tenant_or_several(by_tenant)
+        delays_others = is_rest or len(by_tenant) > 1
 
         async def work(progress: BatchProgress[Results]) -> Results:
             results: dict[int, BatchResult] = {}

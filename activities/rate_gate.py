@@ -47,7 +47,7 @@ class RateGate:
         if rate is None or _is_on_time(request.slot, webhook, now, rate):
             return None
         earliest = max(now, webhook.throttled_until or now)
-        slot = await self._reserve(request, webhook, earliest, rate, is_late=request.slot is not None)
+        slot = await self._reserve(request, webhook, earliest, rate, is_late=_is_late(request.slot, now))
         return _deferred_to(slot, request, webhook, now) if slot.at > now else None
 
     async def defer_by_concurrency(
@@ -93,5 +93,12 @@ def _is_on_time(slot: Slot | None, webhook: Webhook, now: datetime, rate: float)
     """Return whether the slot still counts: it is not missed, and the rate has not been lowered since."""
     if slot is None or slot.rate > rate or pacing.is_throttled(webhook, now):
         return False
+    return not _is_late(slot, now)
+
+
+def _is_late(slot: Slot | None, now: datetime) -> bool:
+    """Return whether the slot is missed."""
+    if slot is None:
+        return False
     tolerance = max(SLOT_TOLERANCE, timedelta(seconds=1 / slot.rate)) * 2.0 ** min(slot.missed, MAX_DOUBLINGS)
-    return bool(now <= slot.at + tolerance)
+    return bool(now > slot.at + tolerance)

@@ -1,6 +1,7 @@
 """Ids, names on the wire, task queues and search attributes: each is spelled here and nowhere else."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from hashlib import sha256
 from secrets import token_hex
@@ -224,6 +225,15 @@ def task_queues(task_queue: str) -> dict[str, str]:
         "limited": limited_queue(task_queue),
         "bulk": bulk_queue(task_queue),
     }
+
+
+SEVERAL_TENANTS = "several tenants"
+"""Stands for the tenants of a shared run that has events of several. No tenant can have this name."""
+
+
+def tenant_or_several(tenants: Collection[str]) -> str:
+    """Return the tenant, or `SEVERAL_TENANTS`: the fairness key of a shared run."""
+    return next(iter(tenants)) if len(tenants) == 1 else SEVERAL_TENANTS
 
 
 KEYS_PER_TENANT = 16

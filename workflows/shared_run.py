@@ -40,8 +40,6 @@ from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, begin_batch, is_complete
 from workflows.event import EventWorkflow
 from workflows.index_reports import SharedRunReports
 
-SEVERAL_TENANTS = "shared"
-"""The fairness key of a run with events of several tenants."""
 MAX_TRIES, MAX_WAIT = 4, timedelta(seconds=5)
 """Activities that a run has at most, as tenants can be at their limits, and the time between two. An overloaded tenant
 would be overloaded more if each of its events got a run at once."""
@@ -162,7 +160,7 @@ class SharedRunWorkflow:
             start_to_close_timeout=timedelta(minutes=1 + attempts // 50),
             is_complete=lambda result: _is_complete(result, batches),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
-            priority=Priority(fairness_key=_fairness_key(batches)),
+            priority=Priority(fairness_key=ids.tenant_or_several({batch.tenant for batch in batches})),
             summary=summaries.together_summary([batch.id for batch in batches], attempts),
         )
         results = [(event, result) for (event, _), result in zip(begun, together.results, strict=True)]
@@ -234,8 +232,3 @@ def _is_complete(together: TogetherResult, batches: Sequence[DeliveryBatch]) -> 
         return False
     pairs = zip(together.results, batches, strict=True)
     return all(result is None or is_complete(result, batch) for result, batch in pairs)
-
-
-def _fairness_key(batches: Sequence[DeliveryBatch]) -> str:
-    tenants = {batch.tenant for batch in batches}
-    return tenants.pop() if len(tenants) == 1 else SEVERAL_TENANTS

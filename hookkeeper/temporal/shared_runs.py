@@ -25,9 +25,6 @@ from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.run_state import find_run, input_of
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, listed_runs, state_of
 
-SEVERAL_TENANTS = "shared"
-"""Fairness key of a run with events of several tenants."""
-
 
 @dataclass(frozen=True, slots=True)
 class EventInRun:
@@ -136,7 +133,7 @@ async def start_shared_run(client: Client, task_queue: str, workflow_id: str, ru
             memo={ids.EVENT_COUNT: len(run.events)},
             search_attributes=shared_search_attributes(run.events),
             static_summary=shared_summary(run.events),
-            priority=Priority(fairness_key=tenants.pop() if len(tenants) == 1 else SEVERAL_TENANTS),
+            priority=Priority(fairness_key=ids.tenant_or_several(tenants)),
         )
         return handle.result_run_id
     return None

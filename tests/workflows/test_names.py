@@ -12,6 +12,7 @@ from hookkeeper import ids
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
 from hookkeeper.search_attributes import fitting_ids
+from hookkeeper.services.fields import TENANT_PATTERN
 from hookkeeper.wording import duration
 from workflows import summaries
 
@@ -31,6 +32,13 @@ def test_a_tenant_has_few_fairness_keys(tenant: str) -> None:
     keys = {ids.fairness_key(tenant, f"wh_{n}") for n in range(200)}
     assert len(keys) == ids.KEYS_PER_TENANT
     assert max(map(len, keys)) <= ids.MAX_FAIRNESS_KEY
+
+
+@given(TENANTS)
+def test_several_tenants_have_a_key_that_no_tenant_has(tenant: str) -> None:
+    assert ids.tenant_or_several({tenant}) == tenant
+    assert ids.tenant_or_several({tenant, f"other-{tenant}"}) == ids.SEVERAL_TENANTS
+    assert not re.fullmatch(TENANT_PATTERN, ids.SEVERAL_TENANTS)
 
 
 @given(TENANTS, EVENTS)
