@@ -169,6 +169,12 @@ async def _drop(database: Database, day: datetime) -> None:
     try:
         async with _writing(database) as session:
             await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            # One of its events may have been redelivered since they were read. Open events have a time of a check.
+            is_open = and_(
+                events.c.accepted_at >= day, events.c.accepted_at < day + DAY, events.c.check_at.is_not(None)
+            )
+            if await session.scalar(select(1).select_from(events).where(is_open).limit(1)):
+                return
             for table in ("events", "deliveries"):
                 await session.execute(text(f"DROP TABLE {table}_{day:%Y%m%d}"))
     except DBAPIError as error:

@@ -160,6 +160,25 @@ async def test_partitions(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_partition_stays_if_an_event_of_it_is_redelivered_meanwhile(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = await write(engine, [report("a", 20 * DAY, 20 * DAY), report("b", 20 * DAY, 20 * DAY)])
+    has_events_to_keep = retention._has_events_to_keep
+
+    async def read_before_redelivery(database: Database, day: datetime, before: datetime) -> bool:
+        answer = await has_events_to_keep(database, day, before)
+        await index.write([report("a", 20 * DAY, None, as_of=NOW)])
+        return answer
+
+    monkeypatch.setattr(retention, "_has_events_to_keep", read_before_redelivery)
+    await index.expire(NOW, RETENTION)
+    assert "a" in await kept(engine)
+    await index.expire(NOW, RETENTION)
+    assert await kept(engine) == ["a"]
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_a_partition_that_is_read_stays_until_the_next_time(engine: AsyncEngine) -> None:
     """Otherwise all readers would wait for this one, such as a backup that takes hours."""
     index = await write(engine, [report("a", 20 * DAY, 20 * DAY)])

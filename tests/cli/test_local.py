@@ -1,0 +1,24 @@
+"""The settings of `dev` reach the processes that it starts."""
+
+from pathlib import Path
+
+import pytest
+
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.local import environment, settings_for
+from hookkeeper.cli.ports import Ports
+from hookkeeper.settings import Settings
+
+
+@pytest.mark.parametrize("given", [None, "", "captured"])
+def test_the_folder_of_captured_emails(given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default is a folder in the data directory; an empty value means that emails are not captured."""
+    monkeypatch.delenv("HOOKKEEPER_EMAIL_CAPTURE_DIR", raising=False)
+    if given is not None:
+        monkeypatch.setenv("HOOKKEEPER_EMAIL_CAPTURE_DIR", given)
+    data = DataDir(tmp_path)
+    settings = settings_for(Settings(), data, "127.0.0.1", Ports(), send_emails=True, encrypt=False)
+    for name, value in environment(settings, Ports()).items():
+        monkeypatch.setenv(name, value)
+    expected = {None: data.emails, "": None, "captured": Path("captured")}[given]
+    assert (settings.email_capture_dir, Settings().email_capture_dir) == (expected, expected)
