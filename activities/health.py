@@ -103,8 +103,8 @@ class HealthRecorder:
         if outcome.verdict == "succeeded":
             if before and not needs_recording(before, at, slow=slow):
                 return None
-            knowingly = bool(before and before.throttled_until)
-            return RequestResult(request.webhook_id, "succeeded", at, knowingly=knowingly, slow=slow)
+            was_throttled = bool(before and before.throttled_until)
+            return RequestResult(request.webhook_id, "succeeded", at, was_throttled=was_throttled, slow=slow)
         if outcome.verdict == "gone":
             return RequestResult(request.webhook_id, "gone", at, slow=slow)
         throttle = throttled_for(before, outcome)

@@ -16,13 +16,11 @@ MAX_BUSY_SECONDS = MAX_SPREAD_SECONDS = 60.0
 MAX_DOUBLINGS = 4
 
 
-def defer_by_rate(
-    request: AttemptRequest, webhook: Webhook, now: datetime, *, limited: bool, pace: float | None = None
-) -> Outcome | None:
+def defer_by_rate(request: AttemptRequest, webhook: Webhook, now: datetime, pace: float | None) -> Outcome | None:
     """Return the outcome of a request that has to wait for the webhook's rate, or None if it may be made now.
 
-    `limited`: it came through the rate-limited queue, at `pace` requests a second. If the webhook accepts fewer now, it
-    waits again, as thousands may be in that queue. Requested attempts do not wait.
+    `pace`: requests a second of the rate-limited queue through which it came; None: it came through another one. If the
+    webhook accepts fewer now, it waits again, as thousands may be in that queue. Requested attempts do not wait.
     """
     if ignores_rate(request, webhook):
         return None
@@ -31,7 +29,7 @@ def defer_by_rate(
         return None
     if webhook.throttled_until and is_throttled(webhook, now):
         return deferred(request, webhook, rate, wait=spread((webhook.throttled_until - now).total_seconds()))
-    if limited and (pace is None or pace <= rate):
+    if pace is not None and pace <= rate:
         return None
     return deferred(request, webhook, rate)
 

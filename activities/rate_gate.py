@@ -40,7 +40,7 @@ class RateGate:
         `now` is Temporal's time.
         """
         if self._mode.keeper == "queue":
-            return pacing.defer_by_rate(request, webhook, now, limited=batch.limited, pace=batch.pace)
+            return pacing.defer_by_rate(request, webhook, now, batch.pace)
         if pacing.ignores_rate(request, webhook):
             return None
         rate = pacing.rate_now(webhook, now)

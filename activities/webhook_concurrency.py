@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from statistics import fmean
 
 STALL_SECONDS = 2.0
-"""A webhook of which no request has ended for this time, while as many are in flight as it may have, hangs."""
-
+"""A webhook hangs if all its slots are taken and no request has ended for this time."""
 MIN_AGE, MAX_AGE = 1.0, 60.0
 """Seconds that a request may take for the pace of its webhook."""
 
@@ -21,7 +20,7 @@ class WebhookConcurrency:
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
         self._begun: defaultdict[str, dict[object, float]] = defaultdict(dict)
-        """By webhook: when each request in flight has begun, without one to which another has just left its place."""
+        """By webhook: when each request in flight began. A request that was handed a slot is added when it resumes."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By webhook, the first to be served first."""
         self._last_end: dict[str, float] = {}
@@ -31,7 +30,7 @@ class WebhookConcurrency:
     async def slot(self, webhook_id: str, *, limited: bool = False, waits: bool = False) -> AsyncIterator[bool]:
         """Count a request for the length of the block; yield whether it is within the limit.
 
-        One that `waits` is, as soon as others have ended, unless the webhook hangs.
+        With `waits`, a request over the limit waits for a slot; it gets none only if the webhook hangs.
         """
         is_granted = waits and self._in_flight[webhook_id] >= self.limit and await self._wait(webhook_id)
         if not is_granted:  # otherwise another one has left it its place in the count

@@ -63,7 +63,7 @@ class WebhookActivities:
         request, webhook, batch = attempt.request, attempt.webhook, attempt.batch
         if not webhook.url:
             return Outcome(delivery=request.delivery, verdict="webhook_deleted")
-        now, limited = batch.now(), batch.message.limited
+        now, limited = batch.now(), batch.message.pace is not None
         if deferred := await self._gate.defer_by_rate(request, webhook, now, batch.message):
             return deferred
         # An event that shares its activity waits for a slot: deferred, it would need a run of its own.

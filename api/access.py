@@ -32,7 +32,7 @@ KEYLESS = frozenset(
             "/static/{asset}",
             "/theme/{colours}.css",
             "/inbox/{token}",
-        ),  # pages need a session: see `api.pages.routes`
+        ),  # all other pages need a session: see `api.pages.routes`
     }
 )
 """Paths that need no key."""

@@ -94,7 +94,7 @@ async def _owner(
     if caller.tenant is None:
         return tenant or DEFAULT_TENANT
     if tenant not in (None, caller.tenant):
-        raise NotFound(f"The key is bound to tenant {caller.tenant}: it cannot list objects of other tenants.")
+        raise NotFound(f"The key is bound to tenant {caller.tenant}: it has no objects of other tenants.")
     return caller.tenant
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 
 from api import outgoing, views
-from api.outgoing import DATA, EVENT_ID, WEBHOOK_ID
+from api.outgoing import DATA, EVENT_ID, RUN_ID, WEBHOOK_ID
 from api.problems import Unprocessable, document
 from api.routes.audit import AuditRecord
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
@@ -45,7 +45,7 @@ HAPPENED = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 ACCEPTED, ENDED = HAPPENED + timedelta(milliseconds=24), HAPPENED + timedelta(seconds=5.342)
 DUE = datetime(2026, 1, 2, 8, tzinfo=UTC)
 LINKS = LinkBuilder("https://hooks.acme.example", "https://temporal.acme.example", "default")
-WORKFLOW_ID, RUN_ID = f"event-acme-{EVENT_ID}", "019b7c3a-7d2e-7c55-9a3e-4f1f3a0f2b61"
+WORKFLOW_ID = f"event-acme-{EVENT_ID}"
 URL = "https://acme.example/hook"
 
 WEBHOOK = Webhook(
@@ -118,7 +118,7 @@ ACCEPTED_EVENT = views.accepted(Started(WORKFLOW_ID, RUN_ID, DELIVERING, duplica
 NO_TYPE = Invalid.field("type", "Field required")
 
 RECOVERY = RecoveryState(
-    id=f"rec_1b9d6f2ac0e4_{WEBHOOK_ID}",
+    id=f"rec_1b9d6f2a_{WEBHOOK_ID}",
     scope=RecoveryScope(
         tenant="acme",
         webhook_id=WEBHOOK_ID,
@@ -147,7 +147,7 @@ FIRING = FiringRun(
     status="done",
     event_id="daily-report-20260102T080000Z",
     reason=None,
-    workflow_id="schedule-acme-daily-report-20260102T080000Z",
+    workflow_id="firing-acme-daily-report-2026-01-02T08:00:00Z",
     run_id=RUN_ID,
 )
 SCHEDULE = views.schedule(

@@ -37,7 +37,9 @@ MAX_CONCURRENT = 4
 TOLERANCE = timedelta(minutes=5)
 """By which a timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
 MAC_BYTES = 12
+
 RANDOM_BYTES = 9
+MAX_TIMESTAMP_DIGITS = 12
 SHOWN_HEADERS = ("content-", "webhook-", "accept", "user-agent", "host", "traceparent")
 """Beginnings of the names of headers whose values are shown; others can be secrets of a webhook."""
 Signature = Literal["right", "wrong", "missing", "unknown"]
@@ -56,7 +58,7 @@ class ReceivedRequest:
         """Return whether it was signed with the key of one of these webhooks, at about the time when it came."""
         given = self.headers.get("webhook-signature", "").split()
         timestamp = self.headers.get("webhook-timestamp", "")
-        if not given or not timestamp.isdecimal() or len(timestamp) > MAC_BYTES:
+        if not given or not timestamp.isdecimal() or len(timestamp) > MAX_TIMESTAMP_DIGITS:
             return "missing"
         keys = [webhook.secret for webhook in webhooks]
         if not keys:

@@ -24,6 +24,7 @@ ALERT_ANSWERS: Answers = {
     "default": {"description": "Any other response, or none in time: the alert is sent again, for about five hours."},
 }
 WEBHOOK_ID, EVENT_ID = "wh_7w1gq0f3k2xd", "evt_5c1d0e6a2f7b4d3890ab12cd"
+RUN_ID = "019b7c3a-7d2e-7c55-9a3e-4f1f3a0f2b61"
 DATA = {"order": 4711, "amount": "12.50"}
 
 router = APIRouter(tags=["outgoing"], default_response_class=Response)
@@ -102,7 +103,7 @@ ALERT = SentAlert(
         failing_since=EVENT.timestamp,
         webhook=AlertedWebhook(id=WEBHOOK_ID, name="Orders", enabled=True),
         last_outcome=LastOutcome(status_code=500, error="http_500", text="Internal Server Error"),
-        link=f"https://temporal.acme.example/namespaces/default/workflows/event-acme-{EVENT_ID}",
+        link=f"https://temporal.acme.example/namespaces/default/workflows/event-acme-{EVENT_ID}/{RUN_ID}/timeline",
         unreported=0,
     ),
     event=EVENT,

@@ -139,7 +139,7 @@ class Unprocessable(Problem):
 class TooManyRequests(Problem):
     status = 429
     kind = "too-many-requests"
-    example = "Tenant acme has too many requests waiting: 100 are handled at once."
+    example = "Tenant acme has too many waiting requests: 8 are handled at once."
 
 
 class HeadersTooLarge(Problem):

@@ -40,8 +40,6 @@ RESTART_RELEASE = "restart"
 """Signal of a release."""
 REPORT = "report_to_index"
 """The function of a worker that takes the reports of runs for the index."""
-DELIVER_TOGETHER = "deliver_events_together"
-"""The activity of a shared run."""
 DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
 """The activities that make attempts."""
 CLOSE_AS_CANCELLED = "close_as_cancelled"

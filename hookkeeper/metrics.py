@@ -56,7 +56,6 @@ ERRORS = (
 """Classes of the errors of outcomes."""
 QUEUES = ("main", "retry", "limited", "bulk")
 WEBHOOK_STATES = ("active", "failing", "paused", "disabled", "disabled_by_failures")
-WAITING = ("held", "retrying")
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 DELAY_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 259_200.0)

@@ -120,8 +120,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         800,
         ge=10,
-        description="Open connections of an API process; a further connection closes the one that has been idle"
-        " longest",
+        description="Open connections of an API process; a further connection closes the one that has waited longest"
+        " for its client",
     )
     max_concurrent_activities: int = Field(
         100, ge=1, le=10_000, description="Concurrent activities of a worker, per task queue"

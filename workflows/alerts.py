@@ -37,7 +37,7 @@ class Alerts:
         self._stopped = False
 
     def resume(self) -> None:
-        """Send the alerts that were pending when the run was continued as new."""
+        """Send the alerts that an earlier run has left: it continued as new, or the event has left a shared run."""
         for alert in self._event.pending_alerts:
             self._send(alert)
 

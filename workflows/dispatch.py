@@ -61,7 +61,6 @@ def begin_batch(
 ) -> DeliveryBatch:
     """Begin one attempt of each delivery; return what the activity gets."""
     requests = tuple(_begin_attempt(delivery, _due_at(event, delivery, is_first)) for delivery in deliveries)
-    pace = deliveries[0].paced_rate
     return DeliveryBatch(
         id=event.id,
         type=event.type,
@@ -71,8 +70,7 @@ def begin_batch(
         data_inline=is_inline,
         attempts=requests,
         traceparent=event.traceparent,
-        limited=pace is not None,
-        pace=pace,
+        pace=deliveries[0].paced_rate,
     )
 
 

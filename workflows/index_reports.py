@@ -26,8 +26,8 @@ class SharedRunReports:
     def send(self, event: EventInput, digest: str, state: EventState) -> None:
         """Report an event's state, unless that was done before this replay.
 
-        The report of a finished event has the time at which it finished: of a run that replaces another, it does not
-        count more than one of a later run of the event.
+        A finished event is reported as of its end. So the report of a run that replaces another one does not overwrite
+        that of a later run of the event.
         """
         if self._send is None or workflow.unsafe.is_replaying():
             return

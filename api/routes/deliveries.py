@@ -17,7 +17,9 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Guarded
 async def list_deliveries(
     cursor: Cursor, index: IndexDep, links: LinksDep, search: DeliverySearch, total: Total = False, limit: Limit = 50
 ) -> CountedPage[WebhookDelivery]:
-    """List the deliveries of a webhook, newest event first. Lists are half a second behind at most.
+    """List the deliveries of a webhook, newest event first.
+
+    Lists are half a second behind, some seconds on a busy machine.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """

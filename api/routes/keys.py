@@ -45,7 +45,9 @@ class NewKey(RequestModel):
     tenant: TenantName | None
     """The tenant that the key is bound to; null for a key of all tenants. It has no default."""
     scopes: list[Scope] = Field(default_factory=lambda: list(USUAL_SCOPES), min_length=1, max_length=10)
-    """What the key may do; by default all but `admin`. Only a key of all tenants can have `admin`."""
+    """What the key may do; by default `events:write`, `events:read`, `webhooks:write` and `webhooks:read`. Only a key
+    of all tenants can have `admin`.
+    """
     rate_limit: str | None = Field(None, pattern=RATE, examples=["100/second"])
     """Requests that the key may make to each API process; by default `HOOKKEEPER_RATE_LIMIT`."""
     expires_at: GivenTime | None = None

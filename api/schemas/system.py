@@ -13,7 +13,9 @@ class WaitingDeliveries(ResponseModel):
 
 
 class WebhookCounts(ResponseModel):
-    """Webhooks by the first of these states that applies, from the last to the first."""
+    """Each webhook is counted once: as `disabled_by_failures`, else `disabled`, else `paused`, else `failing`, else
+    `active`.
+    """
 
     active: int
     failing: int

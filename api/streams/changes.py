@@ -31,7 +31,7 @@ def merged(changes: Iterable[Change]) -> list[Change]:
     return sorted((*kept, *latest.values()), key=lambda change: change.position)
 
 
-def shared(changes: Sequence[Change], at_most: int) -> tuple[list[Change], set[str]]:
+def divided(changes: Sequence[Change], at_most: int) -> tuple[list[Change], set[str]]:
     """Return as many changes as may be sent, the latest of each tenant, and the tenants that have more."""
     if len(changes) <= at_most:
         return list(changes), set()

@@ -14,7 +14,7 @@ from api import views
 from api.authenticator import Authenticator
 from api.caller import Caller
 from api.problems import ServiceUnavailable, TooManyRequests
-from api.streams.changes import merged, shared, steps
+from api.streams.changes import divided, merged, steps
 from api.streams.cursors import StreamCursors
 from api.streams.subscription import Subscription, Update
 from hookkeeper import metrics
@@ -199,7 +199,7 @@ class ChangeFeed:
             self._is_down = False
             self._say_ready(self._live(), self._position)
         changes, reached = await self._index.changes(self._position, ends.end, self._tenants())
-        chosen, skipped = shared(merged(changes), MAX_CHANGES)
+        chosen, skipped = divided(merged(changes), MAX_CHANGES)
         cut = [stream for stream in self._live() if skipped.intersection(stream.tenants or skipped)]
         self._put(cut, _message("reset", SKIPPED))
         for step in steps(chosen):

@@ -96,7 +96,7 @@ class AppriseSender:
     async def notify(self, notification: RenderedNotification, timeout: float, tenant: str = "") -> ServiceAnswer:
         """Send a notification. `timeout` (seconds) starts when a thread is free.
 
-        Raises for internal errors only: ServicesBusy if no thread becomes free for this tenant.
+        Raises for internal errors only: AppriseBusy if no thread becomes free for this tenant.
         """
         try:
             async with asyncio.timeout(THREAD_TIMEOUT):

@@ -3,7 +3,6 @@
 Apprise's plugins call `requests.post` and return only whether they succeeded. Here the response is recorded.
 """
 
-import errno
 import http.client
 import logging
 import socket
@@ -24,13 +23,13 @@ from hookkeeper import outcomes
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.guard import Guard, current_guard
+from hookkeeper.egress.request_state import LOCAL_ERRNOS
 
 READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body, decompressed."""
 
 _REQUEST_ERRORS = (OSError, exceptions.HTTPError)
 """Errors of a request; `requests.RequestException` is an OSError."""
-_LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # The first row that matches an exception in the chain of causes applies. Codes as in `hookkeeper.egress.http`.
 _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
@@ -94,7 +93,7 @@ class PluginCall(Guard):
     def _error_code(self, exc: BaseException) -> str:
         chain = tuple(_causes(exc))
         self.internal_error = next(
-            (cause for cause in chain if isinstance(cause, OSError) and cause.errno in _LOCAL_ERRNOS), None
+            (cause for cause in chain if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS), None
         )
         for code, kinds in _CODES:
             if any(isinstance(cause, kinds) for cause in chain):

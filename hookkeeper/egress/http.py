@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -23,7 +22,7 @@ from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
 from hookkeeper.egress.request import request_of
-from hookkeeper.egress.request_state import RequestState, current_request
+from hookkeeper.egress.request_state import LOCAL_ERRNOS, RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
 from hookkeeper.egress.transport import ALL_HEADERS, Transport, public_roots
@@ -34,11 +33,10 @@ READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body that are read."""
 MAX_CONCURRENT_HANDSHAKES = 4
 """Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
-KEPT_HEADERS = frozenset({b"retry-after", b"date", b"x-ratelimit-reset", b"x-message-id"})
+KEPT_HEADERS = frozenset({b"retry-after", b"x-ratelimit-reset", b"x-message-id"})
 
 _REQUEST_ERRORS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ReceiverUnreachable)
 """Errors of a request; `is_internal` separates local ones."""
-_LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # The first row that matches an exception in the chain of causes applies. httpx's own exceptions are not precise: it
 # reports a dropped connection as ConnectTimeout.
@@ -234,7 +232,7 @@ def is_internal(exc: BaseException) -> bool:
     """Return whether this machine caused the error, not the network or the receiver."""
     # A plain ClientConnectionError means that the client was closed.
     return any(
-        (isinstance(cause, OSError) and cause.errno in _LOCAL_ERRNOS) or type(cause) is aiohttp.ClientConnectionError
+        (isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS) or type(cause) is aiohttp.ClientConnectionError
         for cause in _causes(exc)
     )
 

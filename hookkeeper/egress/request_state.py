@@ -1,6 +1,7 @@
 """The state of one outgoing request and of its connection, shared by `hookkeeper.egress.http` and the connector."""
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -21,6 +22,9 @@ MAX_HEADER_BYTES = 64 * 1024
 """Bytes of a response's headers, including interim responses: aiohttp alone would accept a megabyte."""
 MAX_INTERIM_RESPONSES = 64
 """1xx responses to one request: reading more of them at full speed would block the worker."""
+
+LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of this machine, not of the receiver."""
 
 
 class LocalLimitReached(RuntimeError):
@@ -140,4 +144,4 @@ class RequestState:
             clock.reschedule(loop.time() + left)
 
 
-current_request: ContextVar[RequestState | None] = ContextVar("current_link", default=None)
+current_request: ContextVar[RequestState | None] = ContextVar("current_request", default=None)

@@ -40,10 +40,9 @@ class DeliveryBatch(Message):
     attempts: tuple[AttemptRequest, ...]
     traceparent: str | None = None
     """The context in which the attempts are traced."""
-    limited: bool = False
-    """It came through the rate-limited queue."""
     pace: float | None = None
-    """Requests a second that the queue let through when the batch was scheduled."""
+    """Requests a second that the rate-limited queue let through when the batch was scheduled; None: it came through
+    another queue."""
 
 
 class BatchResult(Message):

@@ -165,7 +165,7 @@ class EventInput(Message):
     traceparent: str | None = None
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     pending_alerts: tuple[Alert, ...] = ()
-    """Alerts that were pending when the run was continued as new."""
+    """Alerts that the earlier run has not sent: before it continued as new, or of the event's shared run."""
 
 
 class EventState(Message):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Index, String, Table, and_, bindparam, delete, or_, select, text, update
+from sqlalchemy import ColumnElement, Index, String, Table, and_, bindparam, delete, or_, select, update
 from sqlalchemy.schema import Column
 
 from hookkeeper.messages.run_report import BEGINNING
@@ -22,7 +22,6 @@ from hookkeeper.registry.models import Base
 
 CLAIMS_PER_STATEMENT = 500
 KEYS_PER_QUERY = 500
-IS_SHARED = text("shared_run IS NOT NULL")
 
 claims = Table(
     "claims",
@@ -33,7 +32,6 @@ claims = Table(
     Column("accepted_at", EpochTime, nullable=False),
     Column("shared_run", String),
     Index("ix_claims_accepted_at", "accepted_at", "tenant", "event_id"),
-    Index("ix_claims_shared_run", "shared_run", sqlite_where=IS_SHARED, postgresql_where=IS_SHARED),
 )
 """One row an accepted event. `shared_run` is the workflow id of the shared run that has it; NULL: an own run."""
 
@@ -65,7 +63,7 @@ Key = tuple[str, str]
 
 
 class Claim(NamedTuple):
-    """The run that an event belongs to. The digest is that of the first request; an own run has its own digest."""
+    """The run that an event belongs to. An own run has its own digest in its memo, which decides."""
 
     tenant: str
     event_id: str
@@ -142,12 +140,6 @@ class Claims:
         async with self._database.write() as session:
             is_event = _with_keys([(tenant, event_id)])
             await session.execute(update(claims).where(is_event).values(digest="", shared_run=None))
-
-    async def in_run(self, shared_run: str) -> list[Claim]:
-        """Return the claims of the events of a shared run."""
-        async with self._database.read() as session:
-            rows = await session.execute(select(claims).where(claims.c.shared_run == shared_run, IS_SHARED))
-            return [Claim(*row) for row in rows]
 
     async def _write_all(self) -> None:
         try:

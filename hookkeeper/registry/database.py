@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, ColumnElement, Connection, Table, and_, event, func, make_url, select, tuple_
+from sqlalchemy import URL, ColumnElement, Connection, FromClause, and_, event, func, make_url, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -186,7 +186,7 @@ def _primary_code(error: sqlite3.Error) -> int:
     return error.sqlite_errorcode & 0xFF
 
 
-def insert_into(table: Table, dialect: str) -> Any:
+def insert_into(table: FromClause, dialect: str) -> Any:
     """Return an INSERT that can update rows that exist already."""
     return (postgresql if dialect == "postgresql" else sqlite).insert(table)
 

@@ -44,8 +44,8 @@ class RequestResult:
     at: datetime
     throttled_until: datetime | None = None
     """It accepts no requests before."""
-    knowingly: bool = False
-    """The webhook was known to be throttled, so that a success ends the throttling."""
+    was_throttled: bool = False
+    """The webhook was throttled before the request, so a success ends the throttling."""
     slow: bool = False
     """It took over a second, as others before."""
 
@@ -142,7 +142,7 @@ async def _record(
 def _success(result: RequestResult) -> Update:
     """Return the UPDATE for a success. Throttling that began during the request remains."""
     values: dict[str, Any] = {**CLEAN, "last_success_at": result.at}
-    if not result.knowingly:
+    if not result.was_throttled:
         over = Webhook.throttled_until <= result.at
         values["throttled_until"] = case((over, None), else_=Webhook.throttled_until)
     is_due = [_is_due(Webhook.last_success_at, result), *(getattr(Webhook, name).is_not(None) for name in CLEAN)]

@@ -9,13 +9,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Select, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.audit import AuditEntry, execute, note
-from hookkeeper.registry.database import Database
+from hookkeeper.registry.database import Database, insert_into
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.paging import read_page
@@ -66,10 +65,10 @@ class Suppressions:
                 if not any((tenant, token) in known for token in of_address[1:])
             }
             if rows:
-                insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+                insert = insert_into(Suppression.__table__, self._database.dialect.name)
                 in_order = [rows[key] for key in sorted(rows)]  # in one order, so that no two transactions deadlock
                 connection = await session.connection()
-                await connection.execute(insert(Suppression.__table__).on_conflict_do_nothing(), in_order)
+                await connection.execute(insert.on_conflict_do_nothing(), in_order)
 
     async def _among(self, session: AsyncSession, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return the pairs of tenant and token that exist."""

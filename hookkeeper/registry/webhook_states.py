@@ -1,4 +1,4 @@
-"""How many webhooks there are: in each state, of which a webhook has the first that applies, and of each tenant."""
+"""The number of webhooks in each state and of each tenant. A webhook counts in the first state that applies."""
 
 from sqlalchemy import case, func, select
 

@@ -23,10 +23,11 @@ from hookkeeper.times import utc_now
 async def start_run(
     client: Client, task_queue: str, event: EventInput, digest: str, run_number: int = 1, *, is_first: bool = True
 ) -> str:
-    """Start a run, and return its id once Temporal has stored it: one with parts for more than a hundred deliveries.
+    """Start a run, and return its id once Temporal has stored it. An event with more than a hundred deliveries gets a
+    run with parts.
 
-    Raises `WorkflowAlreadyStartedError` if one is open; one that is the first of its workflow id, also if there was one
-    before.
+    `is_first`: the event has had no run of its own. Raises `WorkflowAlreadyStartedError` if a run is open, or, with
+    `is_first`, if there ever was one.
     """
     handle = await client.start_workflow(
         ids.LARGE_EVENT if len(event.deliveries) > PART else ids.EVENT,

@@ -54,7 +54,7 @@ class Started:
 
 
 class Gateway:
-    """The whole client of Temporal. One for the process."""
+    """Starts, reads and erases events, and has the clients of everything else. One for the process."""
 
     def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
         self._client = client

@@ -28,7 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids
 from hookkeeper.crypto.keyring import CipherError
-from hookkeeper.messages.event import EventInput, EventState
+from hookkeeper.messages.event import NEED_ATTENTION, EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import is_open, merged
@@ -46,7 +46,6 @@ CLOSED_BY_THEMSELVES = (
 QUERY_TIMEOUT = 10.0
 """Seconds in which a worker has to answer."""
 LAST_EVENTS = 20
-NEEDS_ATTENTION = ("retrying", "held", "failed")
 
 
 class Unreadable(Exception):
@@ -180,7 +179,7 @@ async def _progress(run: WorkflowExecutionDescription, snapshot: _Snapshot, even
     state = snapshot.state
     return EventProgress(
         status=state.status,
-        needs_attention=any(delivery.status in NEEDS_ATTENTION for delivery in state.deliveries),
+        needs_attention=any(delivery.status in NEED_ATTENTION for delivery in state.deliveries),
         deliver_at=state.deliver_at,
         run_id=run.run_id,
         digest=await run.memo_value("digest", default=""),
@@ -201,7 +200,7 @@ def _shared_report(run: SharedRun, shared: SharedEvent, state: EventState | None
 def _shared_progress(run: SharedRun, shared: SharedEvent, state: EventState) -> EventProgress:
     return EventProgress(
         status=state.status,
-        needs_attention=any(delivery.status in NEEDS_ATTENTION for delivery in state.deliveries),
+        needs_attention=any(delivery.status in NEED_ATTENTION for delivery in state.deliveries),
         deliver_at=None,
         run_id=run.run_id,
         digest=shared.digest,

@@ -20,8 +20,8 @@ IS_RUNNING = "ExecutionStatus = 'Running'"
 
 
 class RunWindows:
-    """The runs of one task queue, and those of the parts of large events; only a tenant's if one is given, and the
-    shared runs of several tenants.
+    """The runs of events on one task queue: own runs, parts, shared runs. With a tenant, only its runs, and the shared
+    runs of several tenants.
     """
 
     def __init__(self, client: Client, task_queue: str, tenant: str | None = None) -> None:

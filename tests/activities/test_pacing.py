@@ -56,7 +56,7 @@ def test_requests_to_a_throttled_webhook_return_later_and_not_all_at_once(
 ) -> None:
     webhook = make_webhook(rate_limit=7.0)
     webhook.throttled_until = NOW + timedelta(seconds=rest)
-    outcomes = [defer_by_rate(REQUEST, webhook, NOW, limited=True) for _ in range(100)]
+    outcomes = [defer_by_rate(REQUEST, webhook, NOW, pace=7.0) for _ in range(100)]
     deferred = [outcome for outcome in outcomes if outcome and (outcome.verdict, outcome.rate) == ("deferred", 7)]
     waits = [outcome.retry_after for outcome in deferred]
     assert len(waits) == 100
@@ -64,11 +64,11 @@ def test_requests_to_a_throttled_webhook_return_later_and_not_all_at_once(
     assert len(set(waits)) > 50
 
 
-@pytest.mark.parametrize(("pace", "made"), [(20.0, False), (2.0, True), (1.0, True), (None, True)])
+@pytest.mark.parametrize(("pace", "made"), [(20.0, False), (2.0, True), (1.0, True), (None, False)])
 def test_a_lowered_rate_applies_to_requests_let_through_at_a_higher_one(
     make_webhook: Make, pace: float | None, made: bool
 ) -> None:
-    found = defer_by_rate(REQUEST, make_webhook(rate_limit=2.0), NOW, limited=True, pace=pace)
+    found = defer_by_rate(REQUEST, make_webhook(rate_limit=2.0), NOW, pace)
     assert (found is None) is made
     assert found is None or (found.verdict, found.rate, found.retry_after) == ("deferred", 2.0, 0.0)
 
@@ -77,32 +77,32 @@ def test_requests_return_to_a_busy_receiver_at_a_rate(make_webhook: Make) -> Non
     """However many requests wait for a receiver that answers 429 for hours, they delay no other webhook."""
     webhook = make_webhook()
     webhook.throttled_until = NOW + timedelta(seconds=5)
-    deferred = defer_by_rate(REQUEST, webhook, NOW, limited=False)
+    deferred = defer_by_rate(REQUEST, webhook, NOW, pace=None)
     assert deferred and (deferred.verdict, deferred.rate) == ("deferred", RETURN_RATE)
-    assert defer_by_rate(REQUEST, webhook, NOW + timedelta(seconds=5), limited=True) is None
+    assert defer_by_rate(REQUEST, webhook, NOW + timedelta(seconds=5), pace=RETURN_RATE) is None
 
 
 @pytest.mark.parametrize(
-    ("fields", "changes", "limited", "made"),
+    ("fields", "changes", "pace", "made"),
     [
-        ({}, {}, False, True),
-        ({"throttled_until": NOW}, {}, False, True),
-        ({"throttled_until": NOW + timedelta(hours=1)}, {"immediate": True}, False, True),
-        ({"rate_limit": 1.0}, {}, False, False),
-        ({"rate_limit": 1.0}, {}, True, True),
-        ({"rate_limit": 1.0}, {"immediate": True}, False, True),
-        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual"}, False, True),
-        ({"rate_limit": 1.0, "enabled": False}, {"trigger": "manual"}, False, True),
-        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual", "postponed": True}, False, False),
-        ({"rate_limit": 1.0}, {"trigger": "manual"}, False, False),
-        ({"timeouts": 3}, {}, False, False),
-        ({"timeouts": 2}, {}, False, True),
+        ({}, {}, None, True),
+        ({"throttled_until": NOW}, {}, None, True),
+        ({"throttled_until": NOW + timedelta(hours=1)}, {"immediate": True}, None, True),
+        ({"rate_limit": 1.0}, {}, None, False),
+        ({"rate_limit": 1.0}, {}, 1.0, True),
+        ({"rate_limit": 1.0}, {"immediate": True}, None, True),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual"}, None, True),
+        ({"rate_limit": 1.0, "enabled": False}, {"trigger": "manual"}, None, True),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual", "postponed": True}, None, False),
+        ({"rate_limit": 1.0}, {"trigger": "manual"}, None, False),
+        ({"timeouts": 3}, {}, None, False),
+        ({"timeouts": 2}, {}, None, True),
     ],
 )
 def test_defer_by_rate(
-    make_webhook: Make, fields: dict[str, Any], changes: dict[str, Any], limited: bool, made: bool
+    make_webhook: Make, fields: dict[str, Any], changes: dict[str, Any], pace: float | None, made: bool
 ) -> None:
     webhook = make_webhook()
     for name, value in fields.items():
         setattr(webhook, name, value)
-    assert (defer_by_rate(REQUEST.model_copy(update=changes), webhook, NOW, limited=limited) is None) is made
+    assert (defer_by_rate(REQUEST.model_copy(update=changes), webhook, NOW, pace) is None) is made

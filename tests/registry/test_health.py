@@ -78,7 +78,7 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
     throttled = after(SECOND, throttled=MINUTE)
     webhook = await recorded(store, throttled, after(2 * SECOND, "succeeded"))
     assert (webhook.failures, webhook.throttled_until) == (None, NOW + SECOND + MINUTE)
-    webhook = await recorded(store, after(3 * SECOND, "succeeded", knowingly=True))
+    webhook = await recorded(store, after(3 * SECOND, "succeeded", was_throttled=True))
     assert webhook.throttled_until is None, "a manual attempt succeeded"
     webhook = await recorded(store, throttled, after(MINUTE + SECOND, "succeeded"))
     assert webhook.throttled_until is None, "its time is over"

@@ -10,7 +10,6 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
 from activities.closing import ClosingActivities
-from activities.webhooks import WebhookActivities
 from hookkeeper import ids
 from hookkeeper.command_rules import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
@@ -79,10 +78,6 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
     assert ClosingActivities.close_as_cancelled.__name__ == ids.CLOSE_AS_CANCELLED
-
-
-def test_the_activity_of_shared_runs_has_the_name_by_which_clients_find_it() -> None:
-    assert WebhookActivities.deliver_events_together.__name__ == ids.DELIVER_TOGETHER
 
 
 def test_the_activities_whose_attempts_clients_read_from_history() -> None:

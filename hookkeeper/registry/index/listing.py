@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Table, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.scan import Key, find_deliveries, find_events
@@ -19,7 +19,6 @@ MAX_TOTAL = 1000
 MAX_HELD = 100_000
 MAX_LISTED_WEBHOOKS = 100
 """Webhooks of an event in a list."""
-ATTENTION = ("retrying", "held", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ async def _webhooks(
 
     Of many, these come first, and before them the one of the search.
     """
-    needs_attention = deliveries.c.status.in_(ATTENTION)
+    needs_attention = deliveries.c.status.in_(NEED_ATTENTION)
     columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id
     order = case((deliveries.c.webhook_id == searched, 0), (needs_attention, 1), else_=2), deliveries.c.id
     number = func.row_number().over(partition_by=columns, order_by=order).label("number")

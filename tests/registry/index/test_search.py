@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus, event_status
+from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import drivers, listing, scan
@@ -73,7 +73,7 @@ def _report(random: Random, number: int, accepted_at: datetime) -> RunReport:
         as_of=accepted_at + timedelta(minutes=1),
         progress=EventProgress(
             status=status,
-            needs_attention=any(delivery.status in listing.ATTENTION for delivery in deliveries),
+            needs_attention=any(delivery.status in NEED_ATTENTION for delivery in deliveries),
             deliver_at=None,
             run_id=f"run-{number}",
             digest="abc",
@@ -254,7 +254,7 @@ async def test_a_row(index: EventIndex, reports: list[RunReport]) -> None:
         assert (row.tenant, row.type, row.status) == (report.tenant, report.type, report.progress.status)
         assert (row.accepted_at, row.finished_at) == (report.accepted_at, report.finished_at)
         assert row.webhooks == sorted({delivery.webhook_id for delivery in report.deliveries})
-        troubled = [delivery for delivery in report.deliveries if delivery.status in listing.ATTENTION]
+        troubled = [delivery for delivery in report.deliveries if delivery.status in NEED_ATTENTION]
         assert row.needs_attention == sorted({delivery.webhook_id for delivery in troubled})
 
 

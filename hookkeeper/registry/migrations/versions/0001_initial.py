@@ -297,7 +297,6 @@ def _create_claims() -> None:
         sa.Column("shared_run", sa.String()),
     )
     op.create_index("ix_claims_accepted_at", "claims", ["accepted_at", "tenant", "event_id"])
-    _create_partial("ix_claims_shared_run", "shared_run IS NOT NULL", ["shared_run"])
 
 
 def _create_partial(name: str, condition: str, columns: list[str]) -> None:
