@@ -9,7 +9,7 @@ Problem
 ├── Conflicting 409           not possible in the present state
 ├── ContentTooLarge 413       over the limit
 ├── UriTooLong 414            over the limit
-├── UnsupportedMediaType 415  the body is not declared as JSON
+├── UnsupportedMediaType 415  the body is not declared as JSON, or is compressed
 ├── Unprocessable 422         well-formed, but not acceptable; names each bad field
 ├── TooManyRequests 429       over a rate or a concurrency limit
 ├── HeadersTooLarge 431       over the limit

@@ -42,6 +42,8 @@ class StrictRequest(Request):
         body = await super().body()
         if body and not _is_json(self.headers.get("content-type", "")):
             raise UnsupportedMediaType("The body must be JSON, sent with `content-type: application/json`.")
+        if body and (encoding := self.headers.get("content-encoding", "identity")).lower() != "identity":
+            raise UnsupportedMediaType(f"The body must not be compressed: its `content-encoding` is {encoding[:32]!r}.")
         return body
 
     async def json(self) -> Any:

@@ -16,8 +16,12 @@ from hookkeeper.egress.addresses import parse_networks
 
 NameServer = Annotated[str, AfterValidator(check_name_server)]
 DAY = timedelta(days=1)
+LONGEST = 36_500 * DAY
+"""Of a duration: a time so far ahead can still be written."""
 MIB = 1024 * 1024
 MAX_PORT = 65535
+MIN_ADMIN_KEY = 16
+"""Characters."""
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 """A rate limit: `100/second`."""
 
@@ -40,7 +44,6 @@ class Settings(BaseSettings):
     )
     admin_key: SecretStr | None = Field(
         None,
-        min_length=16,
         description="Key with all permissions, in printable ASCII; `dev` generates one if it is not set",
     )
     encryption_keys: SecretStr | None = Field(
@@ -186,24 +189,28 @@ class Settings(BaseSettings):
     disable_after: timedelta | None = Field(
         5 * DAY,
         ge=timedelta(0),
+        le=LONGEST,
         description="A webhook that has only failed for this time is disabled, and its owner is alerted; `0` means"
         " never. A webhook's own `disable_after` takes precedence",
     )
     max_hold: timedelta = Field(
         30 * DAY,
         gt=timedelta(0),
+        le=LONGEST,
         description="A delivery that was held for this time, by a command or by a paused or disabled webhook, fails"
         " with the reason `held_too_long`",
     )
     probe_interval: timedelta | None = Field(
         None,
         ge=timedelta(seconds=1),
+        le=LONGEST,
         description="Interval at which a webhook that was disabled for failures is sent a `hookkeeper.test` event;"
         " it is enabled when it answers with 2xx. If not set, no test events are sent",
     )
     retention: timedelta = Field(
         30 * DAY,
         ge=timedelta(hours=1),
+        le=LONGEST,
         description="Time for which Temporal keeps finished events with their logs, and recognises their ids as"
         " duplicates",
     )
@@ -279,6 +286,7 @@ class Settings(BaseSettings):
     shutdown_timeout: timedelta = Field(
         timedelta(seconds=30),
         ge=timedelta(0),
+        le=LONGEST,
         description="Time that a stopping worker has to finish attempts in progress, and the API to finish requests"
         " (at most 10 s); ten seconds later the process exits in any case",
     )
@@ -311,6 +319,8 @@ class Settings(BaseSettings):
     @field_validator("admin_key")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value()) < MIN_ADMIN_KEY:
+            raise ValueError(f"must have {MIN_ADMIN_KEY} characters or more")
         if value and not API_KEY.fullmatch(value.get_secret_value()):
             raise ValueError(
                 "must be printable ASCII that neither begins nor ends with a space: no request could send it"
@@ -349,7 +359,14 @@ class Settings(BaseSettings):
     @classmethod
     def _seconds(cls, value: object) -> object:
         """Convert `90` to a number: the environment has only text, and Pydantic reads only numbers as seconds."""
-        return float(value) if isinstance(value, str) and value.strip().isdecimal() else value
+        if not isinstance(value, str) or not value:
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            if not value.strip().upper().lstrip("+-").startswith("P"):
+                raise ValueError("must be a number of seconds, or an ISO 8601 duration such as PT90S or P30D") from None
+        return value
 
     @field_validator("allowed_networks")
     @classmethod
@@ -374,5 +391,10 @@ class Settings(BaseSettings):
 
     @field_validator("public_url", "temporal_ui_url")
     @classmethod
-    def _no_trailing_slash(cls, value: str | None) -> str | None:
-        return value.rstrip("/") if value else None
+    def _is_base_url(cls, value: str | None) -> str | None:
+        """Remove slashes from the end: paths are appended."""
+        if not value:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")

@@ -10,7 +10,13 @@ from hookkeeper.settings import Settings
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("PT90S", timedelta(seconds=90)), ("90", timedelta(seconds=90)), ("P2D", timedelta(days=2)), ("", None)],
+    [
+        ("PT90S", timedelta(seconds=90)),
+        ("90", timedelta(seconds=90)),
+        ("2.5", timedelta(seconds=2.5)),
+        ("P2D", timedelta(days=2)),
+        ("", None),
+    ],
 )
 def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, meant: timedelta | None) -> None:
     for name in ("DISABLE_AFTER", "PROBE_INTERVAL"):
@@ -27,12 +33,31 @@ def test_never(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("RETENTION", "60"), ("RETENTION", ""), ("DISABLE_AFTER", "-P1D"), ("PROBE_INTERVAL", "PT0.5S")],
+    [
+        *(("RETENTION", "60"), ("RETENTION", ""), ("RETENTION", "-5"), ("RETENTION", "P999999999D")),
+        *(("DISABLE_AFTER", "-P1D"), ("DISABLE_AFTER", "soon"), ("PROBE_INTERVAL", "PT0.5S")),
+        *(("MAX_HOLD", "P100000D"), ("SHUTDOWN_TIMEOUT", "1e99"), ("SHUTDOWN_TIMEOUT", "nan")),
+    ],
 )
 def test_bad_durations(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     monkeypatch.setenv(f"HOOKKEEPER_{name}", text)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_the_units_of_a_duration_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKKEEPER_RETENTION", "30 days")
+    with pytest.raises(ValidationError, match="number of seconds, or an ISO 8601 duration such as PT90S"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["PUBLIC_URL", "TEMPORAL_UI_URL"])
+def test_a_url_of_links_has_a_scheme(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"HOOKKEEPER_{name}", "hooks.example/")
+    with pytest.raises(ValidationError, match="must begin with http"):
+        Settings()
+    monkeypatch.setenv(f"HOOKKEEPER_{name}", "https://hooks.example/")
+    assert getattr(Settings(), name.lower()) == "https://hooks.example"
 
 
 @pytest.mark.parametrize("ending", ["\r", "\n", " ", "é", "\x7f"])

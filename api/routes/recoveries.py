@@ -14,7 +14,7 @@ from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, Recover
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.index.walks import recoverable
 from hookkeeper.registry.store import Store
-from hookkeeper.services.errors import NotFound
+from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
@@ -151,6 +151,8 @@ async def _count(store: Store, scope: RecoveryScope) -> int:
 
 def _scope_of(recovery: RecoveryRequest, tenant: str, webhook_id: str | None) -> RecoveryScope:
     now = utc_now()
+    if recovery.since >= now:
+        raise Invalid.field("since", "is in the future")
     return RecoveryScope(
         tenant=tenant,
         webhook_id=webhook_id,

@@ -49,10 +49,18 @@ class DataDir:
 
     def admin_key(self) -> str:
         """Return the admin key of this directory, creating it the first time. Raises `Failed`."""
+        from hookkeeper.content.text import API_KEY
+        from hookkeeper.settings import MIN_ADMIN_KEY
+
         file = self.path / "admin.key"
         if not file.exists():
             self._write(file, f"hk_{secrets.token_urlsafe(32)}\n")
-        return file.read_text().strip()
+        key = _text_of(file)
+        if not API_KEY.fullmatch(key) or len(key) < MIN_ADMIN_KEY:
+            raise Failed(
+                f"{file}: it must have {MIN_ADMIN_KEY} characters of ASCII or more; without it, a new key is made"
+            )
+        return key
 
     @property
     def key_file(self) -> Path:
@@ -69,7 +77,7 @@ class DataDir:
             self._write(self.key_file, f"{new_key(FIRST_KEY)}\n")
         if not self.key_file.exists():
             return None
-        keys = self.key_file.read_text().strip()
+        keys = _text_of(self.key_file)
         try:
             Keyring.parse(keys)
         except ValueError as error:
@@ -138,9 +146,21 @@ class DataDir:
         try:
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
                 new.write(text)
+                new.flush()
+                os.fsync(new.fileno())  # a power cut must not leave an empty file
             fresh.replace(file)
         except OSError as error:
             raise Failed(f"cannot store data in {self.path}: {error.strerror}") from error
+
+
+def _text_of(file: Path) -> str:
+    """Read a small file. Raises `Failed`."""
+    try:
+        return file.read_text().strip()
+    except UnicodeDecodeError:
+        raise Failed(f"{file}: it is not text") from None
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}") from error
 
 
 def _is_private(path: Path) -> bool:

@@ -54,7 +54,7 @@ def as_asyncapi(types: Iterable[EventType]) -> dict[str, Any]:
             "summary": event_type.description,
             "contentType": JSON,
             "payload": body_schema(event_type),
-            "examples": [{"payload": {"type": event_type.name, "data": example}} for example in event_type.examples],
+            "examples": [{"payload": _body(event_type, example)} for example in event_type.examples],
         }
         for event_type in types
     }
@@ -89,11 +89,14 @@ def from_openapi(document: Any) -> Iterator[Imported]:
         )
 
 
+def _body(event_type: EventType, data: Any) -> dict[str, Any]:
+    """Return an example of the standard body."""
+    return {"id": "evt_1", "type": event_type.name, "timestamp": "2026-01-01T00:00:00.000Z", "data": data}
+
+
 def _operation(event_type: EventType) -> dict[str, Any]:
     examples = {
-        f"example {number}": {
-            "value": {"id": "evt_1", "type": event_type.name, "timestamp": "2026-01-01T00:00:00.000Z", "data": example}
-        }
+        f"example {number}": {"value": _body(event_type, example)}
         for number, example in enumerate(event_type.examples, start=1)
     }
     return {

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -455,6 +456,16 @@ async def test_a_body_must_say_that_it_is_json(door: Instance, content_type: str
     headers = {"content-type": content_type} if content_type else {}
     answer = await door.http.post(EVENT, content=json.dumps(event(door)), headers=headers)
     assert "application/json" in problem(answer, 415)["detail"]
+
+
+async def test_a_compressed_body_is_refused(door: Instance) -> None:
+    body = json.dumps(event(door)).encode()
+    for content, encoding in ((gzip.compress(body), "gzip"), (body, "br")):
+        headers = {"content-type": "application/json", "content-encoding": encoding}
+        answer = await door.http.post(EVENT, content=content, headers=headers)
+        assert f"`content-encoding` is '{encoding}'" in problem(answer, 415)["detail"]
+    headers = {"content-type": "application/json", "content-encoding": "Identity"}
+    problem(await door.http.post(EVENT, content=b"{}", headers=headers), 422, "type")
 
 
 async def test_a_form_is_refused(door: Instance) -> None:

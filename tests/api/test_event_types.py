@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema_rs import Draft202012Validator
 from temporalio.client import Client
 
 from hookkeeper.services.catalogue_documents import from_openapi
@@ -128,7 +129,11 @@ async def test_the_catalogue_survives_the_way_through_openapi(idle_instance: Ins
     assert imported.examples == PAID["examples"]
     asyncapi = (await idle_instance.http.get("/v1/catalogue", params={"format": "asyncapi"})).json()
     assert asyncapi["asyncapi"] == "3.0.0"
-    assert list(asyncapi["channels"]["webhooks"]["messages"]) == ["order.paid"]
+    (message,) = asyncapi["channels"]["webhooks"]["messages"].values()
+    assert message["name"] == "order.paid"
+    for example, data in zip(message["examples"], PAID["examples"], strict=True):
+        Draft202012Validator(message["payload"]).validate(example["payload"])
+        assert example["payload"]["data"] == data
 
 
 def test_components_of_a_document_come_along() -> None:

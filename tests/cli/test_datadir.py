@@ -63,6 +63,13 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     assert not (tmp_path / "admin.key").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe" * 20, "é".encode() * 20, b"too short"])
+def test_an_admin_key_that_cannot_be_used(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "admin.key").write_bytes(content)
+    with pytest.raises(Failed, match=r"/admin\.key: it "):
+        DataDir(tmp_path).admin_key()
+
+
 DEV_URL, DEV_KEY = "http://127.0.0.1:18080", "hk_of_dev"
 
 

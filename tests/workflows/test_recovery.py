@@ -55,6 +55,14 @@ def counts(job: dict[str, Any]) -> tuple[int, int, int, int]:
     return job["found"], job["redelivered"], job["failed"], job["skipped"]
 
 
+async def test_a_recovery_of_the_future_is_refused(instance: Instance, inbox: Receiver) -> None:
+    webhook = (await instance.webhook(inbox.url))["id"]
+    for fields in ({}, {"dry_run": True}, {"until": "2199-01-02T00:00:00Z"}):
+        answer = await ask(instance, webhook, since="2199-01-01T00:00:00Z", **fields)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"] == [{"path": "since", "detail": "is in the future"}]
+
+
 async def test_what_failed_is_delivered_again_oldest_first(instance: Instance, inbox: Receiver) -> None:
     webhook, sent = await failing(instance, inbox, EVENTS)
     counted = await ask(instance, webhook, dry_run=True)
