@@ -273,6 +273,9 @@ async def _exchange(
                 break
         else:
             state.done = True
+    except _REQUEST_ERRORS:
+        if state.reader is None or not state.reader.is_body_cut_off:
+            raise
     finally:
         await response.aclose()
 

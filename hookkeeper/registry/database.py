@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,27 @@ class RegistryUnavailable(Exception):
     """The registry is unavailable; the same call may succeed later."""
 
 
+class SQLiteConnection(sqlite3.Connection):
+    """A connection that ends its transaction when it is closed.
+
+    SQLite keeps a closed connection, and its lock, as long as a cursor has unread rows. The traceback of a cancelled
+    write holds such a cursor until garbage is collected, and no other process could write for minutes.
+    """
+
+    def close(self) -> None:
+        if self.in_transaction:
+            with suppress(sqlite3.Error):
+                self.execute("ROLLBACK")
+        super().close()
+
+
 def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
     """Make an engine, which connects at first use. With keys, secret columns are encrypted."""
     # For asyncpg the time to connect, for SQLite the time to wait for another writer.
     connect_args: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
     if make_url(database_url).get_backend_name() == "sqlite":
         connect_args["isolation_level"] = None  # the driver begins no transactions, `_begin_immediate` does
+        connect_args["factory"] = SQLiteConnection
     engine = create_async_engine(
         database_url,
         pool_pre_ping=True,

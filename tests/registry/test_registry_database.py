@@ -251,6 +251,23 @@ async def test_writers_of_sqlite_recover_from_a_wait(tmp_path: Path) -> None:
     await engine.dispose()
 
 
+async def test_a_closed_connection_of_sqlite_holds_no_lock(sqlite_url: str) -> None:
+    """Timeline: an update is cancelled before its rows are read; its traceback still has the cursor."""
+    engine = open_engine(sqlite_url)
+    await Store(engine).migrate()
+    connection = await engine.connect()
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    await driver.execute("BEGIN IMMEDIATE")
+    cursor = await driver.execute("UPDATE alembic_version SET version_num = version_num RETURNING version_num")
+    await connection.invalidate()
+    async with Database(engine).write() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    await connection.close()
+    await engine.dispose()
+    del cursor
+
+
 async def test_a_migrated_file_is_recognised_without_alembic(sqlite_url: str, tmp_path: Path) -> None:
     """Proves: a missing, foreign or older file counts as not migrated, and the latest revision is Alembic's."""
     database = Path(sqlite_url.partition("///")[2])
