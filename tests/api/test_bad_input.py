@@ -431,8 +431,10 @@ NOT_OURS: dict[str, tuple[str, str]] = {
     "the other half": (r'["x", {"b": "a\udc00b"}]', "data.1.b"),
     "pair in the wrong order": (r'"\udc00\ud800"', "data"),
     "half a pair as a key": (r'{"a": {"\ud83d": 1}}', "data.a"),
-    "5,001 digits": ("1" + "0" * 5000, "body"),
-    "-5,001 digits": ("[-1" + "0" * 5000 + "]", "body"),
+    "309 digits": ("1" + "0" * 308, "data"),
+    "-309 digits": ('{"a": "' + "1" * 309 + '", "b": [-' + "9" * 309 + "]}", "data.b.0"),
+    "5,001 digits": ("1" + "0" * 5000, "data"),
+    "-5,001 digits": ("[-1" + "0" * 5000 + "]", "data.0"),
 }
 
 
