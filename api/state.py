@@ -21,7 +21,7 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
 MAX_CONCURRENT_PARSES = 4
-"""Large bodies that are parsed in threads at the same time, half of them of one tenant."""
+"""Large bodies and forms of webhooks that are parsed in threads at the same time, half of them of one tenant."""
 MAX_CONCURRENT_RENDERS = 4
 """Pages that are rendered in threads at the same time, half of them of one tenant."""
 CONNECTIONS_PER_STREAM = 4

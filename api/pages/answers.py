@@ -1,11 +1,11 @@
 """What came of a test event, for the page of its webhook."""
 
-import json
 from typing import NamedTuple
 
 from api import views
 from api.caller import Caller
 from api.schemas.events import DeliveryView
+from hookkeeper.content.json_text import readable
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.models import Webhook
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
@@ -44,7 +44,7 @@ async def read_answer(
     except Unavailable:
         return Answer(event_id, "The test event was accepted. Its deliveries cannot be read now.")
     event = views.event(snapshot, links)
-    data = json.dumps(snapshot.event.data, indent=2, ensure_ascii=False)
+    data = readable(snapshot.event.data, MAX_DATA_IN_FORM + 1)  # no more than is shown
     return Answer(
         event_id,
         status=event.status,

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from api.caller import Caller
 from api.deps import CallerDep, CatalogueDep, SandboxDep, SettingsDep, ValidatorDep
 from api.pages.samples import form_sample
 from api.pages.webhook_fields import read_fields
+from api.requests import in_thread
 from api.routes.webhooks import sample_data
 from api.schemas.webhooks import NewWebhook, SampleEvent, WebhookFields
 from hookkeeper.registry.catalogue import Catalogue
@@ -35,8 +36,15 @@ class FormPreviewer:
     """Previews forms. A tenant's calls have its share of the sandbox, as those of the API."""
 
     def __init__(
-        self, caller: Caller, sandbox: Sandbox, validator: WebhookValidator, settings: Settings, catalogue: Catalogue
+        self,
+        request: Request,
+        caller: Caller,
+        sandbox: Sandbox,
+        validator: WebhookValidator,
+        settings: Settings,
+        catalogue: Catalogue,
     ) -> None:
+        self._request = request
         self._caller = caller
         self._sandbox = sandbox
         self._validator = validator
@@ -45,14 +53,14 @@ class FormPreviewer:
 
     async def preview(self, form: Mapping[str, str], known: Webhook | None, names: Sequence[str]) -> FormPreview:
         """Return what the form's webhook sends. Raises ValidationError, Invalid, Problem, SandboxUnavailable."""
-        fields = read_fields(form)
+        fields = await in_thread(self._request, read_fields, form)
         given = dict(WebhookFields(**fields))
         tenant = known.tenant if known else self._tenant(form)
         given |= unmasked(given, known) | {"tenant": tenant}
         if not (given["emails"] or given["notifications"]):
             given["url"] = given["url"] or NO_URL
         await self._validator.for_(tenant).check(given)
-        event = SampleEvent(**form_sample(form, given["events"], names))
+        event = SampleEvent(**await in_thread(self._request, form_sample, form, given["events"], names))
         webhook = unsaved(given)
         webhook.id = known.id if known else webhook.id
         data = await sample_data(event, self._catalogue)
@@ -66,9 +74,14 @@ class FormPreviewer:
 
 
 async def _previewer(
-    caller: CallerDep, sandbox: SandboxDep, validator: ValidatorDep, settings: SettingsDep, catalogue: CatalogueDep
+    request: Request,
+    caller: CallerDep,
+    sandbox: SandboxDep,
+    validator: ValidatorDep,
+    settings: SettingsDep,
+    catalogue: CatalogueDep,
 ) -> FormPreviewer:
-    return FormPreviewer(caller, sandbox, validator, settings, catalogue)
+    return FormPreviewer(request, caller, sandbox, validator, settings, catalogue)
 
 
 FormPreviewerDep = Annotated[FormPreviewer, Depends(_previewer)]

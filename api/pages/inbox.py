@@ -64,13 +64,14 @@ async def show_inbox(
     if tenant is None or caller.tenant not in (None, tenant):
         raise NotFound("There is no such inbox.")
     webhooks = await _webhooks(store, tenant, _url(settings, token))
-    requests = [(received, received.signature(webhooks), _text(received)) for received in inboxes.requests(token)]
     return await render(
         request,
         "inbox.html",
         address=_url(settings, token),
         webhook=webhooks[0] if webhooks and _reads_webhooks(caller) else None,
-        requests=requests,
+        requests=list(inboxes.requests(token)),
+        webhooks=webhooks,
+        text=_text,  # the thread that renders the page parses the bodies
         tenant=tenant,
         event=event,
         api=settings.public_url,

@@ -23,6 +23,7 @@ from api.pages.routes import PageRoute
 from api.pages.samples import answer_url, read_sample
 from api.pages.webhook import show_again
 from api.problems import Problem, ServiceUnavailable
+from api.requests import in_thread
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
@@ -70,7 +71,12 @@ async def send_test(
     form: dict[str, str] = request.state.form
     try:
         accepted = await api.send_test(
-            webhook, Response(), catalogue, ingest, links, TestEventRequest(**read_sample(form))
+            webhook,
+            Response(),
+            catalogue,
+            ingest,
+            links,
+            TestEventRequest(**await in_thread(request, read_sample, form)),
         )
     except ServiceUnavailable:
         raise
@@ -92,7 +98,8 @@ async def preview(
     """Show what the webhook would send for an event."""
     form: dict[str, str] = request.state.form
     try:
-        sample = {name: value for name, value in read_sample(form).items() if name != "id"}
+        read = await in_thread(request, read_sample, form)
+        sample = {name: value for name, value in read.items() if name != "id"}
         wanted = PreviewRequest(webhook_id=webhook.id, event=sample)
         shown = await api.preview_webhook(wanted, store, caller, sandbox, validator, settings)
     except (Problem, ValidationError) as error:

@@ -36,6 +36,7 @@ from api.pages.webhook_fields import (
     tidied,
 )
 from api.problems import Forbidden, Problem
+from api.requests import in_thread
 from api.routes import webhooks as api
 from api.schemas.webhooks import NewWebhook, TestEventRequest, WebhookChanges
 from hookkeeper.registry.catalogue import Catalogue
@@ -82,8 +83,8 @@ async def create_webhook(
     """Register a webhook, send it a test event if the form asks for one, and go to its page."""
     form, names = tidied(request.state.form), await _names(catalogue, caller)
     try:
-        new = NewWebhook(**read_fields(form) | _chosen_once(form))
-        test = _test(form, new.events, names)
+        new = NewWebhook(**await in_thread(request, read_fields, form) | _chosen_once(form))
+        test = await _test(request, form, new.events, names)
         created = await api.create_webhook(new, store, caller, validator, settings)
     except REFUSED as error:
         return await _form(request, form, None, names, problem=_problem(error))
@@ -134,8 +135,8 @@ async def change_webhook(
     known = views.webhook(webhook)
     form, names = tidied(request.state.form, known), await _names(catalogue, caller)
     try:
-        given = changed_fields(form, known)
-        test = _test(form, given.get("events", known.events), names)
+        given = await in_thread(request, changed_fields, form, known)
+        test = await _test(request, form, given.get("events", known.events), names)
         if given:
             changes = WebhookChanges(**given)
             await api.change_webhook(webhook.id, changes, store, caller, gateway, validator)
@@ -164,11 +165,11 @@ def _chosen_once(form: dict[str, str]) -> dict[str, Any]:
     return {name: form[name].strip() for name in ("tenant", "secret", "signature_scheme") if form.get(name, "").strip()}
 
 
-def _test(form: dict[str, str], events: list[str], names: list[str]) -> TestEventRequest | None:
+async def _test(request: Request, form: dict[str, str], events: list[str], names: list[str]) -> TestEventRequest | None:
     """Return the test event to send once the webhook is saved, if the button for that was pressed."""
     if form.get("then") != "test":
         return None
-    return TestEventRequest(**form_sample(form, events, names))
+    return TestEventRequest(**await in_thread(request, form_sample, form, events, names))
 
 
 async def _names(catalogue: Catalogue, caller: Caller) -> list[str]:

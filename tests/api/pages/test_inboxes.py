@@ -1,7 +1,9 @@
 """Inboxes: a first webhook in the product itself, and what they cost."""
 
 import asyncio
+import threading
 from html import unescape
+from typing import Any
 
 import pytest
 from browsers import Browser, browsing
@@ -10,6 +12,7 @@ from sockets import serving
 
 from api import inboxes
 from api.inboxes import Inboxes, ReceivedRequest
+from api.strict_json import parse
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 from instances import Instance
@@ -84,6 +87,27 @@ async def test_an_inbox_is_shown_whatever_has_arrived(idle_instance: Instance, b
         answer = await browser.get(f"/inbox/{token}")
     assert answer.status_code == 200
     assert body.decode(errors="replace")[:20] in unescape(answer.text)
+
+
+async def test_no_body_in_an_inbox_is_parsed_on_the_loop(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An inbox with 256 KB of `[0],[0],…` took 60 ms."""
+    threads: list[threading.Thread] = []
+
+    def noted(body: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return parse(body)
+
+    monkeypatch.setattr("api.pages.inbox.parse", noted)
+    use_inboxes(idle_instance)
+    token = idle_instance.app.state.api.inboxes.new_token(idle_instance.tenant)
+    for _ in range(2):
+        assert (await idle_instance.http.post(f"/inbox/{token}", json=[[0]] * 100)).status_code == 200
+    async with browsing(idle_instance.app) as browser:
+        await browser.page(f"/inbox/{token}")
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
 
 
 async def test_inboxes_are_off_in_production(idle_instance: Instance) -> None:
