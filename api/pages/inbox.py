@@ -16,8 +16,7 @@ from api.routes.post_events import accept_event
 from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
-from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import Store
+from hookkeeper.registry.store import Store, WebhookAddress
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
@@ -70,18 +69,17 @@ async def show_inbox(
         address=_url(settings, token),
         webhook=webhooks[0] if webhooks and _reads_webhooks(caller) else None,
         requests=list(inboxes.requests(token)),
-        webhooks=webhooks,
-        text=_text,  # the thread that renders the page parses the bodies
+        keys=[webhook.secret for webhook in webhooks],
+        text=_text,  # the thread that renders the page parses the bodies and checks the signatures
         tenant=tenant,
         event=event,
         api=settings.public_url,
     )
 
 
-async def _webhooks(store: Store, tenant: str, url: str) -> list[Webhook]:
+async def _webhooks(store: Store, tenant: str, url: str) -> list[WebhookAddress]:
     """Return the webhooks of the tenant that deliver to the inbox."""
-    latest, _ = await store.page(tenant=tenant, event=None, enabled=None, limit=MAX_COMPARED, cursor=None)
-    return [webhook for webhook in latest if webhook.url == url]
+    return [webhook for webhook in await store.addresses(tenant, MAX_COMPARED) if webhook.url == url]
 
 
 def _check_on(settings: Settings) -> None:

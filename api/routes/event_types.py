@@ -43,7 +43,11 @@ async def list_event_types(
     limit: Limit = 50,
     cursor: Annotated[EventType | None, Query(description="`next_cursor` of the previous page")] = None,
 ) -> Page[EventTypeView]:
-    """List event types by name."""
+    """List event types by name.
+
+    A page ends after about 1 MiB of schemas and examples, so it can have fewer items than `limit` without being the
+    last one: only `next_cursor` tells.
+    """
     found, next_cursor = await catalogue.page(archived=archived, limit=limit, after=cursor)
     return Page(items=[EventTypeView.of(row) for row in found], next_cursor=next_cursor)
 

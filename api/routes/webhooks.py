@@ -89,7 +89,11 @@ async def list_webhooks(
     enabled: bool | None = None,
     limit: Limit = 50,
 ) -> Page[schemas.WebhookView]:
-    """List webhooks, newest first."""
+    """List webhooks, newest first.
+
+    A page ends after about 1 MiB of configuration, so it can have fewer items than `limit` without being the last one:
+    only `next_cursor` tells.
+    """
     found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start)
     return cursor.page([views.webhook(row) for row in found], next_cursor)
 

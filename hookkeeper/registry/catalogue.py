@@ -12,6 +12,7 @@ from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import EventType
+from hookkeeper.registry.paging import read_large
 from hookkeeper.times import utc_now
 
 CHANGEABLE = frozenset(("description", "schema", "examples", "archived"))
@@ -59,15 +60,18 @@ class Catalogue:
         return TypeRules(*rows[0]) if rows else None
 
     async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
-        """Return up to `limit` event types by name, and the name for `after`; None on the last page."""
-        query = select(EventType).order_by(EventType.name).limit(limit + 1)
+        """Return up to `limit` event types by name, and the name for `after`; None on the last page.
+
+        There are fewer if they are large.
+        """
+        query = select(EventType).order_by(EventType.name)
         if archived is not None:
             query = query.where(EventType.archived == archived)
         if after is not None:
             query = query.where(EventType.name > after)
         async with self._database.read() as session:
-            found = list(await session.scalars(query))
-        return found[:limit], found[limit - 1].name if len(found) > limit else None
+            found, last = await read_large(session, query, (EventType.name,), limit)
+        return found, last.name if last else None
 
     async def names(self, limit: int) -> list[str]:
         """Return the first names of event types that are in use."""

@@ -1,10 +1,13 @@
-"""Pages of lists that are ordered by time, newest first."""
+"""Pages of lists that are ordered by time, newest first, and pages of large rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import reduce
+from operator import add
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Row, Select, String, cast, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from hookkeeper.registry.database import Database
@@ -12,6 +15,10 @@ from hookkeeper.registry.database import Database
 Item = TypeVar("Item")
 Order = Sequence[InstrumentedAttribute[Any]]
 """A time and the columns of a key, which are texts. Only the last of them may contain spaces."""
+PAGE_BYTES = 1024 * 1024
+"""What the rows of a page of large rows take in the database, unless the first one alone takes more."""
+SIZES_AT_ONCE = 20
+"""Rows of which the size is read with one statement: the database reads the whole row for it."""
 
 
 class BadRegistryCursor(ValueError):
@@ -22,12 +29,53 @@ async def read_page(
     database: Database, query: Select[Item], order: Order, limit: int, cursor: str | None
 ) -> tuple[list[Item], str | None]:
     """Return up to `limit` rows, newest first, and the next cursor. Raises BadRegistryCursor."""
-    query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
-    if cursor is not None:
-        query = query.where(tuple_(*order) < tuple_(*_read_cursor(cursor, order)))
     async with database.read() as session:
-        found = list(await session.scalars(query))
+        found = list(await session.scalars(_from_cursor(query, order, cursor).limit(limit + 1)))
     return found[:limit], _write_cursor(found[limit - 1], order) if len(found) > limit else None
+
+
+async def read_page_of_large(
+    database: Database, query: Select[Item], order: Order, limit: int, cursor: str | None
+) -> tuple[list[Item], str | None]:
+    """Return what `read_page` does, and less if the rows are large."""
+    async with database.read() as session:
+        found, last = await read_large(session, _from_cursor(query, order, cursor), order, limit)
+    return found, _write_cursor(last, order) if last else None
+
+
+async def read_large(
+    session: AsyncSession, query: Select[Item], order: Order, limit: int
+) -> tuple[list[Item], Row[*tuple[Any, ...]] | None]:
+    """Return the first rows, up to `limit` and about `PAGE_BYTES`, and the order of the last one if more follow.
+
+    The last column of the order is the key of the rows.
+    """
+    key = order[-1]
+    listed = (await session.execute(query.with_only_columns(*order).limit(limit + 1))).all()
+    chosen = listed[: await _count_fitting(session, key, [row[-1] for row in listed[:limit]])]
+    found = await session.scalars(query.where(key.in_([row[-1] for row in chosen])))
+    return list(found), chosen[-1] if len(chosen) < len(listed) else None
+
+
+async def _count_fitting(session: AsyncSession, key: InstrumentedAttribute[Any], keys: Sequence[str]) -> int:
+    """Return how many of the rows with these keys fit on a page, at least one."""
+    columns = key.property.columns[0].table.columns
+    size = reduce(add, (func.coalesce(func.length(cast(column, String)), 0) for column in columns))
+    total = 0
+    for begin in range(0, len(keys), SIZES_AT_ONCE):
+        step = keys[begin : begin + SIZES_AT_ONCE]
+        sizes = {row[0]: row[1] for row in await session.execute(select(key, size).where(key.in_(step)))}
+        for count, name in enumerate(step, begin):
+            total += sizes.get(name, 0)  # it may be deleted meanwhile
+            if total > PAGE_BYTES:
+                return max(1, count)
+    return len(keys)
+
+
+def _from_cursor(query: Select[Item], order: Order, cursor: str | None) -> Select[Item]:
+    """Order a query, and let it begin after the previous page."""
+    query = query.order_by(*(column.desc() for column in order))
+    return query if cursor is None else query.where(tuple_(*order) < tuple_(*_read_cursor(cursor, order)))
 
 
 def _write_cursor(item: object, order: Order) -> str:

@@ -5,7 +5,7 @@ Methods raise RegistryUnavailable; a write may have taken effect all the same.
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -27,7 +27,7 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
-from hookkeeper.registry.paging import read_page
+from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.slots import Slots
@@ -51,6 +51,14 @@ class TooManyWebhooks(Exception):
 
 class ChangedMeanwhile(Exception):
     """The webhook was changed since the change was checked: read it and check again."""
+
+
+class WebhookAddress(NamedTuple):
+    """What an inbox has to know of a webhook."""
+
+    id: str
+    url: str
+    secret: str
 
 
 class Store:
@@ -142,13 +150,23 @@ class Store:
     async def page(
         self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
     ) -> tuple[list[Webhook], str | None]:
-        """Return up to `limit` webhooks, newest first, and the next cursor. Raises BadRegistryCursor."""
+        """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large.
+
+        Raises BadRegistryCursor.
+        """
         query = select(Webhook).where(*_of(tenant))
         if event is not None:
             query = query.where(_listens_to(event, tenant))
         if enabled is not None:
             query = query.where(Webhook.enabled == enabled)
-        return await read_page(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
+        return await read_page_of_large(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
+
+    async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
+        """Return id, URL and signing key of the tenant's latest webhooks."""
+        query = select(Webhook.id, Webhook.url, Webhook.secret).where(Webhook.tenant == tenant)
+        async with self._database.read() as session:
+            found = await session.execute(query.order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit))
+            return [WebhookAddress(*row) for row in found]
 
     async def update(
         self,

@@ -156,7 +156,7 @@ async def test_the_default_tenant(idle_instance: Instance) -> None:
         [],
         {},
         "\x00\x1f\u2028 😀 é",
-        10**4000,
+        10**307,
         1e308,
         12345678901234567890,
         0.1,

@@ -288,6 +288,23 @@ async def test_pages_cover_all_exactly_once_newest_first(idle_instance: Instance
     assert [webhook["id"] for webhook in found] == made[::-1]
 
 
+async def test_a_page_of_large_webhooks_is_short(idle_instance: Instance) -> None:
+    text = json.dumps("x" * 60_000)
+    calls = [{"http": {"url": URL, "body": text}}] * 3
+    for _ in range(9):
+        await idle_instance.webhook(URL, payload={"template": text}, notifications=calls)
+    sizes: list[int] = []
+    cursor: str | None = None
+    while not sizes or cursor:
+        query: dict[str, Any] = {"tenant": idle_instance.tenant, "limit": 100}
+        query |= {"cursor": cursor} if cursor else {}
+        answer = await idle_instance.http.get("/v1/webhooks", params=query)
+        assert len(answer.content) < 2**20 + 2**14
+        sizes.append(len(answer.json()["items"]))
+        cursor = answer.json()["next_cursor"]
+    assert sizes == [4, 4, 1]
+
+
 async def test_a_page_stays_where_it_was_when_a_webhook_is_added(idle_instance: Instance) -> None:
     made = [(await idle_instance.webhook(URL))["id"] for _ in range(4)]
     first = (await idle_instance.http.get("/v1/webhooks", params={"limit": 2})).json()

@@ -51,6 +51,15 @@ async def test_pages_cover_all_by_name(catalogue: Catalogue) -> None:
     assert [event_type.name for event_type in archived] == ["type.3"]
 
 
+async def test_a_page_of_large_types_ends_early(catalogue: Catalogue) -> None:
+    for n in range(6):
+        await catalogue.add(EventType(name=f"type.{n}", examples=["x" * 240_000]))
+    page, after = await catalogue.page(archived=None, limit=100, after=None)
+    assert ([event_type.name for event_type in page], after) == ([f"type.{n}" for n in range(4)], "type.3")
+    page, after = await catalogue.page(archived=None, limit=100, after=after)
+    assert ([event_type.name for event_type in page], after) == (["type.4", "type.5"], None)
+
+
 async def test_only_what_is_given_changes(catalogue: Catalogue) -> None:
     await catalogue.add(EventType(name="order.paid", description="Paid.", schema={"type": "object"}))
     changed = await catalogue.update("order.paid", {"archived": True, "schema": None})

@@ -14,7 +14,7 @@ from hookkeeper.content.payload import Payload
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.registry.paging import PAGE_BYTES, BadRegistryCursor
 from hookkeeper.registry.store import Store
 
 Make = Callable[..., Webhook]
@@ -184,6 +184,34 @@ async def test_paging_covers_all_rows_once_newest_first(store: Store, make_webho
         read = await pages(store, limit)
         assert [webhook_id for page in read for webhook_id in page] == newest_first
         assert len(read) == -(-11 // limit)
+
+
+async def test_a_page_of_large_webhooks_ends_early(store: Store, make_webhook: Make) -> None:
+    """Large ones, then one that is larger than a page, then small ones, newest first. All are read, each once."""
+    sizes = [240_000] * 9 + [PAGE_BYTES + 1] + [10] * 3
+    for number, size in enumerate(reversed(sizes)):
+        created_at = datetime(2026, 1, 1 + number, tzinfo=UTC)
+        await store.add(make_webhook(f"wh_{number:02}", description="x" * size, created_at=created_at))
+    names = [f"wh_{number:02}" for number in reversed(range(13))]
+    assert await pages(store, 100) == [names[:4], names[4:8], names[8:9], names[9:10], names[10:]]
+    assert await pages(store, 3, event="order.paid") == [names[:3], names[3:6], names[6:9], names[9:10], names[10:]]
+
+
+async def test_webhooks_that_do_not_fit_on_a_page_are_not_read(store: Store, make_webhook: Make) -> None:
+    for number in range(9):
+        await store.add(make_webhook(f"wh_{number}", metadata_={"large": "x" * 240_000}))
+    read: list[Webhook] = []
+
+    def note(webhook: Webhook, _: object) -> None:
+        read.append(webhook)
+
+    event.listen(Webhook, "load", note)
+    try:
+        found, cursor = await store.page(tenant="acme", event=None, enabled=None, limit=9, cursor=None)
+    finally:
+        event.remove(Webhook, "load", note)
+    assert (len(read), len(found)) == (4, 4)
+    assert cursor is not None
 
 
 async def test_pages_filter(store: Store, make_webhook: Make) -> None:

@@ -1,6 +1,7 @@
 """The list of webhooks and the page of one: health, settings without secrets, commands, deliveries, a test event."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -45,6 +46,20 @@ async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
     shown = re.findall(r"hook-\d\d", first.text), re.findall(r"hook-\d\d", second.text)
     assert [len(set(names)) for names in shown] == [20, 5]
     assert len({*shown[0], *shown[1]}) == 25
+
+
+async def test_a_list_of_large_webhooks_has_short_pages(idle_instance: Instance) -> None:
+    calls = [{"http": {"url": "http://127.0.0.1:9000", "body": json.dumps("x" * 60_000)}}] * 4
+    for n in range(6):
+        await idle_instance.webhook("http://127.0.0.1:9000", name=f"large-{n}", notifications=calls)
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        first = await browser.page("/webhooks")
+        (older,) = [link for link in first.links() if "cursor=" in link]
+        second = await browser.page(older)
+    shown = [set(re.findall(r"large-\d", page.text)) for page in (first, second)]
+    assert [len(names) for names in shown] == [4, 2]
+    assert len(shown[0] | shown[1]) == 6
 
 
 async def test_a_webhook_shows_its_day_and_no_secret(instance: Instance, inbox: Receiver) -> None:
