@@ -6,13 +6,18 @@ A guarded route without a scope cannot be made, nor an app with a route that is 
 """
 
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, params
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from api.caller import Caller, Scope
+from api.connections import until_read
 from api.requests import MAX_BATCH_BYTES, StrictRoute
 from api.state import state_of
 
@@ -36,6 +41,8 @@ KEYLESS = frozenset(
     }
 )
 """Paths that need no key."""
+HELD = "hookkeeper.held"
+"""Where the scope of a request has what the request holds."""
 
 bearer = HTTPBearer(
     bearerFormat="hk_…",
@@ -63,10 +70,21 @@ class GuardedRoute(StrictRoute):
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
             request.state.caller = await self.authenticate(request, scopes)
-            async with state.concurrency.slot(request.state.caller):
-                return await handle(request)
+            held: AsyncExitStack = request.scope[HELD]
+            await held.enter_async_context(state.concurrency.slot(request.state.caller))
+            response = await handle(request)
+            if isinstance(response, StreamingResponse):
+                await held.aclose()  # streams have limits of their own, and last
+            return response
 
         return handle_guarded
+
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Answer a request, which holds its tenant's slot until the client has read the answer."""
+        async with AsyncExitStack() as held:
+            scope[HELD] = held
+            await super().handle(scope, receive, send)
+            await until_read(scope)
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, Forbidden."""

@@ -1,10 +1,13 @@
-"""Limits of client connections: the size of the head, the time for each stage, and the number of connections.
+"""Limits of client connections: the size of the head, the time for each stage, the number of connections, and what
+waits for clients that do not read.
 
 uvicorn closes connections that are idle between two requests, and no others. Here a client that connects and sends
 nothing, that sends its headers or body a byte at a time, or that does not read its answer, is disconnected.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 import structlog
@@ -16,6 +19,11 @@ from hookkeeper import metrics
 
 BYTES_PER_SECOND = 16 * 1024
 """Minimum rate of a body or an answer, once the timeout of its stage is over."""
+
+MAX_UNREAD = 64 * 1024 * 1024
+"""Bytes of answers that wait for their clients, in a process. A connection with at most 64 KiB is not counted."""
+DRAIN = "hookkeeper.drain"
+"""The ASGI extension that waits until the client has read all but 64 KiB of what was sent."""
 
 Stage = Literal["head", "body", "work", "idle", "rest"]
 """What a connection waits for: the end of the headers, the end of the body, our answer, another request, or the rest of
@@ -45,6 +53,7 @@ class BoundedProtocol(UpgradelessProtocol):
 
     timeouts = ClientTimeouts()
     max_connections = 800
+    max_unread = MAX_UNREAD
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,6 +62,7 @@ class BoundedProtocol(UpgradelessProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_for: tuple[Stage, float] | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
+        self._unread_since = 0.0
         self._refusal = NO_HTTP
         self._refused = False
         self._chunk = self._unparsed = self._head_bytes = self._body_bytes = 0
@@ -79,6 +89,7 @@ class BoundedProtocol(UpgradelessProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {DRAIN: {"wait": self.flow.drain}}
         self._head_bytes = 0
         self._unparsed = -self._chunk  # which can contain the end of another request
         if self._stage != "head":  # else the time runs since the connection or an earlier byte
@@ -176,7 +187,9 @@ class BoundedProtocol(UpgradelessProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._unread_since = self.loop.time()
         self._abort_later()
+        self._bound_unread()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -191,9 +204,31 @@ class BoundedProtocol(UpgradelessProtocol):
     def _abort_later(self) -> None:
         """Give the client time to read what is written. Closing alone would wait for that without limit."""
         if self._abort_timer is None:
-            size = self.transport.get_write_buffer_size()
-            timeout = self.timeouts.answer + size / BYTES_PER_SECOND
+            timeout = self.timeouts.answer + self._unread / BYTES_PER_SECOND
             self._abort_timer = self.loop.call_later(timeout, self.transport.abort)
+
+    def _bound_unread(self) -> None:
+        """Over the limit, abort connections of the address for which most waits, first the one that waits longest."""
+        connections = cast("set[BoundedProtocol]", self.connections)
+        unread = [connection for connection in connections if connection.flow.write_paused]
+        while sum(connection._unread for connection in unread) > self.max_unread:
+            of_address: Counter[str] = Counter()
+            for connection in unread:
+                of_address[connection._address] += connection._unread
+            ((most, _),) = of_address.most_common(1)
+            of_most = [connection for connection in unread if connection._address == most]
+            longest = min(of_most, key=lambda connection: connection._unread_since)
+            metrics.count_limit("unread_answers")
+            unread.remove(longest)
+            longest.transport.abort()
+
+    @property
+    def _unread(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -250,3 +285,9 @@ class BoundedProtocol(UpgradelessProtocol):
 def bounded(max_connections: int, timeouts: ClientTimeouts) -> type[BoundedProtocol]:
     """Return a protocol with these limits."""
     return type("Bounded", (BoundedProtocol,), {"max_connections": max_connections, "timeouts": timeouts})
+
+
+async def until_read(scope: Mapping[str, Any]) -> None:
+    """Wait until the client has read the answer, but for what the connection buffers, or is disconnected."""
+    if drain := scope.get("extensions", {}).get(DRAIN):
+        await drain["wait"]()

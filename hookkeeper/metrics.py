@@ -26,6 +26,7 @@ Limit = Literal[
     "rate",  # of a key or an address
     "tenant_requests",
     "connections",  # of an API process
+    "unread_answers",  # of an API process
     "streams",  # of a tenant in an API process
     "backlog",
     "schema_cost",

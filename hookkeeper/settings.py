@@ -138,8 +138,8 @@ class Settings(BaseSettings):
     max_concurrent_requests_per_tenant: int = Field(
         8,
         ge=1,
-        description="API requests of one tenant that an API process handles at once; ten times as many wait, and"
-        " further ones are answered with 429",
+        description="API requests of one tenant that an API process handles at once, until their answers are read; ten"
+        " times as many wait, and further ones are answered with 429",
     )
     max_streams_per_tenant: int = Field(
         10,

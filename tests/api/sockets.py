@@ -1,15 +1,17 @@
 """An API behind its real server, and clients that speak to it byte by byte."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
-from api.connections import ClientTimeouts, bounded
+from api.connections import BoundedProtocol, ClientTimeouts, bounded
 from hookkeeper.cli.listeners import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
@@ -26,6 +28,12 @@ class ApiServer:
     @property
     def connections(self) -> int:
         return len(self.uvicorn.server_state.connections)
+
+    @property
+    def unread(self) -> list[int]:
+        """Bytes that wait for each client that does not read."""
+        connections = cast("set[BoundedProtocol]", self.uvicorn.server_state.connections)
+        return [ours.transport.get_write_buffer_size() for ours in connections if ours.flow.write_paused]
 
     async def until_alone(self, seconds: float = WAIT_TIMEOUT) -> None:
         """Wait until the server has forgotten all connections."""
@@ -98,10 +106,26 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(port: int, limit: int = 2**16) -> AsyncIterator[Connection]:
-    """Open a connection."""
-    client = Connection(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
+async def connected(port: int, limit: int = 2**16, address: str = "127.0.0.1") -> AsyncIterator[Connection]:
+    """Open a connection from this address."""
+    opened = await asyncio.open_connection("127.0.0.1", port, limit=limit, local_addr=(address, 0))
+    client = Connection(*opened)
     try:
         yield client
     finally:
         client.writer.transport.abort()
+
+
+@asynccontextmanager
+async def not_reading(server: ApiServer, address: str = "127.0.0.1") -> AsyncIterator[Connection]:
+    """Open a connection that reads nothing, and for which the system buffers little."""
+    known = set(server.uvicorn.server_state.connections)
+    async with connected(server.port, limit=2**20, address=address) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not (new := server.uvicorn.server_state.connections - known):
+                await asyncio.sleep(0.005)
+        (ours,) = new
+        ours.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield client

@@ -1,7 +1,10 @@
 """What one tenant asks of the API at once delays that tenant only."""
 
 import asyncio
+import json
 import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,13 @@ import pytest
 from callers import calling, make_key
 from fastapi import FastAPI
 from problems import problem
-from sockets import Connection, connected, serving
+from sockets import Connection, connected, not_reading, serving
 from temporalio.client import Client as Temporal
 
 from api.concurrency import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
+from hookkeeper.registry.models import Webhook
 from instance_parts import new_app
 from instances import running_instance
 from timeouts import WAIT_TIMEOUT
@@ -100,6 +104,59 @@ async def test_small_bodies_of_many_values_are_parsed_in_a_thread(
         assert (await instance.http.post("/v1/events", json=ordinary)).status_code == 202
     own = threading.current_thread()
     assert [thread is own for thread in threads] == [False, True]
+
+
+async def test_answers_that_a_tenant_does_not_read_hold_its_slots(
+    temporal: Temporal, tmp_path: Path, make_webhook: Callable[..., Webhook]
+) -> None:
+    """Setup: two requests of a tenant are handled at once. Timeline: it reads nothing of two long answers.
+    What this proves: its next request waits until one of them is read, while another tenant is answered.
+    """
+    async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
+        busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
+        for number in range(4):
+            await instance.store.add(make_webhook(f"wh_{number}", "busy", description="x" * 200_000))
+        app = new_app(instance.settings, instance.store, instance.gateway)
+        ask = f"GET /v1/webhooks HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {busy}\r\n\r\n".encode()
+        async with (
+            serving(app) as server,
+            not_reading(server) as first,
+            not_reading(server) as second,
+            calling(app, busy) as http,
+            calling(app, other) as neighbour,
+        ):
+            for client in (first, second):
+                client.send(ask)
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while len(server.unread) < AT_ONCE:
+                    await asyncio.sleep(0.01)
+            waiting = asyncio.create_task(http.get("/v1/event-types"))
+            assert (await neighbour.get("/v1/event-types")).status_code == 200
+            await asyncio.sleep(0.2)
+            assert (handled(app, "busy"), waiting.done()) == (AT_ONCE + 1, False)
+            first.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            status, body = await first.answer()
+            assert (status, len(json.loads(body)["items"])) == (200, 4)
+            assert (await waiting).status_code == 200
+            second.writer.transport.abort()
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while handled(app, "busy"):
+                    await asyncio.sleep(0.01)
+
+
+async def test_an_open_stream_holds_no_slot(temporal: Temporal, tmp_path: Path) -> None:
+    async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
+        key = (await make_key(instance, "busy"))["key"]
+        app = new_app(instance.settings, instance.store, instance.gateway)
+        ask = f"GET /v1/events/stream HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n".encode()
+        async with AsyncExitStack() as stack, serving(app) as server, calling(app, key) as http:
+            for _ in range(AT_ONCE + 1):
+                client = await stack.enter_async_context(connected(server.port))
+                client.send(ask)
+                async with asyncio.timeout(WAIT_TIMEOUT):
+                    await client.reader.readuntil(b"event: ready")
+            assert (await http.get("/v1/event-types")).status_code == 200
+            assert handled(app, "busy") == 0
 
 
 async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from fastapi import FastAPI
-from sockets import ApiServer, Connection, connected, serving
+from sockets import ApiServer, Connection, connected, not_reading, serving
 
-from api.connections import BYTES_PER_SECOND, ClientTimeouts
+from api.connections import BYTES_PER_SECOND, BoundedProtocol, ClientTimeouts
 from instance_parts import new_app
 from instances import KEY, Instance
-from timeouts import lateness
+from timeouts import WAIT_TIMEOUT, lateness
 
 TIMEOUTS = ClientTimeouts(head=1.0, body=1.5, answer=1.0, rest=0.5)
 SLACK = 0.7
@@ -174,6 +174,32 @@ async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
             idle = 1.0 if size < 65_536 else 0.0
             longest = idle + TIMEOUTS.answer + 2 * size / BYTES_PER_SECOND
             assert idle + TIMEOUTS.answer - 0.1 < client.age - began < longest + SLACK + late.seconds
+
+
+async def test_unread_answers_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the limit, the address for which most waits loses the connection that has waited longest."""
+    app, size = FastAPI(), 300_000
+    monkeypatch.setattr(BoundedProtocol, "max_unread", 4 * size)
+
+    @app.get("/")
+    async def large() -> str:
+        return "x" * size
+
+    async with AsyncExitStack() as stack, serving(app) as server:
+        clients: list[Connection] = []
+        for address in ("127.0.0.2", *["127.0.0.1"] * 6):
+            clients.append(await stack.enter_async_context(not_reading(server, address)))
+            clients[-1].send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while len(server.unread) < min(len(clients), 4):
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert sum(server.unread) <= 4 * size
+        for client in clients:
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert [len((await client.answer())[1]) for client in (clients[0], *clients[-3:])] == [size + 2] * 4
+        for client in clients[1:4]:
+            assert len(await client.until_closed()) < size
 
 
 # Many connections
