@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, String, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Row, Select, String, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -59,8 +59,7 @@ async def read_large(
 
 async def _count_fitting(session: AsyncSession, key: InstrumentedAttribute[Any], keys: Sequence[str]) -> int:
     """Return how many of the rows with these keys fit on a page, at least one."""
-    columns = key.property.columns[0].table.columns
-    size = reduce(add, (func.coalesce(func.length(cast(column, String)), 0) for column in columns))
+    size = _stored_size(key.property.columns[0].table)
     total = 0
     for begin in range(0, len(keys), SIZES_AT_ONCE):
         step = keys[begin : begin + SIZES_AT_ONCE]
@@ -70,6 +69,12 @@ async def _count_fitting(session: AsyncSession, key: InstrumentedAttribute[Any],
             if total > PAGE_BYTES:
                 return max(1, count)
     return len(keys)
+
+
+@cache  # it takes 2 ms to write
+def _stored_size(table: FromClause) -> ColumnElement[int]:
+    """Return the number of characters of a row, as it is stored."""
+    return reduce(add, (func.coalesce(func.length(cast(column, String)), 0) for column in table.columns))
 
 
 def _from_cursor(query: Select[Item], order: Order, cursor: str | None) -> Select[Item]:
